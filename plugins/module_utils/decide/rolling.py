@@ -1,0 +1,524 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a roll does next: a pure function from what is seen to one step.
+
+The shell (``host/roller.py``) observes a :class:`Stack`, asks :func:`next_step`, performs the one step it
+gets and observes again.  Nothing is remembered here, so a killed run needs no resume code: the next run
+sees the same machine and gets the same answer.
+
+Old containers are kept, running or stopped but never removed, until every service of the call has its new
+containers proven, switched to and watched.  So undoing never has to create anything.
+
+All times are seconds; ``Stack.now`` and every ``*_since`` / ``*_at`` are monotonic seconds of one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Tuple, Union
+
+WEB = "web"
+WORKER = "worker"
+SCHEDULER = "scheduler"
+START_FIRST = "start-first"
+STOP_FIRST = "stop-first"
+FORWARD = "forward"
+UNDO = "undo"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The desired state of one service, and how it may get there."""
+
+    name: str
+    kind: str
+    image: str
+    config_hash: str
+    replicas: int = 1
+    order: str = START_FIRST
+    parallelism: int = 0
+    delay: float = 0.0
+    ready_timeout: float = 60.0
+    prove_seconds: float = 5.0
+    monitor: float = 5.0
+    drain_timeout: float = 60.0
+    drain_policy: str = "cut"
+
+    @property
+    def proxied(self) -> bool:
+        """Whether users reach it through the proxy."""
+        return self.kind == WEB
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the call as a whole wants; ``services`` in the order in which they go forward."""
+
+    services: Tuple[Wanted, ...]
+    failure_action: str = "rollback"
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container as seen now, with what this process has learned about it so far."""
+
+    id: str
+    name: str
+    service: str
+    image: str
+    config_hash: str
+    state: str = "running"
+    number: int = 1
+    address: str = ""
+    in_rotation: bool = False
+    connections: int = 0
+    awaited_since: Optional[float] = None
+    ready_since: Optional[float] = None
+    proof_since: Optional[float] = None
+    joined_at: Optional[float] = None
+    left_at: Optional[float] = None
+    created_here: bool = False
+    fault: str = ""
+    last_answer: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether its process may be alive (a restarting container counts: its policy brings it back)."""
+        return self.state in ("running", "restarting", "paused")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """The proxy as seen now.
+
+    ``pinned`` are the services with a pin, ``stale`` those whose rotation holds an address that no running
+    container has; ``draining_workers`` are the proxy's workers told to quit by a reload and still alive.
+    """
+
+    present: bool = True
+    pinned: Tuple[str, ...] = ()
+    stale: Tuple[str, ...] = ()
+    draining_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything :func:`next_step` decides from; ``fault`` is one of the call, of no single container."""
+
+    now: float
+    containers: Tuple[Container, ...]
+    proxy: Proxy = field(default_factory=Proxy)
+    goal: str = FORWARD
+    cause: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Create ``create`` more containers per service beside what runs, or start stopped ones again.
+
+    ``hold`` are services whose rotation is pinned to what it is now first, so that a foreign reload in the
+    meantime cannot let an unproven container in.
+    """
+
+    create: Tuple[Tuple[str, int], ...] = ()
+    restart: Tuple[str, ...] = ()
+    hold: Tuple[Tuple[str, Tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class AwaitReady:
+    """Ask each container once whether it is ready."""
+
+    containers: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Ask for real endpoints once, on the private path or (``proxied``) as users do."""
+
+    containers: Tuple[str, ...]
+    proxied: bool = False
+
+
+@dataclass(frozen=True)
+class Join:
+    """Make the proxy send to exactly ``rotation`` (addresses); ``joining`` are the containers new in it."""
+
+    service: str
+    rotation: Tuple[str, ...]
+    joining: Tuple[str, ...]
+    leaving: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Make the proxy send to exactly ``rotation``; nothing joins."""
+
+    service: str
+    rotation: Tuple[str, ...]
+    leaving: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Wait a moment: ``containers`` still have connections, or old proxy workers that may open one."""
+
+    containers: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Ask the containers' main processes to end, and wait for it."""
+
+    containers: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Remove containers that do not run any more."""
+
+    containers: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """From here on the goal is the state before the call, because of ``reason``."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Take the pin away: name resolution gives the same answer now."""
+
+    service: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing is left to do; ``failed`` when the goal was undone."""
+
+    failed: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Stop here without touching anything more."""
+
+    reason: str
+
+
+Step = Union[Start, AwaitReady, Prove, Join, Leave, Drain, Stop, Remove, Undo, Settle, Done, Refuse]
+
+
+@dataclass(frozen=True)
+class View:
+    """One service's containers, sorted into what they are in this roll."""
+
+    wanted: Wanted
+    current: Tuple[Container, ...]
+    old: Tuple[Container, ...]
+    broken: Tuple[Container, ...]
+    proxy: Proxy
+    now: float
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.wanted.replicas - len(self.current))
+
+    @property
+    def proxied(self) -> bool:
+        return self.wanted.proxied and self.proxy.present
+
+    @property
+    def stale(self) -> bool:
+        return self.proxied and self.wanted.name in self.proxy.stale
+
+    @property
+    def stop_first(self) -> bool:
+        return self.wanted.order == STOP_FIRST
+
+    @property
+    def changing(self) -> bool:
+        """Whether anything of it differs from what is wanted."""
+        return bool(
+            self.missing
+            or self.old
+            or self.broken
+            or self.stale
+            or (self.proxied and not all(c.in_rotation for c in self.current))
+            or any(c.awaited_since is not None for c in self.current)
+            and (self.unproven or self.now < self.watched_until)
+        )
+
+    @property
+    def unready(self) -> Tuple[Container, ...]:
+        return tuple(c for c in self.current if c.ready_since is None)
+
+    @property
+    def unproven(self) -> Tuple[Container, ...]:
+        return tuple(c for c in self.current if not self._proven(c))
+
+    def _proven(self, container: Container) -> bool:
+        if container.ready_since is None:
+            return False
+        if self.wanted.kind != WEB:
+            return True
+        since = container.proof_since
+        return since is not None and self.now - since >= self.wanted.prove_seconds
+
+    @property
+    def watched_until(self) -> float:
+        """The end of the monitor window after the last change (0 when there was none in this run)."""
+        moments = [c.joined_at if self.proxied else c.ready_since for c in self.current]
+        known = [m for m in moments if m is not None]
+        return max(known) + self.wanted.monitor if known else 0.0
+
+    def addresses(self, containers: Tuple[Container, ...]) -> Tuple[str, ...]:
+        return tuple(sorted(c.address for c in containers))
+
+
+def _ids(containers: Tuple[Container, ...]) -> Tuple[str, ...]:
+    return tuple(c.id for c in containers)
+
+
+def is_outdated(container: Container, wanted: Wanted) -> bool:
+    """Whether a container differs from the desired configuration or image (a moved tag keeps the hash)."""
+    return (container.config_hash, container.image) != (wanted.config_hash, wanted.image)
+
+
+def view_of(stack: Stack, wanted: Wanted) -> View:
+    """Sort a service's containers; running ones above the wanted number count as old."""
+    mine = [c for c in stack.containers if c.service == wanted.name and c.state != "removing"]
+    same = [c for c in mine if not is_outdated(c, wanted)]
+    alive = sorted((c for c in same if c.running), key=lambda c: (not c.in_rotation, c.number))
+    # One that this run started and that ended since then is no leftover but a failure: it stays in sight.
+    ended = [c for c in same if not c.running and c.awaited_since is not None]
+    broken = tuple(c for c in same if not c.running and c.awaited_since is None)
+    old = [c for c in mine if is_outdated(c, wanted)] + alive[wanted.replicas:]
+    return View(
+        wanted=wanted,
+        current=tuple(alive[: wanted.replicas] + ended),
+        old=tuple(sorted(old, key=lambda c: c.number)),
+        broken=broken,
+        proxy=stack.proxy,
+        now=stack.now,
+    )
+
+
+def next_step(stack: Stack, policy: Policy) -> Step:
+    """Decide the one next step.
+
+    :param stack: what is seen now.
+    :param policy: what is wanted.
+    :returns: one step; :class:`Done` and :class:`Refuse` end the roll.
+    """
+    views = [view_of(stack, wanted) for wanted in policy.services]
+    if stack.goal == UNDO:
+        return _undo(stack, views)
+    return _forward(stack, policy, views)
+
+
+def failure_of(stack: Stack, views: List[View]) -> str:
+    """Why the new version cannot be trusted, or an empty string."""
+    if stack.fault:
+        return stack.fault
+    for view in views:
+        if not view.changing:
+            continue
+        for container in view.current:
+            if container.fault:
+                return f"{view.wanted.name}: {container.name} {container.fault}"
+            since = container.awaited_since
+            if container.ready_since is None and since is not None and stack.now - since >= view.wanted.ready_timeout:
+                said = f": {container.last_answer}" if container.last_answer else ""
+                return f"{view.wanted.name}: {container.name} never became ready in {view.wanted.ready_timeout:g} s{said}"
+    return ""
+
+
+def _forward(stack: Stack, policy: Policy, views: List[View]) -> Step:
+    cause = failure_of(stack, views)
+    if cause:
+        return Undo(cause) if policy.failure_action == "rollback" else Refuse(cause)
+    leftovers = tuple(c for v in views for c in v.broken)
+    if leftovers:
+        return Remove(_ids(leftovers))
+    changing = [v for v in views if v.changing]
+    step = (
+        _heal(changing)
+        or _bring_up([v for v in changing if not v.stop_first])
+        or _switch(changing)
+        or _retire(changing)
+    )
+    if step:
+        return step
+    for view in views:
+        if view.wanted.name in stack.proxy.pinned:
+            return Settle(view.wanted.name)
+    return Done()
+
+
+def _heal(views: List[View]) -> Optional[Step]:
+    """Keep the rotation to what is known: no unproven container beside proven ones, no empty rotation."""
+    for view in views:
+        if not view.proxied:
+            continue
+        alive = tuple(c for c in view.old if c.running)
+        serving = tuple(c for c in alive if c.in_rotation)
+        early = tuple(c for c in view.unproven if c.in_rotation)
+        if serving and early and len(alive) >= view.wanted.replicas:
+            return Leave(view.wanted.name, view.addresses(alive), _ids(early))
+        if alive and not serving and not any(c.in_rotation for c in view.current) and view.unproven and not view.stop_first:
+            return Join(view.wanted.name, view.addresses(alive), _ids(alive))
+    return None
+
+
+def _bring_up(views: List[View]) -> Optional[Step]:
+    """Start, await and prove the new containers of all these services together."""
+    create = tuple((v.wanted.name, v.missing) for v in views if v.missing)
+    if create:
+        hold = tuple((v.wanted.name, _rotation(v)) for v in views if v.missing and v.proxied and _rotation(v))
+        return Start(create=create, hold=hold)
+    unready = tuple(c for v in views for c in v.unready)
+    if unready:
+        return AwaitReady(_ids(unready))
+    unproven = tuple(c for v in views for c in v.unproven)
+    return Prove(_ids(unproven)) if unproven else None
+
+
+def _rotation(view: View) -> Tuple[str, ...]:
+    return view.addresses(tuple(c for c in view.current + view.old if c.in_rotation and c.running))
+
+
+def _switch(views: List[View]) -> Optional[Step]:
+    """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
+    for view in views:
+        if view.stop_first:
+            running = tuple(c for c in view.old if c.running)
+            if running:
+                return Stop(_ids(running))
+            step = _bring_up([view])
+            if step:
+                return step
+        if view.proxied:
+            step = _join(view)
+            if step:
+                return step
+        if view.now < view.watched_until:
+            return Prove(_ids(view.current), proxied=view.proxied)
+    return None
+
+
+def _join(view: View) -> Optional[Step]:
+    wanted = view.wanted
+    joined = tuple(c for c in view.current if c.in_rotation)
+    waiting = tuple(c for c in view.current if not c.in_rotation)
+    staying = tuple(c for c in view.old if c.in_rotation and c.running)
+    if waiting:
+        moments = [c.joined_at for c in joined if c.joined_at is not None]
+        if moments and view.now < max(moments) + wanted.delay:
+            return Prove(_ids(joined), proxied=True)
+        batch = waiting[: wanted.parallelism] if wanted.parallelism else waiting
+        kept = staying[: max(0, wanted.replicas - len(joined) - len(batch))]
+        leaving = tuple(c for c in staying if c not in kept)
+        return Join(wanted.name, view.addresses(joined + batch + kept), _ids(batch), _ids(leaving))
+    if (staying or view.stale) and joined:
+        return Leave(wanted.name, view.addresses(joined), _ids(staying))
+    return None
+
+
+def _retire(views: List[View]) -> Optional[Step]:
+    """Drain, stop and remove what is old, all services together; removal only once all are stopped."""
+    old = tuple(c for v in views for c in v.old)
+    busy = tuple(c for v in views for c in v.old if _is_busy(v, c))
+    if busy:
+        return Drain(_ids(busy))
+    running = tuple(c for c in old if c.running)
+    if running:
+        return Stop(_ids(running))
+    return Remove(_ids(old)) if old else None
+
+
+def _is_busy(view: View, container: Container) -> bool:
+    """Whether somebody may still be waiting for an answer from a container that left the rotation."""
+    if not (view.proxied and container.running) or view.stop_first:
+        return False
+    if not container.connections and not view.proxy.draining_workers:
+        return False
+    if view.wanted.drain_policy == "wait" or container.left_at is None:
+        return True
+    return view.now - container.left_at < view.wanted.drain_timeout
+
+
+def _undo(stack: Stack, views: List[View]) -> Step:
+    for view in reversed(views):
+        step = _undo_service(view)
+        if step:
+            return step
+    for view in views:
+        if view.wanted.name in stack.proxy.pinned:
+            return Settle(view.wanted.name)
+    return Done(failed=True, reason=stack.cause)
+
+
+def _undo_service(view: View) -> Optional[Step]:
+    wanted = view.wanted
+    doomed = view.current + view.broken
+    outgoing = tuple(c for c in view.old if is_outdated(c, wanted))
+    if not outgoing:
+        # It was right before the call, or there was nothing before it: only what this run added may go.
+        doomed = tuple(c for c in doomed if c.created_here)
+        staying = tuple(c for c in view.current if c.in_rotation and not c.created_here)
+        inside = tuple(c for c in doomed if c.in_rotation)
+        if staying and (inside or view.stale):
+            return Leave(wanted.name, view.addresses(staying), _ids(inside))
+        return _take_away(view, doomed)
+    if wanted.kind == SCHEDULER or view.stop_first:
+        step = _take_away(view, doomed)
+        if step:
+            return step
+    alive = tuple(c for c in outgoing if c.running)
+    asleep = tuple(c for c in outgoing if not c.running)[: max(0, wanted.replicas - len(alive))]
+    if asleep:
+        return Start(restart=_ids(asleep))
+    restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
+    late = tuple(c for c in restarted if view.now - (c.awaited_since or 0.0) >= wanted.ready_timeout)
+    if late:
+        return Refuse(f"{wanted.name}: the old version did not come back either: {late[0].name} {late[0].last_answer}")
+    if restarted:
+        return AwaitReady(_ids(restarted))
+    if view.proxied:
+        rotation = view.addresses(alive)
+        inside = tuple(c for c in doomed if c.in_rotation)
+        if rotation and (inside or view.stale or not all(c.in_rotation for c in alive)):
+            joining = tuple(c for c in alive if not c.in_rotation)
+            return Join(wanted.name, rotation, _ids(joining), _ids(inside))
+    return _take_away(view, doomed)
+
+
+def _take_away(view: View, doomed: Tuple[Container, ...]) -> Optional[Step]:
+    busy = tuple(c for c in doomed if c.left_at is not None and _is_busy(view, c))
+    if busy:
+        return Drain(_ids(busy))
+    running = tuple(c for c in doomed if c.running)
+    if running:
+        return Stop(_ids(running))
+    return Remove(_ids(doomed)) if doomed else None
+
+
+def summary_of(stack: Stack, policy: Policy) -> Dict[str, Dict[str, object]]:
+    """What a run would replace, per service, for ``--check --diff``: names of containers, old and new identity."""
+    result: Dict[str, Dict[str, object]] = {}
+    for wanted in policy.services:
+        view = view_of(stack, wanted)
+        if view.changing:
+            result[wanted.name] = {
+                "replace": [c.name for c in view.old],
+                "create": view.missing,
+                "image": [sorted({c.image for c in view.old}), wanted.image],
+                "config_hash": [sorted({c.config_hash for c in view.old}), wanted.config_hash],
+            }
+    return result

@@ -1,0 +1,272 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop around ``decide/rolling``: look, decide, act, look again; and what one run learns on the way.
+
+Everything that touches the machine is behind :class:`Machine`, so that the property tests drive this very
+loop through a simulated one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
+
+from ..decide import rolling
+from ..decide.rolling import Container, Policy, Proxy, Stack, Step
+
+
+class StepFailed(Exception):
+    """A step could not be done; the message is for the user (what happened, in one sentence)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one question to a container brought: ``text`` as a user would report it."""
+
+    ok: bool
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Facts of one look: containers without any evidence, their restart counts, how dead ones ended."""
+
+    containers: Tuple[Container, ...]
+    proxy: Proxy
+    restarts: Dict[str, int] = field(default_factory=dict)
+    endings: Dict[str, str] = field(default_factory=dict)
+
+
+class Machine(Protocol):
+    """What a roll needs of the machine; every method may raise :class:`StepFailed`."""
+
+    def now(self) -> float: ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+    def look(self) -> Seen: ...
+
+    def start(self, create: Sequence[Tuple[str, int]], restart: Sequence[str]) -> None: ...
+
+    def ready(self, ids: Sequence[str]) -> Dict[str, Answer]: ...
+
+    def prove(self, ids: Sequence[str], proxied: bool) -> Dict[str, Answer]: ...
+
+    def hold(self, service: str, addresses: Sequence[str]) -> None: ...
+
+    def rotate(self, service: str, addresses: Sequence[str]) -> None: ...
+
+    def settle(self, service: str) -> None: ...
+
+    def stop(self, ids: Sequence[str]) -> None: ...
+
+    def remove(self, ids: Sequence[str]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What this run knows about one container (monotonic seconds)."""
+
+    restarts: int = 0
+    successes: int = 0
+    awaited_since: Optional[float] = None
+    ready_since: Optional[float] = None
+    proof_since: Optional[float] = None
+    joined_at: Optional[float] = None
+    left_at: Optional[float] = None
+    created_here: bool = False
+    fault: str = ""
+    last_answer: str = ""
+
+
+@dataclass
+class Outcome:
+    """How a roll ended; ``steps`` are the merged timeline entries ``(step, service, container, seconds, result)``."""
+
+    changed: bool
+    failed: bool
+    refused: bool
+    reason: str
+    stack: Stack
+    cut_connections: int = 0
+
+
+class Roller:
+    """Runs one call of the reconciler on a machine.
+
+    :param machine: see :class:`Machine`.
+    :param policy: what is wanted.
+    :param on_step: called with ``(step, stack, started, seconds, failure text)`` after each step.
+    :param poll: seconds between two questions of the same kind.
+    :param successes: how many ready answers in a row count as ready.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        policy: Policy,
+        on_step: Callable[[Step, Stack, float, float, str], None] = lambda *_args: None,
+        poll: float = 0.1,
+        successes: int = 2,
+    ) -> None:
+        self.machine = machine
+        self.policy = policy
+        self.on_step = on_step
+        self.poll = poll
+        self.successes = successes
+        self.evidence: Dict[str, Evidence] = {}
+        self.goal = rolling.FORWARD
+        self.cause = ""
+        self.fault = ""
+        self.cut = 0
+        self._wanted = {w.name: w for w in policy.services}
+
+    def observe(self) -> Stack:
+        """Look, and join what is seen with what this run has learned."""
+        seen = self.machine.look()
+        now = self.machine.now()
+        containers: List[Container] = []
+        for container in seen.containers:
+            restarts = seen.restarts.get(container.id, 0)
+            known = self.evidence.setdefault(container.id, Evidence(restarts=restarts))
+            known = self._judge(container, known, restarts, seen.endings.get(container.id, ""), now)
+            self.evidence[container.id] = known
+            containers.append(
+                replace(
+                    container,
+                    awaited_since=known.awaited_since,
+                    ready_since=known.ready_since,
+                    proof_since=known.proof_since,
+                    joined_at=known.joined_at,
+                    left_at=known.left_at,
+                    created_here=known.created_here,
+                    fault=known.fault,
+                    last_answer=known.last_answer,
+                )
+            )
+        return Stack(now, tuple(containers), seen.proxy, self.goal, self.cause, self.fault)
+
+    def _judge(self, container: Container, known: Evidence, restarts: int, ending: str, now: float) -> Evidence:
+        wanted = self._wanted.get(container.service)
+        old = wanted is None or rolling.is_outdated(container, wanted)
+        if old and not container.in_rotation and known.left_at is None:
+            return replace(known, left_at=now)
+        if known.awaited_since is None or known.fault:
+            return known
+        if not container.running:
+            return replace(known, fault=ending or "ended")
+        if restarts > known.restarts:
+            return replace(known, fault=f"restarted by itself{': ' + ending if ending else ''}")
+        return known
+
+    def run(self) -> Outcome:
+        """Go on until nothing is left to do.
+
+        :returns: how it ended; never raises for a failing step, which is undone instead.
+        """
+        changed = False
+        while True:
+            try:
+                stack = self._observe_patiently()
+            except StepFailed as error:
+                blind = Stack(self.machine.now(), (), Proxy(), self.goal, self.cause)
+                return Outcome(changed, True, True, f"could not see what is running: {error}", blind, self.cut)
+            step = rolling.next_step(stack, self.policy)
+            if isinstance(step, (rolling.Done, rolling.Refuse)):
+                refused = isinstance(step, rolling.Refuse)
+                failed = refused or (isinstance(step, rolling.Done) and step.failed)
+                return Outcome(changed, failed, refused, step.reason, stack, self.cut)
+            changed = True
+            began = self.machine.now()
+            failure = ""
+            try:
+                self._perform(step, stack)
+            except StepFailed as error:
+                failure = str(error)
+                if self.goal == rolling.UNDO:
+                    self.on_step(step, stack, began, self.machine.now() - began, failure)
+                    return Outcome(changed, True, True, f"{self.cause}; and undoing it failed: {failure}", stack, self.cut)
+                self.fault = failure
+            self.on_step(step, stack, began, self.machine.now() - began, failure)
+
+    def _observe_patiently(self) -> Stack:
+        """Observe, over a hiccup of the engine too: giving up half way helps nobody."""
+        for _attempt in range(9):
+            try:
+                return self.observe()
+            except StepFailed:
+                self.machine.sleep(1.0)
+        return self.observe()
+
+    def _perform(self, step: Step, stack: Stack) -> None:
+        machine = self.machine
+        if isinstance(step, rolling.Undo):
+            self.goal, self.cause = rolling.UNDO, step.reason
+        elif isinstance(step, rolling.Start):
+            for service, addresses in step.hold:
+                machine.hold(service, addresses)
+            machine.start(step.create, step.restart)
+            self._await_new(stack, step.restart)
+        elif isinstance(step, rolling.AwaitReady):
+            self._await_ready(step.containers)
+        elif isinstance(step, rolling.Prove):
+            self._prove(step)
+        elif isinstance(step, rolling.Join):
+            machine.rotate(step.service, step.rotation)
+            self._learn(step.joining, joined_at=machine.now(), left_at=None)
+            self._learn(step.leaving, left_at=machine.now())
+        elif isinstance(step, rolling.Leave):
+            machine.rotate(step.service, step.rotation)
+            self._learn(step.leaving, left_at=machine.now())
+        elif isinstance(step, rolling.Drain):
+            machine.sleep(self.poll)
+        elif isinstance(step, rolling.Stop):
+            stopped = set(step.containers)
+            self.cut += sum(c.connections for c in stack.containers if c.id in stopped and c.left_at is not None)
+            machine.stop(step.containers)
+        elif isinstance(step, rolling.Remove):
+            machine.remove(step.containers)
+        elif isinstance(step, rolling.Settle):
+            machine.settle(step.service)
+
+    def _learn(self, ids: Sequence[str], **news: Any) -> None:
+        for container_id in ids:
+            self.evidence[container_id] = replace(self.evidence[container_id], **news)
+
+    def _await_new(self, before: Stack, restarted: Sequence[str]) -> None:
+        known = {c.id for c in before.containers}
+        seen = self.machine.look()
+        now = self.machine.now()
+        for container in seen.containers:
+            if container.id not in known or container.id in restarted:
+                restarts = seen.restarts.get(container.id, 0)
+                self.evidence[container.id] = Evidence(
+                    restarts=restarts, awaited_since=now, created_here=container.id not in known
+                )
+
+    def _await_ready(self, ids: Sequence[str]) -> None:
+        now = self.machine.now()
+        for container_id in ids:
+            if self.evidence[container_id].awaited_since is None:
+                self._learn([container_id], awaited_since=now)
+        answers = self.machine.ready(ids)
+        now = self.machine.now()
+        for container_id, answer in answers.items():
+            count = self.evidence[container_id].successes + 1 if answer.ok else 0
+            ready = now if count >= self.successes else None
+            self._learn([container_id], successes=count, last_answer=answer.text, ready_since=ready)
+        self.machine.sleep(self.poll)
+
+    def _prove(self, step: rolling.Prove) -> None:
+        began = self.machine.now()
+        answers = self.machine.prove(step.containers, step.proxied)
+        for container_id, answer in answers.items():
+            if container_id not in self.evidence:
+                if not answer.ok:
+                    self.fault = answer.text
+            elif not answer.ok:
+                self._learn([container_id], fault=answer.text)
+            elif self.evidence[container_id].proof_since is None:
+                self._learn([container_id], proof_since=began)
+        self.machine.sleep(self.poll)

@@ -1,0 +1,329 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine that exists only in memory: containers, a proxy with workers that remember addresses, and misfortune.
+
+It answers the same questions as the real one (``host/roller.Machine``) and watches, at every single change,
+what must never be true.  Violations are collected in ``violations``.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Sequence, Set, Tuple
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer, Seen, StepFailed
+
+OLD = ("image-old", "hash-old")
+NEW = ("image-new", "hash-new")
+
+
+class Killed(BaseException):
+    """The process that rolls was killed: not an Exception, so that nothing on the way can swallow it."""
+
+
+@dataclass
+class Version:
+    """How containers of a version behave: seconds until ready (None: never), seconds until they end, answers."""
+
+    boot: Optional[float] = 0.5
+    ends_after: Optional[float] = None
+    answers: bool = True
+    starts: bool = True
+    dies_when_joined: bool = False
+
+
+@dataclass
+class Box:
+    """A simulated container."""
+
+    id: str
+    service: str
+    number: int
+    identity: Tuple[str, str]
+    address: str
+    state: str = "running"
+    started: float = 0.0
+    restarts: int = 0
+    joined: bool = False
+    inflight: List[float] = field(default_factory=list)
+
+
+@dataclass
+class Worker:
+    """A generation of proxy workers: which addresses it knows per service; when it is gone (None: serving)."""
+
+    addresses: Dict[str, Set[str]]
+    born: float
+    quits_at: Optional[float] = None
+
+
+@dataclass
+class Misfortune:
+    """Chances per act, and how many of each at most."""
+
+    kill_process: float = 0.0
+    kill_old: float = 0.0
+    kill_new: float = 0.0
+    restart_proxy: float = 0.0
+    foreign_reload: float = 0.0
+    fail_act: float = 0.0
+    left: int = 3
+
+
+class SimulatedMachine:
+    """See the module's text.
+
+    :param seed: all chance comes from it.
+    :param wanted: the services, as the policy has them; a container each of the old version runs at first.
+    :param version: how the new version behaves.
+    :param misfortune: what may go wrong from outside.
+    """
+
+    def __init__(
+        self, seed: int, wanted: Sequence[rolling.Wanted], versions: Dict[str, Version], misfortune: Misfortune,
+        fresh: bool = False, start_replicas: Optional[int] = None,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.wanted = {w.name: w for w in wanted}
+        self.versions = versions
+        self.misfortune = misfortune
+        self.clock = 1000.0
+        self.boxes: Dict[str, Box] = {}
+        self.pins: Dict[str, Set[str]] = {}
+        self.violations: List[str] = []
+        self.lost = 0
+        self.disturbed = False
+        self.process_killed = False
+        self.counter = 0
+        self.history: List[str] = []
+        if not fresh:
+            for item in wanted:
+                for _each in range(start_replicas or item.replicas):
+                    box = self._create(item.name, OLD)
+                    box.started = self.clock - 600.0
+        self.workers = [Worker(self._resolve_all(), self.clock - 500.0)]
+        for box in self.boxes.values():
+            box.joined = True
+        self.original = {b.id for b in self.boxes.values()}
+        self.capacity = {w.name: sum(1 for b in self.boxes.values() if b.service == w.name) for w in wanted}
+
+    # -- the machine's own workings -------------------------------------------------------------------
+
+    def _create(self, service: str, identity: Tuple[str, str]) -> Box:
+        self.counter += 1
+        number = 1 + max([b.number for b in self.boxes.values() if b.service == service], default=0)
+        box = Box(f"c{self.counter}", service, number, identity, f"10.0.0.{self.counter}", started=self.clock)
+        self.boxes[box.id] = box
+        return box
+
+    def _version(self, box: Box) -> Version:
+        return Version() if box.identity == OLD else self.versions[box.service]
+
+    def _serving(self, box: Box) -> bool:
+        version = self._version(box)
+        return box.state == "running" and version.boot is not None and self.clock >= box.started + version.boot
+
+    def _resolve(self, service: str) -> Set[str]:
+        if service in self.pins:
+            return set(self.pins[service])
+        return {b.address for b in self.boxes.values() if b.service == service and b.state == "running"}
+
+    def _resolve_all(self) -> Dict[str, Set[str]]:
+        return {name: self._resolve(name) for name, w in self.wanted.items() if w.kind == rolling.WEB}
+
+    def _reload(self) -> None:
+        for worker in self.workers:
+            if worker.quits_at is None:
+                worker.quits_at = self.clock + self.random.choice([0.0, 0.3, 2.0])
+        self.workers.append(Worker(self._resolve_all(), self.clock))
+
+    def _rotation(self, service: str) -> Set[str]:
+        return self.workers[-1].addresses.get(service, set())
+
+    def _advance(self, seconds: float) -> None:
+        self.clock += seconds
+        self.workers = [w for w in self.workers if w.quits_at is None or w.quits_at > self.clock]
+        for box in list(self.boxes.values()):
+            version = self._version(box)
+            box.inflight = [end for end in box.inflight if end > self.clock]
+            if box.state != "running":
+                continue
+            known = any(box.address in w.addresses.get(box.service, set()) for w in self.workers)
+            if known and self._serving(box) and len(box.inflight) < 3:
+                box.inflight.append(self.clock + self.random.choice([0.05, 0.5, 2.0]))
+            if version.ends_after is not None and self.clock >= box.started + version.ends_after:
+                self._end(box)
+            elif version.dies_when_joined and box.address in self._rotation(box.service):
+                self._end(box)
+        self._watch()
+
+    def _end(self, box: Box) -> None:
+        box.state = "exited"
+        box.inflight = []
+
+    def _act(self, name: str, seconds: float) -> None:
+        """Time goes by, and now and then something happens just before an act."""
+        self.history.append(name)
+        self._advance(seconds)
+        chances = self.misfortune
+        if chances.left <= 0:
+            return
+        for kind in ("kill_process", "kill_old", "kill_new", "restart_proxy", "foreign_reload", "fail_act"):
+            if self.random.random() < getattr(chances, kind):
+                chances.left -= 1
+                self.history.append(f"! {kind}")
+                getattr(self, f"_{kind}")()
+                return
+
+    def _kill_process(self) -> None:
+        self.process_killed = True
+        raise Killed()
+
+    def _kill_some(self, old: bool) -> None:
+        mine = [b for b in self.boxes.values() if (b.identity == OLD) == old and b.state == "running"]
+        if mine:
+            self.disturbed = True
+            box = self.random.choice(mine)
+            box.restarts += 1
+            box.started = self.clock
+            box.inflight = []
+            if self.random.random() < 0.5:
+                self.counter += 1
+                box.address = f"10.0.0.{self.counter}"
+
+    def _kill_old(self) -> None:
+        self._kill_some(True)
+
+    def _kill_new(self) -> None:
+        self._kill_some(False)
+
+    def _restart_proxy(self) -> None:
+        self.disturbed = True
+        self.pins = {}
+        self.workers = [Worker(self._resolve_all(), self.clock)]
+
+    def _foreign_reload(self) -> None:
+        self._reload()
+
+    def _fail_act(self) -> None:
+        self.disturbed = True
+        raise StepFailed("the engine said no")
+
+    # -- what must never be true ----------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        for name, wanted in self.wanted.items():
+            boxes = [b for b in self.boxes.values() if b.service == name]
+            if wanted.kind == rolling.SCHEDULER and sum(b.state == "running" for b in boxes) > 1:
+                self._violate(f"{name}: a singleton runs twice")
+            if wanted.kind == rolling.WEB and wanted.order == rolling.START_FIRST and not self.disturbed:
+                rotation = self._rotation(name)
+                good = sum(1 for b in boxes if b.address in rotation and self._serving(b))
+                if good < min(self.capacity[name], wanted.replicas) and not self._self_inflicted(boxes):
+                    self._violate(f"{name}: {good} ready in rotation, {wanted.replicas} wanted")
+                dead = rotation - {b.address for b in boxes if b.state == "running"}
+                if dead and self.capacity[name] and not self._self_inflicted(boxes):
+                    self._violate(f"{name}: the proxy sends to {sorted(dead)}, which is gone")
+
+    def _self_inflicted(self, boxes: List[Box]) -> bool:
+        """A version that dies only after it was joined hurts by itself; no order of steps can prevent it."""
+        version = self.versions[boxes[0].service] if boxes else Version()
+        return version.dies_when_joined or version.ends_after is not None
+
+    def _violate(self, text: str) -> None:
+        if text not in self.violations:
+            self.violations.append(text)
+
+    # -- the protocol ---------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self.clock
+
+    def sleep(self, seconds: float) -> None:
+        self._advance(seconds)
+
+    def look(self) -> Seen:
+        # A look takes a moment, during which things may happen.
+        self._act("look", 0.01)
+        containers = tuple(
+            rolling.Container(
+                id=b.id, name=f"shop-{b.service}-{b.number}", service=b.service, image=b.identity[0],
+                config_hash=b.identity[1], state=b.state, number=b.number, address=b.address,
+                in_rotation=b.state == "running" and b.address in self._rotation(b.service),
+                connections=len(b.inflight),
+            )
+            for b in self.boxes.values()
+        )
+        draining = sum(1 for w in self.workers if w.quits_at is not None)
+        alive = {b.address for b in self.boxes.values() if b.state == "running"}
+        stale = tuple(sorted(name for name in self.pins if self._rotation(name) - alive))
+        proxy = rolling.Proxy(True, tuple(sorted(self.pins)), stale, draining)
+        endings = {b.id: "ended with exit code 1" for b in self.boxes.values() if b.state == "exited"}
+        return Seen(containers, proxy, {b.id: b.restarts for b in self.boxes.values()}, endings)
+
+    def hold(self, service: str, addresses: Sequence[str]) -> None:
+        self._act(f"hold {service}", 0.05)
+        self.pins[service] = set(addresses)
+
+    def start(self, create: Sequence[Tuple[str, int]], restart: Sequence[str]) -> None:
+        for service, count in create:
+            for _each in range(count):
+                self._act(f"start {service}", 0.2)
+                if not self.versions[service].starts:
+                    raise StepFailed(f"{service}: could not be started")
+                self._create(service, NEW)
+        for box_id in restart:
+            self._act(f"restart {box_id}", 0.2)
+            box = self.boxes[box_id]
+            self.counter += 1
+            box.state, box.started, box.address = "running", self.clock, f"10.0.0.{self.counter}"
+        self._watch()
+
+    def ready(self, ids: Sequence[str]) -> Dict[str, Answer]:
+        self._act("ready", 0.02)
+        return {i: Answer(self._serving(self.boxes[i]), "GET /health/ answered 500") for i in ids if i in self.boxes}
+
+    def prove(self, ids: Sequence[str], proxied: bool) -> Dict[str, Answer]:
+        self._act("prove", 0.05)
+        result = {}
+        for box_id in ids:
+            box = self.boxes[box_id]
+            version = self._version(box)
+            result[box_id] = Answer(self._serving(box) and version.answers, "GET / answered 500")
+        return result
+
+    def rotate(self, service: str, addresses: Sequence[str]) -> None:
+        self._act(f"pin {service}", 0.05)
+        if not addresses:
+            raise AssertionError("an empty rotation was asked for")
+        self.pins[service] = set(addresses)
+        self._act(f"reload for {service}", 0.05)
+        for box in self.boxes.values():
+            if box.address in addresses and box.identity == NEW and not self._version(box).answers:
+                self._violate(f"{service}: a version that answers wrongly was put in rotation")
+        self._reload()
+        self._advance(0.05)
+
+    def settle(self, service: str) -> None:
+        self._act(f"unpin {service}", 0.05)
+        self.pins.pop(service, None)
+
+    def stop(self, ids: Sequence[str]) -> None:
+        for box_id in ids:
+            self._act(f"stop {box_id}", 0.1)
+            box = self.boxes[box_id]
+            if self.wanted[box.service].kind == rolling.WEB and box.inflight and self.capacity[box.service] and not self.disturbed:
+                self.lost += len(box.inflight)
+                self._violate(f"{box.service}: stopped with {len(box.inflight)} requests in flight")
+            self._end(box)
+        self._watch()
+
+    def remove(self, ids: Sequence[str]) -> None:
+        for box_id in ids:
+            self._act(f"remove {box_id}", 0.1)
+            if self.boxes[box_id].state == "running":
+                self._violate("a running container was removed")
+            del self.boxes[box_id]

@@ -1,0 +1,61 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The histories can fail: each deliberate break of a rule of ``decide/rolling`` is caught within a few hundred."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
+from test_rolling_histories import check
+
+
+def never_busy(_original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda view, container: False
+
+
+def no_proof(_original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, container: container.ready_since is not None
+
+
+def no_failure(_original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda stack, views: ""
+
+
+def retire_before_switch(original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda views: rolling._retire(views) or original(views)
+
+
+def start_singletons_first(original: Callable[..., Any]) -> Callable[..., Any]:
+    def view_of(stack: rolling.Stack, wanted: rolling.Wanted) -> rolling.View:
+        return original(stack, replace(wanted, order=rolling.START_FIRST))
+
+    return view_of
+
+
+def no_settling(_original: Callable[..., Any]) -> Callable[..., Any]:
+    def undo_and_leave(stack: rolling.Stack, views: Any) -> rolling.Step:
+        return next((s for s in map(rolling._undo_service, reversed(views)) if s), rolling.Done(True, stack.cause))
+
+    return undo_and_leave
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "mutate"),
+    [
+        (rolling, "_is_busy", never_busy),
+        (rolling.View, "_proven", no_proof),
+        (rolling, "failure_of", no_failure),
+        (rolling, "_switch", retire_before_switch),
+        (rolling, "view_of", start_singletons_first),
+        (rolling, "_undo", no_settling),
+    ],
+)
+def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, mutate: Any) -> None:
+    monkeypatch.setattr(where, name, mutate(getattr(where, name)))
+    with pytest.raises(AssertionError):
+        for seed in range(400):
+            check(seed)
