@@ -10,8 +10,8 @@ what must never be true.  Violations are collected in ``violations``.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer, Seen, StepFailed
@@ -28,8 +28,8 @@ class Killed(BaseException):
 class Version:
     """How containers of a version behave: seconds until ready (None: never), seconds until they end, answers."""
 
-    boot: Optional[float] = 0.5
-    ends_after: Optional[float] = None
+    boot: float | None = 0.5
+    ends_after: float | None = None
     answers: bool = True
     starts: bool = True
     dies_when_joined: bool = False
@@ -42,22 +42,22 @@ class Box:
     id: str
     service: str
     number: int
-    identity: Tuple[str, str]
+    identity: tuple[str, str]
     address: str
     state: str = "running"
     started: float = 0.0
     restarts: int = 0
     joined: bool = False
-    inflight: List[float] = field(default_factory=list)
+    inflight: list[float] = field(default_factory=list)
 
 
 @dataclass
 class Worker:
     """A generation of proxy workers: which addresses it knows per service; when it is gone (None: serving)."""
 
-    addresses: Dict[str, Set[str]]
+    addresses: dict[str, set[str]]
     born: float
-    quits_at: Optional[float] = None
+    quits_at: float | None = None
 
 
 @dataclass
@@ -83,22 +83,27 @@ class SimulatedMachine:
     """
 
     def __init__(
-        self, seed: int, wanted: Sequence[rolling.Wanted], versions: Dict[str, Version], misfortune: Misfortune,
-        fresh: bool = False, start_replicas: Optional[int] = None,
+        self,
+        seed: int,
+        wanted: Sequence[rolling.Wanted],
+        versions: dict[str, Version],
+        misfortune: Misfortune,
+        fresh: bool = False,
+        start_replicas: int | None = None,
     ) -> None:
         self.random = random.Random(seed)
         self.wanted = {w.name: w for w in wanted}
         self.versions = versions
         self.misfortune = misfortune
         self.clock = 1000.0
-        self.boxes: Dict[str, Box] = {}
-        self.pins: Dict[str, Set[str]] = {}
-        self.violations: List[str] = []
+        self.boxes: dict[str, Box] = {}
+        self.pins: dict[str, set[str]] = {}
+        self.violations: list[str] = []
         self.lost = 0
         self.disturbed = False
         self.process_killed = False
         self.counter = 0
-        self.history: List[str] = []
+        self.history: list[str] = []
         if not fresh:
             for item in wanted:
                 for _each in range(start_replicas or item.replicas):
@@ -112,7 +117,7 @@ class SimulatedMachine:
 
     # -- the machine's own workings -------------------------------------------------------------------
 
-    def _create(self, service: str, identity: Tuple[str, str]) -> Box:
+    def _create(self, service: str, identity: tuple[str, str]) -> Box:
         self.counter += 1
         number = 1 + max([b.number for b in self.boxes.values() if b.service == service], default=0)
         box = Box(f"c{self.counter}", service, number, identity, f"10.0.0.{self.counter}", started=self.clock)
@@ -126,12 +131,12 @@ class SimulatedMachine:
         version = self._version(box)
         return box.state == "running" and version.boot is not None and self.clock >= box.started + version.boot
 
-    def _resolve(self, service: str) -> Set[str]:
+    def _resolve(self, service: str) -> set[str]:
         if service in self.pins:
             return set(self.pins[service])
         return {b.address for b in self.boxes.values() if b.service == service and b.state == "running"}
 
-    def _resolve_all(self) -> Dict[str, Set[str]]:
+    def _resolve_all(self) -> dict[str, set[str]]:
         return {name: self._resolve(name) for name, w in self.wanted.items() if w.kind == rolling.WEB}
 
     def _reload(self) -> None:
@@ -140,7 +145,7 @@ class SimulatedMachine:
                 worker.quits_at = self.clock + self.random.choice([0.0, 0.3, 2.0])
         self.workers.append(Worker(self._resolve_all(), self.clock))
 
-    def _rotation(self, service: str) -> Set[str]:
+    def _rotation(self, service: str) -> set[str]:
         return self.workers[-1].addresses.get(service, set())
 
     def _advance(self, seconds: float) -> None:
@@ -154,9 +159,9 @@ class SimulatedMachine:
             known = any(box.address in w.addresses.get(box.service, set()) for w in self.workers)
             if known and self._serving(box) and len(box.inflight) < 3:
                 box.inflight.append(self.clock + self.random.choice([0.05, 0.5, 2.0]))
-            if version.ends_after is not None and self.clock >= box.started + version.ends_after:
-                self._end(box)
-            elif version.dies_when_joined and box.address in self._rotation(box.service):
+            if (version.ends_after is not None and self.clock >= box.started + version.ends_after) or (
+                version.dies_when_joined and box.address in self._rotation(box.service)
+            ):
                 self._end(box)
         self._watch()
 
@@ -228,7 +233,7 @@ class SimulatedMachine:
                 if dead and self.capacity[name] and not self._self_inflicted(boxes):
                     self._violate(f"{name}: the proxy sends to {sorted(dead)}, which is gone")
 
-    def _self_inflicted(self, boxes: List[Box]) -> bool:
+    def _self_inflicted(self, boxes: list[Box]) -> bool:
         """A version that dies only after it was joined hurts by itself; no order of steps can prevent it."""
         version = self.versions[boxes[0].service] if boxes else Version()
         return version.dies_when_joined or version.ends_after is not None
@@ -250,8 +255,14 @@ class SimulatedMachine:
         self._act("look", 0.01)
         containers = tuple(
             rolling.Container(
-                id=b.id, name=f"shop-{b.service}-{b.number}", service=b.service, image=b.identity[0],
-                config_hash=b.identity[1], state=b.state, number=b.number, address=b.address,
+                id=b.id,
+                name=f"shop-{b.service}-{b.number}",
+                service=b.service,
+                image=b.identity[0],
+                config_hash=b.identity[1],
+                state=b.state,
+                number=b.number,
+                address=b.address,
                 in_rotation=b.state == "running" and b.address in self._rotation(b.service),
                 connections=len(b.inflight),
             )
@@ -268,7 +279,7 @@ class SimulatedMachine:
         self._act(f"hold {service}", 0.05)
         self.pins[service] = set(addresses)
 
-    def start(self, create: Sequence[Tuple[str, int]], restart: Sequence[str]) -> None:
+    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str]) -> None:
         for service, count in create:
             for _each in range(count):
                 self._act(f"start {service}", 0.2)
@@ -282,11 +293,11 @@ class SimulatedMachine:
             box.state, box.started, box.address = "running", self.clock, f"10.0.0.{self.counter}"
         self._watch()
 
-    def ready(self, ids: Sequence[str]) -> Dict[str, Answer]:
+    def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         self._act("ready", 0.02)
         return {i: Answer(self._serving(self.boxes[i]), "GET /health/ answered 500") for i in ids if i in self.boxes}
 
-    def prove(self, ids: Sequence[str], proxied: bool) -> Dict[str, Answer]:
+    def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         self._act("prove", 0.05)
         result = {}
         for box_id in ids:
@@ -315,7 +326,12 @@ class SimulatedMachine:
         for box_id in ids:
             self._act(f"stop {box_id}", 0.1)
             box = self.boxes[box_id]
-            if self.wanted[box.service].kind == rolling.WEB and box.inflight and self.capacity[box.service] and not self.disturbed:
+            if (
+                self.wanted[box.service].kind == rolling.WEB
+                and box.inflight
+                and self.capacity[box.service]
+                and not self.disturbed
+            ):
                 self.lost += len(box.inflight)
                 self._violate(f"{box.service}: stopped with {len(box.inflight)} requests in flight")
             self._end(box)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Dict, List, Tuple
 
 import pytest
+from simulated_machine import NEW, Killed, Misfortune, SimulatedMachine, Version
+
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
-from simulated_machine import NEW, Killed, Misfortune, SimulatedMachine, Version
 
 HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "10000"))
 CHUNKS = 10
@@ -34,22 +34,31 @@ BEHAVIOURS = {
 BAD = [name for name in BEHAVIOURS if name not in ("good", "slow")]
 
 
-def draw(seed: int) -> Tuple[SimulatedMachine, rolling.Policy, str]:
+def draw(seed: int) -> tuple[SimulatedMachine, rolling.Policy, str]:
     """Draw one history's machine, policy and the behaviour of its new version."""
     rng = random.Random(seed)
     behaviour = rng.choice(["good", "good", "slow", *BAD])
     # Together always longer than crash-after-healthy takes; what dies after the watch is the guard's to heal.
     prove, monitor = rng.choice([(0.0, 3.0), (1.0, 2.0), (3.0, 0.0)])
     web = rolling.Wanted(
-        "api", rolling.WEB, *NEW, replicas=rng.choice([1, 1, 2, 3]), parallelism=rng.choice([0, 1, 2]),
-        delay=rng.choice([0.0, 1.0]), ready_timeout=8.0, prove_seconds=prove, monitor=monitor, drain_timeout=30.0, drain_policy=rng.choice(["cut", "wait"]),
+        "api",
+        rolling.WEB,
+        *NEW,
+        replicas=rng.choice([1, 1, 2, 3]),
+        parallelism=rng.choice([0, 1, 2]),
+        delay=rng.choice([0.0, 1.0]),
+        ready_timeout=8.0,
+        prove_seconds=prove,
+        monitor=monitor,
+        drain_timeout=30.0,
+        drain_policy=rng.choice(["cut", "wait"]),
     )
     worker = rolling.Wanted("celery", rolling.WORKER, *NEW, replicas=rng.choice([1, 2]), ready_timeout=8.0, monitor=3.0)
     beat = rolling.Wanted(
         "celery-beat", rolling.SCHEDULER, *NEW, order=rolling.STOP_FIRST, ready_timeout=8.0, monitor=3.0
     )
-    services: List[rolling.Wanted] = rng.choice([[web], [web], [worker, beat, web], [beat, web], [worker, web]])
-    versions: Dict[str, Version] = {w.name: Version() for w in services}
+    services: list[rolling.Wanted] = rng.choice([[web], [web], [worker, beat, web], [beat, web], [worker, web]])
+    versions: dict[str, Version] = {w.name: Version() for w in services}
     # Answers and joining mean something only where users come in.
     victims = [w.name for w in services if w is web or behaviour not in ("wrong-answers", "dies-when-joined")]
     versions[rng.choice(victims)] = BEHAVIOURS[behaviour]
@@ -63,7 +72,12 @@ def draw(seed: int) -> Tuple[SimulatedMachine, rolling.Policy, str]:
         misfortune.fail_act = 0.01
     scaled = rng.choice([None, None, None, 1, 3])
     machine = SimulatedMachine(
-        seed, services, versions, misfortune, fresh=rng.random() < 0.05, start_replicas=scaled if services == [web] else None
+        seed,
+        services,
+        versions,
+        misfortune,
+        fresh=rng.random() < 0.05,
+        start_replicas=scaled if services == [web] else None,
     )
     return machine, rolling.Policy(tuple(services)), behaviour
 
@@ -111,7 +125,9 @@ def check(seed: int) -> None:
             if wanted.kind == rolling.WEB:
                 assert machine._rotation(wanted.name) == {b.address for b in alive}, story
                 if not machine.process_killed:
-                    assert {b.id for b in alive} == {b for b in machine.original if machine.boxes[b].service == wanted.name}, story
+                    assert {b.id for b in alive} == {
+                        b for b in machine.original if machine.boxes[b].service == wanted.name
+                    }, story
     if not outcome.refused:
         assert not machine.pins, f"a pin was left: {story}"
     # Killed on an empty host, the next run finds nothing outdated to prove again; the role's verify does that.
@@ -120,7 +136,9 @@ def check(seed: int) -> None:
     machine.misfortune.left = 0
     again = Roller(machine, policy).observe()
     if not outcome.failed and not machine.disturbed and behaviour in ("good", "slow"):
-        assert isinstance(rolling.next_step(again, policy), rolling.Done), f"a second run would change something: {story}"
+        assert isinstance(rolling.next_step(again, policy), rolling.Done), (
+            f"a second run would change something: {story}"
+        )
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

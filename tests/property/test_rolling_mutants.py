@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
 from test_rolling_histories import check
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
 
 
 def never_busy(_original: Callable[..., Any]) -> Callable[..., Any]:

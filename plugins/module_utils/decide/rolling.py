@@ -16,7 +16,7 @@ All times are seconds; ``Stack.now`` and every ``*_since`` / ``*_at`` are monoto
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Union
 
 WEB = "web"
 WORKER = "worker"
@@ -55,7 +55,7 @@ class Wanted:
 class Policy:
     """What the call as a whole wants; ``services`` in the order in which they go forward."""
 
-    services: Tuple[Wanted, ...]
+    services: tuple[Wanted, ...]
     failure_action: str = "rollback"
 
 
@@ -73,11 +73,11 @@ class Container:
     address: str = ""
     in_rotation: bool = False
     connections: int = 0
-    awaited_since: Optional[float] = None
-    ready_since: Optional[float] = None
-    proof_since: Optional[float] = None
-    joined_at: Optional[float] = None
-    left_at: Optional[float] = None
+    awaited_since: float | None = None
+    ready_since: float | None = None
+    proof_since: float | None = None
+    joined_at: float | None = None
+    left_at: float | None = None
     created_here: bool = False
     fault: str = ""
     last_answer: str = ""
@@ -97,8 +97,8 @@ class Proxy:
     """
 
     present: bool = True
-    pinned: Tuple[str, ...] = ()
-    stale: Tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     draining_workers: int = 0
 
 
@@ -107,7 +107,7 @@ class Stack:
     """Everything :func:`next_step` decides from; ``fault`` is one of the call, of no single container."""
 
     now: float
-    containers: Tuple[Container, ...]
+    containers: tuple[Container, ...]
     proxy: Proxy = field(default_factory=Proxy)
     goal: str = FORWARD
     cause: str = ""
@@ -122,23 +122,23 @@ class Start:
     meantime cannot let an unproven container in.
     """
 
-    create: Tuple[Tuple[str, int], ...] = ()
-    restart: Tuple[str, ...] = ()
-    hold: Tuple[Tuple[str, Tuple[str, ...]], ...] = ()
+    create: tuple[tuple[str, int], ...] = ()
+    restart: tuple[str, ...] = ()
+    hold: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
 class AwaitReady:
     """Ask each container once whether it is ready."""
 
-    containers: Tuple[str, ...]
+    containers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Prove:
     """Ask for real endpoints once, on the private path or (``proxied``) as users do."""
 
-    containers: Tuple[str, ...]
+    containers: tuple[str, ...]
     proxied: bool = False
 
 
@@ -147,9 +147,9 @@ class Join:
     """Make the proxy send to exactly ``rotation`` (addresses); ``joining`` are the containers new in it."""
 
     service: str
-    rotation: Tuple[str, ...]
-    joining: Tuple[str, ...]
-    leaving: Tuple[str, ...] = ()
+    rotation: tuple[str, ...]
+    joining: tuple[str, ...]
+    leaving: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,29 +157,29 @@ class Leave:
     """Make the proxy send to exactly ``rotation``; nothing joins."""
 
     service: str
-    rotation: Tuple[str, ...]
-    leaving: Tuple[str, ...]
+    rotation: tuple[str, ...]
+    leaving: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Drain:
     """Wait a moment: ``containers`` still have connections, or old proxy workers that may open one."""
 
-    containers: Tuple[str, ...]
+    containers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Stop:
     """Ask the containers' main processes to end, and wait for it."""
 
-    containers: Tuple[str, ...]
+    containers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Remove:
     """Remove containers that do not run any more."""
 
-    containers: Tuple[str, ...]
+    containers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -219,9 +219,9 @@ class View:
     """One service's containers, sorted into what they are in this roll."""
 
     wanted: Wanted
-    current: Tuple[Container, ...]
-    old: Tuple[Container, ...]
-    broken: Tuple[Container, ...]
+    current: tuple[Container, ...]
+    old: tuple[Container, ...]
+    broken: tuple[Container, ...]
     proxy: Proxy
     now: float
 
@@ -250,16 +250,18 @@ class View:
             or self.broken
             or self.stale
             or (self.proxied and not all(c.in_rotation for c in self.current))
-            or any(c.awaited_since is not None for c in self.current)
-            and (self.unproven or self.now < self.watched_until)
+            or (
+                any(c.awaited_since is not None for c in self.current)
+                and (self.unproven or self.now < self.watched_until)
+            )
         )
 
     @property
-    def unready(self) -> Tuple[Container, ...]:
+    def unready(self) -> tuple[Container, ...]:
         return tuple(c for c in self.current if c.ready_since is None)
 
     @property
-    def unproven(self) -> Tuple[Container, ...]:
+    def unproven(self) -> tuple[Container, ...]:
         return tuple(c for c in self.current if not self._proven(c))
 
     def _proven(self, container: Container) -> bool:
@@ -277,11 +279,11 @@ class View:
         known = [m for m in moments if m is not None]
         return max(known) + self.wanted.monitor if known else 0.0
 
-    def addresses(self, containers: Tuple[Container, ...]) -> Tuple[str, ...]:
+    def addresses(self, containers: tuple[Container, ...]) -> tuple[str, ...]:
         return tuple(sorted(c.address for c in containers))
 
 
-def _ids(containers: Tuple[Container, ...]) -> Tuple[str, ...]:
+def _ids(containers: tuple[Container, ...]) -> tuple[str, ...]:
     return tuple(c.id for c in containers)
 
 
@@ -298,7 +300,7 @@ def view_of(stack: Stack, wanted: Wanted) -> View:
     # One that this run started and that ended since then is no leftover but a failure: it stays in sight.
     ended = [c for c in same if not c.running and c.awaited_since is not None]
     broken = tuple(c for c in same if not c.running and c.awaited_since is None)
-    old = [c for c in mine if is_outdated(c, wanted)] + alive[wanted.replicas:]
+    old = [c for c in mine if is_outdated(c, wanted)] + alive[wanted.replicas :]
     return View(
         wanted=wanted,
         current=tuple(alive[: wanted.replicas] + ended),
@@ -322,7 +324,7 @@ def next_step(stack: Stack, policy: Policy) -> Step:
     return _forward(stack, policy, views)
 
 
-def failure_of(stack: Stack, views: List[View]) -> str:
+def failure_of(stack: Stack, views: list[View]) -> str:
     """Why the new version cannot be trusted, or an empty string."""
     if stack.fault:
         return stack.fault
@@ -335,11 +337,13 @@ def failure_of(stack: Stack, views: List[View]) -> str:
             since = container.awaited_since
             if container.ready_since is None and since is not None and stack.now - since >= view.wanted.ready_timeout:
                 said = f": {container.last_answer}" if container.last_answer else ""
-                return f"{view.wanted.name}: {container.name} never became ready in {view.wanted.ready_timeout:g} s{said}"
+                return (
+                    f"{view.wanted.name}: {container.name} never became ready in {view.wanted.ready_timeout:g} s{said}"
+                )
     return ""
 
 
-def _forward(stack: Stack, policy: Policy, views: List[View]) -> Step:
+def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     cause = failure_of(stack, views)
     if cause:
         return Undo(cause) if policy.failure_action == "rollback" else Refuse(cause)
@@ -361,7 +365,7 @@ def _forward(stack: Stack, policy: Policy, views: List[View]) -> Step:
     return Done()
 
 
-def _heal(views: List[View]) -> Optional[Step]:
+def _heal(views: list[View]) -> Step | None:
     """Keep the rotation to what is known: no unproven container beside proven ones, no empty rotation."""
     for view in views:
         if not view.proxied:
@@ -371,12 +375,18 @@ def _heal(views: List[View]) -> Optional[Step]:
         early = tuple(c for c in view.unproven if c.in_rotation)
         if serving and early and len(alive) >= view.wanted.replicas:
             return Leave(view.wanted.name, view.addresses(alive), _ids(early))
-        if alive and not serving and not any(c.in_rotation for c in view.current) and view.unproven and not view.stop_first:
+        if (
+            alive
+            and not serving
+            and not any(c.in_rotation for c in view.current)
+            and view.unproven
+            and not view.stop_first
+        ):
             return Join(view.wanted.name, view.addresses(alive), _ids(alive))
     return None
 
 
-def _bring_up(views: List[View]) -> Optional[Step]:
+def _bring_up(views: list[View]) -> Step | None:
     """Start, await and prove the new containers of all these services together."""
     create = tuple((v.wanted.name, v.missing) for v in views if v.missing)
     if create:
@@ -389,11 +399,11 @@ def _bring_up(views: List[View]) -> Optional[Step]:
     return Prove(_ids(unproven)) if unproven else None
 
 
-def _rotation(view: View) -> Tuple[str, ...]:
+def _rotation(view: View) -> tuple[str, ...]:
     return view.addresses(tuple(c for c in view.current + view.old if c.in_rotation and c.running))
 
 
-def _switch(views: List[View]) -> Optional[Step]:
+def _switch(views: list[View]) -> Step | None:
     """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
     for view in views:
         if view.stop_first:
@@ -412,7 +422,7 @@ def _switch(views: List[View]) -> Optional[Step]:
     return None
 
 
-def _join(view: View) -> Optional[Step]:
+def _join(view: View) -> Step | None:
     wanted = view.wanted
     joined = tuple(c for c in view.current if c.in_rotation)
     waiting = tuple(c for c in view.current if not c.in_rotation)
@@ -430,7 +440,7 @@ def _join(view: View) -> Optional[Step]:
     return None
 
 
-def _retire(views: List[View]) -> Optional[Step]:
+def _retire(views: list[View]) -> Step | None:
     """Drain, stop and remove what is old, all services together; removal only once all are stopped."""
     old = tuple(c for v in views for c in v.old)
     busy = tuple(c for v in views for c in v.old if _is_busy(v, c))
@@ -453,7 +463,7 @@ def _is_busy(view: View, container: Container) -> bool:
     return view.now - container.left_at < view.wanted.drain_timeout
 
 
-def _undo(stack: Stack, views: List[View]) -> Step:
+def _undo(stack: Stack, views: list[View]) -> Step:
     for view in reversed(views):
         step = _undo_service(view)
         if step:
@@ -464,7 +474,7 @@ def _undo(stack: Stack, views: List[View]) -> Step:
     return Done(failed=True, reason=stack.cause)
 
 
-def _undo_service(view: View) -> Optional[Step]:
+def _undo_service(view: View) -> Step | None:
     wanted = view.wanted
     doomed = view.current + view.broken
     outgoing = tuple(c for c in view.old if is_outdated(c, wanted))
@@ -499,7 +509,7 @@ def _undo_service(view: View) -> Optional[Step]:
     return _take_away(view, doomed)
 
 
-def _take_away(view: View, doomed: Tuple[Container, ...]) -> Optional[Step]:
+def _take_away(view: View, doomed: tuple[Container, ...]) -> Step | None:
     busy = tuple(c for c in doomed if c.left_at is not None and _is_busy(view, c))
     if busy:
         return Drain(_ids(busy))
@@ -509,9 +519,9 @@ def _take_away(view: View, doomed: Tuple[Container, ...]) -> Optional[Step]:
     return Remove(_ids(doomed)) if doomed else None
 
 
-def summary_of(stack: Stack, policy: Policy) -> Dict[str, Dict[str, object]]:
+def summary_of(stack: Stack, policy: Policy) -> dict[str, dict[str, object]]:
     """What a run would replace, per service, for ``--check --diff``: names of containers, old and new identity."""
-    result: Dict[str, Dict[str, object]] = {}
+    result: dict[str, dict[str, object]] = {}
     for wanted in policy.services:
         view = view_of(stack, wanted)
         if view.changing:

@@ -9,8 +9,9 @@ loop through a simulated one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Protocol
 
 from ..decide import rolling
 from ..decide.rolling import Container, Policy, Proxy, Stack, Step
@@ -32,10 +33,10 @@ class Answer:
 class Seen:
     """Facts of one look: containers without any evidence, their restart counts, how dead ones ended."""
 
-    containers: Tuple[Container, ...]
+    containers: tuple[Container, ...]
     proxy: Proxy
-    restarts: Dict[str, int] = field(default_factory=dict)
-    endings: Dict[str, str] = field(default_factory=dict)
+    restarts: dict[str, int] = field(default_factory=dict)
+    endings: dict[str, str] = field(default_factory=dict)
 
 
 class Machine(Protocol):
@@ -47,11 +48,11 @@ class Machine(Protocol):
 
     def look(self) -> Seen: ...
 
-    def start(self, create: Sequence[Tuple[str, int]], restart: Sequence[str]) -> None: ...
+    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str]) -> None: ...
 
-    def ready(self, ids: Sequence[str]) -> Dict[str, Answer]: ...
+    def ready(self, ids: Sequence[str]) -> dict[str, Answer]: ...
 
-    def prove(self, ids: Sequence[str], proxied: bool) -> Dict[str, Answer]: ...
+    def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]: ...
 
     def hold(self, service: str, addresses: Sequence[str]) -> None: ...
 
@@ -70,11 +71,11 @@ class Evidence:
 
     restarts: int = 0
     successes: int = 0
-    awaited_since: Optional[float] = None
-    ready_since: Optional[float] = None
-    proof_since: Optional[float] = None
-    joined_at: Optional[float] = None
-    left_at: Optional[float] = None
+    awaited_since: float | None = None
+    ready_since: float | None = None
+    proof_since: float | None = None
+    joined_at: float | None = None
+    left_at: float | None = None
     created_here: bool = False
     fault: str = ""
     last_answer: str = ""
@@ -115,7 +116,7 @@ class Roller:
         self.on_step = on_step
         self.poll = poll
         self.successes = successes
-        self.evidence: Dict[str, Evidence] = {}
+        self.evidence: dict[str, Evidence] = {}
         self.goal = rolling.FORWARD
         self.cause = ""
         self.fault = ""
@@ -126,7 +127,7 @@ class Roller:
         """Look, and join what is seen with what this run has learned."""
         seen = self.machine.look()
         now = self.machine.now()
-        containers: List[Container] = []
+        containers: list[Container] = []
         for container in seen.containers:
             restarts = seen.restarts.get(container.id, 0)
             known = self.evidence.setdefault(container.id, Evidence(restarts=restarts))
@@ -186,7 +187,9 @@ class Roller:
                 failure = str(error)
                 if self.goal == rolling.UNDO:
                     self.on_step(step, stack, began, self.machine.now() - began, failure)
-                    return Outcome(changed, True, True, f"{self.cause}; and undoing it failed: {failure}", stack, self.cut)
+                    return Outcome(
+                        changed, True, True, f"{self.cause}; and undoing it failed: {failure}", stack, self.cut
+                    )
                 self.fault = failure
             self.on_step(step, stack, began, self.machine.now() - began, failure)
 

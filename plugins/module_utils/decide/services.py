@@ -1,0 +1,360 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a Compose service is and how it wants to be replaced, read from its resolved definition.
+
+Vocabulary is the Compose Specification's (``deploy.replicas``, ``deploy.update_config``, ``healthcheck``,
+``stop_grace_period``); what it cannot say stands in ``x-evenkeel`` beside the service.
+Later sources win: kind's default, Compose, ``x-evenkeel``, the call's arguments, ``service_options``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .rolling import SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
+
+PROXY, DATABASE, BROKER, JOB, OTHER = "proxy", "database", "broker", "job", "other"
+KINDS = (WEB, WORKER, SCHEDULER, PROXY, DATABASE, BROKER, JOB, OTHER)
+ROLLED_KINDS = (WEB, WORKER, SCHEDULER)
+
+OPTION_KEYS = (
+    "kind",
+    "order",
+    "parallelism",
+    "delay",
+    "monitor",
+    "failure_action",
+    "ready_path",
+    "ready_port",
+    "ready_timeout",
+    "ready_successes",
+    "prove",
+    "prove_seconds",
+    "drain_timeout",
+    "drain_policy",
+    "stop_timeout",
+)
+
+_SERVERS = ("gunicorn", "uvicorn", "daphne", "hypercorn", "uwsgi", "granian", "runserver", "waitress-serve")
+
+
+class BadService(Exception):
+    """A service cannot be replaced as asked; the message says which, why, and what to write instead."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One question to a web service, and what counts as the right answer."""
+
+    path: str
+    status: int = 200
+    contains: str = ""
+    method: str = "GET"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one service is judged and replaced (seconds, bytes)."""
+
+    name: str
+    kind: str
+    replicas: int
+    order: str
+    parallelism: int
+    delay: float
+    monitor: float
+    failure_action: str
+    ready_path: str
+    ready_port: int
+    ready_timeout: float
+    ready_command: tuple[str, ...]
+    ready_command_timeout: float
+    ready_successes: int
+    prove: tuple[Probe, ...]
+    prove_seconds: float
+    drain_timeout: float
+    drain_policy: str
+    stop_timeout: float
+    stop_grace_period: float
+    reservation: int
+    limit: int
+
+    def wanted(self, image: str, config_hash: str) -> Wanted:
+        """The reconciler's view of it, for an image id and a configuration hash."""
+        return Wanted(
+            name=self.name,
+            kind=self.kind,
+            image=image,
+            config_hash=config_hash,
+            replicas=self.replicas,
+            order=self.order,
+            parallelism=self.parallelism,
+            delay=self.delay,
+            ready_timeout=self.ready_timeout,
+            prove_seconds=self.prove_seconds,
+            monitor=self.monitor,
+            drain_timeout=self.drain_timeout,
+            drain_policy=self.drain_policy,
+        )
+
+
+def seconds(value: Any, default: float = 0.0) -> float:
+    """A Compose duration (``1m30s``, ``500ms``, a number of seconds) in seconds.
+
+    :raises ValueError: when it is none.
+    """
+    if value is None or value == "":
+        return default
+    if isinstance(value, (int, float)):
+        return float(value)
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", str(value))
+    if not parts or "".join(n + u for n, u in parts) != str(value):
+        raise ValueError(f"{value!r} is not a duration such as 30s or 1m30s")
+    return float(sum(float(number) * units[unit] for number, unit in parts))
+
+
+def size(value: Any) -> int:
+    """A Compose byte value (``512m``, ``1.5gb``, ``1073741824``) in bytes; 0 for none.
+
+    :raises ValueError: when it is none.
+    """
+    if value in (None, ""):
+        return 0
+    match = re.match(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", str(value).lower())
+    if not match:
+        raise ValueError(f"{value!r} is not a size such as 512m")
+    return int(float(match.group(1)) * 1024 ** " kmgt".index(match.group(2) or " "))
+
+
+def words_of(command: Any) -> list[str]:
+    """A command as words: lists as they are, strings split, the script of a ``sh -c`` split as well."""
+    if not command:
+        return []
+    words = shlex.split(command) if isinstance(command, str) else [str(w) for w in command]
+    result: list[str] = []
+    for word in words:
+        try:
+            result.extend(shlex.split(word) if " " in word else [word])
+        except ValueError:
+            result.extend(word.split())
+    return result
+
+
+def kind_of(service: Mapping[str, Any], image_command: Sequence[str] = ()) -> str:
+    """What kind of service this is, from its command, image and ports.
+
+    :param service: resolved definition.
+    :param image_command: ENTRYPOINT and CMD of its image, used where the definition has none.
+    """
+    words = words_of(service.get("entrypoint")) + words_of(service.get("command") or list(image_command))
+    names = [w.rsplit("/", 1)[-1] for w in words]
+    if "celery" in names:
+        if "beat" in names or "-B" in words or "--beat" in words:
+            return SCHEDULER
+        return WORKER if "worker" in names else OTHER
+    if any(name in _SERVERS for name in names):
+        return WEB
+    image = str(service.get("image", "")).rsplit("/", 1)[-1].split(":")[0].split("@")[0]
+    for kind, known in (
+        (PROXY, ("nginx", "openresty", "angie")),
+        (DATABASE, ("postgres", "postgis", "mysql", "mariadb", "timescaledb", "pgvector")),
+        (BROKER, ("redis", "valkey", "rabbitmq", "memcached", "keydb")),
+    ):
+        if "build" not in service and any(image == name or image.startswith(f"{name}-") for name in known):
+            return kind
+    if "nginx" in names:
+        return PROXY
+    return JOB if str(service.get("restart", "")) in ("no", "on-failure") else OTHER
+
+
+def probes(entries: Any, where: str) -> tuple[Probe, ...]:
+    """Read a ``prove`` or ``app_verify_paths`` list: paths, or dicts ``{path, status, contains, method}``.
+
+    :raises BadService: an entry that is none.
+    """
+    result = []
+    for entry in entries or ():
+        values = {"path": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
+        path = str(values.get("path", ""))
+        unknown = set(values) - {"path", "status", "contains", "method"}
+        if not path.startswith("/") or unknown or any(c.isspace() for c in path):
+            problem = f"unknown key {sorted(unknown)[0]!r}" if unknown else "a path that starts with / is needed"
+            raise BadService(f"{where}: {entry!r} is no probe: {problem}; write {{path: /api/, status: 200}}")
+        result.append(
+            Probe(
+                path,
+                int(values.get("status") or 200),
+                str(values.get("contains") or ""),
+                str(values.get("method") or "GET").upper(),
+            )
+        )
+    return tuple(result)
+
+
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    WEB: {"order": START_FIRST, "prove_seconds": 5.0, "monitor": 5.0, "drain_timeout": 60.0, "ready_timeout": 120.0},
+    WORKER: {"order": START_FIRST, "prove_seconds": 0.0, "monitor": 3.0, "drain_timeout": 300.0, "ready_timeout": 60.0},
+    SCHEDULER: {
+        "order": STOP_FIRST,
+        "prove_seconds": 0.0,
+        "monitor": 2.0,
+        "drain_timeout": 30.0,
+        "ready_timeout": 60.0,
+    },
+}
+
+
+def settings_of(
+    name: str,
+    service: Mapping[str, Any],
+    image: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    options: Mapping[str, Any],
+    port: int = 0,
+) -> Settings:
+    """Gather a service's settings.
+
+    :param service: resolved definition, with its ``x-evenkeel`` block.
+    :param image: the image's configuration (``Cmd``, ``Entrypoint``, ``Healthcheck``), empty when unknown.
+    :param arguments: the call's arguments (None where not given).
+    :param options: ``service_options`` of this service.
+    :param port: the port nginx connects to, 0 when no proxy leads here.
+    :raises BadService: unknown keys or values.
+    """
+    beside = service.get("x-evenkeel") or {}
+    for source, given in ((f"x-evenkeel of {name}", beside), (f"service_options of {name}", options)):
+        unknown = sorted(set(given) - set(OPTION_KEYS)) if isinstance(given, Mapping) else [str(given)]
+        if unknown:
+            raise BadService(f"{source}: unknown key {unknown[0]!r}; known are {', '.join(OPTION_KEYS)}")
+    deploy = service.get("deploy") or {}
+    update = deploy.get("update_config") or {}
+    image_command = list(image.get("Entrypoint") or []) + list(image.get("Cmd") or [])
+    kind = options.get("kind") or beside.get("kind") or (WEB if port else kind_of(service, image_command))
+    if kind not in KINDS:
+        raise BadService(f"{name}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
+    compose = {
+        "order": update.get("order"),
+        "parallelism": update.get("parallelism"),
+        "delay": update.get("delay"),
+        "monitor": update.get("monitor"),
+        "failure_action": update.get("failure_action"),
+    }
+    if kind == SCHEDULER:
+        # Compose has one update_config for every service kind; a scheduler is never two at once, whatever it says.
+        compose["order"] = None
+    layers = (_DEFAULTS.get(kind, _DEFAULTS[WEB]), compose, beside, arguments, options)
+
+    def pick(key: str, default: Any = None) -> Any:
+        values = [layer.get(key) for layer in layers if layer.get(key) is not None]
+        return values[-1] if values else default
+
+    try:
+        grace = seconds(service.get("stop_grace_period"), 10.0)
+        drain = seconds(pick("drain_timeout"))
+        test, test_timeout = _health_command(service.get("healthcheck") or image.get("Healthcheck") or {})
+        resources = deploy.get("resources") or {}
+        settings = Settings(
+            name=name,
+            kind=kind,
+            replicas=int(deploy.get("replicas") or service.get("scale") or 1),
+            order=str(pick("order")),
+            parallelism=int(pick("parallelism", 0)),
+            delay=seconds(pick("delay")),
+            monitor=seconds(pick("monitor")),
+            failure_action=str(pick("failure_action", "rollback")),
+            ready_path=str(pick("ready_path", "")),
+            ready_port=int(pick("ready_port", 0) or port),
+            ready_timeout=seconds(pick("ready_timeout")),
+            ready_command=test,
+            ready_command_timeout=test_timeout,
+            ready_successes=int(pick("ready_successes", 2)),
+            prove=probes(pick("prove"), f"prove of {name}"),
+            prove_seconds=seconds(pick("prove_seconds")),
+            drain_timeout=drain,
+            drain_policy=str(pick("drain_policy", "cut")),
+            # A warm shutdown is as long as its tasks need: the grace period never cuts it short.
+            stop_timeout=seconds(pick("stop_timeout"), max(grace, drain) if kind == WORKER else grace),
+            stop_grace_period=grace,
+            reservation=size((resources.get("reservations") or {}).get("memory") or service.get("mem_reservation")),
+            limit=size((resources.get("limits") or {}).get("memory") or service.get("mem_limit")),
+        )
+    except ValueError as error:
+        raise BadService(f"{name}: {error}") from error
+    return _checked(settings)
+
+
+def _checked(settings: Settings) -> Settings:
+    allowed = {
+        "order": (START_FIRST, STOP_FIRST),
+        "drain_policy": ("cut", "wait"),
+        "failure_action": ("rollback", "pause"),
+    }
+    for key, values in allowed.items():
+        value = getattr(settings, key)
+        if value not in values:
+            raise BadService(f"{settings.name}: {key} {value!r} is not supported; write one of {', '.join(values)}")
+    if settings.kind == SCHEDULER and (settings.order != STOP_FIRST or settings.replicas > 1):
+        raise BadService(f"{settings.name}: a scheduler runs once at a time: order stop-first and one replica")
+    if settings.ready_path and not settings.ready_path.startswith("/"):
+        raise BadService(f"{settings.name}: ready_path {settings.ready_path!r} must start with /")
+    return settings
+
+
+def _health_command(healthcheck: Mapping[str, Any]) -> tuple[tuple[str, ...], float]:
+    """The health command as an argv, and its timeout; image configurations write nanoseconds and capitals."""
+    test = healthcheck.get("test") or healthcheck.get("Test") or []
+    timeout = healthcheck.get("timeout") or healthcheck.get("Timeout")
+    limit = timeout / 1e9 if isinstance(timeout, int) and timeout > 1e6 else seconds(timeout, 30.0)
+    if healthcheck.get("disable") or not test or test[0] == "NONE":
+        return (), limit
+    if isinstance(test, str):
+        return ("/bin/sh", "-c", test.replace("$$", "$")), limit
+    # Compose doubles dollar signs in what it prints; the container is to see single ones.
+    words = tuple(str(w).replace("$$", "$") for w in test[1:])
+    return (("/bin/sh", "-c", *words) if test[0] == "CMD-SHELL" else words), limit
+
+
+def objections(name: str, service: Mapping[str, Any], settings: Settings, image: Mapping[str, Any]) -> list[str]:
+    """Why a service of this definition cannot run twice for a while; each with what to write instead."""
+    found: list[str] = []
+    if settings.order == STOP_FIRST:
+        return found
+    if service.get("container_name"):
+        found.append(
+            f"{name}: container_name: {service['container_name']} lets only one exist, so nothing can be started "
+            f"beside it; remove the line (docker compose exec {name} finds it all the same)"
+        )
+    published = [p for p in service.get("ports") or [] if p.get("published")]
+    if published:
+        found.append(
+            f"{name}: publishes port {published[0]['published']}, which only one container can hold; remove ports: "
+            f"(nginx reaches it by name)"
+        )
+    if str(service.get("network_mode") or "") == "host":
+        found.append(f"{name}: network_mode: host lets only one listen on its port; use a network")
+    named = {str(v.get("target")) for v in service.get("volumes") or []}
+    anonymous = sorted(set(image.get("Volumes") or {}) - named) + sorted(
+        str(v.get("target")) for v in service.get("volumes") or [] if v.get("type") == "volume" and not v.get("source")
+    )
+    if anonymous:
+        found.append(
+            f"{name}: has an anonymous volume at {anonymous[0]}, and a new container would start with an empty one; "
+            f"give it a name under volumes:"
+        )
+    return found
+
+
+def longest_gap_note(settings: Settings) -> str | None:
+    """A warning where a plain ``docker compose stop`` would cut what a roll waits for."""
+    if settings.kind == WEB and settings.stop_grace_period < settings.drain_timeout / 6:
+        return (
+            f"{settings.name}: stop_grace_period is {settings.stop_grace_period:g} s while requests may take up to "
+            f"{settings.drain_timeout:g} s: a plain docker compose stop would cut them"
+        )
+    return None

@@ -1,0 +1,60 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How every module ends: a result, or a failure that says what, now and next, and never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable, Protocol
+
+
+class BadInput(Exception):
+    """The call cannot be carried out as it is; nothing was touched.  ``advice`` is what to do about it."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self.advice = advice
+
+    def message(self) -> str:
+        """What a user reads."""
+        advice = self.advice or "correct that and run the same command again"
+        return f"What: {self}\nNow: nothing was touched, what was serving still is\nNext: {advice}"
+
+
+class Module(Protocol):
+    """What of an Ansible module is used here."""
+
+    params: dict[str, Any]
+    check_mode: bool
+
+    def exit_json(self, **result: Any) -> Any: ...
+
+    def fail_json(self, msg: str, **result: Any) -> Any: ...
+
+
+def finish(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str, Any]]) -> None:
+    """Run ``call(params, check_mode)`` and end the module with what it returns or raises."""
+    try:
+        result = call(module.params, module.check_mode)
+    except BadInput as error:
+        module.fail_json(msg=error.message(), changed=False)
+        return
+    except Exception as error:  # the last resort: a user gets a sentence, never a traceback
+        module.fail_json(
+            msg=f"What: this module has a defect: {type(error).__name__}: {error} (at {_place(error)})\n"
+            "Now: it stopped where it was; the same call again takes up from what it finds\n"
+            "Next: run the same command again, and report this line",
+        )
+        return
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    else:
+        module.exit_json(**result)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else "?"

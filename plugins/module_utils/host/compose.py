@@ -1,0 +1,137 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Docker Compose, by its command line: always absolute paths, argv lists, and never the caller's shell variables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class ComposeFailed(Exception):
+    """Compose refused or failed; the message is its own last words, fit for a user."""
+
+
+def _environment() -> dict[str, str]:
+    # COMPOSE_FILE and its like in an admin's shell must not change what a deployment means.
+    return {k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_") and k != "PWD"}
+
+
+def last_words(stderr: str) -> str:
+    """The last line of an error output that says something, without log decoration."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and "level=warning" not in line]
+    return lines[-1] if lines else "it gave no reason"
+
+
+@dataclass(frozen=True)
+class Compose:
+    """One Compose project: where it lies and how it is named.
+
+    :ivar project_src: absolute directory.
+    :ivar files: Compose files, absolute or relative to it; empty for Compose's own choice.
+    """
+
+    project_src: str
+    files: tuple[str, ...] = ()
+    env_files: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    project_name: str = ""
+
+    def argv(self, *words: str) -> list[str]:
+        """The whole command line for a Compose sub-command."""
+        argv = ["docker", "compose", "--ansi", "never", "--project-directory", self.project_src]
+        if self.project_name:
+            argv += ["--project-name", self.project_name]
+        for path in self.files:
+            argv += ["--file", os.path.join(self.project_src, path)]
+        for path in self.env_files:
+            argv += ["--env-file", os.path.join(self.project_src, path)]
+        for profile in self.profiles:
+            argv += ["--profile", profile]
+        return argv + list(words)
+
+    def run(self, *words: str, timeout: float = 600.0, stdin: str | None = None) -> str:
+        """Run a sub-command and return what it printed.
+
+        :raises ComposeFailed: non-zero exit, or longer than ``timeout`` seconds.
+        """
+        try:
+            done = subprocess.run(
+                self.argv(*words),
+                cwd=self.project_src,
+                env=_environment(),
+                input=stdin,
+                timeout=timeout,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ComposeFailed(f"docker compose {words[0]} did not end in {timeout:g} s") from error
+        except OSError as error:
+            raise ComposeFailed(f"docker compose could not be started: {error}") from error
+        if done.returncode != 0:
+            raise ComposeFailed(last_words(done.stderr))
+        return done.stdout
+
+    def version(self) -> str:
+        """Compose's own version, empty when there is no Compose v2."""
+        try:
+            done = subprocess.run(
+                ["docker", "compose", "version", "--short"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=30.0,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    def resolved(self) -> dict[str, Any]:
+        """The project as Compose understands it: variables filled in, paths absolute, ``env_file`` merged.
+
+        Dollar signs are doubled in it, so that written to a file it means the same again.
+        """
+        project: dict[str, Any] = json.loads(self.run("config", "--format", "json"))
+        # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate.
+        raw = json.loads(self.run("config", "--format", "json", "--no-interpolate"))
+        for name, service in project.get("services", {}).items():
+            beside = (raw.get("services", {}).get(name) or {}).get("x-evenkeel")
+            if beside is not None:
+                service["x-evenkeel"] = beside
+        return project
+
+    def hashes(self, project: Mapping[str, Any]) -> dict[str, str]:
+        """Per service the configuration hash that ``up`` writes as a label for this resolved project.
+
+        Asked of the resolved project, because for the user's own files it differs as soon as there is an
+        ``env_file`` (measured with Compose 2.26).
+        """
+        handle, path = tempfile.mkstemp(prefix="evenkeel-", suffix=".json")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(project, stream)
+            same = Compose(self.project_src, (path,), (), self.profiles, self.project_name)
+            lines = same.run("config", "--hash", "*").splitlines()
+        finally:
+            os.unlink(path)
+        return {line.split()[0]: line.split()[1] for line in lines if len(line.split()) >= 2}
+
+    def create_beside(self, scale: Sequence[tuple[str, int]], timeout: float = 300.0) -> None:
+        """Create containers up to a number per service, without starting or touching any that is there.
+
+        ``up --no-recreate --scale`` would start stopped ones again: an old scheduler, a finished job that is
+        depended on.  Never with ``--no-deps``: it changes the configuration hash, and the next plain ``up``
+        by an admin would recreate everything.
+        """
+        words = ["create", "--no-recreate", "--no-build", "--pull", "missing"]
+        for service, count in scale:
+            words += ["--scale", f"{service}={count}"]
+        self.run(*words, *[service for service, _count in scale], timeout=timeout)

@@ -1,0 +1,171 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Docker engine, through the Docker SDK that distributions package (``python3-docker`` 5.0 and 7.1)."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+try:
+    import docker
+    from docker.errors import APIError, DockerException, NotFound
+    from requests.exceptions import RequestException
+
+    HAS_DOCKER = True
+except ImportError:
+    HAS_DOCKER = False
+
+    class DockerException(Exception):  # type: ignore[no-redef]
+        """Stands in where the SDK is missing, so that this file can be imported to say so."""
+
+    class APIError(DockerException):  # type: ignore[no-redef]
+        """See above."""
+
+    class NotFound(APIError):  # type: ignore[no-redef]
+        """See above."""
+
+    class RequestException(Exception):  # type: ignore[no-redef]
+        """See above."""
+
+
+class EngineFailed(Exception):
+    """The engine cannot be used or refused something; the message is for the user."""
+
+
+class Engine:
+    """A connection to the engine that ``DOCKER_HOST`` names, or the local socket.
+
+    :raises EngineFailed: no SDK, no socket, no permission, no engine behind it.
+    """
+
+    def __init__(self, timeout: int = 120) -> None:
+        if not HAS_DOCKER:
+            raise EngineFailed("the Docker SDK for Python is missing on this host; install the package python3-docker")
+        try:
+            self.api = docker.APIClient(base_url=os.environ.get("DOCKER_HOST") or None, version="auto", timeout=timeout)
+        except (DockerException, RequestException) as error:
+            raise EngineFailed(self._why(error)) from error
+
+    @staticmethod
+    def _why(error: Exception) -> str:
+        text = str(error)
+        if "Permission denied" in text:
+            return (
+                "no permission on the Docker socket; run with become: true, or add this user to the group docker and "
+                "log in again"
+            )
+        if "No such file" in text or "Connection refused" in text or "FileNotFoundError" in text:
+            return "no Docker engine answers on this host; start it: systemctl start docker"
+        return f"the Docker engine cannot be used: {text}"
+
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(self.api, name)(*args, **kwargs)
+        except NotFound:
+            raise
+        except APIError as error:
+            raise EngineFailed(str(error.explanation or error)) from error
+        except (DockerException, RequestException) as error:
+            raise EngineFailed(self._why(error)) from error
+
+    def version(self) -> str:
+        """The engine's version."""
+        return str(self._call("version").get("Version", ""))
+
+    def info(self) -> dict[str, Any]:
+        """The engine's facts (``docker info``)."""
+        result: dict[str, Any] = self._call("info")
+        return result
+
+    def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Inspect every container, running or not, that carries the labels; one that just went is left out."""
+        found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
+        return [i for i in (self.inspect(entry["Id"]) for entry in found) if i]
+
+    def inspect(self, container_id: str) -> dict[str, Any]:
+        """One container's inspection, empty when there is none."""
+        try:
+            result: dict[str, Any] = self._call("inspect_container", container_id)
+        except NotFound:
+            return {}
+        return result
+
+    def image(self, reference: str) -> dict[str, Any]:
+        """An image's inspection, empty when it is not on this host."""
+        try:
+            result: dict[str, Any] = self._call("inspect_image", reference)
+        except NotFound:
+            return {}
+        return result
+
+    def run_inside(
+        self, container_id: str, argv: Sequence[str], user: str = "", timeout: float = 30.0
+    ) -> tuple[int, str]:
+        """Run a command in a container and return its exit code and what it printed.
+
+        :returns: ``(code, output)``; code 124 when it took longer than ``timeout`` seconds, 126 when it could
+            not be run at all.
+        """
+        try:
+            made = self.api.exec_create(container_id, list(argv), user=user)
+            with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+                future = pool.submit(self.api.exec_start, made["Id"])
+                try:
+                    output = future.result(timeout=timeout)
+                except concurrent.futures.TimeoutError:
+                    return 124, f"no end within {timeout:g} s"
+            code = self.api.exec_inspect(made["Id"]).get("ExitCode")
+        except (DockerException, RequestException) as error:
+            return 126, str(getattr(error, "explanation", None) or error)
+        return (126 if code is None else int(code)), (output or b"").decode("utf-8", "replace")
+
+    def start(self, container_id: str) -> None:
+        """Start a stopped container."""
+        self._call("start", container_id)
+
+    def stop(self, container_id: str, timeout: float) -> None:
+        """Send the stop signal and wait up to ``timeout`` seconds before the engine kills."""
+        try:
+            # Not `kill`: that switches the restart policy `unless-stopped` off (measured).
+            docker_timeout = int(timeout + 0.999)
+            self.api.stop(container_id, timeout=docker_timeout)
+        except NotFound:
+            return
+        except (DockerException, RequestException) as error:
+            raise EngineFailed(f"could not stop {container_id[:12]}: {error}") from error
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container that does not run, with its anonymous volumes; named ones stay."""
+        try:
+            self._call("remove_container", container_id, v=True)
+        except NotFound:
+            return
+
+    def logs(self, container_id: str, lines: int = 50) -> str:
+        """The last lines of a container's log, empty when it cannot be read."""
+        try:
+            output: bytes = self._call("logs", container_id, tail=lines, stdout=True, stderr=True)
+        except (EngineFailed, NotFound):
+            return ""
+        return output.decode("utf-8", "replace")
+
+
+def networks_of(inspection: Mapping[str, Any]) -> dict[str, str]:
+    """A container's networks, name to its address there (empty ones left out)."""
+    networks = (inspection.get("NetworkSettings") or {}).get("Networks") or {}
+    return {name: data.get("IPAddress") or "" for name, data in networks.items() if data.get("IPAddress")}
+
+
+def label_of(inspection: Mapping[str, Any], label: str) -> str:
+    """A container's label, empty when it has none."""
+    return str(((inspection.get("Config") or {}).get("Labels") or {}).get(label) or "")
+
+
+def pid_of(inspection: Mapping[str, Any]) -> int | None:
+    """The host's process id of a container's main process, None when it does not run."""
+    pid = (inspection.get("State") or {}).get("Pid")
+    return int(pid) if pid else None

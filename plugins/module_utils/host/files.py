@@ -1,0 +1,111 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private files of the collection on the target: written whole or not at all, readable by their owner only."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class FilesFailed(Exception):
+    """A file or directory cannot be used; the message is for the user."""
+
+
+def private_directory(path: str) -> str:
+    """Make a directory (mode 0700) where there is none, and return its path.
+
+    :raises FilesFailed: it cannot be made or written to.
+    """
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise FilesFailed(
+            f"the state directory {path} cannot be made: {error.strerror}; run with become: true or name another as state_dir"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise FilesFailed(
+            f"the state directory {path} cannot be written to; run with become: true or name another as state_dir"
+        )
+    return path
+
+
+def write_private(path: str, text: str) -> bool:
+    """Write a file (mode 0600) by a temporary one beside it, fsynced and renamed.
+
+    :returns: whether its content changed.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            if stream.read() == text:
+                return False
+    except OSError:
+        pass
+    handle, temporary = tempfile.mkstemp(prefix=".evenkeel-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync_directory(os.path.dirname(path))
+    return True
+
+
+def sync_directory(path: str) -> None:
+    """Make renames in a directory survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """A JSON object from a file, empty when there is none or it is torn."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            value = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def secret_key(directory: str) -> bytes:
+    """The key of this state directory's fingerprints, made on first use."""
+    path = os.path.join(directory, "fingerprint.key")
+    if not os.path.exists(path):
+        write_private(path, secrets.token_hex(32))
+    with open(path, encoding="ascii") as stream:
+        return stream.read().encode()
+
+
+@contextmanager
+def only_one(directory: str, what: str) -> Iterator[None]:
+    """Hold this state directory's lock file for as long as the block runs.
+
+    :raises FilesFailed: somebody else holds it; it names the process.
+    """
+    with open(os.path.join(directory, "module.lock"), "a+", encoding="ascii") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            raise FilesFailed(
+                f"another change of this project is running ({holder}); nothing was touched; wait for it and run this again"
+            ) from error
+        stream.truncate(0)
+        stream.write(f"{what}, process {os.getpid()}")
+        stream.flush()
+        yield

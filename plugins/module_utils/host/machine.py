@@ -1,0 +1,379 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real machine behind a roll: Compose, the engine, nginx and ``/proc``, as ``host/roller.Machine`` asks for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, Callable
+
+from ..decide.nginx_config import Route, request_headers
+from ..decide.rolling import Container, Proxy
+from ..decide.services import Probe, Settings
+from . import processes
+from .compose import Compose, ComposeFailed
+from .engine import Engine, EngineFailed, label_of, networks_of, pid_of
+from .nginx import Nginx, NginxFailed
+from .probing import ask
+from .roller import Answer, Seen, StepFailed
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+ONE_OFF_LABEL = "com.docker.compose.oneoff"
+HASH_LABEL = "com.docker.compose.config-hash"
+NUMBER_LABEL = "com.docker.compose.container-number"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One service of the roll: its settings, identity, the way users reach it, and the names nginx knows it by."""
+
+    settings: Settings
+    image: str
+    config_hash: str
+    route: Route | None = None
+    names: tuple[str, ...] = ()
+
+
+def started_at(inspection: Mapping[str, Any]) -> float:
+    """When a container's process was started (UNIX seconds), 0 when never."""
+    text = str((inspection.get("State") or {}).get("StartedAt") or "")
+    if not text or text.startswith("0001"):
+        return 0.0
+    base, _dot, fraction = text.rstrip("Z").partition(".")
+    moment = datetime.strptime(base, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    return moment + float(f"0.{fraction[:6] or '0'}")
+
+
+class ComposeMachine:
+    """See the module's text; every method may raise :class:`StepFailed` with a message for the user.
+
+    :param proxy_name: Compose service of nginx, empty when no proxy takes part.
+    """
+
+    def __init__(
+        self,
+        compose: Compose,
+        engine: Engine,
+        project_name: str,
+        targets: Sequence[Target],
+        proxy_name: str = "",
+    ) -> None:
+        self.compose = compose
+        self.engine = engine
+        self.project_name = project_name
+        self.targets = {t.settings.name: t for t in targets}
+        self.proxy_name = proxy_name
+        self._pool = ThreadPoolExecutor(max_workers=16)
+        self._inspections: dict[str, dict[str, Any]] = {}
+        self._nginx: Nginx | None = None
+        self._kills: dict[str, int] = {}
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    # -- looking --------------------------------------------------------------------------------------
+
+    def look(self) -> Seen:
+        try:
+            found = self.engine.containers({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
+            self._inspections = {i["Id"]: i for i in found}
+            self._nginx, proxy_networks = self._find_nginx(found)
+            return self._seen(found, proxy_networks)
+        except (EngineFailed, NginxFailed) as error:
+            raise StepFailed(str(error)) from error
+
+    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> tuple[Nginx | None, dict[str, str]]:
+        for inspection in found:
+            if self.proxy_name and label_of(inspection, SERVICE_LABEL) == self.proxy_name and pid_of(inspection):
+                nginx = Nginx(self.engine, inspection)
+                if nginx.workers():
+                    return nginx, networks_of(inspection)
+        return None, {}
+
+    def _seen(self, found: Sequence[Mapping[str, Any]], proxy_networks: Mapping[str, str]) -> Seen:
+        nginx = self._nginx
+        pins = nginx.pins() if nginx else {}
+        loaded = nginx.loaded_at() if nginx else 0.0
+        containers: list[Container] = []
+        restarts: dict[str, int] = {}
+        endings: dict[str, str] = {}
+        for inspection in found:
+            target = self.targets.get(label_of(inspection, SERVICE_LABEL))
+            if target is None:
+                continue
+            container = self._container(inspection, target, proxy_networks)
+            pin = pins.get(target.settings.name)
+            if nginx and target.route and container.running:
+                if pin and loaded > pin.written:
+                    inside = container.address in pin.addresses
+                else:
+                    # nginx resolved its names when these workers started; what started later is unknown to it.
+                    inside = started_at(inspection) < loaded
+                container = replace(container, in_rotation=inside)
+            containers.append(container)
+            restarts[container.id] = self._restarts(inspection)
+            endings[container.id] = self._ending(inspection, target)
+        alive = {c.address for c in containers if c.running}
+        stale = tuple(
+            sorted(
+                s
+                for s, pin in pins.items()
+                if s in self.targets and loaded > pin.written and set(pin.addresses) - alive
+            )
+        )
+        mine = tuple(sorted(s for s in pins if s in self.targets))
+        proxy = Proxy(nginx is not None, mine, stale, nginx.draining() if nginx else 0)
+        return Seen(tuple(containers), proxy, restarts, endings)
+
+    def _container(self, inspection: Mapping[str, Any], target: Target, proxy_networks: Mapping[str, str]) -> Container:
+        networks = networks_of(inspection)
+        shared = [networks[name] for name in sorted(proxy_networks) if name in networks]
+        address = (shared or sorted(networks.values()) or [""])[0]
+        pid = pid_of(inspection)
+        port = target.settings.ready_port
+        state = str((inspection.get("State") or {}).get("Status") or "dead")
+        return Container(
+            id=str(inspection["Id"]),
+            name=str(inspection["Name"]).lstrip("/"),
+            service=target.settings.name,
+            image=str(inspection["Image"]),
+            config_hash=label_of(inspection, HASH_LABEL),
+            state=state,
+            number=int(label_of(inspection, NUMBER_LABEL) or 0),
+            address=address,
+            connections=processes.connections(pid, port) if pid and port else 0,
+        )
+
+    def _restarts(self, inspection: Mapping[str, Any]) -> int:
+        # A process killed for its memory is a restart too, although its container's master only forked another.
+        pid = pid_of(inspection)
+        key = str(inspection["Id"])
+        if pid:
+            self._kills[key] = max(self._kills.get(key, 0), processes.kills_for_memory(pid))
+        return int(inspection.get("RestartCount") or 0) + self._kills.get(key, 0)
+
+    def _ending(self, inspection: Mapping[str, Any], target: Target) -> str:
+        state = inspection.get("State") or {}
+        limit = target.settings.limit
+        if state.get("OOMKilled") or self._kills.get(str(inspection["Id"])):
+            return f"went over its memory limit{f' of {limit // 1048576} MiB' if limit else ''} and was killed"
+        if state.get("Error"):
+            return f"could not run: {state['Error']}"
+        return f"ended with exit code {state.get('ExitCode', '?')}"
+
+    # -- acting ---------------------------------------------------------------------------------------
+
+    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str]) -> None:
+        if create:
+            before = set(self._inspections)
+            present = {
+                name: sum(1 for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == name)
+                for name, _count in create
+            }
+            try:
+                self.compose.create_beside([(name, present[name] + count) for name, count in create])
+            except ComposeFailed as error:
+                raise StepFailed(f"{_names(create)} could not be created: {error}") from error
+            self.look()
+            fresh = [i for key, i in self._inspections.items() if key not in before]
+            for inspection in fresh:
+                target = self.targets.get(label_of(inspection, SERVICE_LABEL))
+                if target and label_of(inspection, HASH_LABEL) != target.config_hash:
+                    raise StepFailed(
+                        f"{target.settings.name}: Compose created a container of another configuration than it printed "
+                        f"before; was a file changed in between?"
+                    )
+            restart = [*restart, *[str(i["Id"]) for i in fresh if label_of(i, SERVICE_LABEL) in self.targets]]
+        self._each(restart, self.engine.start, "could not be started")
+
+    def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
+        return self._ask_each(ids, self._is_ready)
+
+    def _is_ready(self, inspection: Mapping[str, Any], target: Target) -> Answer:
+        settings = target.settings
+        address = self._address(inspection)
+        # Between two restarts a container has no address, and an empty one would mean this host.
+        if not address or not (inspection.get("State") or {}).get("Running"):
+            return Answer(False, self._ending(inspection, target))
+        if settings.ready_path:
+            return ask(
+                address, settings.ready_port, Probe(settings.ready_path), self._headers(target), any_success=True
+            )
+        if settings.ready_command:
+            code, output = self.engine.run_inside(
+                str(inspection["Id"]), settings.ready_command, timeout=settings.ready_command_timeout
+            )
+            said = (output.strip().splitlines() or ["it printed nothing"])[-1][:200]
+            return Answer(code == 0, "" if code == 0 else f"its health command ended with {code}: {said}")
+        if settings.ready_port and target.route:
+            answer = ask(address, settings.ready_port, Probe("/"), self._headers(target), any_success=True)
+            return answer
+        return Answer(True, "runs")
+
+    def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
+        result = self._ask_each(ids, self._is_proven)
+        if proxied and self._nginx:
+            asked = {self.targets[label_of(self._inspections[i], SERVICE_LABEL)] for i in ids if i in self._inspections}
+            for target in asked:
+                result[f"proxy of {target.settings.name}"] = self._through_proxy(target)
+        return result
+
+    def _is_proven(self, inspection: Mapping[str, Any], target: Target) -> Answer:
+        address = self._address(inspection)
+        if not address or not (inspection.get("State") or {}).get("Running"):
+            return Answer(False, self._ending(inspection, target))
+        for probe in target.settings.prove if target.route else ():
+            answer = ask(address, target.settings.ready_port, probe, self._headers(target))
+            if not answer.ok:
+                return answer
+        return Answer(True)
+
+    def _through_proxy(self, target: Target) -> Answer:
+        route, nginx = target.route, self._nginx
+        if route is None or nginx is None:
+            return Answer(True)
+        address = (sorted(networks_of(self.engine.inspect(nginx.id)).values()) or [""])[0]
+        headers = {"Host": route.server_name or "localhost"}
+        for probe in target.settings.prove:
+            answer = ask(address, route.listen, probe, headers, tls_name=headers["Host"] if route.tls else "")
+            if not answer.ok:
+                return Answer(False, f"{target.settings.name}: through {nginx.name}, {answer.text}")
+        return Answer(True)
+
+    def hold(self, service: str, addresses: Sequence[str]) -> None:
+        nginx = self._proxy()
+        known = nginx.pins().get(service)
+        # Writing the same pin again would make it look younger than the workers that already follow it.
+        if known is None or set(known.addresses) != set(addresses):
+            self._try(lambda: nginx.pin(service, self.targets[service].names, addresses))
+
+    def rotate(self, service: str, addresses: Sequence[str]) -> None:
+        nginx, names = self._proxy(), self.targets[service].names
+        before = nginx.pins().get(service)
+        try:
+            nginx.pin(service, names, addresses)
+            nginx.reload()
+        except NginxFailed as error:
+            self._try(lambda: nginx.pin(service, names, before.addresses if before else ()))
+            raise StepFailed(str(error)) from error
+
+    def settle(self, service: str) -> None:
+        self._try(lambda: self._proxy().pin(service, (), ()))
+
+    def stop(self, ids: Sequence[str]) -> None:
+        self._each(ids, self._stop_one, "could not be stopped")
+
+    def _stop_one(self, container_id: str) -> None:
+        inspection = self._inspections[container_id]
+        target = self.targets[label_of(inspection, SERVICE_LABEL)]
+        self._signal_behind_shell(inspection)
+        self.engine.stop(container_id, target.settings.stop_timeout)
+
+    def _signal_behind_shell(self, inspection: Mapping[str, Any]) -> None:
+        """Where a shell is process 1, it swallows the stop signal: send it to what the shell runs as well."""
+        pid = pid_of(inspection)
+        master = _behind_shell(pid) if pid else None
+        if master is None:
+            return
+        name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")
+        number = int(name) if name.isdigit() else getattr(signal, name, signal.SIGTERM)
+
+        def send() -> None:
+            if os.geteuid() == 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(master, number)
+            else:
+                inner = str(processes.inner_pid(master))
+                self.engine.run_inside(str(inspection["Id"]), ["kill", f"-{int(number)}", inner], user="0")
+
+        # A moment after the engine's own stop, which tells the restart policy that this ending is meant.
+        timer = threading.Timer(0.3, send)
+        timer.daemon = True
+        timer.start()
+
+    def remove(self, ids: Sequence[str]) -> None:
+        self._each(ids, self.engine.remove, "could not be removed")
+
+    # -- small things ---------------------------------------------------------------------------------
+
+    def memory_used(self, service: str) -> int:
+        """Bytes that the largest running container of a service holds, 0 when none runs."""
+        pids = [pid_of(i) for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == service]
+        return max((processes.memory_used(pid) or 0 for pid in pids if pid), default=0)
+
+    def inspection(self, container_id: str) -> Mapping[str, Any]:
+        """What was seen of a container at the last look."""
+        return self._inspections.get(container_id, {})
+
+    def _proxy(self) -> Nginx:
+        if self._nginx is None:
+            raise StepFailed(f"{self.proxy_name}: nginx does not run any more")
+        return self._nginx
+
+    def _address(self, inspection: Mapping[str, Any]) -> str:
+        shared = networks_of(self._inspections.get(self._nginx.id, {})) if self._nginx else {}
+        networks = networks_of(inspection)
+        return ([networks[n] for n in sorted(shared) if n in networks] or sorted(networks.values()) or [""])[0]
+
+    def _headers(self, target: Target) -> dict[str, str]:
+        return request_headers(target.route) if target.route else {"Host": "localhost"}
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except NginxFailed as error:
+            raise StepFailed(str(error)) from error
+
+    def _ask_each(
+        self, ids: Sequence[str], ask_one: Callable[[Mapping[str, Any], Target], Answer]
+    ) -> dict[str, Answer]:
+        known = [i for i in ids if i in self._inspections]
+        asked = {
+            i: self._pool.submit(
+                ask_one, self._inspections[i], self.targets[label_of(self._inspections[i], SERVICE_LABEL)]
+            )
+            for i in known
+        }
+        return {i: future.result() for i, future in asked.items()}
+
+    def _each(self, ids: Sequence[str], act: Callable[[str], None], complaint: str) -> None:
+        futures = {i: self._pool.submit(act, i) for i in ids}
+        for container_id, future in futures.items():
+            try:
+                future.result()
+            except EngineFailed as error:
+                name = str(self._inspections.get(container_id, {}).get("Name") or container_id[:12]).lstrip("/")
+                raise StepFailed(f"{name} {complaint}: {error}") from error
+
+
+def _names(create: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(name for name, _count in create)
+
+
+def _behind_shell(pid: int) -> int | None:
+    """The process a shell or a small init at ``pid`` runs, None when ``pid`` is the service itself."""
+    family = processes.tree(pid)
+    here = next((p for p in family if p.pid == pid), None)
+    shell_seen = False
+    while here is not None:
+        program = os.path.basename((here.command.split() or [""])[0])
+        children = [p for p in family if p.parent == here.pid]
+        is_shell = program in ("sh", "bash", "dash", "ash")
+        if not (is_shell or program in ("docker-init", "tini", "dumb-init")) or len(children) != 1:
+            return here.pid if shell_seen and here.pid != pid else None
+        shell_seen = shell_seen or is_shell
+        here = children[0]
+    return None

@@ -1,0 +1,141 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""nginx in a container: reading its configuration, pinning names in its hosts file, reloading it provably."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .engine import Engine, pid_of
+from .processes import Process, tree
+
+_MARK = "# evenkeel"
+_QUITTING = "worker process is shutting down"
+
+
+class NginxFailed(Exception):
+    """nginx cannot be read or refused something; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a service's names are pinned to, and when that was written (UNIX seconds)."""
+
+    addresses: tuple[str, ...]
+    written: float
+
+
+class Nginx:
+    """One nginx container.
+
+    :param inspection: the container's inspection, taken anew whenever it may have been restarted.
+    """
+
+    def __init__(self, engine: Engine, inspection: Mapping[str, Any]) -> None:
+        self.engine = engine
+        self.id = str(inspection["Id"])
+        self.name = str(inspection.get("Name", "")).lstrip("/")
+        self.pid = pid_of(inspection) or 0
+        self._hosts_path = str(inspection.get("HostsPath") or "")
+
+    def _inside(self, *argv: str) -> tuple[int, str]:
+        return self.engine.run_inside(self.id, argv, user="0")
+
+    def dump(self) -> str:
+        """The whole configuration (``nginx -T``); it may hold secrets and never leaves this host.
+
+        :raises NginxFailed: nginx refuses its own configuration, or is not there.
+        """
+        code, output = self._inside("nginx", "-T")
+        if code != 0:
+            raise NginxFailed(f"{self.name}: nginx -T failed: {_complaint(output)}")
+        return output
+
+    def workers(self) -> list[Process]:
+        """Its worker processes, those that are quitting included."""
+        return [p for p in tree(self.pid) if p.command.startswith("nginx: worker process")] if self.pid else []
+
+    def loaded_at(self) -> float:
+        """When the workers that take new connections started (UNIX seconds), 0 when there are none."""
+        return max((p.started for p in self.workers() if _QUITTING not in p.command), default=0.0)
+
+    def draining(self) -> int:
+        """How many workers of an earlier configuration still finish what they have."""
+        return sum(1 for p in self.workers() if _QUITTING in p.command)
+
+    # -- pins -----------------------------------------------------------------------------------------
+
+    def _read_hosts(self) -> str:
+        if os.access(self._hosts_path, os.R_OK):
+            with open(self._hosts_path, encoding="utf-8") as stream:
+                return stream.read()
+        code, output = self._inside("cat", "/etc/hosts")
+        if code != 0:
+            raise NginxFailed(f"{self.name}: /etc/hosts cannot be read: {output.strip()}")
+        return output
+
+    def _write_hosts(self, text: str) -> None:
+        # The file is a bind mount: it keeps its inode, so it is written in place and never renamed over.
+        if os.access(self._hosts_path, os.W_OK):
+            with open(self._hosts_path, "r+", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.truncate()
+            return
+        code, output = self._inside("sh", "-c", 'printf %s "$1" > /etc/hosts', "sh", text)
+        if code != 0:
+            raise NginxFailed(f"{self.name}: /etc/hosts cannot be written: {output.strip()}")
+
+    def pins(self) -> dict[str, Pin]:
+        """The pins that are there, per service."""
+        found: dict[str, tuple[list[str], float]] = {}
+        for line in self._read_hosts().splitlines():
+            entry, mark, note = line.partition(_MARK)
+            words, told = entry.split(), note.split()
+            if mark and words and len(told) == 2:
+                addresses, _written = found.setdefault(told[0], ([], float(told[1])))
+                addresses.append(words[0])
+        return {service: Pin(tuple(sorted(a)), written) for service, (a, written) in found.items()}
+
+    def pin(self, service: str, names: Sequence[str], addresses: Sequence[str]) -> None:
+        """Make names mean exactly these addresses at the next load; no addresses: take the pin away."""
+        kept = [line for line in self._read_hosts().splitlines() if line.partition(_MARK)[2].split()[:1] != [service]]
+        stamp = f"{_MARK} {service} {time.time():.3f}"
+        fresh = [f"{address}\t{' '.join(names)}\t{stamp}" for address in addresses]
+        self._write_hosts("\n".join(kept + fresh) + "\n")
+
+    # -- reload ---------------------------------------------------------------------------------------
+
+    def reload(self, timeout: float = 30.0) -> None:
+        """Reload, and return once new workers have taken over.
+
+        :raises NginxFailed: the configuration is refused (nothing was reloaded then), or no new worker came
+            within ``timeout`` seconds.
+        """
+        code, output = self._inside("nginx", "-t")
+        if code != 0:
+            raise NginxFailed(f"{self.name}: nginx refuses its configuration: {_complaint(output)}")
+        known = {p.pid for p in self.workers()}
+        code, output = self._inside("nginx", "-s", "reload")
+        if code != 0:
+            raise NginxFailed(f"{self.name}: nginx -s reload failed: {_complaint(output)}")
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            workers = self.workers()
+            fresh = [p for p in workers if p.pid not in known]
+            # Until the master has told all old ones to quit, some of them still accept connections.
+            if fresh and not [p for p in workers if p.pid in known and _QUITTING not in p.command]:
+                return
+            time.sleep(0.02)
+        raise NginxFailed(f"{self.name}: no new worker took over within {timeout:g} s of the reload; see its log")
+
+
+def _complaint(output: str) -> str:
+    """nginx's own reason, without time stamps."""
+    lines = [line.split("] ", 1)[-1] for line in output.splitlines() if "[emerg]" in line or "[error]" in line]
+    plain = [line.strip() for line in output.splitlines() if line.strip()]
+    return (lines or plain or ["it gave no reason"])[-1][:400]

@@ -1,0 +1,74 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asking a web service one question, with the headers that nginx would send, and judging the answer."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+
+from ..decide.services import Probe
+from .roller import Answer
+
+_BODY_READ = 1024 * 1024
+
+
+class _Connection(http.client.HTTPConnection):
+    """Plain or TLS to a given address, whatever the certificate says: it is our own host we ask."""
+
+    def __init__(self, address: str, port: int, timeout: float, server_name: str) -> None:
+        super().__init__(address, port, timeout=timeout)
+        self._server_name = server_name
+
+    def connect(self) -> None:
+        super().connect()
+        if self._server_name:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            self.sock = context.wrap_socket(self.sock, server_hostname=self._server_name)
+
+
+def ask(
+    address: str,
+    port: int,
+    probe: Probe,
+    headers: Mapping[str, str],
+    timeout: float = 10.0,
+    tls_name: str = "",
+    any_success: bool = False,
+) -> Answer:
+    """Send one request and hold the answer against what the probe expects.
+
+    :param tls_name: the server's name where TLS is spoken, empty for plain HTTP.
+    :param any_success: take every status below 400 (readiness), not just the probe's own.
+    :returns: the answer; ``text`` tells what came, as a user would report it.
+    """
+    what = f"{probe.method} {probe.path}"
+    connection = _Connection(address, port, timeout, tls_name)
+    try:
+        connection.putrequest(probe.method, probe.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in {**headers, "User-Agent": "evenkeel", "Connection": "close"}.items():
+            connection.putheader(name, value)
+        if probe.method not in ("GET", "HEAD"):
+            connection.putheader("Content-Length", "0")
+        connection.endheaders()
+        response = connection.getresponse()
+        body = response.read(_BODY_READ)
+    except socket.timeout:
+        return Answer(False, f"{what} was not answered within {timeout:g} s")
+    except (OSError, http.client.HTTPException) as error:
+        return Answer(
+            False, f"{what} was not answered: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+        )
+    finally:
+        connection.close()
+    good = response.status < 400 if any_success else response.status == probe.status
+    if not good:
+        return Answer(False, f"{what} answered {response.status}")
+    if probe.contains and probe.contains.encode() not in body:
+        return Answer(False, f"{what} answered {response.status}, but without {probe.contains!r}")
+    return Answer(True, f"{what} answered {response.status}")

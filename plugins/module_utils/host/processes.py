@@ -1,0 +1,137 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes as ``/proc`` shows them: connections of a container, proxy workers, memory, what the kernel killed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# Linux include/net/tcp_states.h: a connection in one of these has, or may still get, somebody waiting for bytes.
+_OPEN_STATES = {"01", "03", "04"}
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process: parent, start as UNIX time (seconds, to a hundredth), command line."""
+
+    pid: int
+    parent: int
+    started: float
+    command: str
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def connections(pid: int, port: int) -> int:
+    """How many peers other than loopback have a connection to ``port`` in the network namespace of ``pid``."""
+    count = 0
+    for table in ("tcp", "tcp6"):
+        for line in _read(f"/proc/{pid}/net/{table}").splitlines()[1:]:
+            fields = line.split()
+            if len(fields) < 4 or fields[3] not in _OPEN_STATES:
+                continue
+            local, remote = fields[1], fields[2]
+            if int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote.rsplit(":", 1)[0]):
+                count += 1
+    return count
+
+
+def _is_loopback(address: str) -> bool:
+    # The kernel prints each 32-bit word of an address in host byte order, so 127.0.0.1 ends in 7F.
+    if len(address) == 8:
+        return address.endswith("7F")
+    mapped = address.startswith("0000000000000000FFFF0000")
+    return address == "00000000000000000000000001000000" or (mapped and address.endswith("7F"))
+
+
+def processes() -> Iterator[Process]:
+    """Every process that can be seen."""
+    uptime = _read("/proc/uptime").split()
+    booted = time.time() - float(uptime[0]) if uptime else 0.0
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        stat = _read(f"/proc/{entry}/stat")
+        if not stat:
+            continue
+        # The command in parentheses may hold spaces and parentheses itself.
+        fields = stat.rsplit(")", 1)[1].split()
+        command = _read(f"/proc/{entry}/cmdline").replace("\0", " ").strip()
+        yield Process(int(entry), int(fields[1]), booted + int(fields[19]) / _TICKS, command)
+
+
+def tree(root: int) -> list[Process]:
+    """A process and all its descendants."""
+    everything = list(processes())
+    inside = {root}
+    grown = True
+    while grown:
+        more = {p.pid for p in everything if p.parent in inside} - inside
+        inside |= more
+        grown = bool(more)
+    return [p for p in everything if p.pid in inside]
+
+
+def inner_pid(pid: int) -> int:
+    """A process's id inside its own PID namespace (the host's where the kernel does not tell)."""
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    return pid
+
+
+def _memory_group(pid: int) -> tuple[str, bool]:
+    """The directory of a process's memory cgroup, and whether it is of version 2."""
+    for line in _read(f"/proc/{pid}/cgroup").splitlines():
+        _number, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return f"/sys/fs/cgroup/memory{path}", False
+    for line in _read(f"/proc/{pid}/cgroup").splitlines():
+        if line.startswith("0::"):
+            return f"/sys/fs/cgroup{line[3:]}", True
+    return "", True
+
+
+def _table(text: str) -> dict[str, int]:
+    rows = (line.split() for line in text.splitlines())
+    return {r[0]: int(r[1]) for r in rows if len(r) == 2 and r[1].isdigit()}
+
+
+def memory_used(pid: int) -> int | None:
+    """Bytes that a container's processes hold, page cache that can go left out; None when it cannot be told."""
+    group, second = _memory_group(pid)
+    usage = _read(f"{group}/{'memory.current' if second else 'memory.usage_in_bytes'}").strip()
+    if not usage.isdigit():
+        return None
+    stat = _table(_read(f"{group}/memory.stat"))
+    return max(0, int(usage) - stat.get("inactive_file" if second else "total_inactive_file", 0))
+
+
+def kills_for_memory(pid: int) -> int:
+    """How many processes of a container the kernel has killed because its memory limit was exceeded."""
+    group, second = _memory_group(pid)
+    text = _read(f"{group}/{'memory.events' if second else 'memory.oom_control'}")
+    return _table(text).get("oom_kill", 0)
+
+
+def memory_of_machine() -> tuple[int, int]:
+    """``(total, available)`` bytes, within the limit of this process's own cgroup where there is one."""
+    rows = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
+    total, available = (int(rows[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+    group, second = _memory_group(os.getpid())
+    limit = _read(f"{group}/{'memory.max' if second else 'memory.limit_in_bytes'}").strip()
+    used = memory_used(os.getpid())
+    if limit.isdigit() and int(limit) < total and used is not None:
+        total, available = int(limit), min(available, int(limit) - used)
+    return total, available

@@ -1,0 +1,261 @@
+#!/usr/bin/python
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_rolling
+short_description: Replace the containers of Compose services without losing a request
+description:
+  - Brings services of a Docker Compose project to their present definition and image while they go on serving.
+  - New containers are started beside the old ones, have to become ready and to answer real requests on a private
+    path, and only then does nginx send users to them. The old ones finish what they have, are stopped and removed.
+  - Whatever fails on the way is undone. The old version never stopped serving.
+  - Containers that already are as wanted are left alone. A run that was killed is finished by the same call again.
+  - How a service is replaced is read from C(deploy.update_config), C(healthcheck), C(stop_grace_period) and
+    C(x-evenkeel) in its Compose definition. The options below override these for all services of the call, and
+    O(service_options) for a single one.
+version_added: 0.1.0
+author:
+  - evenkeel contributors (@evenkeel)
+extends_documentation_fragment:
+  - evenkeel.deploy.project
+  - evenkeel.deploy.project.attributes
+options:
+  services:
+    description:
+      - Services to replace. Without it all that are web servers, Celery workers or schedulers.
+    type: list
+    elements: str
+    default: []
+  service_options:
+    description:
+      - Per service what O(x-evenkeel) may say as well, for example C({api: {ready_path: /health/}}).
+      - The keys are C(kind), C(order), C(parallelism), C(delay), C(monitor), C(failure_action), C(ready_path),
+        C(ready_port), C(ready_timeout), C(ready_successes), C(prove), C(prove_seconds), C(drain_timeout),
+        C(drain_policy) and C(stop_timeout).
+    type: dict
+    default: {}
+  order:
+    description:
+      - Whether new containers are started before old ones are stopped. Web services and workers do so by default,
+        schedulers never.
+    type: str
+    choices: [start-first, stop-first]
+  parallelism:
+    description:
+      - How many containers nginx switches to at a time, V(0) for all at once.
+    type: int
+  delay:
+    description:
+      - Seconds between two such switches.
+    type: float
+  monitor:
+    description:
+      - Seconds for which the new containers are watched after the switch, while going back is still instant.
+    type: float
+  failure_action:
+    description:
+      - What a failure leads to. V(rollback) undoes everything, V(pause) leaves all as it is and fails.
+    type: str
+    choices: [rollback, pause]
+  ready_path:
+    description:
+      - Path that answers with a status below 400 when a web service is ready. Without it the health command is run.
+    type: str
+  ready_port:
+    description:
+      - Port for O(ready_path) and O(prove). Without it the one that nginx connects to.
+    type: int
+  ready_timeout:
+    description:
+      - Seconds within which a new container has to become ready.
+    type: float
+  prove:
+    description:
+      - Requests that a new container has to answer rightly before and after nginx knows it.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description: Path and query.
+        type: str
+        required: true
+      status:
+        description: The status that it has to answer with.
+        type: int
+        default: 200
+      contains:
+        description: Text that the body has to contain.
+        type: str
+      method:
+        description: Request method. Others than V(GET) and V(HEAD) are sent with an empty body.
+        type: str
+        default: GET
+  prove_seconds:
+    description:
+      - Seconds for which O(prove) is repeated, and restarts are watched, before nginx knows a new container.
+    type: float
+  drain_timeout:
+    description:
+      - Seconds that requests in flight are waited for after the switch, and that a worker's running tasks have.
+    type: float
+  stop_timeout:
+    description:
+      - Seconds between the stop signal and the kill. Without it C(stop_grace_period).
+    type: float
+  drain_policy:
+    description:
+      - What happens to connections that are still there after O(drain_timeout). V(cut) ends them and counts them
+        in RV(cut_connections), V(wait) waits on.
+    type: str
+    choices: [cut, wait]
+  proxy_service:
+    description:
+      - The service that is nginx. Without it the one that looks like it.
+    type: str
+  proxy_mode:
+    description:
+      - How nginx is told. V(pin) writes the addresses of the service's name into the hosts file of the nginx container
+        for the duration of the roll and reloads it; its configuration stays untouched. V(none) is for services that
+        nobody reaches through nginx.
+    type: str
+    choices: [auto, pin, none]
+    default: auto
+  allow_downtime:
+    description:
+      - Needed for what cannot be done without a gap, such as O(order=stop-first) for a web service.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Bring api to the image and configuration of its Compose file, behind nginx
+  evenkeel.deploy.compose_rolling:
+    project_src: /srv/travel/current
+    services: [api]
+    prove:
+      - path: /
+        contains: Travel
+      - path: /api/tours/
+
+- name: See what would be replaced, and why
+  evenkeel.deploy.compose_rolling:
+    project_src: /srv/travel/current
+  check_mode: true
+  diff: true
+
+- name: Replace everything that runs our code, watching the new containers for a minute
+  evenkeel.deploy.compose_rolling:
+    project_src: /srv/travel/current
+    monitor: 60
+    service_options:
+      celery:
+        drain_timeout: 900
+"""
+
+RETURN = r"""
+timeline:
+  description: The steps in the order in which they were done.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    step:
+      description: Name of the step.
+      type: str
+      returned: always
+    service:
+      description: The services concerned.
+      type: str
+      returned: always
+    container:
+      description: The containers concerned.
+      type: str
+      returned: always
+    started:
+      description: When it began, ISO 8601 in UTC.
+      type: str
+      returned: always
+    seconds:
+      description: How long it took.
+      type: float
+      returned: always
+    result:
+      description: V(ok), V(failed), or V(undone) for a step of the way back.
+      type: str
+      returned: always
+serving:
+  description: Per service the containers that run now, and which version each is.
+  returned: always
+  type: dict
+  sample: {"api": [{"container": "travel-api-2", "version": "3f2c1ab"}]}
+rolled_back:
+  description: Whether everything is as it was before the call.
+  returned: on failure
+  type: bool
+cut_connections:
+  description: Connections that were still there after O(drain_timeout) and were ended.
+  returned: when there were any
+  type: int
+log_files:
+  description: Files on the target with the last log lines of the containers that failed.
+  returned: on failure, when there were any
+  type: list
+  elements: str
+notes:
+  description: What is worth knowing about the project, such as a stop_grace_period that is too short.
+  returned: always
+  type: list
+  elements: str
+msg:
+  description: What happened, what is serving now, and on failure what to run next.
+  returned: always
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import PROJECT_ARGUMENTS, roll
+
+
+def main() -> None:
+    """Run the module."""
+    prove = {
+        "path": {"type": "str", "required": True},
+        "status": {"type": "int", "default": 200},
+        "contains": {"type": "str"},
+        "method": {"type": "str", "default": "GET"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            **PROJECT_ARGUMENTS,
+            "services": {"type": "list", "elements": "str", "default": []},
+            "service_options": {"type": "dict", "default": {}},
+            "order": {"type": "str", "choices": ["start-first", "stop-first"]},
+            "parallelism": {"type": "int"},
+            "delay": {"type": "float"},
+            "monitor": {"type": "float"},
+            "failure_action": {"type": "str", "choices": ["rollback", "pause"]},
+            "ready_path": {"type": "str"},
+            "ready_port": {"type": "int"},
+            "ready_timeout": {"type": "float"},
+            "prove": {"type": "list", "elements": "dict", "options": prove},
+            "prove_seconds": {"type": "float"},
+            "drain_timeout": {"type": "float"},
+            "drain_policy": {"type": "str", "choices": ["cut", "wait"]},
+            "stop_timeout": {"type": "float"},
+            "proxy_service": {"type": "str"},
+            "proxy_mode": {"type": "str", "choices": ["auto", "pin", "none"], "default": "auto"},
+            "allow_downtime": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, roll)
+
+
+if __name__ == "__main__":
+    main()
