@@ -32,7 +32,7 @@ options:
     default: []
   service_options:
     description:
-      - Per service what O(x-evenkeel) may say as well, for example C({api: {ready_path: /health/}}).
+      - Per service what C(x-evenkeel) may say as well, for example a C(ready_path) for C(api).
       - The keys are C(kind), C(order), C(parallelism), C(delay), C(monitor), C(failure_action), C(ready_path),
         C(ready_port), C(ready_timeout), C(ready_successes), C(prove), C(prove_seconds), C(drain_timeout),
         C(drain_policy) and C(stop_timeout).
@@ -184,7 +184,7 @@ timeline:
       type: float
       returned: always
     result:
-      description: V(ok), V(failed), or V(undone) for a step of the way back.
+      description: V(ok) or V(failed), and V(undone) for a step of the way back.
       type: str
       returned: always
 serving:
@@ -210,6 +210,11 @@ notes:
   returned: always
   type: list
   elements: str
+kinds:
+  description: For each service of the project what it was taken for.
+  returned: always
+  type: dict
+  sample: {"api": "web", "celery": "worker", "db": "database"}
 msg:
   description: What happened, what is serving now, and on failure what to run next.
   returned: always

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Not part of what a container is: how it is built, and how many and how fast they are replaced.
-_NOT_IN_A_CONTAINER = ("build", "x-evenkeel", "depends_on", "pull_policy", "scale")
+_NOT_IN_A_CONTAINER = ("build", "x-evenkeel", "depends_on", "pull_policy", "scale", "profiles")
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -30,6 +30,8 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
 def fingerprint(service: Mapping[str, Any], key: bytes) -> dict[str, str]:
     """A resolved service definition as ``{path of a leaf: keyed hash of its value}``."""
     shown = {k: v for k, v in service.items() if k not in _NOT_IN_A_CONTAINER}
+    if isinstance(shown.get("deploy"), Mapping):
+        shown["deploy"] = {k: v for k, v in shown["deploy"].items() if k != "replicas"}
     return {p: hmac.new(key, v.encode(), hashlib.sha256).hexdigest()[:16] for p, v in _leaves(shown, "")}
 
 

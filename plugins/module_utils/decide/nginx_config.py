@@ -10,7 +10,7 @@ guessed at, since a wrong guess loses requests.  crossplane is its oracle in the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -36,7 +36,8 @@ class Route:
 
     ``host`` and ``port`` are what nginx connects to; ``server_name``, ``listen`` and ``tls`` are how users
     reach it; ``headers`` are those it sets, still with nginx variables in them.  ``static_name`` is whether
-    nginx resolves the name only when it starts or reloads.
+    nginx resolves the name only when it starts or reloads; ``proxy_host`` is what it calls the other side, and
+    ``proxy_protocol`` whether it wants the PROXY protocol, which a plain request does not speak.
     """
 
     host: str
@@ -48,18 +49,33 @@ class Route:
     headers: tuple[tuple[str, str], ...] = ()
     static_name: bool = True
     how: str = "proxy_pass"
+    proxy_host: str = ""
+    proxy_protocol: bool = False
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the http block defines: upstreams by name, and what each variable may be."""
+
+    upstreams: Mapping[str, Directive]
+    values: Mapping[str, tuple[str, ...]]
 
 
 _FILE_MARK = re.compile(r"^# configuration file (.+):$")
 _LUA_BLOCK = re.compile(r"_by_lua_block$|^(perl|js)_")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+# What nginx itself takes for white space; Python's str.isspace() knows more, a no-break space for one.
+_SPACE = " \t\r\n"
+_ESCAPES = {'"': '"', "'": "'", "\\": "\\", "t": "\t", "r": "\r", "n": "\n"}
+_MEANINGS = 500
 
 
 def _tokens(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield ``(token, quoted)``; a bare ``{``, ``}`` or ``;`` is a token of its own."""
+    """Yield ``(token, quoted)``; a ``{``, ``}`` or ``;`` that is not quoted is a token of its own."""
     position, length = 0, len(text)
     while position < length:
         char = text[position]
-        if char.isspace():
+        if char in _SPACE:
             position += 1
         elif char == "#":
             end = text.find("\n", position)
@@ -68,47 +84,30 @@ def _tokens(text: str) -> Iterator[tuple[str, bool]]:
             yield char, False
             position += 1
         elif char in "\"'":
-            word, position = _quoted(text, position)
+            word, position = _word(text, position + 1, char)
+            if position == length:
+                raise UnreadableConfig("a quote that is opened and never closed")
             yield word, True
-        else:
-            word, position = _bare(text, position)
-            yield word, False
-
-
-def _quoted(text: str, start: int) -> tuple[str, int]:
-    quote, position, word = text[start], start + 1, []
-    while position < len(text):
-        char = text[position]
-        if char == "\\" and position + 1 < len(text):
-            following = text[position + 1]
-            word.append(following if following in (quote, "\\") else char + following)
-            position += 2
-        elif char == quote:
-            return "".join(word), position + 1
-        else:
-            word.append(char)
             position += 1
-    raise UnreadableConfig(f"a quote that is opened and never closed: {text[start : start + 40]!r}")
-
-
-def _bare(text: str, start: int) -> tuple[str, int]:
-    position, word = start, []
-    while position < len(text):
-        char = text[position]
-        if char == "\\" and position + 1 < len(text):
-            word.append(text[position : position + 2])
-            position += 2
-        elif char == "$" and text.startswith("${", position):
-            end = text.find("}", position)
-            if end < 0:
-                raise UnreadableConfig(f"a variable that is never closed: {text[position : position + 40]!r}")
-            word.append(text[position : end + 1])
-            position = end + 1
-        elif char.isspace() or char in "{};":
-            break
         else:
-            word.append(char)
-            position += 1
+            word, position = _word(text, position, _SPACE + ";{")
+            # Never to be mistaken for a brace of its own.
+            yield word, True
+
+
+def _word(text: str, position: int, ends: str) -> tuple[str, int]:
+    """The word from here to any of ``ends``, and where that is; escapes as nginx reads them, quoted or not."""
+    word: list[str] = []
+    while position < len(text) and text[position] not in ends:
+        pair = text[position : position + 2]
+        if pair[0] == "\\" and len(pair) == 2:
+            word.append(_ESCAPES.get(pair[1], pair))
+        elif pair == "${":
+            word.append(pair)
+        else:
+            word.append(pair[0])
+            position -= 1
+        position += 2
     return "".join(word), position
 
 
@@ -147,7 +146,7 @@ def split_dump(text: str) -> dict[str, str]:
     """Split the output of ``nginx -T`` into its files, path to text, in the order in which it has them."""
     files: dict[str, list[str]] = {}
     lines: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         mark = _FILE_MARK.match(line)
         if mark:
             lines = files.setdefault(mark.group(1), [])
@@ -175,20 +174,28 @@ def _expand(directives: Sequence[Directive], files: dict[str, str], prefix: str,
         raise UnreadableConfig("includes are nested more than twenty deep")
     for directive in directives:
         if directive.name == "include" and len(directive.words) == 2:
-            pattern = directive.words[1]
-            pattern = pattern if pattern.startswith("/") else f"{prefix}/{pattern}"
-            for path in files:
-                if _glob(pattern).match(path):
-                    yield from _expand(parse(files[path]), files, prefix, depth + 1)
+            yield from _included(directive.words[1], files, prefix, depth + 1)
         elif directive.block is not None:
             yield replace(directive, block=tuple(_expand(directive.block, files, prefix, depth + 1)))
         else:
             yield directive
 
 
+def _included(pattern: str, files: dict[str, str], prefix: str, depth: int) -> Iterator[Directive]:
+    pattern = pattern if pattern.startswith("/") else f"{prefix}/{pattern}"
+    matching = [path for path in files if path == pattern or _glob(pattern).match(path)]
+    if not matching and not re.search(r"[*?[]", pattern):
+        raise UnreadableConfig(f"include {pattern}: nginx -T did not print that file")
+    for path in matching:
+        yield from _expand(parse(files[path]), files, prefix, depth)
+
+
 def _glob(pattern: str) -> re.Pattern[str]:
-    translated = re.escape(pattern).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
-    return re.compile(f"{translated}$")
+    """As glob(3), which nginx asks: no wildcard matches a slash."""
+    parts = re.findall(r"\[[!^]?\]?[^]]*\]|.", pattern, re.DOTALL)
+    simple = {"*": "[^/]*", "?": "[^/]"}
+    classes = {p: re.sub(r"^\[!", "[^", p.replace("\\", "\\\\")) for p in parts if len(p) > 1}
+    return re.compile("".join(simple.get(p) or classes.get(p) or re.escape(p) for p in parts) + r"\Z")
 
 
 def routes(tree: Sequence[Directive]) -> tuple[Route, ...]:
@@ -196,47 +203,79 @@ def routes(tree: Sequence[Directive]) -> tuple[Route, ...]:
 
     :raises UnreadableConfig: a ``*_pass`` whose target cannot be told.
     """
-    http = [d for d in tree if d.name == "http" and d.block is not None]
     found: list[Route] = []
-    for block in http:
-        inside = block.block or ()
-        upstreams = {d.words[1]: d for d in inside if d.name == "upstream" and len(d.words) > 1}
+    for inside in (d.block for d in tree if d.name == "http" and d.block is not None):
+        upstreams = {d.words[1].lower(): d for d in inside if d.name == "upstream" and len(d.words) > 1}
+        # ``$scheme`` is nginx's own, and the only one that stands where it decides who is connected to.
+        values: dict[str, list[str]] = {"scheme": ["http", "https"]}
+        _gather_values(inside, values)
+        known = _Known(upstreams, {name: tuple(dict.fromkeys(v)) for name, v in values.items()})
         base = _headers(inside, ())
         for server in (d for d in inside if d.name == "server"):
-            found.extend(_server_routes(server.block or (), upstreams, base))
+            found.extend(_server_routes(server.block or (), known, base))
     return tuple(found)
 
 
+def _gather_values(directives: Sequence[Directive], values: dict[str, list[str]]) -> None:
+    """Collect what ``set``, ``map`` and their like may make of a variable, wherever they stand."""
+    for directive in directives:
+        words, block = directive.words, directive.block or ()
+        if directive.name == "set" and len(words) == 3:
+            values.setdefault(words[1].lstrip("$"), []).append(words[2])
+        elif directive.name in ("map", "geo", "split_clients"):
+            entries = [d.words[1] for d in block if len(d.words) == 2 and d.name != "include"]
+            values.setdefault(words[-1].lstrip("$"), []).extend(entries)
+        else:
+            _gather_values(block, values)
+
+
 def _server_routes(
-    server: Sequence[Directive], upstreams: dict[str, Directive], inherited: tuple[tuple[str, str], ...]
-) -> list[Route]:
+    server: Sequence[Directive], known: _Known, inherited: tuple[tuple[str, str], ...]
+) -> Iterator[Route]:
     names = [w for d in server if d.name == "server_name" for w in d.words[1:]]
-    plain = [n for n in names if re.match(r"^[A-Za-z0-9.-]+$", n)]
-    port, tls = 80, False
-    listens = [d for d in server if d.name == "listen"]
-    if listens:
-        address = listens[0].words[1]
-        last = address.rsplit(":", 1)[-1] if not address.endswith("]") else "80"
-        port = int(last) if last.isdigit() else 80
-        tls = "ssl" in listens[0].words
-    frame = Route(host="", port=0, server_name=plain[0] if plain else "", listen=port, tls=tls)
-    return list(_location_routes(server, frame, upstreams, _headers(server, inherited)))
+    plain = [n for n in names if re.match(r"^[A-Za-z0-9][A-Za-z0-9.-]*$", n)]
+    # ``.a.org`` is a.org and everything below it; ``*.a.org`` is only what is below.
+    plain += [f"{'www' if n[0] == '*' else ''}{n.lstrip('*')}".lstrip(".") for n in names if re.match(r"^\*?\.\w", n)]
+    port, tls, proxy_protocol = _listener(server)
+    frame = Route("", 0, plain[0] if plain else "", port, tls, proxy_protocol=proxy_protocol)
+    return _location_routes(server, frame, known, _headers(server, inherited))
+
+
+def _listener(server: Sequence[Directive]) -> tuple[int, bool, bool]:
+    """Port, TLS and PROXY protocol of the listener that is best asked.
+
+    One that speaks TLS comes first: where both are there, the other often only redirects to it.
+    """
+    found: list[tuple[int, bool, bool]] = []
+    all_tls = any(d.words == ("ssl", "on") for d in server)
+    for words in (d.words for d in server if d.name == "listen" and len(d.words) > 1):
+        address, options = words[1], words[2:]
+        if not address.startswith("unix:") and "quic" not in options:
+            match = None if address.endswith("]") else re.search(r"(?:^|:)(\d+)(?:-\d+)?$", address)
+            port = int(match.group(1)) if match else 80
+            found.append((port, all_tls or "ssl" in options, "proxy_protocol" in options))
+    return min(found, key=lambda f: (f[2], not f[1])) if found else (80, all_tls, False)
 
 
 def _location_routes(
-    directives: Sequence[Directive], frame: Route, upstreams: dict[str, Directive], headers: tuple[tuple[str, str], ...]
+    directives: Sequence[Directive], frame: Route, known: _Known, headers: tuple[tuple[str, str], ...]
 ) -> Iterator[Route]:
     for directive in directives:
-        if directive.name == "proxy_pass" and len(directive.words) == 2:
-            for host, port, static in _targets(directive.words[1], upstreams):
-                yield replace(frame, host=host, port=port, static_name=static, headers=headers)
-        elif directive.name in ("uwsgi_pass", "grpc_pass", "fastcgi_pass", "scgi_pass") and len(directive.words) == 2:
-            for host, port, static in _targets(f"http://{directive.words[1].split('://')[-1]}", upstreams):
-                yield replace(frame, host=host, port=port, static_name=static, headers=headers, how=directive.name)
+        if directive.name in _PASSES and len(directive.words) == 2:
+            for host, port, static, called in _targets(directive.name, directive.words[1], known):
+                yield replace(
+                    frame,
+                    host=host,
+                    port=port,
+                    static_name=static,
+                    headers=headers,
+                    how=directive.name,
+                    proxy_host=called,
+                )
         elif directive.name in ("location", "if", "limit_except") and directive.block is not None:
             path = directive.words[-1] if directive.name == "location" else frame.location
             inner = _headers(directive.block, headers)
-            yield from _location_routes(directive.block, replace(frame, location=path), upstreams, inner)
+            yield from _location_routes(directive.block, replace(frame, location=path), known, inner)
 
 
 def _headers(block: Sequence[Directive], inherited: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
@@ -245,33 +284,64 @@ def _headers(block: Sequence[Directive], inherited: tuple[tuple[str, str], ...])
     return own or inherited
 
 
-_TARGET = re.compile(r"^https?://(?P<host>\[[0-9a-fA-F:]+\]|[^/:]+)(?::(?P<port>\d+))?(?P<uri>/.*)?$")
+_PASSES = ("proxy_pass", "uwsgi_pass", "grpc_pass", "fastcgi_pass", "scgi_pass", "memcached_pass")
+_TARGET = re.compile(
+    r"^(?P<scheme>\w+://)?(?P<host>\[[0-9a-fA-F:.]+\]|[^/:$?\[\]]+)(?::(?P<port>\d+))?(?:[/?].*|\$\{?(?:request_|document_)?uri\b.*)?$",
+    re.DOTALL,
+)
 
 
-def _targets(target: str, upstreams: dict[str, Directive]) -> Iterator[tuple[str, int, bool]]:
-    """Yield ``(host, port, whether the name is resolved once)`` for what a ``proxy_pass`` names."""
-    if "$" in target:
-        yield target, 0, False
-        return
-    if re.match(r"^(https?://)?unix:", target):
-        yield target, 0, True
-        return
-    match = _TARGET.match(target)
-    if not match:
-        raise UnreadableConfig(f"proxy_pass {target}: the target cannot be told")
-    host = match.group("host")
-    default = 443 if target.startswith("https") else 80
-    if host in upstreams and match.group("port") is None:
-        for server in (d for d in upstreams[host].block or () if d.name == "server" and len(d.words) > 1):
-            address = server.words[1]
-            static = "resolve" not in server.words[2:]
-            if address.startswith("unix:"):
-                yield address, 0, True
-                continue
-            name, _colon, port = address.partition(":")
-            yield name, int(port) if port.isdigit() else default, static
-        return
-    yield host, int(match.group("port") or default), True
+def _meanings(text: str, known: _Known) -> tuple[str, ...]:
+    """What a target may be once the variables that the configuration itself defines are filled in."""
+    found = [text]
+    for _depth in range(4):
+        fuller: dict[str, None] = {}
+        for one in found:
+            match = next((m for m in _VARIABLE.finditer(one) if known.values.get(m.group(1) or m.group(2))), None)
+            for value in known.values[match.group(1) or match.group(2)] if match else ("",):
+                fuller[one[: match.start()] + value + one[match.end() :] if match else one] = None
+        if len(fuller) > _MEANINGS:
+            raise UnreadableConfig(f"{text}: that may be more than {_MEANINGS} addresses")
+        found = list(fuller)
+    return tuple(found)
+
+
+def _targets(directive: str, target: str, known: _Known) -> Iterator[tuple[str, int, bool, str]]:
+    """Yield ``(host, port, whether the name is resolved once, how nginx calls it)`` for what a ``*_pass`` names."""
+    for meaning in _meanings(target, known) if "$" in target else (target,):
+        if re.match(r"^(\w+://)?unix:", meaning):
+            yield meaning, 0, True, "localhost"
+            continue
+        match = _TARGET.match(meaning)
+        scheme = match.group("scheme") if match else None
+        if not match or (directive == "proxy_pass" and scheme not in ("http://", "https://")):
+            if "$" not in target:
+                raise UnreadableConfig(f"{directive} {target}: the target cannot be told")
+            yield meaning, 0, False, meaning
+            continue
+        host, written = match.group("host"), match.group("port")
+        if host.lower() in known.upstreams and written is None:
+            yield from ((*address, host) for address in _servers_of(known.upstreams[host.lower()]))
+            continue
+        default = 443 if scheme in ("https://", "grpcs://") else 80
+        port = int(written or default)
+        # A name in a target with variables is asked for at every request; an address needs no asking.
+        static = "$" not in target or host.startswith("[") or bool(re.match(r"^[\d.]+$", host))
+        yield host, port, static, host if port == default else f"{host}:{port}"
+
+
+def _servers_of(upstream: Directive) -> Iterator[tuple[str, int, bool]]:
+    for words in (d.words for d in upstream.block or () if d.name == "server" and len(d.words) > 1):
+        if "down" in words[2:]:
+            continue
+        if words[1].startswith("unix:"):
+            yield words[1], 0, True
+            continue
+        match = re.match(r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d+))?$", words[1])
+        if not match:
+            raise UnreadableConfig(f"upstream {upstream.words[1]}: server {words[1]} cannot be told")
+        # nginx takes 80 here, even where the upstream is spoken to in TLS.
+        yield match.group(1), int(match.group(2) or 80), "resolve" not in words[2:]
 
 
 def request_headers(route: Route) -> dict[str, str]:
@@ -281,22 +351,24 @@ def request_headers(route: Route) -> dict[str, str]:
     """
     host = route.server_name or "localhost"
     scheme = "https" if route.tls else "http"
-    proxy_host = route.host if route.port in (80, 443) else f"{route.host}:{route.port}"
+    proxy_host = route.proxy_host or f"{route.host}:{route.port}"
     values = {
         "host": host,
         "http_host": host,
         "server_name": host,
         "proxy_host": proxy_host,
+        "proxy_port": str(route.port),
         "scheme": scheme,
         "remote_addr": "127.0.0.1",
         "proxy_add_x_forwarded_for": "127.0.0.1",
         "server_port": str(route.listen),
-        "http_x_forwarded_proto": scheme,
+        # Who passes this on has something before nginx that ends TLS.
+        "http_x_forwarded_proto": "https",
         "https": "on" if route.tls else "",
     }
     result = {"Host": proxy_host}
     for name, value in route.headers:
-        filled = re.sub(r"\$\{?(\w+)\}?", lambda m: values.get(m.group(1), ""), value)
+        filled = _VARIABLE.sub(lambda m: values.get(m.group(1) or m.group(2), ""), value)
         key = "Host" if name.lower() == "host" else name
         if filled and key.lower() not in ("connection", "upgrade", "content-length", "transfer-encoding"):
             result[key] = filled

@@ -110,10 +110,11 @@ def seconds(value: Any, default: float = 0.0) -> float:
     """
     if value is None or value == "":
         return default
-    if isinstance(value, (int, float)):
+    # What comes from a command line (``-e``) is text, numbers too.
+    if not isinstance(value, bool) and re.match(r"^\d+(\.\d+)?(e[+-]?\d+)?$", str(value)):
         return float(value)
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", str(value))
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)", str(value))
     if not parts or "".join(n + u for n, u in parts) != str(value):
         raise ValueError(f"{value!r} is not a duration such as 30s or 1m30s")
     return float(sum(float(number) * units[unit] for number, unit in parts))
@@ -132,18 +133,45 @@ def size(value: Any) -> int:
     return int(float(match.group(1)) * 1024 ** " kmgt".index(match.group(2) or " "))
 
 
+def _whole(value: Any, key: str) -> int:
+    if isinstance(value, bool) or not re.match(r"^\d+$", str(value)):
+        raise ValueError(f"{key} {value!r} is not a whole number")
+    return int(value)
+
+
+def _split(text: str) -> list[str]:
+    """Shell text as words, its operators apart from them (``migrate&&gunicorn``)."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        return list(lexer)
+    except ValueError:
+        return text.split()
+
+
 def words_of(command: Any) -> list[str]:
     """A command as words: lists as they are, strings split, the script of a ``sh -c`` split as well."""
     if not command:
         return []
-    words = shlex.split(command) if isinstance(command, str) else [str(w) for w in command]
-    result: list[str] = []
-    for word in words:
-        try:
-            result.extend(shlex.split(word) if " " in word else [word])
-        except ValueError:
-            result.extend(word.split())
-    return result
+    words = _split(command) if isinstance(command, str) else [str(w) for w in command]
+    return [part for word in words for part in (_split(word) if re.search(r"\s", word) else [word])]
+
+
+# A name that contains one of these beside a database's or a proxy's only has to do with it.
+_COMPANIONS = {"exporter", "backup", "backups", "commander", "insight", "operator", "admin", "sentinel", "unit"}
+_IMAGES = (
+    (PROXY, ("nginx", "openresty", "angie"), ("nginx",)),
+    (
+        DATABASE,
+        ("postgres", "postgresql", "postgis", "mysql", "mariadb", "timescaledb", "pgvector"),
+        ("postgres", "mysqld", "mariadbd"),
+    ),
+    (
+        BROKER,
+        ("redis", "valkey", "rabbitmq", "memcached", "keydb"),
+        ("redis-server", "valkey-server", "rabbitmq-server", "memcached"),
+    ),
+)
 
 
 def kind_of(service: Mapping[str, Any], image_command: Sequence[str] = ()) -> str:
@@ -152,7 +180,9 @@ def kind_of(service: Mapping[str, Any], image_command: Sequence[str] = ()) -> st
     :param service: resolved definition.
     :param image_command: ENTRYPOINT and CMD of its image, used where the definition has none.
     """
-    words = words_of(service.get("entrypoint")) + words_of(service.get("command") or list(image_command))
+    own = words_of(service.get("entrypoint")) + words_of(service.get("command"))
+    # With an entrypoint of its own nothing of the image's command is left.
+    words = own or words_of(list(image_command))
     names = [w.rsplit("/", 1)[-1] for w in words]
     if "celery" in names:
         if "beat" in names or "-B" in words or "--beat" in words:
@@ -160,16 +190,17 @@ def kind_of(service: Mapping[str, Any], image_command: Sequence[str] = ()) -> st
         return WORKER if "worker" in names else OTHER
     if any(name in _SERVERS for name in names):
         return WEB
+    # Start scripts such as cookiecutter-django's: /start-celeryworker, /start-celerybeat.
+    scripts = [m.group(1) for m in (re.search(r"celery[-_]?(worker|beat)", name) for name in names) if m]
+    if scripts:
+        return SCHEDULER if "beat" in scripts else WORKER
     image = str(service.get("image", "")).rsplit("/", 1)[-1].split(":")[0].split("@")[0]
-    for kind, known in (
-        (PROXY, ("nginx", "openresty", "angie")),
-        (DATABASE, ("postgres", "postgis", "mysql", "mariadb", "timescaledb", "pgvector")),
-        (BROKER, ("redis", "valkey", "rabbitmq", "memcached", "keydb")),
-    ):
-        if "build" not in service and any(image == name or image.startswith(f"{name}-") for name in known):
+    for kind, known, programs in _IMAGES:
+        if any(program in names for program in programs):
             return kind
-    if "nginx" in names:
-        return PROXY
+        named = "build" not in service and any(image == name or image.startswith(f"{name}-") for name in known)
+        if named and not _COMPANIONS & set(image.split("-")):
+            return kind
     return JOB if str(service.get("restart", "")) in ("no", "on-failure") else OTHER
 
 
@@ -179,6 +210,8 @@ def probes(entries: Any, where: str) -> tuple[Probe, ...]:
     :raises BadService: an entry that is none.
     """
     result = []
+    if isinstance(entries, (str, Mapping)):
+        raise BadService(f"{where}: {entries!r} is no list; write - {{path: /api/, status: 200}}")
     for entry in entries or ():
         values = {"path": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
         path = str(values.get("path", ""))
@@ -186,14 +219,12 @@ def probes(entries: Any, where: str) -> tuple[Probe, ...]:
         if not path.startswith("/") or unknown or any(c.isspace() for c in path):
             problem = f"unknown key {sorted(unknown)[0]!r}" if unknown else "a path that starts with / is needed"
             raise BadService(f"{where}: {entry!r} is no probe: {problem}; write {{path: /api/, status: 200}}")
-        result.append(
-            Probe(
-                path,
-                int(values.get("status") or 200),
-                str(values.get("contains") or ""),
-                str(values.get("method") or "GET").upper(),
+        status, method = str(values.get("status") or 200), str(values.get("method") or "GET").upper()
+        if not re.match(r"^[1-5]\d\d$", status) or not re.match(r"^[A-Z]+$", method):
+            raise BadService(
+                f"{where}: {entry!r} is no probe: status is a number such as 200, method a word such as GET"
             )
-        )
+        result.append(Probe(path, int(status), str(values.get("contains") or ""), method))
     return tuple(result)
 
 
@@ -257,23 +288,24 @@ def settings_of(
     try:
         grace = seconds(service.get("stop_grace_period"), 10.0)
         drain = seconds(pick("drain_timeout"))
-        test, test_timeout = _health_command(service.get("healthcheck") or image.get("Healthcheck") or {})
+        test, test_timeout = _health_command(service.get("healthcheck") or {}, image.get("Healthcheck") or {})
+        replicas = [n for n in (deploy.get("replicas"), service.get("scale"), 1) if n is not None]
         resources = deploy.get("resources") or {}
         settings = Settings(
             name=name,
             kind=kind,
-            replicas=int(deploy.get("replicas") or service.get("scale") or 1),
+            replicas=_whole(replicas[0], "replicas"),
             order=str(pick("order")),
-            parallelism=int(pick("parallelism", 0)),
+            parallelism=_whole(pick("parallelism", 0), "parallelism"),
             delay=seconds(pick("delay")),
             monitor=seconds(pick("monitor")),
             failure_action=str(pick("failure_action", "rollback")),
             ready_path=str(pick("ready_path", "")),
-            ready_port=int(pick("ready_port", 0) or port),
+            ready_port=_whole(pick("ready_port", 0), "ready_port") or port,
             ready_timeout=seconds(pick("ready_timeout")),
             ready_command=test,
             ready_command_timeout=test_timeout,
-            ready_successes=int(pick("ready_successes", 2)),
+            ready_successes=_whole(pick("ready_successes", 2), "ready_successes"),
             prove=probes(pick("prove"), f"prove of {name}"),
             prove_seconds=seconds(pick("prove_seconds")),
             drain_timeout=drain,
@@ -306,18 +338,18 @@ def _checked(settings: Settings) -> Settings:
     return settings
 
 
-def _health_command(healthcheck: Mapping[str, Any]) -> tuple[tuple[str, ...], float]:
-    """The health command as an argv, and its timeout; image configurations write nanoseconds and capitals."""
-    test = healthcheck.get("test") or healthcheck.get("Test") or []
-    timeout = healthcheck.get("timeout") or healthcheck.get("Timeout")
-    limit = timeout / 1e9 if isinstance(timeout, int) and timeout > 1e6 else seconds(timeout, 30.0)
-    if healthcheck.get("disable") or not test or test[0] == "NONE":
-        return (), limit
+def _health_command(own: Mapping[str, Any], inherited: Mapping[str, Any]) -> tuple[tuple[str, ...], float]:
+    """The health command as an argv, and its timeout: the service's, what it leaves out from its image's."""
+    # Images write nanoseconds; nothing and 0 both mean the engine's default.
+    limit = seconds(own.get("timeout")) or float(inherited.get("Timeout") or 0) / 1e9 or 30.0
+    test = own.get("test")
     if isinstance(test, str):
-        return ("/bin/sh", "-c", test.replace("$$", "$")), limit
-    # Compose doubles dollar signs in what it prints; the container is to see single ones.
-    words = tuple(str(w).replace("$$", "$") for w in test[1:])
-    return (("/bin/sh", "-c", *words) if test[0] == "CMD-SHELL" else words), limit
+        test = ["CMD-SHELL", test]
+    # Compose doubles dollar signs in what it prints, the container is to see single ones; an image's are as meant.
+    words = [str(w).replace("$$", "$") for w in test] if test else [str(w) for w in inherited.get("Test") or []]
+    if own.get("disable") or not words or words[0] == "NONE":
+        return (), limit
+    return ("/bin/sh", "-c", *words[1:]) if words[0] == "CMD-SHELL" else tuple(words[1:]), limit
 
 
 def objections(name: str, service: Mapping[str, Any], settings: Settings, image: Mapping[str, Any]) -> list[str]:
@@ -338,7 +370,12 @@ def objections(name: str, service: Mapping[str, Any], settings: Settings, image:
         )
     if str(service.get("network_mode") or "") == "host":
         found.append(f"{name}: network_mode: host lets only one listen on its port; use a network")
+    fixed = [n for n, net in (service.get("networks") or {}).items() if (net or {}).get("ipv4_address")]
+    if fixed:
+        found.append(f"{name}: has a fixed address in network {fixed[0]}, which only one can hold; remove ipv4_address")
+    tmpfs = service.get("tmpfs") or []
     named = {str(v.get("target")) for v in service.get("volumes") or []}
+    named |= {str(t).split(":")[0] for t in ([tmpfs] if isinstance(tmpfs, str) else tmpfs)}
     anonymous = sorted(set(image.get("Volumes") or {}) - named) + sorted(
         str(v.get("target")) for v in service.get("volumes") or [] if v.get("type") == "volume" and not v.get("source")
     )

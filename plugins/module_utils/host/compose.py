@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,13 +21,28 @@ class ComposeFailed(Exception):
 
 def _environment() -> dict[str, str]:
     # COMPOSE_FILE and its like in an admin's shell must not change what a deployment means.
-    return {k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_") and k != "PWD"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_") and k != "PWD"}
+    # The SDK knows no contexts: the command line has to speak to the same engine.
+    environment.pop("DOCKER_CONTEXT", None)
+    environment.setdefault("DOCKER_HOST", "unix:///var/run/docker.sock")
+    return environment
+
+
+# What Compose quotes after these words is a piece of an environment file: values, so secrets.
+_QUOTES_A_VALUE = re.compile(r"(in variable name|unterminated quoted value|[Ii]nvalid template:) .*")
+_INTERPOLATION = re.compile(r"(invalid interpolation format for [^\s:]+).*")
+_DECORATION = re.compile(r'^time="[^"]*" level=\w+ msg="(.*)"$')
 
 
 def last_words(stderr: str) -> str:
-    """The last line of an error output that says something, without log decoration."""
+    """The last line of an error output that says something, without log decoration and without values."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and "level=warning" not in line]
-    return lines[-1] if lines else "it gave no reason"
+    for line in lines:
+        for pattern in (_QUOTES_A_VALUE, _INTERPOLATION):
+            if pattern.search(line):
+                # A value may go on over the lines that follow.
+                return pattern.sub(r"\1 (not shown, it may be secret)", line)
+    return _DECORATION.sub(r"\1", lines[-1]).replace('\\"', '"') if lines else "it gave no reason"
 
 
 @dataclass(frozen=True)

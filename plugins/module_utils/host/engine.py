@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import os
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,29 +105,73 @@ class Engine:
         return result
 
     def run_inside(
-        self, container_id: str, argv: Sequence[str], user: str = "", timeout: float = 30.0
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        user: str = "",
+        timeout: float = 30.0,
+        errors_too: bool = True,
     ) -> tuple[int, str]:
         """Run a command in a container and return its exit code and what it printed.
 
+        :param errors_too: its error output as well; without it only where the command fails.
         :returns: ``(code, output)``; code 124 when it took longer than ``timeout`` seconds, 126 when it could
             not be run at all.
         """
         try:
             made = self.api.exec_create(container_id, list(argv), user=user)
-            with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
-                future = pool.submit(self.api.exec_start, made["Id"])
-                try:
-                    output = future.result(timeout=timeout)
-                except concurrent.futures.TimeoutError:
-                    return 124, f"no end within {timeout:g} s"
+            output, problem = self._wait_for(made["Id"], timeout)
+            if problem is not None:
+                raise problem
+            if output is None:
+                self._kill(made["Id"], argv)
+                return 124, f"no end within {timeout:g} s"
             code = self.api.exec_inspect(made["Id"]).get("ExitCode")
-        except (DockerException, RequestException) as error:
+        except (DockerException, RequestException, OSError) as error:
             return 126, str(getattr(error, "explanation", None) or error)
-        return (126 if code is None else int(code)), (output or b"").decode("utf-8", "replace")
+        # The engine mixes both streams in the order in which it happens to read them.
+        said, complaints = (part or b"" for part in output)
+        text = said if code == 0 and not errors_too else said + complaints
+        return (126 if code is None else int(code)), text.decode("utf-8", "replace")
+
+    def _wait_for(
+        self, exec_id: str, timeout: float
+    ) -> tuple[tuple[bytes | None, bytes | None] | None, Exception | None]:
+        """Both streams of a command, or None when it has not ended in time, or why it could not be asked."""
+        result: list[tuple[bytes | None, bytes | None]] = []
+        problem: list[Exception] = []
+
+        def read() -> None:
+            try:
+                result.append(self.api.exec_start(exec_id, demux=True))
+            except Exception as error:
+                problem.append(error)
+
+        # A daemon: reading from a command that never ends must hold up neither this call nor our own end.
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        thread.join(timeout)
+        return (result[0] if result else None), (problem[0] if problem else None)
+
+    def _kill(self, exec_id: str, argv: Sequence[str]) -> None:
+        """End a command that takes too long, where we may: else one more of it would hang with each question."""
+        with contextlib.suppress(DockerException, RequestException, OSError):
+            pid = int(self.api.exec_inspect(exec_id).get("Pid") or 0)
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                running = stream.read().split(b"\0")[:-1]
+            # An engine elsewhere counts other processes than this host does.
+            if pid > 1 and running == [word.encode() for word in argv]:
+                os.kill(pid, signal.SIGKILL)
 
     def start(self, container_id: str) -> None:
-        """Start a stopped container."""
-        self._call("start", container_id)
+        """Start a stopped container.
+
+        :raises EngineFailed: it cannot be started, or is gone.
+        """
+        try:
+            self._call("start", container_id)
+        except NotFound as error:
+            raise EngineFailed("it is not there any more") from error
 
     def stop(self, container_id: str, timeout: float) -> None:
         """Send the stop signal and wait up to ``timeout`` seconds before the engine kills."""
@@ -144,6 +190,10 @@ class Engine:
             self._call("remove_container", container_id, v=True)
         except NotFound:
             return
+        except EngineFailed as error:
+            # Somebody else is at it: what was wanted happens.
+            if "already in progress" not in str(error):
+                raise
 
     def logs(self, container_id: str, lines: int = 50) -> str:
         """The last lines of a container's log, empty when it cannot be read."""

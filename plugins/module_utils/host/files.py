@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,9 +45,12 @@ def write_private(path: str, text: str) -> bool:
     """
     try:
         with open(path, encoding="utf-8") as stream:
-            if stream.read() == text:
-                return False
-    except OSError:
+            same = stream.read() == text
+            if same and stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
+                os.fchmod(stream.fileno(), 0o600)
+        if same:
+            return False
+    except (OSError, UnicodeDecodeError):
         pass
     handle, temporary = tempfile.mkstemp(prefix=".evenkeel-", dir=os.path.dirname(path))
     try:
@@ -96,7 +100,12 @@ def only_one(directory: str, what: str) -> Iterator[None]:
 
     :raises FilesFailed: somebody else holds it; it names the process.
     """
-    with open(os.path.join(directory, "module.lock"), "a+", encoding="ascii") as stream:
+    path = os.path.join(directory, "module.lock")
+    try:
+        lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise FilesFailed(f"the lock {path} cannot be opened: {error.strerror}; run with become: true") from error
+    with lock as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -43,15 +43,15 @@ class Nginx:
         self.pid = pid_of(inspection) or 0
         self._hosts_path = str(inspection.get("HostsPath") or "")
 
-    def _inside(self, *argv: str) -> tuple[int, str]:
-        return self.engine.run_inside(self.id, argv, user="0")
+    def _inside(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
+        return self.engine.run_inside(self.id, argv, user="0", errors_too=errors_too)
 
     def dump(self) -> str:
         """The whole configuration (``nginx -T``); it may hold secrets and never leaves this host.
 
         :raises NginxFailed: nginx refuses its own configuration, or is not there.
         """
-        code, output = self._inside("nginx", "-T")
+        code, output = self._inside("nginx", "-T", errors_too=False)
         if code != 0:
             raise NginxFailed(f"{self.name}: nginx -T failed: {_complaint(output)}")
         return output

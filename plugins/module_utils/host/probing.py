@@ -8,6 +8,8 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
+import urllib.parse
 from collections.abc import Mapping
 
 from ..decide.services import Probe
@@ -48,22 +50,25 @@ def ask(
     :returns: the answer; ``text`` tells what came, as a user would report it.
     """
     what = f"{probe.method} {probe.path}"
+    deadline = time.monotonic() + timeout
     connection = _Connection(address, port, timeout, tls_name)
     try:
-        connection.putrequest(probe.method, probe.path, skip_host=True, skip_accept_encoding=True)
+        path = urllib.parse.quote(probe.path, safe="/?#[]@!$&'()*+,;=:%~")
+        connection.putrequest(probe.method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in {**headers, "User-Agent": "evenkeel", "Connection": "close"}.items():
-            connection.putheader(name, value)
+            connection.putheader(name, value.encode("utf-8"))
         if probe.method not in ("GET", "HEAD"):
             connection.putheader("Content-Length", "0")
         connection.endheaders()
+        # http.client forgets the socket once it knows that the connection will be closed.
+        sock = connection.sock
         response = connection.getresponse()
-        body = response.read(_BODY_READ)
+        body = _body(response, sock, deadline)
     except socket.timeout:
         return Answer(False, f"{what} was not answered within {timeout:g} s")
-    except (OSError, http.client.HTTPException) as error:
-        return Answer(
-            False, f"{what} was not answered: {getattr(error, 'strerror', None) or error or type(error).__name__}"
-        )
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Answer(False, f"{what} was not answered: {why}")
     finally:
         connection.close()
     good = response.status < 400 if any_success else response.status == probe.status
@@ -72,3 +77,19 @@ def ask(
     if probe.contains and probe.contains.encode() not in body:
         return Answer(False, f"{what} answered {response.status}, but without {probe.contains!r}")
     return Answer(True, f"{what} answered {response.status}")
+
+
+def _body(response: http.client.HTTPResponse, sock: socket.socket, deadline: float) -> bytes:
+    """The body, or the start of a long one; one that only drips is not there in time either."""
+    body = bytearray()
+    while len(body) < _BODY_READ:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise socket.timeout
+        if not response.isclosed():
+            sock.settimeout(left)
+        part = response.read1(65536)
+        if not part:
+            break
+        body += part
+    return bytes(body)

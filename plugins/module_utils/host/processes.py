@@ -35,15 +35,19 @@ def _read(path: str) -> str:
 
 def connections(pid: int, port: int) -> int:
     """How many peers other than loopback have a connection to ``port`` in the network namespace of ``pid``."""
+    return sum(count_connections(_read(f"/proc/{pid}/net/{table}"), port) for table in ("tcp", "tcp6"))
+
+
+def count_connections(table: str, port: int) -> int:
+    """The same in the text of one table, ``/proc/<pid>/net/tcp`` or ``tcp6``."""
     count = 0
-    for table in ("tcp", "tcp6"):
-        for line in _read(f"/proc/{pid}/net/{table}").splitlines()[1:]:
-            fields = line.split()
-            if len(fields) < 4 or fields[3] not in _OPEN_STATES:
-                continue
-            local, remote = fields[1], fields[2]
-            if int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote.rsplit(":", 1)[0]):
-                count += 1
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) < 4 or fields[3] not in _OPEN_STATES:
+            continue
+        local, remote = fields[1], fields[2]
+        if int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote.rsplit(":", 1)[0]):
+            count += 1
     return count
 
 
@@ -57,8 +61,8 @@ def _is_loopback(address: str) -> bool:
 
 def processes() -> Iterator[Process]:
     """Every process that can be seen."""
-    uptime = _read("/proc/uptime").split()
-    booted = time.time() - float(uptime[0]) if uptime else 0.0
+    # The clock that the kernel counts starts by; /proc/uptime may be a container's own (LXC) and is coarse.
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue

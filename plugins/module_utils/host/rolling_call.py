@@ -35,7 +35,7 @@ from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed, label_of, pid_of
 from .files import FilesFailed, only_one, private_directory, read_json, secret_key, write_private
-from .machine import PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target
+from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target
 from .nginx import Nginx, NginxFailed
 from .roller import Outcome, Roller, StepFailed
 
@@ -100,6 +100,7 @@ class Call:
     proxy_name: str
     state_dir: str
     allow_downtime: bool
+    kinds: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -180,7 +181,8 @@ def prepare(params: Mapping[str, Any]) -> Call:
         if name not in services:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
     proxy_name, found = _proxy_of(engine, project, images, params)
-    names = asked or [n for n in services if _kind(n, services[n], images[n], params, found) in ROLLED_KINDS]
+    kinds = {n: _kind(n, s, images[n], params, found) for n, s in services.items()}
+    names = asked or [n for n in services if kinds[n] in ROLLED_KINDS]
     call = Call(
         compose,
         engine,
@@ -190,13 +192,30 @@ def prepare(params: Mapping[str, Any]) -> Call:
         proxy_name,
         str(params.get("state_dir") or f"/var/lib/evenkeel/{project['name']}"),
         bool(params.get("allow_downtime")),
+        kinds,
     )
     try:
         call.targets = _in_order([_target(n, call, images[n], params, found) for n in names])
     except BadService as error:
         raise BadInput(str(error)) from error
     _refuse_what_cannot_be(call, images, params)
+    call.notes += _differing_others(call, images)
     return call
+
+
+def _differing_others(call: Call, images: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Services outside this call that a plain ``docker compose up -d`` would recreate."""
+    rolled = {t.settings.name for t in call.targets}
+    found = {}
+    for inspection in call.engine.containers({PROJECT_LABEL: call.name, ONE_OFF_LABEL: "False"}):
+        name = label_of(inspection, SERVICE_LABEL)
+        image = str((images.get(name) or {}).get("Id") or inspection["Image"])
+        same = label_of(inspection, HASH_LABEL) == call.hashes.get(name) and inspection["Image"] == image
+        if name in call.hashes and name not in rolled and not same:
+            found[name] = (
+                f"{name}: runs with another definition than this project has; a plain docker compose up -d recreates it"
+            )
+    return sorted(found.values())
 
 
 def _image_name(project: Mapping[str, Any], name: str) -> str:
@@ -478,6 +497,7 @@ def _result(
         "serving": serving,
         "msg": msg,
         "notes": call.notes,
+        "kinds": call.kinds,
     }
     if diff.get("before") or diff.get("after"):
         result["diff"] = dict(diff)

@@ -1,0 +1,134 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``compose_build``: build what a project's services need and is not there, within limits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from ..decide.build import BadBuild, Build, build_command, memory_limit
+from .call_result import BadInput
+from .compose import ComposeFailed
+from .engine import Engine
+from .files import FilesFailed, private_directory
+from .processes import memory_of_machine
+from .rolling_call import compose_of, connect
+
+_GROUP = "evenkeel-build"
+_SHARES, _WEIGHT = 256, 25  # a quarter of what a container of the site gets
+
+
+def _write(path: str, text: str) -> bool:
+    try:
+        with open(path, "w", encoding="ascii") as stream:
+            stream.write(text)
+    except OSError:
+        return False
+    return True
+
+
+def limit_builds(engine: Engine, memory: int) -> str:
+    """Prepare a cgroup for builds and return what ``--cgroup-parent`` wants, empty where limits cannot be set.
+
+    BuildKit ignores ``--memory``; only the parent cgroup limits it.
+    """
+    if os.geteuid() != 0:
+        return ""
+    if engine.info().get("CgroupDriver") == "systemd":
+        name = f"{_GROUP}.slice"
+        settings = [f"MemoryMax={memory}", f"CPUWeight={_WEIGHT}"]
+        for words in (["start", name], ["set-property", "--runtime", name, *settings]):
+            try:
+                done = subprocess.run(["systemctl", *words], capture_output=True, check=False, timeout=30)
+            except (OSError, subprocess.TimeoutExpired):
+                return ""
+            if done.returncode != 0:
+                return ""
+        return name
+    if os.path.isdir("/sys/fs/cgroup/memory"):
+        files = {
+            f"/sys/fs/cgroup/memory/{_GROUP}/memory.limit_in_bytes": str(memory),
+            f"/sys/fs/cgroup/cpu/{_GROUP}/cpu.shares": str(_SHARES),
+        }
+    else:
+        files = {
+            f"/sys/fs/cgroup/{_GROUP}/memory.max": str(memory),
+            f"/sys/fs/cgroup/{_GROUP}/cpu.weight": str(_WEIGHT),
+        }
+    for path in files:
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        except OSError:
+            return ""
+    written = [_write(path, text) for path, text in files.items()]
+    return f"/{_GROUP}" if all(written) else ""
+
+
+def _run(build: Build, log: str) -> None:
+    environment = {**os.environ, **dict(build.environment)}
+    try:
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+            done = subprocess.run(
+                build.argv,
+                env=environment,
+                input=build.stdin,
+                text=True,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+    except OSError as error:
+        raise BadInput(
+            f"docker buildx could not be started: {error.strerror}", "install the package docker-buildx"
+        ) from error
+    if done.returncode != 0:
+        with open(log, encoding="utf-8", errors="replace") as stream:
+            lines = [line.rstrip() for line in stream if line.strip()]
+        shown = [line for line in lines if "ERROR" in line or "error" in line.lower()][-3:] or lines[-3:]
+        image = build.argv[build.argv.index("--tag") + 1]
+        text = "\n  ".join(shown)
+        raise BadInput(f"the image {image} does not build:\n  {text}", f"the whole output is in {log} on this host")
+
+
+def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call; images that are there are left alone unless ``rebuild``.
+
+    :raises BadInput: a build that fails; nothing that runs was touched.
+    """
+    compose = compose_of(params)
+    engine = connect(compose.project_src)
+    try:
+        project = compose.resolved()
+        state = private_directory(str(params.get("state_dir") or f"/var/lib/evenkeel/{project['name']}"))
+        logs = private_directory(os.path.join(state, "logs"))
+    except (ComposeFailed, FilesFailed) as error:
+        raise BadInput(f"the images cannot be built: {error}") from error
+    wanted = {
+        str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
+    }
+    missing = [image for image in sorted(wanted) if params.get("rebuild") or not engine.image(image)]
+    built = []
+    parent = (
+        limit_builds(engine, memory_limit(memory_of_machine()[1], int(params.get("memory") or 0)))
+        if missing and not check_mode
+        else ""
+    )
+    for image in missing:
+        try:
+            command = build_command(wanted[image], image, parent, bool(params.get("rebuild")), project.get("secrets"))
+        except BadBuild as error:
+            raise BadInput(f"{image}: {error}") from error
+        if not check_mode:
+            _run(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
+        built.append(image)
+    notes = [] if parent or not built or check_mode else ["builds ran without limits: they can be set by root only"]
+    return {
+        "changed": bool(built),
+        "built": built,
+        "images": {i: engine.image(i).get("Id", "") for i in sorted(wanted)},
+        "notes": notes,
+    }

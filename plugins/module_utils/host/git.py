@@ -1,0 +1,141 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""git, as the owner of the app's folder, on a bare mirror; it never prompts."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import Sequence
+
+_PROMPTS = ("terminal prompts disabled", "could not read Username", "could not read Password", "Host key verification")
+
+
+class GitFailed(Exception):
+    """git refused or failed; ``advice`` is what to do about it."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self.advice = advice
+
+
+class Git:
+    """A bare mirror of the app's repository.
+
+    :param mirror: its path.
+    :param owner: the user git runs as, empty for the present one.
+    """
+
+    def __init__(self, mirror: str, owner: str = "") -> None:
+        self.mirror = mirror
+        self._user = pwd.getpwnam(owner) if owner else pwd.getpwuid(os.geteuid())
+
+    def run(self, *words: str, timeout: float = 600.0, extra: Sequence[tuple[str, str]] = ()) -> str:
+        """Run a git command and return what it printed.
+
+        :raises GitFailed: non-zero exit, a prompt that nobody could answer, or no end in ``timeout`` seconds.
+        """
+        environment = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": self._user.pw_dir, "LC_ALL": "C.UTF-8",
+            "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "/bin/false", "SSH_ASKPASS": "/bin/false",
+            "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"), **dict(extra),
+        }  # fmt: skip
+        for name in ("SSH_AUTH_SOCK", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        other = os.geteuid() == 0 and self._user.pw_uid != 0
+        try:
+            done = subprocess.run(
+                ["git", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                check=False, timeout=timeout, env=environment, cwd="/",
+                user=self._user.pw_uid if other else None, group=self._user.pw_gid if other else None,
+                extra_groups=os.getgrouplist(self._user.pw_name, self._user.pw_gid) if other else None,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise GitFailed("git is missing on this host", "install the package git") from error
+        except subprocess.TimeoutExpired as error:
+            raise GitFailed(f"git {words[0]} did not end in {timeout:g} s") from error
+        if done.returncode != 0:
+            raise self._failure(done.stderr)
+        return done.stdout
+
+    def _failure(self, stderr: str) -> GitFailed:
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+        said = next(
+            (line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "no reason given"
+        )
+        who = self._user.pw_name
+        if any(p in stderr for p in _PROMPTS):
+            return GitFailed(
+                f"git would have asked for a password or a host key as user {who}: {said}",
+                f"give {who} a deploy key (ssh-keygen; add the public half to the repository) and try git ls-remote as {who}",
+            )
+        if "dubious ownership" in stderr:
+            return GitFailed(f"the repository does not belong to user {who}: {said}", "set app_owner to its owner")
+        return GitFailed(f"git failed as user {who}: {said}")
+
+    def inside(self, *words: str, extra: Sequence[tuple[str, str]] = ()) -> str:
+        """Run a git command on the mirror."""
+        return self.run("--git-dir", self.mirror, *words, extra=extra)
+
+    def update(self, url: str) -> None:
+        """Make the mirror what the repository is now, making it first where there is none."""
+        if not os.path.isdir(os.path.join(self.mirror, "objects")):
+            self.run("init", "--quiet", "--bare", self.mirror)
+        self.inside(
+            "fetch",
+            "--quiet",
+            "--prune",
+            "--no-write-fetch-head",
+            url,
+            "+refs/heads/*:refs/heads/*",
+            "+refs/tags/*:refs/tags/*",
+        )
+
+    def commit_of(self, ref: str) -> str:
+        """The full commit id of a branch, tag or commit of the mirror.
+
+        :raises GitFailed: there is none.
+        """
+        try:
+            return self.inside("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
+        except GitFailed as error:
+            raise GitFailed(
+                f"the repository has no branch, tag or commit {ref}", "push it first, or name another"
+            ) from error
+
+    def remote_commit(self, url: str, ref: str) -> str:
+        """The commit id of a ref in the repository itself, without fetching; empty when it is not a branch or tag."""
+        found = {}
+        for line in self.run("ls-remote", "--", url, ref, f"{ref}^{{}}").splitlines():
+            commit, _tab, name = line.partition("\t")
+            found[name] = commit
+        for name in (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref):
+            if name in found:
+                return found[name]
+        return ""
+
+    def objections(self, commit: str) -> list[str]:
+        """What of a commit's tree a folder of plain files could not be: submodules, large files kept elsewhere."""
+        found = []
+        for entry in self.inside("ls-tree", "-r", "-z", "--full-tree", commit).split("\0"):
+            mode, _space, rest = entry.partition(" ")
+            if mode == "160000":
+                found.append(f"{rest.split(chr(9), 1)[-1]} is a submodule, whose files are not in this repository")
+        try:
+            attributes = self.inside("show", f"{commit}:.gitattributes")
+        except GitFailed:
+            attributes = ""
+        if "filter=lfs" in attributes:
+            found.append(".gitattributes keeps files in Git LFS, which would be pointers only")
+        return found
+
+    def export(self, commit: str, folder: str) -> None:
+        """Write a commit's whole tree into an existing empty folder (``git archive`` would leave out export-ignored files)."""
+        index = os.path.join(folder, ".evenkeel-index")
+        extra = (("GIT_INDEX_FILE", index),)
+        self.inside("read-tree", commit, extra=extra)
+        self.inside("--work-tree", folder, "checkout-index", "--all", "--force", f"--prefix={folder}/", extra=extra)
+        os.unlink(index)

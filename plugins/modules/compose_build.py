@@ -1,0 +1,77 @@
+#!/usr/bin/python
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_build
+short_description: Build the images of a Compose project within limits
+description:
+  - Builds each image that a service of the project has a C(build) section for and that is not on this host yet.
+  - Builds get a quarter of the processor share of a container, and no more memory than is free, so that what serves
+    goes on doing so. That needs root; without it RV(notes) says that there were no limits.
+version_added: 0.1.0
+author:
+  - evenkeel contributors (@evenkeel)
+extends_documentation_fragment:
+  - evenkeel.deploy.project
+  - evenkeel.deploy.project.attributes
+options:
+  rebuild:
+    description:
+      - Build even what is there, without the cache.
+    type: bool
+    default: false
+  memory:
+    description:
+      - Bytes that all builds together may take. Without it nine tenths of what is available.
+    type: int
+"""
+
+EXAMPLES = r"""
+- name: Build what this release needs
+  evenkeel.deploy.compose_build:
+    project_src: /srv/travel/releases/20261120T084911Z-5d33865
+"""
+
+RETURN = r"""
+built:
+  description: The images that were built.
+  returned: always
+  type: list
+  elements: str
+images:
+  description: For each image its id, empty in check mode where it is not there yet.
+  returned: always
+  type: dict
+notes:
+  description: What is worth knowing, such as builds without limits.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.build_call import build_images
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import PROJECT_ARGUMENTS
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **PROJECT_ARGUMENTS,
+            "rebuild": {"type": "bool", "default": False},
+            "memory": {"type": "int"},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, build_images)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+#!/usr/bin/python
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_project
+short_description: Resolve Compose files into the compose.yaml of a release
+description:
+  - Resolves the project's own Compose files as Compose does and writes the result as C(compose.yaml) (mode 0600) beside
+    them, with absolute paths, built images tagged with the revision, and files that services mount from the release
+    replaced by content-addressed copies.
+  - Everyone uses that file, so that an admin's plain C(docker compose up -d) recreates nothing.
+version_added: 0.1.0
+author:
+  - evenkeel contributors (@evenkeel)
+extends_documentation_fragment:
+  - evenkeel.deploy.project
+  - evenkeel.deploy.project.attributes
+options:
+  revision:
+    description:
+      - The commit that the release is the tree of.
+    type: str
+    required: true
+  mounts_dir:
+    description:
+      - Folder for the copies of mounted files.
+    type: path
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Resolve the project of a release
+  evenkeel.deploy.compose_project:
+    project_src: /srv/travel/releases/20261120T084911Z-5d33865
+    files: [docker-compose.prod.yml]
+    project_name: travel
+    revision: 5d33865fdfc578b623a4dde03705b70f6820116e
+    mounts_dir: /srv/travel/mounts
+"""
+
+RETURN = r"""
+path:
+  description: The generated file.
+  returned: always
+  type: str
+project_name:
+  description: The project's name.
+  returned: always
+  type: str
+services:
+  description: The services of the project.
+  returned: always
+  type: list
+  elements: str
+images:
+  description: For each service that is built the image it runs.
+  returned: always
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project_call import resolve
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import PROJECT_ARGUMENTS
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **PROJECT_ARGUMENTS,
+            "revision": {"type": "str", "required": True},
+            "mounts_dir": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, resolve)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: symlink_release
+short_description: Keep releases of an app beside each other and switch between them
+description:
+  - Exports a revision of a git repository into a folder of its own under C(releases), by way of a bare mirror, and
+    switches the link C(current) to it atomically.
+  - git runs as O(owner) and never prompts. A release is whole under its name or not there at all.
+version_added: 0.1.0
+author:
+  - evenkeel contributors (@evenkeel)
+extends_documentation_fragment:
+  - evenkeel.deploy.project.attributes
+options:
+  path:
+    description:
+      - The app's folder on the target (C(app_root)), absolute.
+    type: path
+    required: true
+  state:
+    description:
+      - V(present) makes sure that there is a release of O(version). The current one is taken where it is that revision
+        already, then the newest that is.
+      - V(active) makes C(current) point to O(release) and marks it verified.
+      - V(bad) marks O(release) so that it is not taken up again, unless it is the current one.
+    type: str
+    choices: [present, active, bad]
+    default: present
+  repo:
+    description:
+      - git URL, or path on the target. Needed for O(state=present).
+    type: str
+  version:
+    description:
+      - Branch, tag or commit.
+    type: str
+    default: main
+  release:
+    description:
+      - Id of a release. Needed for O(state=active) and O(state=bad).
+    type: str
+  shared:
+    description:
+      - Paths that a release gets as links into C(shared), where they have to be there.
+    type: list
+    elements: str
+    default: []
+  owner:
+    description:
+      - The user who owns trees and runs git. Without it the one who runs the module.
+    type: str
+  state_dir:
+    description:
+      - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path).
+    type: path
+requirements:
+  - git
+"""
+
+EXAMPLES = r"""
+- name: Have the newest revision of main beside what runs
+  evenkeel.deploy.symlink_release:
+    path: /srv/travel
+    repo: git@git.example.com:travel/shop.git
+    version: main
+    owner: deploy
+    shared: [.env]
+  register: release
+
+- name: Make it the current one
+  evenkeel.deploy.symlink_release:
+    path: /srv/travel
+    release: "{{ release.release }}"
+    state: active
+"""
+
+RETURN = r"""
+release:
+  description: The release's id.
+  returned: always
+  type: str
+  sample: 20261120T084911Z-5d33865
+release_path:
+  description: Its folder.
+  returned: always
+  type: str
+revision:
+  description: The commit it is the tree of.
+  returned: always
+  type: str
+exists:
+  description: Whether the release is there (not in check mode before it is made).
+  returned: always
+  type: bool
+release_state:
+  description: V(preparing), V(verified) or V(bad); empty in check mode before it is made.
+  returned: always
+  type: str
+current:
+  description: The id that C(current) points to, empty when there is none.
+  returned: always
+  type: str
+current_revision:
+  description: The commit of that release.
+  returned: always
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import manage_release
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["present", "active", "bad"], "default": "present"},
+            "repo": {"type": "str"},
+            "version": {"type": "str", "default": "main"},
+            "release": {"type": "str"},
+            "shared": {"type": "list", "elements": "str", "default": []},
+            "owner": {"type": "str"},
+            "state_dir": {"type": "path"},
+        },
+        supports_check_mode=True,
+        required_if=[("state", "present", ["repo"]), ("state", "active", ["release"]), ("state", "bad", ["release"])],
+    )
+    finish(module, manage_release)
+
+
+if __name__ == "__main__":
+    main()
