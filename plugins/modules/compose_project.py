@@ -65,8 +65,8 @@ images:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project_call import resolve
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import PROJECT_ARGUMENTS
 
 
 def main() -> None:

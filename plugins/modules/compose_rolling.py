@@ -224,7 +224,8 @@ msg:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import PROJECT_ARGUMENTS, roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
 
 
 def main() -> None:

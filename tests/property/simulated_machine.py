@@ -13,7 +13,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
+    SCHEDULER,
+    START_FIRST,
+    WEB,
+    Container,
+    Proxy,
+    Wanted,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer, Seen, StepFailed
 
 OLD = ("image-old", "hash-old")
@@ -85,7 +92,7 @@ class SimulatedMachine:
     def __init__(
         self,
         seed: int,
-        wanted: Sequence[rolling.Wanted],
+        wanted: Sequence[Wanted],
         versions: dict[str, Version],
         misfortune: Misfortune,
         fresh: bool = False,
@@ -137,7 +144,7 @@ class SimulatedMachine:
         return {b.address for b in self.boxes.values() if b.service == service and b.state == "running"}
 
     def _resolve_all(self) -> dict[str, set[str]]:
-        return {name: self._resolve(name) for name, w in self.wanted.items() if w.kind == rolling.WEB}
+        return {name: self._resolve(name) for name, w in self.wanted.items() if w.kind == WEB}
 
     def _reload(self) -> None:
         for worker in self.workers:
@@ -222,9 +229,9 @@ class SimulatedMachine:
     def _watch(self) -> None:
         for name, wanted in self.wanted.items():
             boxes = [b for b in self.boxes.values() if b.service == name]
-            if wanted.kind == rolling.SCHEDULER and sum(b.state == "running" for b in boxes) > 1:
+            if wanted.kind == SCHEDULER and sum(b.state == "running" for b in boxes) > 1:
                 self._violate(f"{name}: a singleton runs twice")
-            if wanted.kind == rolling.WEB and wanted.order == rolling.START_FIRST and not self.disturbed:
+            if wanted.kind == WEB and wanted.order == START_FIRST and not self.disturbed:
                 rotation = self._rotation(name)
                 good = sum(1 for b in boxes if b.address in rotation and self._serving(b))
                 if good < min(self.capacity[name], wanted.replicas) and not self._self_inflicted(boxes):
@@ -254,7 +261,7 @@ class SimulatedMachine:
         # A look takes a moment, during which things may happen.
         self._act("look", 0.01)
         containers = tuple(
-            rolling.Container(
+            Container(
                 id=b.id,
                 name=f"shop-{b.service}-{b.number}",
                 service=b.service,
@@ -271,7 +278,7 @@ class SimulatedMachine:
         draining = sum(1 for w in self.workers if w.quits_at is not None)
         alive = {b.address for b in self.boxes.values() if b.state == "running"}
         stale = tuple(sorted(name for name in self.pins if self._rotation(name) - alive))
-        proxy = rolling.Proxy(True, tuple(sorted(self.pins)), stale, draining)
+        proxy = Proxy(True, tuple(sorted(self.pins)), stale, draining)
         endings = {b.id: "ended with exit code 1" for b in self.boxes.values() if b.state == "exited"}
         return Seen(containers, proxy, {b.id: b.restarts for b in self.boxes.values()}, endings)
 
@@ -327,7 +334,7 @@ class SimulatedMachine:
             self._act(f"stop {box_id}", 0.1)
             box = self.boxes[box_id]
             if (
-                self.wanted[box.service].kind == rolling.WEB
+                self.wanted[box.service].kind == WEB
                 and box.inflight
                 and self.capacity[box.service]
                 and not self.disturbed

@@ -13,10 +13,18 @@ import os
 import random
 
 import pytest
-from simulated_machine import NEW, Killed, Misfortune, SimulatedMachine, Version
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
+    SCHEDULER,
+    STOP_FIRST,
+    WEB,
+    WORKER,
+    Policy,
+    Wanted,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
+from tests.property.simulated_machine import NEW, Killed, Misfortune, SimulatedMachine, Version
 
 HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "10000"))
 CHUNKS = 10
@@ -34,15 +42,15 @@ BEHAVIOURS = {
 BAD = [name for name in BEHAVIOURS if name not in ("good", "slow")]
 
 
-def draw(seed: int) -> tuple[SimulatedMachine, rolling.Policy, str]:
+def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     """Draw one history's machine, policy and the behaviour of its new version."""
     rng = random.Random(seed)
     behaviour = rng.choice(["good", "good", "slow", *BAD])
     # Together always longer than crash-after-healthy takes; what dies after the watch is the guard's to heal.
     prove, monitor = rng.choice([(0.0, 3.0), (1.0, 2.0), (3.0, 0.0)])
-    web = rolling.Wanted(
+    web = Wanted(
         "api",
-        rolling.WEB,
+        WEB,
         *NEW,
         replicas=rng.choice([1, 1, 2, 3]),
         parallelism=rng.choice([0, 1, 2]),
@@ -53,11 +61,9 @@ def draw(seed: int) -> tuple[SimulatedMachine, rolling.Policy, str]:
         drain_timeout=30.0,
         drain_policy=rng.choice(["cut", "wait"]),
     )
-    worker = rolling.Wanted("celery", rolling.WORKER, *NEW, replicas=rng.choice([1, 2]), ready_timeout=8.0, monitor=3.0)
-    beat = rolling.Wanted(
-        "celery-beat", rolling.SCHEDULER, *NEW, order=rolling.STOP_FIRST, ready_timeout=8.0, monitor=3.0
-    )
-    services: list[rolling.Wanted] = rng.choice([[web], [web], [worker, beat, web], [beat, web], [worker, web]])
+    worker = Wanted("celery", WORKER, *NEW, replicas=rng.choice([1, 2]), ready_timeout=8.0, monitor=3.0)
+    beat = Wanted("celery-beat", SCHEDULER, *NEW, order=STOP_FIRST, ready_timeout=8.0, monitor=3.0)
+    services: list[Wanted] = rng.choice([[web], [web], [worker, beat, web], [beat, web], [worker, web]])
     versions: dict[str, Version] = {w.name: Version() for w in services}
     # Answers and joining mean something only where users come in.
     victims = [w.name for w in services if w is web or behaviour not in ("wrong-answers", "dies-when-joined")]
@@ -79,10 +85,10 @@ def draw(seed: int) -> tuple[SimulatedMachine, rolling.Policy, str]:
         fresh=rng.random() < 0.05,
         start_replicas=scaled if services == [web] else None,
     )
-    return machine, rolling.Policy(tuple(services)), behaviour
+    return machine, Policy(tuple(services)), behaviour
 
 
-def roll(machine: SimulatedMachine, policy: rolling.Policy, limit: int = 40) -> Outcome:
+def roll(machine: SimulatedMachine, policy: Policy, limit: int = 40) -> Outcome:
     """Run the playbook again and again until a run ends by itself, as a person would after each kill."""
     for _attempt in range(limit):
         roller = Roller(machine, policy, poll=0.1)
@@ -116,13 +122,13 @@ def check(seed: int) -> None:
         current = [b for b in mine if b.identity == NEW]
         if not outcome.failed:
             assert len(current) == len(mine) == wanted.replicas, f"{wanted.name} not as wanted: {story}"
-            if wanted.kind == rolling.WEB and not machine.disturbed:
+            if wanted.kind == WEB and not machine.disturbed:
                 assert machine._rotation(wanted.name) == {b.address for b in current}, story
         elif had_old and not outcome.refused and not machine.disturbed:
             assert not current, f"{wanted.name}: something new was left behind: {story}"
             alive = [b for b in mine if b.state == "running"]
             assert alive, f"{wanted.name}: the old version is not there: {story}"
-            if wanted.kind == rolling.WEB:
+            if wanted.kind == WEB:
                 assert machine._rotation(wanted.name) == {b.address for b in alive}, story
                 if not machine.process_killed:
                     assert {b.id for b in alive} == {
@@ -136,9 +142,7 @@ def check(seed: int) -> None:
     machine.misfortune.left = 0
     again = Roller(machine, policy).observe()
     if not outcome.failed and not machine.disturbed and behaviour in ("good", "slow"):
-        assert isinstance(rolling.next_step(again, policy), rolling.Done), (
-            f"a second run would change something: {story}"
-        )
+        assert isinstance(rolling.next_step(again, policy), steps.Done), f"a second run would change something: {story}"
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any, Callable
 
 import pytest
-from test_rolling_histories import check
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import START_FIRST, Stack, View, Wanted
+from tests.property.test_rolling_histories import check
 
 
 def never_busy(_original: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,15 +32,15 @@ def retire_before_switch(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def start_singletons_first(original: Callable[..., Any]) -> Callable[..., Any]:
-    def view_of(stack: rolling.Stack, wanted: rolling.Wanted) -> rolling.View:
-        return original(stack, replace(wanted, order=rolling.START_FIRST))
+    def view_of(stack: Stack, wanted: Wanted) -> View:
+        return original(stack, replace(wanted, order=START_FIRST))
 
     return view_of
 
 
 def no_settling(_original: Callable[..., Any]) -> Callable[..., Any]:
-    def undo_and_leave(stack: rolling.Stack, views: Any) -> rolling.Step:
-        return next((s for s in map(rolling._undo_service, reversed(views)) if s), rolling.Done(True, stack.cause))
+    def undo_and_leave(stack: Stack, views: Any) -> steps.Step:
+        return next((s for s in map(rolling._undo_service, reversed(views)) if s), steps.Done(True, stack.cause))
 
     return undo_and_leave
 
@@ -48,7 +49,7 @@ def no_settling(_original: Callable[..., Any]) -> Callable[..., Any]:
     ("where", "name", "mutate"),
     [
         (rolling, "_is_busy", never_busy),
-        (rolling.View, "_proven", no_proof),
+        (View, "_proven", no_proof),
         (rolling, "failure_of", no_failure),
         (rolling, "_switch", retire_before_switch),
         (rolling, "view_of", start_singletons_first),

@@ -11,47 +11,76 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 REVISION_LABEL = "org.opencontainers.image.revision"
 PROJECT_LABEL = "evenkeel.project"
+CONTENT_LABEL = "evenkeel.content"
+GENERATED = "compose.yaml"
 MARK = "x-evenkeel-release"
+#: Files that Compose reads beside the generated one by itself, which would change what it means.
+OVERRIDES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
+_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
+_HIDDEN = "<not shown>"
 
 
 class BadProject(Exception):
     """The project cannot be deployed from a release folder; the message says what to write instead."""
 
 
+def _inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(f"{root}/")
+
+
+def _binds(project: Mapping[str, Any], root: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Each place that names a path in the tree which a container mounts: who, the mapping, its key."""
+    for name, service in project.get("services", {}).items():
+        for volume in service.get("volumes") or []:
+            if volume.get("type") == "bind" and _inside(str(volume.get("source")), root):
+                yield name, volume, "source"
+    for kind in ("configs", "secrets"):
+        for name, definition in (project.get(kind) or {}).items():
+            if _inside(str(definition.get("file") or ""), root):
+                yield f"{kind}.{name}", definition, "file"
+
+
 def tree_mounts(project: Mapping[str, Any], root: str) -> list[str]:
-    """Bind sources that lie in the release's tree, sorted.
+    """Mounted files and folders that lie in the release's tree, sorted.
 
     A release folder gets another name each time, so these are mounted from a copy whose path changes
     exactly when the content does.
     """
-    sources = {
-        str(volume.get("source"))
-        for service in project.get("services", {}).values()
-        for volume in service.get("volumes") or []
-        if volume.get("type") == "bind"
-    }
-    inside = [s for s in sources if s == root or s.startswith(f"{root}/")]
-    return sorted(inside)
+    return sorted({str(holder[key]) for _who, holder, key in _binds(project, root)})
 
 
 def image_names(project: Mapping[str, Any], revision: str) -> dict[str, str]:
-    """The image each built service runs, tagged with the revision; services with one recipe share one image."""
+    """The image, tagged with the revision, of each service that is built or runs a built one by its name.
+
+    Services with one recipe share one image.
+    """
     name = str(project["name"])
+    services = sorted(project.get("services", {}).items())
     by_recipe: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     result: dict[str, str] = {}
-    for service_name, service in sorted(project.get("services", {}).items()):
+    for service_name, service in services:
         if not service.get("build"):
             continue
         given = str(service.get("image") or "")
         recipe = json.dumps([service["build"], given], sort_keys=True)
         repository = re.sub(r":[^:/]+$", "", given.split("@")[0]) if given else f"{name}-{service_name}"
         result[service_name] = by_recipe.setdefault(recipe, f"{repository}:{revision[:12]}")
+        if given:
+            by_name[_tagged(given)] = result[service_name]
+    for service_name, service in services:
+        if not service.get("build") and _tagged(str(service.get("image"))) in by_name:
+            result[service_name] = by_name[_tagged(str(service["image"]))]
     return result
+
+
+def _tagged(image: str) -> str:
+    return image if ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
 def generate(
@@ -62,28 +91,40 @@ def generate(
     :param project: as Compose resolves the user's files.
     :param root: the release's folder.
     :param placed: for each of :func:`tree_mounts` the path of its content-addressed copy.
-    :raises BadProject: a bind source in the tree that is not part of the revision.
+    :raises BadProject: a mounted path in the tree that is not part of the revision.
     """
     result: dict[str, Any] = json.loads(json.dumps(project))
     images = image_names(project, revision)
     for name, service in result.get("services", {}).items():
         if name in images:
             service["image"] = images[name]
+        if service.get("build"):
             build = service["build"]
             labels = build.get("labels") or {}
             build["labels"] = {**labels, REVISION_LABEL: revision, PROJECT_LABEL: str(project["name"])}
-        for volume in service.get("volumes") or []:
-            source = str(volume.get("source") or "")
-            if volume.get("type") != "bind" or not (source == root or source.startswith(f"{root}/")):
-                continue
-            if source not in placed:
-                raise BadProject(
-                    f"{name} mounts {source[len(root) + 1 :]}, which is not in the revision: it is data, and each release "
-                    f"would start with an empty one; write its absolute path, or use a named volume"
-                )
-            volume["source"] = placed[source]
+    for who, holder, key in list(_binds(result, root)):
+        if holder[key] not in placed:
+            raise BadProject(
+                f"{who} mounts {holder[key][len(root) + 1 :] or '.'}, which is not in the revision: it is data, and each "
+                f"release would start with an empty one; write its absolute path, or use a named volume"
+            )
+        holder[key] = placed[holder[key]]
+    for service in result.get("services", {}).values():
+        _label_content(service, result, set(placed.values()))
     result[MARK] = {"release": release, "revision": revision}
     return result
+
+
+def _label_content(service: dict[str, Any], project: Mapping[str, Any], copies: set[str]) -> None:
+    """Compose 2.26 hashes neither path nor content of a service's ``configs`` and ``secrets``: a label makes it do so."""
+    used = [
+        (project.get(kind) or {}).get(str(entry.get("source")), {}).get("file")
+        for kind in ("configs", "secrets")
+        for entry in service.get(kind) or []
+    ]
+    paths = [path for path in used if path in copies]
+    if paths:
+        service["labels"] = {**(service.get("labels") or {}), CONTENT_LABEL: " ".join(paths)}
 
 
 def as_text(project: Mapping[str, Any]) -> str:
@@ -91,14 +132,28 @@ def as_text(project: Mapping[str, Any]) -> str:
     return json.dumps(project, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def masked(text: str) -> str:
-    """A Compose file's text for a diff: values of environment variables and build arguments are not shown."""
+def masked(text: str, variables: Iterable[tuple[str, str]] = ()) -> str:
+    """A Compose file's text for a diff: values of environment variables and build arguments are not shown.
+
+    :param variables: further variables that the project was resolved with. What looks secret among all of them
+        is not shown where it was filled in either, as in ``redis-server --requirepass ${REDIS_PASSWORD}``.
+    """
     try:
         project = json.loads(text)
     except ValueError:
         return ""
+    known = list(variables)
     for service in project.get("services", {}).values():
         for holder, key in ((service, "environment"), (service.get("build") or {}, "args")):
             if holder.get(key):
-                holder[key] = dict.fromkeys(holder[key], "<not shown>")
-    return as_text(project)
+                known += [(name, str(value)) for name, value in holder[key].items() if value is not None]
+                holder[key] = dict.fromkeys(holder[key], _HIDDEN)
+    for definition in (project.get("configs") or {}).values():
+        if "content" in definition:
+            definition["content"] = _HIDDEN
+    shown = as_text(project)
+    secret = {value for name, value in known if _SECRET_NAME.search(name) and len(value) > 3} - {"true", "false"}
+    # The longest first: one may be part of another.
+    for value in sorted(secret, key=len, reverse=True):
+        shown = shown.replace(json.dumps(value, ensure_ascii=False)[1:-1], _HIDDEN)
+    return shown

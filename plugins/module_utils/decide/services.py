@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .rolling import SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
+from .stack import SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
 
 PROXY, DATABASE, BROKER, JOB, OTHER = "proxy", "database", "broker", "job", "other"
 KINDS = (WEB, WORKER, SCHEDULER, PROXY, DATABASE, BROKER, JOB, OTHER)
@@ -231,13 +231,7 @@ def probes(entries: Any, where: str) -> tuple[Probe, ...]:
 _DEFAULTS: dict[str, dict[str, Any]] = {
     WEB: {"order": START_FIRST, "prove_seconds": 5.0, "monitor": 5.0, "drain_timeout": 60.0, "ready_timeout": 120.0},
     WORKER: {"order": START_FIRST, "prove_seconds": 0.0, "monitor": 3.0, "drain_timeout": 300.0, "ready_timeout": 60.0},
-    SCHEDULER: {
-        "order": STOP_FIRST,
-        "prove_seconds": 0.0,
-        "monitor": 2.0,
-        "drain_timeout": 30.0,
-        "ready_timeout": 60.0,
-    },
+    SCHEDULER: {"order": STOP_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 30, "ready_timeout": 60},
 }
 
 
@@ -331,6 +325,10 @@ def _checked(settings: Settings) -> Settings:
         value = getattr(settings, key)
         if value not in values:
             raise BadService(f"{settings.name}: {key} {value!r} is not supported; write one of {', '.join(values)}")
+    if settings.replicas < 1:
+        raise BadService(
+            f"{settings.name}: replicas 0 switches it off, which is not replacing it; leave it out of services"
+        )
     if settings.kind == SCHEDULER and (settings.order != STOP_FIRST or settings.replicas > 1):
         raise BadService(f"{settings.name}: a scheduler runs once at a time: order stop-first and one replica")
     if settings.ready_path and not settings.ready_path.startswith("/"):

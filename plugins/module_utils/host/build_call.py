@@ -16,7 +16,7 @@ from .compose import ComposeFailed
 from .engine import Engine
 from .files import FilesFailed, private_directory
 from .processes import memory_of_machine
-from .rolling_call import compose_of, connect
+from .project import compose_of, connect
 
 _GROUP = "evenkeel-build"
 _SHARES, _WEIGHT = 256, 25  # a quarter of what a container of the site gets

@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..decide.project import GENERATED, MARK
+from .files import read_json
+
 
 class ComposeFailed(Exception):
     """Compose refused or failed; the message is its own last words, fit for a user."""
@@ -115,6 +118,11 @@ class Compose:
 
         Dollar signs are doubled in it, so that written to a file it means the same again.
         """
+        if not self.files:
+            # A release's own file is resolved already: asking Compose twice more would only cost its time.
+            known = read_json(os.path.join(self.project_src, GENERATED))
+            if MARK in known:
+                return known
         project: dict[str, Any] = json.loads(self.run("config", "--format", "json"))
         # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate.
         raw = json.loads(self.run("config", "--format", "json", "--no-interpolate"))

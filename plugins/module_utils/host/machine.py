@@ -17,8 +17,8 @@ from datetime import datetime, timezone
 from typing import Any, Callable
 
 from ..decide.nginx_config import Route, request_headers
-from ..decide.rolling import Container, Proxy
 from ..decide.services import Probe, Settings
+from ..decide.stack import Container, Proxy
 from . import processes
 from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed, label_of, networks_of, pid_of
@@ -169,9 +169,11 @@ class ComposeMachine:
         state = inspection.get("State") or {}
         limit = target.settings.limit
         if state.get("OOMKilled") or self._kills.get(str(inspection["Id"])):
-            return f"went over its memory limit{f' of {limit // 1048576} MiB' if limit else ''} and was killed"
+            return f"went over its memory limit{f' of {limit // 1048576} MiB' if limit else ''}: the kernel killed a process of it"
         if state.get("Error"):
             return f"could not run: {state['Error']}"
+        if state.get("Running"):
+            return "ended by itself and was started again"
         return f"ended with exit code {state.get('ExitCode', '?')}"
 
     # -- acting ---------------------------------------------------------------------------------------

@@ -10,55 +10,74 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Collection
 
+from ..decide.project import GENERATED
 from .files import sync_directory
 
+_MAKING = ".making-"
+# The release's own record and what is generated from the tree are no part of what anyone mounts.
+_OURS = frozenset((".evenkeel", GENERATED))
 
-def digest(path: str) -> str:
-    """The SHA-256 of a file or folder: names, kinds, permission bits and contents, not times or owners."""
+
+def _digest(path: str, name: str, left_out: Collection[str]) -> str:
     total = hashlib.sha256()
-    _add(total, path, "")
+    _add(total, path, name, left_out)
     return total.hexdigest()
 
 
-def _add(total: hashlib._Hash, path: str, name: str) -> None:
+def _add(total: hashlib._Hash, path: str, name: str, left_out: Collection[str]) -> None:
     mode = os.lstat(path).st_mode
-    total.update(f"{name}\0{stat.S_IFMT(mode):o}\0{stat.S_IMODE(mode):o}\0".encode())
+    content = hashlib.sha256()
     if stat.S_ISLNK(mode):
-        total.update(os.readlink(path).encode())
-    elif stat.S_ISDIR(mode):
-        for entry in sorted(os.listdir(path)):
-            # The release's own record lies beside its tree and is no part of what anyone mounts.
-            if entry != ".evenkeel":
-                _add(total, os.path.join(path, entry), f"{name}/{entry}")
-    else:
+        content.update(os.fsencode(os.readlink(path)))
+    elif stat.S_ISREG(mode):
         with open(path, "rb") as stream:
             for block in iter(lambda: stream.read(1024 * 1024), b""):
-                total.update(block)
+                content.update(block)
+    # A content could hold what looks like the next entry; its digest, of one length, cannot.
+    total.update(os.fsencode(f"{name}\0{stat.S_IFMT(mode):o}\0{stat.S_IMODE(mode):o}\0{content.hexdigest()}\0"))
+    if stat.S_ISDIR(mode):
+        for entry in sorted(os.listdir(path)):
+            if entry not in left_out:
+                _add(total, os.path.join(path, entry), f"{name}/{entry}", ())
 
 
-def place(source: str, store: str) -> tuple[str, bool]:
-    """Copy a file or folder to ``store/<digest>/<name>``.
+def copy_path(source: str, store: str, root: str) -> str:
+    """Where the copy of a file or folder has its place: ``store/<digest>/<name>``.
+
+    The digest is of names, kinds, permission bits and contents, not of times or owners.
+
+    :param root: the release's folder, which ``source`` lies in or is.
+    """
+    # The folder itself has another name in each release.
+    name = "tree" if source == root else os.path.basename(source)
+    return os.path.join(store, _digest(source, name, _OURS if source == root else ()), name)
+
+
+def place(source: str, store: str, root: str) -> tuple[str, bool]:
+    """Copy a file or folder to its :func:`copy_path`; the caller holds the lock.
 
     :returns: the copy's path, and whether it had to be made; a copy is whole or not there.
     """
-    folder = os.path.join(store, digest(source))
-    target = os.path.join(folder, os.path.basename(source))
+    target = copy_path(source, store, root)
     if os.path.lexists(target):
         return target, False
-    os.makedirs(store, mode=0o755, exist_ok=True)
-    making = os.path.join(store, f".making-{secrets.token_hex(6)}")
-    os.mkdir(making, 0o755)
-    copy = os.path.join(making, os.path.basename(source))
-    if os.path.isdir(source):
-        shutil.copytree(source, copy, symlinks=True, ignore=shutil.ignore_patterns(".evenkeel"))
+    if not os.path.isdir(store):
+        os.makedirs(store)
+        os.chmod(store, 0o755)
+    for leftover in os.listdir(store):
+        if leftover.startswith(_MAKING):
+            shutil.rmtree(os.path.join(store, leftover))
+    making = os.path.join(store, f"{_MAKING}{secrets.token_hex(6)}")
+    os.mkdir(making)
+    os.chmod(making, 0o755)
+    copy = os.path.join(making, os.path.basename(target))
+    if os.path.isdir(source) and not os.path.islink(source):
+        left_out = [os.path.join(source, name) for name in _OURS] if source == root else []
+        shutil.copytree(source, copy, symlinks=True, ignore=lambda folder, names: [n for n in names if os.path.join(folder, n) in left_out])
     else:
-        shutil.copy2(source, copy)
-    try:
-        os.rename(making, folder)
-    except OSError:
-        shutil.rmtree(making)
-        if not os.path.lexists(target):
-            raise
+        shutil.copy2(source, copy, follow_symlinks=False)
+    os.rename(making, os.path.dirname(target))
     sync_directory(store)
     return target, True

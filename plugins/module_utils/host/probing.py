@@ -90,6 +90,8 @@ def _body(response: http.client.HTTPResponse, sock: socket.socket, deadline: flo
             sock.settimeout(left)
         part = response.read1(65536)
         if not part:
+            if response.length:
+                raise http.client.IncompleteRead(bytes(body), response.length)
             break
         body += part
     return bytes(body)

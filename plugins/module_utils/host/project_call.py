@@ -16,15 +16,13 @@ from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .files import write_private
 from .mounts import digest, place
-from .rolling_call import compose_of, connect
-
-_NAME = "compose.yaml"
+from .project import compose_of, connect
 
 
 def _source_files(compose: Compose) -> Compose:
     """The user's files; one that is named like the generated one is kept aside the first time."""
     kept = os.path.join(".evenkeel", "compose.source.yaml")
-    path = os.path.join(compose.project_src, _NAME)
+    path = os.path.join(compose.project_src, generated.GENERATED)
     aside = os.path.join(compose.project_src, kept)
     if os.path.isfile(path) and not os.path.isfile(aside):
         with open(path, encoding="utf-8") as stream:
@@ -32,7 +30,7 @@ def _source_files(compose: Compose) -> Compose:
         if not ours:
             os.makedirs(os.path.dirname(aside), mode=0o700, exist_ok=True)
             shutil.copyfile(path, aside)
-    files = tuple(kept if f == _NAME and os.path.isfile(aside) else f for f in compose.files)
+    files = tuple(kept if f == generated.GENERATED and os.path.isfile(aside) else f for f in compose.files)
     return Compose(compose.project_src, files, compose.env_files, compose.profiles, compose.project_name)
 
 
@@ -67,7 +65,7 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
-    path = os.path.join(root, _NAME)
+    path = os.path.join(root, generated.GENERATED)
     text = generated.as_text(result)
     try:
         with open(path, encoding="utf-8") as stream:

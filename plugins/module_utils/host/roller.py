@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol
 
-from ..decide import rolling
-from ..decide.rolling import Container, Policy, Proxy, Stack, Step
+from ..decide import rolling, steps
+from ..decide.stack import FORWARD, UNDO, Container, Policy, Proxy, Stack, is_outdated
+from ..decide.steps import Step
 
 
 class StepFailed(Exception):
@@ -117,7 +118,7 @@ class Roller:
         self.poll = poll
         self.successes = successes
         self.evidence: dict[str, Evidence] = {}
-        self.goal = rolling.FORWARD
+        self.goal = FORWARD
         self.cause = ""
         self.fault = ""
         self.cut = 0
@@ -150,16 +151,20 @@ class Roller:
 
     def _judge(self, container: Container, known: Evidence, restarts: int, ending: str, now: float) -> Evidence:
         wanted = self._wanted.get(container.service)
-        old = wanted is None or rolling.is_outdated(container, wanted)
+        old = wanted is None or is_outdated(container, wanted)
         if old and not container.in_rotation and known.left_at is None:
             return replace(known, left_at=now)
-        if known.awaited_since is None or known.fault:
+        if known.awaited_since is None:
             return known
+        fault = ""
         if not container.running:
-            return replace(known, fault=ending or "ended")
-        if restarts > known.restarts:
-            return replace(known, fault=f"restarted by itself{': ' + ending if ending else ''}")
-        return known
+            fault = ending or "ended"
+        elif restarts > known.restarts:
+            fault = ending or "was started again by the engine"
+        if not fault or known.fault.endswith(fault):
+            return known
+        # A request that failed because the process died is explained by how it died.
+        return replace(known, fault=f"{known.fault}; it {fault}" if known.fault else fault)
 
     def run(self) -> Outcome:
         """Go on until nothing is left to do.
@@ -174,9 +179,9 @@ class Roller:
                 blind = Stack(self.machine.now(), (), Proxy(), self.goal, self.cause)
                 return Outcome(changed, True, True, f"could not see what is running: {error}", blind, self.cut)
             step = rolling.next_step(stack, self.policy)
-            if isinstance(step, (rolling.Done, rolling.Refuse)):
-                refused = isinstance(step, rolling.Refuse)
-                failed = refused or (isinstance(step, rolling.Done) and step.failed)
+            if isinstance(step, (steps.Done, steps.Refuse)):
+                refused = isinstance(step, steps.Refuse)
+                failed = refused or (isinstance(step, steps.Done) and step.failed)
                 return Outcome(changed, failed, refused, step.reason, stack, self.cut)
             changed = True
             began = self.machine.now()
@@ -185,7 +190,7 @@ class Roller:
                 self._perform(step, stack)
             except StepFailed as error:
                 failure = str(error)
-                if self.goal == rolling.UNDO:
+                if self.goal == UNDO:
                     self.on_step(step, stack, began, self.machine.now() - began, failure)
                     return Outcome(
                         changed, True, True, f"{self.cause}; and undoing it failed: {failure}", stack, self.cut
@@ -204,33 +209,33 @@ class Roller:
 
     def _perform(self, step: Step, stack: Stack) -> None:
         machine = self.machine
-        if isinstance(step, rolling.Undo):
-            self.goal, self.cause = rolling.UNDO, step.reason
-        elif isinstance(step, rolling.Start):
+        if isinstance(step, steps.Undo):
+            self.goal, self.cause = UNDO, step.reason
+        elif isinstance(step, steps.Start):
             for service, addresses in step.hold:
                 machine.hold(service, addresses)
             machine.start(step.create, step.restart)
             self._await_new(stack, step.restart)
-        elif isinstance(step, rolling.AwaitReady):
+        elif isinstance(step, steps.AwaitReady):
             self._await_ready(step.containers)
-        elif isinstance(step, rolling.Prove):
+        elif isinstance(step, steps.Prove):
             self._prove(step)
-        elif isinstance(step, rolling.Join):
+        elif isinstance(step, steps.Join):
             machine.rotate(step.service, step.rotation)
             self._learn(step.joining, joined_at=machine.now(), left_at=None)
             self._learn(step.leaving, left_at=machine.now())
-        elif isinstance(step, rolling.Leave):
+        elif isinstance(step, steps.Leave):
             machine.rotate(step.service, step.rotation)
             self._learn(step.leaving, left_at=machine.now())
-        elif isinstance(step, rolling.Drain):
+        elif isinstance(step, steps.Drain):
             machine.sleep(self.poll)
-        elif isinstance(step, rolling.Stop):
+        elif isinstance(step, steps.Stop):
             stopped = set(step.containers)
             self.cut += sum(c.connections for c in stack.containers if c.id in stopped and c.left_at is not None)
             machine.stop(step.containers)
-        elif isinstance(step, rolling.Remove):
+        elif isinstance(step, steps.Remove):
             machine.remove(step.containers)
-        elif isinstance(step, rolling.Settle):
+        elif isinstance(step, steps.Settle):
             machine.settle(step.service)
 
     def _learn(self, ids: Sequence[str], **news: Any) -> None:
@@ -261,7 +266,7 @@ class Roller:
             self._learn([container_id], successes=count, last_answer=answer.text, ready_since=ready)
         self.machine.sleep(self.poll)
 
-    def _prove(self, step: rolling.Prove) -> None:
+    def _prove(self, step: steps.Prove) -> None:
         began = self.machine.now()
         answers = self.machine.prove(step.containers, step.proxied)
         for container_id, answer in answers.items():

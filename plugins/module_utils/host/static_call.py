@@ -14,7 +14,7 @@ from . import publish_static
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
-from .rolling_call import compose_of, connect
+from .project import compose_of, connect
 
 _LABEL = "evenkeel.oneoff"
 

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``make demo``: a shop goes from v1 to v2 under load, then meets a bad version; the load counts what users saw.
+
+Everything it runs is what a user runs: ``ansible-playbook update.yml`` in ``demo/deploy/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.bed.load.database import Database, wait_for_tasks  # noqa: E402 (the line above makes it importable)
+from tests.bed.load.process import LoadRun  # noqa: E402
+from tests.bed.load.table import summary_table  # noqa: E402
+
+DEPLOY = ROOT / "demo/deploy"
+STATE = ROOT / "demo/state"
+TRAVEL = STATE / "travel"
+PORT = os.environ.get("SHOP_PORT", "8080")
+URL = f"http://127.0.0.1:{PORT}"
+MIX = "new=4,keepalive=4,static=1,slow=2"
+LONGEST_REQUEST = 2.0  # seconds: what `slow` asks for
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the message says why."""
+
+
+def say(text: str) -> None:
+    """A line of the story."""
+    print(f"\n\033[1m== {text}\033[0m" if sys.stdout.isatty() else f"\n== {text}", flush=True)
+
+
+def prepare() -> None:
+    """Make what a server has: the repository to deploy from, and the server's own ``.env``."""
+    STATE.mkdir(exist_ok=True)
+    subprocess.run(
+        [sys.executable, str(ROOT / "demo/repository.py"), str(STATE / "shop.git")],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    secrets = TRAVEL / "shared/.env"
+    secrets.parent.mkdir(parents=True, exist_ok=True)
+    if not secrets.exists():
+        secrets.write_text((ROOT / "demo/shop/.env.example").read_text(encoding="utf-8"), encoding="utf-8")
+    lines = [line for line in secrets.read_text(encoding="utf-8").splitlines() if not line.startswith("SHOP_")]
+    secrets.write_text("\n".join([*lines, f"SHOP_PORT={PORT}", "SHOP_LABEL=demo", ""]), encoding="utf-8")
+    secrets.chmod(0o600)
+
+
+def update(version: str) -> tuple[int, float]:
+    """Run what a user runs; returns the exit code and the seconds it took."""
+    playbook = shutil.which("ansible-playbook", path=str(Path(sys.executable).parent)) or "ansible-playbook"
+    print(f"$ cd demo/deploy && ansible-playbook update.yml -e update_version={version}", flush=True)
+    began = time.monotonic()
+    environment = {**os.environ, "SHOP_PORT": PORT, "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
+    environment.pop("ANSIBLE_CONFIG", None)
+    code = subprocess.run(
+        [playbook, "update.yml", "-e", f"update_version={version}"], cwd=DEPLOY, env=environment, check=False
+    )
+    return code.returncode, time.monotonic() - began
+
+
+def roll_line() -> tuple[str, str]:
+    """How long the roll of the last good update took, against what it could not have been shorter than."""
+    records = sorted((TRAVEL / ".evenkeel/operations").glob("*.json"))
+    good = [r for r in (json.loads(f.read_text(encoding="utf-8")) for f in records) if r["changed"] and not r["failed"]]
+    steps = good[-1]["timeline"]
+
+    def took(*names: str) -> float:
+        return sum(float(e["seconds"]) for e in steps if e["step"] in names and "api" in e["service"])
+
+    bound = took("start", "awaitready") + LONGEST_REQUEST + took("stop", "remove")
+    watched = took("prove")
+    whole = float(good[-1]["seconds"])
+    text = f"{whole:.1f} s, {watched:.1f} s of them proof and watch; lower bound (create + boot + longest request + stop) {bound:.1f} s"
+    return "roll", text
+
+
+def main() -> int:
+    """Tell the story; returns 0 only where no request, row or task was lost."""
+    prepare()
+    say("v1 is deployed, on the first run to an empty folder")
+    code, _seconds = update("v1")
+    if code:
+        raise DemoError("the first deployment failed; what it said stands above")
+    say(f"users come: about 120 requests a second on {URL}")
+    with LoadRun(URL, STATE / "load", rate=120, seconds=210, mix=MIX) as load:
+        time.sleep(8)
+        say("v2 is rolled out while they shop")
+        load.mark("update-start")
+        good, seconds = update("v2")
+        load.mark("update-end")
+        time.sleep(4)
+        say("and now a bad version: healthy, but its pages answer 500. It must undo itself")
+        load.mark("bad-version-start")
+        bad, _bad_seconds = update("bad-500")
+        load.mark("bad-version-end")
+        time.sleep(4)
+        say("users leave; every order they were promised is looked for in the database")
+        result = load.stop()
+    filters = ["label=com.docker.compose.project=evenkeel-demo", "label=com.docker.compose.service=db"]
+    argv = ["docker", "ps", "--quiet", *[word for f in filters for word in ("--filter", f)]]
+    database = Database(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip(), "shop", "shop")
+    verdict = wait_for_tasks(database, load.acknowledged(), result.unknown_orders).audit
+    print(summary_table(result, verdict, None, [("update", f"{seconds:.1f} s for the whole playbook"), roll_line()]))
+    if good:
+        print("The update to v2 failed; what it said stands above.")
+    if not bad:
+        print("The bad version was taken for a good one.")
+    fine = not good and bool(bad) and result.flawless and verdict.flawless
+    print("Nothing was lost." if fine else "This is not what the demo promises: see the figures above.")
+    print(f"""
+The shop goes on running: {URL}/ (v2), folder demo/state/travel, containers: docker ps
+Try next:
+  cd demo/deploy
+  ../../.venv/bin/ansible-playbook update.yml -e update_version=v3 --check --diff
+  ../../.venv/bin/ansible-playbook update.yml -e update_version=v3
+  ../../.venv/bin/ansible-playbook update.yml -e update_version=bad-crash
+and `make clean` takes it all away.""")
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except DemoError as error:
+        sys.exit(f"make demo: {error}")

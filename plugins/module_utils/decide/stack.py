@@ -1,0 +1,199 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a roll is decided from: the services as wanted, the containers and the proxy as seen.
+
+All times are seconds; ``Stack.now`` and every ``*_since`` / ``*_at`` are monotonic seconds of one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+WEB = "web"
+WORKER = "worker"
+SCHEDULER = "scheduler"
+START_FIRST = "start-first"
+STOP_FIRST = "stop-first"
+FORWARD = "forward"
+UNDO = "undo"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The desired state of one service, and how it may get there."""
+
+    name: str
+    kind: str
+    image: str
+    config_hash: str
+    replicas: int = 1
+    order: str = START_FIRST
+    parallelism: int = 0
+    delay: float = 0.0
+    ready_timeout: float = 60.0
+    prove_seconds: float = 5.0
+    monitor: float = 5.0
+    drain_timeout: float = 60.0
+    drain_policy: str = "cut"
+
+    @property
+    def proxied(self) -> bool:
+        """Whether users reach it through the proxy."""
+        return self.kind == WEB
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the call as a whole wants; ``services`` in the order in which they go forward."""
+
+    services: tuple[Wanted, ...]
+    failure_action: str = "rollback"
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container as seen now, with what this process has learned about it so far."""
+
+    id: str
+    name: str
+    service: str
+    image: str
+    config_hash: str
+    state: str = "running"
+    number: int = 1
+    address: str = ""
+    in_rotation: bool = False
+    connections: int = 0
+    awaited_since: float | None = None
+    ready_since: float | None = None
+    proof_since: float | None = None
+    joined_at: float | None = None
+    left_at: float | None = None
+    created_here: bool = False
+    fault: str = ""
+    last_answer: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether its process may be alive (a restarting container counts: its policy brings it back)."""
+        return self.state in ("running", "restarting", "paused")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """The proxy as seen now.
+
+    ``pinned`` are the services with a pin, ``stale`` those whose rotation holds an address that no running
+    container has; ``draining_workers`` are the proxy's workers told to quit by a reload and still alive.
+    """
+
+    present: bool = True
+    pinned: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    draining_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything :func:`next_step` decides from; ``fault`` is one of the call, of no single container."""
+
+    now: float
+    containers: tuple[Container, ...]
+    proxy: Proxy = field(default_factory=Proxy)
+    goal: str = FORWARD
+    cause: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """One service's containers, sorted into what they are in this roll."""
+
+    wanted: Wanted
+    current: tuple[Container, ...]
+    old: tuple[Container, ...]
+    broken: tuple[Container, ...]
+    proxy: Proxy
+    now: float
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.wanted.replicas - len(self.current))
+
+    @property
+    def proxied(self) -> bool:
+        return self.wanted.proxied and self.proxy.present
+
+    @property
+    def stale(self) -> bool:
+        return self.proxied and self.wanted.name in self.proxy.stale
+
+    @property
+    def stop_first(self) -> bool:
+        return self.wanted.order == STOP_FIRST
+
+    @property
+    def changing(self) -> bool:
+        """Whether anything of it differs from what is wanted."""
+        return bool(
+            self.missing
+            or self.old
+            or self.broken
+            or self.stale
+            or (self.proxied and not all(c.in_rotation for c in self.current))
+            or (
+                any(c.awaited_since is not None for c in self.current)
+                and (self.unproven or self.now < self.watched_until)
+            )
+        )
+
+    @property
+    def unready(self) -> tuple[Container, ...]:
+        return tuple(c for c in self.current if c.ready_since is None)
+
+    @property
+    def unproven(self) -> tuple[Container, ...]:
+        return tuple(c for c in self.current if not self._proven(c))
+
+    def _proven(self, container: Container) -> bool:
+        if container.ready_since is None:
+            return False
+        if self.wanted.kind != WEB:
+            return True
+        since = container.proof_since
+        return since is not None and self.now - since >= self.wanted.prove_seconds
+
+    @property
+    def watched_until(self) -> float:
+        """The end of the monitor window after the last change (0 when there was none in this run)."""
+        moments = [c.joined_at if self.proxied else c.ready_since for c in self.current]
+        known = [m for m in moments if m is not None]
+        return max(known) + self.wanted.monitor if known else 0.0
+
+    def addresses(self, containers: tuple[Container, ...]) -> tuple[str, ...]:
+        return tuple(sorted(c.address for c in containers))
+
+
+def is_outdated(container: Container, wanted: Wanted) -> bool:
+    """Whether a container differs from the desired configuration or image (a moved tag keeps the hash)."""
+    return (container.config_hash, container.image) != (wanted.config_hash, wanted.image)
+
+
+def view_of(stack: Stack, wanted: Wanted) -> View:
+    """Sort a service's containers; running ones above the wanted number count as old."""
+    mine = [c for c in stack.containers if c.service == wanted.name and c.state != "removing"]
+    same = [c for c in mine if not is_outdated(c, wanted)]
+    alive = sorted((c for c in same if c.running), key=lambda c: (not c.in_rotation, c.number))
+    # One that this run started and that ended since then is no leftover but a failure: it stays in sight.
+    ended = [c for c in same if not c.running and c.awaited_since is not None]
+    broken = tuple(c for c in same if not c.running and c.awaited_since is None)
+    old = [c for c in mine if is_outdated(c, wanted)] + alive[wanted.replicas :]
+    return View(
+        wanted=wanted,
+        current=tuple(alive[: wanted.replicas] + ended),
+        old=tuple(sorted(old, key=lambda c: c.number)),
+        broken=broken,
+        proxy=stack.proxy,
+        now=stack.now,
+    )

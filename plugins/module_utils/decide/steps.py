@@ -1,0 +1,109 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps a roll is made of: each names what it concerns, none knows how it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+
+@dataclass(frozen=True)
+class Start:
+    """Create ``create`` more containers per service beside what runs, or start stopped ones again.
+
+    ``hold`` are services whose rotation is pinned to what it is now first, so that a foreign reload in the
+    meantime cannot let an unproven container in.
+    """
+
+    create: tuple[tuple[str, int], ...] = ()
+    restart: tuple[str, ...] = ()
+    hold: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class AwaitReady:
+    """Ask each container once whether it is ready."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Ask for real endpoints once, on the private path or (``proxied``) as users do."""
+
+    containers: tuple[str, ...]
+    proxied: bool = False
+
+
+@dataclass(frozen=True)
+class Join:
+    """Make the proxy send to exactly ``rotation`` (addresses); ``joining`` are the containers new in it."""
+
+    service: str
+    rotation: tuple[str, ...]
+    joining: tuple[str, ...]
+    leaving: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Make the proxy send to exactly ``rotation``; nothing joins."""
+
+    service: str
+    rotation: tuple[str, ...]
+    leaving: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Wait a moment: ``containers`` still have connections, or old proxy workers that may open one."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Ask the containers' main processes to end, and wait for it."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Remove containers that do not run any more."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """From here on the goal is the state before the call, because of ``reason``."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Take the pin away: name resolution gives the same answer now."""
+
+    service: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing is left to do; ``failed`` when the goal was undone."""
+
+    failed: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Stop here without touching anything more."""
+
+    reason: str
+
+
+Step = Union[Start, AwaitReady, Prove, Join, Leave, Drain, Stop, Remove, Undo, Settle, Done, Refuse]

@@ -1,0 +1,80 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every module needs first: an engine that can be used, and the Compose project the arguments name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..decide import preflight
+from .call_result import BadInput
+from .compose import Compose
+from .engine import Engine, EngineFailed
+
+PROJECT_ARGUMENTS: dict[str, Any] = {
+    "project_src": {"type": "path", "required": True},
+    "files": {"type": "list", "elements": "path", "default": []},
+    "env_files": {"type": "list", "elements": "path", "default": []},
+    "profiles": {"type": "list", "elements": "str", "default": []},
+    "project_name": {"type": "str"},
+    "state_dir": {"type": "path"},
+}
+
+
+def connect(project_src: str) -> Engine:
+    """The engine, when it and Compose are there and new enough.
+
+    :raises BadInput: otherwise.
+    """
+    try:
+        engine = Engine()
+        complaints = preflight.too_old("Docker Engine", engine.version(), preflight.ENGINE_NEEDED)
+    except EngineFailed as error:
+        raise BadInput(str(error)) from error
+    version = Compose(project_src).version()
+    if not version:
+        raise BadInput(
+            "docker compose (v2) is missing on this host", "install docker-compose-v2 or docker-compose-plugin"
+        )
+    complaints += preflight.too_old("Docker Compose", version, preflight.COMPOSE_NEEDED)
+    if complaints:
+        raise BadInput(complaints[0])
+    return engine
+
+
+def compose_of(params: Mapping[str, Any]) -> Compose:
+    """The Compose project that the project arguments name.
+
+    :raises BadInput: a folder or file that is not there, a relative folder, a path that leaves it.
+    """
+    source = str(params["project_src"])
+    if not os.path.isabs(source):
+        raise BadInput(f"project_src {source} is relative", "write an absolute path: Compose hashes differ otherwise")
+    if not os.path.isdir(source):
+        raise BadInput(f"project_src {source} does not exist on this host", "see app_root and project_src")
+    for option in ("files", "env_files"):
+        for path in params.get(option) or []:
+            if ".." in str(path).split("/"):
+                raise BadInput(f"{option}: {path} leaves the project folder", "write a path without ..")
+            if not os.path.isfile(os.path.join(source, path)):
+                raise BadInput(f"{option}: {path} is not there in {source}")
+    return Compose(
+        source,
+        tuple(params.get("files") or ()),
+        tuple(params.get("env_files") or ()),
+        tuple(params.get("profiles") or ()),
+        str(params.get("project_name") or ""),
+    )
+
+
+def image_name(project: Mapping[str, Any], name: str) -> str:
+    return str(project["services"][name].get("image") or f"{project['name']}-{name}")
+
+
+def names_of(name: str, service: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names by which other containers reach a service: its own and its network aliases."""
+    aliases = [a for net in (service.get("networks") or {}).values() for a in (net or {}).get("aliases") or []]
+    return tuple(dict.fromkeys([name, *aliases]))

@@ -1,0 +1,255 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything a roll has to know before it starts, found out without touching anything."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..decide import preflight
+from ..decide.nginx_config import Route, UnreadableConfig, load, routes
+from ..decide.services import PROXY, ROLLED_KINDS, BadService, kind_of, longest_gap_note, objections, settings_of
+from ..decide.stack import STOP_FIRST, WEB, Policy, Stack, view_of
+from . import processes
+from .call_result import BadInput
+from .compose import Compose, ComposeFailed
+from .engine import Engine, label_of, pid_of
+from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target
+from .nginx import Nginx, NginxFailed
+from .project import compose_of, connect, image_name, names_of
+
+
+@dataclass
+class Call:
+    """Everything one call has found out before it starts."""
+
+    compose: Compose
+    engine: Engine
+    project: dict[str, Any]
+    hashes: dict[str, str]
+    targets: list[Target]
+    proxy_name: str
+    state_dir: str
+    allow_downtime: bool
+    kinds: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.project["name"])
+
+    def policy(self) -> Policy:
+        action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
+        return Policy(tuple(t.settings.wanted(t.image, t.config_hash) for t in self.targets), action)
+
+
+def prepare(params: Mapping[str, Any]) -> Call:
+    """Find out all that a roll needs, touching nothing.
+
+    :param params: the module's arguments.
+    :raises BadInput: anything that would make the roll fail or lose a request.
+    """
+    compose = compose_of(params)
+    engine = connect(compose.project_src)
+    try:
+        project = compose.resolved()
+        compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, str(project["name"]))
+        hashes = compose.hashes(project)
+    except ComposeFailed as error:
+        raise BadInput(
+            f"the Compose project in {compose.project_src} is not valid: {error}", "docker compose config shows it"
+        ) from error
+    services = project.get("services") or {}
+    images = {n: engine.image(image_name(project, n)) for n in services}
+    asked = list(params.get("services") or [])
+    for name in [*asked, *(params.get("service_options") or {})]:
+        if name not in services:
+            raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
+    proxy_name, found = _proxy_of(engine, project, images, params)
+    kinds = {n: _kind(n, s, images[n], params, found) for n, s in services.items()}
+    names = asked or [n for n in services if kinds[n] in ROLLED_KINDS]
+    call = Call(
+        compose,
+        engine,
+        project,
+        hashes,
+        [],
+        proxy_name,
+        str(params.get("state_dir") or f"/var/lib/evenkeel/{project['name']}"),
+        bool(params.get("allow_downtime")),
+        kinds,
+    )
+    try:
+        call.targets = _in_order([_target(n, call, images[n], params, found) for n in names])
+    except BadService as error:
+        raise BadInput(str(error)) from error
+    _refuse_what_cannot_be(call, images, params)
+    call.notes += _differing_others(call, images)
+    return call
+
+
+def _differing_others(call: Call, images: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Services outside this call that a plain ``docker compose up -d`` would recreate."""
+    rolled = {t.settings.name for t in call.targets}
+    found = {}
+    for inspection in call.engine.containers({PROJECT_LABEL: call.name, ONE_OFF_LABEL: "False"}):
+        name = label_of(inspection, SERVICE_LABEL)
+        image = str((images.get(name) or {}).get("Id") or inspection["Image"])
+        same = label_of(inspection, HASH_LABEL) == call.hashes.get(name) and inspection["Image"] == image
+        if name in call.hashes and name not in rolled and not same:
+            found[name] = (
+                f"{name}: runs with another definition than this project has; a plain docker compose up -d recreates it"
+            )
+    return sorted(found.values())
+
+
+def _kind(
+    name: str,
+    service: Mapping[str, Any],
+    image: Mapping[str, Any],
+    params: Mapping[str, Any],
+    found: Mapping[str, Route],
+) -> str:
+    option = ((params.get("service_options") or {}).get(name) or {}).get("kind") or (
+        service.get("x-evenkeel") or {}
+    ).get("kind")
+    config = image.get("Config") or {}
+    command = list(config.get("Entrypoint") or []) + list(config.get("Cmd") or [])
+    return str(option or (WEB if name in found else kind_of(service, command)))
+
+
+def _proxy_of(
+    engine: Engine, project: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]
+) -> tuple[str, dict[str, Route]]:
+    """The service that is the running nginx, and the route to each service that it leads to."""
+    if params.get("proxy_mode") == "none":
+        return "", {}
+    services = project["services"]
+    name = str(params.get("proxy_service") or "")
+    if name and name not in services:
+        raise BadInput(f"proxy_service: there is no service {name}; the project has {', '.join(sorted(services))}")
+    candidates = [name] if name else [n for n in services if _kind(n, services[n], images[n], params, {}) == PROXY]
+    for candidate in candidates:
+        for inspection in engine.containers({PROJECT_LABEL: str(project["name"]), SERVICE_LABEL: candidate}):
+            if pid_of(inspection):
+                return candidate, _routes_to_services(Nginx(engine, inspection), services)
+    return "", {}
+
+
+def _routes_to_services(nginx: Nginx, services: Mapping[str, Any]) -> dict[str, Route]:
+    try:
+        every = routes(load(nginx.dump()))
+    except UnreadableConfig as error:
+        raise BadInput(
+            f"the configuration of {nginx.name} cannot be read safely: {error}",
+            "change that line, or set proxy_mode: none if this service is not behind it",
+        ) from error
+    except NginxFailed as error:
+        raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
+    found: dict[str, Route] = {}
+    for name, service in services.items():
+        known = names_of(name, service)
+        for route in every:
+            if route.host in known and route.how == "proxy_pass":
+                if not route.static_name:
+                    raise BadInput(
+                        f"{nginx.name} resolves {route.host} again while it runs (resolve), which this version cannot steer",
+                        f"write proxy_pass http://{route.host}:{route.port}; without resolve",
+                    )
+                found.setdefault(name, route)
+            elif route.host in known or (not route.static_name and re.search(rf"\b{re.escape(name)}\b", route.host)):
+                raise BadInput(
+                    f"{nginx.name} reaches {name} by {route.how} {route.host}, which this version cannot steer",
+                    f"write proxy_pass http://{name}:PORT; with a plain name",
+                )
+    return found
+
+
+def _target(
+    name: str, call: Call, image: Mapping[str, Any], params: Mapping[str, Any], found: Mapping[str, Route]
+) -> Target:
+    service = call.project["services"][name]
+    route = found.get(name)
+    settings = settings_of(
+        name,
+        service,
+        image.get("Config") or {},
+        params,
+        (params.get("service_options") or {}).get(name) or {},
+        route.port if route else 0,
+    )
+    if settings.kind not in ROLLED_KINDS:
+        raise BadService(
+            f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
+            f"wrong, or leave it out of services"
+        )
+    return Target(settings, str(image.get("Id") or ""), call.hashes.get(name, ""), route, names_of(name, service))
+
+
+def _in_order(targets: Sequence[Target]) -> list[Target]:
+    """Forward order: new workers know old tasks, so they come before the web that sends new ones."""
+    ranks = {"worker": 0, "scheduler": 1, "web": 2}
+    return sorted(targets, key=lambda t: ranks[t.settings.kind])
+
+
+def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> None:
+    running = call.engine.containers({PROJECT_LABEL: call.name})
+    for target in call.targets:
+        settings, name = target.settings, target.settings.name
+        if not target.image:
+            raise BadInput(
+                f"{name}: the image {image_name(call.project, name)} is not on this host", "build or pull it first"
+            )
+        complaints = objections(name, call.project["services"][name], settings, images[name].get("Config") or {})
+        if complaints:
+            raise BadInput(complaints[0])
+        if settings.kind != WEB:
+            continue
+        serving = [i for i in running if label_of(i, SERVICE_LABEL) == name and pid_of(i)]
+        if serving and target.route is None and params.get("proxy_mode") != "none":
+            where = (
+                f"{call.proxy_name} has no proxy_pass to {name}"
+                if call.proxy_name
+                else "no running nginx was found in the project"
+            )
+            raise BadInput(
+                f"{name}: {where}, so requests could not be moved to the new container",
+                "name it with proxy_service, or set proxy_mode: none if nobody reaches it through nginx",
+            )
+        if settings.order == STOP_FIRST and serving and not call.allow_downtime:
+            raise BadInput(
+                f"{name}: order stop-first takes the old one away before the new one is ready: a gap of its boot time",
+                "use order: start-first, or allow it with allow_downtime: true",
+            )
+        note = longest_gap_note(settings)
+        if note:
+            call.notes.append(note)
+
+
+def _room(engine: Engine) -> preflight.Room:
+    total, available = processes.memory_of_machine()
+    root = str(engine.info().get("DockerRootDir") or "/")
+    while not os.path.isdir(root):
+        root = os.path.dirname(root)
+    disk = os.statvfs(root)
+    return preflight.Room(total, available, disk.f_bavail * disk.f_frsize, disk.f_favail, root)
+
+
+def refuse_without_room(call: Call, machine: ComposeMachine, stack: Stack) -> None:
+    extras = []
+    for target in call.targets:
+        view = view_of(stack, target.settings.wanted(target.image, target.config_hash))
+        count = 0 if target.settings.order == STOP_FIRST else view.missing
+        used = machine.memory_used(target.settings.name)
+        extras.append(
+            preflight.Extra(target.settings.name, count, used, target.settings.reservation, target.settings.limit)
+        )
+    if any(e.count for e in extras) or any(e.reserved for e in extras):
+        missing = preflight.shortages(_room(call.engine), extras)
+        if missing:
+            raise BadInput(f"there is no room for this: {missing[0]}")

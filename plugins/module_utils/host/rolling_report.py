@@ -1,0 +1,197 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a roll tells: its timeline, what differs, what serves, and what/now/next for a person at night."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from ..decide import steps
+from ..decide.change import changed_keys, fingerprint
+from ..decide.project import REVISION_LABEL
+from ..decide.stack import UNDO, Stack, view_of
+from ..decide.steps import Step
+from .engine import Engine
+from .files import private_directory, read_json, secret_key, write_private
+from .roller import Outcome
+from .rolling_plan import Call
+
+_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+@dataclass
+class Timeline:
+    """The steps as they were done; what is repeated without anything between is one entry."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    _last: tuple[str, tuple[str, ...]] = ("", ())
+    _began: float = 0.0
+
+    def add(self, step: Step, stack: Stack, began: float, seconds: float, failure: str) -> None:
+        """Note a step; ``began`` is monotonic, ``seconds`` how long it took."""
+        name = type(step).__name__.lower()
+        ids: tuple[str, ...] = (
+            getattr(step, "containers", ()) or getattr(step, "joining", ()) or getattr(step, "leaving", ())
+        )
+        known = {c.id: c for c in stack.containers}
+        touched = [known[i] for i in ids if i in known]
+        services = sorted({c.service for c in touched}) or [getattr(step, "service", "")]
+        if isinstance(step, steps.Start):
+            services = [service for service, _count in step.create] or services
+        key = (name, tuple(ids))
+        if key == self._last and self.entries and not failure:
+            self.entries[-1]["seconds"] = round(began + seconds - self._began, 3)
+            return
+        self._last, self._began = key, began
+        moment = datetime.fromtimestamp(time.time() - seconds, timezone.utc)
+        self.entries.append(
+            {
+                "step": name,
+                "service": ", ".join(services),
+                "container": ", ".join(c.name for c in touched),
+                "started": moment.isoformat(timespec="milliseconds"),
+                "seconds": round(seconds, 3),
+                "result": "failed" if failure else "undone" if stack.goal == UNDO else "ok",
+            }
+        )
+
+
+def version_name(engine: Engine, image: str) -> str:
+    """How people call an image: the revision it is labelled with, else its short id."""
+    labels = (engine.image(image).get("Config") or {}).get("Labels") or {}
+    return str(labels.get(REVISION_LABEL) or image.split(":")[-1])[:12]
+
+
+def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[str]]:
+    """Ansible's before/after texts and the sentences: what is replaced, by what, and why."""
+    before: list[str] = []
+    after: list[str] = []
+    sentences: list[str] = []
+    known = os.path.join(call.state_dir, "configurations")
+    for target in call.targets:
+        name = target.settings.name
+        view = view_of(stack, target.settings.wanted(target.image, target.config_hash))
+        if not view.changing:
+            continue
+        reasons = []
+        for old in view.old:
+            if old.image != target.image:
+                reasons.append(
+                    f"image {version_name(call.engine, old.image)} -> {version_name(call.engine, target.image)}"
+                )
+            if old.config_hash != target.config_hash:
+                recorded = read_json(os.path.join(known, f"{name}-{old.config_hash}.json"))
+                keys: list[str] = []
+                if recorded and os.path.isfile(os.path.join(call.state_dir, "fingerprint.key")):
+                    fresh = fingerprint(call.project["services"][name], secret_key(call.state_dir))
+                    keys = [k for k in changed_keys(recorded, fresh) if k != "image"]
+                    reasons += [f"configuration: {', '.join(keys)}"] if keys else []
+                elif old.image == target.image:
+                    reasons.append("configuration (which keys is known from the next change on)")
+            before.append(f"{name}: {old.name} {version_name(call.engine, old.image)} {old.config_hash[:12]}")
+        if not reasons:
+            reasons.append(f"{view.missing} missing" if view.missing else "not in rotation")
+        after.append(
+            f"{name}: {target.settings.replicas} x {version_name(call.engine, target.image)} {target.config_hash[:12]}"
+        )
+        replaced = ", ".join(c.name for c in view.old) or "nothing"
+        sentences.append(f"{name}: {replaced} would be replaced ({'; '.join(dict.fromkeys(reasons))})")
+    return {
+        "before": "\n".join(before) + "\n" if before else "",
+        "after": "\n".join(after) + "\n" if after else "",
+    }, sentences
+
+
+def result_of(
+    call: Call, stack: Stack, changed: bool, diff: Mapping[str, str], timeline: list[dict[str, Any]], msg: str
+) -> dict[str, Any]:
+    serving = {
+        t.settings.name: [
+            {"container": c.name, "version": version_name(call.engine, c.image)}
+            for c in stack.containers
+            if c.service == t.settings.name and c.running
+        ]
+        for t in call.targets
+    }
+    result: dict[str, Any] = {
+        "changed": changed,
+        "timeline": timeline,
+        "serving": serving,
+        "msg": msg,
+        "notes": call.notes,
+        "kinds": call.kinds,
+    }
+    if diff.get("before") or diff.get("after"):
+        result["diff"] = dict(diff)
+    return result
+
+
+def _serving_text(call: Call, stack: Stack) -> str:
+    parts = []
+    for target in call.targets:
+        mine = [c for c in stack.containers if c.service == target.settings.name and c.running]
+        versions = ", ".join(sorted({version_name(call.engine, c.image) for c in mine}))
+        parts.append(
+            f"{target.settings.name} {versions} ({', '.join(c.name for c in mine)})"
+            if mine
+            else f"{target.settings.name}: nothing"
+        )
+    return "; ".join(parts)
+
+
+def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
+    serving = _serving_text(call, outcome.stack)
+    if not outcome.failed:
+        cut = (
+            f"; {outcome.cut_connections} connections did not end in time and were cut"
+            if outcome.cut_connections
+            else ""
+        )
+        return f"now serving: {serving}{cut}" if outcome.changed else f"already as wanted: {serving}"
+    what = outcome.reason
+    for name, text in last_words.items():
+        lines = text.strip().splitlines()[-5:]
+        what += f"\nLast log lines of {name}:\n  " + "\n  ".join(lines) if lines else ""
+    now = (
+        f"it stopped where it was: {serving}"
+        if outcome.refused
+        else f"undone, the version from before is serving and nothing of the new one is left: {serving}"
+    )
+    after = "correct the new version and run the same command again"
+    if outcome.refused:
+        after = f"docker compose --project-name {call.name} ps -a shows the containers; then run the same command again"
+    return f"What: {what}\nNow: {now}\nNext: {after}"
+
+
+def logs_of_the_new(call: Call, stack: Stack) -> dict[str, str]:
+    """The last log lines of what failed, without the values of secret-looking variables."""
+    wanted = {t.settings.name: t for t in call.targets}
+    found: dict[str, str] = {}
+    for container in stack.containers:
+        target = wanted.get(container.service)
+        if target is None or not container.created_here or not (container.fault or container.ready_since is None):
+            continue
+        text = call.engine.logs(container.id, 200)
+        environment = call.project["services"][container.service].get("environment") or {}
+        for key, value in environment.items():
+            if value and len(str(value)) > 5 and _SECRET_NAME.search(key):
+                text = text.replace(str(value).replace("$$", "$"), f"<{key}>")
+        found[container.name] = text
+    return found
+
+
+def keep_logs(call: Call, last_words: Mapping[str, str]) -> list[str]:
+    directory = private_directory(os.path.join(call.state_dir, "logs"))
+    paths = []
+    for name, text in last_words.items():
+        path = os.path.join(directory, f"{name}.log")
+        write_private(path, text)
+        paths.append(path)
+    return paths

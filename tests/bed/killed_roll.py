@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the real reconciler on the real machine and kill it with -9 at one exact place.
+
+``python -m tests.bed.killed_roll PARAMETERS.json PLACE`` where a place is ``before:Start``, ``after:Join`` and so
+on for each kind of step (as it is met the first time), or ``inside:Start`` (created, not started), ``inside:Join``
+(pinned, not reloaded), ``inside:Remove`` (one of them removed).  Ends by SIGKILL; exit code 3 when the place was
+never met, so that a test cannot pass by missing it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import machine, nginx, roller, rolling_call
+
+
+def die(*_args: Any, **_kwargs: Any) -> None:
+    """End as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(place: str) -> None:
+    """Make the run end at a place."""
+    when, _colon, kind = place.partition(":")
+    perform = roller.Roller._perform
+
+    def performed(self: roller.Roller, step: Any, stack: Any) -> None:
+        met = type(step).__name__ == kind
+        if met and when == "before":
+            die()
+        perform(self, step, stack)
+        if met and when == "after":
+            die()
+
+    roller.Roller._perform = performed  # type: ignore[method-assign]
+    if place == "inside:Start":
+        machine.Engine.start = die  # type: ignore[method-assign]
+    elif place == "inside:Join":
+        nginx.Nginx.reload = die  # type: ignore[method-assign]
+    elif place == "inside:Remove":
+        remove = machine.Engine.remove
+
+        def removed(self: Any, container_id: str) -> None:
+            remove(self, container_id)
+            die()
+
+        machine.Engine.remove = removed  # type: ignore[method-assign]
+
+
+def main() -> int:
+    """See the module's text."""
+    parameters = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    arm(sys.argv[2])
+    rolling_call.roll(parameters, False)
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

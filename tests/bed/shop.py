@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A shop of our own on this machine's engine: deployed, updated and looked at as a user would do it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bed.load.audit import Audit, Heartbeats, audit_heartbeats
+from tests.bed.load.database import Database, wait_for_tasks
+from tests.bed.load.process import LoadRun
+from tests.bed.load.result import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+BEDS = ROOT / ".cache" / "beds"
+LABEL = "evenkeel.bed"
+#: What users do at the same time: new and persistent connections, orders, 2-s and 12-s requests, streams, uploads.
+EVERYTHING = "new=4,keepalive=4,strict_keepalive=1,static=1,slow=2,slow12=1,stream=1,upload=1"
+
+
+class BedError(RuntimeError):
+    """The bed itself could not be made: nothing about the product is known."""
+
+
+@dataclass(frozen=True)
+class Play:
+    """How one ``ansible-playbook`` ended: exit code, everything it printed, seconds, tasks changed."""
+
+    returncode: int
+    output: str
+    seconds: float
+
+    @property
+    def changed(self) -> int:
+        found = re.findall(r"changed=(\d+)", self.output)
+        return int(found[-1]) if found else -1
+
+    @property
+    def message(self) -> str:
+        """The what/now/next of a failure."""
+        at = self.output.rfind("What: ")
+        return self.output[at:].split("PLAY RECAP")[0] if at >= 0 else ""
+
+
+def run(argv: Sequence[str], timeout: float = 300.0, **kwargs: Any) -> str:
+    """Run a command of the bed and return what it printed.
+
+    :raises BedError: it failed.
+    """
+    done = subprocess.run(list(argv), capture_output=True, text=True, timeout=timeout, check=False, **kwargs)
+    if done.returncode != 0:
+        raise BedError(f"{' '.join(map(str, argv))}: {done.stderr.strip()[-1500:] or done.stdout.strip()[-1500:]}")
+    return done.stdout
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Shop:
+    """One shop: its folders, its git repository, its Compose project.
+
+    :param name: also the Compose project's name and the label's value.
+    :param variables: further variables of the playbooks.
+    """
+
+    def __init__(self, name: str, variables: Mapping[str, Any] | None = None) -> None:
+        self.name = f"evenkeel-{name}"
+        self.folder = BEDS / name
+        self.root = self.folder / "srv"
+        self.repository = self.folder / "shop.git"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.variables: dict[str, Any] = {
+            "app_name": self.name,
+            "app_root": str(self.root),
+            "app_repo": str(self.repository),
+            "app_health_url": f"{self.url}/health/",
+            "app_verify_paths": [{"path": "/", "contains": "Even Keel Travel"}, {"path": "/api/tours/"}],
+            # A version that never becomes ready is given up sooner than on a server.
+            "app_services": {"api": {"ready_timeout": 20}},
+            **(variables or {}),
+        }
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def create(self, env: str = "") -> Shop:
+        """Make the folders, the repository and the server's own ``.env``."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        (self.root / "shared").mkdir(parents=True)
+        run([sys.executable, str(ROOT / "demo/repository.py"), str(self.repository)])
+        text = (ROOT / "demo/shop/.env.example").read_text(encoding="utf-8")
+        secrets = self.root / "shared/.env"
+        secrets.write_text(f"{text}\nSHOP_PORT={self.port}\nSHOP_LABEL={self.name}\n{env}", encoding="utf-8")
+        secrets.chmod(0o600)
+        inventory = {
+            "all": {
+                "hosts": {"shop": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}},
+                "vars": self.variables,
+            }
+        }
+        (self.folder / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
+        return self
+
+    def destroy(self) -> None:
+        """Remove everything that carries this shop's label, and its folders."""
+        own = f"label={LABEL}={self.name}"
+        for listing, removal in (
+            (["ps", "-aq"], ["rm", "-fv"]),
+            (["volume", "ls", "-q"], ["volume", "rm"]),
+            (["network", "ls", "-q"], ["network", "rm"]),
+            (["images", "-q", "--no-trunc"], ["rmi", "-f"]),
+        ):
+            found = sorted(set(run(["docker", *listing, "--filter", own]).split()))
+            if found:
+                run(["docker", *removal, *found])
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- what a user runs -----------------------------------------------------------------------------
+
+    def playbook_argv(self, *arguments: str, **variables: Any) -> list[str]:
+        """The command line a user would type for ``update.yml``."""
+        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "evenkeel.deploy.update"]
+        return [*argv, "-i", str(self.folder / "inventory.json"), "-e", json.dumps(variables), *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the playbook and our own scripts run with."""
+        own = {
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}",
+        }
+        return {**os.environ, **own}
+
+    def python(self, *arguments: str, timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
+        """Run a script of the beds in a process of its own."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def update(self, version: str, *arguments: str, **variables: Any) -> Play:
+        """Run the playbook ``update`` to its end."""
+        began = time.monotonic()
+        done = subprocess.run(
+            self.playbook_argv(*arguments, update_version=version, **variables),
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=600,
+            check=False,
+        )
+        return Play(done.returncode, done.stdout + done.stderr, time.monotonic() - began)
+
+    def load(self, seconds: float = 300.0, rate: float = 120.0, mix: str = EVERYTHING) -> LoadRun:
+        """A load on this shop; it ends by itself after ``seconds``."""
+        return LoadRun(self.url, self.folder / "load", rate=rate, seconds=seconds, mix=mix)
+
+    # -- what is there --------------------------------------------------------------------------------
+
+    def compose(self, *words: str) -> str:
+        """A plain ``docker compose`` in ``current``, as an admin types it."""
+        return run(["docker", "compose", *words], cwd=str(self.root / "current"))
+
+    def inspections(self) -> list[dict[str, Any]]:
+        """Every container of the project, one-offs included."""
+        ids = run(["docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}"]).split()
+        found: list[dict[str, Any]] = json.loads(run(["docker", "inspect", *ids])) if ids else []
+        return found
+
+    def containers(self, service: str = "") -> dict[str, str]:
+        """Names of the project's containers and the state of each."""
+        return {
+            i["Name"].lstrip("/"): i["State"]["Status"]
+            for i in self.inspections()
+            if not service or i["Config"]["Labels"].get("com.docker.compose.service") == service
+        }
+
+    def container(self, service: str) -> str:
+        """The name of a service's one container."""
+        names = list(self.containers(service))
+        if len(names) != 1:
+            raise BedError(f"{service} has {len(names)} containers: {names}")
+        return names[0]
+
+    def version(self) -> str:
+        """What ``/health/`` says through the proxy, empty when it does not answer."""
+        try:
+            text = run(["curl", "--silent", "--fail", "--max-time", "5", f"{self.url}/health/"])
+            return str(json.loads(text)["version"])
+        except (BedError, ValueError, KeyError):
+            return ""
+
+    def leftovers(self) -> list[str]:
+        """What an operation should have taken away with it: pins, extra containers, what ``up -d`` would recreate."""
+        found = [f"container {n} is {s}" for n, s in self.containers().items() if s != "running"]
+        for service in ("api", "celery", "celery-beat"):
+            number = len(self.containers(service))
+            if number != self.variables.get("replicas", {}).get(service, 1):
+                found.append(f"{service} has {number} containers")
+        hosts = run(["docker", "exec", self.container("nginx"), "cat", "/etc/hosts"])
+        found += [f"pin left: {line}" for line in hosts.splitlines() if "evenkeel" in line and "# evenkeel" in line]
+        plan = subprocess.run(
+            ["docker", "compose", "up", "--detach", "--dry-run"],
+            cwd=self.root / "current",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        text = plan.stdout + plan.stderr
+        found += [
+            f"a plain up -d would: {line.strip()}"
+            for line in text.splitlines()
+            if re.search(r"\b(Creat|Recreat|Remov|Start)(e|ed|ing)\b", line)
+        ]
+        found += [f"up -d fails: {text.strip()[-300:]}"] if plan.returncode else []
+        return found
+
+    # -- what became of orders ------------------------------------------------------------------------
+
+    @property
+    def database(self) -> Database:
+        return Database(self.container("db"), "shop", "shop")
+
+    def settle_accounts(self, load: LoadRun, result: Result) -> Audit:
+        """Hold every acknowledged order of a load against the rows and task runs that are there."""
+        return wait_for_tasks(self.database, load.acknowledged(), result.unknown_orders).audit
+
+    def heartbeats(self, since: float, until: float) -> Heartbeats:
+        """The ticks of the scheduler between two UNIX times."""
+        return audit_heartbeats(self.database.heartbeats(), since, until)

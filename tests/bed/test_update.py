@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook ``update`` on the real stack, under load: nothing lost, whatever version it is given."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.bed.load.process import LoadRun
+from tests.bed.load.result import Result
+from tests.bed.shop import Shop, run
+
+
+def assert_nothing_lost(shop: Shop, load: LoadRun, result: Result) -> None:
+    """Hold a load's result: no failed request, every acknowledged order a row and a task run."""
+    assert result.flawless, (result.failed_by_kind, result.failures[:5])
+    verdict = shop.settle_accounts(load, result)
+    assert verdict.flawless, verdict
+    assert verdict.acknowledged > 0
+
+
+def test_the_first_deployment_serves_and_a_second_run_changes_nothing(shop: Shop) -> None:
+    assert shop.version() == "v1"
+    assert shop.leftovers() == []
+    again = shop.update("v1")
+    assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
+    assert (shop.root / "current/compose.yaml").stat().st_mode & 0o777 == 0o600
+
+
+def test_check_mode_tells_what_would_be_replaced_and_touches_nothing(shop: Shop) -> None:
+    before = shop.inspections()
+    play = shop.update("v2", "--check", "--diff")
+    assert play.returncode == 0, play.output[-4000:]
+    assert "unknown until built" in play.output
+    assert [(i["Id"], i["State"]["StartedAt"]) for i in shop.inspections()] == [
+        (i["Id"], i["State"]["StartedAt"]) for i in before
+    ]
+    assert not list((shop.root / "releases").glob("*c6b25e4*"))
+
+
+def test_an_update_under_load_loses_nothing(shop: Shop) -> None:
+    nginx = shop.container("nginx")
+    with shop.load() as load:
+        load.mark("update-start")
+        play = shop.update("v2")
+        load.mark("update-end")
+        result = load.stop()
+    assert play.returncode == 0, play.output[-6000:]
+    assert shop.version() == "v2"
+    assert shop.leftovers() == []
+    assert shop.container("nginx") == nginx
+    assert_nothing_lost(shop, load, result)
+    assert {"v1", "v2"} <= set(result.versions)
+    again = shop.update("v2")
+    assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("bad-500", "answered 500"),
+        ("bad-crash", "ended|was not answered"),
+        ("bad-import", "ended"),
+    ],
+)
+def test_a_bad_version_is_undone_before_a_user_meets_it(shop: Shop, version: str, reason: str) -> None:
+    serving = shop.version()
+    api = {i["Name"]: i["Id"] for i in shop.inspections()}
+    with shop.load() as load:
+        play = shop.update(version)
+        result = load.stop()
+    assert play.returncode != 0
+    assert re.search(reason, play.message.splitlines()[0]), play.message
+    assert all(word in play.message for word in ("What:", "Now:", "Next:")), play.message
+    assert shop.version() == serving
+    # Only the scheduler, of which there are never two, may have been stopped and started again.
+    assert {i["Name"]: i["Id"] for i in shop.inspections()} == api
+    assert shop.leftovers() == []
+    assert version not in result.versions
+    assert_nothing_lost(shop, load, result)
+    recycle_a_worker(shop)
+    assert "Even Keel Travel" in run(["curl", "--silent", "--fail", f"{shop.url}/"])
+
+
+def recycle_a_worker(shop: Shop) -> None:
+    """End gunicorn's workers: new ones of the old version read code and static manifest anew."""
+    script = "kill -TERM $(cat /proc/1/task/1/children); sleep 2; test $(wc -w < /proc/1/task/1/children) -ge 2"
+    run(["docker", "exec", shop.container("api"), "sh", "-c", script])
+
+
+PLACES = [
+    "before:Start", "inside:Start", "after:Start", "after:AwaitReady", "after:Prove", "inside:Join", "after:Join",
+    "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Settle",
+]  # fmt: skip
+
+
+def test_killed_at_every_step_the_same_playbook_converges(shop: Shop) -> None:
+    quick = {"app_services": {"api": {"prove_seconds": 0.5, "monitor": 0.5}, "celery": {"monitor": 0.5}}}
+    assert shop.update("v3", **quick).returncode == 0
+    met = []
+    with shop.load(seconds=900) as load:
+        for place in PLACES:
+            version = "v2" if shop.version() == "v3" else "v3"
+            kill_roll(shop, version, place)
+            play = shop.update(version, **quick)
+            assert play.returncode == 0, f"{place}: {play.output[-4000:]}"
+            assert shop.version() == version, place
+            assert shop.leftovers() == [], place
+            met.append(place)
+        result = load.stop()
+    assert met == PLACES
+    assert_nothing_lost(shop, load, result)
+
+
+def kill_roll(shop: Shop, version: str, place: str) -> None:
+    """Begin to roll to the release of a version, and be killed at a place."""
+    (release,) = [
+        m.parent.parent
+        for m in shop.root.glob("releases/*/.evenkeel/manifest.json")
+        if json.loads(m.read_text(encoding="utf-8"))["version"] == version
+    ]
+    parameters = {
+        "project_src": str(release),
+        "state_dir": str(shop.root / ".evenkeel"),
+        # A request of 12 s is always in flight, so that there is something to drain.
+        "service_options": {"api": {"prove_seconds": 0.5, "monitor": 0.5}, "celery": {"monitor": 0.5}},
+    }
+    file = shop.folder / "parameters.json"
+    file.write_text(json.dumps(parameters), encoding="utf-8")
+    done = shop.python("-m", "tests.bed.killed_roll", str(file), place)
+    assert done.returncode == -9, f"{place}: ended with {done.returncode}: {done.stdout}{done.stderr}"

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine's wrapper against an SDK that misbehaves: in time, in sentences, and with the streams apart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+docker_errors = pytest.importorskip("docker.errors")
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine, EngineFailed  # noqa: E402
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import Nginx, NginxFailed  # noqa: E402
+
+
+class Api:
+    """The part of ``docker.APIClient`` that is asked for; ``pid`` is the process of a command."""
+
+    def __init__(self, said: bytes | None = b"", complained: bytes | None = None, code: int | None = 0) -> None:
+        self.said, self.complained, self.code = said, complained, code
+        self.seconds = 0.0
+        self.pid = 0
+        self.problem: Exception | None = None
+
+    def exec_create(self, container_id: str, argv: list[str], user: str) -> dict[str, str]:
+        return {"Id": "e"}
+
+    def exec_start(self, exec_id: str, demux: bool) -> tuple[bytes | None, bytes | None]:
+        assert demux
+        time.sleep(self.seconds)
+        if self.problem:
+            raise self.problem
+        return self.said, self.complained
+
+    def exec_inspect(self, exec_id: str) -> dict[str, Any]:
+        return {"ExitCode": self.code, "Pid": self.pid}
+
+    def _refuse(self, *_args: Any, **_more: Any) -> None:
+        raise self.problem or AssertionError
+
+    start = stop = remove_container = inspect_container = logs = version = _refuse
+
+
+def engine(api: Api) -> Engine:
+    made = Engine.__new__(Engine)
+    made.api = api
+    return made
+
+
+def error(kind: str, text: str) -> Exception:
+    return getattr(docker_errors, kind)(
+        text, response=SimpleNamespace(status_code=500, reason="x", url="u"), explanation=text
+    )
+
+
+def test_both_streams_or_only_the_first_and_all_of_it_on_failure() -> None:
+    assert engine(Api(b"out", b"err")).run_inside("c", ["x"]) == (0, "outerr")
+    assert engine(Api(b"out", b"err")).run_inside("c", ["x"], errors_too=False) == (0, "out")
+    assert engine(Api(b"out", b"err", 3)).run_inside("c", ["x"], errors_too=False) == (3, "outerr")
+    assert engine(Api(None, None, None)).run_inside("c", ["x"]) == (126, "")
+    assert engine(Api(b"\xff")).run_inside("c", ["x"]) == (0, "\ufffd")
+
+
+def test_a_command_that_hangs_holds_nobody_up_and_is_ended() -> None:
+    api = Api()
+    api.seconds = 5
+    with subprocess.Popen(["sleep", "31"]) as hanging:
+        api.pid = hanging.pid
+        began = time.monotonic()
+        assert engine(api).run_inside("c", ["sleep", "31"], timeout=0.2) == (124, "no end within 0.2 s")
+        assert time.monotonic() - began < 2
+        # Python waits for all other threads before it ends.
+        assert [t for t in threading.enumerate() if not t.daemon] == [threading.main_thread()]
+        assert hanging.wait(2) == -9
+
+
+def test_a_process_of_this_host_with_the_same_number_is_left_alone() -> None:
+    api = Api()
+    api.seconds, api.pid = 5, os.getpid()
+    with subprocess.Popen(["sleep", "31"]) as other:
+        api.pid = other.pid
+        assert engine(api).run_inside("c", ["python", "check.py"], timeout=0.1)[0] == 124
+        time.sleep(0.1)
+        assert other.poll() is None
+        other.kill()
+
+
+@pytest.mark.parametrize("problem", [error("APIError", "no such thing"), OSError("socket closed")])
+def test_what_cannot_be_run_is_told(problem: Exception) -> None:
+    api = Api()
+    api.problem = problem
+    code, text = engine(api).run_inside("c", ["x"])
+    assert code == 126 and ("no such thing" in text or "socket closed" in text)
+
+
+def test_a_container_that_went_meanwhile() -> None:
+    api = Api()
+    api.problem = error("NotFound", "No such container: c")
+    mine = engine(api)
+    with pytest.raises(EngineFailed, match="it is not there any more"):
+        mine.start("c")
+    mine.stop("c", 1)
+    mine.remove("c")
+    assert (mine.inspect("c"), mine.logs("c")) == ({}, "")
+
+
+def test_removing_what_somebody_else_removes() -> None:
+    api = Api()
+    api.problem = error("APIError", "removal of container c is already in progress")
+    engine(api).remove("c")
+    api.problem = error("APIError", "You cannot remove a running container")
+    with pytest.raises(EngineFailed, match="cannot remove a running"):
+        engine(api).remove("c")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "('Connection aborted.', PermissionError(13, 'Permission denied'))",
+            "no permission on the Docker socket; run with",
+        ),
+        (
+            "('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))",
+            "no Docker engine answers on this",
+        ),
+        ("Not supported URL scheme http+docker", "the Docker engine cannot be used: Not supported URL scheme"),
+    ],
+)
+def test_why_an_engine_cannot_be_used(text: str, said: str) -> None:
+    api = Api()
+    api.problem = docker_errors.DockerException(text)
+    with pytest.raises(EngineFailed) as refusal:
+        engine(api).version()
+    assert str(refusal.value).startswith(said)
+
+
+# -- nginx through it -------------------------------------------------------------------------------------
+
+
+def nginx(api: Api, hosts: str = "") -> Nginx:
+    return Nginx(engine(api), {"Id": "c", "Name": "/shop-nginx-1", "HostsPath": hosts, "State": {"Pid": 0}})
+
+
+def test_the_dump_is_free_of_what_nginx_says_beside_it() -> None:
+    text = b"# configuration file /etc/nginx/nginx.conf:\n"
+    assert nginx(Api(text, b"nginx: configuration file test is successful\n")).dump() == text.decode()
+    refused = (
+        b'2024/01/01 [emerg] 7#7: host not found in upstream "api" in /etc/nginx/nginx.conf:4\nnginx: test failed\n'
+    )
+    with pytest.raises(NginxFailed, match=r'^shop-nginx-1: nginx -T failed: 7#7: host not found in upstream "api"'):
+        nginx(Api(b"", refused, 1)).dump()
+
+
+def test_pins_are_written_in_place_beside_what_is_there(tmp_path: Any) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1\tlocalhost\n172.18.0.9\tnginx # evenkeel\n")
+    inode = hosts.stat().st_ino
+    mine = nginx(Api(), str(hosts))
+    before = time.time()
+    mine.pin("api", ("api", "web"), ("172.18.0.5", "172.18.0.4"))
+    mine.pin("other", ("other",), ("172.18.0.6",))
+    pins = mine.pins()
+    assert {k: p.addresses for k, p in pins.items()} == {"api": ("172.18.0.4", "172.18.0.5"), "other": ("172.18.0.6",)}
+    assert before - 0.01 <= pins["api"].written <= time.time() + 0.01
+    assert "172.18.0.5\tapi web\t# evenkeel api " in hosts.read_text()
+    mine.pin("api", ("api",), ("172.18.0.7",))
+    assert mine.pins()["api"].addresses == ("172.18.0.7",)
+    mine.pin("api", (), ())
+    mine.pin("other", (), ())
+    assert hosts.read_text() == "127.0.0.1\tlocalhost\n172.18.0.9\tnginx # evenkeel\n"
+    assert hosts.stat().st_ino == inode

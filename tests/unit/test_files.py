@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private files: whole or not at all, for their owner only, one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import files
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import (
+    FilesFailed,
+    only_one,
+    private_directory,
+    read_json,
+    secret_key,
+    write_private,
+)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(autouse=True)
+def _careless_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_a_private_directory(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "app"
+    assert private_directory(str(path)) == str(path)
+    assert mode(path) == 0o700
+    (path / "kept").touch()
+    private_directory(str(path))
+    assert (path / "kept").exists()
+
+
+def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    with pytest.raises(FilesFailed, match=r"the state directory .*/state/x cannot be made: Not a directory; run with"):
+        private_directory(str(tmp_path / "state" / "x"))
+    with pytest.raises(FilesFailed, match="cannot be made: File exists"):
+        private_directory(str(tmp_path / "state"))
+
+
+def test_a_directory_of_somebody_else_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_args: False)
+    with pytest.raises(FilesFailed, match="cannot be written to; run with become: true or name another as state_dir"):
+        private_directory(str(tmp_path))
+
+
+def test_a_private_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    assert write_private(str(path), "one\n") is True
+    assert (path.read_text(), mode(path)) == ("one\n", 0o600)
+    inode = path.stat().st_ino
+    assert write_private(str(path), "one\n") is False
+    assert path.stat().st_ino == inode
+    assert write_private(str(path), "\u20ac\n") is True
+    assert (path.read_text("utf-8"), mode(path)) == ("\u20ac\n", 0o600)
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("content", [b"one\n", b"\xff\xfe", b""])
+def test_a_file_that_others_could_read_is_private_afterwards(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    path.chmod(0o644)
+    assert write_private(str(path), "one\n") is (content != b"one\n")
+    assert (path.read_text(), mode(path)) == ("one\n", 0o600)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x"
+    write_private(str(path), "old")
+
+    def fail(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, step, fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(str(path), "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_link_is_replaced_and_never_written_through(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("theirs")
+    link.symlink_to(target)
+    write_private(str(link), "ours")
+    assert (target.read_text(), link.read_text(), link.is_symlink()) == ("theirs", "ours", False)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1', "", "[1]", "null", "\0", '{"a": "\udcff"}'])
+def test_a_torn_file_is_no_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.json"
+    assert read_json(str(path)) == {}
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert read_json(str(path)) == {}
+    path.write_text('{"a": 1}')
+    assert read_json(str(path)) == {"a": 1}
+
+
+def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
+    key = secret_key(str(tmp_path))
+    assert len(key) == 64 and secret_key(str(tmp_path)) == key
+    assert mode(tmp_path / "fingerprint.key") == 0o600
+    other = tmp_path / "other"
+    other.mkdir()
+    assert secret_key(str(other)) != key
+
+
+HOLDER = """
+    import sys
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import only_one
+    with only_one(sys.argv[1], "compose_rolling of shop"):
+        print("held", flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_the_lock_names_the_process_that_holds_it_and_ends_with_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(FilesFailed) as refusal, only_one(str(tmp_path), "another"):
+            pass
+        # As a crash ends it: nothing is cleaned up.
+        holder.kill()
+    assert f"(compose_rolling of shop, process {holder.pid}); nothing was touched" in str(refusal.value)
+    with only_one(str(tmp_path), "the next"):
+        assert (tmp_path / "module.lock").read_text() == f"the next, process {os.getpid()}"
+
+
+def test_the_lock_is_free_after_an_exception_and_is_no_childs(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), only_one(str(tmp_path), "first"):
+        child = subprocess.Popen(["sleep", "30"], close_fds=False)
+        raise RuntimeError
+    try:
+        with only_one(str(tmp_path), "second"):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    (tmp_path / "module.lock").mkdir()
+    with (
+        pytest.raises(FilesFailed, match=r"the lock .*/module\.lock cannot be opened: Is a directory"),
+        only_one(str(tmp_path), "x"),
+    ):
+        pass
