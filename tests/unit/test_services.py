@@ -14,6 +14,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services im
     BadService,
     Probe,
     Settings,
+    chosen_kind,
     kind_of,
     longest_gap_note,
     objections,
@@ -92,12 +93,12 @@ def test_kind(kind: str, service: dict[str, Any]) -> None:
     assert kind_of(service) == kind
 
 
-def test_the_image_command_counts_only_where_the_definition_has_none() -> None:
-    gunicorn = ["/entrypoint.sh", "gunicorn", "shop.wsgi"]
-    assert kind_of({}, gunicorn) == "web"
-    assert kind_of({"command": ["celery", "-A", "shop", "worker"]}, gunicorn) == "worker"
-    # An entrypoint of its own takes the image's command away.
-    assert kind_of({"entrypoint": ["python", "manage.py", "migrate"], "restart": "no"}, gunicorn) == "job"
+def test_the_image_completes_what_the_definition_leaves_out() -> None:
+    gunicorn = {"Entrypoint": ["/entrypoint.sh"], "Cmd": ["gunicorn", "shop.wsgi"]}
+    assert chosen_kind("api", {}, gunicorn, {}) == "web"
+    assert chosen_kind("api", {"command": ["celery", "-A", "shop", "worker"]}, gunicorn, {}) == "worker"
+    assert chosen_kind("api", {"entrypoint": ["/other"]}, gunicorn, {}) == "other"
+    assert chosen_kind("api", {"command": ["shop.wsgi"]}, {"Entrypoint": ["gunicorn"]}, {}) == "web"
 
 
 def test_who_decides_on_the_kind() -> None:

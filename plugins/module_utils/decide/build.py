@@ -54,7 +54,9 @@ def build_command(
         argv += ["--file", "-"]
     elif section.get("dockerfile"):
         dockerfile = str(section["dockerfile"])
-        argv += ["--file", dockerfile if dockerfile.startswith("/") else f"{context}/{dockerfile}"]
+        # In a context that is fetched from elsewhere it is looked for there.
+        beside = context.startswith("/") and not dockerfile.startswith("/")
+        argv += ["--file", f"{context}/{dockerfile}" if beside else dockerfile]
     environment = []
     for key, value in sorted((section.get("args") or {}).items()):
         argv += ["--build-arg", key]

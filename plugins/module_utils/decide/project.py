@@ -96,6 +96,8 @@ def generate(
     result: dict[str, Any] = json.loads(json.dumps(project))
     images = image_names(project, revision)
     for name, service in result.get("services", {}).items():
+        # All that are in here are active; a plain `up` would leave out those that still name a profile.
+        service.pop("profiles", None)
         if name in images:
             service["image"] = images[name]
         if service.get("build"):

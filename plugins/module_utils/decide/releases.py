@@ -70,6 +70,8 @@ def problem_with_ref(ref: str) -> str:
 def problem_with_shared(path: str) -> str:
     """Why a path cannot be linked from ``shared/`` into a release, empty when it can."""
     parts = path.split("/")
-    if not path or path.startswith("/") or ".." in parts or "" in parts or "\x00" in path:
+    if not path or path.startswith("/") or {"", ".", ".."} & set(parts) or "\x00" in path:
         return f"shared path {path!r} must be relative and stay inside the release"
+    if parts[0] == ".evenkeel":
+        return f"shared path {path!r} is where a release keeps its own record"
     return ""

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .stack import SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
+from .values import seconds, size, whole
 
 PROXY, DATABASE, BROKER, JOB, OTHER = "proxy", "database", "broker", "job", "other"
 KINDS = (WEB, WORKER, SCHEDULER, PROXY, DATABASE, BROKER, JOB, OTHER)
@@ -103,42 +104,6 @@ class Settings:
         )
 
 
-def seconds(value: Any, default: float = 0.0) -> float:
-    """A Compose duration (``1m30s``, ``500ms``, a number of seconds) in seconds.
-
-    :raises ValueError: when it is none.
-    """
-    if value is None or value == "":
-        return default
-    # What comes from a command line (``-e``) is text, numbers too.
-    if not isinstance(value, bool) and re.match(r"^\d+(\.\d+)?(e[+-]?\d+)?$", str(value)):
-        return float(value)
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)", str(value))
-    if not parts or "".join(n + u for n, u in parts) != str(value):
-        raise ValueError(f"{value!r} is not a duration such as 30s or 1m30s")
-    return float(sum(float(number) * units[unit] for number, unit in parts))
-
-
-def size(value: Any) -> int:
-    """A Compose byte value (``512m``, ``1.5gb``, ``1073741824``) in bytes; 0 for none.
-
-    :raises ValueError: when it is none.
-    """
-    if value in (None, ""):
-        return 0
-    match = re.match(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", str(value).lower())
-    if not match:
-        raise ValueError(f"{value!r} is not a size such as 512m")
-    return int(float(match.group(1)) * 1024 ** " kmgt".index(match.group(2) or " "))
-
-
-def _whole(value: Any, key: str) -> int:
-    if isinstance(value, bool) or not re.match(r"^\d+$", str(value)):
-        raise ValueError(f"{key} {value!r} is not a whole number")
-    return int(value)
-
-
 def _split(text: str) -> list[str]:
     """Shell text as words, its operators apart from them (``migrate&&gunicorn``)."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
@@ -174,15 +139,12 @@ _IMAGES = (
 )
 
 
-def kind_of(service: Mapping[str, Any], image_command: Sequence[str] = ()) -> str:
+def kind_of(service: Mapping[str, Any]) -> str:
     """What kind of service this is, from its command, image and ports.
 
-    :param service: resolved definition.
-    :param image_command: ENTRYPOINT and CMD of its image, used where the definition has none.
+    :param service: resolved definition, completed by its image's ENTRYPOINT and CMD.
     """
-    own = words_of(service.get("entrypoint")) + words_of(service.get("command"))
-    # With an entrypoint of its own nothing of the image's command is left.
-    words = own or words_of(list(image_command))
+    words = words_of(service.get("entrypoint")) + words_of(service.get("command"))
     names = [w.rsplit("/", 1)[-1] for w in words]
     if "celery" in names:
         if "beat" in names or "-B" in words or "--beat" in words:
@@ -235,6 +197,31 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+def chosen_kind(
+    name: str, service: Mapping[str, Any], image: Mapping[str, Any], options: Mapping[str, Any], port: int = 0
+) -> str:
+    """The kind that somebody wrote down, else web where the proxy leads, else what it looks like.
+
+    :raises BadService: a kind or an option that is not known.
+    """
+    beside = service.get("x-evenkeel") or {}
+    for source, given in ((f"x-evenkeel of {name}", beside), (f"service_options of {name}", options)):
+        unknown = sorted(set(given) - set(OPTION_KEYS)) if isinstance(given, Mapping) else [str(given)]
+        if unknown:
+            raise BadService(f"{source}: unknown key {unknown[0]!r}; known are {', '.join(OPTION_KEYS)}")
+    entrypoint, command = service.get("entrypoint"), service.get("command")
+    # As the engine does it: an entrypoint of one's own leaves nothing of the image's command.
+    complete = {
+        **service,
+        "entrypoint": entrypoint or image.get("Entrypoint"),
+        "command": command or (None if entrypoint else image.get("Cmd")),
+    }
+    kind = options.get("kind") or beside.get("kind") or (WEB if port else kind_of(complete))
+    if kind not in KINDS:
+        raise BadService(f"{name}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
+    return str(kind)
+
+
 def settings_of(
     name: str,
     service: Mapping[str, Any],
@@ -252,17 +239,10 @@ def settings_of(
     :param port: the port nginx connects to, 0 when no proxy leads here.
     :raises BadService: unknown keys or values.
     """
+    kind = chosen_kind(name, service, image, options, port)
     beside = service.get("x-evenkeel") or {}
-    for source, given in ((f"x-evenkeel of {name}", beside), (f"service_options of {name}", options)):
-        unknown = sorted(set(given) - set(OPTION_KEYS)) if isinstance(given, Mapping) else [str(given)]
-        if unknown:
-            raise BadService(f"{source}: unknown key {unknown[0]!r}; known are {', '.join(OPTION_KEYS)}")
     deploy = service.get("deploy") or {}
     update = deploy.get("update_config") or {}
-    image_command = list(image.get("Entrypoint") or []) + list(image.get("Cmd") or [])
-    kind = options.get("kind") or beside.get("kind") or (WEB if port else kind_of(service, image_command))
-    if kind not in KINDS:
-        raise BadService(f"{name}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
     compose = {
         "order": update.get("order"),
         "parallelism": update.get("parallelism"),
@@ -271,8 +251,8 @@ def settings_of(
         "failure_action": update.get("failure_action"),
     }
     if kind == SCHEDULER:
-        # Compose has one update_config for every service kind; a scheduler is never two at once, whatever it says.
-        compose["order"] = None
+        # Compose and the call say one order for every kind of service; a scheduler is never two at once.
+        compose["order"], arguments = None, {**arguments, "order": None}
     layers = (_DEFAULTS.get(kind, _DEFAULTS[WEB]), compose, beside, arguments, options)
 
     def pick(key: str, default: Any = None) -> Any:
@@ -288,18 +268,18 @@ def settings_of(
         settings = Settings(
             name=name,
             kind=kind,
-            replicas=_whole(replicas[0], "replicas"),
+            replicas=whole(replicas[0], "replicas"),
             order=str(pick("order")),
-            parallelism=_whole(pick("parallelism", 0), "parallelism"),
+            parallelism=whole(pick("parallelism", 0), "parallelism"),
             delay=seconds(pick("delay")),
             monitor=seconds(pick("monitor")),
             failure_action=str(pick("failure_action", "rollback")),
             ready_path=str(pick("ready_path", "")),
-            ready_port=_whole(pick("ready_port", 0), "ready_port") or port,
+            ready_port=whole(pick("ready_port", 0), "ready_port") or port,
             ready_timeout=seconds(pick("ready_timeout")),
             ready_command=test,
             ready_command_timeout=test_timeout,
-            ready_successes=_whole(pick("ready_successes", 2), "ready_successes"),
+            ready_successes=whole(pick("ready_successes", 2), "ready_successes"),
             prove=probes(pick("prove"), f"prove of {name}"),
             prove_seconds=seconds(pick("prove_seconds")),
             drain_timeout=drain,

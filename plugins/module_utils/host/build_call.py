@@ -14,7 +14,7 @@ from ..decide.build import BadBuild, Build, build_command, memory_limit
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
-from .files import FilesFailed, private_directory
+from .files import FilesFailed, only_one, private_directory
 from .processes import memory_of_machine
 from .project import compose_of, connect
 
@@ -69,7 +69,11 @@ def limit_builds(engine: Engine, memory: int) -> str:
 
 
 def _run(build: Build, log: str) -> None:
-    environment = {**os.environ, **dict(build.environment)}
+    # As for Compose: the engine that the SDK speaks to, whatever context or builder somebody chose in a shell.
+    chosen = ("DOCKER_CONTEXT", "BUILDX_BUILDER")
+    environment = {k: v for k, v in os.environ.items() if k not in chosen}
+    environment.setdefault("DOCKER_HOST", "unix:///var/run/docker.sock")
+    environment.update(build.environment)
     try:
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
             done = subprocess.run(
@@ -91,6 +95,8 @@ def _run(build: Build, log: str) -> None:
         shown = [line for line in lines if "ERROR" in line or "error" in line.lower()][-3:] or lines[-3:]
         image = build.argv[build.argv.index("--tag") + 1]
         text = "\n  ".join(shown)
+        for name, value in build.environment:
+            text = text.replace(value, f"<{name}>") if len(value) > 5 else text
         raise BadInput(f"the image {image} does not build:\n  {text}", f"the whole output is in {log} on this host")
 
 
@@ -103,32 +109,38 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     engine = connect(compose.project_src)
     try:
         project = compose.resolved()
+        if check_mode:
+            return _build_missing(params, engine, project, "")
         state = private_directory(str(params.get("state_dir") or f"/var/lib/evenkeel/{project['name']}"))
         logs = private_directory(os.path.join(state, "logs"))
+        with only_one(state, f"compose_build of {project['name']}"):
+            return _build_missing(params, engine, project, logs)
     except (ComposeFailed, FilesFailed) as error:
         raise BadInput(f"the images cannot be built: {error}") from error
+
+
+def _build_missing(params: Mapping[str, Any], engine: Engine, project: Mapping[str, Any], logs: str) -> dict[str, Any]:
+    """Build, or only say what would be built where there is no folder for logs."""
     wanted = {
         str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
     }
     missing = [image for image in sorted(wanted) if params.get("rebuild") or not engine.image(image)]
-    built = []
-    parent = (
-        limit_builds(engine, memory_limit(memory_of_machine()[1], int(params.get("memory") or 0)))
-        if missing and not check_mode
-        else ""
-    )
+    parent = ""
+    if missing and logs:
+        parent = limit_builds(engine, memory_limit(memory_of_machine()[1], int(params.get("memory") or 0)))
+    commands = []
     for image in missing:
         try:
             command = build_command(wanted[image], image, parent, bool(params.get("rebuild")), project.get("secrets"))
         except BadBuild as error:
             raise BadInput(f"{image}: {error}") from error
-        if not check_mode:
-            _run(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
-        built.append(image)
-    notes = [] if parent or not built or check_mode else ["builds ran without limits: they can be set by root only"]
+        commands.append((image, command))
+    for image, command in commands if logs else []:
+        _run(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
+    unlimited = bool(commands and logs and not parent)
     return {
-        "changed": bool(built),
-        "built": built,
+        "changed": bool(missing),
+        "built": missing,
         "images": {i: engine.image(i).get("Id", "") for i in sorted(wanted)},
-        "notes": notes,
+        "notes": ["builds ran without limits: they can be set by root only"] if unlimited else [],
     }

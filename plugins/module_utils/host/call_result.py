@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable, Protocol
 
+_STOPPED = "Now: it stopped where it was; the same call again takes up from what it finds"
+
 
 class BadInput(Exception):
     """The call cannot be carried out as it is; nothing was touched.  ``advice`` is what to do about it."""
@@ -40,10 +42,16 @@ def finish(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str, A
     except BadInput as error:
         module.fail_json(msg=error.message(), changed=False)
         return
+    except OSError as error:  # a full disk, no permission: the machine's, not ours
+        where = f"{error.filename}: " if error.filename else ""
+        module.fail_json(
+            msg=f"What: {where}{error.strerror or error} (at {_place(error)})\n{_STOPPED}\n"
+            "Next: see that there is room on the disk and permission (become: true), then run the same command again",
+        )
+        return
     except Exception as error:  # the last resort: a user gets a sentence, never a traceback
         module.fail_json(
-            msg=f"What: this module has a defect: {type(error).__name__}: {error} (at {_place(error)})\n"
-            "Now: it stopped where it was; the same call again takes up from what it finds\n"
+            msg=f"What: this module has a defect: {type(error).__name__}: {error} (at {_place(error)})\n{_STOPPED}\n"
             "Next: run the same command again, and report this line",
         )
         return

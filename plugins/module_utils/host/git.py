@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import subprocess
 from collections.abc import Sequence
 
-_PROMPTS = ("terminal prompts disabled", "could not read Username", "could not read Password", "Host key verification")
+from .processes import processes
+
+_PROMPTS = (
+    "terminal prompts disabled",
+    "could not read Username",
+    "could not read Password",
+    "Host key verification",
+    "Permission denied (",
+)
 
 
 class GitFailed(Exception):
@@ -48,8 +57,8 @@ class Git:
         other = os.geteuid() == 0 and self._user.pw_uid != 0
         try:
             done = subprocess.run(
-                ["git", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                check=False, timeout=timeout, env=environment, cwd="/",
+                ["git", *words], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
+                check=False, timeout=timeout, env=environment, cwd="/", umask=0o022,
                 user=self._user.pw_uid if other else None, group=self._user.pw_gid if other else None,
                 extra_groups=os.getgrouplist(self._user.pw_name, self._user.pw_gid) if other else None,
             )  # fmt: skip
@@ -62,10 +71,13 @@ class Git:
         return done.stdout
 
     def _failure(self, stderr: str) -> GitFailed:
-        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-        said = next(
-            (line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "no reason given"
-        )
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["no reason given"]
+        fatal = [line for line in lines if line.startswith("fatal:")] or [ln for ln in lines if ln.startswith("error:")]
+        said = fatal[0] if fatal else lines[-1]
+        if "Could not read from remote repository" in said:
+            # That is only what git makes of it; ssh has said why.
+            said = lines[0]
+        said = re.sub(r"://[^/@\s]*@", "://", said)
         who = self._user.pw_name
         if any(p in stderr for p in _PROMPTS):
             return GitFailed(
@@ -84,15 +96,28 @@ class Git:
         """Make the mirror what the repository is now, making it first where there is none."""
         if not os.path.isdir(os.path.join(self.mirror, "objects")):
             self.run("init", "--quiet", "--bare", self.mirror)
-        self.inside(
-            "fetch",
-            "--quiet",
-            "--prune",
-            "--no-write-fetch-head",
-            url,
-            "+refs/heads/*:refs/heads/*",
-            "+refs/tags/*:refs/tags/*",
-        )
+        try:
+            self._fetch(url)
+        except GitFailed as error:
+            if not (".lock'" in str(error) and self._remove_stale_locks()):
+                raise
+            self._fetch(url)
+
+    def _fetch(self, url: str) -> None:
+        # Housekeeping stays in the foreground: in the background it would hold locks that the next run meets.
+        quiet = ["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
+        refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+        self.inside(*quiet, "fetch", "--quiet", "--prune", "--no-write-fetch-head", "--", url, *refs)
+
+    def _remove_stale_locks(self) -> bool:
+        """Remove lock files of the mirror if their git does not live any more; it was killed, or the machine was."""
+        if any(os.path.basename(p.command.split(" ")[0]) == "git" and self.mirror in p.command for p in processes()):
+            return False
+        for folder, _folders, names in os.walk(self.mirror):
+            for name in names:
+                if name.endswith(".lock"):
+                    os.unlink(os.path.join(folder, name))
+        return True
 
     def commit_of(self, ref: str) -> str:
         """The full commit id of a branch, tag or commit of the mirror.
@@ -102,12 +127,19 @@ class Git:
         try:
             return self.inside("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
         except GitFailed as error:
-            raise GitFailed(
-                f"the repository has no branch, tag or commit {ref}", "push it first, or name another"
-            ) from error
+            raise self._no_such(ref) from error
 
-    def remote_commit(self, url: str, ref: str) -> str:
-        """The commit id of a ref in the repository itself, without fetching; empty when it is not a branch or tag."""
+    @staticmethod
+    def _no_such(ref: str) -> GitFailed:
+        return GitFailed(f"the repository has no branch, tag or commit {ref}", "push it first, or name another")
+
+    def planned_commit(self, url: str, ref: str) -> str:
+        """The commit id of a ref in the repository itself, without fetching.
+
+        A commit that the mirror does not have yet is returned as it was asked for.
+
+        :raises GitFailed: there is no such branch or tag.
+        """
         found = {}
         for line in self.run("ls-remote", "--", url, ref, f"{ref}^{{}}").splitlines():
             commit, _tab, name = line.partition("\t")
@@ -115,22 +147,30 @@ class Git:
         for name in (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref):
             if name in found:
                 return found[name]
-        return ""
+        if not re.fullmatch("[0-9a-f]{4,40}", ref):
+            raise self._no_such(ref)
+        try:
+            return self.commit_of(ref)
+        except GitFailed:
+            return ref
 
     def objections(self, commit: str) -> list[str]:
         """What of a commit's tree a folder of plain files could not be: submodules, large files kept elsewhere."""
         found = []
         for entry in self.inside("ls-tree", "-r", "-z", "--full-tree", commit).split("\0"):
-            mode, _space, rest = entry.partition(" ")
+            about, _tab, path = entry.partition("\t")
+            mode, _kind, blob = about.split() if about else ("", "", "")
             if mode == "160000":
-                found.append(f"{rest.split(chr(9), 1)[-1]} is a submodule, whose files are not in this repository")
-        try:
-            attributes = self.inside("show", f"{commit}:.gitattributes")
-        except GitFailed:
-            attributes = ""
-        if "filter=lfs" in attributes:
-            found.append(".gitattributes keeps files in Git LFS, which would be pointers only")
+                found.append(f"{path} is a submodule, whose files are not in this repository")
+            if path.startswith(".evenkeel"):
+                found.append(f"{path} has a name that this collection keeps for its own record of a release")
+            if os.path.basename(path) == ".gitattributes" and self._uses_lfs(blob):
+                found.append(f"{path} keeps files in Git LFS, which would be pointers only")
         return found
+
+    def _uses_lfs(self, blob: str) -> bool:
+        lines = self.inside("cat-file", "blob", blob).splitlines()
+        return any("filter=lfs" in line.split()[1:] for line in lines if not line.startswith("#"))
 
     def export(self, commit: str, folder: str) -> None:
         """Write a commit's whole tree into an existing empty folder (``git archive`` would leave out export-ignored files)."""

@@ -33,6 +33,11 @@ HASH_LABEL = "com.docker.compose.config-hash"
 NUMBER_LABEL = "com.docker.compose.container-number"
 
 
+def main_route(leading: Sequence[Route]) -> Route | None:
+    """The way most users come: encrypted where there is one, since Django may redirect all else."""
+    return next((r for r in leading if r.tls), leading[0] if leading else None)
+
+
 @dataclass(frozen=True)
 class Target:
     """One service of the roll: its settings, identity, the way users reach it, and the names nginx knows it by."""
@@ -40,8 +45,18 @@ class Target:
     settings: Settings
     image: str
     config_hash: str
-    route: Route | None = None
+    routes: tuple[Route, ...] = ()
     names: tuple[str, ...] = ()
+
+    @property
+    def route(self) -> Route | None:
+        """See :func:`main_route`."""
+        return main_route(self.routes)
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Every port of its containers that somebody may be connected to."""
+        return frozenset({r.port for r in self.routes} | {self.settings.ready_port}) - {0}
 
 
 def started_at(inspection: Mapping[str, Any]) -> float:
@@ -143,7 +158,6 @@ class ComposeMachine:
         shared = [networks[name] for name in sorted(proxy_networks) if name in networks]
         address = (shared or sorted(networks.values()) or [""])[0]
         pid = pid_of(inspection)
-        port = target.settings.ready_port
         state = str((inspection.get("State") or {}).get("Status") or "dead")
         return Container(
             id=str(inspection["Id"]),
@@ -154,7 +168,7 @@ class ComposeMachine:
             state=state,
             number=int(label_of(inspection, NUMBER_LABEL) or 0),
             address=address,
-            connections=processes.connections(pid, port) if pid and port else 0,
+            connections=sum(processes.connections(pid, port) for port in target.ports) if pid else 0,
         )
 
     def _restarts(self, inspection: Mapping[str, Any]) -> int:
@@ -245,7 +259,7 @@ class ComposeMachine:
 
     def _through_proxy(self, target: Target) -> Answer:
         route, nginx = target.route, self._nginx
-        if route is None or nginx is None:
+        if route is None or nginx is None or route.proxy_protocol:
             return Answer(True)
         address = (sorted(networks_of(self.engine.inspect(nginx.id)).values()) or [""])[0]
         headers = {"Host": route.server_name or "localhost"}

@@ -10,23 +10,19 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Collection
 
 from ..decide.project import GENERATED
 from .files import sync_directory
 
 _MAKING = ".making-"
-# The release's own record and what is generated from the tree are no part of what anyone mounts.
-_OURS = frozenset((".evenkeel", GENERATED))
 
 
-def _digest(path: str, name: str, left_out: Collection[str]) -> str:
-    total = hashlib.sha256()
-    _add(total, path, name, left_out)
-    return total.hexdigest()
+def _is_ours(name: str) -> bool:
+    """Whether a top-level entry of a release is our record or generated from the tree: nobody mounts that."""
+    return name == GENERATED or name.startswith(".evenkeel")
 
 
-def _add(total: hashlib._Hash, path: str, name: str, left_out: Collection[str]) -> None:
+def _add(total: hashlib._Hash, path: str, name: str, whole: bool) -> None:
     mode = os.lstat(path).st_mode
     content = hashlib.sha256()
     if stat.S_ISLNK(mode):
@@ -39,8 +35,8 @@ def _add(total: hashlib._Hash, path: str, name: str, left_out: Collection[str]) 
     total.update(os.fsencode(f"{name}\0{stat.S_IFMT(mode):o}\0{stat.S_IMODE(mode):o}\0{content.hexdigest()}\0"))
     if stat.S_ISDIR(mode):
         for entry in sorted(os.listdir(path)):
-            if entry not in left_out:
-                _add(total, os.path.join(path, entry), f"{name}/{entry}", ())
+            if not (whole and _is_ours(entry)):
+                _add(total, os.path.join(path, entry), f"{name}/{entry}", False)
 
 
 def copy_path(source: str, store: str, root: str) -> str:
@@ -52,7 +48,9 @@ def copy_path(source: str, store: str, root: str) -> str:
     """
     # The folder itself has another name in each release.
     name = "tree" if source == root else os.path.basename(source)
-    return os.path.join(store, _digest(source, name, _OURS if source == root else ()), name)
+    total = hashlib.sha256()
+    _add(total, source, name, source == root)
+    return os.path.join(store, total.hexdigest(), name)
 
 
 def place(source: str, store: str, root: str) -> tuple[str, bool]:
@@ -74,8 +72,12 @@ def place(source: str, store: str, root: str) -> tuple[str, bool]:
     os.chmod(making, 0o755)
     copy = os.path.join(making, os.path.basename(target))
     if os.path.isdir(source) and not os.path.islink(source):
-        left_out = [os.path.join(source, name) for name in _OURS] if source == root else []
-        shutil.copytree(source, copy, symlinks=True, ignore=lambda folder, names: [n for n in names if os.path.join(folder, n) in left_out])
+        shutil.copytree(
+            source,
+            copy,
+            symlinks=True,
+            ignore=lambda folder, names: [n for n in names if folder == root and _is_ours(n)],
+        )
     else:
         shutil.copy2(source, copy, follow_symlinks=False)
     os.rename(making, os.path.dirname(target))

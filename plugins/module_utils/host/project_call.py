@@ -5,33 +5,87 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 from ..decide import project as generated
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
-from .files import write_private
-from .mounts import digest, place
+from .files import FilesFailed, only_one, private_directory, write_private
+from .mounts import copy_path, place
 from .project import compose_of, connect
 
+_ASIDE = ".evenkeel."
 
-def _source_files(compose: Compose) -> Compose:
-    """The user's files; one that is named like the generated one is kept aside the first time."""
-    kept = os.path.join(".evenkeel", "compose.source.yaml")
-    path = os.path.join(compose.project_src, generated.GENERATED)
-    aside = os.path.join(compose.project_src, kept)
-    if os.path.isfile(path) and not os.path.isfile(aside):
+
+def _read(path: str) -> str:
+    try:
         with open(path, encoding="utf-8") as stream:
-            ours = generated.MARK in stream.read()
-        if not ours:
-            os.makedirs(os.path.dirname(aside), mode=0o700, exist_ok=True)
-            shutil.copyfile(path, aside)
-    files = tuple(kept if f == generated.GENERATED and os.path.isfile(aside) else f for f in compose.files)
-    return Compose(compose.project_src, files, compose.env_files, compose.profiles, compose.project_name)
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def _sources(params: Mapping[str, Any]) -> Compose:
+    """The user's files, those under another name that :func:`_put_aside` has given it."""
+    files = [os.path.normpath(str(path)) for path in params.get("files") or []]
+    if not files:
+        raise BadInput("files: the project's own Compose files are needed", "set app_compose_files")
+    root = str(params["project_src"])
+    files = [_ASIDE + f if os.path.isfile(os.path.join(root, _ASIDE + f)) else f for f in files]
+    return compose_of({**params, "files": files})
+
+
+def _put_aside(root: str) -> None:
+    """Give another name to the user's files that Compose would read instead of, or beside, the generated one."""
+    text = _read(os.path.join(root, generated.GENERATED))
+    if text and generated.MARK not in text:
+        write_private(os.path.join(root, _ASIDE + generated.GENERATED), text)
+    for name in generated.OVERRIDES:
+        path = os.path.join(root, name)
+        if os.path.lexists(path):
+            os.rename(path, os.path.join(root, _ASIDE + name))
+
+
+def _variables(compose: Compose) -> list[tuple[str, str]]:
+    """The variables of the environment files, without what Compose can do more than to read them plainly."""
+    found = []
+    for path in compose.env_files or (".env",):
+        for line in _read(os.path.join(compose.project_src, path)).splitlines():
+            name, equals, value = line.strip().partition("=")
+            if equals and not name.startswith("#"):
+                found.append((name.split()[-1] if name.split() else "", value.strip().strip("\"'").replace("$", "$$")))
+    return found
+
+
+def _refuse_other_meaning(variables: list[tuple[str, str]], project_name: str) -> None:
+    """Variables by which a plain ``docker compose`` beside the generated file would read or mean something else."""
+    for name, value in variables:
+        if name == "COMPOSE_FILE" or (name == "COMPOSE_PROJECT_NAME" and value != project_name):
+            raise BadInput(
+                f"the environment file sets {name}, so that a plain docker compose in the release would not mean what is "
+                f"deployed",
+                f"remove {name} from it; app_compose_files and app_name say the same here",
+            )
+
+
+def _place_all(project: Mapping[str, Any], root: str, store: str, check_mode: bool) -> tuple[dict[str, str], bool]:
+    """For each mount in the tree what is mounted instead, and whether a copy had to be made."""
+    placed, fresh, tree = {}, False, os.path.realpath(root)
+    for source in generated.tree_mounts(project, root):
+        real = os.path.realpath(source)
+        if not os.path.exists(real):
+            continue
+        if real != tree and not real.startswith(f"{tree}/"):
+            # A link into shared/: the server's own file, which has one path for ever.
+            placed[source] = real
+        elif check_mode:
+            placed[source] = copy_path(real, store, tree)
+        else:
+            placed[source], made = place(real, store, tree)
+            fresh = fresh or made
+    return placed, fresh
 
 
 def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -39,62 +93,60 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: the project is not valid, or could not live in a release folder.
     """
-    asked = compose_of(params)
-    connect(asked.project_src)
-    if not asked.files:
-        raise BadInput("files: the project's own Compose files are needed", "set app_compose_files")
-    compose = _source_files(asked)
-    root, mounts = compose.project_src, str(params["mounts_dir"])
+    compose = _sources(params)
+    connect(compose.project_src)
     try:
         project = compose.resolved()
     except ComposeFailed as error:
         raise BadInput(
             f"the Compose project of this revision is not valid: {error}",
-            f"docker compose --project-directory {root} config shows it",
+            f"docker compose --project-directory {compose.project_src} config shows it",
         ) from error
-    placed, fresh = {}, False
-    for source in generated.tree_mounts(project, root):
-        if not os.path.exists(source):
-            continue
-        if check_mode:
-            placed[source] = os.path.join(mounts, digest(source), os.path.basename(source))
-        else:
-            placed[source], made = place(source, mounts)
-            fresh = fresh or made
+    variables = _variables(compose)
+    _refuse_other_meaning(variables, str(project["name"]))
+    if check_mode:
+        return _generate(params, compose, project, variables, True)
+    try:
+        state = private_directory(str(params.get("state_dir") or f"/var/lib/evenkeel/{project['name']}"))
+        with only_one(state, f"compose_project of {project['name']}"):
+            return _generate(params, compose, project, variables, False)
+    except FilesFailed as error:
+        raise BadInput(str(error)) from error
+
+
+def _generate(
+    params: Mapping[str, Any],
+    compose: Compose,
+    project: Mapping[str, Any],
+    variables: list[tuple[str, str]],
+    check_mode: bool,
+) -> dict[str, Any]:
+    root = compose.project_src
+    if not check_mode:
+        _put_aside(root)
+    placed, fresh = _place_all(project, root, str(params["mounts_dir"]), check_mode)
     try:
         result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
     path = os.path.join(root, generated.GENERATED)
     text = generated.as_text(result)
-    try:
-        with open(path, encoding="utf-8") as stream:
-            before = stream.read()
-    except OSError:
-        before = ""
-    changed = before != text
-    if changed and not check_mode:
+    before = _read(path)
+    if before != text and not check_mode:
         write_private(path, text)
     services = result.get("services", {})
+    # What stands there may be the user's own file, which may hold secrets anywhere.
+    ours = before if generated.MARK in before else ""
     return {
-        "changed": changed or fresh,
+        "changed": before != text or fresh,
         "path": path,
         "project_name": result["name"],
         "services": sorted(services),
         "images": {n: s["image"] for n, s in services.items() if s.get("build")},
         "diff": {
-            "before": _shown(before),
-            "after": generated.masked(text),
+            "before": generated.masked(ours, variables),
+            "after": generated.masked(text, variables),
             "before_header": path,
             "after_header": path,
         },
     }
-
-
-def _shown(text: str) -> str:
-    try:
-        json.loads(text)
-    except ValueError:
-        # What stands there is the user's own file, and it may hold secrets anywhere.
-        return ""
-    return generated.masked(text)

@@ -46,48 +46,94 @@ def _dump(path: str, value: Any) -> None:
     os.replace(path + ".part", path)
 
 
-def restore(root: str) -> dict[str, Any]:
-    """Put back what the last publication replaced."""
-    backup = os.path.join(root, ".evenkeel", "before")
-    restored = 0
-    for folder, _folders, names in os.walk(backup):
-        for name in names:
-            relative = os.path.relpath(os.path.join(folder, name), backup)
-            _install(os.path.join(folder, name), os.path.join(root, relative))
-            restored += 1
-    own = os.path.join(root, ".evenkeel", "own-before.json")
-    if os.path.exists(own):
-        os.replace(own, os.path.join(root, ".evenkeel", "own.json"))
+def _files_in(folder: str) -> list[str]:
+    return sorted(
+        os.path.relpath(os.path.join(f, name), folder) for f, _folders, names in os.walk(folder) for name in names
+    )
+
+
+def restore(root: str, revision: str = "") -> dict[str, Any]:
+    """Put back what the last publication replaced; with a revision, only if it was the one published last."""
+    ours = os.path.join(root, ".evenkeel")
+    own, before = os.path.join(ours, "own.json"), os.path.join(ours, "own-before.json")
+    backup, unfinished = os.path.join(ours, "before"), os.path.join(ours, "unfinished")
+    if revision and _load(own).get("revision") != revision and not os.path.exists(unfinished):
+        return {"changed": False, "files": 0}
+    kept = _files_in(backup)
+    for relative in kept:
+        _install(os.path.join(backup, relative), os.path.join(root, relative))
+    if os.path.exists(before):
+        # Empty before the first publication: then none is published any more, and the next one starts anew.
+        os.replace(before, own)
+    _drop(unfinished)
     shutil.rmtree(backup, ignore_errors=True)
-    return {"changed": restored > 0, "files": restored}
+    return {"changed": bool(kept), "files": len(kept)}
+
+
+def _drop(path: str) -> None:
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def _begin(ours: str, own: Any) -> None:
+    """Get ready to replace files; where a run was killed half-way, what it kept is the way back of this one too."""
+    before, unfinished = os.path.join(ours, "own-before.json"), os.path.join(ours, "unfinished")
+    if os.path.exists(unfinished) and os.path.exists(before):
+        return
+    _drop(before)
+    shutil.rmtree(os.path.join(ours, "before"), ignore_errors=True)
+    _dump(before, own)
+    with open(unfinished, "w", encoding="utf-8"):
+        pass
+
+
+def _collect(staging: str) -> str:
+    """Run ``collectstatic`` into a folder of its own and return the name of the manifest, empty without one."""
+    from django.conf import settings
+    from django.contrib.staticfiles import storage
+    from django.core.files import storage as files
+    from django.core.management import call_command
+    from django.utils.functional import empty
+
+    shutil.rmtree(staging, ignore_errors=True)
+    os.makedirs(staging)
+    settings.STATIC_ROOT = staging
+    # An app that asked for a static file while it was loaded has made a storage of the live folder already.
+    if hasattr(files, "storages"):
+        files.storages._storages.pop("staticfiles", None)
+    storage.staticfiles_storage._wrapped = empty
+    call_command("collectstatic", interactive=False, verbosity=0)
+    return str(getattr(storage.staticfiles_storage, "manifest_name", ""))
 
 
 def publish(root: str, revision: str) -> dict[str, Any]:
-    """Collect into a folder beside, then move file by file."""
-    from django.conf import settings
-    from django.core.management import call_command
-
+    """Collect into a folder beside, then move file by file; what fails half-way is put back."""
     ours = os.path.join(root, ".evenkeel")
+    staging, unfinished = os.path.join(ours, "staging"), os.path.join(ours, "unfinished")
     own = _load(os.path.join(ours, "own.json"))
-    if own.get("revision") == revision and revision:
-        return {"changed": False, "files": 0}
-    staging, backup = os.path.join(ours, "staging"), os.path.join(ours, "before")
-    for leftover in (staging, backup):
-        shutil.rmtree(leftover, ignore_errors=True)
-    os.makedirs(staging)
-    os.makedirs(backup)
-    settings.STATIC_ROOT = staging
-    call_command("collectstatic", interactive=False, verbosity=0)
-    from django.contrib.staticfiles.storage import staticfiles_storage
-
-    manifest_name = getattr(staticfiles_storage, "manifest_name", "")
     changed = 0
-    found = [
-        os.path.relpath(os.path.join(folder, name), staging)
-        for folder, _folders, names in os.walk(staging)
-        for name in names
-    ]
-    for relative in sorted(found):
+    try:
+        if not revision or own.get("revision") != revision:
+            # The web server has no business in there.
+            os.makedirs(ours, mode=0o700, exist_ok=True)
+            manifest_name = _collect(staging)
+            _begin(ours, own)
+            changed = _move(root, staging, manifest_name, own, revision)
+    except Exception:
+        if os.path.exists(unfinished):
+            restore(root)
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    _drop(unfinished)
+    return {"changed": changed > 0, "files": changed}
+
+
+def _move(root: str, staging: str, manifest_name: str, own: Any, revision: str) -> int:
+    ours = os.path.join(root, ".evenkeel")
+    backup = os.path.join(ours, "before")
+    changed = 0
+    for relative in _files_in(staging):
         source, live = os.path.join(staging, relative), os.path.join(root, relative)
         if relative == manifest_name or (os.path.exists(live) and filecmp.cmp(source, live, shallow=False)):
             continue
@@ -104,11 +150,8 @@ def publish(root: str, revision: str) -> dict[str, Any]:
             _keep(live, backup, manifest_name)
             _dump(live, merged)
             changed += 1
-    shutil.rmtree(staging, ignore_errors=True)
-    if own:
-        _dump(os.path.join(ours, "own-before.json"), own)
     _dump(os.path.join(ours, "own.json"), {"revision": revision, "paths": fresh.get("paths", {})})
-    return {"changed": changed > 0, "files": changed}
+    return changed
 
 
 def main(state: str, revision: str) -> None:
@@ -119,5 +162,5 @@ def main(state: str, revision: str) -> None:
     backend = (getattr(settings, "STORAGES", None) or {}).get("staticfiles", {}).get("BACKEND", "")
     result: dict[str, Any] = {"changed": False, "files": 0, "root": root, "backend": backend}
     if root:
-        result.update(restore(root) if state == "restored" else publish(root, revision))
+        result.update(restore(root, revision) if state == "restored" else publish(root, revision))
     sys.stdout.write("\nEVENKEEL " + json.dumps(result) + "\n")

@@ -19,6 +19,7 @@ from .call_result import BadInput
 from .files import FilesFailed, only_one, private_directory, read_json, sync_directory, write_private
 from .git import Git, GitFailed
 
+_MAKING, _LINK = ".making-", ".current-"
 _MANIFEST = os.path.join(".evenkeel", "manifest.json")
 
 
@@ -44,9 +45,7 @@ class Store:
 
     def note(self, release: str, **news: Any) -> bool:
         """Write something into a release's manifest; returns whether that changed it."""
-        known = self.manifest(release)
-        text = json.dumps({**known, **news}, indent=1, sort_keys=True) + "\n"
-        return write_private(os.path.join(self.path_of(release), _MANIFEST), text)
+        return self._write_manifest(self.path_of(release), {**self.manifest(release), **news})
 
     def all(self) -> list[releases.Release]:
         """Every whole release."""
@@ -64,20 +63,26 @@ class Store:
         :raises BadInput: ``current`` is no link of ours.
         """
         link = os.path.join(self.root, "current")
+        advice = "move it away, or choose another app_root"
         if not os.path.islink(link):
             if os.path.lexists(link):
-                raise BadInput(
-                    f"{link} is a real file or folder, not a link of this collection",
-                    "move it away, or choose another app_root",
-                )
+                raise BadInput(f"{link} is a real file or folder, not a link of this collection", advice)
             return ""
-        return os.path.basename(os.readlink(link))
+        target = os.readlink(link)
+        folder, name = os.path.split(target)
+        if folder not in ("releases", self.folder) or not releases.is_id(name):
+            raise BadInput(f"{link} leads to {target}, which is no release of this collection", advice)
+        return name
 
     def switch(self, release: str) -> bool:
         """Make ``current`` point to a release, atomically; returns whether it did not yet."""
         if self.current() == release:
             return False
-        temporary = os.path.join(self.root, f".current-{secrets.token_hex(6)}")
+        for name in os.listdir(self.root):
+            # What a run left that was killed between the two calls below; the lock says that none is between them now.
+            if name.startswith(_LINK):
+                os.unlink(os.path.join(self.root, name))
+        temporary = os.path.join(self.root, f"{_LINK}{secrets.token_hex(6)}")
         os.symlink(os.path.join("releases", release), temporary)
         try:
             os.replace(temporary, os.path.join(self.root, "current"))
@@ -87,45 +92,56 @@ class Store:
         sync_directory(self.root)
         return True
 
+    def _own(self, path: str) -> None:
+        """A new folder is the owner's and readable for all, whatever the umask is: other users' services mount it."""
+        os.chmod(path, 0o755)
+        if self.owner and os.geteuid() == 0:
+            user = pwd.getpwnam(self.owner)
+            os.chown(path, user.pw_uid, user.pw_gid)
+
     def make_folders(self) -> None:
         """``app_root`` and what stands in it, belonging to the owner."""
-        user = pwd.getpwnam(self.owner) if self.owner else None
         for path in (self.root, self.folder, *(os.path.join(self.root, name) for name in ("shared", "mirror.git"))):
             if not os.path.isdir(path):
-                os.makedirs(path, 0o755)
-                if user and os.geteuid() == 0:
-                    os.chown(path, user.pw_uid, user.pw_gid)
+                os.makedirs(path)
+                self._own(path)
 
     def create(self, git: Git, revision: str, version: str, shared: list[str]) -> str:
         """Write a revision's tree as a new release: whole under its name, or not there at all."""
         for name in os.listdir(self.folder):
-            if name.startswith(".making-"):
+            if name.startswith(_MAKING):
                 shutil.rmtree(os.path.join(self.folder, name))
         release = releases.new_id(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), revision, os.listdir(self.folder))
-        making = os.path.join(self.folder, f".making-{release}")
-        os.mkdir(making, 0o755)
-        user = pwd.getpwnam(self.owner) if self.owner else None
-        if user and os.geteuid() == 0:
-            os.chown(making, user.pw_uid, user.pw_gid)
-        git.export(revision, making)
-        os.makedirs(os.path.join(making, ".evenkeel"), 0o700, exist_ok=True)
-        for path in shared:
-            self._link_shared(making, path)
-        manifest = {
-            "id": release,
-            "revision": revision,
-            "version": version,
-            "state": releases.PREPARING,
-            "created": int(time.time()),
-        }
-        write_private(os.path.join(making, _MANIFEST), json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        os.rename(making, self.path_of(release))
+        making = os.path.join(self.folder, f"{_MAKING}{release}")
+        os.mkdir(making)
+        self._own(making)
+        try:
+            self._fill(making, git, revision, shared)
+            news = {"id": release, "revision": revision, "version": version, "created": int(time.time())}
+            self._write_manifest(making, {**news, "state": releases.PREPARING})
+            os.rename(making, self.path_of(release))
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
         sync_directory(self.folder)
         return release
 
+    def _fill(self, making: str, git: Git, revision: str, shared: list[str]) -> None:
+        git.export(revision, making)
+        os.mkdir(os.path.join(making, ".evenkeel"), 0o700)
+        for path in shared:
+            self._link_shared(making, path)
+
+    @staticmethod
+    def _write_manifest(tree: str, manifest: Mapping[str, Any]) -> bool:
+        return write_private(os.path.join(tree, _MANIFEST), json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+
     def _link_shared(self, tree: str, path: str) -> None:
         target = os.path.join(tree, path)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        folder = os.path.dirname(target)
+        if os.path.realpath(folder) != os.path.join(os.path.realpath(tree), os.path.dirname(path)).rstrip("/"):
+            raise BadInput(f"the folder of {path} is a link in the revision", f"keep {path} in a folder of its own")
+        os.makedirs(folder, exist_ok=True)
         if os.path.lexists(target):
             raise BadInput(
                 f"{path} is in the revision and in shared/ as well", f"remove {path} from git: it belongs to the server"
@@ -144,6 +160,11 @@ def _checked(params: Mapping[str, Any]) -> Store:
             pwd.getpwnam(owner)
         except KeyError as error:
             raise BadInput(f"there is no user {owner} on this host", "make the user, or set app_owner") from error
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        if me not in ("root", owner):
+            raise BadInput(
+                f"{me} cannot run git as user {owner}", "run with become: true, or set app_owner to the one who runs"
+            )
     for path in params.get("shared") or []:
         problem = releases.problem_with_shared(path)
         if problem:
@@ -164,6 +185,8 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
     store = _checked(params)
     if check_mode:
         return _manage(store, params, True)
+    if params["state"] == "present":
+        store.make_folders()
     try:
         directory = private_directory(str(params.get("state_dir") or os.path.join(store.root, ".evenkeel")))
         with only_one(directory, f"symlink_release of {store.root}"):
@@ -189,7 +212,7 @@ def _manage(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
     if changed and not check_mode:
         store.switch(release)
         store.note(release, state=releases.VERIFIED)
-    return {**_facts(store, release, changed), "previous": store.current() if check_mode else ""}
+    return _facts(store, release, changed)
 
 
 def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
@@ -210,9 +233,8 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     try:
         if check_mode:
-            revision = git.remote_commit(url, version) or version
+            revision = git.planned_commit(url, version)
         else:
-            store.make_folders()
             git.update(url)
             revision = git.commit_of(version)
             complaints = git.objections(revision)

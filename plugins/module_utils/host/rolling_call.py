@@ -64,22 +64,22 @@ def _roll_locked(call: Call, machine: ComposeMachine, roller: Roller, diff: dict
     roller.on_step = on_step
     began = time.time()
     outcome = roller.run()
-    known = private_directory(os.path.join(call.state_dir, "configurations"))
-    if not outcome.failed:
-        for name, prints in _fingerprints(call).items():
-            write_private(
-                os.path.join(known, f"{name}-{call.hashes[name]}.json"), json.dumps(prints, indent=1, sort_keys=True)
-            )
     result = result_of(call, outcome.stack, outcome.changed, diff if outcome.changed else {}, timeline.entries, "")
     result["msg"] = message(call, outcome, last_words)
     if outcome.cut_connections:
         result["cut_connections"] = outcome.cut_connections
     if outcome.failed:
         result.update(failed=True, rolled_back=not outcome.refused)
+    try:
         if last_words:
             result["log_files"] = keep_logs(call, last_words)
-    if outcome.changed:
-        _record(call, began, result)
+        if not outcome.failed:
+            _keep_fingerprints(call)
+        if outcome.changed:
+            _record(call, began, result)
+    except (OSError, FilesFailed) as error:
+        # What was done is done: a full disk must not turn a good roll into a failed one.
+        call.notes.append(f"the record of this roll could not be written to {call.state_dir}: {error}")
     return result
 
 
@@ -92,6 +92,12 @@ def _record(call: Call, began: float, result: Mapping[str, Any]) -> None:
     write_private(os.path.join(folder, f"{moment}-{os.getpid()}.json"), json.dumps(record, indent=1) + "\n")
 
 
-def _fingerprints(call: Call) -> dict[str, dict[str, str]]:
+def _keep_fingerprints(call: Call) -> None:
+    """Remember each configuration that now runs by keyed hashes, so that the next change can be told by its keys."""
     key = secret_key(call.state_dir)
-    return {t.settings.name: fingerprint(call.project["services"][t.settings.name], key) for t in call.targets}
+    folder = private_directory(os.path.join(call.state_dir, "configurations"))
+    for target in call.targets:
+        name = target.settings.name
+        prints = fingerprint(call.project["services"][name], key)
+        text = json.dumps(prints, indent=1, sort_keys=True)
+        write_private(os.path.join(folder, f"{name}-{call.hashes[name]}.json"), text)

@@ -13,13 +13,13 @@ from typing import Any
 
 from ..decide import preflight
 from ..decide.nginx_config import Route, UnreadableConfig, load, routes
-from ..decide.services import PROXY, ROLLED_KINDS, BadService, kind_of, longest_gap_note, objections, settings_of
+from ..decide.services import PROXY, ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, objections, settings_of
 from ..decide.stack import STOP_FIRST, WEB, Policy, Stack, view_of
 from . import processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine, label_of, pid_of
-from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target
+from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target, main_route
 from .nginx import Nginx, NginxFailed
 from .project import compose_of, connect, image_name, names_of
 
@@ -70,9 +70,15 @@ def prepare(params: Mapping[str, Any]) -> Call:
     for name in [*asked, *(params.get("service_options") or {})]:
         if name not in services:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
-    proxy_name, found = _proxy_of(engine, project, images, params)
-    kinds = {n: _kind(n, s, images[n], params, found) for n, s in services.items()}
-    names = asked or [n for n in services if kinds[n] in ROLLED_KINDS]
+    options = params.get("service_options") or {}
+    configs = {n: images[n].get("Config") or {} for n in services}
+    try:
+        proxy_name, every = _proxy_of(engine, project, configs, params)
+        found = {n: _routes_to(n, s, every) for n, s in services.items()}
+        kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}, len(found[n])) for n, s in services.items()}
+    except BadService as error:
+        raise BadInput(str(error)) from error
+    names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not _is_off(s)]
     call = Call(
         compose,
         engine,
@@ -85,7 +91,7 @@ def prepare(params: Mapping[str, Any]) -> Call:
         kinds,
     )
     try:
-        call.targets = _in_order([_target(n, call, images[n], params, found) for n in names])
+        call.targets = _in_order([_target(n, call, images[n], params, found[n]) for n in names])
     except BadService as error:
         raise BadInput(str(error)) from error
     _refuse_what_cannot_be(call, images, params)
@@ -108,42 +114,36 @@ def _differing_others(call: Call, images: Mapping[str, Mapping[str, Any]]) -> li
     return sorted(found.values())
 
 
-def _kind(
-    name: str,
-    service: Mapping[str, Any],
-    image: Mapping[str, Any],
-    params: Mapping[str, Any],
-    found: Mapping[str, Route],
-) -> str:
-    option = ((params.get("service_options") or {}).get(name) or {}).get("kind") or (
-        service.get("x-evenkeel") or {}
-    ).get("kind")
-    config = image.get("Config") or {}
-    command = list(config.get("Entrypoint") or []) + list(config.get("Cmd") or [])
-    return str(option or (WEB if name in found else kind_of(service, command)))
+def _is_off(service: Mapping[str, Any]) -> bool:
+    return 0 in ((service.get("deploy") or {}).get("replicas"), service.get("scale"))
 
 
 def _proxy_of(
-    engine: Engine, project: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]
-) -> tuple[str, dict[str, Route]]:
-    """The service that is the running nginx, and the route to each service that it leads to."""
+    engine: Engine, project: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]
+) -> tuple[str, tuple[Route, ...]]:
+    """The service that is the running nginx, and every route of its configuration."""
     if params.get("proxy_mode") == "none":
-        return "", {}
+        return "", ()
     services = project["services"]
     name = str(params.get("proxy_service") or "")
     if name and name not in services:
         raise BadInput(f"proxy_service: there is no service {name}; the project has {', '.join(sorted(services))}")
-    candidates = [name] if name else [n for n in services if _kind(n, services[n], images[n], params, {}) == PROXY]
+    options = params.get("service_options") or {}
+    candidates = (
+        [name]
+        if name
+        else [n for n, s in services.items() if chosen_kind(n, s, configs[n], options.get(n) or {}) == PROXY]
+    )
     for candidate in candidates:
         for inspection in engine.containers({PROJECT_LABEL: str(project["name"]), SERVICE_LABEL: candidate}):
             if pid_of(inspection):
-                return candidate, _routes_to_services(Nginx(engine, inspection), services)
-    return "", {}
+                return candidate, _routes_of(Nginx(engine, inspection))
+    return "", ()
 
 
-def _routes_to_services(nginx: Nginx, services: Mapping[str, Any]) -> dict[str, Route]:
+def _routes_of(nginx: Nginx) -> tuple[Route, ...]:
     try:
-        every = routes(load(nginx.dump()))
+        return routes(load(nginx.dump()))
     except UnreadableConfig as error:
         raise BadInput(
             f"the configuration of {nginx.name} cannot be read safely: {error}",
@@ -151,44 +151,51 @@ def _routes_to_services(nginx: Nginx, services: Mapping[str, Any]) -> dict[str, 
         ) from error
     except NginxFailed as error:
         raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
-    found: dict[str, Route] = {}
-    for name, service in services.items():
-        known = names_of(name, service)
-        for route in every:
-            if route.host in known and route.how == "proxy_pass":
-                if not route.static_name:
-                    raise BadInput(
-                        f"{nginx.name} resolves {route.host} again while it runs (resolve), which this version cannot steer",
-                        f"write proxy_pass http://{route.host}:{route.port}; without resolve",
-                    )
-                found.setdefault(name, route)
-            elif route.host in known or (not route.static_name and re.search(rf"\b{re.escape(name)}\b", route.host)):
-                raise BadInput(
-                    f"{nginx.name} reaches {name} by {route.how} {route.host}, which this version cannot steer",
-                    f"write proxy_pass http://{name}:PORT; with a plain name",
-                )
-    return found
+
+
+def _routes_to(name: str, service: Mapping[str, Any], every: Sequence[Route]) -> tuple[Route, ...]:
+    """The routes that lead to a service, by its name or an alias, or by a variable that holds its name."""
+    known = names_of(name, service)
+    return tuple(
+        r for r in every if r.host in known or (not r.static_name and re.search(rf"\b{re.escape(name)}\b", r.host))
+    )
+
+
+def _refuse_unsteerable(name: str, proxy_name: str, leading: Sequence[Route]) -> None:
+    for route in leading:
+        if not route.static_name:
+            raise BadInput(
+                f"{proxy_name} resolves {route.host} again while it runs (a variable or resolve), which this version "
+                f"cannot steer",
+                f"write proxy_pass http://{name}:PORT; with a plain name",
+            )
+        if route.how != "proxy_pass":
+            raise BadInput(
+                f"{proxy_name} reaches {name} by {route.how}, which this version cannot steer",
+                f"write proxy_pass http://{name}:PORT; with a plain name",
+            )
 
 
 def _target(
-    name: str, call: Call, image: Mapping[str, Any], params: Mapping[str, Any], found: Mapping[str, Route]
+    name: str, call: Call, image: Mapping[str, Any], params: Mapping[str, Any], leading: tuple[Route, ...]
 ) -> Target:
     service = call.project["services"][name]
-    route = found.get(name)
+    _refuse_unsteerable(name, call.proxy_name, leading)
+    first = main_route(leading)
     settings = settings_of(
         name,
         service,
         image.get("Config") or {},
         params,
         (params.get("service_options") or {}).get(name) or {},
-        route.port if route else 0,
+        first.port if first else 0,
     )
     if settings.kind not in ROLLED_KINDS:
         raise BadService(
             f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
             f"wrong, or leave it out of services"
         )
-    return Target(settings, str(image.get("Id") or ""), call.hashes.get(name, ""), route, names_of(name, service))
+    return Target(settings, str(image.get("Id") or ""), call.hashes.get(name, ""), leading, names_of(name, service))
 
 
 def _in_order(targets: Sequence[Target]) -> list[Target]:

@@ -14,6 +14,7 @@ from . import publish_static
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
+from .files import FilesFailed, only_one, private_directory
 from .project import compose_of, connect
 
 _LABEL = "evenkeel.oneoff"
@@ -41,14 +42,18 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             raise BadInput(f"there is no service {service} in the project", "set app_django_service")
         if check_mode:
             return {"changed": False, "files": 0, "msg": "unknown until built"}
-        _sweep(engine, name)
-        # Sent as text: nothing of ours is installed in the app, and a module on a target lives in a zip file.
-        script = f"{inspect.getsource(publish_static)}\nmain({state!r}, {revision!r})\n"
-        label = f"{_LABEL}={name}-static"
-        command = ["run", "--rm", "-T", "--no-deps", "--label", label, "--entrypoint", "python", service]
-        printed = compose.run(
-            *command, str(params["manage_py"]), "shell", "-c", script, timeout=float(params["timeout"])
-        )
+        directory = private_directory(str(params.get("state_dir") or f"/var/lib/evenkeel/{name}"))
+        with only_one(directory, f"django_static of {name}"):
+            _sweep(engine, name)
+            # Sent as text: nothing of ours is installed in the app, and a module on a target lives in a zip file.
+            script = f"{inspect.getsource(publish_static)}\nmain({state!r}, {revision!r})\n"
+            label = f"{_LABEL}={name}-static"
+            command = ["run", "--rm", "-T", "--no-deps", "--label", label, "--entrypoint", "python", service]
+            printed = compose.run(
+                *command, str(params["manage_py"]), "shell", "-c", script, timeout=float(params["timeout"])
+            )
+    except FilesFailed as error:
+        raise BadInput(str(error)) from error
     except ComposeFailed as error:
         raise BadInput(f"static files of {service} could not be collected: {error}") from error
     for line in printed.splitlines():

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole server in a container: privileged, with a Docker engine of its own and its images on a volume.
+
+What happens inside (Swarm, firewalls, restarts of the engine) leaves this machine's engine alone. Images come
+in by ``docker save | docker load``, so no registry is needed::
+
+    with NestedEngine("shop-server", bed="fleet", publish={18080: 80}) as server:
+        server.load_image("evenkeel/nginx:1.26")
+        server.docker("run", "--detach", "--publish", "80:80", "evenkeel/nginx:1.26")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+BASE_IMAGE = "evenkeel/base:trixie"
+REPOSITORY = "evenkeel/engine"
+PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables", "nftables", "iproute2", "procps")
+BED = "evenkeel.bed"
+STAMP = "evenkeel.stamp"
+_STAMP_OF = '{{index .Config.Labels "evenkeel.stamp"}}'
+
+# As first process it has to reap; with cgroup v2 no process may stay in the group that gets children.
+_START = """
+set -e
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+    mkdir -p /sys/fs/cgroup/init
+    while read -r pid; do echo "$pid" >/sys/fs/cgroup/init/cgroup.procs || :; done </sys/fs/cgroup/cgroup.procs
+    sed 's/ / +/g; s/^/+/' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
+fi
+rm -f /run/docker.pid /run/docker/containerd/containerd.pid
+exec dockerd "$@"
+"""
+
+
+class NestedError(RuntimeError):
+    """The server could not be made, or a command in it failed; the message has its last words."""
+
+
+def _run(argv: Sequence[str], timeout: float, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            list(argv), input=stdin, capture_output=True, text=True, timeout=timeout, check=False, errors="replace"
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NestedError(f"{' '.join(argv[:8])}: no end within {timeout:g} s") from error
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.strip() or done.stdout.strip())[-1500:] or f"exit code {done.returncode}"
+
+
+def engine_image(packages: Sequence[str] = ()) -> str:
+    """The name of the server's image; it is built from Debian packages if it is not there, or is of another recipe.
+
+    :param packages: what a server needs besides the engine (``openssh-server``, ``python3-docker``, …).
+    """
+    extra = tuple(sorted(set(packages) - set(PACKAGES)))
+    install = f"apt-get install -y --no-install-recommends {' '.join((*PACKAGES, *extra))}"
+    text = f"FROM {BASE_IMAGE}\nRUN apt-get update && {install} && rm -rf /var/lib/apt/lists/*\n"
+    base = _run(["docker", "image", "inspect", "--format", "{{.Id}}", BASE_IMAGE], 30)
+    if base.returncode:
+        raise NestedError(f"{BASE_IMAGE} is not there: make setup brings it")
+    stamp = hashlib.sha256((text + base.stdout).encode()).hexdigest()[:32]
+    name = f"{REPOSITORY}:trixie" + (f"-{hashlib.sha256(' '.join(extra).encode()).hexdigest()[:8]}" if extra else "")
+    present = _run(["docker", "image", "inspect", "--format", _STAMP_OF, name], 30)
+    if present.stdout.strip() == stamp:
+        return name
+    labels = ["--label", "evenkeel.base=1", "--label", f"{STAMP}={stamp}"]
+    built = _run(["docker", "build", "--quiet", *labels, "--tag", name, "-"], 600, stdin=text)
+    if built.returncode:
+        raise NestedError(f"{name} could not be built: {_last_words(built)}")
+    return name
+
+
+class NestedEngine:
+    """One server. As a context manager it is there from entering the block and gone after it, whatever happens.
+
+    :param name: the container's name; the volume of its ``/var/lib/docker`` is called ``<name>-docker``.
+    :param bed: value of the label ``evenkeel.bed`` on both.
+    :param publish: port of 127.0.0.1 on this machine → port in the server.
+    :param packages: see :func:`engine_image`.
+    :param network: network of this machine's engine to be in, the default bridge without it.
+    :param arguments: further arguments of ``dockerd``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bed: str,
+        *,
+        publish: Mapping[int, int] | None = None,
+        packages: Sequence[str] = (),
+        network: str = "",
+        arguments: Sequence[str] = (),
+    ) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]+", name):
+            raise NestedError(f"{name!r} cannot be the name of a container")
+        self.name = name
+        self.bed = bed
+        self.publish = dict(publish or {})
+        self.packages = tuple(packages)
+        self.network = network
+        self.arguments = tuple(arguments)
+        self.volume = f"{name}-docker"
+
+    def __enter__(self) -> NestedEngine:
+        try:
+            return self.start()
+        except BaseException:
+            self.destroy()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.destroy()
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def start(self, timeout: float = 60.0) -> NestedEngine:
+        """Start the server, anew if one of this name is there, and wait until its engine answers.
+
+        :param timeout: seconds for the engine; building the image has its own bound.
+        """
+        image = engine_image(self.packages)
+        self.destroy()
+        label = ["--label", f"{BED}={self.bed}"]
+        argv = ["docker", "run", "--detach", "--privileged", "--init", "--cgroupns", "private", *label]
+        argv += ["--name", self.name, "--hostname", self.name, "--volume", f"{self.volume}:/var/lib/docker"]
+        argv += ["--network", self.network] if self.network else []
+        for outside, inside in self.publish.items():
+            argv += ["--publish", f"127.0.0.1:{outside}:{inside}"]
+        for words in (["docker", "volume", "create", *label, self.volume],
+                      [*argv, image, "sh", "-c", _START, "engine", *self.arguments]):  # fmt: skip
+            done = _run(words, 60)
+            if done.returncode:
+                raise NestedError(f"{self.name} could not be started: {_last_words(done)}")
+        self._wait_for_engine(time.monotonic() + timeout)
+        return self
+
+    def _wait_for_engine(self, deadline: float) -> None:
+        probe = ["docker", "exec", self.name, "docker", "version", "--format", "{{.Server.Version}}"]
+        while (done := _run(probe, 30)).returncode:
+            if time.monotonic() > deadline or not self.pid:
+                log = _run(["docker", "logs", "--tail", "20", self.name], 30)
+                raise NestedError(
+                    f"the engine in {self.name} does not answer: {_last_words(done)}\n{log.stderr[-1500:]}"
+                )
+            time.sleep(0.2)
+
+    def destroy(self) -> None:
+        """Remove the server and its volume; nothing happens where there is none."""
+        for words in (["rm", "--force", "--volumes", self.name], ["volume", "rm", "--force", self.volume]):
+            # At Ctrl-C too: what is not there any more is what was wanted.
+            with contextlib.suppress(NestedError):
+                _run(["docker", *words], 120)
+
+    @property
+    def pid(self) -> int:
+        """This machine's process id of the server's first process, 0 when it does not run."""
+        done = _run(["docker", "inspect", "--format", "{{.State.Pid}}", self.name], 30)
+        return int(done.stdout) if done.returncode == 0 else 0
+
+    # -- what happens in it ---------------------------------------------------------------------------
+
+    def try_exec(
+        self, *argv: str, stdin: str | None = None, timeout: float = 120.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the server and return how it ended."""
+        interactive = ["--interactive"] if stdin is not None else []
+        return _run(["docker", "exec", *interactive, self.name, *argv], timeout, stdin)
+
+    def exec(self, *argv: str, stdin: str | None = None, timeout: float = 120.0) -> str:
+        """Run a command in the server and return what it printed.
+
+        :raises NestedError: it failed, or did not end within ``timeout`` seconds.
+        """
+        done = self.try_exec(*argv, stdin=stdin, timeout=timeout)
+        if done.returncode:
+            raise NestedError(f"{self.name}: {' '.join(argv)[:200]}: {_last_words(done)}")
+        return done.stdout
+
+    def docker(self, *words: str, stdin: str | None = None, timeout: float = 120.0) -> str:
+        """``docker …`` in the server."""
+        return self.exec("docker", *words, stdin=stdin, timeout=timeout)
+
+    def write(self, path: str, text: str, mode: str = "0600") -> None:
+        """Write a file in the server, with its folders."""
+        script = 'mkdir -p "$(dirname "$1")" && install -m "$2" /dev/null "$1" && cat >"$1"'
+        self.exec("sh", "-c", script, "write", path, mode, stdin=text)
+
+    def load_image(self, *names: str, timeout: float = 300.0) -> None:
+        """Bring images of this machine's engine into the server's; layers that several share come once."""
+        with subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as save:
+            try:
+                load = subprocess.run(
+                    ["docker", "exec", "--interactive", self.name, "docker", "load", "--quiet"],
+                    stdin=save.stdout, capture_output=True, text=True, timeout=timeout, check=False,
+                )  # fmt: skip
+            except BaseException:
+                save.kill()
+                raise
+            complaint = save.communicate()[1].decode("utf-8", "replace").strip()
+        if save.returncode or load.returncode:
+            raise NestedError(f"{', '.join(names)} did not get into {self.name}: {complaint or _last_words(load)}")
+
+    # -- what this machine sees of it -----------------------------------------------------------------
+
+    def outer_pids(self, *inner: int) -> list[int]:
+        """This machine's process ids of processes that have these ids in the server; those that are gone left out."""
+        identity = _run(["docker", "inspect", "--format", "{{.Id}}", self.name], 30).stdout.strip()
+        return [outer for outer, inside in _processes_of(identity) if inside in inner] if identity else []
+
+
+def _processes_of(container: str) -> list[tuple[int, int]]:
+    """Of every process in a container, or in one that runs in it: its id here and its id there."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if container not in (entry / "cgroup").read_text(encoding="utf-8"):
+                continue
+            status = (entry / "status").read_text(encoding="utf-8", errors="replace")
+            match = re.search(r"^NSpid:\s+(\d+)\s+(\d+)", status, re.MULTILINE)
+            found += [(int(match[1]), int(match[2]))] if match else []
+    return found
