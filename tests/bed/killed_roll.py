@@ -13,10 +13,19 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import machine, nginx, roller, rolling_call
+from tests.bed.shop import BedError, Shop
+
+PLACES = (
+    "before:Start", "inside:Start", "after:Start", "after:AwaitReady", "after:Prove", "inside:Join", "after:Join",
+    "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Settle",
+)  # fmt: skip
+#: Short proofs, so that a killed run and its successor take seconds.
+QUICK = {"api": {"prove_seconds": 0.5, "monitor": 0.5}, "celery": {"monitor": 0.5}}
 
 
 def die(*_args: Any, **_kwargs: Any) -> None:
@@ -50,6 +59,18 @@ def arm(place: str) -> None:
             die()
 
         machine.Engine.remove = removed  # type: ignore[method-assign]
+
+
+def kill_roll(shop: Shop, version: str, place: str, options: Mapping[str, Any]) -> None:
+    """Begin to roll a shop to a release that it has of a version, and be killed at a place."""
+    manifests = sorted(shop.root.glob("releases/*/.evenkeel/manifest.json"))
+    release = [m for m in manifests if json.loads(m.read_text(encoding="utf-8"))["version"] == version][-1].parents[1]
+    file = shop.folder / "parameters.json"
+    parameters = {"project_src": str(release), "state_dir": str(shop.root / ".evenkeel"), "service_options": options}
+    file.write_text(json.dumps(parameters), encoding="utf-8")
+    done = shop.python("-m", "tests.bed.killed_roll", str(file), place)
+    if done.returncode != -signal.SIGKILL:
+        raise BedError(f"{place}: ended with {done.returncode} instead: {done.stdout}{done.stderr}")
 
 
 def main() -> int:

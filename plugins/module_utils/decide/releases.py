@@ -25,7 +25,7 @@ class Release:
 
 def is_id(text: str) -> bool:
     """Whether a name is one that this collection gives to releases."""
-    return bool(_ID.match(text))
+    return bool(_ID.fullmatch(text))
 
 
 def new_id(moment: str, revision: str, taken: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from ..decide.stack import Container, Proxy
 from . import processes
 from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed, label_of, networks_of, pid_of
-from .nginx import Nginx, NginxFailed
+from .nginx import Nginx, NginxFailed, draining, loaded_at
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
 
@@ -105,23 +105,25 @@ class ComposeMachine:
         try:
             found = self.engine.containers({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
             self._inspections = {i["Id"]: i for i in found}
-            self._nginx, proxy_networks = self._find_nginx(found)
-            return self._seen(found, proxy_networks)
+            self._nginx, workers = self._find_nginx(found)
+            return self._seen(found, workers)
         except (EngineFailed, NginxFailed) as error:
             raise StepFailed(str(error)) from error
 
-    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> tuple[Nginx | None, dict[str, str]]:
+    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> tuple[Nginx | None, list[processes.Process]]:
         for inspection in found:
             if self.proxy_name and label_of(inspection, SERVICE_LABEL) == self.proxy_name and pid_of(inspection):
                 nginx = Nginx(self.engine, inspection)
-                if nginx.workers():
-                    return nginx, networks_of(inspection)
-        return None, {}
+                workers = nginx.workers()
+                if workers:
+                    return nginx, workers
+        return None, []
 
-    def _seen(self, found: Sequence[Mapping[str, Any]], proxy_networks: Mapping[str, str]) -> Seen:
+    def _seen(self, found: Sequence[Mapping[str, Any]], workers: Sequence[processes.Process]) -> Seen:
         nginx = self._nginx
+        proxy_networks = networks_of(self._inspections[nginx.id]) if nginx else {}
         pins = nginx.pins() if nginx else {}
-        loaded = nginx.loaded_at() if nginx else 0.0
+        loaded = loaded_at(workers)
         containers: list[Container] = []
         restarts: dict[str, int] = {}
         endings: dict[str, str] = {}
@@ -150,7 +152,7 @@ class ComposeMachine:
             )
         )
         mine = tuple(sorted(s for s in pins if s in self.targets))
-        proxy = Proxy(nginx is not None, mine, stale, nginx.draining() if nginx else 0)
+        proxy = Proxy(nginx is not None, mine, stale, draining(workers))
         return Seen(tuple(containers), proxy, restarts, endings)
 
     def _container(self, inspection: Mapping[str, Any], target: Target, proxy_networks: Mapping[str, str]) -> Container:

@@ -30,6 +30,16 @@ class Pin:
     written: float
 
 
+def loaded_at(workers: Sequence[Process]) -> float:
+    """When the workers that take new connections started (UNIX seconds), 0 when there are none."""
+    return max((p.started for p in workers if _QUITTING not in p.command), default=0.0)
+
+
+def draining(workers: Sequence[Process]) -> int:
+    """How many workers of an earlier configuration still finish what they have."""
+    return sum(1 for p in workers if _QUITTING in p.command)
+
+
 class Nginx:
     """One nginx container.
 
@@ -59,14 +69,6 @@ class Nginx:
     def workers(self) -> list[Process]:
         """Its worker processes, those that are quitting included."""
         return [p for p in tree(self.pid) if p.command.startswith("nginx: worker process")] if self.pid else []
-
-    def loaded_at(self) -> float:
-        """When the workers that take new connections started (UNIX seconds), 0 when there are none."""
-        return max((p.started for p in self.workers() if _QUITTING not in p.command), default=0.0)
-
-    def draining(self) -> int:
-        """How many workers of an earlier configuration still finish what they have."""
-        return sum(1 for p in self.workers() if _QUITTING in p.command)
 
     # -- pins -----------------------------------------------------------------------------------------
 

@@ -59,32 +59,49 @@ def _is_loopback(address: str) -> bool:
     return address == "00000000000000000000000001000000" or (mapped and address.endswith("7F"))
 
 
-def processes() -> Iterator[Process]:
-    """Every process that can be seen."""
+def process(pid: int) -> Process | None:
+    """One process, None when it is gone."""
+    stat = _read(f"/proc/{pid}/stat")
+    if not stat:
+        return None
+    # The command in parentheses may hold spaces and parentheses itself.
+    fields = stat.rsplit(")", 1)[1].split()
+    command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
     # The clock that the kernel counts starts by; /proc/uptime may be a container's own (LXC) and is coarse.
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return Process(pid, int(fields[1]), booted + int(fields[19]) / _TICKS, command)
+
+
+def processes() -> Iterator[Process]:
+    """Every process that can be seen."""
     for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        stat = _read(f"/proc/{entry}/stat")
-        if not stat:
-            continue
-        # The command in parentheses may hold spaces and parentheses itself.
-        fields = stat.rsplit(")", 1)[1].split()
-        command = _read(f"/proc/{entry}/cmdline").replace("\0", " ").strip()
-        yield Process(int(entry), int(fields[1]), booted + int(fields[19]) / _TICKS, command)
+        seen = process(int(entry)) if entry.isdigit() else None
+        if seen is not None:
+            yield seen
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return found
+    for thread in threads:
+        found += [int(child) for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+    return found
 
 
 def tree(root: int) -> list[Process]:
-    """A process and all its descendants."""
-    everything = list(processes())
-    inside = {root}
-    grown = True
-    while grown:
-        more = {p.pid for p in everything if p.parent in inside} - inside
-        inside |= more
-        grown = bool(more)
-    return [p for p in everything if p.pid in inside]
+    """A process and all its descendants (the kernel's own lists: looking at all of ``/proc`` takes ten times as long)."""
+    found: list[Process] = []
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        seen = process(pid)
+        if seen is not None:
+            found.append(seen)
+            waiting += _children(pid)
+    return found
 
 
 def inner_pid(pid: int) -> int:

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``make evidence``: run the whole matrix on real stacks and write ``docs/evidence.md`` from what was measured.
+
+Cells are run one after the other; ``--only NAME`` runs some, and what was not run says so in the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
+
+from demo.repository import add_commit  # noqa: E402 (the line above makes it importable)
+from tests.bed.killed_roll import PLACES, QUICK, kill_roll  # noqa: E402
+from tests.bed.load.process import LoadRun  # noqa: E402
+from tests.bed.shop import Play, Shop, run  # noqa: E402
+
+BAD = ("bad-unhealthy", "bad-crash", "bad-import", "bad-500", "bad-build", "bad-oom", "bad-reserve")
+COLUMNS = (
+    "case",
+    "updates",
+    "requests",
+    "failed",
+    "keep-alive race",
+    "idle closes",
+    "longest gap",
+    "p99",
+    "orders",
+    "lost",
+    "doubled",
+    "seconds",
+)
+KEEPALIVE = (
+    "    location / {\n        proxy_pass http://api:8000;",
+    '    location / {\n        proxy_http_version 1.1;\n        proxy_set_header Connection "";\n        proxy_pass http://shop_api;',
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: what was done, and what the load and the audit counted."""
+
+    case: str
+    updates: int
+    figures: dict[str, Any]
+    good: bool
+
+
+def measured(shop: Shop, case: str, act: Callable[[LoadRun], tuple[int, float]]) -> Row:
+    """Run something under load and hold the result; ``act`` returns how many updates and how many seconds."""
+    with shop.load(seconds=1500, rate=110) as load:
+        time.sleep(3)
+        updates, seconds = act(load)
+        result = load.stop()
+    verdict = shop.settle_accounts(load, result)
+    figures = {
+        "requests": f"{result.total:,}",
+        "failed": result.failed_beyond_race,
+        "keep-alive race": result.keepalive_race,
+        "idle closes": result.idle_close,
+        "longest gap": f"{result.raw['longest_app_gap_ms']:.0f} ms",
+        "p99": f"{result.raw['latency_ms']['p99']:.0f} ms",
+        "orders": f"{verdict.acknowledged:,}",
+        "lost": len(verdict.lost_rows) + len(verdict.lost_tasks),
+        "doubled": len(verdict.double_rows) + len(verdict.double_tasks),
+        "seconds": f"{seconds:.0f}",
+    }
+    good = result.failed_beyond_race == 0 and verdict.flawless and shop.leftovers() == []
+    return Row(case, updates, figures, good)
+
+
+def must(play: Play) -> float:
+    """The seconds of a play that has to have succeeded."""
+    if play.returncode:
+        raise RuntimeError(f"the playbook failed:\n{play.output[-3000:]}")
+    return play.seconds
+
+
+def updates(name: str, case: str, number: int, replicas: int = 1, keepalive: bool = False) -> Row:
+    """A number of updates in a row, from one version to the other and back, one of them with an uncached build."""
+    shop = Shop(name, {"replicas": {"api": replicas}})
+    try:
+        shop.destroy()
+        shop.create()
+        tags = [variant(shop, tag, replicas, keepalive) for tag in ("v1", "v2")]
+        must(shop.update(tags[0]))
+
+        def act(_load: LoadRun) -> tuple[int, float]:
+            seconds = 0.0
+            for turn in range(number):
+                seconds += must(shop.update(tags[(turn + 1) % 2], update_rebuild=turn == 1))
+            return number, seconds
+
+        return measured(shop, case, act)
+    finally:
+        shop.destroy()
+
+
+def variant(shop: Shop, tag: str, replicas: int, keepalive: bool) -> str:
+    """A version with other replicas or another nginx configuration, as a tag of its own."""
+    changes: dict[str, str | bytes | None] = {}
+    if replicas > 1:
+        compose = run(["git", "--git-dir", str(shop.repository), "show", f"{tag}:docker-compose.prod.yml"])
+        grace = "    stop_grace_period: 40s\n"
+        changes["docker-compose.prod.yml"] = compose.replace(grace, f"{grace}    deploy:\n      replicas: {replicas}\n")
+    if keepalive:
+        nginx = run(["git", "--git-dir", str(shop.repository), "show", f"{tag}:deploy/nginx.conf"])
+        upstream = "upstream shop_api {\n    server api:8000;\n    keepalive 16;\n}\n"
+        changes["deploy/nginx.conf"] = upstream + nginx.replace(*KEEPALIVE)
+        if changes["deploy/nginx.conf"] == upstream + nginx:
+            raise RuntimeError("the nginx configuration of the shop has changed: adapt KEEPALIVE")
+    if not changes:
+        return tag
+    add_commit(shop.repository, changes, f"{tag}-variant", parent=tag)
+    return f"{tag}-variant"
+
+
+def bad_versions() -> list[Row]:
+    """Each bad version under load: refused or undone, and nobody met it."""
+    shop = Shop("evidence-bad")
+    rows = []
+    try:
+        shop.destroy()
+        shop.create()
+        must(shop.update("v1"))
+        for version in BAD:
+            said: list[str] = []
+
+            def act(_load: LoadRun, version: str = version, said: list[str] = said) -> tuple[int, float]:
+                play = shop.update(version)
+                if play.returncode == 0:
+                    raise RuntimeError(f"{version} was taken for a good version")
+                said.append(play.message.splitlines()[0].removeprefix("What: "))
+                return 1, play.seconds
+
+            row = measured(shop, version, act)
+            rows.append(Row(f"{version}: {said[0]}", row.updates, row.figures, row.good and shop.version() == "v1"))
+        return rows
+    finally:
+        shop.destroy()
+
+
+def kills() -> list[Row]:
+    """kill -9 at each place, then the same playbook again, under one load."""
+    shop = Shop("evidence-kill")
+    try:
+        shop.destroy()
+        shop.create()
+        must(shop.update("v1"))
+        must(shop.update("v2"))
+        rows = []
+        for place in PLACES:
+
+            def act(_load: LoadRun, place: str = place) -> tuple[int, float]:
+                version = "v1" if shop.version() == "v2" else "v2"
+                kill_roll(shop, version, place, QUICK)
+                seconds = must(shop.update(version, app_services=QUICK))
+                if shop.version() != version:
+                    raise RuntimeError(f"{place}: did not converge")
+                return 1, seconds
+
+            rows.append(measured(shop, f"kill -9 {place}", act))
+        return rows
+    finally:
+        shop.destroy()
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as a Markdown table."""
+    lines = [f"| {' | '.join(COLUMNS)} | |", f"|{'---|' * (len(COLUMNS) + 1)}"]
+    for row in rows:
+        cells = [row.case.replace("|", "/"), str(row.updates), *(str(row.figures[c]) for c in COLUMNS[2:])]
+        lines.append(f"| {' | '.join(cells)} | {'ok' if row.good else '**not ok**'} |")
+    return "\n".join(lines)
+
+
+def properties() -> str:
+    """Run the simulated histories and their mutants."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/property"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    histories = os.environ.get("EVENKEEL_HISTORIES", "10000")
+    return (
+        f"{histories} simulated histories and six deliberately broken rules: `{done.stdout.strip().splitlines()[-1]}`"
+    )
+
+
+def bench() -> str:
+    """Run the bench and take over its table."""
+    subprocess.run([sys.executable, "tests/bed/bench.py"], cwd=ROOT, check=True)
+    return Path(ROOT / ".cache/bench.md").read_text(encoding="utf-8")
+
+
+CELLS: dict[str, tuple[str, Callable[[], str]]] = {
+    "updates": (
+        "Updates of `api`, worker and scheduler under load",
+        lambda: table(
+            [
+                updates("evidence-one", "1 replica, one uncached build", 5),
+                updates("evidence-two", "2 replicas, one uncached build", 5, replicas=2),
+                updates("evidence-keep", "upstream block with keepalive 16", 5, keepalive=True),
+            ]
+        ),
+    ),
+    "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
+    "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
+    "properties": ("Simulated histories", properties),
+    "bench": ("Beside the usual ways", bench),
+}
+
+
+def versions() -> str:
+    """What it was run with."""
+    engine = run(["docker", "version", "--format", "{{.Server.Version}}"]).strip()
+    compose = run(["docker", "compose", "version", "--short"]).strip()
+    ansible = run([str(Path(sys.executable).parent / "ansible"), "--version"]).splitlines()[0]
+    commit = run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).strip()
+    lines = [
+        f"- {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {commit}, {os.cpu_count()} cores",
+        f"- engine {engine}, Compose {compose}, Python {platform.python_version()}, {ansible}",
+    ]
+    return "\n".join(lines)
+
+
+INTRODUCTION = """# What was measured
+
+`make evidence` wrote this page. The load is an open loop of at least 100 requests a second: new and persistent
+connections, orders by POST, hashed static files, 2-s and 12-s requests, streamed answers and slow uploads in flight.
+*failed* is every failure that a client without retries sees. *keep-alive race* and *idle closes* are closes by nginx of
+idle keep-alive connections when it reloads, met by a client that sent at that very moment, with and without looking
+first; they happen with any reload and are counted apart. *orders* were acknowledged; each was looked for in the database
+afterwards, with its task. *seconds* are of the playbooks. *ok* also says that nothing was left behind: no pin, no
+container, and a plain `docker compose up -d` would recreate nothing. Machines are shared and noisy: compare within a row
+of one run.
+"""
+
+
+def main() -> int:
+    """Run the cells and write the page; returns 1 where a cell did not hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=sorted(CELLS), default=[])
+    chosen = parser.parse_args().only or list(CELLS)
+    store = ROOT / ".cache/evidence.json"
+    known: dict[str, str] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    failed = False
+    for name in chosen:
+        print(f"== {CELLS[name][0]}", flush=True)
+        try:
+            known[name] = f"{versions()}\n\n{CELLS[name][1]()}"
+        except Exception as error:  # the other cells are still worth running, and the page says it
+            known[name] = f"{versions()}\n\nThis cell failed: {error}"
+            failed = True
+        failed = failed or "**not ok**" in known[name]
+        print(known[name], flush=True)
+        store.parent.mkdir(exist_ok=True)
+        store.write_text(json.dumps(known), encoding="utf-8")
+    parts = [INTRODUCTION]
+    parts += [f"## {title}\n\n{known.get(name, 'Not run.')}\n" for name, (title, _cell) in CELLS.items()]
+    (ROOT / "docs/evidence.md").write_text("\n".join(parts), encoding="utf-8")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The folder of releases: whole or not there, one link that is never missing, and nothing of the server's touched."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases import is_id
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import release_store
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import only_one, private_directory
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store, manage_release
+
+
+def git(folder: Path, *words: str) -> str:
+    who = {f"GIT_{r}_{k}": "x" for r in ("AUTHOR", "COMMITTER") for k in ("NAME", "EMAIL")}
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], check=True, capture_output=True, text=True, env={**os.environ, **who}
+    )
+    return done.stdout.strip()
+
+
+def commit(folder: Path, **files: str) -> str:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "x")
+    return git(folder, "rev-parse", "HEAD")
+
+
+class App:
+    """An app on a server, as the module is called for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.root = folder / "source", folder / "srv/shop"
+        self.source.mkdir()
+        git(self.source, "init", "--quiet", "--initial-branch=main")
+        self.first = commit(self.source, version="1")
+        (self.root / "shared").mkdir(parents=True)
+        (self.root / "shared/.env").write_text("SECRET=1")
+
+    def __call__(self, state: str = "present", check: bool = False, **more: Any) -> dict[str, Any]:
+        params = {"path": str(self.root), "state": state, "repo": str(self.source), "version": "main"}
+        return manage_release({**params, "shared": [".env"], **more}, check)
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.root / "releases"))
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    return App(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _strict_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def snapshot(folder: Path) -> dict[str, float]:
+    return {str(p): p.lstat().st_mtime_ns for p in folder.rglob("*")}
+
+
+# -- the ordinary life ------------------------------------------------------------------------------------
+
+
+def test_a_release_is_made_once_and_switched_to(app: App) -> None:
+    made = app()
+    name, path = made["release"], Path(made["release_path"])
+    assert is_id(name) and path == app.root / "releases" / name
+    assert made == {
+        "changed": True, "release": name, "release_path": str(path), "revision": app.first, "exists": True,
+        "release_state": "preparing", "current": "", "current_revision": "",
+    }  # fmt: skip
+    assert (path / "version").read_text() == "1"
+    assert os.readlink(path / ".env") == "../../shared/.env" and (path / ".env").read_text() == "SECRET=1"
+    modes = {
+        n: stat.S_IMODE((path / n).stat().st_mode) for n in (".", ".evenkeel", ".evenkeel/manifest.json", "version")
+    }
+    assert modes == {".": 0o755, ".evenkeel": 0o700, ".evenkeel/manifest.json": 0o600, "version": 0o644}
+
+    assert app() == {**made, "changed": False}
+    active = app("active", release=name)
+    assert active == {
+        **made, "release_state": "verified", "current": name, "current_revision": app.first,
+    }  # fmt: skip
+    assert os.readlink(app.root / "current") == f"releases/{name}"
+    before = snapshot(app.root / "releases")
+    assert app("active", release=name)["changed"] is False
+    assert app()["changed"] is False
+    assert snapshot(app.root / "releases") == before
+
+
+def test_a_new_revision_stands_beside_until_it_is_active(app: App) -> None:
+    first = app()["release"]
+    app("active", release=first)
+    second_commit = commit(app.source, version="2")
+    second = app()
+    assert (second["changed"], second["revision"], second["current"]) == (True, second_commit, first)
+    assert (app.root / "current/version").read_text() == "1"
+    app("active", release=second["release"])
+    assert (app.root / "current/version").read_text() == "2"
+    # The way back is an old release, not an export.
+    back = app(version=app.first)
+    assert (back["changed"], back["release"]) == (False, first)
+    assert app("active", release=first)["changed"]
+
+
+def test_a_bad_release_is_not_taken_up_again_and_the_current_one_is_never_bad(app: App) -> None:
+    first = app()["release"]
+    assert app("bad", release=first)["release_state"] == "bad"
+    assert app("bad", release=first)["changed"] is False
+    second = app()
+    assert second["changed"] and second["release"] != first
+    app("active", release=second["release"])
+    result = app("bad", release=second["release"])
+    assert (result["changed"], result["release_state"]) == (False, "verified")
+
+
+# -- check mode -------------------------------------------------------------------------------------------
+
+
+def test_check_mode_on_a_bare_host_touches_nothing(app: App, tmp_path: Path) -> None:
+    before = snapshot(tmp_path)
+    result = app(check=True)
+    assert (result["changed"], result["exists"], result["revision"]) == (True, False, app.first)
+    assert snapshot(tmp_path) == before
+
+
+def test_check_mode_knows_what_is_there(app: App, tmp_path: Path) -> None:
+    name = app()["release"]
+    before = snapshot(tmp_path)
+    for version in ("main", app.first, app.first[:9]):
+        result = app(check=True, version=version)
+        assert (result["changed"], result["release"], result["revision"]) == (False, name, app.first)
+    assert app("active", check=True, release=name)["changed"] and app("bad", check=True, release=name)["changed"]
+    assert snapshot(tmp_path) == before
+
+
+# -- killed -----------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing is cleaned up any more."""
+
+
+@pytest.mark.parametrize("step", ["export", "rename"])
+def test_a_release_is_whole_or_not_there(step: str, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_args: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(release_store.Git if step == "export" else release_store.os, step, die)
+        patch.setattr(release_store.shutil, "rmtree", lambda *_a, **_k: None)
+        app()
+    assert re.fullmatch(r"\.making-.*", app.names()[0])
+    assert Store(str(app.root)).all() == []
+    made = app()
+    assert made["changed"] and app.names() == [made["release"]]
+    assert sorted(os.listdir(made["release_path"])) == [".env", ".evenkeel", "version"]
+
+
+def test_a_link_that_was_left_half_way_is_swept(app: App) -> None:
+    name = app()["release"]
+    (app.root / ".current-abc").symlink_to("releases/x")
+    app("active", release=name)
+    assert sorted(os.listdir(app.root)) == [".evenkeel", "current", "mirror.git", "releases", "shared"]
+
+
+# -- the switch -------------------------------------------------------------------------------------------
+
+READER = """
+    import os, sys
+    path, count, wrong = sys.argv[1], 0, 0
+    sys.stdout.write("reading\\n"); sys.stdout.flush()
+    while not os.path.exists(sys.argv[2]):
+        try:
+            wrong += open(path).read() not in ("1", "2")
+        except OSError:
+            wrong += 1
+        count += 1
+    print(count, wrong)
+"""
+
+
+def test_no_reader_ever_finds_the_link_missing(app: App, tmp_path: Path) -> None:
+    first = app()["release"]
+    commit(app.source, version="2")
+    second, store, end = app()["release"], Store(str(app.root)), tmp_path / "end"
+    store.switch(first)
+    command = [sys.executable, "-c", textwrap.dedent(READER), str(app.root / "current/version"), str(end)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None and reader.stdout.readline() == "reading\n"
+        assert all(store.switch(name) for _ in range(250) for name in (second, first))
+        end.touch()
+        count, wrong = map(int, reader.stdout.read().split())
+    assert wrong == 0 and count > 500
+
+
+# -- refusals ---------------------------------------------------------------------------------------------
+
+
+def refusal(app: App, *args: Any, **more: Any) -> str:
+    with pytest.raises(BadInput) as caught:
+        app(*args, **more)
+    return f"{caught.value} | {caught.value.advice}"
+
+
+def test_what_stands_where_the_link_belongs_is_left(app: App) -> None:
+    name = app()["release"]
+    (app.root / "current").mkdir()
+    (app.root / "current/theirs").touch()
+    for more in ({}, {"state": "active", "release": name}):
+        assert "/current is a real file or folder, not a link of this collection | move it away" in refusal(app, **more)
+    assert (app.root / "current/theirs").exists()
+
+
+@pytest.mark.parametrize("target", ["/srv/other/releases/20261120T084911Z-5d33865", "releases/v1", "shared", "/"])
+def test_a_link_of_somebody_else_is_left(app: App, target: str) -> None:
+    (app.root / "current").symlink_to(target)
+    assert f"leads to {target}, which is no release of this collection | move it away" in refusal(app)
+    assert os.readlink(app.root / "current") == target
+
+
+def test_what_the_server_has_to_bring(app: App, tmp_path: Path) -> None:
+    (app.root / "shared/.env").unlink()
+    assert "/shared/.env is not there | put the server's own .env there (mode 0600)" in refusal(app, check=True)
+    assert "must be relative and stay inside" in refusal(app, shared=["../../etc/passwd"])
+    assert not (app.root / "releases").exists()
+    (app.root / "shared/version").touch()
+    assert "version is in the revision and in shared/ as well" in refusal(app, shared=["version"])
+    assert app.names() == []
+
+
+def test_a_folder_that_the_revision_leads_elsewhere_is_not_followed(app: App, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (app.source / "config").symlink_to(tmp_path / "etc")
+    commit(app.source)
+    (app.root / "shared/config").mkdir()
+    (app.root / "shared/config/x").touch()
+    assert "the folder of config/x is a link in the revision" in refusal(app, shared=["config/x"])
+    assert os.listdir(tmp_path / "etc") == [] and app.names() == []
+    assert app(shared=["new/x"] if (app.root / "shared/new").mkdir() or (app.root / "shared/new/x").touch() else [])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"path": "srv/shop"}, "path srv/shop must be absolute and without .."),
+        ({"path": "/srv/../etc"}, "must be absolute and without .."),
+        ({"owner": "nobody-at-all"}, "there is no user nobody-at-all on this host | make the user"),
+        ({"version": "--all"}, "'--all' is no git branch, tag or commit | set update_version"),
+        ({"version": "v9"}, "the repository has no branch, tag or commit v9 | push it first"),
+        ({"repo": "/nowhere"}, "git failed as user"),
+        ({"state": "active", "release": "../../etc"}, "there is no release ../../etc in"),
+        ({"state": "bad", "release": ""}, "there is no release (none named) in"),
+    ],
+)
+def test_bad_input(app: App, more: dict[str, Any], said: str) -> None:
+    assert said in refusal(app, **more)
+
+
+def test_a_submodule_is_refused_and_nothing_is_made(app: App) -> None:
+    git(app.source, "update-index", "--add", "--cacheinfo", f"160000,{app.first},lib")
+    git(app.source, "commit", "--quiet", "--message", "x")
+    assert re.search(r"revision [0-9a-f]{12} cannot be exported: lib is a submodule", refusal(app))
+    assert app.names() == []
+
+
+def test_two_at_once_do_not_meet(app: App) -> None:
+    with only_one(private_directory(str(app.root / ".evenkeel")), "somebody"):
+        assert "another change of this project is running (somebody, process" in refusal(app)
+        assert app(check=True)["changed"]
+    assert app()["changed"]
+
+
+def test_only_root_is_somebody_else(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    assert "nobody cannot run git as user root | run with become: true" in refusal(app, owner="root")

@@ -1,0 +1,116 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Single decisions of a roll, each from one stack: what the histories show as a whole, readable one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import steps
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.rolling import next_step
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
+    SCHEDULER,
+    STOP_FIRST,
+    UNDO,
+    WEB,
+    Container,
+    Policy,
+    Proxy,
+    Stack,
+    Wanted,
+)
+
+WANTED = Wanted("api", WEB, "image-2", "hash-2", prove_seconds=5, monitor=5, drain_timeout=60)
+OLD = Container("old", "shop-api-1", "api", "image-1", "hash-1", address="10.0.0.1", in_rotation=True)
+NEW = Container("new", "shop-api-2", "api", "image-2", "hash-2", number=2, address="10.0.0.2", awaited_since=10)
+PROVEN = replace(NEW, ready_since=11, proof_since=12)
+JOINED = replace(PROVEN, in_rotation=True, joined_at=20)
+LEFT = replace(OLD, in_rotation=False, left_at=20)
+
+
+def decide(*containers: Container, now: float = 18, wanted: Wanted = WANTED, **stack: Any) -> steps.Step:
+    return next_step(Stack(now, containers, **stack), Policy((wanted,)))
+
+
+def test_what_is_as_wanted_is_left_alone() -> None:
+    assert decide(replace(NEW, in_rotation=True, awaited_since=None)) == steps.Done()
+
+
+def test_the_new_is_started_beside_the_old_with_the_rotation_held() -> None:
+    assert decide(OLD) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),))
+
+
+def test_a_leftover_that_never_started_is_removed_first() -> None:
+    assert decide(OLD, replace(NEW, state="created", awaited_since=None)) == steps.Remove(("new",))
+
+
+def test_ready_then_proven_then_joined() -> None:
+    assert decide(OLD, NEW) == steps.AwaitReady(("new",))
+    assert decide(OLD, replace(NEW, ready_since=11)) == steps.Prove(("new",))
+    assert decide(OLD, PROVEN, now=16) == steps.Prove(("new",)), "five seconds of proof are not over"
+    assert decide(OLD, PROVEN, now=17) == steps.Join("api", ("10.0.0.2",), ("new",), ("old",))
+
+
+def test_two_replicas_one_at_a_time_never_fall_below_two() -> None:
+    wanted = replace(WANTED, replicas=2, parallelism=1)
+    old2 = replace(OLD, id="old2", address="10.0.0.3", number=3)
+    new2 = replace(PROVEN, id="new2", address="10.0.0.4", number=4)
+    step = decide(OLD, old2, PROVEN, new2, wanted=wanted)
+    assert isinstance(step, steps.Join)
+    assert len(step.rotation) == 2
+    assert len(step.joining) == len(step.leaving) == 1
+
+
+def test_the_old_is_watched_over_then_drained_then_stopped_then_removed() -> None:
+    assert decide(LEFT, JOINED, now=22) == steps.Prove(("new",), proxied=True)
+    assert decide(replace(LEFT, connections=1), JOINED, now=26) == steps.Drain(("old",))
+    assert decide(LEFT, JOINED, now=26, proxy=Proxy(draining_workers=1)) == steps.Drain(("old",))
+    assert decide(LEFT, JOINED, now=26) == steps.Stop(("old",))
+    assert decide(replace(LEFT, state="exited"), JOINED, now=26) == steps.Remove(("old",))
+    assert decide(JOINED, now=26, proxy=Proxy(pinned=("api",))) == steps.Settle("api")
+
+
+def test_what_never_drains_is_cut_or_waited_for_as_asked() -> None:
+    busy = replace(LEFT, connections=3)
+    assert decide(busy, JOINED, now=81) == steps.Stop(("old",))
+    assert decide(busy, JOINED, now=9999, wanted=replace(WANTED, drain_policy="wait")) == steps.Drain(("old",))
+
+
+def test_a_fault_leads_back_and_says_why() -> None:
+    step = decide(OLD, replace(NEW, fault="ended with exit code 3"))
+    assert step == steps.Undo("api: shop-api-2 ended with exit code 3")
+    late = decide(OLD, replace(NEW, last_answer="GET /health/ answered 500"), now=70)
+    assert late == steps.Undo("api: shop-api-2 never became ready in 60 s: GET /health/ answered 500")
+
+
+def test_pause_leaves_everything_as_it_is() -> None:
+    policy = Policy((WANTED,), failure_action="pause")
+    step = next_step(Stack(18, (OLD, replace(NEW, fault="ended"))), policy)
+    assert step == steps.Refuse("api: shop-api-2 ended")
+
+
+def test_undo_rejoins_the_old_before_anything_new_goes() -> None:
+    back = decide(LEFT, replace(JOINED, fault="answered 500"), goal=UNDO, cause="x")
+    assert back == steps.Join("api", ("10.0.0.1",), ("old",), ("new",))
+    gone = replace(JOINED, in_rotation=False, left_at=21, connections=2)
+    assert decide(OLD, gone, now=22, goal=UNDO) == steps.Drain(("new",))
+    assert decide(OLD, replace(gone, connections=0), now=22, goal=UNDO) == steps.Stop(("new",))
+    assert decide(OLD, now=22, goal=UNDO, cause="x") == steps.Done(failed=True, reason="x")
+
+
+def test_a_scheduler_stops_before_the_next_starts_and_comes_back_on_undo() -> None:
+    wanted = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST)
+    old = Container("old", "shop-beat-1", "beat", "image-1", "hash-1")
+    assert decide(old, wanted=wanted) == steps.Stop(("old",))
+    stopped = replace(old, state="exited")
+    assert decide(stopped, wanted=wanted) == steps.Start(create=(("beat", 1),))
+    new = Container("new", "shop-beat-2", "beat", "image-2", "hash-2", awaited_since=10, fault="ended")
+    assert decide(stopped, new, wanted=wanted, goal=UNDO) == steps.Stop(("new",))
+    assert decide(stopped, wanted=wanted, goal=UNDO) == steps.Start(restart=("old",))
+
+
+def test_an_address_that_nobody_has_any_more_leaves_the_rotation() -> None:
+    step = decide(LEFT, JOINED, now=22, proxy=Proxy(pinned=("api",), stale=("api",)))
+    assert step == steps.Leave("api", ("10.0.0.2",), ())
