@@ -21,7 +21,7 @@ GENERATED = "compose.yaml"
 MARK = "x-evenkeel-release"
 #: Files that Compose reads beside the generated one by itself, which would change what it means.
 OVERRIDES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
-_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
 _HIDDEN = "<not shown>"
 
 
@@ -154,7 +154,7 @@ def masked(text: str, variables: Iterable[tuple[str, str]] = ()) -> str:
         if "content" in definition:
             definition["content"] = _HIDDEN
     shown = as_text(project)
-    secret = {value for name, value in known if _SECRET_NAME.search(name) and len(value) > 3} - {"true", "false"}
+    secret = {value for name, value in known if SECRET_NAME.search(name) and len(value) > 3} - {"true", "false"}
     # The longest first: one may be part of another.
     for value in sorted(secret, key=len, reverse=True):
         shown = shown.replace(json.dumps(value, ensure_ascii=False)[1:-1], _HIDDEN)

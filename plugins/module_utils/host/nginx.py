@@ -109,6 +109,19 @@ class Nginx:
         stamp = f"{_MARK} {service} {time.time():.3f}"
         fresh = [f"{address}\t{' '.join(names)}\t{stamp}" for address in addresses]
         self._write_hosts("\n".join(kept + fresh) + "\n")
+        if len(addresses) > 1:
+            self._expect_all(names[0], addresses)
+
+    def _expect_all(self, name: str, addresses: Sequence[str]) -> None:
+        # glibc gives only the first line of a name where /etc/host.conf does not say `multi on` (seen in images
+        # without that file): all requests would then go to one of several containers.
+        code, output = self._inside("getent", "ahosts", name)
+        missing = set(addresses) - {line.split()[0] for line in output.splitlines() if line.strip()}
+        if code == 0 and missing:
+            raise NginxFailed(
+                f"{self.name}: its image resolves only one address of several for {name}; "
+                f"put a file /etc/host.conf with the line `multi on` into that image"
+            )
 
     # -- reload ---------------------------------------------------------------------------------------
 

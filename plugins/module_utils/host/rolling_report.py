@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,15 +14,13 @@ from typing import Any
 
 from ..decide import steps
 from ..decide.change import changed_keys, fingerprint
-from ..decide.project import REVISION_LABEL
+from ..decide.project import REVISION_LABEL, SECRET_NAME
 from ..decide.stack import UNDO, Stack, view_of
 from ..decide.steps import Step
 from .engine import Engine
 from .files import private_directory, read_json, secret_key, write_private
 from .roller import Outcome
 from .rolling_plan import Call
-
-_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 @dataclass
@@ -134,16 +131,13 @@ def result_of(
 
 
 def _serving_text(call: Call, stack: Stack) -> str:
-    parts = []
+    """What serves, by version: ``3f2c1ab (api, celery); nothing (celery-beat)``."""
+    versions: dict[str, list[str]] = {}
     for target in call.targets:
-        mine = [c for c in stack.containers if c.service == target.settings.name and c.running]
-        versions = ", ".join(sorted({version_name(call.engine, c.image) for c in mine}))
-        parts.append(
-            f"{target.settings.name} {versions} ({', '.join(c.name for c in mine)})"
-            if mine
-            else f"{target.settings.name}: nothing"
-        )
-    return "; ".join(parts)
+        mine = {c.image for c in stack.containers if c.service == target.settings.name and c.running}
+        names = sorted({version_name(call.engine, image) for image in mine}) or ["nothing"]
+        versions.setdefault(" and ".join(names), []).append(target.settings.name)
+    return "; ".join(f"{version} ({', '.join(sorted(names))})" for version, names in versions.items())
 
 
 def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
@@ -181,7 +175,7 @@ def logs_of_the_new(call: Call, stack: Stack) -> dict[str, str]:
         text = call.engine.logs(container.id, 200)
         environment = call.project["services"][container.service].get("environment") or {}
         for key, value in environment.items():
-            if value and len(str(value)) > 5 and _SECRET_NAME.search(key):
+            if value and len(str(value)) > 5 and SECRET_NAME.search(key):
                 text = text.replace(str(value).replace("$$", "$"), f"<{key}>")
         found[container.name] = text
     return found
