@@ -102,19 +102,24 @@ def only_one(directory: str, what: str) -> Iterator[None]:
     """
     path = os.path.join(directory, "module.lock")
     try:
-        lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        # Unbuffered: on a full disk a buffered stream would fail once more when it is closed.
+        lock = open(path, "ab+", buffering=0)  # noqa: SIM115 (closed by the block below)
     except OSError as error:
         raise FilesFailed(f"the lock {path} cannot be opened: {error.strerror}; run with become: true") from error
-    with lock as stream:
+    with lock:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            stream.seek(0)
-            holder = stream.read().strip() or "another process"
+            lock.seek(0)
+            holder = lock.read().decode("utf-8", "replace").strip() or "another process"
             raise FilesFailed(
                 f"another change of this project is running ({holder}); nothing was touched; wait for it and run this again"
             ) from error
-        stream.truncate(0)
-        stream.write(f"{what}, process {os.getpid()}")
-        stream.flush()
+        try:
+            lock.truncate(0)
+            lock.write(f"{what}, process {os.getpid()}".encode())
+        except OSError as error:
+            raise FilesFailed(
+                f"nothing can be written to {directory}: {error.strerror}; nothing was touched"
+            ) from error
         yield
