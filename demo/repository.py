@@ -91,7 +91,7 @@ class Git:
         """Run one git command and give what it prints."""
         argv = ["git", "--git-dir", str(self.directory), *args]
         try:
-            done = subprocess.run(argv, input=stdin, env={**self.env, **env}, capture_output=True)
+            done = subprocess.run(argv, input=stdin, env={**self.env, **env}, capture_output=True, check=False)
         except FileNotFoundError:
             raise RepositoryError("git is not installed: apt-get install git") from None
         if done.returncode != 0:

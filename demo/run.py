@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``make demo``: a shop goes from v1 to v2 under load, then meets a bad version; the load counts what users saw.
 

@@ -7,6 +7,7 @@ Cells are run one after the other; ``--only NAME`` runs some, and what was not r
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -126,6 +127,15 @@ def variant(shop: Shop, tag: str, replicas: int, keepalive: bool) -> str:
     return f"{tag}-variant"
 
 
+def be_refused(shop: Shop, version: str, said: list[str], _load: LoadRun) -> tuple[int, float]:
+    """Update to a bad version, which has to fail; what it said is kept."""
+    play = shop.update(version)
+    if play.returncode == 0:
+        raise RuntimeError(f"{version} was taken for a good version")
+    said.append(play.message.splitlines()[0].removeprefix("What: "))
+    return 1, play.seconds
+
+
 def bad_versions() -> list[Row]:
     """Each bad version under load: refused or undone, and nobody met it."""
     shop = Shop("evidence-bad")
@@ -136,15 +146,7 @@ def bad_versions() -> list[Row]:
         must(shop.update("v1"))
         for version in BAD:
             said: list[str] = []
-
-            def act(_load: LoadRun, version: str = version, said: list[str] = said) -> tuple[int, float]:
-                play = shop.update(version)
-                if play.returncode == 0:
-                    raise RuntimeError(f"{version} was taken for a good version")
-                said.append(play.message.splitlines()[0].removeprefix("What: "))
-                return 1, play.seconds
-
-            row = measured(shop, version, act)
+            row = measured(shop, version, functools.partial(be_refused, shop, version, said))
             rows.append(Row(f"{version}: {said[0]}", row.updates, row.figures, row.good and shop.version() == "v1"))
         return rows
     finally:

@@ -111,6 +111,7 @@ class SimulatedMachine:
         self.process_killed = False
         self.counter = 0
         self.history: list[str] = []
+        self.proxy_down_until = 0.0
         if not fresh:
             for item in wanted:
                 for _each in range(start_replicas or item.replicas):
@@ -216,6 +217,7 @@ class SimulatedMachine:
         self.disturbed = True
         self.pins = {}
         self.workers = [Worker(self._resolve_all(), self.clock)]
+        self.proxy_down_until = self.clock + self.random.choice([0.0, 1.5])
 
     def _foreign_reload(self) -> None:
         self._reload()
@@ -260,6 +262,8 @@ class SimulatedMachine:
     def look(self) -> Seen:
         # A look takes a moment, during which things may happen.
         self._act("look", 0.01)
+        if self.clock < self.proxy_down_until:
+            raise StepFailed("nginx does not run any more")
         containers = tuple(
             Container(
                 id=b.id,

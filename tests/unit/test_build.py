@@ -176,8 +176,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return images
 
 
-def call(params: dict[str, Any], logs: str, *images: str, project: Mapping[str, Any] = PROJECT) -> dict[str, Any]:
-    return build_call._build_missing(params, FakeEngine(*images), project, logs)  # type: ignore[arg-type]
+def call(params: dict[str, Any], logs: str, *images: str, project: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return build_call._build_missing(params, FakeEngine(*images), project or PROJECT, logs)  # type: ignore[arg-type]
 
 
 def test_only_what_is_missing_is_built_and_each_image_once(built: list[str]) -> None:

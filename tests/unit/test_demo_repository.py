@@ -145,7 +145,7 @@ def test_bad_versions_differ_from_v2_by_their_fault_only(shop: Path, tag: str) -
 def test_copies_of_big_files_have_not_drifted(shop: Path, tag: str) -> None:
     """An overlay of a compose file or Dockerfile adds lines and changes none."""
     name = "Dockerfile" if tag == "bad-build" else "docker-compose.prod.yml"
-    added, removed, _ = git(shop, "diff", "--numstat", "v2", tag, "--", name).split()
+    added, removed, _path = git(shop, "diff", "--numstat", "v2", tag, "--", name).split()
     assert (int(added) <= 4, int(removed)) == (True, 0)
 
 

@@ -160,7 +160,7 @@ def test_pins_are_written_in_place_beside_what_is_there(tmp_path: Any) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1\tlocalhost\n172.18.0.9\tnginx # evenkeel\n")
     inode = hosts.stat().st_ino
-    mine = nginx(Api(), str(hosts))
+    mine = nginx(Api(b"172.18.0.4      STREAM api\n172.18.0.5      STREAM \n"), str(hosts))
     before = time.time()
     mine.pin("api", ("api", "web"), ("172.18.0.5", "172.18.0.4"))
     mine.pin("other", ("other",), ("172.18.0.6",))
@@ -174,3 +174,10 @@ def test_pins_are_written_in_place_beside_what_is_there(tmp_path: Any) -> None:
     mine.pin("other", (), ())
     assert hosts.read_text() == "127.0.0.1\tlocalhost\n172.18.0.9\tnginx # evenkeel\n"
     assert hosts.stat().st_ino == inode
+
+
+def test_an_image_that_resolves_only_one_of_several_addresses_is_refused(tmp_path: Any) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("")
+    with pytest.raises(NginxFailed, match="resolves only one address of several for api; put a file /etc/host.conf"):
+        nginx(Api(b"172.18.0.4      STREAM api\n"), str(hosts)).pin("api", ("api",), ("172.18.0.4", "172.18.0.5"))

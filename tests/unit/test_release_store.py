@@ -203,7 +203,7 @@ def test_no_reader_ever_finds_the_link_missing(app: App, tmp_path: Path) -> None
     command = [sys.executable, "-c", textwrap.dedent(READER), str(app.root / "current/version"), str(end)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None and reader.stdout.readline() == "reading\n"
-        assert all(store.switch(name) for _ in range(250) for name in (second, first))
+        assert all(store.switch(name) for _turn in range(250) for name in (second, first))
         end.touch()
         count, wrong = map(int, reader.stdout.read().split())
     assert wrong == 0 and count > 500

@@ -69,7 +69,7 @@ def image_names(project: Mapping[str, Any], revision: str) -> dict[str, str]:
             continue
         given = str(service.get("image") or "")
         recipe = json.dumps([service["build"], given], sort_keys=True)
-        repository = re.sub(r":[^:/]+$", "", given.split("@")[0]) if given else f"{name}-{service_name}"
+        repository = re.sub(r":[^:/]+$", "", given.partition("@")[0]) if given else f"{name}-{service_name}"
         result[service_name] = by_recipe.setdefault(recipe, f"{repository}:{revision[:12]}")
         if given:
             by_name[_tagged(given)] = result[service_name]

@@ -353,7 +353,7 @@ def objections(name: str, service: Mapping[str, Any], settings: Settings, image:
         found.append(f"{name}: has a fixed address in network {fixed[0]}, which only one can hold; remove ipv4_address")
     tmpfs = service.get("tmpfs") or []
     named = {str(v.get("target")) for v in service.get("volumes") or []}
-    named |= {str(t).split(":")[0] for t in ([tmpfs] if isinstance(tmpfs, str) else tmpfs)}
+    named |= {str(t).partition(":")[0] for t in ([tmpfs] if isinstance(tmpfs, str) else tmpfs)}
     anonymous = sorted(set(image.get("Volumes") or {}) - named) + sorted(
         str(v.get("target")) for v in service.get("volumes") or [] if v.get("type") == "volume" and not v.get("source")
     )

@@ -117,6 +117,9 @@ class ComposeMachine:
                 workers = nginx.workers()
                 if workers:
                     return nginx, workers
+        if self.proxy_name:
+            # It ran when this began. Going on without it would take away containers it may come back to.
+            raise NginxFailed(f"{self.proxy_name}: nginx does not run any more")
         return None, []
 
     def _seen(self, found: Sequence[Mapping[str, Any]], workers: Sequence[processes.Process]) -> Seen:

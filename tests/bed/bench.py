@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``make bench``: ours against the usual ways, one after the other, on the same shop under the same load.
+
+Each method meets a fresh v1 of the demo shop and brings it to v2, whose images are built (a build takes as long
+whoever asks for it). What is counted is what clients without retries see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bed.baselines import COMPOSE_FILE, NO_PROOF, OURS, Bound, Checkout, Releases, script
+from tests.bed.meter import Command, Measurement, Method, Operator, World, measure
+from tests.bed.shop import ROOT, BedError, Shop
+from tests.bed.swarm import Swarm
+from tests.bed.tasks import Run, read_run
+
+NAME = "bench"
+COMPOSE = ("docker", "compose", "-f", COMPOSE_FILE)
+UNTOLD = "nobody tells nginx, which resolved the name when it started"
+PUBLISHED = "v2's static files lie there before it begins"
+METHODS = (
+    Method("roll", "compose_rolling api, without proof time", "checkout", ("api",), ours=True,
+           options={"argv": ("compose_rolling",), "settings": NO_PROOF}),
+    Method("roll-default", "compose_rolling api", "checkout", ("api",), ours=True,
+           note="5 s of proof before nginx knows it, 5 s of watching after", options={"argv": ("compose_rolling",)}),
+    Method("update", "playbook update, without proof time", "releases", OURS, ours=True,
+           note="export, static files, worker, beat, web, verification", options={"settings": NO_PROOF}),
+    Method("update-default", "playbook update", "releases", OURS, ours=True),
+    Method("up", "docker compose up -d", "checkout", OURS, note=PUBLISHED, options={"argv": (*COMPOSE, "up", "-d")}),
+    Method("restart", "docker compose restart api", "checkout", ("api",), version="v1",
+           note="the hot reload: nothing new is deployed", options={"argv": (*COMPOSE, "restart", "api")}),
+    Method("script", "rolling-update.sh", "checkout", OURS, note=PUBLISHED,
+           options={"argv": script("rolling-update.sh"), "root": True}),
+    Method("script-static", "rolling-update.sh, its own static files only", "checkout", OURS,
+           note="v2 has read the manifest before the script collects, and answers 500 until it is restarted",
+           options={"argv": script("rolling-update.sh"), "root": True, "publish": False}),
+    Method("rollout", "docker-rollout's method", "checkout", ("api",), note=UNTOLD,
+           options={"argv": script("scale-and-remove.sh", "api")}),
+    Method("swarm", "Swarm start-first, dnsrr, plain nginx", "swarm", ("api",), note=UNTOLD),
+    Method("swarm-resolver", "Swarm start-first, dnsrr, nginx with a resolver", "swarm", ("api",),
+           note="its configuration changed by hand: it asks for the name each second", options={"resolver": True}),
+)  # fmt: skip
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def machine() -> Iterator[None]:
+    """The machine for one measurement: beds that run beside each other measure each other."""
+    path = ROOT / ".cache/machine.lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _once_more(command: Command, log: Path) -> Run:
+    """The same playbook when there is nothing to do."""
+    began = time.monotonic()
+    with Operator(command, log) as operator:
+        while operator.returncode is None and time.monotonic() < began + command.timeout:
+            time.sleep(0.02)
+        return read_run(operator.output, time.monotonic() - began)
+
+
+@dataclass
+class Bench:
+    """One run, and what is measured so far."""
+
+    shop: Shop
+    rate: float
+    measurements: list[Measurement] = field(default_factory=list)
+    runs: dict[str, Run] = field(default_factory=dict)
+    bound: Bound | None = None
+
+    # -- measuring ------------------------------------------------------------------------------------
+
+    def run(self, methods: Sequence[Method]) -> None:
+        """Measure the bound and all of these; nothing is left of it, however it ends."""
+        checkout = Checkout(self.shop)
+        swarm = Swarm(checkout)
+        worlds: dict[str, World] = {"checkout": checkout, "releases": Releases(self.shop), "swarm": swarm}
+        try:
+            with machine():
+                say("building v1 and v2")
+                self.shop.destroy()
+                self.shop.create()
+                checkout.build()
+            with machine():
+                say("measuring the lower bound")
+                self.bound = checkout.lower_bound(self.rate)
+                say(f"  it is {self.bound.seconds:.2f} s")
+            for number, method in enumerate(methods, 1):
+                with machine():
+                    say(f"{number}/{len(methods)} {method.title}")
+                    self._measure(worlds[method.world], method)
+                    swarm.close()
+        finally:
+            say("removing everything")
+            swarm.close()
+            self.shop.destroy()
+
+    def _measure(self, world: World, method: Method) -> None:
+        began = time.monotonic()
+        measured = measure(world, method, self.rate)
+        self.measurements.append(measured)
+        if method.ours:
+            self.runs[method.key] = read_run(measured.output, measured.command_seconds)
+        if method.key == "update-default":
+            self.runs["again"] = _once_more(world.command(method), self.shop.folder / "again.log")
+        took = "never" if measured.seconds is None else f"{measured.seconds:.1f} s"
+        whole = time.monotonic() - began
+        say(f"  {measured.failed} of {measured.total} failed, {took} ({whole:.0f} s with its preparation)")
+        if measured.returncode and method.ours:
+            raise BedError(f"{method.title} failed:\n{measured.output[-3000:]}")
+
+    # -- reporting ------------------------------------------------------------------------------------
+
+    def ratio(self, m: Measurement) -> float | None:
+        """How many times the lower bound; None for what never ended, and for what deploys nothing."""
+        if self.bound is None or m.seconds is None or m.method.version == "v1":
+            return None
+        return m.seconds / self.bound.seconds
+
+    def table(self) -> str:
+        """One row for each method."""
+        head = ("", "failed/requests", "longest gap", "seconds", "x bound", "memory (tool)")
+        rows = [head]
+        for m in self.measurements:
+            ratio = self.ratio(m)
+            rows.append(
+                (
+                    m.method.title,
+                    f"{m.failed}/{m.total}",
+                    f"{m.gap_ms:,.0f} ms",
+                    "never" if m.seconds is None else f"{m.seconds:.1f}",
+                    "-" if ratio is None else f"{ratio:.2f}",
+                    f"{m.memory_mib:+.0f} ({m.tool_mib:+.0f}) MiB",
+                )
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        text = [
+            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in list(zip(row, widths))[1:])])
+            for row in rows
+        ]
+        return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
+
+    def remarks(self) -> str:
+        """What stands below the table."""
+        lines = []
+        if bound := self.bound:
+            lines.append(
+                f"bound {bound.seconds:.2f} s = create and boot {bound.boot:.2f} + longest request in flight"
+                f" {bound.in_flight:.0f} + stop {bound.stop:.2f} (medians of {len(bound.boots)}, under the same load)"
+            )
+        if self.measurements:
+            shares = [m.busy_before for m in self.measurements]
+            lines.append(
+                f"processors: {min(shares):.0%} to {max(shares):.0%} in use just before each; far above the least of"
+                " these, somebody else was at work"
+            )
+        lines += [
+            "seconds: from the command's start until it has ended, the new serves and nothing old runs",
+            "memory: of the containers, above the seconds before; (of the tool's processes); when both together peaked",
+            "gap: without an answer from the application; static files do not count",
+        ]
+        for m in self.measurements:
+            parts = [f"{number} {kind}" for kind, number in m.kinds.items()]
+            parts += [f"{m.raced} of them nginx's close of an idle connection crossing a request"] if m.raced else []
+            parts += [f"its command took {m.command_seconds:.1f} s"] if m.seconds is None else []
+            parts += [f"exit code {m.returncode}"] if m.returncode else []
+            parts += [f"{m.before} had failed before it began"] if m.before else []
+            parts += [m.method.note] if m.method.note else []
+            lines += [f"{m.method.title}: {'; '.join(parts)}"] if parts else []
+        return "\n".join(lines)
+
+    def playbooks(self) -> str:
+        """Where the time of ours goes beyond roll and build."""
+        titles = {m.method.key: m.method.title for m in self.measurements}
+        lines = []
+        for key, run in self.runs.items():
+            title = titles.get(key, "playbook update again, nothing to change")
+            lines += ["", f"{title}: {run.overhead_text()}"]
+            if run.roll and self.bound:
+                share = run.roll / self.bound.seconds
+                lines.append(f"  {run.roll:6.2f} s = {share:.2f} x bound, the steps of the roll: {run.steps()}")
+        return "\n".join(lines)
+
+    def report(self) -> str:
+        """All of it, for people."""
+        return "\n".join([self.table(), "", self.remarks(), self.playbooks()])
+
+    def figures(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        methods = {}
+        for m in self.measurements:
+            values = {f.name: getattr(m, f.name) for f in dataclasses.fields(m) if f.name not in ("method", "output")}
+            described = {"title": m.method.title, "note": m.method.note, "services": m.method.services}
+            methods[m.method.key] = {**described, **values, "ratio": self.ratio(m)}
+        bound = dataclasses.asdict(self.bound) | {"seconds": self.bound.seconds} if self.bound else None
+        runs = {key: {**dataclasses.asdict(run), "overhead": run.overhead} for key, run in self.runs.items()}
+        return {"rate": self.rate, "bound": bound, "methods": methods, "playbooks": runs}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; 0 when every method could be measured, whatever came out."""
+    keys = [method.key for method in METHODS]
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default=",".join(keys), help="some of the methods: %(default)s")
+    parser.add_argument("--rate", type=float, default=120.0, help="requests a second (default %(default)g)")
+    parser.add_argument("--json", type=Path, default=ROOT / ".cache/bench.json", help="where the figures are written")
+    options = parser.parse_args(arguments)
+    wanted = options.only.split(",")
+    if unknown := sorted(set(wanted) - set(keys)):
+        parser.error(f"unknown method {unknown[0]}; there are {', '.join(keys)}")
+    # `make` and CI end with SIGTERM: that has to clean up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    bench = Bench(Shop(NAME), options.rate)
+    began = time.monotonic()
+    failure = ""
+    try:
+        bench.run([method for method in METHODS if method.key in wanted])
+    except (BedError, RuntimeError, TimeoutError) as error:
+        failure = f"{type(error).__name__}: {error}"
+    if bench.measurements:
+        print(bench.report(), flush=True)
+        options.json.write_text(json.dumps(bench.figures(), indent=1) + "\n", encoding="utf-8")
+    say(f"{time.monotonic() - began:.0f} s in all, load average {os.getloadavg()[0]:.1f}; figures: {options.json}")
+    if failure:
+        say(failure)
+    return 1 if failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the time of a playbook goes: its tasks, and the steps of ``compose_rolling`` in them.
+
+Read from what callback ``ansible.posix.json`` prints, for ``ansible`` and ``ansible-playbook`` alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+BUILD = "evenkeel.deploy.compose_build"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: how long it took, and the steps of a roll if it was one (name, seconds)."""
+
+    name: str
+    action: str
+    seconds: float
+    steps: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def overhead(self) -> float:
+        """Seconds that are neither build nor a step of a roll."""
+        return 0.0 if self.action == BUILD else self.seconds - sum(seconds for _step, seconds in self.steps)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: seconds from start to exit, and its tasks in order."""
+
+    seconds: float
+    tasks: tuple[Task, ...]
+
+    @property
+    def roll(self) -> float:
+        """Seconds that the steps of rolls took."""
+        return sum(seconds for task in self.tasks for _step, seconds in task.steps)
+
+    @property
+    def overhead(self) -> list[tuple[str, float]]:
+        """What is neither roll nor build, the longest first; Ansible's own time between and around tasks too."""
+        own = self.seconds - sum(task.seconds for task in self.tasks)
+        parts = [(f"around the steps of: {t.name}" if t.steps else t.name, t.overhead) for t in self.tasks]
+        return sorted([*parts, ("ansible itself, before, between and after tasks", own)], key=lambda part: -part[1])
+
+    def steps(self) -> str:
+        """The steps of its rolls as one line."""
+        return ", ".join(
+            f"{step} {seconds:.2f}" for task in self.tasks for step, seconds in task.steps if seconds >= 0.05
+        )
+
+    def overhead_text(self, smallest: float = 0.1) -> str:
+        """The overhead as a list, its sum first and its largest named."""
+        parts = self.overhead
+        total = sum(seconds for _name, seconds in parts)
+        lines = [f"{self.seconds:.1f} s, beyond roll and build {total:.1f} s; the largest: {parts[0][0]}"]
+        lines += [f"  {seconds:6.2f} s  {name}" for name, seconds in parts if seconds >= smallest]
+        small = [seconds for _name, seconds in parts if seconds < smallest]
+        return "\n".join([*lines, f"  {sum(small):6.2f} s  {len(small)} of less than {smallest:g} s each"])
+
+
+def _seconds(duration: Mapping[str, str]) -> float:
+    begin, end = (datetime.fromisoformat(duration[key].replace("Z", "+00:00")) for key in ("start", "end"))
+    return (end - begin).total_seconds()
+
+
+def _steps(hosts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]:
+    entries = [entry for result in hosts for entry in result.get("timeline") or []]
+    return tuple((f"{e['step']} {e['service']}".strip(), float(e["seconds"])) for e in entries)
+
+
+def read_run(output: str, seconds: float) -> Run:
+    """The run that printed this; without tasks where it printed no JSON (it did not even start)."""
+    begin, end = output.find("{"), output.rfind("}")
+    try:
+        plays = json.loads(output[begin : end + 1])["plays"]
+    except (ValueError, LookupError):
+        return Run(seconds, ())
+    tasks = [
+        Task(
+            task["task"]["name"].replace("evenkeel.deploy.", ""),
+            next((str(result.get("action")) for result in task["hosts"].values()), ""),
+            _seconds(task["task"]["duration"]),
+            _steps(task["hosts"].values()),
+        )
+        for play in plays
+        for task in play["tasks"]
+        if "end" in task["task"].get("duration", {})
+    ]
+    return Run(seconds, tuple(tasks))
