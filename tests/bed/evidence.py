@@ -77,7 +77,12 @@ def measured(shop: Shop, case: str, act: Callable[[LoadRun], tuple[int, float]])
         "doubled": len(verdict.double_rows) + len(verdict.double_tasks),
         "seconds": f"{seconds:.0f}",
     }
-    good = result.failed_beyond_race == 0 and verdict.flawless and shop.leftovers() == []
+    left = shop.leftovers()
+    good = result.failed_beyond_race == 0 and verdict.flawless and left == []
+    for failure in result.failures if not good else ():
+        print(f"   {case}: {json.dumps(failure)}", flush=True)
+    if left:
+        print(f"   {case}: left behind: {left}", flush=True)
     return Row(case, updates, figures, good)
 
 

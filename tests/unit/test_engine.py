@@ -179,5 +179,5 @@ def test_pins_are_written_in_place_beside_what_is_there(tmp_path: Any) -> None:
 def test_an_image_that_resolves_only_one_of_several_addresses_is_refused(tmp_path: Any) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("")
-    with pytest.raises(NginxFailed, match="resolves only one address of several for api; put a file /etc/host.conf"):
+    with pytest.raises(NginxFailed, match=r"resolves only one address of several for api; put a file /etc/host.conf"):
         nginx(Api(b"172.18.0.4      STREAM api\n"), str(hosts)).pin("api", ("api",), ("172.18.0.4", "172.18.0.5"))

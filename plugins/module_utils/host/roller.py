@@ -100,7 +100,8 @@ class Roller:
     :param machine: see :class:`Machine`.
     :param policy: what is wanted.
     :param on_step: called with ``(step, stack, started, seconds, failure text)`` after each step.
-    :param poll: seconds between two questions of the same kind.
+    :param poll: seconds between two questions whether something is ready or drained.
+    :param proof_pause: seconds between two rounds of proof, which are real requests and cost the app something.
     :param successes: how many ready answers in a row count as ready.
     """
 
@@ -110,12 +111,14 @@ class Roller:
         policy: Policy,
         on_step: Callable[[Step, Stack, float, float, str], None] = lambda *_args: None,
         poll: float = 0.1,
+        proof_pause: float = 0.3,
         successes: int = 2,
     ) -> None:
         self.machine = machine
         self.policy = policy
         self.on_step = on_step
         self.poll = poll
+        self.proof_pause = proof_pause
         self.successes = successes
         self.evidence: dict[str, Evidence] = {}
         self.goal = FORWARD
@@ -277,4 +280,4 @@ class Roller:
                 self._learn([container_id], fault=answer.text)
             elif self.evidence[container_id].proof_since is None:
                 self._learn([container_id], proof_since=began)
-        self.machine.sleep(self.poll)
+        self.machine.sleep(self.proof_pause)
