@@ -140,6 +140,7 @@ def check(seed: int) -> None:
     if not machine.disturbed and not (machine.process_killed and not had_old):
         assert outcome.failed == (behaviour in BAD), f"{'failed' if outcome.failed else 'succeeded'}: {story}"
     machine.misfortune.left = 0
+    machine.proxy_down_until = 0.0
     again = Roller(machine, policy).observe()
     if not outcome.failed and not machine.disturbed and behaviour in ("good", "slow"):
         assert isinstance(rolling.next_step(again, policy), steps.Done), f"a second run would change something: {story}"
