@@ -29,12 +29,11 @@ from tests.bed.meter import (
     WARM_SECONDS,
     Command,
     Method,
-    group_memory,
     load_on,
     memory_group,
-    wait_until_quiet,
     wait_until_serving,
 )
+from tests.bed.processors import wait_until_quiet
 from tests.bed.shop import LABEL, ROOT, BedError, Shop, run
 
 HERE = Path(__file__).resolve().parent
@@ -96,9 +95,9 @@ class OnThisEngine:
         """See :class:`tests.bed.meter.World`."""
         return [int(i["State"]["Pid"]) for service in services for i in self.inspections(service)]
 
-    def memory(self) -> int:
+    def groups(self) -> list[Path]:
         """See :class:`tests.bed.meter.World`."""
-        total = 0
+        found = []
         for entry in self._containers():
             identity = str(entry["Id"])
             if identity not in self._groups:
@@ -106,8 +105,8 @@ class OnThisEngine:
                 if group is None:
                     continue
                 self._groups[identity] = group
-            total += group_memory(self._groups[identity])
-        return total
+            found.append(self._groups[identity])
+        return found
 
 
 class Checkout(OnThisEngine):

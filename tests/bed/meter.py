@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
+from tests.bed.processors import Others, wait_until_quiet
 
 MIX = "new=4,keepalive=4,static=1,slow=2"
 #: How long `slow` requests last, the longest that are in flight at the switch.
@@ -42,8 +43,8 @@ class World(Protocol):
     def pids(self, services: Sequence[str]) -> list[int]:
         """This machine's ids of the first processes of the services' containers."""
 
-    def memory(self) -> int:
-        """Bytes that all containers of the shop hold."""
+    def groups(self) -> list[Path]:
+        """The memory cgroups of all containers of the shop."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Measurement:
     :ivar old_gone: when the last process of the old had ended, None for never.
     :ivar new_came: when the first user was answered by the new version.
     :ivar memory_mib: of the containers, `tool_mib` of the command's own processes, both when their sum peaked.
-    :ivar busy_before: share of the processors that load and v1, and whoever else, took in the seconds before.
+    :ivar others: share of the processors that somebody else used, see :class:`tests.bed.processors.Others`.
     :ivar failed: of these `raced` are nginx's closes of idle connections that crossed a request.
     :ivar before: failures before the method began, which are nobody's.
     """
@@ -107,7 +108,7 @@ class Measurement:
     requests_per_second: float
     p99_ms: float
     window: float
-    busy_before: float
+    others: float
     output: str = field(repr=False, default="")
 
 
@@ -152,31 +153,8 @@ def tree_memory(root: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def processor_time() -> tuple[float, float]:
-    """Seconds the processors have been busy, and idle, since the machine was started."""
-    words = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
-    ticks = [int(word) / os.sysconf("SC_CLK_TCK") for word in words]
-    idle = ticks[3] + ticks[4]
-    return sum(ticks) - idle, idle
-
-
-def busy_share(seconds: float) -> float:
-    """How much of all processors is in use during the next seconds (0 to 1)."""
-    before = processor_time()
-    time.sleep(seconds)
-    busy, idle = (now - then for now, then in zip(processor_time(), before))
-    return busy / max(busy + idle, 1e-6)
-
-
-def wait_until_quiet(limit: float = 0.3, seconds: float = 60.0) -> None:
-    """Give whoever else works on this machine a while to come to an end."""
-    deadline = time.monotonic() + seconds
-    while busy_share(2.0) > limit and time.monotonic() < deadline:
-        pass
-
-
-class MemorySampler:
-    """Samples a world's memory, and a command's own, four times a second until the block is left."""
+class Sampler:
+    """Looks at a world's containers, and at a command's own processes, four times a second until the block is left."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -184,8 +162,9 @@ class MemorySampler:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.tool: int | None = None
+        self.others = Others()
 
-    def __enter__(self) -> MemorySampler:
+    def __enter__(self) -> Sampler:
         self._thread.start()
         return self
 
@@ -197,8 +176,10 @@ class MemorySampler:
         while not self._end.wait(0.25):
             # A container may go while it is looked at; the next sample has the truth.
             with contextlib.suppress(Exception):
-                own = tree_memory(self.tool) if self.tool else 0
-                self._samples.append((time.monotonic(), self._world.memory(), own))
+                groups = self._world.groups()
+                used, own = sum(map(group_memory, groups)), tree_memory(self.tool) if self.tool else 0
+                self._samples.append((time.monotonic(), used, own))
+                self.others.look(groups)
 
     def extra(self, since: float) -> tuple[float, float]:
         """MiB of the containers, above what was usual in the 3 seconds before, and of the tool, when both peaked."""
@@ -289,9 +270,8 @@ def measure(world: World, method: Method, rate: float) -> Measurement:
     world.prepare(method)
     wait_until_serving(world.url, "v1")
     wait_until_quiet()
-    with load_on(world, rate) as load, MemorySampler(world) as sampler:
-        time.sleep(WARM_SECONDS - 3)
-        busy = busy_share(3)
+    with load_on(world, rate) as load, Sampler(world) as sampler:
+        time.sleep(WARM_SECONDS)
         old = world.pids(method.services)
         command = world.command(method)
         load.mark("method-start")
@@ -303,8 +283,8 @@ def measure(world: World, method: Method, rate: float) -> Measurement:
             output, returncode = operator.output, operator.returncode
         time.sleep(TAIL_SECONDS)
         result = load.stop()
-        memory = sampler.extra(began)
-    return _measurement(method, result, began, end, memory, busy, -1 if returncode is None else returncode, output)
+        memory, others = sampler.extra(began), sampler.others.share()
+    return _measurement(method, result, began, end, memory, others, -1 if returncode is None else returncode, output)
 
 
 @dataclass
@@ -337,7 +317,7 @@ def _measurement(
     began: float,
     end: _End,
     memory: tuple[float, float],
-    busy: float,
+    others: float,
     returncode: int,
     output: str,
 ) -> Measurement:
@@ -365,6 +345,6 @@ def _measurement(
         requests_per_second=float(result.rate["requests"]),
         p99_ms=float(during.latency_ms.get("p99", 0.0)),
         window=during.seconds + after.seconds,
-        busy_before=busy,
+        others=others,
         output=output,
     )

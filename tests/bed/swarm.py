@@ -8,7 +8,6 @@ have to learn anything; that cannot be measured here.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bed.baselines import PUBLISH, Checkout
-from tests.bed.meter import Command, Method, group_memory, memory_group, serves
+from tests.bed.meter import Command, Method, memory_group, serves
 from tests.bed.nested import NestedEngine
 from tests.bed.shop import BedError, free_port
 
@@ -123,10 +122,7 @@ class Swarm:
         inner = self.server.docker("inspect", "--format", "{{.State.Pid}}", *found).split()
         return self.server.outer_pids(*map(int, inner))
 
-    def memory(self) -> int:
+    def groups(self) -> list[Path]:
         """See :class:`tests.bed.meter.World`: the stack's containers, without the engine they run in."""
-        total = 0
-        with contextlib.suppress(OSError):
-            for group in (self._group / "docker").iterdir() if self._group else ():
-                total += group_memory(group) if group.is_dir() else 0
-        return total
+        inner = self._group / "docker" if self._group else None
+        return [path for path in inner.iterdir() if path.is_dir()] if inner and inner.is_dir() else []
