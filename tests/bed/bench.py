@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import fcntl
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bed.baselines import COMPOSE_FILE, NO_PROOF, OURS, Bound, Checkout, Releases, script
 from tests.bed.meter import Command, Measurement, Method, Operator, World, measure
+from tests.bed.processors import Turn
 from tests.bed.shop import ROOT, BedError, Shop
 from tests.bed.swarm import Swarm
 from tests.bed.tasks import Run, read_run
@@ -63,28 +63,6 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-class Turn:
-    """The machine to ourselves: beds that run beside each other measure each other. Given up now and then."""
-
-    SECONDS = 200.0
-
-    def __init__(self) -> None:
-        path = ROOT / ".cache/machine.lock"
-        path.parent.mkdir(exist_ok=True)
-        self._lock = path.open("a", encoding="utf-8")
-        self._taken = 0.0
-
-    def take(self) -> None:
-        """Go on while our turn lasts, else let those who wait have theirs first."""
-        if self._taken and time.monotonic() < self._taken + self.SECONDS:
-            return
-        if self._taken:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            time.sleep(1)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._taken = time.monotonic()
-
-
 def _once_more(command: Command, log: Path) -> Run:
     """The same playbook when there is nothing to do."""
     began = time.monotonic()
@@ -112,7 +90,7 @@ class Bench:
         swarm = Swarm(checkout)
         worlds: dict[str, World] = {"checkout": checkout, "releases": Releases(self.shop), "swarm": swarm}
         try:
-            turn = Turn()
+            turn = Turn(ROOT / ".cache/machine.lock")
             turn.take()
             say("building v1 and v2")
             self.shop.destroy()
