@@ -89,14 +89,20 @@ class Keeper:
         """Take the lock, waiting at most ``wait`` seconds for others, and for a living module of the same operation.
 
         :raises LockHeld: somebody else has it, and how to go on.
-        :raises OSError: the record cannot be written: an operation that cannot be recorded does not begin.
+        :raises FilesFailed: nothing can be written there.
         """
         began = now().uptime
         while True:
             lock = self.read()
             verdict = lease.may_take(lock, now(), lives(lock.process), wanted, over)
             if isinstance(verdict, Take):
-                grant = self._try_take(wanted, who, length, over, alone)
+                try:
+                    grant = self._try_take(wanted, who, length, over, alone)
+                except OSError as error:
+                    # What cannot be recorded does not begin: after a kill there would be no way back.
+                    raise FilesFailed(
+                        f"nothing can be written to {self.directory}: {error.strerror}; nothing was touched"
+                    ) from error
                 if grant:
                     return grant
                 patience = max(wait, ACT_PATIENCE)
@@ -295,6 +301,12 @@ class Fence:
     def act(self, what: str) -> contextlib.AbstractContextManager[None]:
         """See :meth:`Keeper.act`."""
         return self.keeper.act(self.token, what)
+
+    def told(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Note in the operation's record whether the module changed anything, and pass its result on."""
+        if result.get("changed"):
+            self.details["changed"] = True
+        return result
 
     def check(self) -> None:
         """Raise :class:`FencedOff` where somebody else holds the lock."""

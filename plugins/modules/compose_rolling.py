@@ -210,6 +210,11 @@ notes:
   returned: always
   type: list
   elements: str
+images:
+  description: Per service the ids of the images that its containers run.
+  returned: always
+  type: dict
+  sample: {"api": ["sha256:6a6c0c1b6f2c"]}
 kinds:
   description: For each service of the project what it was taken for.
   returned: always

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable, Protocol
 
+from ..journal import FencedOff, LockHeld
+from .files import FilesFailed
+
 _STOPPED = "Now: it stopped where it was; the same call again takes up from what it finds"
 
 
@@ -41,6 +44,20 @@ def finish(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str, A
         result = call(module.params, module.check_mode)
     except BadInput as error:
         module.fail_json(msg=error.message(), changed=False)
+        return
+    except LockHeld as error:
+        module.fail_json(msg=BadInput(str(error), error.advice).message(), changed=False, locked=True)
+        return
+    except FilesFailed as error:
+        module.fail_json(msg=BadInput(str(error)).message(), changed=False)
+        return
+    except FencedOff as error:
+        module.fail_json(
+            msg=f"What: this run was fenced off: {error}\n"
+            "Now: it touches nothing any more and undoes nothing; whoever has the lock goes on from what is there\n"
+            "Next: follow that run; deploy_lock's record under operations/ says whose it is",
+            fenced_off=True,
+        )
         return
     except OSError as error:  # a full disk, no permission: the machine's, not ours
         where = f"{error.filename}: " if error.filename else ""

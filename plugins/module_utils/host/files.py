@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 
@@ -92,29 +89,3 @@ def secret_key(directory: str) -> bytes:
         write_private(path, secrets.token_hex(32))
     with open(path, encoding="ascii") as stream:
         return stream.read().encode()
-
-
-@contextmanager
-def only_one(directory: str, what: str) -> Iterator[None]:
-    """Hold this state directory's lock file for as long as the block runs.
-
-    :raises FilesFailed: somebody else holds it; it names the process.
-    """
-    path = os.path.join(directory, "module.lock")
-    try:
-        lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise FilesFailed(f"the lock {path} cannot be opened: {error.strerror}; run with become: true") from error
-    with lock as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            stream.seek(0)
-            holder = stream.read().strip() or "another process"
-            raise FilesFailed(
-                f"another change of this project is running ({holder}); nothing was touched; wait for it and run this again"
-            ) from error
-        stream.truncate(0)
-        stream.write(f"{what}, process {os.getpid()}")
-        stream.flush()
-        yield
