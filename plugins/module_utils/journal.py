@@ -252,20 +252,9 @@ class Keeper:
         return iso(time.time() + lease.remaining(lock, now()))
 
     def _held(self, lock: Lock, acting: bool) -> LockHeld:
-        left, process = lease.remaining(lock, now()), lock.process
-        works = f"process {process.pid} works on it" if process and lives(process) else "no process works on it now"
-        what = f"another change of this project is running: {lock.operation}, begun {iso(lock.since)} by {lock.who}; {works}"
-        if lock.alone:
-            return LockHeld(what, "wait for it and run this again")
-        if acting:
-            works = f"process {process.pid}" if process else "one of its processes"
-            what = f"{works} of {lock.operation} by {lock.who} has been in the middle of a single act for {ACT_PATIENCE:g} s"
-            return LockHeld(what, "wait for it; if it hangs, end it with kill -9 on this host, then run this again")
+        left = lease.remaining(lock, now())
         return LockHeld(
-            f"{what}; its lock is valid until {self._expires(lock)} ({left:.0f} s) if nothing renews it",
-            f"ask {lock.who or 'your team'}. If that run is dead: the same operation ({lock.operation}) takes over at once, any "
-            f"other with -e app_lock_take_over=true (take_over: true of deploy_lock); or wait for it with "
-            f"-e app_lock_wait={left + 1:.0f} (wait)",
+            *lease.whom_to_ask(lock, left, iso(lock.since), iso(time.time() + left), lives(lock.process), acting)
         )
 
 

@@ -13,6 +13,8 @@ description:
     them, with absolute paths, built images tagged with the revision, and files that services mount from the release
     replaced by content-addressed copies.
   - Everyone uses that file, so that an admin's plain C(docker compose up -d) recreates nothing.
+  - The project's own C(compose.yaml), and override files that Compose would read beside it, get another name
+    (C(.evenkeel.) in front), by which they are found again. So this is for a release's folder, not for a checkout.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)

@@ -12,7 +12,7 @@ description:
   - Runs C(collectstatic) of the new image into a folder beside the live one, then moves what is new into place, the
     manifest last. Nothing is deleted, and the manifest keeps the entries of the version before, so that a worker of it
     that starts anew still finds its files.
-  - What is replaced is kept for O(state=restored).
+  - What is replaced is kept for O(state=restored). What fails half-way is put back at once.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
@@ -28,6 +28,7 @@ options:
   revision:
     description:
       - The commit whose files these are. Publishing the same one again changes nothing.
+      - With O(state=restored) nothing is put back if another one was published last.
     type: str
   state:
     description:

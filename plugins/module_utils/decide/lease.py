@@ -164,6 +164,30 @@ def released(lock: Lock, now: Moment) -> Lock:
     return Lock(number=lock.number, renewed=now, owed=lock.owed)
 
 
+def whom_to_ask(lock: Lock, left: float, since: str, until: str, alive: bool, acting: bool) -> tuple[str, str]:
+    """What a user reads who has to wait, and what to do about it.
+
+    :param left: seconds that the lease still has; ``since`` and ``until`` as texts.
+    :param acting: it could be taken, but one of its processes is in the middle of a single act.
+    """
+    process = f"process {lock.process.pid}" if lock.process else "one of its processes"
+    if acting:
+        return (
+            f"{process} of {lock.operation} by {lock.who} is in the middle of a single act",
+            "wait for it; if it hangs, end it with kill -9 on this host, then run this again",
+        )
+    works = f"{process} works on it" if alive else "no process works on it now"
+    what = f"another change of this project is running: {lock.operation}, begun {since} by {lock.who}; {works}"
+    if lock.alone:
+        return what, "wait for it and run this again"
+    return (
+        f"{what}; its lock is valid until {until} ({left:.0f} s) if nothing renews it",
+        f"ask {lock.who or 'your team'}. If that run is dead: the same operation ({lock.operation}) takes over at once, any "
+        f"other with -e app_lock_take_over=true (take_over: true of deploy_lock); or wait for it with "
+        f"-e app_lock_wait={left + 1:.0f} (wait)",
+    )
+
+
 def split_token(token: str) -> tuple[int, str] | None:
     """Number and run id of a token, None when it is none: it becomes a file's name."""
     match = _TOKEN.fullmatch(token)
