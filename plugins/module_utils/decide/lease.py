@@ -180,12 +180,12 @@ def whom_to_ask(lock: Lock, left: float, since: str, until: str, alive: bool, ac
     what = f"another change of this project is running: {lock.operation}, begun {since} by {lock.who}; {works}"
     if lock.alone:
         return what, "wait for it and run this again"
-    return (
-        f"{what}; its lock is valid until {until} ({left:.0f} s) if nothing renews it",
+    advice = (
         f"ask {lock.who or 'your team'}. If that run is dead: the same operation ({lock.operation}) takes over at once, any "
         f"other with -e app_lock_take_over=true (take_over: true of deploy_lock); or wait for it with "
-        f"-e app_lock_wait={left + 1:.0f} (wait)",
+        f"-e app_lock_wait={left + 1:.0f} (wait)"
     )
+    return f"{what}; its lock is valid until {until} ({left:.0f} s) if nothing renews it", advice
 
 
 def split_token(token: str) -> tuple[int, str] | None:
