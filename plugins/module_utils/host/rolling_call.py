@@ -16,6 +16,7 @@ from typing import Any
 
 from ..decide import rolling, steps
 from ..decide.change import fingerprint
+from ..decide.progress import Narrator
 from ..decide.stack import Stack
 from ..decide.steps import Step
 from ..journal import Fence, working
@@ -23,6 +24,7 @@ from .call_result import BadInput
 from .fenced import FencedMachine
 from .files import FilesFailed, private_directory, secret_key, write_private
 from .machine import ComposeMachine
+from .progress import Progress
 from .records import first_line
 from .roller import Roller, StepFailed
 from .rolling_plan import Call, prepare, refuse_without_room
@@ -49,15 +51,21 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return result_of(call, stack, pending, diff, [], "; ".join(sentences) or "nothing would be changed")
     with working(params, call.state_dir, f"compose_rolling of {call.name}") as fence:
         roller.machine = FencedMachine(machine, fence)
-        return _roll_locked(call, roller, diff, fence)
+        progress = Progress.open(call.state_dir, str(params.get("progress_id") or ""))
+        try:
+            return _roll_locked(call, roller, diff, fence, progress)
+        finally:
+            progress.close()
 
 
-def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence) -> dict[str, Any]:
+def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence, progress: Progress) -> dict[str, Any]:
     timeline = Timeline()
+    narrator = Narrator()
     last_words: dict[str, str] = {}
 
     def on_step(step: Step, stack: Stack, began: float, seconds: float, failure: str) -> None:
         timeline.add(step, stack, began, seconds, failure)
+        progress.tell(*narrator.after(step, stack, seconds, failure))
         if isinstance(step, steps.Undo):
             fence.undo_begins(step.reason)
             last_words.update(logs_of_the_new(call, stack))
@@ -65,6 +73,7 @@ def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence)
     roller.on_step = on_step
     began = time.time()
     outcome = roller.run()
+    progress.tell(*narrator.look(outcome.stack))
     result = result_of(call, outcome.stack, outcome.changed, diff if outcome.changed else {}, timeline.entries, "")
     result["msg"] = message(call, outcome, last_words)
     if outcome.cut_connections:
