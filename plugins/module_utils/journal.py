@@ -38,10 +38,6 @@ RENEWAL = 60.0
 class LockHeld(FilesFailed):
     """Somebody else has the lock; ``advice`` says whom to ask and what to run."""
 
-    def __init__(self, what: str, advice: str) -> None:
-        super().__init__(what)
-        self.advice = advice
-
 
 class FencedOff(Exception):
     """This holder's number is not the one in the record any more: it must not act, nor undo what it did."""
@@ -190,7 +186,7 @@ class Keeper:
 
     def tell(self, lock: Lock, event: str, **more: Any) -> None:
         """Write a line into the journal; that it cannot be written stops nobody in the middle of an operation."""
-        with contextlib.suppress(OSError), self._flock("mutex", fcntl.LOCK_EX):
+        with contextlib.suppress(OSError, FilesFailed), self._flock("mutex", fcntl.LOCK_EX):
             self._say(lock, event, **more)
 
     def _say(self, lock: Lock, event: str, **more: Any) -> None:
@@ -207,7 +203,7 @@ class Keeper:
 
     def add_step(self, run: str, step: Mapping[str, Any]) -> None:
         """Add a step to an operation's record; see :meth:`tell` for what a full disk does."""
-        with contextlib.suppress(OSError), self._flock("mutex", fcntl.LOCK_EX):
+        with contextlib.suppress(OSError, FilesFailed), self._flock("mutex", fcntl.LOCK_EX):
             self.records.add_step(run, step)
 
     # -- files ----------------------------------------------------------------------------------------
@@ -283,7 +279,7 @@ class Fence:
                 self.keeper.renew(self.token)
             except FencedOff:
                 return
-            except OSError:
+            except (OSError, FilesFailed):
                 # A full disk: the number is still ours, and the next act asks for it again.
                 continue
 
@@ -317,7 +313,7 @@ class Fence:
         self._ended.set()
         self._renewer.join()
         # Whoever is fenced off has nothing to give back, and what cannot be written expires.
-        with contextlib.suppress(FencedOff, OSError):
+        with contextlib.suppress(FencedOff, OSError, FilesFailed):
             if self.alone:
                 self.keeper.release(self.token)
             else:

@@ -9,22 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Callable, Protocol
 
 from ..journal import FencedOff, LockHeld
-from .files import FilesFailed
+from .refusal import BadInput as BadInput
 
 _STOPPED = "Now: it stopped where it was; the same call again takes up from what it finds"
-
-
-class BadInput(Exception):
-    """The call cannot be carried out as it is; nothing was touched.  ``advice`` is what to do about it."""
-
-    def __init__(self, what: str, advice: str = "") -> None:
-        super().__init__(what)
-        self.advice = advice
-
-    def message(self) -> str:
-        """What a user reads."""
-        advice = self.advice or "correct that and run the same command again"
-        return f"What: {self}\nNow: nothing was touched, what was serving still is\nNext: {advice}"
 
 
 class Module(Protocol):
@@ -42,14 +29,11 @@ def finish(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str, A
     """Run ``call(params, check_mode)`` and end the module with what it returns or raises."""
     try:
         result = call(module.params, module.check_mode)
+    except LockHeld as error:
+        module.fail_json(msg=error.message(), changed=False, locked=True)
+        return
     except BadInput as error:
         module.fail_json(msg=error.message(), changed=False)
-        return
-    except LockHeld as error:
-        module.fail_json(msg=BadInput(str(error), error.advice).message(), changed=False, locked=True)
-        return
-    except FilesFailed as error:
-        module.fail_json(msg=BadInput(str(error)).message(), changed=False)
         return
     except FencedOff as error:
         module.fail_json(

@@ -12,8 +12,10 @@ import stat
 import tempfile
 from typing import Any
 
+from .refusal import BadInput
 
-class FilesFailed(Exception):
+
+class FilesFailed(BadInput):
     """A file or directory cannot be used; the message is for the user."""
 
 
