@@ -26,11 +26,12 @@ from typing import Any, Callable
 from .decide import lease
 from .decide.lease import LEASE, Lock, Operation, Take
 from .host.files import FilesFailed, private_directory, read_json, write_private
+from .host.flocks import flock
 from .host.moment import identity, lives, now
 from .host.records import Journal, Records, first_line, iso
 
 #: Seconds that a single act of a holder who may be replaced is waited for.
-ACT_PATIENCE = 10.0
+ACT_PATIENCE = 60.0
 #: Longest time between two renewals while a module works, seconds.
 RENEWAL = 60.0
 
@@ -179,7 +180,7 @@ class Keeper:
 
         :raises FencedOff: somebody else holds the lock.
         """
-        with self._flock("guard", fcntl.LOCK_SH):
+        with self._flock("guard", fcntl.LOCK_SH, for_act=True):
             lock = self.check(token)
             self.tell(lock, what)
             yield
@@ -208,25 +209,8 @@ class Keeper:
 
     # -- files ----------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _flock(self, name: str, how: int) -> Iterator[bool]:
-        """Hold a flock while the block runs; yields False where ``LOCK_NB`` was asked for and it is taken."""
-        path = f"{self._path}.{name}"
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise FilesFailed(f"the lock {path} cannot be opened: {error.strerror}; run with become: true") from error
-        try:
-            try:
-                fcntl.flock(handle, how)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(handle)
+    def _flock(self, name: str, how: int, for_act: bool = False) -> contextlib.AbstractContextManager[bool]:
+        return flock(f"{self._path}.{name}", how, for_act)
 
     def _write(self, lock: Lock) -> None:
         text = json.dumps(lease.to_json(lock)) + "\n"

@@ -194,6 +194,28 @@ def test_nobody_takes_over_in_the_middle_of_an_act(keeper: Keeper, monkeypatch: 
         assert keeper.take(V3, "ben@desk", over=True).lock.number == 2
 
 
+PARENT = """
+    import subprocess
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.flocks import held_for_acts
+    with journal.working({"lock_token": sys.argv[2]}, sys.argv[1], "compose_rolling of travel") as fence:
+        with fence.act("start api"):
+            child = subprocess.Popen(["sleep", "1.5"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                     pass_fds=tuple(held_for_acts))
+            print("ready", flush=True)
+            sys.stdin.readline()
+"""
+
+
+def test_what_a_killed_module_had_started_is_waited_for_too(keeper: Keeper) -> None:
+    token = keeper.take(V2, "anna@laptop").lock.token
+    with another(PARENT, keeper.directory, token) as parent:
+        parent.kill()
+        parent.wait()
+        began = time.monotonic()
+        assert keeper.take(V2, "ben@desk").lock.number == 2
+        assert 0.8 < time.monotonic() - began < 5
+
+
 def test_a_module_alone_holds_it_for_as_long_as_it_lives(keeper: Keeper) -> None:
     with another(ALONE, keeper.directory) as alone:
         with pytest.raises(LockHeld, match=f"compose_rolling of travel, begun .* process {alone.pid} works on it"):

@@ -172,8 +172,9 @@ def whom_to_ask(lock: Lock, left: float, since: str, until: str, alive: bool, ac
     """
     process = f"process {lock.process.pid}" if lock.process else "one of its processes"
     if acting:
+        busy = process if alive else "what a killed process had started"
         return (
-            f"{process} of {lock.operation} by {lock.who} is in the middle of a single act",
+            f"{busy} of {lock.operation} by {lock.who} is in the middle of a single act",
             "wait for it; if it hangs, end it with kill -9 on this host, then run this again",
         )
     works = f"{process} works on it" if alive else "no process works on it now"
