@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ..decide.build import BadBuild, Build, build_command, memory_limit
 from ..journal import working
@@ -111,18 +111,20 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
         project = compose.resolved()
         if check_mode:
-            return _build_missing(params, engine, project, "")
+            return _build_missing(params, engine, project, "", lambda: None)
         state = state_dir_of(params, str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
         with working(params, state, f"compose_build of {project['name']}") as fence:
             logs = private_directory(os.path.join(state, "logs"))
-            return fence.told(_build_missing(params, engine, project, logs))
+            return fence.told(_build_missing(params, engine, project, logs, fence.check))
     except ComposeFailed as error:
         raise BadInput(f"the images cannot be built: {error}") from error
 
 
-def _build_missing(params: Mapping[str, Any], engine: Engine, project: Mapping[str, Any], logs: str) -> dict[str, Any]:
-    """Build, or only say what would be built where there is no folder for logs."""
+def _build_missing(
+    params: Mapping[str, Any], engine: Engine, project: Mapping[str, Any], logs: str, check: Callable[[], None]
+) -> dict[str, Any]:
+    """Build, or only say what would be built where there is no folder for logs; ``check`` the lock before each."""
     wanted = {
         str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
     }
@@ -138,6 +140,7 @@ def _build_missing(params: Mapping[str, Any], engine: Engine, project: Mapping[s
             raise BadInput(f"{image}: {error}") from error
         commands.append((image, command))
     for image, command in commands if logs else []:
+        check()
         _run(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
     unlimited = bool(commands and logs and not parent)
     return {
