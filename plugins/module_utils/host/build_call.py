@@ -111,7 +111,7 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
         project = compose.resolved()
         if check_mode:
-            return _build_missing(params, engine, project, "", lambda: None)
+            return _build_missing(params, engine, project, "")
         state = state_dir_of(params, str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
         with working(params, state, f"compose_build of {project['name']}") as fence:
@@ -122,7 +122,11 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _build_missing(
-    params: Mapping[str, Any], engine: Engine, project: Mapping[str, Any], logs: str, check: Callable[[], None]
+    params: Mapping[str, Any],
+    engine: Engine,
+    project: Mapping[str, Any],
+    logs: str,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Build, or only say what would be built where there is no folder for logs; ``check`` the lock before each."""
     wanted = {
