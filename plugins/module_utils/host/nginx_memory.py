@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 import re
-import time
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from .files import private_directory, read_json, sync_directory, write_private
 
-_STAMP = re.compile(r"\.(\d{8}T\d{6}Z)(?:-\d+)?$")
+_STAMP = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z$")
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,9 @@ class Memory:
         """
         folder = private_directory(os.path.join(private_directory(self.folder), "backups"))
         stem = f"{os.path.basename(self.dest)}-{self.key}"
-        path = os.path.join(folder, f"{stem}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        number = 1
-        while os.path.lexists(path):
-            number += 1
-            path = f"{path.split('Z-')[0].rstrip('Z')}Z-{number:03d}"
+        # Microseconds keep them in order, also several of one second.
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        path = os.path.join(folder, f"{stem}.{stamp}")
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
