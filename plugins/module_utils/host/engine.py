@@ -193,7 +193,7 @@ class Engine:
     ) -> tuple[int, str]:
         """Create a container, fill folders of it from tar archives, run it to its end and remove it.
 
-        :returns: ``(exit code, what it printed)``; code 124 when it took longer than ``timeout`` seconds.
+        :returns: ``(exit code, output)``, error output only where it fails; code 124 when it took longer than ``timeout`` seconds.
         :raises EngineFailed: it could not be run; nothing of it is left then either.
         """
         made = str(self._call("create_container_from_config", dict(configuration), name)["Id"])
@@ -203,9 +203,9 @@ class Engine:
             for folder, archive in archives.items():
                 self._call("put_archive", made, folder, archive)
             # Attached before it starts: a log would keep what it prints, and it may print secrets.
-            parts = self._call("attach", made, stdout=True, stderr=True, stream=True)
+            parts = self._call("attach", made, stdout=True, stderr=True, stream=True, demux=True)
             self._call("start", made)
-            said: list[bytes] = []
+            said: list[tuple[bytes | None, bytes | None]] = []
 
             def read() -> None:
                 with contextlib.suppress(DockerException, RequestException, OSError):
@@ -217,7 +217,11 @@ class Engine:
             if thread.is_alive():
                 return 124, f"no end within {timeout:g} s"
             code = int(self._call("wait", made, timeout=timeout)["StatusCode"])
-            return code, b"".join(said).decode("utf-8", "replace")
+            # Read together, a line of the one stream may stand in the midst of the other's (seen).
+            output = b"".join(out or b"" for out, _error in said)
+            if code != 0:
+                output += b"".join(error or b"" for _out, error in said)
+            return code, output.decode("utf-8", "replace")
         except NotFound as error:
             raise EngineFailed(str(error.explanation or error)) from error
         finally:

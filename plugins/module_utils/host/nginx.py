@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -78,6 +79,13 @@ class Master:
         """See :func:`start_options`."""
         masters = [p for p in self.processes() if p.command.startswith("nginx: master process")]
         return start_options(masters[0].command) if masters else []
+
+    def main_file(self) -> str:
+        """Its main configuration file; told also where what lies there now is broken."""
+        options = dict(zip(*[iter(self.options())] * 2))
+        built = dict(re.findall(r"--(prefix|conf-path)=(\S+)", self.command("-V")[1]))
+        prefix = options.get("-p") or built.get("prefix") or "/etc/nginx"
+        return os.path.join(prefix, options.get("-c") or built.get("conf-path") or "/etc/nginx/nginx.conf")
 
     def dump(self) -> str:
         """The whole configuration (``nginx -T``); it may hold secrets and never leaves this host.
@@ -255,6 +263,10 @@ class Nginx(Master):
 
 def _complaint(output: str) -> str:
     """nginx's own reason, without time stamps."""
-    lines = [line.split("] ", 1)[-1] for line in output.splitlines() if "[emerg]" in line or "[error]" in line]
+    lines = [
+        re.sub(r"^\d+#\d+: ", "", line.split("] ", 1)[-1])
+        for line in output.splitlines()
+        if "[emerg]" in line or "[error]" in line
+    ]
     plain = [line.strip() for line in output.splitlines() if line.strip()]
     return (lines or plain or ["it gave no reason"])[-1][:400]

@@ -190,7 +190,7 @@ class _Call:
         self.memory.begin(goal, self.wanted)
         try:
             if act == change.INSTALL:
-                self._install(before, act_of)
+                self._install(goal, act_of)
             if act in (change.INSTALL, change.RELOAD):
                 with self.steps.step("reload"), act_of(f"reload {self.site.name}"):
                     self.site.master.reload()
@@ -266,10 +266,11 @@ class _Call:
 
     # -- acting ---------------------------------------------------------------------------------------
 
-    def _install(self, before: bytes | None, act_of: Any) -> None:
-        if before is not None and self.params.get("backup"):
+    def _install(self, goal: bytes | None, act_of: Any) -> None:
+        # Not what a killed call may have left half written.
+        if goal is not None and self.params.get("backup"):
             with self.steps.step("backup"):
-                self.result["backup_file"] = self.memory.back_up(before, int(self.params["keep"]))
+                self.result["backup_file"] = self.memory.back_up(goal, int(self.params["keep"]))
         with self.steps.step("install"), act_of(f"install {self.site.dest} of {self.site.name}"):
             self.site.install(self.wanted)
             if self.site.visible() != self.wanted:

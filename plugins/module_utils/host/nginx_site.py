@@ -20,7 +20,7 @@ from ..decide import nginx_twin as twins
 from ..decide.nginx_config import split_dump
 from .engine import Engine, EngineFailed
 from .files import sync_directory
-from .nginx import HostNginx, Master, Nginx, NginxFailed, run_here
+from .nginx import HostNginx, Master, Nginx, run_here
 
 _TWIN_PATIENCE = 60.0
 _TWIN_LIFE = 300.0
@@ -212,10 +212,9 @@ class ContainerSite(Site):
         label = f"{twins.TWIN_LABEL}={self.project}"
         try:
             self.engine.remove_labelled(label, _is_young)
-            main = next(iter(split_dump(self.nginx.dump())), "/etc/nginx/nginx.conf")
             mounts = [str(m.get("Destination")) for m in self.inspection.get("Mounts") or []]
             changes = self.engine.changed_paths(self.nginx.id)
-            folders = twins.folders_to_copy(self.dest, os.path.dirname(main), changes, mounts)
+            folders = twins.folders_to_copy(self.dest, os.path.dirname(self.nginx.main_file()), changes, mounts)
             archives = {}
             for folder in folders:
                 present = self.engine.archive(self.nginx.id, folder)
@@ -225,7 +224,7 @@ class ContainerSite(Site):
                 code, output = self.engine.run_to_end(name, twin.configuration, twin.networks, archives, _TWIN_PATIENCE)
             finally:
                 self.engine.remove_volumes(twin.volumes.values())
-        except (EngineFailed, NginxFailed) as error:
+        except EngineFailed as error:
             raise SiteFailed(f"the trial run of {self.name} could not be made: {error}") from error
         return self._judged(code, output, candidate)
 
@@ -288,7 +287,7 @@ class HostSite(Site):
             script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
             inner = ["nginx", *self.master.options(), "-T"]
             argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", copy, folder, *inner]
-            code, output = run_here(argv, timeout=_TWIN_PATIENCE)
+            code, output = run_here(argv, errors_too=False, timeout=_TWIN_PATIENCE)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         if code != 0 and "[emerg]" not in output and "nginx:" not in output:
