@@ -113,9 +113,14 @@ class Site:
             raise SiteFailed(f"the trial run of {self.name} could not be made: {output.strip()[:300]}")
         if code != 0:
             return Trial(False, output)
-        wanted = candidate.decode("utf-8", "replace").rstrip("\n")
         # The proof that the candidate was tested, and not what it is to replace.
-        return Trial(True, output, any(text.rstrip("\n") == wanted for text in split_dump(output).values()))
+        wanted = candidate.decode("utf-8", "replace").rstrip("\n")
+        read = {text.rstrip("\n") for path, text in split_dump(output).items() if self.is_dest(path)}
+        return Trial(True, output, wanted in read)
+
+    def is_dest(self, path: str) -> bool:
+        """Whether a path that nginx names is the file."""
+        return os.path.normpath(path) == self.dest
 
 
 def _overwrite(path: str, content: bytes) -> None:
@@ -274,6 +279,10 @@ class HostSite(Site):
 
     def visible(self) -> bytes | None:
         return self.content()
+
+    def is_dest(self, path: str) -> bool:
+        # sites-enabled/x is a link to sites-available/x, and nginx may be told of either.
+        return os.path.realpath(path) == self.path
 
     def try_out(self, candidate: bytes) -> Trial:
         """The twin is a process whose own mount namespace has a copy of the folder with the candidate in it."""
