@@ -186,7 +186,7 @@ def test_a_layer_that_differs_from_its_image_is_part_of_the_trial(front: Front) 
         name,
         "sh",
         "-c",
-        "mkdir /etc/nginx/snippets && echo 'add_header X-Made 1;' > /etc/nginx/snippets/a.conf",
+        "mkdir -p /etc/nginx/snippets && echo 'add_header X-Made 1;' > /etc/nginx/snippets/a.conf",
     )
     body = site("include snippets/a.conf;")
     assert not call(front, "layer", body, validate_only=True).get("failed")
