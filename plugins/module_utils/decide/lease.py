@@ -151,7 +151,7 @@ def objection(lock: Lock, token: str) -> str:
         return f"{token!r} is no lock token"
     if lock.held:
         return f"{lock.operation} of {lock.who} has taken the lock over (number {lock.number})"
-    return f"the lock was given back (its number is {lock.number})"
+    return f"the lock was given back, by this run or whoever took it over (its number is {lock.number})"
 
 
 def renewed(lock: Lock, now: Moment, process: Process | None) -> Lock:
