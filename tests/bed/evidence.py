@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
 from demo.repository import add_commit  # noqa: E402 (the line above makes it importable)
 from tests.bed.killed_roll import PLACES, QUICK, kill_roll  # noqa: E402
-from tests.bed.load.process import LoadRun  # noqa: E402
+from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402
 from tests.bed.shop import Play, Shop, run  # noqa: E402
 
 BAD = ("bad-unhealthy", "bad-crash", "bad-import", "bad-500", "bad-build", "bad-oom", "bad-reserve")
@@ -65,6 +65,7 @@ def measured(shop: Shop, case: str, act: Callable[[LoadRun], tuple[int, float]])
         updates, seconds = act(load)
         result = load.stop()
     verdict = shop.settle_accounts(load, result)
+    result = result.judged_by(proxy_log(shop.container("nginx")))
     figures = {
         "requests": f"{result.total:,}",
         "failed": result.failed_beyond_race,
@@ -250,7 +251,8 @@ INTRODUCTION = """# What was measured
 connections, orders by POST, hashed static files, 2-s and 12-s requests, streamed answers and slow uploads in flight.
 *failed* is every failure that a client without retries sees. *keep-alive race* and *idle closes* are closes by nginx of
 idle keep-alive connections when it reloads, met by a client that sent at that very moment, with and without looking
-first; they happen with any reload and are counted apart. *orders* were acknowledged; each was looked for in the database
+first; nginx's log, which has a line for each request it has read, has none for these; they happen with any reload
+and are counted apart. *orders* were acknowledged; each was looked for in the database
 afterwards, with its task. *seconds* are of the playbooks. *ok* also says that nothing was left behind: no pin, no
 container, and a plain `docker compose up -d` would recreate nothing. Machines are shared and noisy: compare within a row
 of one run.

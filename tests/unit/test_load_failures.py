@@ -224,3 +224,23 @@ class TestIdleClose:
         result, _shop = load(every(2, "idle_close"), "strict_keepalive=1", max_requests=60, pool=1, rate=100)
         closed = [entry for entry in result.raw["idle_closes"] if entry["path"] == "/api/orders/"]
         assert len(result.unknown_orders) == len(closed) >= 1
+
+    def test_the_proxys_log_tells_whether_a_request_was_read(self) -> None:
+        """A close after a long time is excused if nginx never read the request, a quick one is not if it did."""
+        fault = every(3, "late_close", lambda seen: seen.nth > 1)
+        result, _shop = load(fault, "keepalive=1", max_requests=20, pool=4, rate=100)
+        agents = [failure["agent"] for failure in result.failures]
+        assert len(set(agents)) == len(agents) == result.failed >= 3
+        other = '127.0.0.1 "GET / HTTP/1.1" 200 0 "-" "evenkeel-load/1.1" "-"\n'
+        assert result.judged_by(other).failed_beyond_race == 0
+        log = "".join(f'127.0.0.1 "GET / HTTP/1.1" 499 0 "-" "{agent}" "-"\n' for agent in agents[1:])
+        assert result.judged_by(other + log).failed_beyond_race == result.failed - 1
+
+    def test_the_first_request_of_a_connection_is_not_excused_by_any_log(self) -> None:
+        result, _shop = load(every(1, "close"), "keepalive=1", max_requests=10)
+        assert result.judged_by('"evenkeel-load/1.1"').failed_beyond_race == 10
+
+    def test_a_log_without_user_agents_judges_nothing(self) -> None:
+        result, _shop = load(every(1, "close"), "keepalive=1", max_requests=10)
+        with pytest.raises(ValueError, match="log_format"):
+            result.judged_by("GET / 200")

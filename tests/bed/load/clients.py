@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from .options import ORDINARY, Options
 from .orders import Acknowledged, OrderBook
 from .record import Entry, Recorder
-from .wire import Answer, Connection, Request, connect_failure
+from .wire import AGENT, Answer, Connection, Request, connect_failure
 
 IDLE_CLOSE_SECONDS = 0.02
 """Within how many seconds of sending a close counts as nginx's keep-alive race: later, someone had begun to work.
@@ -71,6 +71,7 @@ class Clients:
         self._upload = random.Random(options.seed).randbytes(UPLOAD_BYTES)
         self._upload_sha = hashlib.sha256(self._upload).hexdigest()
         self.reconnects = 0
+        self._asked = 0
 
     async def serve(self, client: str, due: float) -> None:
         """One arrival of this client, which the schedule wanted at `due` (seconds after the start)."""
@@ -156,6 +157,8 @@ class Clients:
             reference = self._orders.begin()
             order = {"tour": self._random.randint(1, 12), "reference": reference, "email": f"{reference}@example.com"}
             request = replace(request, body=json.dumps(order).encode(), content_type="application/json")
+        self._asked += 1
+        request = replace(request, agent=f"{AGENT}/{self._options.seed}.{self._asked}")
         begun = self._clock()
         try:
             connection = connection or await Connection.open(self._options.target, self._options.connect_timeout)
@@ -171,13 +174,13 @@ class Clients:
                 self._orders.unknown(reference, f"{answer.kind}: {answer.detail}")
             else:
                 self._orders.never_sent(reference)
-        raced = (
+        doubtful = (
             client in ORDINARY
             and answer.kind in ("reset", "closed_before_response")
             and answer.nth > 1
             and answer.received == 0
-            and answer.took <= IDLE_CLOSE_SECONDS
         )
+        raced = doubtful and answer.took <= IDLE_CLOSE_SECONDS
         self._recorder.record(
             Entry(
                 client,
@@ -194,6 +197,7 @@ class Clients:
                 idle_close=raced and client == "strict_keepalive",
                 race=raced,
                 stale=answer.stale,
+                agent=request.agent if doubtful else "",
             )
         )
         return connection, answer

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,13 @@ _DRAIN_SECONDS = 45
 
 class LoadError(RuntimeError):
     """The generator did not start, or ended without a result."""
+
+
+def proxy_log(container: str) -> str:
+    """What the nginx in a container logged on stdout: a line for each request that it has read."""
+    time.sleep(1)  # the engine writes what nginx logged a moment later
+    argv = ["docker", "logs", container]
+    return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
 
 
 class LoadRun:

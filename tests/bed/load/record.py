@@ -23,7 +23,9 @@ class Entry:
 
     `due` is when the schedule wanted it, `begun` when it was begun (connecting included), `ended` when it was
     over. `kind` is empty for success. `idle_close` is never a success and never a failure. `race`: an idle
-    connection was closed, or closing, when the request was sent; `stale`: and that could have been seen.
+    connection was closed, or closing, when the request was sent; `stale`: and that could have been seen. `agent`:
+    the request's User-Agent where a used connection was closed without an answer, so that the proxy's log can
+    tell whether it was read at all.
     """
 
     client: str
@@ -40,6 +42,7 @@ class Entry:
     idle_close: bool = False
     race: bool = False
     stale: bool = False
+    agent: str = ""
 
 
 def percentile(ordered: array[float], share: float) -> float:
@@ -230,6 +233,7 @@ class Recorder:
                     "path": entry.path,
                     "version": entry.version,
                     "detail": entry.detail,
+                    "agent": entry.agent,
                 }
             )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from .wire import AGENT
 
 FORMAT = 1
 
@@ -76,6 +78,17 @@ class Result(Measures):
     def failed_beyond_race(self) -> int:
         """Failures that are not nginx's keep-alive race with a careful client."""
         return self.failed - self.keepalive_race
+
+    def judged_by(self, proxy_log: str) -> Result:
+        """The same result with `keepalive_race` counted from the proxy's log instead of guessed from the time it took.
+
+        A proxy that has read a request logs it, with its User-Agent; one whose reload closes an idle connection
+        at the moment that a request arrives on it logs nothing. Only failures that were kept can be excused.
+        """
+        if self.total and f"{AGENT}/" not in proxy_log:
+            raise ValueError("the proxy's log names no request of a load: its log_format has no $http_user_agent")
+        unread = sum(1 for f in self.failures if f.get("agent") and f'{f["agent"]}"' not in proxy_log)
+        return replace(self, keepalive_race=unread)
 
     @property
     def flawless(self) -> bool:

@@ -44,7 +44,10 @@ def _facts(result: Result, audit: Audit | None, heartbeats: Heartbeats | None) -
     yield "requests", f"{_number(result.total)}  ({rate['requests']:.0f}/s; arrivals {rate['arrivals']:.0f}/s)"
     yield "failed", _failures(result)
     if result.keepalive_race:
-        yield "", f"of these {result.keepalive_race} crossed a close of their idle connection (nginx's keep-alive race)"
+        yield (
+            "",
+            f"of these {result.keepalive_race} crossed nginx's close of an idle connection: never read, its own race at a reload",
+        )
     why = f"  (nginx's own, met by strict clients; {result.idle_close_raced} crossed the request)"
     yield "idle closes", _number(result.idle_close) + (why if result.idle_close else "")
     app_gap = f"{_time(result.longest_app_gap_ms)} without an answer of the application"

@@ -20,6 +20,8 @@ import h11
 
 from .target import Target
 
+AGENT = "evenkeel-load"
+
 PIECES = 20
 """In how many pieces a paced body is sent."""
 
@@ -30,7 +32,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked. `pace` and `timeout` are seconds; `close` asks the server to close afterwards."""
+    """What is asked. `pace` and `timeout` are seconds; `close` asks the server to close afterwards.
+
+    `agent` is the User-Agent: one of its own for each request, so that the proxy's log tells which it has read.
+    """
 
     method: str
     path: str
@@ -40,6 +45,7 @@ class Request:
     timeout: float = 30.0
     expected: int = 200
     close: bool = False
+    agent: str = AGENT
 
 
 @dataclass(slots=True)
@@ -208,7 +214,7 @@ class Connection:
     def _head(self, request: Request) -> bytes:
         headers = [
             ("Host", self._target.host),
-            ("User-Agent", "evenkeel-load"),
+            ("User-Agent", request.agent),
             ("Accept", "*/*"),
             ("Accept-Encoding", "identity"),
         ]
