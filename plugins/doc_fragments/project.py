@@ -44,6 +44,11 @@ options:
       - Private folder of this collection on the target, for locks and records.
         Without it C(/var/lib/evenkeel/<project name>).
     type: path
+  lock_token:
+    description:
+      - What M(evenkeel.deploy.deploy_lock) returned to the operation that this call is part of.
+        Without it the module takes the lock for as long as it runs.
+    type: str
 requirements:
   - Docker Engine 20.10 or newer
   - Docker Compose 2.24 or newer

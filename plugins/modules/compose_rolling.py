@@ -124,6 +124,11 @@ options:
     type: str
     choices: [auto, pin, none]
     default: auto
+  progress_id:
+    description:
+      - Name of the file in which the module tells what it does while it does it. The collection's action plugin sets it
+        and shows the lines; there is no need to set it.
+    type: str
   allow_downtime:
     description:
       - Needed for what cannot be done without a gap, such as O(order=stop-first) for a web service.
@@ -210,6 +215,11 @@ notes:
   returned: always
   type: list
   elements: str
+images:
+  description: Per service the ids of the images that its containers run.
+  returned: always
+  type: dict
+  sample: {"api": ["sha256:6a6c0c1b6f2c"]}
 kinds:
   description: For each service of the project what it was taken for.
   returned: always
@@ -224,6 +234,7 @@ msg:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
 
@@ -239,6 +250,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **PROJECT_ARGUMENTS,
+            **PROGRESS_ARGUMENTS,
             "services": {"type": "list", "elements": "str", "default": []},
             "service_options": {"type": "dict", "default": {}},
             "order": {"type": "str", "choices": ["start-first", "stop-first"]},

@@ -59,6 +59,11 @@ options:
     description:
       - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path).
     type: path
+  lock_token:
+    description:
+      - What M(evenkeel.deploy.deploy_lock) returned to the operation that this call is part of.
+        Without it the module takes the lock for as long as it runs.
+    type: str
 requirements:
   - git
 """
@@ -115,6 +120,7 @@ current_revision:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import manage_release
 
 
@@ -129,7 +135,7 @@ def main() -> None:
             "release": {"type": "str"},
             "shared": {"type": "list", "elements": "str", "default": []},
             "owner": {"type": "str"},
-            "state_dir": {"type": "path"},
+            **LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
         required_if=[("state", "present", ["repo"]), ("state", "active", ["release"]), ("state", "bad", ["release"])],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,8 +13,8 @@ from tests.bed.shop import Shop
 
 @pytest.fixture(scope="session")
 def shop() -> Iterator[Shop]:
-    """A shop at v1 that was deployed by the playbook on an empty folder."""
-    made = Shop("bed")
+    """A shop at v1 that was deployed by the playbook on an empty folder; two runs at once need two names."""
+    made = Shop(os.environ.get("EVENKEEL_BED", "bed"))
     made.destroy()
     try:
         made.create()

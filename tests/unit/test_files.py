@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +13,6 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import files
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import (
     FilesFailed,
-    only_one,
     private_directory,
     read_json,
     secret_key,
@@ -121,52 +117,3 @@ def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     assert secret_key(str(other)) != key
-
-
-HOLDER = """
-    import sys
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import only_one
-    with only_one(sys.argv[1], "compose_rolling of shop"):
-        print("held", flush=True)
-        sys.stdin.read()
-"""
-
-
-def test_the_lock_names_the_process_that_holds_it_and_ends_with_it(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(FilesFailed) as refusal, only_one(str(tmp_path), "another"):
-            pass
-        # As a crash ends it: nothing is cleaned up.
-        holder.kill()
-    assert f"(compose_rolling of shop, process {holder.pid}); nothing was touched" in str(refusal.value)
-    with only_one(str(tmp_path), "the next"):
-        assert (tmp_path / "module.lock").read_text() == f"the next, process {os.getpid()}"
-
-
-def test_the_lock_is_free_after_an_exception_and_is_no_childs(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), only_one(str(tmp_path), "first"):
-        child = subprocess.Popen(["sleep", "30"], close_fds=False)
-        raise RuntimeError
-    try:
-        with only_one(str(tmp_path), "second"):
-            pass
-    finally:
-        child.kill()
-        child.wait()
-
-
-def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    (tmp_path / "module.lock").mkdir()
-    with (
-        pytest.raises(FilesFailed, match=r"the lock .*/module\.lock cannot be opened: Is a directory"),
-        only_one(str(tmp_path), "x"),
-    ):
-        pass

@@ -18,8 +18,8 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases import is_id
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import release_store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import only_one, private_directory
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store, manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import LockHeld, working
 
 
 def git(folder: Path, *words: str) -> str:
@@ -282,8 +282,10 @@ def test_a_submodule_is_refused_and_nothing_is_made(app: App) -> None:
 
 
 def test_two_at_once_do_not_meet(app: App) -> None:
-    with only_one(private_directory(str(app.root / ".evenkeel")), "somebody"):
-        assert "another change of this project is running (somebody, process" in refusal(app)
+    (app.root / ".evenkeel").mkdir(mode=0o700, exist_ok=True)
+    with working({}, str(app.root / ".evenkeel"), "compose_rolling of shop"):
+        with pytest.raises(LockHeld, match="another change of this project is running: compose_rolling of shop"):
+            app()
         assert app(check=True)["changed"]
     assert app()["changed"]
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ..decide.build import BadBuild, Build, build_command, memory_limit
+from ..journal import working
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
-from .files import FilesFailed, only_one, private_directory
+from .files import private_directory
 from .processes import memory_of_machine
-from .project import compose_of, connect
+from .project import compose_of, connect, state_dir_of
 
 _GROUP = "evenkeel-build"
 _SHARES, _WEIGHT = 256, 25  # a quarter of what a container of the site gets
@@ -111,16 +112,23 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         project = compose.resolved()
         if check_mode:
             return _build_missing(params, engine, project, "")
-        state = private_directory(str(params.get("state_dir") or f"/var/lib/evenkeel/{project['name']}"))
-        logs = private_directory(os.path.join(state, "logs"))
-        with only_one(state, f"compose_build of {project['name']}"):
-            return _build_missing(params, engine, project, logs)
-    except (ComposeFailed, FilesFailed) as error:
+        state = state_dir_of(params, str(project["name"]))
+        # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
+        with working(params, state, f"compose_build of {project['name']}") as fence:
+            logs = private_directory(os.path.join(state, "logs"))
+            return fence.told(_build_missing(params, engine, project, logs, fence.check))
+    except ComposeFailed as error:
         raise BadInput(f"the images cannot be built: {error}") from error
 
 
-def _build_missing(params: Mapping[str, Any], engine: Engine, project: Mapping[str, Any], logs: str) -> dict[str, Any]:
-    """Build, or only say what would be built where there is no folder for logs."""
+def _build_missing(
+    params: Mapping[str, Any],
+    engine: Engine,
+    project: Mapping[str, Any],
+    logs: str,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Build, or only say what would be built where there is no folder for logs; ``check`` the lock before each."""
     wanted = {
         str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
     }
@@ -136,6 +144,7 @@ def _build_missing(params: Mapping[str, Any], engine: Engine, project: Mapping[s
             raise BadInput(f"{image}: {error}") from error
         commands.append((image, command))
     for image, command in commands if logs else []:
+        check()
         _run(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
     unlimited = bool(commands and logs and not parent)
     return {

@@ -8,20 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable, Protocol
 
+from ..journal import FencedOff, LockHeld
+from .refusal import BadInput as BadInput
+
 _STOPPED = "Now: it stopped where it was; the same call again takes up from what it finds"
-
-
-class BadInput(Exception):
-    """The call cannot be carried out as it is; nothing was touched.  ``advice`` is what to do about it."""
-
-    def __init__(self, what: str, advice: str = "") -> None:
-        super().__init__(what)
-        self.advice = advice
-
-    def message(self) -> str:
-        """What a user reads."""
-        advice = self.advice or "correct that and run the same command again"
-        return f"What: {self}\nNow: nothing was touched, what was serving still is\nNext: {advice}"
 
 
 class Module(Protocol):
@@ -39,8 +29,19 @@ def finish(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str, A
     """Run ``call(params, check_mode)`` and end the module with what it returns or raises."""
     try:
         result = call(module.params, module.check_mode)
+    except LockHeld as error:
+        module.fail_json(msg=error.message(), changed=False, locked=True)
+        return
     except BadInput as error:
         module.fail_json(msg=error.message(), changed=False)
+        return
+    except FencedOff as error:
+        module.fail_json(
+            msg=f"What: this run was fenced off: {error}\n"
+            "Now: it touches nothing any more and undoes nothing; whoever has the lock goes on from what is there\n"
+            "Next: follow that run; deploy_lock's record under operations/ says whose it is",
+            fenced_off=True,
+        )
         return
     except OSError as error:  # a full disk, no permission: the machine's, not ours
         where = f"{error.filename}: " if error.filename else ""

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..decide.project import GENERATED, MARK
 from .files import read_json
+from .flocks import held_for_acts
 
 
 class ComposeFailed(Exception):
@@ -90,6 +91,7 @@ class Compose:
                 capture_output=True,
                 text=True,
                 check=False,
+                pass_fds=tuple(held_for_acts),
             )
         except subprocess.TimeoutExpired as error:
             raise ComposeFailed(f"docker compose {words[0]} did not end in {timeout:g} s") from error

@@ -9,8 +9,8 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable
 
 try:
     import docker
@@ -162,6 +162,87 @@ class Engine:
             # An engine elsewhere counts other processes than this host does.
             if pid > 1 and running == [word.encode() for word in argv]:
                 os.kill(pid, signal.SIGKILL)
+
+    def changed_paths(self, container_id: str) -> list[str]:
+        """Paths that differ between a container's own layer and its image, folders on the way to them included."""
+        return [str(entry["Path"]) for entry in self._call("diff", container_id) or []]
+
+    def archive(self, container_id: str, path: str, limit: int = 64 * 1024 * 1024) -> bytes:
+        """A file or folder of a container as a tar archive, mounts included; empty when it is not there.
+
+        :raises EngineFailed: it is larger than ``limit`` bytes.
+        """
+        try:
+            stream, _stat = self._call("get_archive", container_id, path)
+            whole = bytearray()
+            for part in stream:
+                whole += part
+                if len(whole) > limit:
+                    raise EngineFailed(f"{path} holds more than {limit // 1048576} MiB")
+        except NotFound:
+            return b""
+        return bytes(whole)
+
+    def run_to_end(
+        self,
+        name: str,
+        configuration: Mapping[str, Any],
+        networks: Sequence[str],
+        archives: Mapping[str, bytes],
+        timeout: float,
+    ) -> tuple[int, str]:
+        """Create a container, fill folders of it from tar archives, run it to its end and remove it.
+
+        :returns: ``(exit code, output)``, error output only where it fails; code 124 when it took longer than ``timeout`` seconds.
+        :raises EngineFailed: it could not be run; nothing of it is left then either.
+        """
+        made = str(self._call("create_container_from_config", dict(configuration), name)["Id"])
+        try:
+            for network in networks:
+                self._call("connect_container_to_network", made, network)
+            for folder, archive in archives.items():
+                self._call("put_archive", made, folder, archive)
+            # Attached before it starts: a log would keep what it prints, and it may print secrets.
+            parts = self._call("attach", made, stdout=True, stderr=True, stream=True, demux=True)
+            self._call("start", made)
+            said: list[tuple[bytes | None, bytes | None]] = []
+
+            def read() -> None:
+                with contextlib.suppress(DockerException, RequestException, OSError):
+                    said.extend(parts)
+
+            thread = threading.Thread(target=read, daemon=True)
+            thread.start()
+            thread.join(timeout)
+            if thread.is_alive():
+                return 124, f"no end within {timeout:g} s"
+            code = int(self._call("wait", made, timeout=timeout)["StatusCode"])
+            # Read together, a line of the one stream may stand in the midst of the other's (seen).
+            output = b"".join(out or b"" for out, _error in said)
+            if code != 0:
+                output += b"".join(error or b"" for _out, error in said)
+            return code, output.decode("utf-8", "replace")
+        except NotFound as error:
+            raise EngineFailed(str(error.explanation or error)) from error
+        finally:
+            with contextlib.suppress(EngineFailed, NotFound):
+                self._call("remove_container", made, v=True, force=True)
+
+    def remove_labelled(self, label: str, spared: Callable[[str], bool]) -> None:
+        """Remove the containers and volumes with a label, running or not, but those whose name is ``spared``."""
+        for entry in self._call("containers", all=True, filters={"label": [label]}):
+            if not any(spared(str(name).lstrip("/")) for name in entry.get("Names") or [""]):
+                with contextlib.suppress(EngineFailed, NotFound):
+                    self._call("remove_container", entry["Id"], v=True, force=True)
+        for entry in self._call("volumes", filters={"label": [label]}).get("Volumes") or []:
+            if not spared(str(entry["Name"])):
+                self.remove_volumes([str(entry["Name"])])
+
+    def remove_volumes(self, names: Iterable[str]) -> None:
+        """Remove named volumes; one that is not there or in use is passed over."""
+        for name in names:
+            with contextlib.suppress(EngineFailed, NotFound):
+                self._call("remove_volume", name)
 
     def start(self, container_id: str) -> None:
         """Start a stopped container.

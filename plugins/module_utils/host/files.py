@@ -5,18 +5,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from .refusal import BadInput
 
-class FilesFailed(Exception):
+
+class FilesFailed(BadInput):
     """A file or directory cannot be used; the message is for the user."""
 
 
@@ -92,34 +91,3 @@ def secret_key(directory: str) -> bytes:
         write_private(path, secrets.token_hex(32))
     with open(path, encoding="ascii") as stream:
         return stream.read().encode()
-
-
-@contextmanager
-def only_one(directory: str, what: str) -> Iterator[None]:
-    """Hold this state directory's lock file for as long as the block runs.
-
-    :raises FilesFailed: somebody else holds it; it names the process.
-    """
-    path = os.path.join(directory, "module.lock")
-    try:
-        # Unbuffered: on a full disk a buffered stream would fail once more when it is closed.
-        lock = open(path, "ab+", buffering=0)  # noqa: SIM115 (closed by the block below)
-    except OSError as error:
-        raise FilesFailed(f"the lock {path} cannot be opened: {error.strerror}; run with become: true") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            holder = lock.read().decode("utf-8", "replace").strip() or "another process"
-            raise FilesFailed(
-                f"another change of this project is running ({holder}); nothing was touched; wait for it and run this again"
-            ) from error
-        try:
-            lock.truncate(0)
-            lock.write(f"{what}, process {os.getpid()}".encode())
-        except OSError as error:
-            raise FilesFailed(
-                f"nothing can be written to {directory}: {error.strerror}; nothing was touched"
-            ) from error
-        yield

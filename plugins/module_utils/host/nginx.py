@@ -1,21 +1,24 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx in a container: reading its configuration, pinning names in its hosts file, reloading it provably."""
+"""nginx, in a container or the host's own: reading its configuration, pinning names, reloading it provably."""
 
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .engine import Engine, pid_of
-from .processes import Process, tree
+from .processes import Process, processes, tree
 
 _MARK = "# evenkeel"
-_QUITTING = "worker process is shutting down"
+QUITTING = "worker process is shutting down"
 
 
 class NginxFailed(Exception):
@@ -32,15 +35,144 @@ class Pin:
 
 def loaded_at(workers: Sequence[Process]) -> float:
     """When the workers that take new connections started (UNIX seconds), 0 when there are none."""
-    return max((p.started for p in workers if _QUITTING not in p.command), default=0.0)
+    return max((p.started for p in workers if QUITTING not in p.command), default=0.0)
 
 
 def draining(workers: Sequence[Process]) -> int:
     """How many workers of an earlier configuration still finish what they have."""
-    return sum(1 for p in workers if _QUITTING in p.command)
+    return sum(1 for p in workers if QUITTING in p.command)
 
 
-class Nginx:
+def start_options(command: str) -> list[str]:
+    """The ``-c`` and ``-p`` that a master was started with, from its title: ``nginx: master process nginx -c …``."""
+    words = command.split()
+    found: list[str] = []
+    for number, word in enumerate(words):
+        if word in ("-c", "-p") and number + 1 < len(words):
+            found += [word, words[number + 1]]
+    return found
+
+
+class Master:
+    """A running nginx: its name for messages, the process id from which its processes are found."""
+
+    name = ""
+    pid = 0
+
+    def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
+        """Run its own program; the options that it was started with are added."""
+        raise NotImplementedError
+
+    def signal_reload(self) -> tuple[int, str]:
+        """Tell the master to load its configuration again."""
+        return self.command("-s", "reload")
+
+    def processes(self) -> list[Process]:
+        """Master and workers."""
+        return [p for p in tree(self.pid) if p.command.startswith("nginx: ")] if self.pid else []
+
+    def workers(self) -> list[Process]:
+        """Its worker processes, those that are quitting included."""
+        return [p for p in self.processes() if p.command.startswith("nginx: worker process")]
+
+    def options(self) -> list[str]:
+        """See :func:`start_options`."""
+        masters = [p for p in self.processes() if p.command.startswith("nginx: master process")]
+        return start_options(masters[0].command) if masters else []
+
+    def main_file(self) -> str:
+        """Its main configuration file; told also where what lies there now is broken."""
+        options = dict(zip(*[iter(self.options())] * 2))
+        built = dict(re.findall(r"--(prefix|conf-path)=(\S+)", self.command("-V")[1]))
+        prefix = options.get("-p") or built.get("prefix") or "/etc/nginx"
+        return os.path.join(prefix, options.get("-c") or built.get("conf-path") or "/etc/nginx/nginx.conf")
+
+    def dump(self) -> str:
+        """The whole configuration (``nginx -T``); it may hold secrets and never leaves this host.
+
+        :raises NginxFailed: nginx refuses its own configuration, or is not there.
+        """
+        code, output = self.command("-T", errors_too=False)
+        if code != 0:
+            raise NginxFailed(f"{self.name}: nginx -T failed: {_complaint(output)}")
+        return output
+
+    def reload(self, timeout: float = 30.0) -> None:
+        """Reload, and return once new workers have taken over.
+
+        :raises NginxFailed: the configuration is refused (nothing was reloaded then), or no new worker came
+            within ``timeout`` seconds.
+        """
+        code, output = self.command("-t")
+        if code != 0:
+            raise NginxFailed(f"{self.name}: nginx refuses its configuration: {_complaint(output)}")
+        known = {p.pid for p in self.workers()}
+        code, output = self.signal_reload()
+        if code != 0:
+            raise NginxFailed(f"{self.name}: nginx -s reload failed: {_complaint(output)}")
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            workers = self.workers()
+            fresh = [p for p in workers if p.pid not in known]
+            # Until the master has told all old ones to quit, some of them still accept connections.
+            if fresh and not [p for p in workers if p.pid in known and QUITTING not in p.command]:
+                return
+            time.sleep(0.02)
+        raise NginxFailed(f"{self.name}: no new worker took over within {timeout:g} s of the reload; see its log")
+
+
+class HostNginx(Master):
+    """The nginx of this host itself, which containers are none of.
+
+    :raises NginxFailed: none runs, more than one does, or it cannot be seen.
+    """
+
+    def __init__(self) -> None:
+        self.name = "nginx of this host"
+        here = os.readlink("/proc/self/ns/mnt")
+        masters = [p for p in processes() if p.command.startswith("nginx: master process") and _lives_in(p.pid, here)]
+        if len(masters) != 1:
+            raise NginxFailed(
+                f"{len(masters) or 'no'} nginx of this host was found running (those in containers left out)"
+            )
+        self.pid = masters[0].pid
+
+    def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
+        """See the base class."""
+        return run_here(["nginx", *self.options(), *argv], errors_too)
+
+    def signal_reload(self) -> tuple[int, str]:
+        """By the very master that was found: a pid file may be another one's."""
+        try:
+            os.kill(self.pid, signal.SIGHUP)
+        except OSError as error:
+            return 1, f"{error.strerror}; run with become: true"
+        return 0, ""
+
+
+def _lives_in(pid: int, namespace: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt") == namespace
+    except OSError:
+        return False
+
+
+def run_here(argv: Sequence[str], errors_too: bool = True, timeout: float = 30.0) -> tuple[int, str]:
+    """Run a command of this host; ``(code, output)`` as ``Engine.run_inside`` gives it."""
+    path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+    try:
+        done = subprocess.run(
+            list(argv), capture_output=True, check=False, timeout=timeout, env={**os.environ, "PATH": path}
+        )
+    except subprocess.TimeoutExpired:
+        return 124, f"no end within {timeout:g} s"
+    except OSError as error:
+        return 126, f"{argv[0]}: {error.strerror}"
+    text = done.stdout if done.returncode == 0 and not errors_too else done.stdout + done.stderr
+    return done.returncode, text.decode("utf-8", "replace")
+
+
+class Nginx(Master):
     """One nginx container.
 
     :param inspection: the container's inspection, taken anew whenever it may have been restarted.
@@ -56,19 +188,24 @@ class Nginx:
     def _inside(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
         return self.engine.run_inside(self.id, argv, user="0", errors_too=errors_too)
 
-    def dump(self) -> str:
-        """The whole configuration (``nginx -T``); it may hold secrets and never leaves this host.
+    def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
+        """As the user that it runs as: root would leave files that it cannot write to, and may lack the right to signal it."""
+        words = ["nginx", *self.options(), *argv]
+        return self.engine.run_inside(self.id, words, user="", errors_too=errors_too)
 
-        :raises NginxFailed: nginx refuses its own configuration, or is not there.
-        """
-        code, output = self._inside("nginx", "-T", errors_too=False)
-        if code != 0:
-            raise NginxFailed(f"{self.name}: nginx -T failed: {_complaint(output)}")
-        return output
-
-    def workers(self) -> list[Process]:
-        """Its worker processes, those that are quitting included."""
-        return [p for p in tree(self.pid) if p.command.startswith("nginx: worker process")] if self.pid else []
+    def read(self, path: str) -> bytes | None:
+        """A file as nginx sees it now, None when it cannot be read."""
+        root = f"/proc/{self.pid}/root"
+        seen = f"{root}{path}"
+        steps = path.strip("/").split("/")
+        # An absolute link of the container would lead to a file of this host from here.
+        linked = any(os.path.islink("/".join([root, *steps[: n + 1]])) for n in range(len(steps)))
+        # The engine's own copy would open the mount's source anew, and miss that it was replaced since.
+        if os.access(seen, os.R_OK) and not linked:
+            with open(seen, "rb") as stream:
+                return stream.read()
+        code, output = self.engine.run_inside(self.id, ["cat", path], user="0", errors_too=False)
+        return output.encode("utf-8", "surrogateescape") if code == 0 else None
 
     # -- pins -----------------------------------------------------------------------------------------
 
@@ -123,34 +260,13 @@ class Nginx:
                 f"put a file /etc/host.conf with the line `multi on` into that image"
             )
 
-    # -- reload ---------------------------------------------------------------------------------------
-
-    def reload(self, timeout: float = 30.0) -> None:
-        """Reload, and return once new workers have taken over.
-
-        :raises NginxFailed: the configuration is refused (nothing was reloaded then), or no new worker came
-            within ``timeout`` seconds.
-        """
-        code, output = self._inside("nginx", "-t")
-        if code != 0:
-            raise NginxFailed(f"{self.name}: nginx refuses its configuration: {_complaint(output)}")
-        known = {p.pid for p in self.workers()}
-        code, output = self._inside("nginx", "-s", "reload")
-        if code != 0:
-            raise NginxFailed(f"{self.name}: nginx -s reload failed: {_complaint(output)}")
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            workers = self.workers()
-            fresh = [p for p in workers if p.pid not in known]
-            # Until the master has told all old ones to quit, some of them still accept connections.
-            if fresh and not [p for p in workers if p.pid in known and _QUITTING not in p.command]:
-                return
-            time.sleep(0.02)
-        raise NginxFailed(f"{self.name}: no new worker took over within {timeout:g} s of the reload; see its log")
-
 
 def _complaint(output: str) -> str:
     """nginx's own reason, without time stamps."""
-    lines = [line.split("] ", 1)[-1] for line in output.splitlines() if "[emerg]" in line or "[error]" in line]
+    lines = [
+        re.sub(r"^\d+#\d+: ", "", line.split("] ", 1)[-1])
+        for line in output.splitlines()
+        if "[emerg]" in line or "[error]" in line
+    ]
     plain = [line.strip() for line in output.splitlines() if line.strip()]
     return (lines or plain or ["it gave no reason"])[-1][:400]

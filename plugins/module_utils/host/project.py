@@ -14,13 +14,20 @@ from .call_result import BadInput
 from .compose import Compose
 from .engine import Engine, EngineFailed
 
+#: What every module takes that changes something.
+LOCK_ARGUMENTS: dict[str, Any] = {
+    "state_dir": {"type": "path"},
+    # A number and a run id: it orders, and opens nothing.
+    "lock_token": {"type": "str", "no_log": False},
+}
+
 PROJECT_ARGUMENTS: dict[str, Any] = {
     "project_src": {"type": "path", "required": True},
     "files": {"type": "list", "elements": "path", "default": []},
     "env_files": {"type": "list", "elements": "path", "default": []},
     "profiles": {"type": "list", "elements": "str", "default": []},
     "project_name": {"type": "str"},
-    "state_dir": {"type": "path"},
+    **LOCK_ARGUMENTS,
 }
 
 
@@ -68,6 +75,11 @@ def compose_of(params: Mapping[str, Any]) -> Compose:
         tuple(params.get("profiles") or ()),
         str(params.get("project_name") or ""),
     )
+
+
+def state_dir_of(params: Mapping[str, Any], project_name: str) -> str:
+    """Where locks and records of a project are kept."""
+    return str(params.get("state_dir") or f"/var/lib/evenkeel/{project_name}")
 
 
 def image_name(project: Mapping[str, Any], name: str) -> str:

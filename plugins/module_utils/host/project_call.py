@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import project as generated
+from ..journal import working
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
-from .files import FilesFailed, only_one, private_directory, write_private
+from .files import write_private
 from .mounts import copy_path, place
-from .project import compose_of, connect
+from .project import compose_of, connect, state_dir_of
 
 _ASIDE = ".evenkeel."
 
@@ -106,12 +107,11 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     _refuse_other_meaning(variables, str(project["name"]))
     if check_mode:
         return _generate(params, compose, project, variables, True)
-    try:
-        state = private_directory(str(params.get("state_dir") or f"/var/lib/evenkeel/{project['name']}"))
-        with only_one(state, f"compose_project of {project['name']}"):
-            return _generate(params, compose, project, variables, False)
-    except FilesFailed as error:
-        raise BadInput(str(error)) from error
+    with (
+        working(params, state_dir_of(params, str(project["name"])), f"compose_project of {project['name']}") as fence,
+        fence.act(f"write {os.path.join(compose.project_src, generated.GENERATED)}"),
+    ):
+        return fence.told(_generate(params, compose, project, variables, False))
 
 
 def _generate(

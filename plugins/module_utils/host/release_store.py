@@ -12,13 +12,17 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Callable
 
 from ..decide import releases
+from ..journal import working
 from .call_result import BadInput
-from .files import FilesFailed, only_one, private_directory, read_json, sync_directory, write_private
+from .files import read_json, sync_directory, write_private
 from .git import Git, GitFailed
 
+#: Gives what a single act is done under: the lock's fence, or nothing where nothing is done.
+Act = Callable[[str], AbstractContextManager[None]]
 _MAKING, _LINK = ".making-", ".current-"
 _MANIFEST = os.path.join(".evenkeel", "manifest.json")
 
@@ -101,6 +105,9 @@ class Store:
 
     def make_folders(self) -> None:
         """``app_root`` and what stands in it, belonging to the owner."""
+        if os.path.isdir(self.root) and set(os.listdir(self.root)) <= {".evenkeel"}:
+            # The lock's folder was made in it before it; a folder that a user made stays as it is.
+            self._own(self.root)
         for path in (self.root, self.folder, *(os.path.join(self.root, name) for name in ("shared", "mirror.git"))):
             if not os.path.isdir(path):
                 os.makedirs(path)
@@ -184,20 +191,17 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
     """
     store = _checked(params)
     if check_mode:
-        return _manage(store, params, True)
+        return _manage(store, params, True, lambda _what: nullcontext())
     if params["state"] == "present":
         store.make_folders()
-    try:
-        directory = private_directory(str(params.get("state_dir") or os.path.join(store.root, ".evenkeel")))
-        with only_one(directory, f"symlink_release of {store.root}"):
-            return _manage(store, params, False)
-    except FilesFailed as error:
-        raise BadInput(str(error)) from error
+    directory = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
+    with working(params, directory, f"symlink_release of {store.root}") as fence:
+        return fence.told(_manage(store, params, False, fence.act))
 
 
-def _manage(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
     if params["state"] == "present":
-        return _present(store, params, check_mode)
+        return _present(store, params, check_mode, act)
     release = str(params.get("release") or "")
     manifest = store.manifest(release) if releases.is_id(release) else {}
     if not manifest:
@@ -206,12 +210,14 @@ def _manage(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
     if params["state"] == "bad":
         changed = manifest.get("state") != releases.BAD and store.current() != release
         if changed and not check_mode:
-            store.note(release, state=releases.BAD)
+            with act(f"mark {release} bad"):
+                store.note(release, state=releases.BAD)
         return _facts(store, release, changed)
     changed = store.current() != release or manifest.get("state") != releases.VERIFIED
     if changed and not check_mode:
-        store.switch(release)
-        store.note(release, state=releases.VERIFIED)
+        with act(f"switch current to {release}"):
+            store.switch(release)
+            store.note(release, state=releases.VERIFIED)
     return _facts(store, release, changed)
 
 
@@ -225,7 +231,7 @@ def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _present(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
     version, url = str(params["version"]), str(params["repo"])
     problem = releases.problem_with_ref(version)
     if problem:
@@ -245,6 +251,8 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[
             return _facts(store, found, False)
         if check_mode:
             return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": ""}
-        return _facts(store, store.create(git, revision, version, list(params.get("shared") or [])), True)
+        with act(f"export {revision[:12]}"):
+            made = store.create(git, revision, version, list(params.get("shared") or []))
+        return _facts(store, made, True)
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error

@@ -16,11 +16,16 @@ from typing import Any
 
 from ..decide import rolling, steps
 from ..decide.change import fingerprint
+from ..decide.progress import Narrator
 from ..decide.stack import Stack
 from ..decide.steps import Step
+from ..journal import Fence, working
 from .call_result import BadInput
-from .files import FilesFailed, only_one, private_directory, secret_key, write_private
+from .fenced import FencedMachine
+from .files import FilesFailed, private_directory, secret_key, write_private
 from .machine import ComposeMachine
+from .progress import Progress
+from .records import first_line
 from .roller import Roller, StepFailed
 from .rolling_plan import Call, prepare, refuse_without_room
 from .rolling_report import Timeline, difference, keep_logs, logs_of_the_new, message, result_of
@@ -44,52 +49,61 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode:
         pending = not isinstance(rolling.next_step(stack, call.policy()), steps.Done)
         return result_of(call, stack, pending, diff, [], "; ".join(sentences) or "nothing would be changed")
-    try:
-        private_directory(call.state_dir)
-        with only_one(call.state_dir, f"compose_rolling of {call.name}"):
-            return _roll_locked(call, machine, roller, diff)
-    except FilesFailed as error:
-        raise BadInput(str(error)) from error
+    with working(params, call.state_dir, f"compose_rolling of {call.name}") as fence:
+        roller.machine = FencedMachine(machine, fence)
+        progress = Progress.open(call.state_dir, str(params.get("progress_id") or ""))
+        try:
+            return _roll_locked(call, roller, diff, fence, progress)
+        finally:
+            progress.close()
 
 
-def _roll_locked(call: Call, machine: ComposeMachine, roller: Roller, diff: dict[str, str]) -> dict[str, Any]:
+def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence, progress: Progress) -> dict[str, Any]:
     timeline = Timeline()
+    narrator = Narrator()
     last_words: dict[str, str] = {}
 
     def on_step(step: Step, stack: Stack, began: float, seconds: float, failure: str) -> None:
         timeline.add(step, stack, began, seconds, failure)
+        progress.tell(*narrator.after(step, stack, seconds, failure))
         if isinstance(step, steps.Undo):
+            fence.undo_begins(step.reason)
             last_words.update(logs_of_the_new(call, stack))
 
     roller.on_step = on_step
     began = time.time()
     outcome = roller.run()
+    progress.tell(*narrator.look(outcome.stack))
     result = result_of(call, outcome.stack, outcome.changed, diff if outcome.changed else {}, timeline.entries, "")
     result["msg"] = message(call, outcome, last_words)
     if outcome.cut_connections:
         result["cut_connections"] = outcome.cut_connections
     if outcome.failed:
         result.update(failed=True, rolled_back=not outcome.refused)
+    if outcome.changed:
+        fence.details.update(timeline=timeline.entries, changed=True)
+    if outcome.failed:
+        fence.details.update(result=f"failed: {first_line(outcome.reason)}")
     try:
         if last_words:
             result["log_files"] = keep_logs(call, last_words)
         if not outcome.failed:
             _keep_fingerprints(call)
-        if outcome.changed:
-            _record(call, began, result)
+        if outcome.changed and fence.alone:
+            _record(call, fence.run, began, result)
     except (OSError, FilesFailed) as error:
         # What was done is done: a full disk must not turn a good roll into a failed one.
         call.notes.append(f"the record of this roll could not be written to {call.state_dir}: {error}")
     return result
 
 
-def _record(call: Call, began: float, result: Mapping[str, Any]) -> None:
-    """Leave on the target what was done: a file per roll under ``operations/``."""
+def _record(call: Call, run: str, began: float, result: Mapping[str, Any]) -> None:
+    """Leave on the target what was done by a roll that is no part of an operation."""
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began))
     told = {key: result.get(key) for key in ("changed", "failed", "rolled_back", "msg", "serving", "timeline")}
     record = {**told, "operation": "compose_rolling", "started": moment, "seconds": round(time.time() - began, 3)}
     folder = private_directory(os.path.join(call.state_dir, "operations"))
-    write_private(os.path.join(folder, f"{moment}-{os.getpid()}.json"), json.dumps(record, indent=1) + "\n")
+    write_private(os.path.join(folder, f"{run}.json"), json.dumps(record, indent=1) + "\n")
 
 
 def _keep_fingerprints(call: Call) -> None:

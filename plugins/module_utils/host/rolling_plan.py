@@ -21,7 +21,7 @@ from .compose import Compose, ComposeFailed
 from .engine import Engine, label_of, pid_of
 from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target, main_route
 from .nginx import Nginx, NginxFailed
-from .project import compose_of, connect, image_name, names_of
+from .project import compose_of, connect, image_name, names_of, state_dir_of
 
 
 @dataclass
@@ -86,7 +86,7 @@ def prepare(params: Mapping[str, Any]) -> Call:
         hashes,
         [],
         proxy_name,
-        str(params.get("state_dir") or f"/var/lib/evenkeel/{project['name']}"),
+        state_dir_of(params, str(project["name"])),
         bool(params.get("allow_downtime")),
         kinds,
     )

@@ -124,6 +124,10 @@ def result_of(
         "msg": msg,
         "notes": call.notes,
         "kinds": call.kinds,
+        "images": {
+            t.settings.name: sorted({c.image for c in stack.containers if c.service == t.settings.name and c.running})
+            for t in call.targets
+        },
     }
     if diff.get("before") or diff.get("after"):
         result["diff"] = dict(diff)

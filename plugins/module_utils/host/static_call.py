@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..journal import working
 from . import publish_static
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
-from .files import FilesFailed, only_one, private_directory
-from .project import compose_of, connect
+from .project import compose_of, connect, state_dir_of
 
 _LABEL = "evenkeel.oneoff"
 
@@ -42,8 +42,10 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             raise BadInput(f"there is no service {service} in the project", "set app_django_service")
         if check_mode:
             return {"changed": False, "files": 0, "msg": "unknown until built"}
-        directory = private_directory(str(params.get("state_dir") or f"/var/lib/evenkeel/{name}"))
-        with only_one(directory, f"django_static of {name}"):
+        with (
+            working(params, state_dir_of(params, name), f"django_static of {name}") as fence,
+            fence.act(f"static files {state}"),
+        ):
             _sweep(engine, name)
             # Sent as text: nothing of ours is installed in the app, and a module on a target lives in a zip file.
             script = f"{inspect.getsource(publish_static)}\nmain({state!r}, {revision!r})\n"
@@ -52,10 +54,12 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             printed = compose.run(
                 *command, str(params["manage_py"]), "shell", "-c", script, timeout=float(params["timeout"])
             )
-    except FilesFailed as error:
-        raise BadInput(str(error)) from error
+            return fence.told(_result_in(printed, service, state))
     except ComposeFailed as error:
         raise BadInput(f"static files of {service} could not be collected: {error}") from error
+
+
+def _result_in(printed: str, service: str, state: str) -> dict[str, Any]:
     for line in printed.splitlines():
         if line.startswith("EVENKEEL "):
             result: dict[str, Any] = json.loads(line[len("EVENKEEL ") :])

@@ -1,0 +1,148 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a long module tells while it works: lines in plain words, and how they are read back on the controller."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+from . import steps
+from .stack import Container, Stack
+from .steps import Step
+
+#: Seconds between two lines about the same waiting.
+PATIENCE = 10.0
+LONGEST = 400
+
+_ID = re.compile(r"^[0-9a-f]{32}\Z")
+# What a terminal would obey instead of showing it; names and answers come from strangers.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]+")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: what kind of step, whom it concerns, how long it took (seconds), and a sentence."""
+
+    step: str
+    service: str
+    container: str
+    seconds: float
+    text: str
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be the name of a progress file and nothing else."""
+    return bool(_ID.match(text))
+
+
+def as_json(line: Line, number: int) -> str:
+    """A line of the file; ``number`` counts them from 1, since what a terminal sends back cannot be counted by bytes."""
+    text = _CONTROL.sub(" ", line.text)[:LONGEST]
+    return json.dumps({"n": number, **asdict(line), "seconds": round(line.seconds, 3), "text": text})
+
+
+def read_lines(output: str, shown: int) -> tuple[list[str], int]:
+    """The sentences in what was read of the file, after the ``shown`` ones, and how many are shown then.
+
+    Lines may end in CR LF (a terminal in between), the last one may be torn, and others may have mixed in.
+    """
+    texts = []
+    for row in output.splitlines():
+        try:
+            known = json.loads(row.strip())
+        except ValueError:
+            continue
+        number = known.get("n") if isinstance(known, dict) else None
+        if type(number) is int and number == shown + 1:
+            shown = number
+            texts.append(_CONTROL.sub(" ", str(known.get("text") or ""))[:LONGEST])
+    return [t for t in texts if t], shown
+
+
+@dataclass
+class Narrator:
+    """Turns the steps of a roll into lines: what is new since the last look, and long waiting now and then."""
+
+    known: dict[str, Container] = field(default_factory=dict)
+    told: set[tuple[str, ...]] = field(default_factory=set)
+    waited: dict[str, float] = field(default_factory=dict)
+    started: bool = False
+
+    def after(self, step: Step, stack: Stack, seconds: float, failure: str) -> list[Line]:
+        """What to tell after a step; ``stack`` is what was seen before it."""
+        lines = self.look(stack)
+        name = type(step).__name__.lower()
+        if isinstance(step, steps.Undo):
+            lines.append(Line("undo", "", "", 0.0, f"going back: {step.reason}"))
+        elif isinstance(step, steps.Prove):
+            lines += self._proving(step, stack)
+        elif isinstance(step, (steps.AwaitReady, steps.Drain)):
+            lines += self._waiting(step, stack, name)
+        if failure:
+            lines.append(Line(name, getattr(step, "service", ""), "", seconds, f"{name} failed: {failure}"))
+        return lines
+
+    def look(self, stack: Stack) -> list[Line]:
+        """What has changed since the last look."""
+        lines: list[Line] = []
+        now = {c.id: c for c in stack.containers}
+        for container in stack.containers:
+            lines += self._news(container, self.known.get(container.id))
+        for gone in (c for i, c in self.known.items() if i not in now):
+            lines.append(_line("remove", gone, 0.0, "was removed"))
+        self.known, self.started = now, True
+        return lines
+
+    def _news(self, new: Container, old: Container | None) -> Iterator[Line]:
+        if old is None and self.started:
+            yield _line("start", new, 0.0, "was started" if new.running else "was created")
+        if new.ready_since is not None and (old is None or old.ready_since is None):
+            took = new.ready_since - (new.awaited_since if new.awaited_since is not None else new.ready_since)
+            yield _line("awaitready", new, took, f"is ready after {took:.1f} s")
+        if new.joined_at is not None and (old is None or old.joined_at is None):
+            yield _line("join", new, 0.0, "gets the requests of users now")
+        if new.fault and (old is None or old.fault != new.fault):
+            yield _line("fault", new, 0.0, new.fault)
+        if old is not None and old.running and not new.running:
+            yield _line("stop", new, 0.0, "has stopped")
+        elif old is not None and new.running and not old.running:
+            yield _line("start", new, 0.0, "was started")
+
+    def _proving(self, step: steps.Prove, stack: Stack) -> Iterator[Line]:
+        for container in _those(stack, step.containers):
+            key = ("prove", container.id, str(step.proxied))
+            if key not in self.told:
+                self.told.add(key)
+                where = "is watched while users reach it" if step.proxied else "is asked what users would ask"
+                yield _line("prove", container, 0.0, where)
+
+    def _waiting(self, step: steps.AwaitReady | steps.Drain, stack: Stack, name: str) -> Iterator[Line]:
+        for container in _those(stack, step.containers):
+            key = f"{name} {container.id}"
+            since = self.waited.setdefault(f"since {key}", stack.now)
+            last = self.waited.get(key)
+            drain = isinstance(step, steps.Drain)
+            # That draining began is worth a line; that waiting for readiness began is told by the start.
+            if (last is None and drain) or stack.now - (since if last is None else last) >= PATIENCE:
+                self.waited[key] = stack.now
+                passed = stack.now - since
+                if drain:
+                    open_ones = f"{container.connections} connections" if container.connections != 1 else "1 connection"
+                    text = f"ends what it has: {open_ones} still open after {passed:.0f} s"
+                else:
+                    text = f"is not ready after {passed:.0f} s" + (
+                        f": {container.last_answer}" if container.last_answer else ""
+                    )
+                yield _line(name, container, passed, text)
+
+
+def _line(step: str, container: Container, seconds: float, text: str) -> Line:
+    return Line(step, container.service, container.name, seconds, f"{container.service}: {container.name} {text}")
+
+
+def _those(stack: Stack, ids: tuple[str, ...]) -> list[Container]:
+    return [c for c in stack.containers if c.id in ids]

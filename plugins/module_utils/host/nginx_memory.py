@@ -1,0 +1,93 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``nginx_reload`` keeps in the state directory: the content before a change, until it is proven, and backups."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from .files import private_directory, read_json, sync_directory, write_private
+
+_STAMP = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z$")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A change that was begun and not proven: the content from before it (None for no file), what it wanted (digest)."""
+
+    before: bytes | None
+    wanted: str
+
+    def knows(self, content: bytes | None) -> bool:
+        """Whether a content is one of the two."""
+        return content == self.before or (content is not None and digest(content) == self.wanted)
+
+
+def digest(content: bytes) -> str:
+    """What a content is recognized by."""
+    return hashlib.sha256(content).hexdigest()
+
+
+class Memory:
+    """The records of one file of one nginx.
+
+    :param state_dir: the app's state directory.
+    :param name: the service, empty for the host's own nginx.
+    """
+
+    def __init__(self, state_dir: str, name: str, dest: str) -> None:
+        self.folder = os.path.join(state_dir, "nginx")
+        self.key = hashlib.sha256(f"{name}\0{dest}".encode()).hexdigest()[:8]
+        self.path = os.path.join(self.folder, f"pending-{self.key}.json")
+        self.dest = dest
+
+    def pending(self) -> Pending | None:
+        """The change that an ended call left unproven, None when there is none."""
+        known = read_json(self.path)
+        if "before" not in known:
+            return None
+        before = known["before"]
+        return Pending(None if before is None else base64.b64decode(before), str(known.get("wanted")))
+
+    def begin(self, before: bytes | None, wanted: bytes) -> None:
+        """Keep the content to go back to, on the disk before anything is changed."""
+        private_directory(os.path.dirname(self.folder))
+        private_directory(self.folder)
+        text = None if before is None else base64.b64encode(before).decode("ascii")
+        known = {"dest": self.dest, "before": text, "wanted": digest(wanted)}
+        write_private(self.path, json.dumps(known) + "\n")
+
+    def end(self) -> None:
+        """The change is proven, or taken back."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+            sync_directory(self.folder)
+
+    def back_up(self, content: bytes, keep: int) -> str:
+        """Keep a copy (mode 0600) and only the latest ``keep`` of this file; returns its path.
+
+        Not beside the file: an ``include`` would read it there.
+        """
+        folder = private_directory(os.path.join(private_directory(self.folder), "backups"))
+        stem = f"{os.path.basename(self.dest)}-{self.key}"
+        # Microseconds keep them in order, also several of one second.
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        path = os.path.join(folder, f"{stem}.{stamp}")
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        mine = sorted(n for n in os.listdir(folder) if n.startswith(f"{stem}.") and _STAMP.search(n))
+        for name in mine[: max(0, len(mine) - max(1, keep))]:
+            os.unlink(os.path.join(folder, name))
+        sync_directory(folder)
+        return path

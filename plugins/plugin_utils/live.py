@@ -1,0 +1,129 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Long modules on the controller: started in the background, with their progress shown while they work.
+
+The module goes on by itself on the target when this process ends or loses its connection.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import time
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.progress import read_lines
+
+#: Seconds after which Ansible's wrapper would end the module: far more than any module of ours allows itself.
+LIMIT = 7 * 24 * 3600
+INTERVAL = 0.5
+#: Seconds for which a lost connection is tried again.
+PATIENCE = 60.0
+_OF_ASYNC = ("ansible_job_id", "results_file", "started", "finished")
+_KILLED = (
+    "What: the module was killed on the target\nNow: what it had done stays, and nothing that served was taken away\n"
+    "Next: run the same playbook again, it takes up from what it finds"
+)
+
+
+def look_command(state_dir: str, progress_id: str, shown: int, job: str, results: str) -> str:
+    """A shell command that prints the lines after the ``shown`` ones, and whether the module still works.
+
+    :param state_dir: empty where only the target knows it; the file's name is found under any then.
+    :param results: Ansible's file for the job's result, which begins with "started" until that is there.
+    """
+    folder = shlex.quote(state_dir) if state_dir else "/var/lib/evenkeel/*"
+    # The shell that runs this has these words in its own command line, and must not take itself for the job.
+    masked = f"{shlex.quote(os.path.dirname(results))}/[{job[:1]}]{shlex.quote(os.path.basename(results)[1:])}"
+    number = job.split(".")[0]
+    return (
+        f'for f in {folder}/progress/{progress_id}.jsonl; do [ -f "$f" ] && tail -n +{shown + 1} "$f"; done; '
+        f'case "$(head -c 11 {masked})" in \'{{"started":\') '
+        f"if grep -qs '[{number[:1]}]{number[1:]}' /proc/[0-9]*/cmdline; then echo '#works'; else echo '#gone'; fi;; "
+        f"*) echo '#ended';; esac"
+    )
+
+
+class LiveAction(ActionBase):
+    """An action plugin for a module that takes ``progress_id``; a subclass needs nothing more."""
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """As ``normal`` does, in check mode, with C(no_log), and where the task has an C(async) of its own."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        task = self._task
+        if task.check_mode or task.no_log or task.async_val:
+            wrap = bool(task.async_val) and not self._connection.has_native_async
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap))
+            return result
+        progress_id = secrets.token_hex(16)
+        arguments = {**task.args, "progress_id": progress_id}
+        task.async_val = LIMIT
+        try:
+            begun = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=True)
+        finally:
+            task.async_val = 0
+        job, results = str(begun.get("ansible_job_id") or ""), str(begun.get("results_file") or "")
+        if not job or not results:
+            result.update(begun)
+            return result
+        name = str(task.delegate_to or (task_vars or {}).get("inventory_hostname") or "target")
+        works = self._follow(name, progress_id, job, results)
+        ended = self._result_of(job, results, task_vars) if works else {"failed": True, "msg": _KILLED}
+        result.update(ended)
+        return result
+
+    def _follow(self, name: str, progress_id: str, job: str, results: str) -> bool:
+        """Show lines until the module has ended; False where it vanished without a result."""
+        display, shown, pause, gone = Display(), 0, 0.1, 0
+        while True:
+            output = self._ask(look_command(self._state_dir(), progress_id, shown, job, results))
+            texts, shown = read_lines(output, shown)
+            for text in texts:
+                display.display(f"  [{name}] {text}", stderr=True)
+            words = output.split()
+            if "#ended" in words and not texts:
+                return True
+            gone = gone + 1 if "#gone" in words else 0
+            if gone > 2:
+                return False
+            if "#ended" not in words:
+                time.sleep(pause)
+                pause = min(INTERVAL, pause * 1.5)
+
+    def _state_dir(self) -> str:
+        args = self._task.args
+        named = args.get("project_name")
+        return str(args.get("state_dir") or (f"/var/lib/evenkeel/{named}" if named else ""))
+
+    def _ask(self, command: str) -> str:
+        """Run a command on the target; a connection that is lost for a moment is no reason to stop looking."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return str(self._low_level_execute_command(command).get("stdout") or "")
+            except AnsibleConnectionFailure:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(2.0)
+
+    def _result_of(self, job: str, results: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """The module's own result, without what running it in the background adds."""
+        arguments = {"jid": job, "mode": "status", "_async_dir": os.path.dirname(results)}
+        call = {"module_name": "ansible.legacy.async_status", "task_vars": task_vars}
+        result: dict[str, Any] = self._execute_module(module_args=arguments, **call)
+        self._execute_module(module_args={**arguments, "mode": "cleanup"}, **call)
+        if result.get("failed") and str(result.get("msg")).startswith("Traceback") and "cmd" in result:
+            return {"failed": True, "msg": _KILLED}
+        for key in _OF_ASYNC:
+            result.pop(key, None)
+        result.get("invocation", {}).get("module_args", {}).pop("progress_id", None)
+        return result

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small Compose project for changes of nginx: one answering shop, and nginx set up in each way that people have.
+
+``python -m tests.bed.front serve`` is the shop inside its container; ``python -m tests.bed.front killed PARAMETERS.json
+PLACE`` carries out one call of ``nginx_reload`` and is killed with -9 in the midst of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "evenkeel-front"
+CONF = "/etc/nginx/conf.d/default.conf"
+#: nginx without root, without a writable file system and without a capability.
+STRICT = """pid /run/nginx/nginx.pid;
+error_log /dev/stderr notice;
+events {}
+http {
+    access_log off;
+    client_body_temp_path /run/nginx/body;
+    proxy_temp_path /run/nginx/proxy;
+    fastcgi_temp_path /run/nginx/fastcgi;
+    uwsgi_temp_path /run/nginx/uwsgi;
+    scgi_temp_path /run/nginx/scgi;
+    include /etc/nginx/conf.d/*.conf;
+}
+"""
+
+
+def site(extra: str = "", upstream: str = "api:8000", listen: int = 80) -> str:
+    """A server block that proxies to the shop."""
+    return f"""server {{
+    listen {listen};
+    {extra}
+    location / {{
+        proxy_pass http://{upstream};
+        proxy_set_header Host $host;
+        proxy_set_header Authorization "Bearer hunter2-token";
+    }}
+}}
+"""
+
+
+class Front:
+    """The project's folder, its containers, and what runs in them.
+
+    :param folder: a folder of its own; removed with everything else by :meth:`destroy`.
+    """
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.label = f"evenkeel.bed={NAME}"
+        self.state = folder / "state"
+
+    def create(self) -> None:
+        """Write the project and start it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for name in ("folder", "strict", "tls"):
+            (self.folder / name).mkdir(parents=True)
+        (self.folder / "front.conf").write_text(site(), encoding="utf-8")
+        (self.folder / "folder/default.conf").write_text(site(), encoding="utf-8")
+        (self.folder / "strict/default.conf").write_text(site(listen=8080), encoding="utf-8")
+        (self.folder / "strict.conf").write_text(STRICT, encoding="utf-8")
+        released = self.folder / "mounts" / ("0" * 64)
+        released.mkdir(parents=True)
+        (released / "released.conf").write_text(site(), encoding="utf-8")
+        (self.folder / "compose.yaml").write_text(json.dumps(self._project()), encoding="utf-8")
+        self.compose("up", "--detach", "--wait", "--quiet-pull")
+
+    def _project(self) -> dict[str, Any]:
+        labels = {"evenkeel.bed": NAME}
+        nginx = {"image": "evenkeel/nginx:1.26", "labels": labels, "depends_on": ["api"], "stop_grace_period": "1s"}
+        source = self.folder
+        return {
+            "name": NAME,
+            "services": {
+                "api": {
+                    "image": "evenkeel/python:3.13",
+                    "labels": labels,
+                    "command": ["python", "-m", "tests.bed.front", "serve"],
+                    "working_dir": "/code",
+                    "volumes": [f"{ROOT}/tests:/code/tests:ro"],
+                    "environment": {"PYTHONDONTWRITEBYTECODE": "1"},
+                    "stop_grace_period": "1s",
+                },
+                "file": {
+                    **nginx,
+                    "ports": [f"127.0.0.1:{self.port}:80"],
+                    "volumes": [f"{source}/front.conf:{CONF}:ro", f"{source}/tls:/etc/nginx/tls:ro"],
+                },
+                "folder": {**nginx, "volumes": [f"{source}/folder:/etc/nginx/conf.d:ro"]},
+                "volume": {**nginx, "volumes": ["sites:/etc/nginx/conf.d"]},
+                "layer": nginx,
+                "released": {**nginx, "volumes": [f"{source}/mounts/{'0' * 64}/released.conf:{CONF}:ro"]},
+                "strict": {
+                    **nginx,
+                    "user": "101:101",
+                    "read_only": True,
+                    "cap_drop": ["ALL"],
+                    "tmpfs": ["/run/nginx:uid=101,gid=101", "/var/log/nginx:uid=101,gid=101", "/var/lib/nginx:uid=101"],
+                    "volumes": [
+                        f"{source}/strict.conf:/etc/nginx/nginx.conf:ro",
+                        f"{source}/strict:/etc/nginx/conf.d:ro",
+                    ],
+                },
+            },
+            "volumes": {"sites": {"labels": labels}},
+            "networks": {"default": {"labels": labels}},
+        }
+
+    def destroy(self) -> None:
+        """Remove everything that carries the label, and the folder."""
+        for listing, removal in (
+            (["ps", "-aq"], ["rm", "-fv"]),
+            (["volume", "ls", "-q"], ["volume", "rm"]),
+            (["network", "ls", "-q"], ["network", "rm"]),
+        ):
+            found = docker(*listing, "--filter", f"label={self.label}").split()
+            if found:
+                docker(*removal, *found)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def compose(self, *words: str) -> str:
+        """A plain ``docker compose``."""
+        return docker("compose", "--project-directory", str(self.folder), *words)
+
+    def container(self, service: str) -> str:
+        """Name of a service's container."""
+        return f"{NAME}-{service}-1"
+
+    def text(self, service: str, path: str = CONF) -> str:
+        """A file as the container sees it."""
+        return docker("exec", self.container(service), "cat", path)
+
+    def untouched(self, service: str) -> tuple[Any, ...]:
+        """What must be the same where nginx was left alone: master, start, workers, configuration."""
+        inspection = json.loads(docker("inspect", self.container(service)))[0]
+        state = inspection["State"]
+        pids = docker("top", self.container(service), "-o", "pid,args").splitlines()[1:]
+        return inspection["Id"], state["Pid"], state["StartedAt"], sorted(pids), self.text(service)
+
+    def leftovers(self) -> list[str]:
+        """Twins and volumes of twins."""
+        label = "label=evenkeel.twin"
+        found = docker("ps", "-aq", "--filter", label).split()
+        return found + docker("volume", "ls", "-q", "--filter", label).split()
+
+    def parameters(self, service: str, content: str, **further: Any) -> dict[str, Any]:
+        """The module's arguments."""
+        own = {"project_src": str(self.folder), "state_dir": str(self.state), "service": service, "dest": CONF}
+        return {**own, "content": content, "backup": True, "keep": 3, "validate_only": False, **further}
+
+    def killed(self, parameters: dict[str, Any], place: str) -> None:
+        """Carry out one call in a process that is killed at a place."""
+        file = self.folder / "parameters.json"
+        file.write_text(json.dumps(parameters), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.bed.front", "killed", str(file), place],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, f"{place}: {done.returncode} {done.stdout}{done.stderr}"
+
+
+def docker(*words: str) -> str:
+    """Run ``docker`` and return what it printed."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+async def serve() -> None:
+    """The shop: answers everything, counts nothing."""
+    # By its file: the package around it wants libraries that the image does not have.
+    spec = importlib.util.spec_from_file_location("fake", Path(__file__).parent / "load/fake.py")
+    assert spec is not None and spec.loader is not None
+    fake = sys.modules["fake"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fake)
+    shop = fake.FakeShop()
+    shop.gate.set()
+    server = await asyncio.start_server(shop._serve, "0.0.0.0", 8000, backlog=1024)
+    async with server:
+        await server.serve_forever()
+
+
+def killed(file: str, place: str) -> None:
+    """One call, killed before or after a step or while a twin runs."""
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host import engine, nginx, nginx_call, nginx_site
+
+    def die(*_args: Any, **_kwargs: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if place == "twin":
+        engine.Engine.remove_volumes = die  # type: ignore[method-assign]
+        wait = engine.Engine._call
+
+        def call(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            if name == "wait":
+                die()
+            return wait(self, name, *args, **kwargs)
+
+        engine.Engine._call = call  # type: ignore[method-assign]
+    elif place == "installed":
+        nginx.Master.reload = die  # type: ignore[method-assign]
+    elif place == "before-install":
+        nginx_site.Site.install = die  # type: ignore[method-assign]
+    elif place == "reloaded":
+        nginx_call._Call._prove = die  # type: ignore[method-assign]
+    elif place == "torn":
+
+        def torn(path: str, content: bytes) -> None:
+            with open(path, "r+b") as stream:
+                stream.write(content[: len(content) // 2])
+            die()
+
+        nginx_site._overwrite = torn
+    nginx_call.nginx_reload(json.loads(Path(file).read_text(encoding="utf-8")), False)
+    time.sleep(0)
+    sys.exit(3)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        asyncio.run(serve())
+    else:
+        killed(sys.argv[2], sys.argv[3])
