@@ -66,6 +66,8 @@ BAD = (
     Version("bad-crash", "v2", "Metrics exporter that ends the server after 4 s"),
     Version("bad-import", "v2", "Telemetry, with its module not committed"),
     Version("bad-500", "v2", "Discounts, by a field that does not exist"),
+    Version("bad-worker", "v2", "Workers by a module of their own, which is not committed"),
+    Version("bad-beat", "v2", "Schedule in the database, without the package for it"),
     Version("bad-build", "v2", "Front end built by npm, which the image lacks"),
     Version("bad-oom", "v2", "Recommendations in memory, past a limit of 160 MB"),
     Version("bad-reserve", "v2", "Reserves half a terabyte of memory"),

@@ -100,7 +100,8 @@ options:
     type: float
   drain_timeout:
     description:
-      - Seconds that requests in flight are waited for after the switch, and that a worker's running tasks have.
+      - Seconds that requests in flight are waited for after the switch, and that a worker's running tasks have. It
+        fetches no more of them from then on, and C(stop_grace_period) does not cut this short.
     type: float
   stop_timeout:
     description:
@@ -124,6 +125,12 @@ options:
     type: str
     choices: [auto, pin, none]
     default: auto
+  generation:
+    description:
+      - Name of a request to renew these services although nothing about them has changed, for example V(2026-11-20-a).
+      - Containers that were created before the request was first made are replaced. The same name again finishes what
+        was killed, and otherwise changes nothing.
+    type: str
   progress_id:
     description:
       - Name of the file in which the module tells what it does while it does it. The collection's action plugin sets it
@@ -151,6 +158,12 @@ EXAMPLES = r"""
     project_src: /srv/travel/current
   check_mode: true
   diff: true
+
+- name: Renew the workers, as after a change of the world outside
+  evenkeel.deploy.compose_rolling:
+    project_src: /srv/travel/current
+    services: [celery]
+    generation: 2026-11-20-a
 
 - name: Replace everything that runs our code, watching the new containers for a minute
   evenkeel.deploy.compose_rolling:
@@ -203,6 +216,10 @@ rolled_back:
   type: bool
 cut_connections:
   description: Connections that were still there after O(drain_timeout) and were ended.
+  returned: when there were any
+  type: int
+cut_tasks:
+  description: Tasks that had not ended after O(drain_timeout) when their worker was told to end.
   returned: when there were any
   type: int
 log_files:
@@ -268,6 +285,7 @@ def main() -> None:
             "stop_timeout": {"type": "float"},
             "proxy_service": {"type": "str"},
             "proxy_mode": {"type": "str", "choices": ["auto", "pin", "none"], "default": "auto"},
+            "generation": {"type": "str"},
             "allow_downtime": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

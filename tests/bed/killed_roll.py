@@ -22,7 +22,7 @@ from tests.bed.shop import BedError, Shop
 
 PLACES = (
     "before:Start", "inside:Start", "after:Start", "after:AwaitReady", "after:Prove", "inside:Join", "after:Join",
-    "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Settle",
+    "after:Quiesce", "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Settle",
 )  # fmt: skip
 #: Short proofs, so that a killed run and its successor take seconds.
 QUICK = {"api": {"prove_seconds": 0.5, "monitor": 0.5}, "celery": {"monitor": 0.5}}

@@ -17,6 +17,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     SCHEDULER,
     START_FIRST,
     WEB,
+    WORKER,
     Container,
     Proxy,
     Wanted,
@@ -56,6 +57,7 @@ class Box:
     restarts: int = 0
     joined: bool = False
     inflight: list[float] = field(default_factory=list)
+    consuming: bool = True
 
 
 @dataclass
@@ -164,7 +166,10 @@ class SimulatedMachine:
             box.inflight = [end for end in box.inflight if end > self.clock]
             if box.state != "running":
                 continue
-            known = any(box.address in w.addresses.get(box.service, set()) for w in self.workers)
+            if self.wanted[box.service].kind == WORKER:
+                known = box.consuming
+            else:
+                known = any(box.address in w.addresses.get(box.service, set()) for w in self.workers)
             if known and self._serving(box) and len(box.inflight) < 3:
                 box.inflight.append(self.clock + self.random.choice([0.05, 0.5, 2.0]))
             if (version.ends_after is not None and self.clock >= box.started + version.ends_after) or (
@@ -203,6 +208,7 @@ class SimulatedMachine:
             box.restarts += 1
             box.started = self.clock
             box.inflight = []
+            box.consuming = True
             if self.random.random() < 0.5:
                 self.counter += 1
                 box.address = f"10.0.0.{self.counter}"
@@ -233,6 +239,10 @@ class SimulatedMachine:
             boxes = [b for b in self.boxes.values() if b.service == name]
             if wanted.kind == SCHEDULER and sum(b.state == "running" for b in boxes) > 1:
                 self._violate(f"{name}: a singleton runs twice")
+            if wanted.kind == WORKER and not self.disturbed and not self._self_inflicted(boxes):
+                good = sum(1 for b in boxes if self._serving(b) and b.consuming)
+                if good < min(self.capacity[name], wanted.replicas):
+                    self._violate(f"{name}: {good} workers consume, {wanted.replicas} wanted")
             if wanted.kind == WEB and wanted.order == START_FIRST and not self.disturbed:
                 rotation = self._rotation(name)
                 good = sum(1 for b in boxes if b.address in rotation and self._serving(b))
@@ -275,7 +285,8 @@ class SimulatedMachine:
                 number=b.number,
                 address=b.address,
                 in_rotation=b.state == "running" and b.address in self._rotation(b.service),
-                connections=len(b.inflight),
+                connections=len(b.inflight) if self.wanted[b.service].kind == WEB else 0,
+                consumes=b.consuming if self.wanted[b.service].kind == WORKER and b.state == "running" else None,
             )
             for b in self.boxes.values()
         )
@@ -294,14 +305,16 @@ class SimulatedMachine:
         for service, count in create:
             for _each in range(count):
                 self._act(f"start {service}", 0.2)
-                if not self.versions[service].starts:
+                wanted = self.wanted[service]
+                if (wanted.image, wanted.config_hash) == NEW and not self.versions[service].starts:
                     raise StepFailed(f"{service}: could not be started")
-                self._create(service, NEW)
+                self._create(service, (wanted.image, wanted.config_hash))
         for box_id in restart:
             self._act(f"restart {box_id}", 0.2)
             box = self.boxes[box_id]
             self.counter += 1
             box.state, box.started, box.address = "running", self.clock, f"10.0.0.{self.counter}"
+            box.consuming = True
         self._watch()
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
@@ -329,6 +342,21 @@ class SimulatedMachine:
         self._reload()
         self._advance(0.05)
 
+    def quiesce(self, ids: Sequence[str]) -> list[str]:
+        for box_id in ids:
+            self._act(f"quiesce {box_id}", 0.1)
+            self.boxes[box_id].consuming = False
+        return []
+
+    def resume(self, ids: Sequence[str]) -> None:
+        for box_id in ids:
+            self._act(f"resume {box_id}", 0.1)
+            self.boxes[box_id].consuming = True
+
+    def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
+        self._act("tasks", 0.2)
+        return {i: len(self.boxes[i].inflight) for i in ids if i in self.boxes}
+
     def settle(self, service: str) -> None:
         self._act(f"unpin {service}", 0.05)
         self.pins.pop(service, None)
@@ -338,13 +366,13 @@ class SimulatedMachine:
             self._act(f"stop {box_id}", 0.1)
             box = self.boxes[box_id]
             if (
-                self.wanted[box.service].kind == WEB
+                self.wanted[box.service].kind in (WEB, WORKER)
                 and box.inflight
                 and self.capacity[box.service]
                 and not self.disturbed
             ):
                 self.lost += len(box.inflight)
-                self._violate(f"{box.service}: stopped with {len(box.inflight)} requests in flight")
+                self._violate(f"{box.service}: stopped with {len(box.inflight)} requests or tasks in flight")
             self._end(box)
         self._watch()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +25,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     Wanted,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
-from tests.property.simulated_machine import NEW, Killed, Misfortune, SimulatedMachine, Version
+from tests.property.simulated_machine import NEW, OLD, Killed, Misfortune, SimulatedMachine, Version
 
 HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "10000"))
 CHUNKS = 10
@@ -85,11 +86,14 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         fresh=rng.random() < 0.05,
         start_replicas=scaled if services == [web] else None,
     )
-    return machine, Policy(tuple(services)), behaviour
+    return machine, Policy(tuple(services), together=rng.random() < 0.7), behaviour
 
 
-def roll(machine: SimulatedMachine, policy: Policy, limit: int = 40) -> Outcome:
-    """Run the playbook again and again until a run ends by itself, as a person would after each kill."""
+def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit: int = 40) -> Outcome:
+    """Run the playbook again and again until a run ends by itself, as a person would after each kill.
+
+    :param fickle: after the first kill the old version is asked for instead.
+    """
     for _attempt in range(limit):
         roller = Roller(machine, policy, poll=0.1)
         steps = 0
@@ -103,8 +107,33 @@ def roll(machine: SimulatedMachine, policy: Policy, limit: int = 40) -> Outcome:
         try:
             return roller.run()
         except Killed:
-            continue
+            if fickle:
+                policy = backwards(policy)
+                machine.wanted = {w.name: w for w in policy.services}
     raise AssertionError("never ended by itself")
+
+
+def backwards(policy: Policy) -> Policy:
+    """The same with the old version wanted."""
+    return replace(policy, services=tuple(replace(w, image=OLD[0], config_hash=OLD[1]) for w in policy.services))
+
+
+def check_a_change_of_mind(seed: int) -> None:
+    """Run one history in which a killed run is followed by one that wants the old version back."""
+    machine, policy, behaviour = draw(seed)
+    if not machine.boxes:
+        return
+    outcome = roll(machine, policy, fickle=True)
+    story = f"seed {seed} ({behaviour}), outcome {outcome.reason!r}, history {machine.history[-40:]}"
+    if not machine.process_killed or outcome.failed:
+        return
+    for wanted in policy.services:
+        mine = [b for b in machine.boxes.values() if b.service == wanted.name]
+        assert {b.identity for b in mine} == {OLD}, f"{wanted.name} is not back: {story}"
+        assert all(b.consuming for b in mine), f"{wanted.name}: told to fetch no tasks, and left like that: {story}"
+    assert not machine.pins, f"a pin was left: {story}"
+    stopped = [v for v in machine.violations if "in flight" in v]
+    assert not stopped, f"{stopped}: {story}"
 
 
 def check(seed: int) -> None:
@@ -135,6 +164,9 @@ def check(seed: int) -> None:
                         b for b in machine.original if machine.boxes[b].service == wanted.name
                     }, story
     if not outcome.refused:
+        silent = [b.id for b in boxes if b.state == "running" and not b.consuming]
+        assert not silent, f"told to fetch no tasks, and left like that: {silent}: {story}"
+    if not outcome.refused:
         assert not machine.pins, f"a pin was left: {story}"
     # Killed on an empty host, the next run finds nothing outdated to prove again; the role's verify does that.
     if not machine.disturbed and not (machine.process_killed and not had_old):
@@ -150,3 +182,8 @@ def check(seed: int) -> None:
 def test_invariants_hold_in_every_history(chunk: int) -> None:
     for seed in range(chunk, HISTORIES, CHUNKS):
         check(seed)
+
+
+def test_the_old_version_can_be_asked_for_after_any_kill() -> None:
+    for seed in range(HISTORIES // 8):
+        check_a_change_of_mind(seed)

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import START_FIRST, Stack, View, Wanted
-from tests.property.test_rolling_histories import check
+from tests.property.test_rolling_histories import check, check_a_change_of_mind
 
 
 def never_busy(_original: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +28,7 @@ def no_failure(_original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def retire_before_switch(original: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda views: rolling._retire(views) or original(views)
+    return lambda views: rolling._put_to_sleep(views) or original(views)
 
 
 def start_singletons_first(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,6 +45,10 @@ def no_settling(_original: Callable[..., Any]) -> Callable[..., Any]:
     return undo_and_leave
 
 
+def none_silent(_original: object) -> property:
+    return property(lambda self: ())
+
+
 @pytest.mark.parametrize(
     ("where", "name", "mutate"),
     [
@@ -54,6 +58,8 @@ def no_settling(_original: Callable[..., Any]) -> Callable[..., Any]:
         (rolling, "_switch", retire_before_switch),
         (rolling, "view_of", start_singletons_first),
         (rolling, "_undo", no_settling),
+        (rolling, "_is_loud", never_busy),
+        (View, "silent", none_silent),
     ],
 )
 def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, mutate: Any) -> None:
@@ -61,3 +67,4 @@ def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any, n
     with pytest.raises(AssertionError):
         for seed in range(400):
             check(seed)
+            check_a_change_of_mind(seed)

@@ -18,6 +18,8 @@ BAD = {
     "bad-crash": {"gunicorn.conf.py"},
     "bad-import": {"shop/wsgi.py"},
     "bad-500": {"tours/catalogue.py"},
+    "bad-worker": {"docker-compose.prod.yml"},
+    "bad-beat": {"docker-compose.prod.yml"},
     "bad-build": {"Dockerfile"},
     "bad-oom": {"docker-compose.prod.yml", "shop/wsgi.py", "tours/recommend.py"},
     "bad-reserve": {"docker-compose.prod.yml"},

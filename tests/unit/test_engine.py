@@ -26,7 +26,7 @@ class Api:
         self.pid = 0
         self.problem: Exception | None = None
 
-    def exec_create(self, container_id: str, argv: list[str], user: str) -> dict[str, str]:
+    def exec_create(self, container_id: str, argv: list[str], user: str, **more: object) -> dict[str, str]:
         return {"Id": "e"}
 
     def exec_start(self, exec_id: str, demux: bool) -> tuple[bytes | None, bytes | None]:

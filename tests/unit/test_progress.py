@@ -139,7 +139,7 @@ def container(number: int, **changes: object) -> Container:
 
 def test_a_roll_is_told_in_plain_words() -> None:
     old, new = container(1), container(2, awaited_since=1.0, created_here=True)
-    narrator = Narrator()
+    narrator = Narrator(frozenset({"api"}))
     texts: list[str] = []
 
     def after(step: steps.Step, now: float, *containers: Container, failure: str = "") -> None:

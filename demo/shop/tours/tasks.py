@@ -11,7 +11,9 @@ HEARTBEAT_SECONDS = 2
 
 
 @shared_task(bind=True)
-def confirm_order(self: Task, order_id: int) -> None:
+def confirm_order(self: Task, order_id: int, seconds: float = 0.0) -> None:
+    """``seconds``: how long the work takes, as a booking at a slow partner does."""
+    time.sleep(seconds)
     OrderConfirmation.objects.create(order_id=order_id, worker=self.request.hostname, version=settings.VERSION)
 
 
@@ -23,9 +25,3 @@ def heartbeat(self: Task) -> None:
         slot=int(sent // HEARTBEAT_SECONDS),
         version=self.request.get("published_by") or settings.VERSION,
     )
-
-
-@shared_task
-def long_task(seconds: float) -> None:
-    """Stands for a report or an export: it simply takes its time."""
-    time.sleep(seconds)

@@ -65,8 +65,12 @@ def read_lines(output: str, shown: int) -> tuple[list[str], int]:
 
 @dataclass
 class Narrator:
-    """Turns the steps of a roll into lines: what is new since the last look, and long waiting now and then."""
+    """Turns the steps of a roll into lines: what is new since the last look, and long waiting now and then.
 
+    :param web: the services that users reach.
+    """
+
+    web: frozenset[str] = frozenset()
     known: dict[str, Container] = field(default_factory=dict)
     told: set[tuple[str, ...]] = field(default_factory=set)
     waited: dict[str, float] = field(default_factory=dict)
@@ -80,6 +84,9 @@ class Narrator:
             lines.append(Line("undo", "", "", 0.0, f"going back: {step.reason}"))
         elif isinstance(step, steps.Prove):
             lines += self._proving(step, stack)
+        elif isinstance(step, (steps.Quiesce, steps.Resume)):
+            said = "fetches no more tasks" if isinstance(step, steps.Quiesce) else "fetches tasks again"
+            lines += [_line(name, c, seconds, said) for c in _those(stack, step.containers) if not failure]
         elif isinstance(step, (steps.AwaitReady, steps.Drain)):
             lines += self._waiting(step, stack, name)
         if failure:
@@ -118,6 +125,7 @@ class Narrator:
             if key not in self.told:
                 self.told.add(key)
                 where = "is watched while users reach it" if step.proxied else "is asked what users would ask"
+                where = where if container.service in self.web else "is watched"
                 yield _line("prove", container, 0.0, where)
 
     def _waiting(self, step: steps.AwaitReady | steps.Drain, stack: Stack, name: str) -> Iterator[Line]:
@@ -126,18 +134,30 @@ class Narrator:
             since = self.waited.setdefault(f"since {key}", stack.now)
             last = self.waited.get(key)
             drain = isinstance(step, steps.Drain)
+            if drain and container.consumes is False and container.tasks is None and stack.now - since < PATIENCE:
+                continue
             # That draining began is worth a line; that waiting for readiness began is told by the start.
             if (last is None and drain) or stack.now - (since if last is None else last) >= PATIENCE:
                 self.waited[key] = stack.now
                 passed = stack.now - since
                 if drain:
-                    open_ones = f"{container.connections} connections" if container.connections != 1 else "1 connection"
-                    text = f"ends what it has: {open_ones} still open after {passed:.0f} s"
+                    text = f"ends what it has: {_left(container)} after {passed:.0f} s"
                 else:
                     text = f"is not ready after {passed:.0f} s" + (
                         f": {container.last_answer}" if container.last_answer else ""
                     )
                 yield _line(name, container, passed, text)
+
+
+def _left(container: Container) -> str:
+    """What a container has to end yet."""
+    if container.consumes is False:
+        count, noun, verb = container.tasks, "task", "running or fetched"
+    else:
+        count, noun, verb = container.connections, "connection", "still open"
+    if count is None:
+        return "it does not say how many tasks are running"
+    return f"{count} {noun}{'' if count == 1 else 's'} {verb}"
 
 
 def _line(step: str, container: Container, seconds: float, text: str) -> Line:

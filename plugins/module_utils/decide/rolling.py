@@ -16,6 +16,8 @@ from __future__ import annotations
 from .stack import (
     SCHEDULER,
     UNDO,
+    WEB,
+    WORKER,
     Container,
     Policy,
     Stack,
@@ -23,7 +25,26 @@ from .stack import (
     is_outdated,
     view_of,
 )
-from .steps import AwaitReady, Done, Drain, Join, Leave, Prove, Refuse, Remove, Settle, Start, Step, Stop, Undo
+from .steps import (
+    AwaitReady,
+    Done,
+    Drain,
+    Join,
+    Leave,
+    Prove,
+    Quiesce,
+    Refuse,
+    Remove,
+    Resume,
+    Settle,
+    Start,
+    Step,
+    Stop,
+    Undo,
+)
+
+#: The way back: what sends tasks goes first, and the workers that know the new ones go last.
+_BACKWARD = (SCHEDULER, WEB, WORKER)
 
 
 def _ids(containers: tuple[Container, ...]) -> tuple[str, ...]:
@@ -70,12 +91,7 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     if leftovers:
         return Remove(_ids(leftovers))
     changing = [v for v in views if v.changing]
-    step = (
-        _heal(changing)
-        or _bring_up([v for v in changing if not v.stop_first])
-        or _switch(changing)
-        or _retire(changing)
-    )
+    step = _heal(changing) or (_together(changing) if policy.together else _one_by_one(changing))
     if step:
         return step
     for view in views:
@@ -84,12 +100,28 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     return Done()
 
 
-def _heal(views: list[View]) -> Step | None:
-    """Keep the rotation to what is known: no unproven container beside proven ones, no empty rotation."""
+def _together(views: list[View]) -> Step | None:
+    return _bring_up([v for v in views if not v.stop_first]) or _switch(views) or _put_to_sleep(views) or _bury(views)
+
+
+def _one_by_one(views: list[View]) -> Step | None:
     for view in views:
+        start_first = [] if view.stop_first else [view]
+        step = _bring_up(start_first) or _switch([view]) or _put_to_sleep([view])
+        if step:
+            return step
+    return _bury(views)
+
+
+def _heal(views: list[View]) -> Step | None:
+    """Keep rotation and queues to what is known: nothing unproven beside proven ones, no empty rotation, no silence."""
+    for view in views:
+        if view.silent:
+            return Resume(_ids(view.silent))
         if not view.proxied:
             continue
-        alive = tuple(c for c in view.old if c.running)
+        # One too many of the wanted version is no better known than the others of it.
+        alive = tuple(c for c in view.old if c.running and is_outdated(c, view.wanted))
         serving = tuple(c for c in alive if c.in_rotation)
         early = tuple(c for c in view.unproven if c.in_rotation)
         if serving and early and len(alive) >= view.wanted.replicas:
@@ -159,23 +191,38 @@ def _join(view: View) -> Step | None:
     return None
 
 
-def _retire(views: list[View]) -> Step | None:
-    """Drain, stop and remove what is old, all services together; removal only once all are stopped."""
+def _put_to_sleep(views: list[View]) -> Step | None:
+    """Drain and stop what is old, all these services together."""
     old = tuple(c for v in views for c in v.old)
+    loud = tuple(c for v in views for c in v.old if _is_loud(v, c))
+    if loud:
+        return Quiesce(_ids(loud))
     busy = tuple(c for v in views for c in v.old if _is_busy(v, c))
     if busy:
         return Drain(_ids(busy))
     running = tuple(c for c in old if c.running)
-    if running:
-        return Stop(_ids(running))
+    return Stop(_ids(running)) if running else None
+
+
+def _bury(views: list[View]) -> Step | None:
+    """Remove what is old, once all of it is stopped."""
+    old = tuple(c for v in views for c in v.old)
     return Remove(_ids(old)) if old else None
 
 
+def _is_loud(view: View, container: Container) -> bool:
+    """Whether a worker that is to go still fetches tasks; what a warm shutdown hands back may run twice."""
+    return view.wanted.kind == WORKER and not view.stop_first and container.running and container.consumes is True
+
+
 def _is_busy(view: View, container: Container) -> bool:
-    """Whether somebody may still be waiting for an answer from a container that left the rotation."""
-    if not (view.proxied and container.running) or view.stop_first:
+    """Whether somebody may still wait for an answer from a container, or a task of it has not ended."""
+    if not container.running or view.stop_first:
         return False
-    if not container.connections and not view.proxy.draining_workers:
+    if view.wanted.kind == WORKER:
+        if container.consumes is not False or container.tasks == 0:
+            return False
+    elif not view.proxied or not (container.connections or view.proxy.draining_workers):
         return False
     if view.wanted.drain_policy == "wait" or container.left_at is None:
         return True
@@ -183,7 +230,7 @@ def _is_busy(view: View, container: Container) -> bool:
 
 
 def _undo(stack: Stack, views: list[View]) -> Step:
-    for view in reversed(views):
+    for view in sorted(views, key=lambda v: _BACKWARD.index(v.wanted.kind) if v.wanted.kind in _BACKWARD else 1):
         step = _undo_service(view)
         if step:
             return step
@@ -200,6 +247,9 @@ def _undo_service(view: View) -> Step | None:
     if not outgoing:
         # It was right before the call, or there was nothing before it: only what this run added may go.
         doomed = tuple(c for c in doomed if c.created_here)
+        silent = tuple(c for c in view.silent if not c.created_here)
+        if silent:
+            return Resume(_ids(silent))
         staying = tuple(c for c in view.current if c.in_rotation and not c.created_here)
         inside = tuple(c for c in doomed if c.in_rotation)
         if staying and (inside or view.stale):
@@ -219,6 +269,9 @@ def _undo_service(view: View) -> Step | None:
         return Refuse(f"{wanted.name}: the old version did not come back either: {late[0].name} {late[0].last_answer}")
     if restarted:
         return AwaitReady(_ids(restarted))
+    silent = tuple(c for c in alive if c.consumes is False)
+    if silent:
+        return Resume(_ids(silent))
     if view.proxied:
         rotation = view.addresses(alive)
         inside = tuple(c for c in doomed if c.in_rotation)
@@ -229,6 +282,9 @@ def _undo_service(view: View) -> Step | None:
 
 
 def _take_away(view: View, doomed: tuple[Container, ...]) -> Step | None:
+    loud = tuple(c for c in doomed if _is_loud(view, c))
+    if loud:
+        return Quiesce(_ids(loud))
     busy = tuple(c for c in doomed if c.left_at is not None and _is_busy(view, c))
     if busy:
         return Drain(_ids(busy))

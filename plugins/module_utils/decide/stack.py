@@ -21,7 +21,10 @@ UNDO = "undo"
 
 @dataclass(frozen=True)
 class Wanted:
-    """The desired state of one service, and how it may get there."""
+    """The desired state of one service, and how it may get there.
+
+    :param newer_than: containers created before this UNIX time are outdated: a restart was asked for then.
+    """
 
     name: str
     kind: str
@@ -36,6 +39,7 @@ class Wanted:
     monitor: float = 5.0
     drain_timeout: float = 60.0
     drain_policy: str = "cut"
+    newer_than: float = 0.0
 
     @property
     def proxied(self) -> bool:
@@ -45,15 +49,25 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the call as a whole wants; ``services`` in the order in which they go forward."""
+    """What the call as a whole wants; ``services`` in the order in which they go forward.
+
+    :param together: all that is started first is started and proven before anything old retires; without it, where
+        memory is short, one service after the other. Nothing old is removed before all are done either way.
+    """
 
     services: tuple[Wanted, ...]
     failure_action: str = "rollback"
+    together: bool = True
 
 
 @dataclass(frozen=True)
 class Container:
-    """One container as seen now, with what this process has learned about it so far."""
+    """One container as seen now, with what this process has learned about it so far.
+
+    :param created: UNIX time.
+    :param consumes: whether a worker fetches tasks; None for what is no worker, or cannot be told to stop.
+    :param tasks: how many it had left when it was last asked, None where it was not or did not say.
+    """
 
     id: str
     name: str
@@ -65,6 +79,9 @@ class Container:
     address: str = ""
     in_rotation: bool = False
     connections: int = 0
+    created: float = 0.0
+    consumes: bool | None = None
+    tasks: int | None = None
     awaited_since: float | None = None
     ready_since: float | None = None
     proof_since: float | None = None
@@ -142,11 +159,17 @@ class View:
             or self.broken
             or self.stale
             or (self.proxied and not all(c.in_rotation for c in self.current))
+            or self.silent
             or (
                 any(c.awaited_since is not None for c in self.current)
                 and (self.unproven or self.now < self.watched_until)
             )
         )
+
+    @property
+    def silent(self) -> tuple[Container, ...]:
+        """Workers that are to stay and were told to fetch nothing more, by a run that wanted something else."""
+        return tuple(c for c in self.current if c.running and c.consumes is False)
 
     @property
     def unready(self) -> tuple[Container, ...]:
@@ -176,8 +199,9 @@ class View:
 
 
 def is_outdated(container: Container, wanted: Wanted) -> bool:
-    """Whether a container differs from the desired configuration or image (a moved tag keeps the hash)."""
-    return (container.config_hash, container.image) != (wanted.config_hash, wanted.image)
+    """Whether a container differs from the desired configuration or image (a moved tag keeps the hash), or is too old."""
+    differs = (container.config_hash, container.image) != (wanted.config_hash, wanted.image)
+    return differs or container.created < wanted.newer_than
 
 
 def view_of(stack: Stack, wanted: Wanted) -> View:

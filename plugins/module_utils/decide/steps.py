@@ -57,8 +57,22 @@ class Leave:
 
 
 @dataclass(frozen=True)
+class Quiesce:
+    """Tell workers to fetch no more tasks."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Tell workers that were quiesced to fetch tasks again."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Drain:
-    """Wait a moment: ``containers`` still have connections, or old proxy workers that may open one."""
+    """Wait a moment: ``containers`` have connections or tasks, or old proxy workers that may open a connection."""
 
     containers: tuple[str, ...]
 
@@ -106,4 +120,6 @@ class Refuse:
     reason: str
 
 
-Step = Union[Start, AwaitReady, Prove, Join, Leave, Drain, Stop, Remove, Undo, Settle, Done, Refuse]
+Step = Union[
+    Start, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, Settle, Done, Refuse
+]  # fmt: skip

@@ -111,15 +111,20 @@ class Engine:
         user: str = "",
         timeout: float = 30.0,
         errors_too: bool = True,
+        environment: Mapping[str, str] | None = None,
+        folder: str = "",
     ) -> tuple[int, str]:
         """Run a command in a container and return its exit code and what it printed.
 
         :param errors_too: its error output as well; without it only where the command fails.
+        :param environment: variables over the container's own; ``folder``: where it runs, if not where the image says.
         :returns: ``(code, output)``; code 124 when it took longer than ``timeout`` seconds, 126 when it could
             not be run at all.
         """
         try:
-            made = self.api.exec_create(container_id, list(argv), user=user)
+            made = self.api.exec_create(
+                container_id, list(argv), user=user, environment=dict(environment or {}), workdir=folder or None
+            )
             output, problem = self._wait_for(made["Id"], timeout)
             if problem is not None:
                 raise problem

@@ -42,6 +42,17 @@ class FencedMachine:
         with self._fence.act(f"start {_said([*made, *_short(restart)])}"):
             self._machine.start(create, restart)
 
+    def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
+        return self._machine.tasks(ids)
+
+    def quiesce(self, ids: Sequence[str]) -> list[str]:
+        with self._fence.act(f"quiesce {_said(_short(ids))}"):
+            return self._machine.quiesce(ids)
+
+    def resume(self, ids: Sequence[str]) -> None:
+        with self._fence.act(f"resume {_said(_short(ids))}"):
+            self._machine.resume(ids)
+
     def hold(self, service: str, addresses: Sequence[str]) -> None:
         with self._fence.act(f"hold {service} at {_said(addresses)}"):
             self._machine.hold(service, addresses)

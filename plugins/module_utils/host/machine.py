@@ -5,10 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +14,15 @@ from typing import Any, Callable
 
 from ..decide.nginx_config import Route, request_headers
 from ..decide.services import Probe, Settings
-from ..decide.stack import Container, Proxy
+from ..decide.stack import WORKER, Container, Proxy, Wanted
 from . import processes
+from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed, label_of, networks_of, pid_of
 from .nginx import Nginx, NginxFailed, draining, loaded_at
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
+from .stop_signal import signal_behind_shell
 
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
@@ -47,6 +45,12 @@ class Target:
     config_hash: str
     routes: tuple[Route, ...] = ()
     names: tuple[str, ...] = ()
+    newer_than: float = 0.0
+
+    @property
+    def wanted(self) -> Wanted:
+        """The reconciler's view of it."""
+        return replace(self.settings.wanted(self.image, self.config_hash), newer_than=self.newer_than)
 
     @property
     def route(self) -> Route | None:
@@ -61,7 +65,12 @@ class Target:
 
 def started_at(inspection: Mapping[str, Any]) -> float:
     """When a container's process was started (UNIX seconds), 0 when never."""
-    text = str((inspection.get("State") or {}).get("StartedAt") or "")
+    return moment_of((inspection.get("State") or {}).get("StartedAt"))
+
+
+def moment_of(written: Any) -> float:
+    """A time as the engine writes it (RFC 3339 in UTC, nanoseconds) as UNIX seconds, 0 for none."""
+    text = str(written or "")
     if not text or text.startswith("0001"):
         return 0.0
     base, _dot, fraction = text.rstrip("Z").partition(".")
@@ -92,6 +101,7 @@ class ComposeMachine:
         self._inspections: dict[str, dict[str, Any]] = {}
         self._nginx: Nginx | None = None
         self._kills: dict[str, int] = {}
+        self._nodes = CeleryNodes(engine)
 
     def now(self) -> float:
         return time.monotonic()
@@ -172,6 +182,8 @@ class ComposeMachine:
             config_hash=label_of(inspection, HASH_LABEL),
             state=state,
             number=int(label_of(inspection, NUMBER_LABEL) or 0),
+            created=moment_of(inspection.get("Created")),
+            consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
             address=address,
             connections=sum(processes.connections(pid, port) for port in target.ports) if pid else 0,
         )
@@ -239,6 +251,8 @@ class ComposeMachine:
             )
             said = (output.strip().splitlines() or ["it printed nothing"])[-1][:200]
             return Answer(code == 0, "" if code == 0 else f"its health command ended with {code}: {said}")
+        if settings.kind == WORKER and self._nodes.node(inspection):
+            return self._nodes.ping(inspection)
         if settings.ready_port and target.route:
             answer = ask(address, settings.ready_port, Probe("/"), self._headers(target), any_success=True)
             return answer
@@ -274,6 +288,26 @@ class ComposeMachine:
                 return Answer(False, f"{target.settings.name}: through {nginx.name}, {answer.text}")
         return Answer(True)
 
+    def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
+        found = {i: self._pool.submit(self._nodes.tasks, self._inspections[i]) for i in ids if i in self._inspections}
+        return {i: future.result() for i, future in found.items()}
+
+    def quiesce(self, ids: Sequence[str]) -> list[str]:
+        told = {i: self._pool.submit(self._nodes.quiet, self._inspections[i]) for i in ids if i in self._inspections}
+        return [i for i, future in told.items() if not future.result()]
+
+    def resume(self, ids: Sequence[str]) -> None:
+        self._each(ids, self._resume_one, "could not be made to fetch tasks again")
+
+    def _resume_one(self, container_id: str) -> None:
+        inspection = self._inspections[container_id]
+        if not self._nodes.resume(inspection):
+            # Started anew it fetches from all its queues; its running tasks have as long as they need.
+            settings = self.targets[label_of(inspection, SERVICE_LABEL)].settings
+            signal_behind_shell(self.engine, inspection)
+            self.engine.stop(container_id, max(settings.stop_timeout, settings.drain_timeout))
+            self.engine.start(container_id)
+
     def hold(self, service: str, addresses: Sequence[str]) -> None:
         nginx = self._proxy()
         known = nginx.pins().get(service)
@@ -300,30 +334,11 @@ class ComposeMachine:
     def _stop_one(self, container_id: str) -> None:
         inspection = self._inspections[container_id]
         target = self.targets[label_of(inspection, SERVICE_LABEL)]
-        self._signal_behind_shell(inspection)
-        self.engine.stop(container_id, target.settings.stop_timeout)
-
-    def _signal_behind_shell(self, inspection: Mapping[str, Any]) -> None:
-        """Where a shell is process 1, it swallows the stop signal: send it to what the shell runs as well."""
-        pid = pid_of(inspection)
-        master = _behind_shell(pid) if pid else None
-        if master is None:
-            return
-        name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")
-        number = int(name) if name.isdigit() else getattr(signal, name, signal.SIGTERM)
-
-        def send() -> None:
-            if os.geteuid() == 0:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(master, number)
-            else:
-                inner = str(processes.inner_pid(master))
-                self.engine.run_inside(str(inspection["Id"]), ["kill", f"-{int(number)}", inner], user="0")
-
-        # A moment after the engine's own stop, which tells the restart policy that this ending is meant.
-        timer = threading.Timer(0.3, send)
-        timer.daemon = True
-        timer.start()
+        settings, pid = target.settings, pid_of(inspection)
+        # A worker that was told to be quiet had its time already.
+        quiet = settings.kind == WORKER and pid and self._nodes.consumes(inspection) is False
+        signal_behind_shell(self.engine, inspection)
+        self.engine.stop(container_id, settings.stop_grace_period if quiet else settings.stop_timeout)
 
     def remove(self, ids: Sequence[str]) -> None:
         self._each(ids, self.engine.remove, "could not be removed")
@@ -382,19 +397,3 @@ class ComposeMachine:
 
 def _names(create: Sequence[tuple[str, int]]) -> str:
     return ", ".join(name for name, _count in create)
-
-
-def _behind_shell(pid: int) -> int | None:
-    """The process a shell or a small init at ``pid`` runs, None when ``pid`` is the service itself."""
-    family = processes.tree(pid)
-    here = next((p for p in family if p.pid == pid), None)
-    shell_seen = False
-    while here is not None:
-        program = os.path.basename((here.command.split() or [""])[0])
-        children = [p for p in family if p.parent == here.pid]
-        is_shell = program in ("sh", "bash", "dash", "ash")
-        if not (is_shell or program in ("docker-init", "tini", "dumb-init")) or len(children) != 1:
-            return here.pid if shell_seen and here.pid != pid else None
-        shell_seen = shell_seen or is_shell
-        here = children[0]
-    return None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +71,26 @@ def process(pid: int) -> Process | None:
     # The clock that the kernel counts starts by; /proc/uptime may be a container's own (LXC) and is coarse.
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return Process(pid, int(fields[1]), booted + int(fields[19]) / _TICKS, command)
+
+
+def words(pid: int) -> list[str]:
+    """A process's command line as it was given, empty when it is gone."""
+    return [word for word in _read(f"/proc/{pid}/cmdline").split("\0") if word]
+
+
+def environment(pid: int) -> dict[str, str]:
+    """A process's environment as it was started with; empty where that may not be read."""
+    pairs = (entry.partition("=") for entry in _read(f"/proc/{pid}/environ").split("\0"))
+    # A process that writes its title over its environment leaves what is no name.
+    return {name: value for name, equals, value in pairs if equals and re.match(r"^[A-Za-z_]\w*$", name)}
+
+
+def folder(pid: int) -> str:
+    """A process's working directory as it sees it, empty where that may not be read."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
 
 
 def processes() -> Iterator[Process]:

@@ -41,7 +41,10 @@ class Seen:
 
 
 class Machine(Protocol):
-    """What a roll needs of the machine; every method may raise :class:`StepFailed`."""
+    """What a roll needs of the machine; every method may raise :class:`StepFailed`.
+
+    ``quiesce`` returns the ids of those that could not be told, ``tasks`` how many each worker has left.
+    """
 
     def now(self) -> float: ...
 
@@ -54,6 +57,12 @@ class Machine(Protocol):
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]: ...
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]: ...
+
+    def quiesce(self, ids: Sequence[str]) -> list[str]: ...
+
+    def resume(self, ids: Sequence[str]) -> None: ...
+
+    def tasks(self, ids: Sequence[str]) -> dict[str, int | None]: ...
 
     def hold(self, service: str, addresses: Sequence[str]) -> None: ...
 
@@ -78,6 +87,8 @@ class Evidence:
     joined_at: float | None = None
     left_at: float | None = None
     created_here: bool = False
+    deaf: bool = False
+    tasks: int | None = None
     fault: str = ""
     last_answer: str = ""
 
@@ -92,6 +103,7 @@ class Outcome:
     reason: str
     stack: Stack
     cut_connections: int = 0
+    cut_tasks: int = 0
 
 
 class Roller:
@@ -125,6 +137,7 @@ class Roller:
         self.cause = ""
         self.fault = ""
         self.cut = 0
+        self.cut_tasks = 0
         self._wanted = {w.name: w for w in policy.services}
 
     def observe(self) -> Stack:
@@ -146,6 +159,8 @@ class Roller:
                     joined_at=known.joined_at,
                     left_at=known.left_at,
                     created_here=known.created_here,
+                    consumes=None if known.deaf else container.consumes,
+                    tasks=known.tasks,
                     fault=known.fault,
                     last_answer=known.last_answer,
                 )
@@ -180,12 +195,14 @@ class Roller:
                 stack = self._observe_patiently()
             except StepFailed as error:
                 blind = Stack(self.machine.now(), (), Proxy(), self.goal, self.cause)
-                return Outcome(changed, True, True, f"could not see what is running: {error}", blind, self.cut)
+                return Outcome(
+                    changed, True, True, f"could not see what is running: {error}", blind, self.cut, self.cut_tasks
+                )
             step = rolling.next_step(stack, self.policy)
             if isinstance(step, (steps.Done, steps.Refuse)):
                 refused = isinstance(step, steps.Refuse)
                 failed = refused or (isinstance(step, steps.Done) and step.failed)
-                return Outcome(changed, failed, refused, step.reason, stack, self.cut)
+                return Outcome(changed, failed, refused, step.reason, stack, self.cut, self.cut_tasks)
             changed = True
             began = self.machine.now()
             failure = ""
@@ -196,7 +213,13 @@ class Roller:
                 if self.goal == UNDO:
                     self.on_step(step, stack, began, self.machine.now() - began, failure)
                     return Outcome(
-                        changed, True, True, f"{self.cause}; and undoing it failed: {failure}", stack, self.cut
+                        changed,
+                        True,
+                        True,
+                        f"{self.cause}; and undoing it failed: {failure}",
+                        stack,
+                        self.cut,
+                        self.cut_tasks,
                     )
                 self.fault = failure
             self.on_step(step, stack, began, self.machine.now() - began, failure)
@@ -230,11 +253,19 @@ class Roller:
         elif isinstance(step, steps.Leave):
             machine.rotate(step.service, step.rotation)
             self._learn(step.leaving, left_at=machine.now())
+        elif isinstance(step, steps.Quiesce):
+            deaf = machine.quiesce(step.containers)
+            self._learn(step.containers, left_at=machine.now(), tasks=None)
+            self._learn(deaf, deaf=True)
+        elif isinstance(step, steps.Resume):
+            machine.resume(step.containers)
+            self._learn(step.containers, tasks=None)
         elif isinstance(step, steps.Drain):
-            machine.sleep(self.poll)
+            self._drain(step, stack)
         elif isinstance(step, steps.Stop):
             stopped = set(step.containers)
             self.cut += sum(c.connections for c in stack.containers if c.id in stopped and c.left_at is not None)
+            self.cut_tasks += sum(c.tasks or 0 for c in stack.containers if c.id in stopped and c.consumes is False)
             machine.stop(step.containers)
         elif isinstance(step, steps.Remove):
             machine.remove(step.containers)
@@ -267,6 +298,13 @@ class Roller:
             count = self.evidence[container_id].successes + 1 if answer.ok else 0
             ready = now if count >= self.successes else None
             self._learn([container_id], successes=count, last_answer=answer.text, ready_since=ready)
+        self.machine.sleep(self.poll)
+
+    def _drain(self, step: steps.Drain, stack: Stack) -> None:
+        workers = [c.id for c in stack.containers if c.id in step.containers and c.consumes is False]
+        if workers:
+            for container_id, count in self.machine.tasks(workers).items():
+                self._learn([container_id], tasks=count)
         self.machine.sleep(self.poll)
 
     def _prove(self, step: steps.Prove) -> None:

@@ -17,12 +17,13 @@ from typing import Any
 from ..decide import rolling, steps
 from ..decide.change import fingerprint
 from ..decide.progress import Narrator
-from ..decide.stack import Stack
+from ..decide.stack import WEB, Stack
 from ..decide.steps import Step
 from ..journal import Fence, working
 from .call_result import BadInput
 from .fenced import FencedMachine
 from .files import FilesFailed, private_directory, secret_key, write_private
+from .generations import keep
 from .machine import ComposeMachine
 from .progress import Progress
 from .records import first_line
@@ -45,11 +46,13 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     except StepFailed as error:
         raise BadInput(str(error)) from error
     refuse_without_room(call, machine, stack)
+    roller.policy = call.policy()
     diff, sentences = difference(call, stack)
     if check_mode:
         pending = not isinstance(rolling.next_step(stack, call.policy()), steps.Done)
         return result_of(call, stack, pending, diff, [], "; ".join(sentences) or "nothing would be changed")
     with working(params, call.state_dir, f"compose_rolling of {call.name}") as fence:
+        keep(call.state_dir, str(params.get("generation") or ""), call.newer_than)
         roller.machine = FencedMachine(machine, fence)
         progress = Progress.open(call.state_dir, str(params.get("progress_id") or ""))
         try:
@@ -60,7 +63,7 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence, progress: Progress) -> dict[str, Any]:
     timeline = Timeline()
-    narrator = Narrator()
+    narrator = Narrator(frozenset(t.settings.name for t in call.targets if t.settings.kind == WEB))
     last_words: dict[str, str] = {}
 
     def on_step(step: Step, stack: Stack, began: float, seconds: float, failure: str) -> None:
@@ -78,6 +81,8 @@ def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence,
     result["msg"] = message(call, outcome, last_words)
     if outcome.cut_connections:
         result["cut_connections"] = outcome.cut_connections
+    if outcome.cut_tasks:
+        result["cut_tasks"] = outcome.cut_tasks
     if outcome.failed:
         result.update(failed=True, rolled_back=not outcome.refused)
     if outcome.changed:

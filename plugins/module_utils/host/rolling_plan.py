@@ -19,6 +19,7 @@ from . import processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine, label_of, pid_of
+from .generations import moment_of
 from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target, main_route
 from .nginx import Nginx, NginxFailed
 from .project import compose_of, connect, image_name, names_of, state_dir_of
@@ -36,6 +37,8 @@ class Call:
     proxy_name: str
     state_dir: str
     allow_downtime: bool
+    together: bool = True
+    newer_than: float = 0.0
     kinds: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -45,7 +48,7 @@ class Call:
 
     def policy(self) -> Policy:
         action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
-        return Policy(tuple(t.settings.wanted(t.image, t.config_hash) for t in self.targets), action)
+        return Policy(tuple(t.wanted for t in self.targets), action, self.together)
 
 
 def prepare(params: Mapping[str, Any]) -> Call:
@@ -88,8 +91,9 @@ def prepare(params: Mapping[str, Any]) -> Call:
         proxy_name,
         state_dir_of(params, str(project["name"])),
         bool(params.get("allow_downtime")),
-        kinds,
+        kinds=kinds,
     )
+    call.newer_than = moment_of(call.state_dir, str(params.get("generation") or ""))
     try:
         call.targets = _in_order([_target(n, call, images[n], params, found[n]) for n in names])
     except BadService as error:
@@ -195,7 +199,14 @@ def _target(
             f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
             f"wrong, or leave it out of services"
         )
-    return Target(settings, str(image.get("Id") or ""), call.hashes.get(name, ""), leading, names_of(name, service))
+    return Target(
+        settings,
+        str(image.get("Id") or ""),
+        call.hashes.get(name, ""),
+        leading,
+        names_of(name, service),
+        call.newer_than,
+    )
 
 
 def _in_order(targets: Sequence[Target]) -> list[Target]:
@@ -248,15 +259,24 @@ def _room(engine: Engine) -> preflight.Room:
 
 
 def refuse_without_room(call: Call, machine: ComposeMachine, stack: Stack) -> None:
+    """Look whether all fits beside what runs, else whether each service alone does.
+
+    :raises BadInput: not even that.
+    """
     extras = []
     for target in call.targets:
-        view = view_of(stack, target.settings.wanted(target.image, target.config_hash))
+        view = view_of(stack, target.wanted)
         count = 0 if target.settings.order == STOP_FIRST else view.missing
         used = machine.memory_used(target.settings.name)
         extras.append(
             preflight.Extra(target.settings.name, count, used, target.settings.reservation, target.settings.limit)
         )
     if any(e.count for e in extras) or any(e.reserved for e in extras):
-        missing = preflight.shortages(_room(call.engine), extras)
+        room = _room(call.engine)
+        missing = preflight.shortages(room, extras)
+        alone = [s for e in extras for s in preflight.shortages(room, [e])]
+        if missing and alone:
+            raise BadInput(f"there is no room for this: {alone[0]}")
         if missing:
-            raise BadInput(f"there is no room for this: {missing[0]}")
+            call.together = False
+            call.notes.append("memory is short: one service after the other is replaced, and not all at once")

@@ -74,7 +74,7 @@ def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[str]]:
     known = os.path.join(call.state_dir, "configurations")
     for target in call.targets:
         name = target.settings.name
-        view = view_of(stack, target.settings.wanted(target.image, target.config_hash))
+        view = view_of(stack, target.wanted)
         if not view.changing:
             continue
         reasons = []
@@ -92,9 +92,13 @@ def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[str]]:
                     reasons += [f"configuration: {', '.join(keys)}"] if keys else []
                 elif old.image == target.image:
                     reasons.append("configuration (which keys is known from the next change on)")
+            if old.created < target.newer_than:
+                reasons.append("a restart was asked for")
             before.append(f"{name}: {old.name} {version_name(call.engine, old.image)} {old.config_hash[:12]}")
         if not reasons:
-            reasons.append(f"{view.missing} missing" if view.missing else "not in rotation")
+            reasons.append(
+                f"{view.missing} missing" if view.missing else "fetches no tasks" if view.silent else "not in rotation"
+            )
         after.append(
             f"{name}: {target.settings.replicas} x {version_name(call.engine, target.image)} {target.config_hash[:12]}"
         )
@@ -152,6 +156,8 @@ def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
             if outcome.cut_connections
             else ""
         )
+        if outcome.cut_tasks:
+            cut += f"; {outcome.cut_tasks} tasks did not end within drain_timeout and were told to"
         return f"now serving: {serving}{cut}" if outcome.changed else f"already as wanted: {serving}"
     what = outcome.reason
     for name, text in last_words.items():

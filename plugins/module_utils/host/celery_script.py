@@ -1,0 +1,71 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is run inside a worker's container to speak to that worker through its own app and broker.
+
+It is sent as text (``python -c``) and imports nothing of ours: the container has the app's Python and its Celery.
+``ARGV``: act, app, node, path of the mark, what the mark says, seconds.  The answer is the last line, after ``MARK``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+
+MARK = "evenkeel-answer:"
+PATIENCE = 3.0
+
+
+def main() -> None:
+    """Carry out one act; see the module's text."""
+    act, name, node, path, said, seconds = sys.argv[1:7]
+    sys.path.insert(0, os.getcwd())
+    control = importlib.import_module("celery.app.utils").find_app(name).control
+
+    def ask(question: str) -> object:
+        # With a limit it returns with the one answer instead of waiting for others.
+        replies = getattr(control.inspect(destination=[node], timeout=PATIENCE, limit=1), question)()
+        return (replies or {}).get(node)
+
+    def tell(order: str, queue: str) -> bool:
+        replies = getattr(control, order)(queue, destination=[node], reply=True, timeout=PATIENCE, limit=1)
+        return any("ok" in (reply.get(node) or {}) for reply in replies or [])
+
+    answer: dict[str, object] = {}
+    if act == "ping":
+        answer = {"ok": ask("ping") is not None}
+    elif act == "quiet":
+        found = ask("active_queues")
+        queues = [str(q["name"]) for q in found] if isinstance(found, list) else []
+        # Before the first order: killed in between, what has to be taken back is known.
+        with open(path, "w") as stream:
+            json.dump({"said": said, "queues": queues}, stream)
+        told = [tell("cancel_consumer", queue) for queue in queues]
+        answer = {"ok": isinstance(found, list) and all(told)}
+    elif act == "resume":
+        with open(path) as stream:
+            queues = json.load(stream)["queues"]
+        told = [tell("add_consumer", queue) for queue in queues]
+        answer = {"ok": all(told)}
+        if answer["ok"]:
+            os.remove(path)
+    elif act == "tasks":
+        end, none = time.time() + float(seconds), 0
+        while True:
+            counts = [ask("active"), ask("reserved")]
+            known = all(isinstance(c, list) for c in counts)
+            tasks = sum(len(c) for c in counts if isinstance(c, list)) if known else None
+            # Twice, since one may be on its way from the one list to the other.
+            none = none + 1 if tasks == 0 else 0
+            if none >= 2 or time.time() >= end:
+                break
+            time.sleep(0.2)
+        answer = {"tasks": tasks}
+    print("\n" + MARK + json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workers and the scheduler on the real stack: no task lost, doubled or cut, and all services back together."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bed.killed_roll import QUICK, kill_roll
+from tests.bed.nothing_lost import assert_nothing_lost
+from tests.bed.shop import Shop, run
+
+QUICKLY = {"app_services": QUICK}
+#: Seconds between two beats.
+BEAT = 2.0
+ORDERS = """
+from tours.models import Order, Tour
+from tours.tasks import confirm_order
+for number in range({count}):
+    order = Order.objects.create(tour=Tour.objects.first(), reference=f"{name}-{{number}}", email="bed@example.com")
+    confirm_order.delay(order.id, {seconds})
+"""
+
+
+def send(shop: Shop, name: str, count: int, seconds: float) -> None:
+    """Put tasks into the queue, each for an order of its own."""
+    code = ORDERS.format(name=name, count=count, seconds=seconds)
+    containers = [n for n, state in shop.containers("api").items() if state == "running"]
+    run(["docker", "exec", containers[0], "python3", "manage.py", "shell", "--verbosity", "0", "-c", code])
+
+
+def runs(shop: Shop, name: str) -> dict[str, list[str]]:
+    """Of each order of that name: the workers that ran its task, as often as they did."""
+    found: dict[str, list[str]] = {}
+    rows = shop.database.rows(
+        "SELECT o.reference, c.worker FROM tours_order o LEFT JOIN tours_orderconfirmation c ON c.order_id = o.id "
+        f"WHERE o.reference LIKE '{name}-%'"
+    )
+    for reference, worker in rows:
+        found.setdefault(reference, []).extend([worker] if worker else [])
+    return found
+
+
+def all_run_once(shop: Shop, name: str, patience: float = 60.0) -> dict[str, list[str]]:
+    """Wait until every task of that name was run, and hold that none was run twice."""
+    end = time.monotonic() + patience
+    while True:
+        found = runs(shop, name)
+        waiting = [reference for reference, workers in found.items() if not workers]
+        if not waiting or time.monotonic() > end:
+            break
+        time.sleep(0.5)
+    assert found and not waiting, f"never run: {waiting[:5]} of {len(found)}"
+    time.sleep(2)
+    found = runs(shop, name)
+    assert [r for r, workers in found.items() if len(workers) != 1] == []
+    return found
+
+
+def other(shop: Shop) -> str:
+    return "v2" if shop.version() == "v3" else "v3"
+
+
+def rolled(shop: Shop, **parameters: Any) -> dict[str, Any]:
+    """One call of the module, by ``ansible`` as a user would do it; its result."""
+    state = {"project_src": str(shop.root / "current"), "state_dir": str(shop.root / ".evenkeel")}
+    argv = [str(Path(sys.executable).parent / "ansible"), "all", "-i", str(shop.folder / "inventory.json")]
+    argv += ["-m", "evenkeel.deploy.compose_rolling", "-a", json.dumps({**state, **parameters})]
+    done = subprocess.run(
+        argv,
+        env={**shop.environment, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
+    result: dict[str, Any] = found["plays"][0]["tasks"][0]["hosts"]["shop"]
+    return result
+
+
+def test_long_tasks_and_a_full_queue_outlive_an_update(shop: Shop) -> None:
+    old = {i["Config"]["Hostname"] for i in shop.inspections() if "-celery-" in i["Name"]}
+    version = other(shop)
+    began = time.time()
+    with shop.load(rate=60) as load:
+        send(shop, "long", 2, 40)
+        time.sleep(1)
+        send(shop, "queue", 300, 0.05)
+        play = shop.update(version, **QUICKLY)
+        assert play.returncode == 0, play.output[-4000:]
+        assert shop.version() == version
+        result = load.stop()
+    long = all_run_once(shop, "long")
+    queue = all_run_once(shop, "queue")
+    assert {w.partition("@")[2] for workers in long.values() for w in workers} <= old, (
+        "a running task was not waited for"
+    )
+    newer = [r for r, workers in queue.items() if workers[0].partition("@")[2] not in old]
+    assert newer, "the new worker fetched nothing while the old one finished"
+    assert re.search(r"ends what it has: [12] tasks? running or fetched after", play.output), play.output[-3000:]
+    assert_nothing_lost(shop, load, result)
+    beats = shop.heartbeats(began, time.time())
+    print(
+        f"longest gap between two beats {beats.longest_gap:.1f} s (due every {BEAT:g} s); double: {len(beats.double_slots)}"
+    )
+    assert not beats.double_slots
+
+
+@pytest.mark.parametrize("version", ["bad-worker", "bad-beat"])
+def test_one_service_that_does_not_start_brings_all_back(shop: Shop, version: str) -> None:
+    serving = shop.version()
+    web = {i["Name"]: i["Id"] for i in shop.inspections() if "-celery-beat-" not in i["Name"]}
+    with shop.load(rate=60, seconds=200) as load:
+        play = shop.update(version, **QUICKLY)
+        result = load.stop()
+    assert play.returncode != 0
+    assert all(word in play.message for word in ("What:", "Now:", "Next:")), play.output[-3000:]
+    assert shop.version() == serving
+    assert {i["Name"]: i["Id"] for i in shop.inspections() if "-celery-beat-" not in i["Name"]} == web
+    assert shop.leftovers() == []
+    assert_nothing_lost(shop, load, result)
+
+
+def test_a_verify_that_fails_brings_every_service_back(shop: Shop) -> None:
+    serving = shop.version()
+    revision = images(shop)
+    with shop.load(rate=60, seconds=200) as load:
+        play = shop.update(other(shop), **QUICKLY, app_verify_paths=[{"path": "/", "contains": "Atlantis"}])
+        result = load.stop()
+    assert play.returncode != 0 and "Atlantis" in play.output, play.output[-3000:]
+    assert (shop.version(), images(shop), shop.leftovers()) == (serving, revision, [])
+    assert_nothing_lost(shop, load, result)
+
+
+def images(shop: Shop) -> dict[str, str]:
+    """Service → image of what runs."""
+    labels = "com.docker.compose.service"
+    return {i["Config"]["Labels"][labels]: i["Image"] for i in shop.inspections()}
+
+
+def test_whoever_wants_the_old_version_back_gets_a_worker_that_fetches(shop: Shop) -> None:
+    """Killed while the old worker was told to fetch nothing more; then that very worker is to stay."""
+    serving, target = shop.version(), other(shop)
+    assert shop.update(target, **QUICKLY).returncode == 0
+    kill_roll(shop, serving, "after:Quiesce", QUICK)
+    play = shop.update(target, **QUICKLY)
+    assert play.returncode == 0, play.output[-4000:]
+    send(shop, "back", 20, 0)
+    all_run_once(shop, "back")
+    assert (shop.version(), shop.leftovers()) == (target, [])
+
+
+def test_a_restart_happens_once_per_request(shop: Shop) -> None:
+    before = {i["Name"]: i["Id"] for i in shop.inspections()}
+    ids = {i["Id"] for i in shop.inspections() if "-celery-" in i["Name"] and "beat" not in i["Name"]}
+    asked = {"services": ["celery"], "generation": f"bed-{time.time()}", "service_options": QUICK}
+    first = rolled(shop, **asked)
+    assert first["changed"] and not first.get("failed"), first
+    now = {i["Id"] for i in shop.inspections() if "-celery-" in i["Name"] and "beat" not in i["Name"]}
+    assert len(now) == 1 and not now & ids
+    assert not rolled(shop, **asked)["changed"]
+    others = {n: i for n, i in before.items() if i not in ids}
+    assert others.items() <= {i["Name"]: i["Id"] for i in shop.inspections()}.items()
+    assert shop.leftovers() == []

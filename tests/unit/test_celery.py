@@ -1,0 +1,44 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which worker a command line makes, and which cannot be spoken to alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.celery import Node, node_of
+
+HOST = "0d1f2a3b4c5d"
+
+
+@pytest.mark.parametrize(
+    ("command", "node"),
+    [
+        (
+            "/usr/bin/python3 /usr/local/bin/celery -A shop worker --loglevel info",
+            Node("/usr/bin/python3", "shop", f"celery@{HOST}"),
+        ),
+        ("celery -A shop.celery worker -c 2", Node("python3", "shop.celery", f"celery@{HOST}")),
+        ("celery --app=shop worker -n mail@%h", Node("python3", "shop", f"mail@{HOST}")),
+        ("celery -Ashop worker --hostname=%n", Node("python3", "shop", f"celery@{HOST}")),
+        ("celery -A shop worker -nlow.%h", Node("python3", "shop", f"celery@low.{HOST}")),
+        ("celery worker -A shop -l info", Node("python3", "shop", f"celery@{HOST}")),
+        ("/venv/bin/python -m celery -A shop worker", Node("/venv/bin/python", "shop", f"celery@{HOST}")),
+        (f"celery -A shop worker -n w1@{HOST}", Node("python3", "shop", f"w1@{HOST}")),
+        ("celery -A shop -b redis://other/1 worker", Node("python3", "shop", f"celery@{HOST}", "redis://other/1")),
+        ("celery -A shop worker -n w1@server", None),
+        ("celery -A shop worker -n w1", None),
+        ("celery -A shop worker -n w1@$HOSTNAME", None),
+        ("celery -A shop worker -n w%i@%h", None),
+        ("celery worker", None),
+        ("celery -A shop beat", None),
+        ("gunicorn shop.wsgi", None),
+    ],
+)
+def test_a_worker_is_known_by_its_command(command: str, node: Node | None) -> None:
+    assert node_of(command.split(), HOST, {}) == node
+
+
+def test_the_app_may_stand_in_the_environment() -> None:
+    assert node_of(["celery", "worker"], HOST, {"CELERY_APP": "shop"}) == Node("python3", "shop", f"celery@{HOST}")
