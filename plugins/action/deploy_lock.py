@@ -10,7 +10,7 @@ import os
 import platform
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils.live import LiveAction
 
 
 def who_asks(variables: dict[str, Any]) -> str:
@@ -26,12 +26,16 @@ def who_asks(variables: dict[str, Any]) -> str:
     return f"{user}@{platform.node()}"
 
 
-class ActionModule(ActionBase):
+class ActionModule(LiveAction):
     """See the module's text."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         arguments["who"] = arguments.get("who") or who_asks(task_vars or {})
-        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
-        return result
+        # To be followed while it works, a module is run in the background: too dear for what mostly waits for nobody.
+        first = {**arguments, "at_once": True}
+        result: dict[str, Any] = self._execute_module(module_args=first, task_vars=task_vars)
+        if not result.get("waitable"):
+            return result
+        self._task.args = arguments
+        return super().run(tmp, task_vars)

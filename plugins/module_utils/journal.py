@@ -37,7 +37,12 @@ RENEWAL = 60.0
 
 
 class LockHeld(FilesFailed):
-    """Somebody else has the lock; ``advice`` says whom to ask and what to run."""
+    """Somebody else has the lock; ``advice`` says whom to ask and what to run.
+
+    ``waitable``: the caller would have waited for it, had it not been told to answer at once.
+    """
+
+    waitable = False
 
 
 class FencedOff(Exception):
@@ -82,8 +87,11 @@ class Keeper:
         over: bool = False,
         alone: bool = False,
         sleep: Callable[[float], None] = time.sleep,
+        at_once: bool = False,
     ) -> Grant:
         """Take the lock, waiting at most ``wait`` seconds for others, and for a living module of the same operation.
+
+        :param at_once: wait for nobody.
 
         :raises LockHeld: somebody else has it, and how to go on.
         :raises FilesFailed: nothing can be written there.
@@ -105,8 +113,10 @@ class Keeper:
                 patience = max(wait, ACT_PATIENCE)
             else:
                 patience = float("inf") if verdict.attach else wait
-            if now().uptime - began >= patience:
-                raise self._held(lock, isinstance(verdict, Take))
+            if at_once or now().uptime - began >= patience:
+                held = self._held(lock, isinstance(verdict, Take))
+                held.waitable = patience > 0
+                raise held
             sleep(0.2 if now().uptime - began < 5 else 1.0)
 
     def _try_take(self, wanted: Operation, who: str, length: float, over: bool, alone: bool) -> Grant | None:

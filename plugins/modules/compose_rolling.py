@@ -131,6 +131,12 @@ options:
       - Containers that were created before the request was first made are replaced. The same name again finishes what
         was killed, and otherwise changes nothing.
     type: str
+  images:
+    description:
+      - For going back, per service the ids of the images that it ran before. Where a name in the project means another
+        image by now, such as after a rebuild, it is given back first.
+    type: dict
+    default: {}
   progress_id:
     description:
       - Name of the file in which the module tells what it does while it does it. The collection's action plugin sets it
@@ -286,6 +292,7 @@ def main() -> None:
             "proxy_service": {"type": "str"},
             "proxy_mode": {"type": "str", "choices": ["auto", "pin", "none"], "default": "auto"},
             "generation": {"type": "str"},
+            "images": {"type": "dict", "default": {}},
             "allow_downtime": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

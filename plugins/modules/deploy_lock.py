@@ -77,6 +77,16 @@ options:
       - Seconds to wait for another operation.
     type: int
     default: 0
+  at_once:
+    description:
+      - Answer at once instead of waiting. The collection's action plugin asks so first, and shows what the other one does
+        while it waits. There is no need to set it.
+    type: bool
+    default: false
+  progress_id:
+    description:
+      - Name of the file in which the module tells what it waits for. The action plugin sets it.
+    type: str
   take_over:
     description:
       - Take the lock from whoever has it. That one is fenced off and touches nothing any more.
@@ -181,12 +191,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.lock_call import lock
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **PROGRESS_ARGUMENTS,
             "state": {"type": "str", "choices": ["held", "renewed", "released"], "default": "held"},
             "state_dir": {"type": "path", "required": True},
             "lock_token": {"type": "str", "no_log": False},
@@ -196,6 +208,7 @@ def main() -> None:
             "who": {"type": "str"},
             "lease": {"type": "int", "default": 1800},
             "wait": {"type": "int", "default": 0},
+            "at_once": {"type": "bool", "default": False},
             "take_over": {"type": "bool", "default": False},
             "goal": {"type": "str", "choices": ["forward", "undo", "undone"]},
             "before": {"type": "dict"},

@@ -23,11 +23,21 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
 from demo.repository import add_commit  # noqa: E402 (the line above makes it importable)
-from tests.bed.killed_roll import PLACES, QUICK, kill_roll  # noqa: E402
+from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402
 from tests.bed.shop import Play, Shop, run  # noqa: E402
 
-BAD = ("bad-unhealthy", "bad-crash", "bad-import", "bad-500", "bad-build", "bad-oom", "bad-reserve")
+BAD = (
+    "bad-unhealthy",
+    "bad-crash",
+    "bad-import",
+    "bad-500",
+    "bad-build",
+    "bad-oom",
+    "bad-reserve",
+    "bad-worker",
+    "bad-beat",
+)
 COLUMNS = (
     "case",
     "updates",
@@ -92,6 +102,12 @@ def must(play: Play) -> float:
     if play.returncode:
         raise RuntimeError(f"the playbook failed:\n{play.output[-3000:]}")
     return play.seconds
+
+
+def must_not(play: Play) -> None:
+    """A play that has to have failed."""
+    if play.returncode == 0:
+        raise RuntimeError("a bad version was taken for a good one")
 
 
 def updates(name: str, case: str, number: int, replicas: int = 1, keepalive: bool = False) -> Row:
@@ -169,11 +185,14 @@ def kills() -> list[Row]:
         must(shop.update("v1"))
         must(shop.update("v2"))
         rows = []
-        for place in PLACES:
+        must_not(shop.update("bad-500"))
+        for place in (*PLACES, *UNDO_PLACES):
 
             def act(_load: LoadRun, place: str = place) -> tuple[int, float]:
                 version = "v1" if shop.version() == "v2" else "v2"
-                kill_roll(shop, version, place, QUICK)
+                if place in UNDO_PLACES:
+                    version = shop.version()
+                kill_roll(shop, "bad-500" if place in UNDO_PLACES else version, place, QUICK)
                 seconds = must(shop.update(version, app_services=QUICK))
                 if shop.version() != version:
                     raise RuntimeError(f"{place}: did not converge")

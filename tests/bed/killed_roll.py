@@ -2,9 +2,9 @@
 """Run the real reconciler on the real machine and kill it with -9 at one exact place.
 
 ``python -m tests.bed.killed_roll PARAMETERS.json PLACE`` where a place is ``before:Start``, ``after:Join`` and so
-on for each kind of step (as it is met the first time), or ``inside:Start`` (created, not started), ``inside:Join``
-(pinned, not reloaded), ``inside:Remove`` (one of them removed).  Ends by SIGKILL; exit code 3 when the place was
-never met, so that a test cannot pass by missing it.
+on for each kind of step (as it is met the first time), ``inside:Start`` (created, not started), ``inside:Join``
+(pinned, not reloaded), ``inside:Remove`` (one of them removed), or ``undo:Stop`` (after it, on the way back).
+Ends by SIGKILL; exit code 3 when the place was never met, so that a test cannot pass by missing it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import UNDO
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import machine, nginx, roller, rolling_call
 from tests.bed.shop import BedError, Shop
 
@@ -24,6 +25,8 @@ PLACES = (
     "before:Start", "inside:Start", "after:Start", "after:AwaitReady", "after:Prove", "inside:Join", "after:Join",
     "after:Quiesce", "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Settle",
 )  # fmt: skip
+#: The same on the way back from a version that was found out before nginx knew it.
+UNDO_PLACES = ("undo:Undo", "undo:Quiesce", "undo:Stop", "undo:Remove", "undo:Settle")
 #: Short proofs, so that a killed run and its successor take seconds.
 QUICK = {"api": {"prove_seconds": 0.5, "monitor": 0.5}, "celery": {"monitor": 0.5}}
 
@@ -43,7 +46,7 @@ def arm(place: str) -> None:
         if met and when == "before":
             die()
         perform(self, step, stack)
-        if met and when == "after":
+        if met and (when == "after" or (when == "undo" and self.goal == UNDO)):
             die()
 
     roller.Roller._perform = performed  # type: ignore[method-assign]

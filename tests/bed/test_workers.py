@@ -102,7 +102,7 @@ def test_long_tasks_and_a_full_queue_outlive_an_update(shop: Shop) -> None:
     )
     newer = [r for r, workers in queue.items() if workers[0].partition("@")[2] not in old]
     assert newer, "the new worker fetched nothing while the old one finished"
-    assert re.search(r"ends what it has: [12] tasks? running or fetched after", play.output), play.output[-3000:]
+    assert re.search(r"ends what it has: \d+ tasks? running or fetched after", play.output), play.output[-3000:]
     assert_nothing_lost(shop, load, result)
     beats = shop.heartbeats(began, time.time())
     print(

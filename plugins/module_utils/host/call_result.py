@@ -30,7 +30,7 @@ def finish(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str, A
     try:
         result = call(module.params, module.check_mode)
     except LockHeld as error:
-        module.fail_json(msg=error.message(), changed=False, locked=True)
+        module.fail_json(msg=error.message(), changed=False, locked=True, waitable=error.waitable)
         return
     except BadInput as error:
         module.fail_json(msg=error.message(), changed=False)

@@ -104,6 +104,25 @@ class Engine:
             return {}
         return result
 
+    def image_names(self, pattern: str) -> list[str]:
+        """Every ``repository:tag`` on this host that matches ``docker image ls PATTERN``."""
+        return sorted({str(tag) for entry in self._call("images", pattern) for tag in entry.get("RepoTags") or []})
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        """Give an image a further name.
+
+        :raises EngineFailed: it is gone.
+        """
+        try:
+            self._call("tag", image, repository, tag)
+        except NotFound as error:
+            raise EngineFailed(f"{image[:19]} is not on this host any more") from error
+
+    def untag(self, name: str) -> None:
+        """Take a name away from an image; the image goes with its last name if nothing runs it."""
+        with contextlib.suppress(NotFound):
+            self._call("remove_image", name)
+
     def run_inside(
         self,
         container_id: str,

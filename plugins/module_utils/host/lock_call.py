@@ -18,6 +18,7 @@ from ..decide.lease import Operation, Wait
 from ..journal import FencedOff, Keeper, owe, settle_debt
 from .call_result import BadInput
 from .moment import lives, now
+from .progress import Progress, Relay
 from .records import first_line, iso
 
 _NOTED = ("before", "revision", "release", "go_back")
@@ -91,9 +92,28 @@ def _hold(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("lease", "wait"):
         if float(params[name]) < 0 or (name == "lease" and float(params[name]) < 1):
             raise BadInput(f"{name}: {params[name]} seconds cannot be")
-    grant = keeper.take(
-        _wanted(params), _who(params), float(params["lease"]), float(params["wait"]), bool(params.get("take_over"))
-    )
+    wanted, over = _wanted(params), bool(params.get("take_over"))
+    mine = Progress.open(keeper.directory, str(params.get("progress_id") or ""))
+    relay = Relay(mine, keeper.directory)
+
+    def sleep(seconds: float) -> None:
+        # What the other one does is what this one waits for.
+        relay.pump()
+        time.sleep(seconds)
+
+    try:
+        grant = keeper.take(
+            wanted,
+            _who(params),
+            float(params["lease"]),
+            float(params["wait"]),
+            over,
+            sleep=sleep,
+            at_once=bool(params.get("at_once")),
+        )
+        relay.pump()
+    finally:
+        mine.close()
     msg = f"the lock is held under number {grant.lock.number}"
     msg += f", taken over from {grant.over}" if grant.over else ""
     return _answer(grant.lock, True, msg, unfinished=grant.owed, taken_over=grant.over)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
-from typing import Any, Callable
+from typing import Any
 
 from ..decide.progress import Line, as_json, is_id
 from .files import FilesFailed, private_directory
@@ -60,33 +59,38 @@ class Progress:
         """Append one line."""
         self.tell(Line(step, service, container, seconds, text))
 
-    def relay(
-        self,
-        path: str,
-        alive: Callable[[], bool],
-        last: int = 3,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Tell what another call tells, until it is not ``alive``: for a call that waits for the one it attaches to.
-
-        :param path: the other's file, see :func:`latest`.
-        :param last: how many of the lines that are there already are told as well.
-        """
-        offset, first = 0, True
-        while True:
-            ending = not alive()
-            lines, offset = _read_from(path, offset)
-            self.tell(*(lines[-last:] if first and last else [] if first else lines))
-            first = False
-            if ending:
-                return
-            sleep(0.3)
-
     def close(self) -> None:
         """Nothing more will be told; the file stays for whoever has not read its end."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+class Relay:
+    """Tells what another call tells, for a call that waits for that one.
+
+    :param last: how many of the lines that are there already are told as well.
+    """
+
+    def __init__(self, mine: Progress, state_dir: str, last: int = 3) -> None:
+        self._mine = mine
+        self._state_dir = state_dir
+        self._last = last
+        self._path = ""
+        self._offset = 0
+
+    def pump(self) -> None:
+        """Tell what is new since the last time."""
+        newest = latest(self._state_dir, self._mine.path)
+        if not newest:
+            return
+        begun = newest != self._path
+        lines, self._offset = _read_from(newest, 0 if begun else self._offset)
+        if not self._path:
+            lines = lines[-self._last :] if self._last else []
+            self._mine.say("another run is at work on this; what it does:")
+        self._path = newest
+        self._mine.tell(*lines)
 
 
 def latest(state_dir: str, but: str = "") -> str:

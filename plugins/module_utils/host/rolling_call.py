@@ -20,10 +20,10 @@ from ..decide.progress import Narrator
 from ..decide.stack import WEB, Stack
 from ..decide.steps import Step
 from ..journal import Fence, working
+from . import generations, kept_images
 from .call_result import BadInput
 from .fenced import FencedMachine
 from .files import FilesFailed, private_directory, secret_key, write_private
-from .generations import keep
 from .machine import ComposeMachine
 from .progress import Progress
 from .records import first_line
@@ -38,6 +38,8 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :returns: what the module returns (``failed`` included when it failed).
     :raises BadInput: before anything is touched.
     """
+    if params.get("images") and not check_mode:
+        kept_images.bring_back(params)
     call = prepare(params)
     machine = ComposeMachine(call.compose, call.engine, call.name, call.targets, call.proxy_name)
     roller = Roller(machine, call.policy(), successes=max([t.settings.ready_successes for t in call.targets] or [1]))
@@ -52,13 +54,24 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         pending = not isinstance(rolling.next_step(stack, call.policy()), steps.Done)
         return result_of(call, stack, pending, diff, [], "; ".join(sentences) or "nothing would be changed")
     with working(params, call.state_dir, f"compose_rolling of {call.name}") as fence:
-        keep(call.state_dir, str(params.get("generation") or ""), call.newer_than)
+        if not fence.alone and not isinstance(rolling.next_step(stack, call.policy()), steps.Done):
+            kept_images.keep(call.engine, fence.keeper.records, fence.run, _images_of(stack))
+        generations.keep(call.state_dir, str(params.get("generation") or ""), call.newer_than)
         roller.machine = FencedMachine(machine, fence)
         progress = Progress.open(call.state_dir, str(params.get("progress_id") or ""))
         try:
             return _roll_locked(call, roller, diff, fence, progress)
         finally:
             progress.close()
+
+
+def _images_of(stack: Stack) -> dict[str, list[str]]:
+    """Service → ids of the images that run."""
+    found: dict[str, list[str]] = {}
+    for container in stack.containers:
+        ids = found.setdefault(container.service, [])
+        ids += [container.image] if container.running and container.image not in ids else []
+    return found
 
 
 def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence, progress: Progress) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from ..decide import preflight
 from ..decide.nginx_config import Route, UnreadableConfig, load, routes
 from ..decide.services import PROXY, ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, objections, settings_of
 from ..decide.stack import STOP_FIRST, WEB, Policy, Stack, view_of
-from . import processes
+from . import generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine, label_of, pid_of
-from .generations import moment_of
 from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target, main_route
 from .nginx import Nginx, NginxFailed
 from .project import compose_of, connect, image_name, names_of, state_dir_of
@@ -93,7 +92,7 @@ def prepare(params: Mapping[str, Any]) -> Call:
         bool(params.get("allow_downtime")),
         kinds=kinds,
     )
-    call.newer_than = moment_of(call.state_dir, str(params.get("generation") or ""))
+    call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
     try:
         call.targets = _in_order([_target(n, call, images[n], params, found[n]) for n in names])
     except BadService as error:
