@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -88,7 +87,8 @@ def test_long_tasks_and_a_full_queue_outlive_an_update(shop: Shop) -> None:
     version = other(shop)
     began = time.time()
     with shop.load(rate=60) as load:
-        send(shop, "long", 2, 40)
+        # Two run, the others are fetched and wait: a minute of work for the old one, which outlives it.
+        send(shop, "long", 5, 20)
         time.sleep(1)
         send(shop, "queue", 300, 0.05)
         play = shop.update(version, **QUICKLY)
@@ -102,7 +102,7 @@ def test_long_tasks_and_a_full_queue_outlive_an_update(shop: Shop) -> None:
     )
     newer = [r for r, workers in queue.items() if workers[0].partition("@")[2] not in old]
     assert newer, "the new worker fetched nothing while the old one finished"
-    assert re.search(r"ends what it has: \d+ tasks? running or fetched after", play.output), play.output[-3000:]
+    assert "fetches no more tasks" in play.output, play.output[-3000:]
     assert_nothing_lost(shop, load, result)
     beats = shop.heartbeats(began, time.time())
     print(
