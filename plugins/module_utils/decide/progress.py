@@ -57,7 +57,7 @@ def read_lines(output: str, shown: int) -> tuple[list[str], int]:
         except ValueError:
             continue
         number = known.get("n") if isinstance(known, dict) else None
-        if type(number) is int and number == shown + 1:
+        if isinstance(number, int) and not isinstance(number, bool) and number == shown + 1:
             shown = number
             texts.append(_CONTROL.sub(" ", str(known.get("text") or ""))[:LONGEST])
     return [t for t in texts if t], shown

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Callable, Protocol
 
 from ..journal import FencedOff, LockHeld
-from .refusal import BadInput as BadInput
+from .refusal import BadInput
+
+__all__ = ["BadInput", "finish"]
 
 _STOPPED = "Now: it stopped where it was; the same call again takes up from what it finds"
 

@@ -64,7 +64,7 @@ def main() -> None:
                 break
             time.sleep(0.2)
         answer = {"tasks": tasks}
-    print("\n" + MARK + json.dumps(answer))
+    sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":
