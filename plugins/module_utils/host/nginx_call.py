@@ -187,6 +187,8 @@ class _Call:
         # Where an earlier call was killed, the state to go back to is the one before that call.
         pending = self._pending(before)
         goal = pending.before if pending else before
+        if pending:
+            self.site.tidy()
         self.memory.begin(goal, self.wanted)
         try:
             if act == change.INSTALL:
