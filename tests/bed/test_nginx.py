@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import time
@@ -54,6 +55,12 @@ def call(front: Front, service: str, content: str, check: bool = False, **furthe
     return nginx_reload(front.parameters(service, content, **further), check)
 
 
+def serving(front: Front, service: str, body: str) -> dict[str, Any]:
+    """What the module tells where nginx serves with a file."""
+    version = hashlib.sha256(body.encode()).hexdigest()[:12]
+    return {service: [{"container": front.container(service), "version": version}]}
+
+
 def refused(front: Front, service: str, content: str, **further: Any) -> str:
     """What a call is refused with before anything happens."""
     before = front.untouched(service)
@@ -81,6 +88,7 @@ def test_under_load_good_changes_lose_nothing_and_bad_ones_are_refused(front: Fr
                 (s, "ok") for s in ("validate", "backup", "install", "reload", "prove")
             ]
             assert front.text(service) == body
+            assert done["serving"] == serving(front, service, body)
             assert f"X-Change: {number}" in headers(url)
             before = front.untouched(service)
             for case in cases:
@@ -134,6 +142,7 @@ def test_what_nginx_would_refuse_is_never_seen_by_it(front: Front, service: str,
     done = call(front, service, content)
     assert done["failed"] and not done["changed"] and done["rolled_back"], done
     assert done["refusal"]["reason"] == reason, done
+    assert done["serving"] == serving(front, service, before[-1])
     assert text in done["msg"].splitlines()[0], done
     assert all(word in done["msg"] for word in ("What: ", "\nNow: ", "\nNext: "))
     assert "hunter2" not in str(done)
@@ -213,6 +222,7 @@ def test_what_does_not_answer_is_taken_back(front: Front) -> None:
     done = call(front, "file", site("return 500;"), url=f"{front.url}/")
     assert done["failed"] and done["rolled_back"], done
     assert "GET / answered 500" in done["msg"]
+    assert done["serving"] == serving(front, "file", before)
     assert front.text("file") == before
     assert [(s["step"], s["result"]) for s in done["timeline"]][-2:] == [("prove", "failed"), ("restore", "undone")]
     assert not call(front, "file", before)["changed"]
@@ -256,11 +266,11 @@ def test_killed_anywhere_the_same_call_converges(
 ) -> None:
     url = front.url_of(service)
     body = site(f"add_header X-Killed {place};")
-    serving = front.untouched(service)[:4]
+    loaded = front.untouched(service)[:4]
     front.killed(front.parameters(service, body, url=f"{url}/"), place)
     if place != "reloaded":
         # nginx goes on with what it has loaded.
-        assert front.untouched(service)[:4] == serving
+        assert front.untouched(service)[:4] == loaded
         assert "200 " in headers(url).splitlines()[0]
     assert bool(front.leftovers()) == (place in ("twin", "renaming"))
     # A twin may belong to a call that runs now, until it is this old.

@@ -183,6 +183,12 @@ def test_an_image_that_resolves_only_one_of_several_addresses_is_refused(tmp_pat
         nginx(Api(b"172.18.0.4      STREAM api\n"), str(hosts)).pin("api", ("api",), ("172.18.0.4", "172.18.0.5"))
 
 
+def test_a_file_is_read_byte_by_byte_also_without_root() -> None:
+    # With no process to look through it is asked for inside; a comment in Latin-1 is no UTF-8.
+    assert nginx(Api(b"IyDk9g0KCg==\n")).read("/etc/nginx/none/a.conf") == b"# \xe4\xf6\r\n\n"
+    assert nginx(Api(b"", b"no such file", 1)).read("/etc/nginx/none/a.conf") is None
+
+
 class Stubborn(Nginx):
     """Says yes to everything and never starts a new worker; its log gets a line at the reload."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -218,8 +219,12 @@ class Nginx(Master):
         if os.access(seen, os.R_OK) and not linked:
             with open(seen, "rb") as stream:
                 return stream.read()
+        # A comment may be in any encoding, and what a command prints comes here as UTF-8.
+        code, output = self.engine.run_inside(self.id, ["base64", path], user="0", errors_too=False)
+        if code == 0:
+            return base64.b64decode(output)
         code, output = self.engine.run_inside(self.id, ["cat", path], user="0", errors_too=False)
-        return output.encode("utf-8", "surrogateescape") if code == 0 else None
+        return output.encode("utf-8") if code == 0 else None
 
     # -- pins -----------------------------------------------------------------------------------------
 
