@@ -42,7 +42,7 @@ def test_the_example_by_ansible_under_load_loses_nothing(server: Server, tmp_pat
         "ansible_become_method": "su",
     }
     before = server.untouched()
-    with LoadRun(server.url, tmp_path / "load", rate=100, seconds=120, mix="new=4,keepalive=4,slow=2") as load:
+    with LoadRun(server.url, tmp_path / "load", rate=80, seconds=120, mix="new=4,keepalive=4,slow=2") as load:
         for arguments, changed in ((["--check"], 1), ([], 1), ([], 0)):
             output = play(tmp_path, adapted([2], {}), ["--diff", "-vvv", *arguments], variables=where)
             assert f"changed={changed}" in output and "failed=0" in output, output
