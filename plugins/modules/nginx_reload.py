@@ -138,6 +138,12 @@ timeline:
       description: V(ok) or V(failed), and V(undone) for a step of the way back.
       type: str
       returned: always
+serving:
+  description: The container that runs and the beginning of the SHA-256 of the file that nginx serves with. The version is V(none)
+    where it serves without that file, and V(unknown) where the file was written since nginx loaded it, or lies in the container itself.
+  returned: always, unless nginx was not looked at
+  type: dict
+  sample: {"nginx": [{"container": "travel-nginx-1", "version": "9f86d081884c"}]}
 refusal:
   description: Why nginx refuses the candidate.
   returned: when it does

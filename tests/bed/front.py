@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A small Compose project for changes of nginx: one answering shop, and nginx set up in each way that people have.
 
-``python -m tests.bed.front serve`` is the shop inside its container; ``python -m tests.bed.front killed PARAMETERS.json
-PLACE`` carries out one call of ``nginx_reload`` and is killed with -9 in the midst of it.
+``python -m tests.bed.front serve`` is the shop inside its container; ``python -m tests.bed.front call PARAMETERS.json
+PLACE`` carries out one call of ``nginx_reload`` and prints what came of it, or is killed with -9 at a place in it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "evenkeel-front"
 CONF = "/etc/nginx/conf.d/default.conf"
+QUITTING = "worker process is shutting down"
 #: nginx without root, without a writable file system and without a capability.
 STRICT = """pid /run/nginx/nginx.pid;
 error_log /dev/stderr notice;
@@ -58,12 +58,16 @@ class Front:
     :param folder: a folder of its own; removed with everything else by :meth:`destroy`.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, ports: tuple[int, int]) -> None:
         self.folder = folder
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.ports = dict(zip(("file", "folder"), ports, strict=True))
+        self.url = self.url_of("file")
         self.label = f"evenkeel.bed={NAME}"
         self.state = folder / "state"
+        # Not at the top: the shop's container has no SDK. Not the CLI: it takes a tenth of a second to start each time.
+        from docker import APIClient
+
+        self.engine = APIClient(timeout=120)
 
     def create(self) -> None:
         """Write the project and start it."""
@@ -79,6 +83,10 @@ class Front:
         (released / "released.conf").write_text(site(), encoding="utf-8")
         (self.folder / "compose.yaml").write_text(json.dumps(self._project()), encoding="utf-8")
         self.compose("up", "--detach", "--wait", "--quiet-pull")
+
+    def url_of(self, service: str) -> str:
+        """Where the nginx of a service is reached from here."""
+        return f"http://127.0.0.1:{self.ports[service]}"
 
     def _project(self) -> dict[str, Any]:
         labels = {"evenkeel.bed": NAME}
@@ -98,10 +106,14 @@ class Front:
                 },
                 "file": {
                     **nginx,
-                    "ports": [f"127.0.0.1:{self.port}:80"],
+                    "ports": [f"127.0.0.1:{self.ports['file']}:80"],
                     "volumes": [f"{source}/front.conf:{CONF}:ro", f"{source}/tls:/etc/nginx/tls:ro"],
                 },
-                "folder": {**nginx, "volumes": [f"{source}/folder:/etc/nginx/conf.d:ro"]},
+                "folder": {
+                    **nginx,
+                    "ports": [f"127.0.0.1:{self.ports['folder']}:80"],
+                    "volumes": [f"{source}/folder:/etc/nginx/conf.d:ro"],
+                },
                 "volume": {**nginx, "volumes": ["sites:/etc/nginx/conf.d"]},
                 "layer": nginx,
                 "released": {**nginx, "volumes": [f"{source}/mounts/{'0' * 64}/released.conf:{CONF}:ro"]},
@@ -141,22 +153,38 @@ class Front:
         """Name of a service's container."""
         return f"{NAME}-{service}-1"
 
+    def inside(self, service: str, *argv: str, user: str = "0") -> str:
+        """Run a command in a service's container and return what it printed."""
+        made = self.engine.exec_create(self.container(service), list(argv), user=user)["Id"]
+        output = str(self.engine.exec_start(made).decode("utf-8"))
+        assert self.engine.exec_inspect(made)["ExitCode"] == 0, f"{argv}: {output}"
+        return output
+
     def text(self, service: str, path: str = CONF) -> str:
         """A file as the container sees it."""
-        return docker("exec", self.container(service), "cat", path)
+        return self.inside(service, "cat", path)
 
     def untouched(self, service: str) -> tuple[Any, ...]:
-        """What must be the same where nginx was left alone: master, start, workers, configuration."""
-        inspection = json.loads(docker("inspect", self.container(service)))[0]
+        """What must be the same where nginx was left alone: container, master, start, workers, configuration.
+
+        Workers that a reload before has told to end may end meanwhile.
+        """
+        inspection = self.engine.inspect_container(self.container(service))
         state = inspection["State"]
-        pids = docker("top", self.container(service), "-o", "pid,args").splitlines()[1:]
-        return inspection["Id"], state["Pid"], state["StartedAt"], sorted(pids), self.text(service)
+        listed = [" ".join(p) for p in self.engine.top(self.container(service), "-o pid,lstart,args")["Processes"]]
+        pids = sorted(line for line in listed if "nginx: " in line and QUITTING not in line)
+        assert len(pids) > 1, listed
+        # One that was written and put back has another time.
+        script = 'stat -c "%i %z" "$1"; cat "$1"'
+        seen = self.inside(service, "sh", "-c", script, "sh", CONF)
+        return inspection["Id"], state["Pid"], state["StartedAt"], pids, *seen.split("\n", 1)
 
     def leftovers(self) -> list[str]:
-        """Twins and volumes of twins."""
-        label = "label=evenkeel.twin"
-        found = docker("ps", "-aq", "--filter", label).split()
-        return found + docker("volume", "ls", "-q", "--filter", label).split()
+        """Twins, volumes of twins, and files that were to be renamed."""
+        label = {"label": f"evenkeel.twin={NAME}"}
+        found = [str(twin["Id"]) for twin in self.engine.containers(all=True, filters=label)]
+        found += [str(volume["Name"]) for volume in self.engine.volumes(filters=label)["Volumes"] or []]
+        return found + [str(path) for path in self.folder.glob("**/.evenkeel-*")]
 
     def parameters(self, service: str, content: str, **further: Any) -> dict[str, Any]:
         """The module's arguments."""
@@ -168,7 +196,7 @@ class Front:
         file = self.folder / "parameters.json"
         file.write_text(json.dumps(parameters), encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-m", "tests.bed.front", "killed", str(file), place],
+            [sys.executable, "-m", "tests.bed.front", "call", str(file), place],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"},
             capture_output=True,
@@ -199,27 +227,28 @@ async def serve() -> None:
         await server.serve_forever()
 
 
-def killed(file: str, place: str) -> None:
-    """One call, killed before or after a step or while a twin runs."""
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.host import engine, nginx, nginx_call, nginx_site
+def call(file: str, place: str) -> None:
+    """One call, killed at a place: before or after a step, or while a twin runs."""
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host import nginx, nginx_call, nginx_site
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 
-    def die(*_args: Any, **_kwargs: Any) -> None:
+    def die(*_args: Any, **_kwargs: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if place == "twin":
-        engine.Engine.remove_volumes = die  # type: ignore[method-assign]
-        wait = engine.Engine._call
-
-        def call(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-            if name == "wait":
-                die()
-            return wait(self, name, *args, **kwargs)
-
-        engine.Engine._call = call  # type: ignore[method-assign]
+        _die_in_a_twin(die)
     elif place == "installed":
         nginx.Master.reload = die  # type: ignore[method-assign]
     elif place == "before-install":
         nginx_site.Site.install = die  # type: ignore[method-assign]
+    elif place == "renaming":
+        replace = nginx_site._replace
+
+        def renaming(path: str, content: bytes) -> None:
+            os.replace = die  # type: ignore[assignment]
+            replace(path, content)
+
+        nginx_site._replace = renaming
     elif place == "reloaded":
         nginx_call._Call._prove = die  # type: ignore[method-assign]
     elif place == "torn":
@@ -230,13 +259,25 @@ def killed(file: str, place: str) -> None:
             die()
 
         nginx_site._overwrite = torn
-    nginx_call.nginx_reload(json.loads(Path(file).read_text(encoding="utf-8")), False)
-    time.sleep(0)
-    sys.exit(3)
+    elif place != "nowhere":
+        raise ValueError(place)
+    try:
+        result = nginx_call.nginx_reload(json.loads(Path(file).read_text(encoding="utf-8")), False)
+    except BadInput as error:
+        result = {"failed": True, "refused": True, "msg": error.message()}
+    json.dump(result, sys.stdout)
+
+
+def _die_in_a_twin(die: Any) -> None:
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host import engine, nginx_site
+
+    real = engine.Engine._call
+    engine.Engine._call = lambda self, name, *a, **k: die() if name == "wait" else real(self, name, *a, **k)  # type: ignore[method-assign]
+    nginx_site.run_here = die
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         asyncio.run(serve())
     else:
-        killed(sys.argv[2], sys.argv[3])
+        call(sys.argv[2], sys.argv[3])

@@ -152,7 +152,7 @@ def test_the_dump_is_free_of_what_nginx_says_beside_it() -> None:
     refused = (
         b'2024/01/01 [emerg] 7#7: host not found in upstream "api" in /etc/nginx/nginx.conf:4\nnginx: test failed\n'
     )
-    with pytest.raises(NginxFailed, match=r'^shop-nginx-1: nginx -T failed: host not found in upstream "api"'):
+    with pytest.raises(NginxFailed, match=r"^shop-nginx-1: nginx -T failed: the upstream api cannot be resolved"):
         nginx(Api(b"", refused, 1)).dump()
 
 
@@ -181,3 +181,40 @@ def test_an_image_that_resolves_only_one_of_several_addresses_is_refused(tmp_pat
     hosts.write_text("")
     with pytest.raises(NginxFailed, match=r"resolves only one address of several for api; put a file /etc/host.conf"):
         nginx(Api(b"172.18.0.4      STREAM api\n"), str(hosts)).pin("api", ("api",), ("172.18.0.4", "172.18.0.5"))
+
+
+def test_a_file_is_read_byte_by_byte_also_without_root() -> None:
+    # With no process to look through it is asked for inside; a comment in Latin-1 is no UTF-8.
+    assert nginx(Api(b"IyDk9g0KCg==\n")).read("/etc/nginx/none/a.conf") == b"# \xe4\xf6\r\n\n"
+    assert nginx(Api(b"", b"no such file", 1)).read("/etc/nginx/none/a.conf") is None
+
+
+class Stubborn(Nginx):
+    """Says yes to everything and never starts a new worker; its log gets a line at the reload."""
+
+    lines = ("2024/01/01 [emerg] 1#1: bind() to 0.0.0.0:443 failed (13: Permission denied)",)
+    after: tuple[str, ...] = ()
+
+    def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
+        if "reload" in argv:
+            self.lines += self.after
+        return 0, ""
+
+    def logged(self) -> list[str]:
+        return list(self.lines)
+
+
+def test_why_no_new_worker_came_is_read_in_the_log() -> None:
+    mine = Stubborn(engine(Api()), {"Id": "c", "Name": "/shop-nginx-1", "State": {"Pid": 0}})
+    with pytest.raises(NginxFailed, match=r"^shop-nginx-1: no new worker took over .*: see its log$"):
+        mine.reload(0.05)
+    mine.after = ("2024/01/01 [emerg] 1#1: bind() to 0.0.0.0:80 failed (98: Address already in use)",)
+    with pytest.raises(NginxFailed, match=r": nginx cannot listen on 0\.0\.0\.0:80: Address already in use$"):
+        mine.reload(0.05)
+
+
+def test_a_refusal_quotes_no_value() -> None:
+    said = b'2024/01/01 [emerg] 7#7: invalid parameter "S3cr3t" in /etc/nginx/nginx.conf:4\n'
+    with pytest.raises(NginxFailed) as refusal:
+        nginx(Api(b"", said, 1)).dump()
+    assert "S3cr3t" not in str(refusal.value) and "line 4" in str(refusal.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import nginx_change as change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import nginx_twin as twins
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_complaint import complaint_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import nginx_site
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import start_options
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_memory import Memory
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_site import Site, _with_candidate
@@ -290,8 +292,24 @@ def test_a_file_is_installed_as_it_is_mounted(tmp_path: Path) -> None:
     Site(None, CONF, str(path), False).install(b"other")  # type: ignore[arg-type]
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"other", 0o640)
     assert path.stat().st_ino != inode
+    # What a killed call left beside it is written over, a link in its place is not followed.
+    (tmp_path / ".evenkeel-a.conf").symlink_to(tmp_path / "elsewhere")
+    Site(None, CONF, str(path), False).install(b"again")  # type: ignore[arg-type]
+    assert (path.read_bytes(), path.is_symlink(), len(list(tmp_path.iterdir()))) == (b"again", False, 1)
+    (tmp_path / ".evenkeel-a.conf").write_bytes(b"half")
+    Site(None, CONF, str(path), False).tidy()  # type: ignore[arg-type]
     Site(None, CONF, str(path), False).install(None)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_copies_that_killed_calls_left_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nginx_site.tempfile, "gettempdir", lambda: str(tmp_path))
+    young, old = tmp_path / f"evenkeel-twin-{int(time.time())}-a", tmp_path / "evenkeel-twin-1700000000-b"
+    for folder in (young, old, tmp_path / "other"):
+        folder.mkdir()
+        (folder / "a.conf").write_bytes(b"x")
+    nginx_site._sweep_temporary()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [young.name, "other"]
 
 
 def test_what_is_remembered(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..decide.nginx_complaint import complaint_of
 from .engine import Engine, pid_of
 from .processes import Process, processes, tree
 
@@ -94,7 +96,7 @@ class Master:
         """
         code, output = self.command("-T", errors_too=False)
         if code != 0:
-            raise NginxFailed(f"{self.name}: nginx -T failed: {_complaint(output)}")
+            raise NginxFailed(f"{self.name}: nginx -T failed: {complaint_of(output).text}")
         return output
 
     def reload(self, timeout: float = 30.0) -> None:
@@ -105,11 +107,12 @@ class Master:
         """
         code, output = self.command("-t")
         if code != 0:
-            raise NginxFailed(f"{self.name}: nginx refuses its configuration: {_complaint(output)}")
+            raise NginxFailed(f"{self.name}: nginx refuses its configuration: {complaint_of(output).text}")
         known = {p.pid for p in self.workers()}
+        logged = self.logged()
         code, output = self.signal_reload()
         if code != 0:
-            raise NginxFailed(f"{self.name}: nginx -s reload failed: {_complaint(output)}")
+            raise NginxFailed(f"{self.name}: nginx -s reload failed: {complaint_of(output).text}")
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             workers = self.workers()
@@ -118,7 +121,14 @@ class Master:
             if fresh and not [p for p in workers if p.pid in known and QUITTING not in p.command]:
                 return
             time.sleep(0.02)
-        raise NginxFailed(f"{self.name}: no new worker took over within {timeout:g} s of the reload; see its log")
+        # What no test shows, an address that is taken for one, the master only tells its log.
+        fresh_lines = [line for line in self.logged() if "[emerg]" in line and line not in logged]
+        why = complaint_of(fresh_lines[0]).text if fresh_lines else "see its log"
+        raise NginxFailed(f"{self.name}: no new worker took over within {timeout:g} s of the reload: {why}")
+
+    def logged(self) -> list[str]:
+        """The last lines of its log, as far as that is at hand."""
+        return []
 
 
 class HostNginx(Master):
@@ -132,8 +142,9 @@ class HostNginx(Master):
         here = os.readlink("/proc/self/ns/mnt")
         masters = [p for p in processes() if p.command.startswith("nginx: master process") and _lives_in(p.pid, here)]
         if len(masters) != 1:
+            unseen = "; without root it cannot be seen: run with become: true" if os.geteuid() else ""
             raise NginxFailed(
-                f"{len(masters) or 'no'} nginx of this host was found running (those in containers left out)"
+                f"{len(masters) or 'no'} nginx of this host was found running (those in containers left out){unseen}"
             )
         self.pid = masters[0].pid
 
@@ -193,6 +204,10 @@ class Nginx(Master):
         words = ["nginx", *self.options(), *argv]
         return self.engine.run_inside(self.id, words, user="", errors_too=errors_too)
 
+    def logged(self) -> list[str]:
+        """See the base class; the log is where images send it, to the container's own."""
+        return self.engine.logs(self.id).splitlines()
+
     def read(self, path: str) -> bytes | None:
         """A file as nginx sees it now, None when it cannot be read."""
         root = f"/proc/{self.pid}/root"
@@ -204,8 +219,12 @@ class Nginx(Master):
         if os.access(seen, os.R_OK) and not linked:
             with open(seen, "rb") as stream:
                 return stream.read()
+        # A comment may be in any encoding, and what a command prints comes here as UTF-8.
+        code, output = self.engine.run_inside(self.id, ["base64", path], user="0", errors_too=False)
+        if code == 0:
+            return base64.b64decode(output)
         code, output = self.engine.run_inside(self.id, ["cat", path], user="0", errors_too=False)
-        return output.encode("utf-8", "surrogateescape") if code == 0 else None
+        return output.encode("utf-8") if code == 0 else None
 
     # -- pins -----------------------------------------------------------------------------------------
 
@@ -259,14 +278,3 @@ class Nginx(Master):
                 f"{self.name}: its image resolves only one address of several for {name}; "
                 f"put a file /etc/host.conf with the line `multi on` into that image"
             )
-
-
-def _complaint(output: str) -> str:
-    """nginx's own reason, without time stamps."""
-    lines = [
-        re.sub(r"^\d+#\d+: ", "", line.split("] ", 1)[-1])
-        for line in output.splitlines()
-        if "[emerg]" in line or "[error]" in line
-    ]
-    plain = [line.strip() for line in output.splitlines() if line.strip()]
-    return (lines or plain or ["it gave no reason"])[-1][:400]

@@ -23,7 +23,7 @@ from .compose import ComposeFailed
 from .engine import label_of, pid_of
 from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from .nginx import QUITTING, NginxFailed
-from .nginx_memory import Memory, Pending
+from .nginx_memory import Memory, Pending, digest
 from .nginx_site import ContainerSite, HostSite, Site, SiteFailed
 from .probing import ask
 from .project import compose_of, connect, state_dir_of
@@ -168,6 +168,7 @@ class _Call:
         act, before = self._look()
         if act == change.NOTHING and not validate_only:
             return self._unchanged()
+        self._tell_serving(before)
         self._tell_difference(before)
         if not self._tried():
             return self.result
@@ -181,12 +182,15 @@ class _Call:
         act, before = self._look()
         if act == change.NOTHING:
             return self._unchanged()
+        self._tell_serving(before)
         self._tell_difference(before)
         if not self._tried():
             return self.result
         # Where an earlier call was killed, the state to go back to is the one before that call.
         pending = self._pending(before)
         goal = pending.before if pending else before
+        if pending:
+            self.site.tidy()
         self.memory.begin(goal, self.wanted)
         try:
             if act == change.INSTALL:
@@ -198,6 +202,7 @@ class _Call:
         except (_Failed, NginxFailed, OSError) as error:
             return self._undo(str(error), goal, act_of)
         self.memory.end()
+        self._tell_serving(self.wanted)
         self.result.update(changed=True, msg=f"{self.site.name} serves with the new {self.site.dest}")
         return self.result
 
@@ -228,7 +233,15 @@ class _Call:
         return None
 
     def _unchanged(self) -> dict[str, Any]:
+        self._tell_serving(self.wanted)
         return {**self.result, "changed": False, "msg": f"{self.site.name} already serves with this {self.site.dest}"}
+
+    def _tell_serving(self, content: bytes | None) -> None:
+        """Which file nginx serves with: the one that is there, unless it was written since nginx loaded it."""
+        # When a file in the container's own layer was written is not known here.
+        loaded = bool(self.site.path) and self.site.changed_at() < self._loaded()
+        version = "unknown" if not loaded else "none" if content is None else digest(content)[:12]
+        self.result["serving"] = {self.steps.service or "nginx": [{"container": self.site.name, "version": version}]}
 
     def _tell_difference(self, before: bytes | None) -> None:
         old = None if before is None else before.decode("utf-8", "replace")
@@ -297,12 +310,15 @@ class _Call:
                     site.install(before)
                 site.master.reload()
         except (NginxFailed, OSError) as error:
+            with contextlib.suppress(OSError):
+                self._tell_serving(site.content())
             self.result["msg"] = (
                 f"What: {reason}; and going back failed: {error}\nNow: nginx serves with what it loaded last; its file "
                 f"{site.dest} may be the new one\nNext: see nginx -t in {site.name}, then run the same command again"
             )
             return self.result
         self.memory.end()
+        self._tell_serving(before)
         self.result.update(changed=False, rolled_back=True)
         self.result["msg"] = (
             f"What: {reason}\nNow: {site.dest} is as it was before, and {site.name} serves with it again\n"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import secrets
@@ -108,6 +109,12 @@ class Site:
         else:
             _replace(self.path, content)
 
+    def tidy(self) -> None:
+        """Take away what a call that was killed left beside the file."""
+        if not self.in_place:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_beside(self.path))
+
     def _judged(self, code: int, output: str, candidate: bytes) -> Trial:
         if code in (124, 126, 127):
             raise SiteFailed(f"the trial run of {self.name} could not be made: {output.strip()[:300]}")
@@ -139,8 +146,11 @@ def _overwrite(path: str, content: bytes) -> None:
 def _replace(path: str, content: bytes) -> None:
     """Put a file in place by a rename, with mode and owner of the one before, else of the folder."""
     folder = os.path.dirname(path)
-    # A leading dot: no `include *.conf` reads it before it is whole.
-    handle, temporary = tempfile.mkstemp(prefix=".evenkeel-", dir=folder)
+    # Always the same name: what a killed call left is written over and not added to.
+    temporary = _beside(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
@@ -156,6 +166,11 @@ def _replace(path: str, content: bytes) -> None:
         os.unlink(temporary)
         raise
     sync_directory(folder)
+
+
+def _beside(path: str) -> str:
+    # A leading dot: no `include *.conf` reads it before it is whole.
+    return os.path.join(os.path.dirname(path), f".evenkeel-{os.path.basename(path)}")
 
 
 class ContainerSite(Site):
@@ -271,6 +286,16 @@ def _nothing() -> tarfile.TarFile:
     return tarfile.open(fileobj=io.BytesIO(empty.getvalue()))
 
 
+def _sweep_temporary() -> None:
+    """Remove the copies of configuration that killed calls of this user left."""
+    with os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(f"{_NAME}-") and not _is_young(entry.name):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                        shutil.rmtree(entry.path, ignore_errors=True)
+
+
 class HostSite(Site):
     """A file of this host's own nginx."""
 
@@ -287,7 +312,8 @@ class HostSite(Site):
     def try_out(self, candidate: bytes) -> Trial:
         """The twin is a process whose own mount namespace has a copy of the folder with the candidate in it."""
         folder = os.path.dirname(self.path)
-        temporary = tempfile.mkdtemp(prefix=f"{_NAME}-")
+        _sweep_temporary()
+        temporary = tempfile.mkdtemp(prefix=f"{_NAME}-{int(time.time())}-")
         try:
             copy = os.path.join(temporary, "folder")
             shutil.copytree(folder, copy, symlinks=True)
