@@ -36,6 +36,7 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     sed 's/ / +/g; s/^/+/' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
 fi
 rm -f /run/docker.pid /run/docker/containerd/containerd.pid
+if [ -x /usr/sbin/sshd ]; then mkdir -p /run/sshd && /usr/sbin/sshd; fi
 exec dockerd "$@"
 """
 
