@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from ..decide.services import Probe, Settings
 from ..decide.stack import Container, Proxy
 from . import processes
 from .compose import Compose, ComposeFailed
-from .engine import Engine, EngineFailed, label_of, networks_of, pid_of
+from .engine import Engine, EngineFailed, label_of, networks_of, pid_of, stop_signal_of
 from .nginx import Nginx, NginxFailed, draining, loaded_at
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
@@ -300,6 +299,7 @@ class ComposeMachine:
     def _stop_one(self, container_id: str) -> None:
         inspection = self._inspections[container_id]
         target = self.targets[label_of(inspection, SERVICE_LABEL)]
+        processes.await_handler(pid_of(inspection) or 0, stop_signal_of(inspection))
         self._signal_behind_shell(inspection)
         self.engine.stop(container_id, target.settings.stop_timeout)
 
@@ -309,8 +309,7 @@ class ComposeMachine:
         master = _behind_shell(pid) if pid else None
         if master is None:
             return
-        name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")
-        number = int(name) if name.isdigit() else getattr(signal, name, signal.SIGTERM)
+        number = stop_signal_of(inspection)
 
         def send() -> None:
             if os.geteuid() == 0:
@@ -318,7 +317,7 @@ class ComposeMachine:
                     os.kill(master, number)
             else:
                 inner = str(processes.inner_pid(master))
-                self.engine.run_inside(str(inspection["Id"]), ["kill", f"-{int(number)}", inner], user="0")
+                self.engine.run_inside(str(inspection["Id"]), ["kill", f"-{number}", inner], user="0")
 
         # A moment after the engine's own stop, which tells the restart policy that this ending is meant.
         timer = threading.Timer(0.3, send)
