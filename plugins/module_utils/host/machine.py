@@ -30,6 +30,8 @@ SERVICE_LABEL = "com.docker.compose.service"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 HASH_LABEL = "com.docker.compose.config-hash"
 NUMBER_LABEL = "com.docker.compose.container-number"
+# The engine names a container a moment before it starts it (all at once after its own restart): in doubt we reload.
+_NAMED_EARLY = 5.0
 
 
 def main_route(leading: Sequence[Route]) -> Route | None:
@@ -140,7 +142,7 @@ class ComposeMachine:
                     inside = container.address in pin.addresses
                 else:
                     # nginx resolved its names when these workers started; what started later is unknown to it.
-                    inside = started_at(inspection) < loaded
+                    inside = started_at(inspection) < loaded + _NAMED_EARLY
                 container = replace(container, in_rotation=inside)
             containers.append(container)
             restarts[container.id] = self._restarts(inspection)
@@ -239,8 +241,7 @@ class ComposeMachine:
             said = (output.strip().splitlines() or ["it printed nothing"])[-1][:200]
             return Answer(code == 0, "" if code == 0 else f"its health command ended with {code}: {said}")
         if settings.ready_port and target.route:
-            answer = ask(address, settings.ready_port, Probe("/"), self._headers(target), any_success=True)
-            return answer
+            return ask(address, settings.ready_port, Probe("/"), self._headers(target), any_success=True)
         return Answer(True, "runs")
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
