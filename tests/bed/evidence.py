@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 from demo.repository import add_commit  # noqa: E402 (the line above makes it importable)
 from tests.bed.killed_roll import PLACES, QUICK, kill_roll  # noqa: E402
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402
+from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402
 from tests.bed.shop import Play, Shop, run  # noqa: E402
 
 BAD = ("bad-unhealthy", "bad-crash", "bad-import", "bad-500", "bad-build", "bad-oom", "bad-reserve")
@@ -80,7 +81,7 @@ def measured(shop: Shop, case: str, act: Callable[[LoadRun], tuple[int, float]])
     }
     left = shop.leftovers()
     good = result.failed_beyond_race == 0 and verdict.flawless and left == []
-    for failure in result.failures if not good else ():
+    for failure in result.failures[:50] if not good else ():
         print(f"   {case}: {json.dumps(failure)}", flush=True)
     if left:
         print(f"   {case}: left behind: {left}", flush=True)
@@ -227,6 +228,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
+    "server": (
+        "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
+        lambda: accidents_table(accidents()),
+    ),
     "properties": ("Simulated histories", properties),
     "bench": ("Beside the usual ways", bench),
 }
