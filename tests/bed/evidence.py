@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 from demo.repository import add_commit  # noqa: E402 (the line above makes it importable)
 from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402
+from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402
 from tests.bed.shop import Play, Shop, run  # noqa: E402
 from tests.bed.test_workers import all_run_once, send  # noqa: E402
 
@@ -91,7 +92,7 @@ def measured(shop: Shop, case: str, act: Callable[[LoadRun], tuple[int, float]])
     }
     left = shop.leftovers()
     good = result.failed_beyond_race == 0 and verdict.flawless and left == []
-    for failure in result.failures if not good else ():
+    for failure in result.failures[:50] if not good else ():
         print(f"   {case}: {json.dumps(failure)}", flush=True)
     if left:
         print(f"   {case}: left behind: {left}", flush=True)
@@ -294,6 +295,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: beds("tests/bed/test_lock.py"),
     ),
     "nginx": ("Changes of nginx's configuration", lambda: beds("tests/bed/test_nginx.py")),
+    "server": (
+        "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
+        lambda: accidents_table(accidents()),
+    ),
     "properties": ("Simulated histories", properties),
     "bench": ("Beside the usual ways", bench),
 }

@@ -35,8 +35,15 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     while read -r pid; do echo "$pid" >/sys/fs/cgroup/init/cgroup.procs || :; done </sys/fs/cgroup/cgroup.procs
     sed 's/ / +/g; s/^/+/' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
 fi
-rm -f /run/docker.pid /run/docker/containerd/containerd.pid
-exec dockerd "$@"
+# Where it starts again after a power cut: on a server /run is empty then.
+rm -rf /run/docker /run/containerd /run/docker.pid /run/docker.sock
+if [ -x /usr/sbin/sshd ]; then mkdir -p /run/sshd && /usr/sbin/sshd; fi
+[ -n "${KEEP_ENGINE:-}" ] || exec dockerd "$@"
+while :; do
+    dockerd "$@" || :
+    sleep 2
+    rm -f /run/docker.pid /run/docker/containerd/containerd.pid
+done
 """
 
 
@@ -89,6 +96,7 @@ class NestedEngine:
     :param packages: see :func:`engine_image`.
     :param network: network of this machine's engine to be in, the default bridge without it.
     :param arguments: further arguments of ``dockerd``.
+    :param keep_engine: start the engine again 2 s after it ended, as systemd does; without that the server ends with it.
     """
 
     def __init__(
@@ -100,6 +108,7 @@ class NestedEngine:
         packages: Sequence[str] = (),
         network: str = "",
         arguments: Sequence[str] = (),
+        keep_engine: bool = False,
     ) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]+", name):
             raise NestedError(f"{name!r} cannot be the name of a container")
@@ -109,6 +118,7 @@ class NestedEngine:
         self.packages = tuple(packages)
         self.network = network
         self.arguments = tuple(arguments)
+        self.keep_engine = keep_engine
         self.volume = f"{name}-docker"
 
     def __enter__(self) -> NestedEngine:
@@ -134,6 +144,7 @@ class NestedEngine:
         argv = ["docker", "run", "--detach", "--privileged", "--init", "--cgroupns", "private", *label]
         argv += ["--name", self.name, "--hostname", self.name, "--volume", f"{self.volume}:/var/lib/docker"]
         argv += ["--network", self.network] if self.network else []
+        argv += ["--env", "KEEP_ENGINE=1"] if self.keep_engine else []
         for outside, inside in self.publish.items():
             argv += ["--publish", f"127.0.0.1:{outside}:{inside}"]
         for words in (["docker", "volume", "create", *label, self.volume],
@@ -141,10 +152,15 @@ class NestedEngine:
             done = _run(words, 60)
             if done.returncode:
                 raise NestedError(f"{self.name} could not be started: {_last_words(done)}")
-        self._wait_for_engine(time.monotonic() + timeout)
+        self.wait_for_engine(timeout)
         return self
 
-    def _wait_for_engine(self, deadline: float) -> None:
+    def wait_for_engine(self, timeout: float = 60.0) -> None:
+        """Return when the engine in the server answers.
+
+        :raises NestedError: it does not within ``timeout`` seconds, or the server does not run.
+        """
+        deadline = time.monotonic() + timeout
         probe = ["docker", "exec", self.name, "docker", "version", "--format", "{{.Server.Version}}"]
         while (done := _run(probe, 30)).returncode:
             if time.monotonic() > deadline or not self.pid:
@@ -166,6 +182,32 @@ class NestedEngine:
         """This machine's process id of the server's first process, 0 when it does not run."""
         done = _run(["docker", "inspect", "--format", "{{.State.Pid}}", self.name], 30)
         return int(done.stdout) if done.returncode == 0 else 0
+
+    def end_engine(self, how: str = "KILL", timeout: float = 120.0) -> None:
+        """End the engine by a signal, and return once it is gone; with ``keep_engine`` another one comes.
+
+        :param how: KILL as a crash does, which leaves what it ran running until the next engine cleans up; TERM as
+            ``systemctl restart`` does.
+        """
+        pid = self.exec("pgrep", "-x", "dockerd").split()[0]
+        self.exec("kill", f"-{how}", pid)
+        deadline = time.monotonic() + timeout
+        while self.try_exec("test", "-d", f"/proc/{pid}").returncode == 0:
+            if time.monotonic() > deadline:
+                raise NestedError(f"the engine in {self.name} did not end within {timeout:g} s of {how}")
+            time.sleep(0.1)
+
+    def cut_power(self) -> None:
+        """End everything in the server at once; its disk stays. :meth:`power_on` starts it again."""
+        done = _run(["docker", "kill", self.name], 30)
+        if done.returncode:
+            raise NestedError(f"{self.name} could not be killed: {_last_words(done)}")
+
+    def power_on(self) -> None:
+        """Start the server after :meth:`cut_power`; its engine starts what has a restart policy."""
+        done = _run(["docker", "start", self.name], 60)
+        if done.returncode:
+            raise NestedError(f"{self.name} could not be started again: {_last_words(done)}")
 
     # -- what happens in it ---------------------------------------------------------------------------
 

@@ -184,3 +184,46 @@ def test_the_machines_memory_within_its_limit(
 def test_this_machines_memory_makes_sense() -> None:
     total, available = processes.memory_of_machine()
     assert 0 < available <= total
+
+
+def status_of(caught: int, blocked: int = 0, inner: str = "4711\t1") -> str:
+    return f"Name:\tcelery\nNSpid:\t{inner}\nSigBlk:\t{blocked:016x}\nSigCgt:\t{caught:016x}\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "lost"),
+    [
+        (status_of(caught=0), True),
+        # Python by itself handles SIGINT only.
+        (status_of(caught=1 << 1), True),
+        (status_of(caught=1 << 14), False),
+        # tini and docker-init block what they wait for.
+        (status_of(caught=0, blocked=1 << 14), False),
+        # Not process 1 where it lives: the default is to end.
+        (status_of(caught=0, inner="4711\t7"), False),
+        (status_of(caught=0, inner="4711"), False),
+        ("", False),
+    ],
+)
+def test_the_kernel_keeps_a_signal_from_process_1_without_a_handler(status: str, lost: bool) -> None:
+    assert processes.drops(status, 15) is lost
+
+
+def test_who_boots_is_given_time_to_handle_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [status_of(caught=1 << 1)] * 3 + [status_of(caught=1 << 14)]
+    monkeypatch.setattr(processes, "_read", lambda _path: answers.pop(0))
+    young = processes.Process(4711, 1, time.time(), "celery")
+    monkeypatch.setattr(processes, "process", lambda _pid: young)
+    monkeypatch.setattr(processes.time, "sleep", lambda _seconds: None)
+    processes.await_handler(4711, 15)
+    assert answers == []
+
+
+@pytest.mark.parametrize("seen", [None, processes.Process(4711, 1, time.time() - 60, "sleep infinity")])
+def test_who_is_gone_or_never_handles_signals_is_not_waited_for(
+    seen: processes.Process | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_read", lambda _path: status_of(caught=0))
+    monkeypatch.setattr(processes, "process", lambda _pid: seen)
+    monkeypatch.setattr(processes.time, "sleep", lambda _seconds: pytest.fail("waited"))
+    processes.await_handler(4711, 15)

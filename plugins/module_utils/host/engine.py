@@ -324,3 +324,9 @@ def pid_of(inspection: Mapping[str, Any]) -> int | None:
     """The host's process id of a container's main process, None when it does not run."""
     pid = (inspection.get("State") or {}).get("Pid")
     return int(pid) if pid else None
+
+
+def stop_signal_of(inspection: Mapping[str, Any]) -> int:
+    """The signal by which a container wants to be stopped."""
+    name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")
+    return int(name) if name.isdigit() else int(getattr(signal, name, signal.SIGTERM))

@@ -18,7 +18,7 @@ from ..decide.stack import WORKER, Container, Proxy, Wanted
 from . import processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
-from .engine import Engine, EngineFailed, label_of, networks_of, pid_of
+from .engine import Engine, EngineFailed, label_of, networks_of, pid_of, stop_signal_of
 from .nginx import Nginx, NginxFailed, draining, loaded_at
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
@@ -29,6 +29,8 @@ SERVICE_LABEL = "com.docker.compose.service"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 HASH_LABEL = "com.docker.compose.config-hash"
 NUMBER_LABEL = "com.docker.compose.container-number"
+# The engine names a container a moment before it starts it (all at once after its own restart): in doubt we reload.
+_NAMED_EARLY = 5.0
 
 
 def main_route(leading: Sequence[Route]) -> Route | None:
@@ -151,7 +153,7 @@ class ComposeMachine:
                     inside = container.address in pin.addresses
                 else:
                     # nginx resolved its names when these workers started; what started later is unknown to it.
-                    inside = started_at(inspection) < loaded
+                    inside = started_at(inspection) < loaded + _NAMED_EARLY
                 container = replace(container, in_rotation=inside)
             containers.append(container)
             restarts[container.id] = self._restarts(inspection)
@@ -254,8 +256,7 @@ class ComposeMachine:
         if settings.kind == WORKER and self._nodes.node(inspection):
             return self._nodes.ping(inspection)
         if settings.ready_port and target.route:
-            answer = ask(address, settings.ready_port, Probe("/"), self._headers(target), any_success=True)
-            return answer
+            return ask(address, settings.ready_port, Probe("/"), self._headers(target), any_success=True)
         return Answer(True, "runs")
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
@@ -337,13 +338,12 @@ class ComposeMachine:
         settings, pid = target.settings, pid_of(inspection)
         # A worker that was told to be quiet had its time already.
         quiet = settings.kind == WORKER and pid and self._nodes.consumes(inspection) is False
+        processes.await_handler(pid or 0, stop_signal_of(inspection))
         signal_behind_shell(self.engine, inspection)
         self.engine.stop(container_id, settings.stop_grace_period if quiet else settings.stop_timeout)
 
     def remove(self, ids: Sequence[str]) -> None:
         self._each(ids, self.engine.remove, "could not be removed")
-
-    # -- small things ---------------------------------------------------------------------------------
 
     def memory_used(self, service: str) -> int:
         """Bytes that the largest running container of a service holds, 0 when none runs."""

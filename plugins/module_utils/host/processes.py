@@ -14,6 +14,8 @@ from dataclasses import dataclass
 # Linux include/net/tcp_states.h: a connection in one of these has, or may still get, somebody waiting for bytes.
 _OPEN_STATES = {"01", "03", "04"}
 _TICKS = os.sysconf("SC_CLK_TCK")
+# Seconds for which a process may still be on its way to handling signals.
+_BOOT = 20.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,27 @@ def inner_pid(pid: int) -> int:
         if line.startswith("NSpid:"):
             return int(line.split()[-1])
     return pid
+
+
+def drops(status: str, number: int) -> bool:
+    """Whether a process, by its ``/proc/<pid>/status``, would lose a signal: process 1 that neither handles nor blocks it."""
+    rows = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    if rows.get("NSpid", "").split()[-1:] != ["1"]:
+        return False
+    return not any(int(rows.get(mask, "0"), 16) >> (number - 1) & 1 for mask in ("SigCgt", "SigBlk"))
+
+
+def await_handler(pid: int, number: int, boot: float = _BOOT) -> None:
+    """Return once a container's process would notice a signal, or is ``boot`` seconds old, or gone.
+
+    The kernel keeps from process 1 what it has no handler for. A Celery that boots still (its engine was restarted)
+    would never hear that it has to stop, take tasks, and be killed with them when its grace is over (seen).
+    """
+    while drops(_read(f"/proc/{pid}/status"), number):
+        seen = process(pid)
+        if seen is None or time.time() - seen.started > boot:
+            return
+        time.sleep(0.1)
 
 
 def _memory_group(pid: int) -> tuple[str, bool]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from . import processes
-from .engine import Engine, pid_of
+from .engine import Engine, pid_of, stop_signal_of
 
 
 def signal_behind_shell(engine: Engine, inspection: Mapping[str, Any]) -> None:
@@ -22,8 +21,7 @@ def signal_behind_shell(engine: Engine, inspection: Mapping[str, Any]) -> None:
     master = behind_shell(pid) if pid else None
     if master is None:
         return
-    name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")
-    number = int(name) if name.isdigit() else getattr(signal, name, signal.SIGTERM)
+    number = stop_signal_of(inspection)
 
     def send() -> None:
         if os.geteuid() == 0:
@@ -31,7 +29,7 @@ def signal_behind_shell(engine: Engine, inspection: Mapping[str, Any]) -> None:
                 os.kill(master, number)
         else:
             inner = str(processes.inner_pid(master))
-            engine.run_inside(str(inspection["Id"]), ["kill", f"-{int(number)}", inner], user="0")
+            engine.run_inside(str(inspection["Id"]), ["kill", f"-{number}", inner], user="0")
 
     # A moment after the engine's own stop, which tells the restart policy that this ending is meant.
     timer = threading.Timer(0.3, send)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-KEPT = 50
+KEPT = 2000
 """How many failures (and idle closes) are kept in full."""
 
 BEFORE = "before"
@@ -140,7 +140,8 @@ class _Seen:
 class Recorder:
     """Takes every entry once, in the order in which requests end, and every mark."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
         self._all = Tally()
         self._clients: dict[str, Tally] = {}
         self._phases = [_Phase(BEFORE, 0.0)]
@@ -220,9 +221,8 @@ class Recorder:
             if app:
                 tally.saw_app_gap(self._last_app_ok, end)
 
-    @staticmethod
-    def _keep(kept: list[dict[str, Any]], entry: Entry) -> None:
-        if len(kept) < KEPT:
+    def _keep(self, kept: list[dict[str, Any]], entry: Entry) -> None:
+        if len(kept) < self._kept:
             kept.append(
                 {
                     "at": round(entry.ended, 3),
