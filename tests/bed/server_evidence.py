@@ -80,11 +80,12 @@ class Accident:
 
     def row(self) -> str:
         """One line of the table."""
-        site = "never" if self.site_after is None else f"{self.site_after:.1f} s"
+        engine = f"{self.engine_after:.1f} s" if self.engine_after else "-"
+        site = "never" if self.site_after is None else f"{self.site_after:.1f} s" if self.engine_after else "-"
         site += "" if self.by_itself else ", by the second run"
         first = "-" if self.first is None else _ending(self.first)
         again = "-" if self.again is None else f"{_ending(self.again)}, {self.again.seconds:.0f} s"
-        cells = [self.case, f"{self.engine_after:.1f} s", site, f"{self.requests:,}", str(self.away)]
+        cells = [self.case, engine, site, f"{self.requests:,}", str(self.away)]
         cells += [str(self.until_served), str(self.otherwise), first, again]
         return f"| {' | '.join(cells)} | {'ok' if not self.wrong and not self.otherwise else '**not ok**'} |"
 
