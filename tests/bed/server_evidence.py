@@ -93,6 +93,8 @@ class Accident:
 def _ending(play: Play) -> str:
     if play.returncode == 0:
         return f"ok, changed={play.changed}"
+    if play.returncode < 0:
+        return "killed"
     return "failed: " + (play.message.splitlines() or ["unreachable" if "UNREACHABLE" in play.output else "?"])[0]
 
 
