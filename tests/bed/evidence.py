@@ -294,7 +294,14 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "One change at a time: two at once, zombies, leases, kills with the controller",
         lambda: beds("tests/bed/test_lock.py"),
     ),
-    "nginx": ("Changes of nginx's configuration", lambda: beds("tests/bed/test_nginx.py")),
+    "nginx": (
+        "Changes of nginx's configuration, in containers and on a server",
+        lambda: beds("tests/bed/test_nginx.py", "tests/bed/test_nginx_host.py"),
+    ),
+    "workers-beds": (
+        "Workers: one that does not start, a verify that fails, a change of mind",
+        lambda: beds("tests/bed/test_workers.py"),
+    ),
     "server": (
         "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
         lambda: accidents_table(accidents()),

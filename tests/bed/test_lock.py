@@ -180,6 +180,7 @@ def stop_between_acts(shop: Shop, run: Running) -> int:
     return found[0]
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_a_killed_run_of_another_version_is_waited_out(shop: Shop) -> None:
     first, second = others(shop)
@@ -194,7 +195,10 @@ def test_a_killed_run_of_another_version_is_waited_out(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize("event", ["static files", "start ", "rotate ", "stop ", "remove "])
+@pytest.mark.parametrize(
+    "event",
+    ["rotate ", *(pytest.param(e, marks=pytest.mark.matrix) for e in ("static files", "start ", "stop ", "remove "))],
+)
 def test_killed_with_the_controller_the_same_command_goes_on_at_once(shop: Shop, event: str) -> None:
     version = others(shop)[0]
     run = Running(shop, version)

@@ -15,6 +15,9 @@ from tests.bed.nginx_server import AVAILABLE, ENABLED, NAME, STATE, Server, host
 from tests.bed.shop import free_port
 
 
+pytestmark = pytest.mark.matrix
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server whose own nginx serves the shop."""

@@ -143,6 +143,7 @@ def images(shop: Shop) -> dict[str, str]:
     return {i["Config"]["Labels"][labels]: i["Image"] for i in shop.inspections()}
 
 
+@pytest.mark.matrix
 def test_whoever_wants_the_old_version_back_gets_a_worker_that_fetches(shop: Shop) -> None:
     """Killed while the old worker was told to fetch nothing more; then that very worker is to stay."""
     serving, target = shop.version(), other(shop)
