@@ -86,6 +86,7 @@ class Server:
         self.login = Login(self.engine, self.folder / "ssh")
         # Short, since a socket's path is; and what of ssh is ours is found by it.
         self.control = Path(tempfile.mkdtemp(prefix="evk-"))
+        self._begun: list[Begun] = []
 
     def __enter__(self) -> Server:
         try:
@@ -139,7 +140,10 @@ class Server:
         return self
 
     def destroy(self) -> None:
-        """Remove the server and everything of it on this machine."""
+        """Remove the server and everything of it on this machine, playbooks that still run included."""
+        for begun in self._begun:
+            begun.process.kill()
+            begun.process.wait()
         self.cut_connections()
         self.engine.destroy()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -153,7 +157,8 @@ class Server:
         argv += ["-i", str(self.folder / "inventory.json"), "-e", json.dumps({"update_version": f"{version}-server"})]
         own = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}
         own["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(self.control)
-        return Begun(argv, {**os.environ, **own}, self.folder / "playbook.log")
+        self._begun.append(Begun(argv, {**os.environ, **own}, self.folder / "playbook.log"))
+        return self._begun[-1]
 
     def update(self, version: str) -> Play:
         """The same, to its end."""
