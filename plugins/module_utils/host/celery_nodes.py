@@ -36,6 +36,7 @@ class CeleryNodes:
         self._known: dict[tuple[str, str], tuple[Node | None, dict[str, str], str]] = {}
         self._quiet: dict[str, bool] = {}
         self._answered: set[tuple[str, str]] = set()
+        self._idle: set[tuple[str, str]] = set()
 
     # -- what is known without asking the worker -----------------------------------------------------------
 
@@ -104,16 +105,21 @@ class CeleryNodes:
         """Tell it to fetch nothing more; False where it does not do so."""
         answer, _problem = self._ask(inspection, "quiet")
         self._quiet[str(inspection["Id"])] = bool(answer.get("ok"))
+        if answer.get("ok") and answer.get("tasks") == 0:
+            self._idle.add((str(inspection["Id"]), _started(inspection)))
         return bool(answer.get("ok"))
 
     def resume(self, inspection: Mapping[str, Any]) -> bool:
         """Tell it to fetch again; False where it does not do so."""
         answer, _problem = self._ask(inspection, "resume")
         self._quiet[str(inspection["Id"])] = not answer.get("ok")
+        self._idle.discard((str(inspection["Id"]), _started(inspection)))
         return bool(answer.get("ok"))
 
     def tasks(self, inspection: Mapping[str, Any]) -> int | None:
         """How many tasks it has begun or fetched, after waiting a moment for them to end; None where it does not say."""
+        if (str(inspection["Id"]), _started(inspection)) in self._idle:
+            return 0
         answer, _problem = self._ask(inspection, "tasks")
         count = answer.get("tasks")
         return int(count) if isinstance(count, int) else None

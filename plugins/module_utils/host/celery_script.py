@@ -34,25 +34,7 @@ def main() -> None:
         replies = getattr(control, order)(queue, destination=[node], reply=True, timeout=PATIENCE, limit=1)
         return any("ok" in (reply.get(node) or {}) for reply in replies or [])
 
-    answer: dict[str, object] = {}
-    if act == "ping":
-        answer = {"ok": ask("ping") is not None}
-    elif act == "quiet":
-        found = ask("active_queues")
-        queues = [str(q["name"]) for q in found] if isinstance(found, list) else []
-        # Before the first order: killed in between, what has to be taken back is known.
-        with open(path, "w") as stream:
-            json.dump({"said": said, "queues": queues}, stream)
-        told = [tell("cancel_consumer", queue) for queue in queues]
-        answer = {"ok": isinstance(found, list) and all(told)}
-    elif act == "resume":
-        with open(path) as stream:
-            queues = json.load(stream)["queues"]
-        told = [tell("add_consumer", queue) for queue in queues]
-        answer = {"ok": all(told)}
-        if answer["ok"]:
-            os.remove(path)
-    elif act == "tasks":
+    def left(seconds: str) -> int | None:
         end, none = time.time() + float(seconds), 0
         while True:
             counts = [ask("active"), ask("reserved")]
@@ -61,9 +43,31 @@ def main() -> None:
             # Twice, since one may be on its way from the one list to the other.
             none = none + 1 if tasks == 0 else 0
             if none >= 2 or time.time() >= end:
-                break
+                return tasks
             time.sleep(0.2)
-        answer = {"tasks": tasks}
+
+    answer: dict[str, object] = {}
+    if act == "ping":
+        answer = {"ok": ask("ping") is not None}
+    elif act == "quiet":
+        found = ask("active_queues")
+        queues = [str(q["name"]) for q in found] if isinstance(found, list) else []
+        if queues:
+            # Before the first order: killed in between, what has to be taken back is known.
+            with open(path, "w") as stream:
+                json.dump({"said": said, "queues": queues}, stream)
+            told = [tell("cancel_consumer", queue) for queue in queues]
+            # What it has left is asked in the same visit: each starts the app's Python anew.
+            answer = {"ok": all(told), "tasks": left(seconds)}
+    elif act == "resume":
+        with open(path) as stream:
+            queues = json.load(stream)["queues"]
+        told = [tell("add_consumer", queue) for queue in queues]
+        answer = {"ok": all(told)}
+        if answer["ok"]:
+            os.remove(path)
+    elif act == "tasks":
+        answer = {"tasks": left(seconds)}
     sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
 
 
