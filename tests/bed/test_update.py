@@ -90,7 +90,7 @@ def test_killed_at_every_step_the_same_playbook_converges(shop: Shop) -> None:
     assert shop.update("v2", **quick).returncode == 0
     assert shop.update("v3", **quick).returncode == 0
     met = []
-    with shop.load(seconds=1500) as load:
+    with shop.load(seconds=1500, rate=60) as load:
         for place in PLACES:
             version = "v2" if shop.version() == "v3" else "v3"
             kill_roll(shop, version, place, QUICK)
