@@ -56,12 +56,11 @@ def look_command(state_dir: str, progress_id: str, shown: int, job: str, results
 
 
 def fetch_command(results: str) -> str:
-    """A shell command that prints a job's result after a line of its own, and removes it.
+    """A shell command that prints a job's result after a line of its own.
 
-    ``async_status`` does the same by two more modules on the target, a second or more on a busy one.
+    ``async_status`` does the same by a module on the target, half a second or more on a busy one.
     """
-    name = shlex.quote(results)
-    return f"echo '#result'; cat {name} && rm -f {name}"
+    return f"echo '#result'; cat {shlex.quote(results)}"
 
 
 def read_result(output: str) -> dict[str, Any]:
@@ -144,6 +143,8 @@ class LiveAction(ActionBase):
         result = read_result(self._ask(fetch_command(results)))
         if not result:
             return {"failed": True, "msg": _LOST.format(results)}
+        # By a command of its own: a connection that is lost while it is read must find it there the next time.
+        self._ask(f"rm -f {shlex.quote(results)}")
         if result.get("failed") and str(result.get("msg")).startswith("Traceback") and "cmd" in result:
             return {"failed": True, "msg": _KILLED}
         for key in _OF_ASYNC:
