@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.bed.load.database import Database, wait_for_tasks  # noqa: E402 (the line above makes it importable)
-from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402
-from tests.bed.load.table import summary_table  # noqa: E402
+from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402 (likewise)
+from tests.bed.load.table import summary_table  # noqa: E402 (likewise)
 
 DEPLOY = ROOT / "demo/deploy"
 STATE = ROOT / "demo/state"

@@ -148,7 +148,9 @@ class Checkout(OnThisEngine):
     def prepare(self, method: Method) -> None:
         """See :class:`tests.bed.meter.World`."""
         self.clear()
-        shutil.rmtree(self.folder / "state", ignore_errors=True)
+        state = self.folder / "state"
+        if state.exists():
+            shutil.rmtree(state)
         self._release("v1")
         self.compose("up", "--detach", "--wait", "db", "redis")
         steps = "python manage.py migrate --noinput -v0 && python manage.py collectstatic --noinput -v0"
@@ -264,7 +266,10 @@ class Releases(OnThisEngine):
             self.clear()
             for name in ("current", "releases", "mounts", ".evenkeel"):
                 path = self.shop.root / name
-                path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
+                if path.is_symlink():
+                    path.unlink()
+                elif path.exists():
+                    shutil.rmtree(path)
         play = self.shop.update(version)
         if play.returncode:
             raise BedError(f"update to {version} failed:\n{play.output[-3000:]}")

@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
 from demo.repository import add_commit  # noqa: E402 (the line above makes it importable)
-from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402
-from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402
-from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402
-from tests.bed.shop import Play, Shop, run  # noqa: E402
-from tests.bed.test_workers import all_run_once, send  # noqa: E402
+from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402 (likewise)
+from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402 (likewise)
+from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
+from tests.bed.shop import Play, Shop, run  # noqa: E402 (likewise)
+from tests.bed.test_workers import all_run_once, send  # noqa: E402 (likewise)
 
 BAD = (
     "bad-unhealthy",

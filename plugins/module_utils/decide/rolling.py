@@ -230,7 +230,7 @@ def _is_busy(view: View, container: Container) -> bool:
 
 
 def _undo(stack: Stack, views: list[View]) -> Step:
-    for view in sorted(views, key=lambda v: _BACKWARD.index(v.wanted.kind) if v.wanted.kind in _BACKWARD else 1):
+    for view in sorted(views, key=lambda v: _BACKWARD.index(v.wanted.kind)):
         step = _undo_service(view)
         if step:
             return step

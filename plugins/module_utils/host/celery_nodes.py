@@ -52,7 +52,7 @@ class CeleryNodes:
 
     def _of(self, inspection: Mapping[str, Any]) -> tuple[Node | None, dict[str, str], str]:
         """Node, environment and working directory of the worker's own process."""
-        key = (str(inspection["Id"]), _started(inspection))
+        key = _life(inspection)
         pid = pid_of(inspection)
         if not pid:
             return None, {}, ""
@@ -92,7 +92,7 @@ class CeleryNodes:
 
     def ping(self, inspection: Mapping[str, Any]) -> Answer:
         """Whether it answers: then it has its broker and its queues."""
-        key = (str(inspection["Id"]), _started(inspection))
+        key = _life(inspection)
         # Each question starts the app's Python anew, which costs a second of a processor; it is asked for the first yes.
         if key in self._answered:
             return Answer(True)
@@ -106,19 +106,19 @@ class CeleryNodes:
         answer, _problem = self._ask(inspection, "quiet")
         self._quiet[str(inspection["Id"])] = bool(answer.get("ok"))
         if answer.get("ok") and answer.get("tasks") == 0:
-            self._idle.add((str(inspection["Id"]), _started(inspection)))
+            self._idle.add(_life(inspection))
         return bool(answer.get("ok"))
 
     def resume(self, inspection: Mapping[str, Any]) -> bool:
         """Tell it to fetch again; False where it does not do so."""
         answer, _problem = self._ask(inspection, "resume")
         self._quiet[str(inspection["Id"])] = not answer.get("ok")
-        self._idle.discard((str(inspection["Id"]), _started(inspection)))
+        self._idle.discard(_life(inspection))
         return bool(answer.get("ok"))
 
     def tasks(self, inspection: Mapping[str, Any]) -> int | None:
         """How many tasks it has begun or fetched, after waiting a moment for them to end; None where it does not say."""
-        if (str(inspection["Id"]), _started(inspection)) in self._idle:
+        if _life(inspection) in self._idle:
             return 0
         answer, _problem = self._ask(inspection, "tasks")
         count = answer.get("tasks")
@@ -147,6 +147,11 @@ class CeleryNodes:
 
 def _started(inspection: Mapping[str, Any]) -> str:
     return str((inspection.get("State") or {}).get("StartedAt") or "")
+
+
+def _life(inspection: Mapping[str, Any]) -> tuple[str, str]:
+    """A container from one start to the next."""
+    return str(inspection["Id"]), _started(inspection)
 
 
 def _mark(identity: str) -> str:

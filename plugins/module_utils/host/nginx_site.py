@@ -293,6 +293,7 @@ def _sweep_temporary() -> None:
             if entry.name.startswith(f"{_NAME}-") and not _is_young(entry.name):
                 with contextlib.suppress(FileNotFoundError):
                     if entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                        # Another call may sweep it at this moment; what stays is met again, and is no reason to fail.
                         shutil.rmtree(entry.path, ignore_errors=True)
 
 

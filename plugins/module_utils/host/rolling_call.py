@@ -50,11 +50,11 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     refuse_without_room(call, machine, stack)
     roller.policy = call.policy()
     diff, sentences = difference(call, stack)
+    pending = not isinstance(rolling.next_step(stack, roller.policy), steps.Done)
     if check_mode:
-        pending = not isinstance(rolling.next_step(stack, call.policy()), steps.Done)
         return result_of(call, stack, pending, diff, [], "; ".join(sentences) or "nothing would be changed")
     with working(params, call.state_dir, f"compose_rolling of {call.name}") as fence:
-        if not fence.alone and not isinstance(rolling.next_step(stack, call.policy()), steps.Done):
+        if pending and not fence.alone:
             kept_images.keep(call.engine, fence.keeper.records, fence.run, _images_of(stack))
         generations.keep(call.state_dir, str(params.get("generation") or ""), call.newer_than)
         roller.machine = FencedMachine(machine, fence)
