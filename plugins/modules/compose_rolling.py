@@ -119,9 +119,13 @@ options:
     type: str
   proxy_mode:
     description:
-      - How nginx is told. V(pin) writes the addresses of the service's name into the hosts file of the nginx container
-        for the duration of the roll and reloads it; its configuration stays untouched. V(none) is for services that
-        nobody reaches through nginx.
+      - How nginx is told. Its configuration stays untouched in any case.
+      - V(auto) is for a name that nginx resolves when it is loaded the same as V(pin). A name that nginx asks for again
+        (a variable with C(resolver), or C(resolve)) is left alone; the containers it must not use are kept from it by
+        rules in its network namespace and in theirs, which needs root and nftables on the target.
+      - V(pin) writes the addresses of the service's name into the hosts file of the nginx container for the duration of
+        the roll and reloads it.
+      - V(none) is for services that nobody reaches through nginx.
     type: str
     choices: [auto, pin, none]
     default: auto
@@ -248,6 +252,11 @@ kinds:
   returned: always
   type: dict
   sample: {"api": "web", "celery": "worker", "db": "database"}
+ways:
+  description: For each service that nginx leads to, how it is steered and why so.
+  returned: always
+  type: dict
+  sample: {"api": "pinned by name: nginx resolves it when it is loaded"}
 msg:
   description: What happened, what is serving now, and on failure what to run next.
   returned: always

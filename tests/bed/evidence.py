@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
-from demo.repository import add_commit  # noqa: E402 (the line above makes it importable)
+from tests.bed.fronts import FRONTS, Front, fronted  # noqa: E402 (the line above makes it importable)
 from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402 (likewise)
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402 (likewise)
 from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
@@ -53,10 +54,6 @@ COLUMNS = (
     "lost",
     "doubled",
     "seconds",
-)
-KEEPALIVE = (
-    "    location / {\n        proxy_pass http://api:8000;",
-    '    location / {\n        proxy_http_version 1.1;\n        proxy_set_header Connection "";\n        proxy_pass http://shop_api;',
 )
 
 
@@ -112,13 +109,13 @@ def must_not(play: Play) -> None:
         raise RuntimeError("a bad version was taken for a good one")
 
 
-def updates(name: str, case: str, number: int, replicas: int = 1, keepalive: bool = False) -> Row:
+def updates(name: str, case: str, number: int, replicas: int = 1, front: Front = FRONTS["plain"]) -> Row:
     """A number of updates in a row, from one version to the other and back, one of them with an uncached build."""
     shop = Shop(name, {"replicas": {"api": replicas}})
     try:
         shop.destroy()
         shop.create()
-        tags = [variant(shop, tag, replicas, keepalive) for tag in ("v1", "v2")]
+        tags = [fronted(shop, tag, front, replicas) for tag in ("v1", "v2")]
         must(shop.update(tags[0]))
 
         def act(_load: LoadRun) -> tuple[int, float]:
@@ -132,26 +129,6 @@ def updates(name: str, case: str, number: int, replicas: int = 1, keepalive: boo
         shop.destroy()
 
 
-def variant(shop: Shop, tag: str, replicas: int, keepalive: bool) -> str:
-    """A version with other replicas or another nginx configuration, as a tag of its own."""
-    changes: dict[str, str | bytes | None] = {}
-    if replicas > 1:
-        compose = run(["git", "--git-dir", str(shop.repository), "show", f"{tag}:docker-compose.prod.yml"])
-        grace = "    stop_grace_period: 40s\n"
-        changes["docker-compose.prod.yml"] = compose.replace(grace, f"{grace}    deploy:\n      replicas: {replicas}\n")
-    if keepalive:
-        nginx = run(["git", "--git-dir", str(shop.repository), "show", f"{tag}:deploy/nginx.conf"])
-        # Shorter than gunicorn's --keep-alive 5: else nginx may send on a connection that gunicorn is closing.
-        upstream = "upstream shop_api {\n    server api:8000;\n    keepalive 16;\n    keepalive_timeout 3s;\n}\n"
-        changes["deploy/nginx.conf"] = upstream + nginx.replace(*KEEPALIVE)
-        if changes["deploy/nginx.conf"] == upstream + nginx:
-            raise RuntimeError("the nginx configuration of the shop has changed: adapt KEEPALIVE")
-    if not changes:
-        return tag
-    add_commit(shop.repository, changes, f"{tag}-variant", parent=tag)
-    return f"{tag}-variant"
-
-
 def be_refused(shop: Shop, version: str, said: list[str], _load: LoadRun) -> tuple[int, float]:
     """Update to a bad version, which has to fail; what it said is kept."""
     play = shop.update(version)
@@ -159,6 +136,26 @@ def be_refused(shop: Shop, version: str, said: list[str], _load: LoadRun) -> tup
         raise RuntimeError(f"{version} was taken for a good version")
     said.append(play.message.splitlines()[0].removeprefix("What: "))
     return 1, play.seconds
+
+
+def behind(front: Front) -> list[Row]:
+    """Three updates and one that has to be undone, behind one way of naming the service."""
+    shop = Shop("evidence-front")
+    try:
+        shop.destroy()
+        shop.create()
+        tags = [fronted(shop, tag, front) for tag in ("v1", "v2", "bad-500")]
+        must(shop.update(tags[0]))
+
+        def act(_load: LoadRun) -> tuple[int, float]:
+            return 3, sum(must(shop.update(tags[turn % 2])) for turn in (1, 2, 3))
+
+        rows = [measured(shop, front.name, act)]
+        said: list[str] = []
+        row = measured(shop, f"{front.name}, bad-500", functools.partial(be_refused, shop, tags[2], said))
+        return [*rows, Row(row.case, row.updates, row.figures, row.good and shop.version() == "v2")]
+    finally:
+        shop.destroy()
 
 
 def bad_versions() -> list[Row]:
@@ -285,7 +282,15 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "keepalive": (
         "The same with upstream keepalive",
-        lambda: table([updates("evidence-keep", "upstream block with keepalive 16", 5, keepalive=True)]),
+        lambda: table(
+            [updates("evidence-keep", "upstream block with keepalive 16", 5, front=FRONTS["upstream keepalive"])]
+        ),
+    ),
+    "fronts": (
+        "The ways in which nginx names a service",
+        lambda: table(
+            [row for name in FRONTS if name not in ("plain", "upstream keepalive") for row in behind(FRONTS[name])]
+        ),
     ),
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
@@ -338,13 +343,23 @@ of one run.
 """
 
 
+NOT_RUN = "Not run."
+
+
+def sections(page: str) -> dict[str, str]:
+    """What the page says of each cell that was run: the page itself remembers, on whatever machine it was measured."""
+    found = dict(part.split("\n", 1) for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
+    texts = {name: found.get(title, "").strip() for name, (title, _cell) in CELLS.items()}
+    return {name: text for name, text in texts.items() if text not in ("", NOT_RUN)}
+
+
 def main() -> int:
     """Run the cells and write the page; returns 1 where a cell did not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=sorted(CELLS), default=[])
     chosen = parser.parse_args().only or list(CELLS)
-    store = ROOT / ".cache/evidence.json"
-    known: dict[str, str] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    page = ROOT / "docs/evidence.md"
+    known = sections(page.read_text(encoding="utf-8"))
     failed = False
     for name in chosen:
         print(f"== {CELLS[name][0]}", flush=True)
@@ -355,11 +370,8 @@ def main() -> int:
             failed = True
         failed = failed or "**not ok**" in known[name]
         print(known[name], flush=True)
-        store.parent.mkdir(exist_ok=True)
-        store.write_text(json.dumps(known), encoding="utf-8")
-    parts = [INTRODUCTION]
-    parts += [f"## {title}\n\n{known.get(name, 'Not run.')}\n" for name, (title, _cell) in CELLS.items()]
-    (ROOT / "docs/evidence.md").write_text("\n".join(parts), encoding="utf-8")
+        parts = [f"## {title}\n\n{known.get(name, NOT_RUN)}\n" for name, (title, _cell) in CELLS.items()]
+        page.write_text("\n".join([INTRODUCTION, *parts]), encoding="utf-8")
     return 1 if failed else 0
 
 

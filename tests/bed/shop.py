@@ -221,6 +221,7 @@ class Shop:
                 found.append(f"{service} has {number} containers")
         hosts = run(["docker", "exec", self.container("nginx"), "cat", "/etc/hosts"])
         found += [f"pin left: {line}" for line in hosts.splitlines() if "evenkeel" in line and "# evenkeel" in line]
+        found += self.rules_left()
         plan = subprocess.run(
             ["docker", "compose", "up", "--detach", "--dry-run"],
             cwd=self.root / "current",
@@ -235,6 +236,18 @@ class Shop:
             if re.search(r"\b(Creat|Recreat|Remov|Start)(e|ed|ing)\b", line)
         ]
         found += [f"up -d fails: {text.strip()[-300:]}"] if plan.returncode else []
+        return found
+
+    def rules_left(self) -> list[str]:
+        """Rules of ours in the network namespaces of the containers, which there can only be where we are root."""
+        found = []
+        for inspection in self.inspections() if os.geteuid() == 0 else ():
+            pid = inspection["State"]["Pid"]
+            if pid:
+                tables = run(["nsenter", f"--net=/proc/{pid}/ns/net", "nft", "list", "tables"])
+                found += [
+                    f"rule left in {inspection['Name']}: {line}" for line in tables.splitlines() if "evenkeel" in line
+                ]
         return found
 
     # -- what became of orders ------------------------------------------------------------------------

@@ -107,6 +107,13 @@ class SimulatedMachine:
         self.clock = 1000.0
         self.boxes: dict[str, Box] = {}
         self.pins: dict[str, set[str]] = {}
+        # Where the proxy asks for names again: what it was told and until when it goes on with that; the addresses
+        # that keep everybody out, and those that are refused to the proxy with the time when that ends by itself.
+        self.answers: dict[str, tuple[set[str], float]] = {}
+        self.gated: set[str] = set()
+        self.refused: dict[str, float] = {}
+        # What was refused to the proxy is avoided by it for a while after it was let in.
+        self.avoided: dict[str, float] = {}
         self.violations: list[str] = []
         self.lost = 0
         self.disturbed = False
@@ -155,12 +162,30 @@ class SimulatedMachine:
                 worker.quits_at = self.clock + self.random.choice([0.0, 0.3, 2.0])
         self.workers.append(Worker(self._resolve_all(), self.clock))
 
+    def _asks_again(self, service: str) -> bool:
+        wanted = self.wanted[service]
+        return wanted.kind == WEB and wanted.learn_seconds is not None
+
     def _rotation(self, service: str) -> set[str]:
+        if self._asks_again(service):
+            # A gate is in the network namespace of its container, and goes with it.
+            self.gated &= {b.address for b in self.boxes.values() if b.state == "running"}
+            kept_out = self.gated | set(self.refused) | {a for a, end in self.avoided.items() if end > self.clock}
+            return self.answers.get(service, (set(), 0.0))[0] - kept_out
         return self.workers[-1].addresses.get(service, set())
+
+    def _ask_names(self) -> None:
+        self.refused = {a: end for a, end in self.refused.items() if end > self.clock}
+        for name in filter(self._asks_again, self.wanted):
+            known, until = self.answers.get(name, (set(), 0.0))
+            if self.clock >= until or not known:
+                kept = float(self.wanted[name].learn_seconds or 0.0)
+                self.answers[name] = (self._resolve(name), self.clock + self.random.uniform(0.2, 1.0) * kept)
 
     def _advance(self, seconds: float) -> None:
         self.clock += seconds
         self.workers = [w for w in self.workers if w.quits_at is None or w.quits_at > self.clock]
+        self._ask_names()
         for box in list(self.boxes.values()):
             version = self._version(box)
             box.inflight = [end for end in box.inflight if end > self.clock]
@@ -169,7 +194,11 @@ class SimulatedMachine:
             if self.wanted[box.service].kind == WORKER:
                 known = box.consuming
             else:
-                known = any(box.address in w.addresses.get(box.service, set()) for w in self.workers)
+                asked_again = self._asks_again(box.service)
+                known = box.address in self._rotation(box.service) if asked_again else False
+                known = known or (
+                    not asked_again and any(box.address in w.addresses.get(box.service, set()) for w in self.workers)
+                )
             if known and self._serving(box) and len(box.inflight) < 3:
                 box.inflight.append(self.clock + self.random.choice([0.05, 0.5, 2.0]))
             if (version.ends_after is not None and self.clock >= box.started + version.ends_after) or (
@@ -222,6 +251,7 @@ class SimulatedMachine:
     def _restart_proxy(self) -> None:
         self.disturbed = True
         self.pins = {}
+        self.answers, self.refused, self.avoided = {}, {}, {}
         self.workers = [Worker(self._resolve_all(), self.clock)]
         self.proxy_down_until = self.clock + self.random.choice([0.0, 1.5])
 
@@ -284,7 +314,7 @@ class SimulatedMachine:
                 state=b.state,
                 number=b.number,
                 address=b.address,
-                in_rotation=b.state == "running" and b.address in self._rotation(b.service),
+                in_rotation=self._let_in(b),
                 connections=len(b.inflight) if self.wanted[b.service].kind == WEB else 0,
                 consumes=b.consuming if self.wanted[b.service].kind == WORKER and b.state == "running" else None,
             )
@@ -292,13 +322,36 @@ class SimulatedMachine:
         )
         draining = sum(1 for w in self.workers if w.quits_at is not None)
         alive = {b.address for b in self.boxes.values() if b.state == "running"}
-        stale = tuple(sorted(name for name in self.pins if self._rotation(name) - alive))
-        proxy = Proxy(True, tuple(sorted(self.pins)), stale, draining)
+        again = [name for name in self.wanted if self._asks_again(name)]
+        stale = tuple(sorted(name for name in {*self.pins, *again} if self._rotation(name) - alive))
+        held = {*self.pins, *(again if self.refused else [])}
+        cooling = tuple(again if set(self.refused) - alive else [])
+        proxy = Proxy(True, tuple(sorted(held)), stale, cooling, draining)
         endings = {b.id: "ended with exit code 1" for b in self.boxes.values() if b.state == "exited"}
         return Seen(containers, proxy, {b.id: b.restarts for b in self.boxes.values()}, endings)
 
+    def led_to(self, service: str) -> set[str]:
+        """The addresses of a service that requests may be sent to."""
+        if not self._asks_again(service):
+            return self._rotation(service)
+        return {b.address for b in self.boxes.values() if b.service == service and self._let_in(b)}
+
+    def _let_in(self, box: Box) -> bool:
+        if self._asks_again(box.service):
+            return box.state == "running" and box.address not in self.gated and box.address not in self.refused
+        return box.state == "running" and box.address in self._rotation(box.service)
+
+    def learn(self, service: str) -> None:
+        self._act(f"learn {service}", 0.05)
+        alive = {b.address for b in self.boxes.values() if b.state == "running"}
+        longest = self.clock + float(self.wanted[service].learn_seconds or 0.0)
+        for address in set(self.refused) - alive:
+            self.refused[address] = min(self.refused[address], longest)
+
     def hold(self, service: str, addresses: Sequence[str]) -> None:
         self._act(f"hold {service}", 0.05)
+        if self._asks_again(service):
+            return
         self.pins[service] = set(addresses)
 
     def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str]) -> None:
@@ -308,14 +361,21 @@ class SimulatedMachine:
                 wanted = self.wanted[service]
                 if (wanted.image, wanted.config_hash) == NEW and not self.versions[service].starts:
                     raise StepFailed(f"{service}: could not be started")
-                self._create(service, (wanted.image, wanted.config_hash))
+                box = self._create(service, (wanted.image, wanted.config_hash))
+                self._shelter(box)
         for box_id in restart:
             self._act(f"restart {box_id}", 0.2)
             box = self.boxes[box_id]
             self.counter += 1
             box.state, box.started, box.address = "running", self.clock, f"10.0.0.{self.counter}"
             box.consuming = True
+            self._shelter(box)
         self._watch()
+
+    def _shelter(self, box: Box) -> None:
+        if self._asks_again(box.service):
+            self.gated.add(box.address)
+            self.refused[box.address] = self.clock + 600.0
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         self._act("ready", 0.02)
@@ -334,12 +394,25 @@ class SimulatedMachine:
         self._act(f"pin {service}", 0.05)
         if not addresses:
             raise AssertionError("an empty rotation was asked for")
-        self.pins[service] = set(addresses)
+        again = self._asks_again(service)
+        if again:
+            mine = {b.address for b in self.boxes.values() if b.service == service and b.state == "running"}
+            wait = float(self.wanted[service].learn_seconds or 0.0)
+            for address in set(addresses) & (self.gated | set(self.refused)):
+                self.avoided[address] = self.clock + self.random.uniform(0.2, 1.0) * wait
+            self.gated -= set(addresses)
+            self.refused = {a: end for a, end in self.refused.items() if a not in addresses}
+            self.gated |= mine - set(addresses)
+            known = mine | self.answers.get(service, (set(), 0.0))[0]
+            self.refused.update(dict.fromkeys(known - set(addresses), self.clock + 600.0))
+        else:
+            self.pins[service] = set(addresses)
         self._act(f"reload for {service}", 0.05)
         for box in self.boxes.values():
             if box.address in addresses and box.identity == NEW and not self._version(box).answers:
                 self._violate(f"{service}: a version that answers wrongly was put in rotation")
-        self._reload()
+        if not again:
+            self._reload()
         self._advance(0.05)
 
     def quiesce(self, ids: Sequence[str]) -> list[str]:
@@ -360,6 +433,8 @@ class SimulatedMachine:
     def settle(self, service: str) -> None:
         self._act(f"unpin {service}", 0.05)
         self.pins.pop(service, None)
+        if self._asks_again(service):
+            self.refused = {}
 
     def stop(self, ids: Sequence[str]) -> None:
         for box_id in ids:

@@ -61,6 +61,7 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         monitor=monitor,
         drain_timeout=30.0,
         drain_policy=rng.choice(["cut", "wait"]),
+        learn_seconds=random.Random(f"learn {seed}").choice([None, None, 1.0, 6.0]),
     )
     worker = Wanted("celery", WORKER, *NEW, replicas=rng.choice([1, 2]), ready_timeout=8.0, monitor=3.0)
     beat = Wanted("celery-beat", SCHEDULER, *NEW, order=STOP_FIRST, ready_timeout=8.0, monitor=3.0)
@@ -142,6 +143,10 @@ def check(seed: int) -> None:
     had_old = bool(machine.boxes)
     outcome = roll(machine, policy)
     story = f"seed {seed} ({behaviour}), outcome {outcome.reason!r}, history {machine.history[-40:]}"
+    if not outcome.refused and behaviour not in ("crash-after-healthy", "dies-when-joined"):
+        # What it left behind must go on being good.
+        for _moment in range(30):
+            machine.sleep(0.25)
     # A kill makes the process forget what it proved, so only an unbroken run can promise what it let in.
     promised = [v for v in machine.violations if not (machine.process_killed and "wrongly" in v)]
     assert not promised, f"{promised}: {story}"
@@ -152,13 +157,13 @@ def check(seed: int) -> None:
         if not outcome.failed:
             assert len(current) == len(mine) == wanted.replicas, f"{wanted.name} not as wanted: {story}"
             if wanted.kind == WEB and not machine.disturbed:
-                assert machine._rotation(wanted.name) == {b.address for b in current}, story
+                assert machine.led_to(wanted.name) == {b.address for b in current}, story
         elif had_old and not outcome.refused and not machine.disturbed:
             assert not current, f"{wanted.name}: something new was left behind: {story}"
             alive = [b for b in mine if b.state == "running"]
             assert alive, f"{wanted.name}: the old version is not there: {story}"
             if wanted.kind == WEB:
-                assert machine._rotation(wanted.name) == {b.address for b in alive}, story
+                assert machine.led_to(wanted.name) == {b.address for b in alive}, story
                 if not machine.process_killed:
                     assert {b.id for b in alive} == {
                         b for b in machine.original if machine.boxes[b].service == wanted.name

@@ -49,6 +49,25 @@ def none_silent(_original: object) -> property:
     return property(lambda self: ())
 
 
+def no_overlap(_original: object) -> property:
+    return property(lambda self: False)
+
+
+def learned_at_once(original: Callable[..., Any]) -> Callable[..., Any]:
+    def view_of(stack: Stack, wanted: Wanted) -> View:
+        return original(stack, wanted if wanted.learn_seconds is None else replace(wanted, learn_seconds=0.0))
+
+    return view_of
+
+
+def settle_while_warm(_original: object) -> Callable[..., Any]:
+    def settle(stack: Stack, views: Any) -> steps.Step | None:
+        held = [v.wanted.name for v in views if v.wanted.name in stack.proxy.pinned]
+        return steps.Settle(held[0]) if held else None
+
+    return settle
+
+
 @pytest.mark.parametrize(
     ("where", "name", "mutate"),
     [
@@ -60,6 +79,9 @@ def none_silent(_original: object) -> property:
         (rolling, "_undo", no_settling),
         (rolling, "_is_loud", never_busy),
         (View, "silent", none_silent),
+        (View, "overlaps", no_overlap),
+        (rolling, "view_of", learned_at_once),
+        (rolling, "_settle", settle_while_warm),
     ],
 )
 def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, mutate: Any) -> None:

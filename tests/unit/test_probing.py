@@ -195,3 +195,32 @@ def test_tls_with_whatever_certificate(tmp_path: Path) -> None:
         told = ask("127.0.0.1", port, Probe("/"), {}, timeout=2)
     assert asked == ["shop.org"]
     assert not told.ok, "plain HTTP to a TLS port"
+
+
+def uwsgi_values(packet: bytes) -> dict[str, str]:
+    """What a uwsgi server would make of a packet, read by the protocol's own description."""
+    assert packet[0] == 0 and packet[3] == 0
+    assert int.from_bytes(packet[1:3], "little") == len(packet) - 4
+    words, at = [], 4
+    while at < len(packet):
+        size = int.from_bytes(packet[at : at + 2], "little")
+        words.append(packet[at + 2 : at + 2 + size].decode())
+        at += 2 + size
+    return dict(zip(words[::2], words[1::2]))
+
+
+def test_the_uwsgi_protocol_is_spoken_as_nginx_does() -> None:
+    seen: list[bytes] = []
+
+    def handle(connection: socket.socket) -> None:
+        seen.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nEven Keel Travel")
+
+    headers = {"Host": "shop.example", "X-Forwarded-Proto": "https"}
+    with server(handle) as port:
+        answer = ask("127.0.0.1", port, Probe("/a%20b?q=1", contains="Travel"), headers, uwsgi=True)
+    assert answer.ok, answer
+    values = uwsgi_values(seen[0])
+    assert values["REQUEST_METHOD"] == "GET"
+    assert (values["PATH_INFO"], values["QUERY_STRING"], values["REQUEST_URI"]) == ("/a b", "q=1", "/a%20b?q=1")
+    assert (values["HTTP_HOST"], values["SERVER_NAME"], values["HTTPS"]) == ("shop.example", "shop.example", "on")

@@ -104,6 +104,36 @@ def test_profiles_are_dropped_for_all_that_is_in_it_is_active() -> None:
 # -- mounts -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [
+        ({}, {"default": {"aliases": ["backend"]}}),
+        ({"networks": {"default": None}}, {"default": {"aliases": ["backend"]}}),
+        (
+            {"networks": {"a": {"aliases": ["x", "backend"]}, "b": {"priority": 1}}},
+            {"a": {"aliases": ["x", "backend"]}, "b": {"priority": 1, "aliases": ["backend"]}},
+        ),
+    ],
+)
+def test_a_container_name_becomes_an_alias(networks: dict[str, Any], expected: dict[str, Any]) -> None:
+    service = {"build": {"context": "/x"}, "container_name": "backend", **networks}
+    api = made(project(api=service))["services"]["api"]
+    assert "container_name" not in api
+    assert api["networks"] == expected
+
+
+@pytest.mark.parametrize("more", [{"ports": [{"target": 80}]}, {"network_mode": "host"}])
+def test_a_container_name_is_no_alias_where_there_is_only_one(more: dict[str, Any]) -> None:
+    api = made(project(api={"build": {"context": "/x"}, "container_name": "backend", **more}))["services"]["api"]
+    assert "networks" not in api
+    assert ("container_name" in api) == ("ports" in more)
+
+
+def test_a_database_keeps_its_name() -> None:
+    db = made(project(db={"image": "postgres:17", "container_name": "travel-db"}))["services"]["db"]
+    assert db == {"image": "postgres:17", "container_name": "travel-db"}
+
+
 def test_what_lies_in_the_tree_is_mounted_from_its_copy() -> None:
     source = project(
         nginx={

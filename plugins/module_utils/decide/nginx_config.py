@@ -13,21 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-
-class UnreadableConfig(Exception):
-    """The configuration holds something that cannot be understood safely; the message names it."""
-
-
-@dataclass(frozen=True)
-class Directive:
-    """One directive: its words, and the directives of its block (None when it has no block)."""
-
-    words: tuple[str, ...]
-    block: tuple[Directive, ...] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.words[0]
+from .nginx_syntax import Directive, UnreadableConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +24,10 @@ class Route:
     reach it; ``headers`` are those it sets, still with nginx variables in them.  ``static_name`` is whether
     nginx resolves the name only when it starts or reloads; ``proxy_host`` is what it calls the other side, and
     ``proxy_protocol`` whether it wants the PROXY protocol, which a plain request does not speak.
+
+    Where it asks for the name again: ``kept`` is for how many seconds it goes on with an answer (None: as long as
+    the answer says).  ``avoided`` is for how many seconds a server of an upstream block that refused a connection
+    gets no other, ``keepalive`` how many idle connections to it each worker keeps.
     """
 
     host: str
@@ -51,151 +41,35 @@ class Route:
     how: str = "proxy_pass"
     proxy_host: str = ""
     proxy_protocol: bool = False
+    kept: float | None = None
+    avoided: float = 0.0
+    keepalive: int = 0
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What the http block defines: upstreams by name, and what each variable may be."""
+    """What the http block defines: upstreams by name, what each variable may be, for how long an answer is kept."""
 
     upstreams: Mapping[str, Directive]
     values: Mapping[str, tuple[str, ...]]
+    kept: float | None
 
 
-_FILE_MARK = re.compile(r"^# configuration file (.+):$")
-_LUA_BLOCK = re.compile(r"_by_lua_block$|^(perl|js)_")
+@dataclass(frozen=True)
+class _Target:
+    """One address that a ``*_pass`` names; see :class:`Route` for what the words mean."""
+
+    host: str
+    port: int
+    static_name: bool
+    proxy_host: str = ""
+    kept: float | None = None
+    avoided: float = 0.0
+    keepalive: int = 0
+
+
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-# What nginx itself takes for white space; Python's str.isspace() knows more, a no-break space for one.
-_SPACE = " \t\r\n"
-_ESCAPES = {'"': '"', "'": "'", "\\": "\\", "t": "\t", "r": "\r", "n": "\n"}
 _MEANINGS = 500
-
-
-def _tokens(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield ``(token, quoted)``; a ``{``, ``}`` or ``;`` that is not quoted is a token of its own."""
-    position, length = 0, len(text)
-    while position < length:
-        char = text[position]
-        if char in _SPACE:
-            position += 1
-        elif char == "#":
-            end = text.find("\n", position)
-            position = length if end < 0 else end
-        elif char in "{};":
-            yield char, False
-            position += 1
-        elif char in "\"'":
-            word, position = _word(text, position + 1, char)
-            if position == length:
-                raise UnreadableConfig("a quote that is opened and never closed")
-            yield word, True
-            position += 1
-        else:
-            word, position = _word(text, position, _SPACE + ";{")
-            # Never to be mistaken for a brace of its own.
-            yield word, True
-
-
-def _word(text: str, position: int, ends: str) -> tuple[str, int]:
-    """The word from here to any of ``ends``, and where that is; escapes as nginx reads them, quoted or not."""
-    word: list[str] = []
-    while position < len(text) and text[position] not in ends:
-        pair = text[position : position + 2]
-        if pair[0] == "\\" and len(pair) == 2:
-            word.append(_ESCAPES.get(pair[1], pair))
-        elif pair == "${":
-            word.append(pair)
-        else:
-            word.append(pair[0])
-            position -= 1
-        position += 2
-    return "".join(word), position
-
-
-def parse(text: str) -> tuple[Directive, ...]:
-    """Parse nginx configuration text into directives.
-
-    :raises UnreadableConfig: unbalanced braces or quotes, or embedded code (Lua, Perl, njs blocks).
-    """
-    stack: list[list[Directive]] = [[]]
-    heads: list[tuple[str, ...]] = []
-    words: list[str] = []
-    for token, quoted in _tokens(text):
-        if quoted or token not in "{};":
-            words.append(token)
-        elif token == ";":
-            if words:
-                stack[-1].append(Directive(tuple(words)))
-            words = []
-        elif token == "{":
-            if words and _LUA_BLOCK.search(words[0]):
-                raise UnreadableConfig(f"{words[0]}: embedded code is not understood")
-            heads.append(tuple(words) or ("",))
-            stack.append([])
-            words = []
-        else:
-            if not heads or words:
-                raise UnreadableConfig("unbalanced braces" if not heads else f"{words[0]} is not ended by a semicolon")
-            block = tuple(stack.pop())
-            stack[-1].append(Directive(heads.pop(), block))
-    if heads or words:
-        raise UnreadableConfig(f"it ends inside {(heads[-1] if heads else words)[0]!r}")
-    return tuple(stack[0])
-
-
-def split_dump(text: str) -> dict[str, str]:
-    """Split the output of ``nginx -T`` into its files, path to text, in the order in which it has them."""
-    files: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.split("\n"):
-        mark = _FILE_MARK.match(line)
-        if mark:
-            lines = files.setdefault(mark.group(1), [])
-        else:
-            lines.append(line)
-    return {path: "\n".join(body) + "\n" for path, body in files.items()}
-
-
-def load(dump: str) -> tuple[Directive, ...]:
-    """The whole configuration as one tree, every ``include`` replaced by what it includes.
-
-    :param dump: the output of ``nginx -T``.
-    :raises UnreadableConfig: when there is no file in it, or one cannot be parsed.
-    """
-    files = split_dump(dump)
-    if not files:
-        raise UnreadableConfig("nginx -T printed no configuration file")
-    main = next(iter(files))
-    prefix = main.rsplit("/", 1)[0]
-    return tuple(_expand(parse(files[main]), files, prefix, 0))
-
-
-def _expand(directives: Sequence[Directive], files: dict[str, str], prefix: str, depth: int) -> Iterator[Directive]:
-    if depth > 20:
-        raise UnreadableConfig("includes are nested more than twenty deep")
-    for directive in directives:
-        if directive.name == "include" and len(directive.words) == 2:
-            yield from _included(directive.words[1], files, prefix, depth + 1)
-        elif directive.block is not None:
-            yield replace(directive, block=tuple(_expand(directive.block, files, prefix, depth + 1)))
-        else:
-            yield directive
-
-
-def _included(pattern: str, files: dict[str, str], prefix: str, depth: int) -> Iterator[Directive]:
-    pattern = pattern if pattern.startswith("/") else f"{prefix}/{pattern}"
-    matching = [path for path in files if path == pattern or _glob(pattern).match(path)]
-    if not matching and not re.search(r"[*?[]", pattern):
-        raise UnreadableConfig(f"include {pattern}: nginx -T did not print that file")
-    for path in matching:
-        yield from _expand(parse(files[path]), files, prefix, depth)
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    """As glob(3), which nginx asks: no wildcard matches a slash."""
-    parts = re.findall(r"\[[!^]?\]?[^]]*\]|.", pattern, re.DOTALL)
-    simple = {"*": "[^/]*", "?": "[^/]"}
-    classes = {p: re.sub(r"^\[!", "[^", p.replace("\\", "\\\\")) for p in parts if len(p) > 1}
-    return re.compile("".join(simple.get(p) or classes.get(p) or re.escape(p) for p in parts) + r"\Z")
 
 
 def routes(tree: Sequence[Directive]) -> tuple[Route, ...]:
@@ -209,7 +83,7 @@ def routes(tree: Sequence[Directive]) -> tuple[Route, ...]:
         # ``$scheme`` is nginx's own, and the only one that stands where it decides who is connected to.
         values: dict[str, list[str]] = {"scheme": ["http", "https"]}
         _gather_values(inside, values)
-        known = _Known(upstreams, {name: tuple(dict.fromkeys(v)) for name, v in values.items()})
+        known = _Known(upstreams, {name: tuple(dict.fromkeys(v)) for name, v in values.items()}, _kept(inside, None))
         base = _headers(inside, ())
         for server in (d for d in inside if d.name == "server"):
             found.extend(_server_routes(server.block or (), known, base))
@@ -237,7 +111,8 @@ def _server_routes(
     # ``.a.org`` is a.org and everything below it; ``*.a.org`` is only what is below.
     plain += [f"{'www' if n[0] == '*' else ''}{n.lstrip('*')}".lstrip(".") for n in names if re.match(r"^\*?\.\w", n)]
     port, tls, proxy_protocol = _listener(server)
-    frame = Route("", 0, plain[0] if plain else "", port, tls, proxy_protocol=proxy_protocol)
+    kept = _kept(server, known.kept)
+    frame = Route("", 0, plain[0] if plain else "", port, tls, proxy_protocol=proxy_protocol, kept=kept)
     return _location_routes(server, frame, known, _headers(server, inherited))
 
 
@@ -262,26 +137,50 @@ def _location_routes(
 ) -> Iterator[Route]:
     for directive in directives:
         if directive.name in _PASSES and len(directive.words) == 2:
-            for host, port, static, called in _targets(directive.name, directive.words[1], known):
+            for target in _targets(directive.name, directive.words[1], known, frame.kept):
                 yield replace(
                     frame,
-                    host=host,
-                    port=port,
-                    static_name=static,
+                    host=target.host,
+                    port=target.port,
+                    static_name=target.static_name,
                     headers=headers,
                     how=directive.name,
-                    proxy_host=called,
+                    proxy_host=target.proxy_host,
+                    kept=target.kept,
+                    avoided=target.avoided,
+                    keepalive=target.keepalive,
                 )
         elif directive.name in ("location", "if", "limit_except") and directive.block is not None:
             path = directive.words[-1] if directive.name == "location" else frame.location
             inner = _headers(directive.block, headers)
-            yield from _location_routes(directive.block, replace(frame, location=path), known, inner)
+            deeper = replace(frame, location=path, kept=_kept(directive.block, frame.kept))
+            yield from _location_routes(directive.block, deeper, known, inner)
 
 
 def _headers(block: Sequence[Directive], inherited: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     # nginx inherits proxy_set_header from the outer level only where the inner one sets none at all.
     own = tuple((d.words[1], d.words[2]) for d in block if d.name == "proxy_set_header" and len(d.words) == 3)
     return own or inherited
+
+
+def _kept(block: Sequence[Directive], inherited: float | None) -> float | None:
+    """For how many seconds an answer of the name server is kept by what this block says."""
+    for words in (d.words for d in block if d.name == "resolver"):
+        valid = [w.partition("=")[2] for w in words[1:] if w.startswith("valid=")]
+        return seconds_of(valid[-1]) if valid else None
+    return inherited
+
+
+def seconds_of(text: str) -> float:
+    """A time as nginx writes it (``30``, ``30s``, ``1h 30m``) in seconds.
+
+    :raises UnreadableConfig: it is none.
+    """
+    units = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "M": 2592000.0}
+    parts = re.findall(r"(\d+)(ms|[smhdwM]?)\s*", text)
+    if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", text):
+        raise UnreadableConfig(f"{text!r} is no time")
+    return sum(int(number) * units[unit] for number, unit in parts)
 
 
 _PASSES = ("proxy_pass", "uwsgi_pass", "grpc_pass", "fastcgi_pass", "scgi_pass", "memcached_pass")
@@ -306,42 +205,50 @@ def _meanings(text: str, known: _Known) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _targets(directive: str, target: str, known: _Known) -> Iterator[tuple[str, int, bool, str]]:
-    """Yield ``(host, port, whether the name is resolved once, how nginx calls it)`` for what a ``*_pass`` names."""
+def _targets(directive: str, target: str, known: _Known, kept: float | None) -> Iterator[_Target]:
+    """What a ``*_pass`` names; ``kept`` for names in variables, which are asked for by what the location says."""
     for meaning in _meanings(target, known) if "$" in target else (target,):
         if re.match(r"^(\w+://)?unix:", meaning):
-            yield meaning, 0, True, "localhost"
+            yield _Target(meaning, 0, True, "localhost")
             continue
         match = _TARGET.match(meaning)
         scheme = match.group("scheme") if match else None
         if not match or (directive == "proxy_pass" and scheme not in ("http://", "https://")):
             if "$" not in target:
                 raise UnreadableConfig(f"{directive} {target}: the target cannot be told")
-            yield meaning, 0, False, meaning
+            yield _Target(meaning, 0, False, meaning, kept)
             continue
         host, written = match.group("host"), match.group("port")
         if host.lower() in known.upstreams and written is None:
-            yield from ((*address, host) for address in _servers_of(known.upstreams[host.lower()]))
+            yield from (replace(s, proxy_host=host) for s in _servers_of(known.upstreams[host.lower()], known.kept))
             continue
         default = 443 if scheme in ("https://", "grpcs://") else 80
         port = int(written or default)
         # A name in a target with variables is asked for at every request; an address needs no asking.
         static = "$" not in target or host.startswith("[") or bool(re.match(r"^[\d.]+$", host))
-        yield host, port, static, host if port == default else f"{host}:{port}"
+        yield _Target(host, port, static, host if port == default else f"{host}:{port}", kept)
 
 
-def _servers_of(upstream: Directive) -> Iterator[tuple[str, int, bool]]:
-    for words in (d.words for d in upstream.block or () if d.name == "server" and len(d.words) > 1):
+def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
+    block = upstream.block or ()
+    pools = [int(d.words[1]) for d in block if d.name == "keepalive" and len(d.words) > 1 and d.words[1].isdigit()]
+    # nginx does so by itself from 1.29.7 on; taken for granted of older ones, it costs a reload.
+    pool = max(pools, default=32)
+    kept = _kept(block, kept)
+    for words in (d.words for d in block if d.name == "server" and len(d.words) > 1):
         if "down" in words[2:]:
             continue
         if words[1].startswith("unix:"):
-            yield words[1], 0, True
+            yield _Target(words[1], 0, True, keepalive=pool)
             continue
         match = re.match(r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d+))?$", words[1])
         if not match:
             raise UnreadableConfig(f"upstream {upstream.words[1]}: server {words[1]} cannot be told")
+        options = dict(w.partition("=")[::2] for w in words[2:])
+        avoided = 0.0 if options.get("max_fails") == "0" else seconds_of(options.get("fail_timeout", "10"))
         # nginx takes 80 here, even where the upstream is spoken to in TLS.
-        yield match.group(1), int(match.group(2) or 80), "resolve" not in words[2:]
+        port = int(match.group(2) or 80)
+        yield _Target(match.group(1), port, "resolve" not in words[2:], "", kept, avoided, pool)
 
 
 def request_headers(route: Route) -> dict[str, str]:
@@ -366,6 +273,9 @@ def request_headers(route: Route) -> dict[str, str]:
         "http_x_forwarded_proto": "https",
         "https": "on" if route.tls else "",
     }
+    if route.how == "uwsgi_pass":
+        # What the user sent goes through; what else the server has to know is in parameters of its own.
+        return {"Host": host, **({"X-Forwarded-Proto": "https"} if route.tls else {})}
     result = {"Host": proxy_host}
     for name, value in route.headers:
         filled = _VARIABLE.sub(lambda m: values.get(m.group(1) or m.group(2), ""), value)

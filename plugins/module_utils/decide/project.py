@@ -100,6 +100,7 @@ def generate(
         service.pop("profiles", None)
         if name in images:
             service["image"] = images[name]
+            _free_of_its_name(service)
         if service.get("build"):
             build = service["build"]
             labels = build.get("labels") or {}
@@ -115,6 +116,23 @@ def generate(
         _label_content(service, result, set(placed.values()))
     result[MARK] = {"release": release, "revision": revision}
     return result
+
+
+def _free_of_its_name(service: dict[str, Any]) -> None:
+    """Let there be two of what a release replaces: a ``container_name`` allows only one, so it becomes an alias.
+
+    nginx and the other containers go on reaching it by that name.  What publishes ports can only be one anyway.
+    """
+    if service.get("ports"):
+        return
+    name = service.pop("container_name", None)
+    if name and not service.get("network_mode"):
+        for network, attachment in (service.get("networks") or {"default": None}).items():
+            aliases = [*((attachment or {}).get("aliases") or []), str(name)]
+            service.setdefault("networks", {})[network] = {
+                **(attachment or {}),
+                "aliases": list(dict.fromkeys(aliases)),
+            }
 
 
 def _label_content(service: dict[str, Any], project: Mapping[str, Any], copies: set[str]) -> None:

@@ -30,6 +30,7 @@ from .steps import (
     Done,
     Drain,
     Join,
+    Learn,
     Leave,
     Prove,
     Quiesce,
@@ -92,12 +93,16 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
         return Remove(_ids(leftovers))
     changing = [v for v in views if v.changing]
     step = _heal(changing) or (_together(changing) if policy.together else _one_by_one(changing))
-    if step:
-        return step
+    return step or _settle(stack, views) or Done()
+
+
+def _settle(stack: Stack, views: list[View]) -> Step | None:
     for view in views:
+        if view.wanted.name in stack.proxy.cooling:
+            return Learn(view.wanted.name)
         if view.wanted.name in stack.proxy.pinned:
             return Settle(view.wanted.name)
-    return Done()
+    return None
 
 
 def _together(views: list[View]) -> Step | None:
@@ -183,9 +188,12 @@ def _join(view: View) -> Step | None:
         if moments and view.now < max(moments) + wanted.delay:
             return Prove(_ids(joined), proxied=True)
         batch = waiting[: wanted.parallelism] if wanted.parallelism else waiting
-        kept = staying[: max(0, wanted.replicas - len(joined) - len(batch))]
+        kept = staying if view.overlaps else staying[: max(0, wanted.replicas - len(joined) - len(batch))]
         leaving = tuple(c for c in staying if c not in kept)
         return Join(wanted.name, view.addresses(joined + batch + kept), _ids(batch), _ids(leaving))
+    if view.overlaps and staying and not (view.learned(joined) and view.now >= view.watched_until):
+        # Nothing has to be taken back but the new one, should it not be good.
+        return Prove(_ids(joined), proxied=True)
     if (staying or view.stale) and joined:
         return Leave(wanted.name, view.addresses(joined), _ids(staying))
     return None
@@ -234,10 +242,7 @@ def _undo(stack: Stack, views: list[View]) -> Step:
         step = _undo_service(view)
         if step:
             return step
-    for view in views:
-        if view.wanted.name in stack.proxy.pinned:
-            return Settle(view.wanted.name)
-    return Done(failed=True, reason=stack.cause)
+    return _settle(stack, views) or Done(failed=True, reason=stack.cause)
 
 
 def _undo_service(view: View) -> Step | None:
@@ -277,6 +282,10 @@ def _undo_service(view: View) -> Step | None:
         inside = tuple(c for c in doomed if c.in_rotation)
         if rotation and (inside or view.stale or not all(c.in_rotation for c in alive)):
             joining = tuple(c for c in alive if not c.in_rotation)
+            if view.overlaps and inside and joining:
+                return Join(wanted.name, view.addresses(alive + inside), _ids(joining))
+            if view.overlaps and inside and not view.learned(alive):
+                return Learn(wanted.name)
             return Join(wanted.name, rotation, _ids(joining), _ids(inside))
     return _take_away(view, doomed)
 

@@ -24,6 +24,8 @@ class Wanted:
     """The desired state of one service, and how it may get there.
 
     :param newer_than: containers created before this UNIX time are outdated: a restart was asked for then.
+    :param learn_seconds: None where the proxy changes over when it is told to. Where it asks for names again by itself:
+        for how long it may go on with what it knew, or avoid what refused it, after a container was let in.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Wanted:
     drain_timeout: float = 60.0
     drain_policy: str = "cut"
     newer_than: float = 0.0
+    learn_seconds: float | None = None
 
     @property
     def proxied(self) -> bool:
@@ -67,6 +70,7 @@ class Container:
     :param created: UNIX time.
     :param consumes: whether a worker fetches tasks; None for what is no worker, or cannot be told to stop.
     :param tasks: how many it had left when it was last asked, None where it was not or did not say.
+    :param inside_since: since when this process has seen it in rotation without a break.
     """
 
     id: str
@@ -86,6 +90,7 @@ class Container:
     ready_since: float | None = None
     proof_since: float | None = None
     joined_at: float | None = None
+    inside_since: float | None = None
     left_at: float | None = None
     created_here: bool = False
     fault: str = ""
@@ -101,13 +106,15 @@ class Container:
 class Proxy:
     """The proxy as seen now.
 
-    ``pinned`` are the services with a pin, ``stale`` those whose rotation holds an address that no running
-    container has; ``draining_workers`` are the proxy's workers told to quit by a reload and still alive.
+    ``pinned`` are the services with a pin or a refusal of ours, ``stale`` those whose rotation holds an address that
+    no running container has, ``cooling`` those of which it may still know an address that is refused to it;
+    ``draining_workers`` are the proxy's workers told to quit by a reload and still alive.
     """
 
     present: bool = True
     pinned: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
+    cooling: tuple[str, ...] = ()
     draining_workers: int = 0
 
 
@@ -145,6 +152,19 @@ class View:
     @property
     def stale(self) -> bool:
         return self.proxied and self.wanted.name in self.proxy.stale
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether old and new have to be in rotation together until the proxy knows both."""
+        return self.proxied and self.wanted.learn_seconds is not None
+
+    def learned(self, containers: tuple[Container, ...]) -> bool:
+        """Whether all of the proxy knows by now that these containers may be sent to."""
+        need = self.wanted.learn_seconds
+        since = [c.inside_since for c in containers]
+        return need is None or (
+            not self.proxy.draining_workers and all(s is not None and self.now - s >= need for s in since)
+        )
 
     @property
     def stop_first(self) -> bool:
@@ -192,7 +212,9 @@ class View:
         """The end of the monitor window after the last change (0 when there was none in this run)."""
         moments = [c.joined_at if self.proxied else c.ready_since for c in self.current]
         known = [m for m in moments if m is not None]
-        return max(known) + self.wanted.monitor if known else 0.0
+        # What the proxy has not learned yet was not tried by users.
+        late = self.wanted.learn_seconds or 0.0 if self.proxied else 0.0
+        return max(known) + late + self.wanted.monitor if known else 0.0
 
     def addresses(self, containers: tuple[Container, ...]) -> tuple[str, ...]:
         return tuple(sorted(c.address for c in containers))

@@ -99,8 +99,15 @@ class Undo:
 
 
 @dataclass(frozen=True)
+class Learn:
+    """Wait a moment: the proxy asks for names again by itself, and may not know yet who joined or who is gone."""
+
+    service: str
+
+
+@dataclass(frozen=True)
 class Settle:
-    """Take the pin away: name resolution gives the same answer now."""
+    """Take the pin or refusals away: name resolution gives the same answer now."""
 
     service: str
 
@@ -121,5 +128,5 @@ class Refuse:
 
 
 Step = Union[
-    Start, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, Settle, Done, Refuse
+    Start, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, Learn, Settle, Done, Refuse
 ]  # fmt: skip

@@ -315,6 +315,18 @@ def networks_of(inspection: Mapping[str, Any]) -> dict[str, str]:
     return {name: data.get("IPAddress") or "" for name, data in networks.items() if data.get("IPAddress")}
 
 
+def addresses_of(inspection: Mapping[str, Any]) -> list[str]:
+    """Every address of a container, of both families."""
+    networks = ((inspection.get("NetworkSettings") or {}).get("Networks") or {}).values()
+    return sorted({str(n.get(key)) for n in networks for key in ("IPAddress", "GlobalIPv6Address") if n.get(key)})
+
+
+def gateways_of(inspection: Mapping[str, Any]) -> list[str]:
+    """The addresses by which a container sees this host."""
+    networks = ((inspection.get("NetworkSettings") or {}).get("Networks") or {}).values()
+    return sorted({str(n.get(key)) for n in networks for key in ("Gateway", "IPv6Gateway") if n.get(key)})
+
+
 def label_of(inspection: Mapping[str, Any], label: str) -> str:
     """A container's label, empty when it has none."""
     return str(((inspection.get("Config") or {}).get("Labels") or {}).get(label) or "")

@@ -61,6 +61,10 @@ class FencedMachine:
         with self._fence.act(f"rotate {service} to {_said(addresses)}"):
             self._machine.rotate(service, addresses)
 
+    def learn(self, service: str) -> None:
+        with self._fence.act(f"learn {service}"):
+            self._machine.learn(service)
+
     def settle(self, service: str) -> None:
         with self._fence.act(f"settle {service}"):
             self._machine.settle(service)

@@ -19,9 +19,11 @@ from . import processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed, label_of, networks_of, pid_of, stop_signal_of
-from .nginx import Nginx, NginxFailed, draining, loaded_at
+from .firewall import FirewallFailed
+from .nginx import Nginx, NginxFailed, draining
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
+from .steering import Box, Steering
 from .stop_signal import signal_behind_shell
 
 PROJECT_LABEL = "com.docker.compose.project"
@@ -29,8 +31,6 @@ SERVICE_LABEL = "com.docker.compose.service"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 HASH_LABEL = "com.docker.compose.config-hash"
 NUMBER_LABEL = "com.docker.compose.container-number"
-# The engine names a container a moment before it starts it (all at once after its own restart): in doubt we reload.
-_NAMED_EARLY = 5.0
 
 
 def main_route(leading: Sequence[Route]) -> Route | None:
@@ -40,19 +40,21 @@ def main_route(leading: Sequence[Route]) -> Route | None:
 
 @dataclass(frozen=True)
 class Target:
-    """One service of the roll: its settings, identity, the way users reach it, and the names nginx knows it by."""
+    """One service of the roll: its settings, identity, the way users reach it, and how that is steered."""
 
     settings: Settings
     image: str
     config_hash: str
     routes: tuple[Route, ...] = ()
-    names: tuple[str, ...] = ()
+    steering: Steering | None = None
     newer_than: float = 0.0
+    learn_seconds: float | None = None
 
     @property
     def wanted(self) -> Wanted:
         """The reconciler's view of it."""
-        return replace(self.settings.wanted(self.image, self.config_hash), newer_than=self.newer_than)
+        own = self.settings.wanted(self.image, self.config_hash)
+        return replace(own, newer_than=self.newer_than, learn_seconds=self.learn_seconds)
 
     @property
     def route(self) -> Route | None:
@@ -117,58 +119,52 @@ class ComposeMachine:
         try:
             found = self.engine.containers({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
             self._inspections = {i["Id"]: i for i in found}
-            self._nginx, workers = self._find_nginx(found)
-            return self._seen(found, workers)
-        except (EngineFailed, NginxFailed) as error:
+            self._nginx = self._find_nginx(found)
+            return self._seen(found)
+        except (EngineFailed, NginxFailed, FirewallFailed) as error:
             raise StepFailed(str(error)) from error
 
-    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> tuple[Nginx | None, list[processes.Process]]:
+    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> Nginx | None:
         for inspection in found:
             if self.proxy_name and label_of(inspection, SERVICE_LABEL) == self.proxy_name and pid_of(inspection):
                 nginx = Nginx(self.engine, inspection)
-                workers = nginx.workers()
-                if workers:
-                    return nginx, workers
+                if nginx.workers():
+                    return nginx
         if self.proxy_name:
             # It ran when this began. Going on without it would take away containers it may come back to.
             raise NginxFailed(f"{self.proxy_name}: nginx does not run any more")
-        return None, []
+        return None
 
-    def _seen(self, found: Sequence[Mapping[str, Any]], workers: Sequence[processes.Process]) -> Seen:
+    def _seen(self, found: Sequence[Mapping[str, Any]]) -> Seen:
         nginx = self._nginx
         proxy_networks = networks_of(self._inspections[nginx.id]) if nginx else {}
-        pins = nginx.pins() if nginx else {}
-        loaded = loaded_at(workers)
-        containers: list[Container] = []
-        restarts: dict[str, int] = {}
-        endings: dict[str, str] = {}
-        for inspection in found:
-            target = self.targets.get(label_of(inspection, SERVICE_LABEL))
-            if target is None:
-                continue
+        mine = [(i, self.targets[s]) for i in found if (s := label_of(i, SERVICE_LABEL)) in self.targets]
+        leads = {name: t.steering.look(nginx, self._boxes(name)) for name, t in self._steered() if nginx and t.steering}
+        containers = []
+        for inspection, target in mine:
+            lead = leads.get(target.settings.name)
             container = self._container(inspection, target, proxy_networks)
-            pin = pins.get(target.settings.name)
-            if nginx and target.route and container.running:
-                if pin and loaded > pin.written:
-                    inside = container.address in pin.addresses
-                else:
-                    # nginx resolved its names when these workers started; what started later is unknown to it.
-                    inside = started_at(inspection) < loaded + _NAMED_EARLY
-                container = replace(container, in_rotation=inside)
-            containers.append(container)
-            restarts[container.id] = self._restarts(inspection)
-            endings[container.id] = self._ending(inspection, target)
-        alive = {c.address for c in containers if c.running}
-        stale = tuple(
-            sorted(
-                s
-                for s, pin in pins.items()
-                if s in self.targets and loaded > pin.written and set(pin.addresses) - alive
-            )
+            containers.append(replace(container, in_rotation=lead is not None and container.id in lead.inside))
+        restarts = {str(i["Id"]): self._restarts(i) for i, _target in mine}
+        endings = {str(i["Id"]): self._ending(i, target) for i, target in mine}
+        held, stale, cooling = (
+            tuple(sorted(n for n, lead in leads.items() if getattr(lead, what)))
+            for what in ("held", "stale", "cooling")
         )
-        mine = tuple(sorted(s for s in pins if s in self.targets))
-        proxy = Proxy(nginx is not None, mine, stale, draining(workers))
+        proxy = Proxy(nginx is not None, held, stale, cooling, draining(nginx.workers()) if nginx else 0)
         return Seen(tuple(containers), proxy, restarts, endings)
+
+    def _steered(self) -> list[tuple[str, Target]]:
+        return [(name, t) for name, t in self.targets.items() if t.steering is not None and t.route]
+
+    def _boxes(self, service: str) -> list[Box]:
+        """The running containers of a service."""
+        alive = [
+            i
+            for i in self._inspections.values()
+            if label_of(i, SERVICE_LABEL) == service and pid_of(i) and self._address(i)
+        ]
+        return [Box(str(i["Id"]), self._address(i), pid_of(i) or 0, started_at(i), i) for i in alive]
 
     def _container(self, inspection: Mapping[str, Any], target: Target, proxy_networks: Mapping[str, str]) -> Container:
         networks = networks_of(inspection)
@@ -232,7 +228,17 @@ class ComposeMachine:
                         f"before; was a file changed in between?"
                     )
             restart = [*restart, *[str(i["Id"]) for i in fresh if label_of(i, SERVICE_LABEL) in self.targets]]
-        self._each(restart, self.engine.start, "could not be started")
+        self._each(restart, self._start_one, "could not be started")
+
+    def _start_one(self, container_id: str) -> None:
+        service = label_of(self._inspections[container_id], SERVICE_LABEL)
+        self.engine.start(container_id)
+        way, fresh = self.targets[service].steering, self.engine.inspect(container_id)
+        if way and self._nginx and pid_of(fresh):
+            # Its name leads to it from now on; until its process listens, nobody can reach it.
+            self._inspections[container_id] = fresh
+            boxes = [b for b in self._boxes(service) if b.id == container_id]
+            self._steer(service, lambda _way, nginx: way.shelter(nginx, boxes))
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         return self._ask_each(ids, self._is_ready)
@@ -244,9 +250,7 @@ class ComposeMachine:
         if not address or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
         if settings.ready_path:
-            return ask(
-                address, settings.ready_port, Probe(settings.ready_path), self._headers(target), any_success=True
-            )
+            return self._ask(address, target, Probe(settings.ready_path), any_success=True)
         if settings.ready_command:
             code, output = self.engine.run_inside(
                 str(inspection["Id"]), settings.ready_command, timeout=settings.ready_command_timeout
@@ -256,7 +260,7 @@ class ComposeMachine:
         if settings.kind == WORKER and self._nodes.node(inspection):
             return self._nodes.ping(inspection)
         if settings.ready_port and target.route:
-            return ask(address, settings.ready_port, Probe("/"), self._headers(target), any_success=True)
+            return self._ask(address, target, Probe("/"), any_success=True)
         return Answer(True, "runs")
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
@@ -272,7 +276,7 @@ class ComposeMachine:
         if not address or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
         for probe in target.settings.prove if target.route else ():
-            answer = ask(address, target.settings.ready_port, probe, self._headers(target))
+            answer = self._ask(address, target, probe)
             if not answer.ok:
                 return answer
         return Answer(True)
@@ -310,24 +314,25 @@ class ComposeMachine:
             self.engine.start(container_id)
 
     def hold(self, service: str, addresses: Sequence[str]) -> None:
-        nginx = self._proxy()
-        known = nginx.pins().get(service)
-        # Writing the same pin again would make it look younger than the workers that already follow it.
-        if known is None or set(known.addresses) != set(addresses):
-            self._try(lambda: nginx.pin(service, self.targets[service].names, addresses))
+        self._steer(service, lambda way, nginx: way.hold(nginx, addresses))
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None:
-        nginx, names = self._proxy(), self.targets[service].names
-        before = nginx.pins().get(service)
-        try:
-            nginx.pin(service, names, addresses)
-            nginx.reload()
-        except NginxFailed as error:
-            self._try(lambda: nginx.pin(service, names, before.addresses if before else ()))
-            raise StepFailed(str(error)) from error
+        self._steer(service, lambda way, nginx: way.rotate(nginx, self._boxes(service), addresses))
+
+    def learn(self, service: str) -> None:
+        self._steer(service, lambda way, nginx: way.learn(nginx, self._boxes(service)))
 
     def settle(self, service: str) -> None:
-        self._try(lambda: self._proxy().pin(service, (), ()))
+        self._steer(service, lambda way, nginx: way.settle(nginx, self._boxes(service)))
+
+    def _steer(self, service: str, act: Callable[[Steering, Nginx], None]) -> None:
+        way = self.targets[service].steering
+        if self._nginx is None or way is None:
+            raise StepFailed(f"{self.proxy_name}: nginx does not run any more")
+        try:
+            act(way, self._nginx)
+        except (NginxFailed, FirewallFailed) as error:
+            raise StepFailed(str(error)) from error
 
     def stop(self, ids: Sequence[str]) -> None:
         self._each(ids, self._stop_one, "could not be stopped")
@@ -354,24 +359,17 @@ class ComposeMachine:
         """What was seen of a container at the last look."""
         return self._inspections.get(container_id, {})
 
-    def _proxy(self) -> Nginx:
-        if self._nginx is None:
-            raise StepFailed(f"{self.proxy_name}: nginx does not run any more")
-        return self._nginx
-
     def _address(self, inspection: Mapping[str, Any]) -> str:
         shared = networks_of(self._inspections.get(self._nginx.id, {})) if self._nginx else {}
         networks = networks_of(inspection)
         return ([networks[n] for n in sorted(shared) if n in networks] or sorted(networks.values()) or [""])[0]
 
-    def _headers(self, target: Target) -> dict[str, str]:
-        return request_headers(target.route) if target.route else {"Host": "localhost"}
-
-    def _try(self, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except NginxFailed as error:
-            raise StepFailed(str(error)) from error
+    def _ask(self, address: str, target: Target, probe: Probe, any_success: bool = False) -> Answer:
+        """Ask a container what nginx would ask it."""
+        route = target.route
+        headers = request_headers(route) if route else {"Host": "localhost"}
+        uwsgi = route is not None and route.how == "uwsgi_pass"
+        return ask(address, target.settings.ready_port, probe, headers, any_success=any_success, uwsgi=uwsgi)
 
     def _ask_each(
         self, ids: Sequence[str], ask_one: Callable[[Mapping[str, Any], Target], Answer]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decide.nginx_complaint import complaint_of
-from .engine import Engine, pid_of
+from .engine import Engine, addresses_of, pid_of
 from .processes import Process, processes, tree
 
 _MARK = "# evenkeel"
@@ -194,7 +194,9 @@ class Nginx(Master):
         self.id = str(inspection["Id"])
         self.name = str(inspection.get("Name", "")).lstrip("/")
         self.pid = pid_of(inspection) or 0
+        self.addresses = addresses_of(inspection)
         self._hosts_path = str(inspection.get("HostsPath") or "")
+        self._pins: dict[str, Pin] | None = None
 
     def _inside(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
         return self.engine.run_inside(self.id, argv, user="0", errors_too=errors_too)
@@ -249,7 +251,12 @@ class Nginx(Master):
             raise NginxFailed(f"{self.name}: /etc/hosts cannot be written: {output.strip()}")
 
     def pins(self) -> dict[str, Pin]:
-        """The pins that are there, per service."""
+        """The pins that are there, per service; read once, since only we write them."""
+        if self._pins is None:
+            self._pins = self._read_pins()
+        return self._pins
+
+    def _read_pins(self) -> dict[str, Pin]:
         found: dict[str, tuple[list[str], float]] = {}
         for line in self._read_hosts().splitlines():
             entry, mark, note = line.partition(_MARK)
@@ -261,6 +268,7 @@ class Nginx(Master):
 
     def pin(self, service: str, names: Sequence[str], addresses: Sequence[str]) -> None:
         """Make names mean exactly these addresses at the next load; no addresses: take the pin away."""
+        self._pins = None
         kept = [line for line in self._read_hosts().splitlines() if line.partition(_MARK)[2].split()[:1] != [service]]
         stamp = f"{_MARK} {service} {time.time():.3f}"
         fresh = [f"{address}\t{' '.join(names)}\t{stamp}" for address in addresses]

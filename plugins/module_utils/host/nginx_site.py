@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decide import nginx_twin as twins
-from ..decide.nginx_config import split_dump
+from ..decide.nginx_syntax import split_dump
 from .engine import Engine, EngineFailed
 from .files import sync_directory
 from .nginx import HostNginx, Master, Nginx, run_here

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import struct
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -42,27 +43,32 @@ def ask(
     timeout: float = 10.0,
     tls_name: str = "",
     any_success: bool = False,
+    uwsgi: bool = False,
 ) -> Answer:
     """Send one request and hold the answer against what the probe expects.
 
     :param tls_name: the server's name where TLS is spoken, empty for plain HTTP.
+    :param uwsgi: speak the uwsgi protocol, as ``uwsgi_pass`` does.
     :param any_success: take every status below 400 (readiness), not just the probe's own.
     :returns: the answer; ``text`` tells what came, as a user would report it.
     """
     what = f"{probe.method} {probe.path}"
     deadline = time.monotonic() + timeout
     connection = _Connection(address, port, timeout, tls_name)
+    sock: socket.socket | None = None
     try:
         path = urllib.parse.quote(probe.path, safe="/?#[]@!$&'()*+,;=:%~")
-        connection.putrequest(probe.method, path, skip_host=True, skip_accept_encoding=True)
-        for name, value in {**headers, "User-Agent": "evenkeel", "Connection": "close"}.items():
-            connection.putheader(name, value.encode("utf-8"))
-        if probe.method not in ("GET", "HEAD"):
-            connection.putheader("Content-Length", "0")
-        connection.endheaders()
-        # http.client forgets the socket once it knows that the connection will be closed.
-        sock = connection.sock
-        response = connection.getresponse()
+        sent = {**headers, "User-Agent": "evenkeel", "Connection": "close"}
+        if uwsgi:
+            sock = socket.create_connection((address, port), timeout)
+            sock.sendall(uwsgi_packet(probe.method, path, sent))
+            response = http.client.HTTPResponse(sock, method=probe.method)
+            response.begin()
+        else:
+            _send(connection, probe.method, path, sent)
+            # http.client forgets the socket once it knows that the connection will be closed.
+            sock = connection.sock
+            response = connection.getresponse()
         body = _body(response, sock, deadline)
     except socket.timeout:
         return Answer(False, f"{what} was not answered within {timeout:g} s")
@@ -71,12 +77,55 @@ def ask(
         return Answer(False, f"{what} was not answered: {why}")
     finally:
         connection.close()
+        if sock is not None:
+            sock.close()
     good = response.status < 400 if any_success else response.status == probe.status
     if not good:
         return Answer(False, f"{what} answered {response.status}")
     if probe.contains and probe.contains.encode() not in body:
         return Answer(False, f"{what} answered {response.status}, but without {probe.contains!r}")
     return Answer(True, f"{what} answered {response.status}")
+
+
+def _send(connection: _Connection, method: str, path: str, headers: Mapping[str, str]) -> None:
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value.encode("utf-8"))
+    if method not in ("GET", "HEAD"):
+        connection.putheader("Content-Length", "0")
+    connection.endheaders()
+
+
+def uwsgi_packet(method: str, path: str, headers: Mapping[str, str]) -> bytes:
+    """A request in the uwsgi protocol with what nginx's own ``uwsgi_params`` sends.
+
+    Four bytes (modifier 0, size in little-endian order, modifier 0), then pairs of strings, each after its size in two
+    bytes (https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html).
+    """
+    address, _question, query = path.partition("?")
+    host = headers.get("Host", "localhost")
+    secure = headers.get("X-Forwarded-Proto") == "https"
+    values = {
+        "REQUEST_METHOD": method,
+        "REQUEST_URI": path,
+        "PATH_INFO": urllib.parse.unquote(address),
+        "QUERY_STRING": query,
+        "CONTENT_TYPE": "",
+        "CONTENT_LENGTH": "0" if method not in ("GET", "HEAD") else "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": host.partition(":")[0],
+        "SERVER_PORT": "443" if secure else "80",
+        "REQUEST_SCHEME": "https" if secure else "http",
+        "REMOTE_ADDR": "127.0.0.1",
+        **({"HTTPS": "on"} if secure else {}),
+        **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()},
+    }
+    body = b"".join(
+        struct.pack("<H", len(word)) + word
+        for pair in values.items()
+        for word in (part.encode("utf-8") for part in pair)
+    )
+    return struct.pack("<BHB", 0, len(body), 0) + body
 
 
 def _body(response: http.client.HTTPResponse, sock: socket.socket, deadline: float) -> bytes:

@@ -68,6 +68,8 @@ class Machine(Protocol):
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None: ...
 
+    def learn(self, service: str) -> None: ...
+
     def settle(self, service: str) -> None: ...
 
     def stop(self, ids: Sequence[str]) -> None: ...
@@ -85,6 +87,7 @@ class Evidence:
     ready_since: float | None = None
     proof_since: float | None = None
     joined_at: float | None = None
+    inside_since: float | None = None
     left_at: float | None = None
     created_here: bool = False
     deaf: bool = False
@@ -114,6 +117,7 @@ class Roller:
     :param on_step: called with ``(step, stack, started, seconds, failure text)`` after each step.
     :param poll: seconds between two questions whether something is ready or drained.
     :param proof_pause: seconds between two rounds of proof, which are real requests and cost the app something.
+    :param help_pause: seconds between two attempts to help the proxy to forget an address.
     :param successes: how many ready answers in a row count as ready.
     """
 
@@ -125,6 +129,7 @@ class Roller:
         poll: float = 0.1,
         proof_pause: float = 0.3,
         successes: int = 2,
+        help_pause: float = 2.0,
     ) -> None:
         self.machine = machine
         self.policy = policy
@@ -132,6 +137,8 @@ class Roller:
         self.poll = poll
         self.proof_pause = proof_pause
         self.successes = successes
+        self.help_pause = help_pause
+        self._helped: dict[str, float] = {}
         self.evidence: dict[str, Evidence] = {}
         self.goal = FORWARD
         self.cause = ""
@@ -157,6 +164,7 @@ class Roller:
                     ready_since=known.ready_since,
                     proof_since=known.proof_since,
                     joined_at=known.joined_at,
+                    inside_since=known.inside_since,
                     left_at=known.left_at,
                     created_here=known.created_here,
                     consumes=None if known.deaf else container.consumes,
@@ -168,6 +176,8 @@ class Roller:
         return Stack(now, tuple(containers), seen.proxy, self.goal, self.cause, self.fault)
 
     def _judge(self, container: Container, known: Evidence, restarts: int, ending: str, now: float) -> Evidence:
+        if container.in_rotation != (known.inside_since is not None):
+            known = replace(known, inside_since=now if container.in_rotation else None)
         wanted = self._wanted.get(container.service)
         old = wanted is None or is_outdated(container, wanted)
         if old and not container.in_rotation and known.left_at is None:
@@ -269,6 +279,8 @@ class Roller:
             machine.stop(step.containers)
         elif isinstance(step, steps.Remove):
             machine.remove(step.containers)
+        elif isinstance(step, steps.Learn):
+            self._learn_more(step.service)
         elif isinstance(step, steps.Settle):
             machine.settle(step.service)
 
@@ -298,6 +310,13 @@ class Roller:
             count = self.evidence[container_id].successes + 1 if answer.ok else 0
             ready = now if count >= self.successes else None
             self._learn([container_id], successes=count, last_answer=answer.text, ready_since=ready)
+        self.machine.sleep(self.poll)
+
+    def _learn_more(self, service: str) -> None:
+        now = self.machine.now()
+        if now - self._helped.get(service, -self.help_pause) >= self.help_pause:
+            self._helped[service] = now
+            self.machine.learn(service)
         self.machine.sleep(self.poll)
 
     def _drain(self, step: steps.Drain, stack: Stack) -> None:

@@ -12,16 +12,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide import preflight
-from ..decide.nginx_config import Route, UnreadableConfig, load, routes
-from ..decide.services import PROXY, ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, objections, settings_of
+from ..decide.nginx_config import Route, routes
+from ..decide.nginx_syntax import UnreadableConfig, load
+from ..decide.services import (
+    PROXY,
+    ROLLED_KINDS,
+    BadService,
+    Settings,
+    chosen_kind,
+    longest_gap_note,
+    objections,
+    settings_of,
+)
 from ..decide.stack import STOP_FIRST, WEB, Policy, Stack, view_of
-from . import generations, processes
+from . import firewall, generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine, label_of, pid_of
 from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target, main_route
 from .nginx import Nginx, NginxFailed
 from .project import compose_of, connect, image_name, names_of, state_dir_of
+from .steering import Asking, Gates, Pinning, Steering, learning_seconds
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a service is steered, why so, and for how long nginx may go on with what it knew (see ``Wanted``)."""
+
+    steering: Steering
+    why: str
+    learn_seconds: float | None = None
 
 
 @dataclass
@@ -38,7 +58,9 @@ class Call:
     allow_downtime: bool
     together: bool = True
     newer_than: float = 0.0
+    pin_only: bool = False
     kinds: dict[str, str] = field(default_factory=dict)
+    ways: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -90,6 +112,7 @@ def prepare(params: Mapping[str, Any]) -> Call:
         proxy_name,
         state_dir_of(params, str(project["name"])),
         bool(params.get("allow_downtime")),
+        pin_only=params.get("proxy_mode") == "pin",
         kinds=kinds,
     )
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
@@ -164,26 +187,60 @@ def _routes_to(name: str, service: Mapping[str, Any], every: Sequence[Route]) ->
     )
 
 
-def _refuse_unsteerable(name: str, proxy_name: str, leading: Sequence[Route]) -> None:
+def _steering(name: str, service: Mapping[str, Any], call: Call, settings: Settings, leading: Sequence[Route]) -> Way:
+    """How nginx is led to the containers of a service, chosen by how it names them.
+
+    :raises BadInput: it cannot be led without losing requests; the message says what would make it possible.
+    """
+    ports = sorted(frozenset({r.port for r in leading} | {settings.ready_port}) - {0})
+    missing = firewall.unavailable()
+    gates = Gates(ports, not missing)
     for route in leading:
-        if not route.static_name:
+        if route.how not in ("proxy_pass", "uwsgi_pass"):
             raise BadInput(
-                f"{proxy_name} resolves {route.host} again while it runs (a variable or resolve), which this version "
-                f"cannot steer",
-                f"write proxy_pass http://{name}:PORT; with a plain name",
+                f"{call.proxy_name} reaches {name} by {route.how}, which this version cannot steer",
+                f"write proxy_pass http://{name}:PORT; or uwsgi_pass {name}:PORT; with a plain name",
             )
-        if route.how != "proxy_pass":
-            raise BadInput(
-                f"{proxy_name} reaches {name} by {route.how}, which this version cannot steer",
-                f"write proxy_pass http://{name}:PORT; with a plain name",
+    asked = [r for r in leading if not r.static_name]
+    if not asked:
+        if missing and leading:
+            call.notes.append(
+                f"{name}: {missing}; other containers that call it by its name may reach a new one before it is proven"
             )
+        return Way(Pinning(name, names_of(name, service), gates), "pinned by name: nginx resolves it when it is loaded")
+    if len(asked) != len(leading):
+        raise BadInput(
+            f"{call.proxy_name} reaches {name} by a plain name in one place and by one that it asks for again (a variable "
+            f"or resolve) in another, which this version cannot steer together",
+            "write it in the same way everywhere",
+        )
+    if call.pin_only:
+        raise BadInput(
+            f"proxy_mode: pin, but {call.proxy_name} resolves {asked[0].host} again while it runs",
+            "use proxy_mode: auto",
+        )
+    if missing:
+        raise BadInput(
+            f"{call.proxy_name} resolves {asked[0].host} again while it runs (a variable or resolve); containers have to be "
+            f"kept from it by rules in its network namespace, and {missing}",
+            f"mend that, or write proxy_pass http://{name}:PORT; with a plain name",
+        )
+    # The one that learns last decides.
+    kept = None if any(r.kept is None for r in asked) else max(r.kept or 0.0 for r in asked)
+    avoided, keepalive = max(r.avoided for r in asked), max(r.keepalive for r in asked)
+    patience = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
+    how = f"asked for again by nginx, which keeps an answer for {f'{kept:g} s' if kept is not None else 'as long as it says'}"
+    return Way(
+        Asking(name, gates, kept, keepalive, patience),
+        f"{how}: kept from it and let in by rules in its network namespace",
+        learning_seconds(kept, avoided, keepalive),
+    )
 
 
 def _target(
     name: str, call: Call, image: Mapping[str, Any], params: Mapping[str, Any], leading: tuple[Route, ...]
 ) -> Target:
     service = call.project["services"][name]
-    _refuse_unsteerable(name, call.proxy_name, leading)
     first = main_route(leading)
     settings = settings_of(
         name,
@@ -198,13 +255,17 @@ def _target(
             f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
             f"wrong, or leave it out of services"
         )
+    way = _steering(name, service, call, settings, leading) if leading else None
+    if way:
+        call.ways[name] = way.why
     return Target(
         settings,
         str(image.get("Id") or ""),
         call.hashes.get(name, ""),
         leading,
-        names_of(name, service),
+        way.steering if way else None,
         call.newer_than,
+        way.learn_seconds if way else None,
     )
 
 

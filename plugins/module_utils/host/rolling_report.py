@@ -103,7 +103,8 @@ def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[str]]:
             f"{name}: {target.settings.replicas} x {version_name(call.engine, target.image)} {target.config_hash[:12]}"
         )
         replaced = ", ".join(c.name for c in view.old) or "nothing"
-        sentences.append(f"{name}: {replaced} would be replaced ({'; '.join(dict.fromkeys(reasons))})")
+        way = f"; {call.ways[name]}" if name in call.ways else ""
+        sentences.append(f"{name}: {replaced} would be replaced ({'; '.join(dict.fromkeys(reasons))}{way})")
     return {
         "before": "\n".join(before) + "\n" if before else "",
         "after": "\n".join(after) + "\n" if after else "",
@@ -128,6 +129,7 @@ def result_of(
         "msg": msg,
         "notes": call.notes,
         "kinds": call.kinds,
+        "ways": call.ways,
         "images": {
             t.settings.name: sorted({c.image for c in stack.containers if c.service == t.settings.name and c.running})
             for t in call.targets

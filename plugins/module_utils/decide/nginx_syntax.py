@@ -1,0 +1,164 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of nginx as a tree of directives, read from the output of ``nginx -T``.
+
+Anything that is not fully understood is refused by name rather than guessed at.  crossplane is its oracle in the tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+
+class UnreadableConfig(Exception):
+    """The configuration holds something that cannot be understood safely; the message names it."""
+
+
+@dataclass(frozen=True)
+class Directive:
+    """One directive: its words, and the directives of its block (None when it has no block)."""
+
+    words: tuple[str, ...]
+    block: tuple[Directive, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.words[0]
+
+
+_FILE_MARK = re.compile(r"^# configuration file (.+):$")
+_LUA_BLOCK = re.compile(r"_by_lua_block$|^(perl|js)_")
+# What nginx itself takes for white space; Python's str.isspace() knows more, a no-break space for one.
+_SPACE = " \t\r\n"
+_ESCAPES = {'"': '"', "'": "'", "\\": "\\", "t": "\t", "r": "\r", "n": "\n"}
+
+
+def _tokens(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield ``(token, quoted)``; a ``{``, ``}`` or ``;`` that is not quoted is a token of its own."""
+    position, length = 0, len(text)
+    while position < length:
+        char = text[position]
+        if char in _SPACE:
+            position += 1
+        elif char == "#":
+            end = text.find("\n", position)
+            position = length if end < 0 else end
+        elif char in "{};":
+            yield char, False
+            position += 1
+        elif char in "\"'":
+            word, position = _word(text, position + 1, char)
+            if position == length:
+                raise UnreadableConfig("a quote that is opened and never closed")
+            yield word, True
+            position += 1
+        else:
+            word, position = _word(text, position, _SPACE + ";{")
+            # Never to be mistaken for a brace of its own.
+            yield word, True
+
+
+def _word(text: str, position: int, ends: str) -> tuple[str, int]:
+    """The word from here to any of ``ends``, and where that is; escapes as nginx reads them, quoted or not."""
+    word: list[str] = []
+    while position < len(text) and text[position] not in ends:
+        pair = text[position : position + 2]
+        if pair[0] == "\\" and len(pair) == 2:
+            word.append(_ESCAPES.get(pair[1], pair))
+        elif pair == "${":
+            word.append(pair)
+        else:
+            word.append(pair[0])
+            position -= 1
+        position += 2
+    return "".join(word), position
+
+
+def parse(text: str) -> tuple[Directive, ...]:
+    """Parse nginx configuration text into directives.
+
+    :raises UnreadableConfig: unbalanced braces or quotes, or embedded code (Lua, Perl, njs blocks).
+    """
+    stack: list[list[Directive]] = [[]]
+    heads: list[tuple[str, ...]] = []
+    words: list[str] = []
+    for token, quoted in _tokens(text):
+        if quoted or token not in "{};":
+            words.append(token)
+        elif token == ";":
+            if words:
+                stack[-1].append(Directive(tuple(words)))
+            words = []
+        elif token == "{":
+            if words and _LUA_BLOCK.search(words[0]):
+                raise UnreadableConfig(f"{words[0]}: embedded code is not understood")
+            heads.append(tuple(words) or ("",))
+            stack.append([])
+            words = []
+        else:
+            if not heads or words:
+                raise UnreadableConfig("unbalanced braces" if not heads else f"{words[0]} is not ended by a semicolon")
+            block = tuple(stack.pop())
+            stack[-1].append(Directive(heads.pop(), block))
+    if heads or words:
+        raise UnreadableConfig(f"it ends inside {(heads[-1] if heads else words)[0]!r}")
+    return tuple(stack[0])
+
+
+def split_dump(text: str) -> dict[str, str]:
+    """Split the output of ``nginx -T`` into its files, path to text, in the order in which it has them."""
+    files: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.split("\n"):
+        mark = _FILE_MARK.match(line)
+        if mark:
+            lines = files.setdefault(mark.group(1), [])
+        else:
+            lines.append(line)
+    return {path: "\n".join(body) + "\n" for path, body in files.items()}
+
+
+def load(dump: str) -> tuple[Directive, ...]:
+    """The whole configuration as one tree, every ``include`` replaced by what it includes.
+
+    :param dump: the output of ``nginx -T``.
+    :raises UnreadableConfig: when there is no file in it, or one cannot be parsed.
+    """
+    files = split_dump(dump)
+    if not files:
+        raise UnreadableConfig("nginx -T printed no configuration file")
+    main = next(iter(files))
+    prefix = main.rsplit("/", 1)[0]
+    return tuple(_expand(parse(files[main]), files, prefix, 0))
+
+
+def _expand(directives: Sequence[Directive], files: dict[str, str], prefix: str, depth: int) -> Iterator[Directive]:
+    if depth > 20:
+        raise UnreadableConfig("includes are nested more than twenty deep")
+    for directive in directives:
+        if directive.name == "include" and len(directive.words) == 2:
+            yield from _included(directive.words[1], files, prefix, depth + 1)
+        elif directive.block is not None:
+            yield replace(directive, block=tuple(_expand(directive.block, files, prefix, depth + 1)))
+        else:
+            yield directive
+
+
+def _included(pattern: str, files: dict[str, str], prefix: str, depth: int) -> Iterator[Directive]:
+    pattern = pattern if pattern.startswith("/") else f"{prefix}/{pattern}"
+    matching = [path for path in files if path == pattern or _glob(pattern).match(path)]
+    if not matching and not re.search(r"[*?[]", pattern):
+        raise UnreadableConfig(f"include {pattern}: nginx -T did not print that file")
+    for path in matching:
+        yield from _expand(parse(files[path]), files, prefix, depth)
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """As glob(3), which nginx asks: no wildcard matches a slash."""
+    parts = re.findall(r"\[[!^]?\]?[^]]*\]|.", pattern, re.DOTALL)
+    simple = {"*": "[^/]*", "?": "[^/]"}
+    classes = {p: re.sub(r"^\[!", "[^", p.replace("\\", "\\\\")) for p in parts if len(p) > 1}
+    return re.compile("".join(simple.get(p) or classes.get(p) or re.escape(p) for p in parts) + r"\Z")

@@ -1,0 +1,173 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules of our own in the network namespaces of containers: who may open a connection, and to whom none is opened.
+
+Only nft in namespaces, never on the host itself.  What is refused gets an RST at once, so that nginx tries the next
+address, for a POST too, since nothing was sent (measured).  Every element has a timeout: what a killed run leaves ends.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+_TABLE = "evenkeel"
+_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+#: SYN and no ACK: what is established goes on.
+_NEW = "tcp flags & (syn | ack) == syn"
+
+
+class FirewallFailed(Exception):
+    """A rule cannot be read or written; the message is for the user."""
+
+
+def unavailable() -> str:
+    """Why there can be no rules on this host, empty when there can."""
+    if os.geteuid():
+        return "entering the network namespace of a container needs root (become: true)"
+    missing = [tool for tool in ("nft", "nsenter") if shutil.which(tool, path=_PATH) is None]
+    return f"{' and '.join(missing)} missing on this host; install nftables and util-linux" if missing else ""
+
+
+def _nft(pid: int, *words: str, script: str = "") -> tuple[int, str, str]:
+    argv = ["nsenter", f"--net=/proc/{pid}/ns/net", "nft", *words]
+    try:
+        done = subprocess.run(
+            argv,
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+            env={**os.environ, "PATH": _PATH},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FirewallFailed(f"nft could not be run: {error}") from error
+    return done.returncode, done.stdout, done.stderr
+
+
+def _apply(pid: int, script: str) -> None:
+    code, _output, complaint = _nft(pid, "-f", "-", script=script)
+    if code != 0 and os.path.exists(f"/proc/{pid}"):
+        raise FirewallFailed(f"nft refused a rule: {complaint.strip().splitlines()[0] if complaint.strip() else code}")
+
+
+def _listed(pid: int, name: str) -> list[dict[str, object]] | None:
+    """The objects of a table of ours, None where it is not there."""
+    code, output, _complaint = _nft(pid, "-j", "list", "table", "inet", name)
+    if code != 0:
+        return None
+    found: list[dict[str, object]] = json.loads(output).get("nftables") or []
+    return found
+
+
+def _families(addresses: Iterable[str]) -> tuple[list[str], list[str]]:
+    """IPv4 and IPv6 addresses apart."""
+    every = sorted(set(addresses) - {""})
+    return [a for a in every if ":" not in a], [a for a in every if ":" in a]
+
+
+def _with_timeout(addresses: Iterable[str], seconds: float) -> str:
+    return ", ".join(f"{a} timeout {max(1, int(seconds + 0.999))}s" for a in addresses)
+
+
+# -- gates: who may connect to a container -------------------------------------------------------------------
+
+
+def is_closed(pid: int) -> bool:
+    """Whether a gate of ours keeps others out of the container with this process."""
+    for entry in _listed(pid, _TABLE) or []:
+        known = entry.get("set")
+        if isinstance(known, dict) and known.get("name") == "shut" and known.get("elem"):
+            return True
+    return False
+
+
+def close(pid: int, ports: Iterable[int], passing: Iterable[str], seconds: float) -> None:
+    """Let nobody open a connection to these ports but the container itself and those who pass.
+
+    :param passing: addresses of those who may all the same.
+    :param seconds: after which the gate opens by itself.
+    :raises FirewallFailed: nft refuses.
+    """
+    four, six = _families(passing)
+    shut = _with_timeout((str(p) for p in sorted(set(ports))), seconds)
+    rules = [
+        'iif "lo" accept',
+        f"ip saddr {{ {', '.join(four)} }} accept" if four else "",
+        f"ip6 saddr {{ {', '.join(six)} }} accept" if six else "",
+        f"tcp dport @shut {_NEW} reject with tcp reset",
+    ]
+    lines = [
+        f"add table inet {_TABLE}",
+        f"delete table inet {_TABLE}",
+        f"add table inet {_TABLE}",
+        f"add set inet {_TABLE} shut {{ type inet_service; flags timeout; }}",
+        f"add chain inet {_TABLE} in {{ type filter hook input priority -10; policy accept; }}",
+        *[f"add rule inet {_TABLE} in {rule}" for rule in rules if rule],
+        f"add element inet {_TABLE} shut {{ {shut} }}",
+    ]
+    _apply(pid, "\n".join(lines) + "\n")
+
+
+def open_again(pid: int) -> None:
+    """Take the gate away.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    _apply(pid, f"add table inet {_TABLE}\ndelete table inet {_TABLE}\n")
+
+
+# -- refusals: to whom the processes of a namespace may not connect --------------------------------------------
+
+
+def _own_table(service: str) -> str:
+    """A table's name for a service; nft knows fewer characters than Compose."""
+    return f"{_TABLE}_{service.encode('utf-8').hex()}"
+
+
+def refused(pid: int, service: str) -> dict[str, float] | None:
+    """Address → seconds for which it is still refused to this namespace; None where there is no table of ours."""
+    listed = _listed(pid, _own_table(service))
+    if listed is None:
+        return None
+    found: dict[str, float] = {}
+    for known in (e.get("set") for e in listed):
+        for element in known.get("elem") or [] if isinstance(known, dict) else []:
+            data = element.get("elem") or {} if isinstance(element, dict) else {}
+            found[str(ipaddress.ip_address(data["val"]))] = float(data.get("expires") or 0)
+    return found
+
+
+def refuse(pid: int, service: str, addresses: dict[str, float]) -> None:
+    """Refuse new connections from this namespace to exactly these addresses, each for so many seconds.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    table = _own_table(service)
+    lines = [f"add table inet {table}"]
+    for name, kind, family in (("four", "ipv4_addr", 0), ("six", "ipv6_addr", 1)):
+        lines += [f"add set inet {table} {name} {{ type {kind}; flags timeout; }}", f"flush set inet {table} {name}"]
+        each = [_with_timeout([a], addresses[a]) for a in _families(addresses)[family]]
+        lines += [f"add element inet {table} {name} {{ {', '.join(each)} }}"] if each else []
+    lines += [
+        f"add chain inet {table} out {{ type filter hook output priority -10; policy accept; }}",
+        f"flush chain inet {table} out",
+        f"add rule inet {table} out ip daddr @four {_NEW} reject with tcp reset",
+        f"add rule inet {table} out ip6 daddr @six {_NEW} reject with tcp reset",
+    ]
+    _apply(pid, "\n".join(lines) + "\n")
+
+
+def refuse_nobody(pid: int, service: str) -> None:
+    """Take all refusals for a service away.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    table = _own_table(service)
+    _apply(pid, f"add table inet {table}\ndelete table inet {table}\n")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways in which users let nginx name a service, put into the shop's own configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.repository import add_commit
+from tests.bed.shop import BedError, Shop, run
+
+_PLAIN = "    location / {\n        proxy_pass http://api:8000;"
+NEWER_NGINX = "evenkeel/nginx:newer"
+_API = "    stop_grace_period: 40s\n"
+_UWSGI = (
+    "gunicorn shop.wsgi:application --bind 0.0.0.0:8000 --protocol uwsgi --uwsgi-allow-from '*' --workers 2 --threads 8"
+    " --worker-class gthread --graceful-timeout 30 --timeout 60"
+)
+_HEALTH = "r.urlopen(r.Request('http://127.0.0.1:8000/health/', headers={'Host': 'shop.localhost'}), timeout=4)"
+_OWN = '        proxy_http_version 1.1;\n        proxy_set_header Connection "";\n'
+
+
+@dataclass(frozen=True)
+class Front:
+    """One way: what stands before the server block, inside it, and in its location; what differs in the Compose file."""
+
+    name: str
+    before: str = ""
+    inside: str = ""
+    target: str = "http://api:8000"
+    keepalive: bool = False
+    passed_by: str = "proxy_pass"
+    compose: tuple[tuple[str, str], ...] = ()
+
+
+#: Docker's own name server, as every container of a network knows it.
+_NAMES = "resolver 127.0.0.11"
+FRONTS = {
+    front.name: front
+    for front in (
+        Front("plain"),
+        Front("upstream", "upstream shop_api {\n    server api:8000;\n}\n", target="http://shop_api"),
+        # Shorter than gunicorn's --keep-alive 5: else nginx may send on a connection that gunicorn is closing.
+        Front(
+            "upstream keepalive",
+            "upstream shop_api {\n    server api:8000;\n    keepalive 16;\n    keepalive_timeout 3s;\n}\n",
+            target="http://shop_api",
+            keepalive=True,
+        ),
+        Front(
+            "resolver valid=5s",
+            inside=f"    {_NAMES} valid=5s;\n    set $shop_api http://api:8000;\n",
+            target="$shop_api",
+        ),
+        Front(
+            "container_name",
+            target="http://shop-backend:8000",
+            compose=((_API, f"{_API}    container_name: shop-backend\n"),),
+        ),
+        Front(
+            "uwsgi",
+            target="api:8000",
+            passed_by="uwsgi_pass",
+            compose=(
+                (_API, f"{_API}    command: {_UWSGI}\n"),
+                ("import urllib.request as r;", "import socket;"),
+                (_HEALTH, "socket.create_connection(('127.0.0.1', 8000), 4)"),
+            ),
+        ),
+        Front(
+            "resolve",
+            f"upstream shop_api {{\n    zone shop_api 64k;\n    {_NAMES} valid=5s;\n    server api:8000 resolve;\n}}\n",
+            target="http://shop_api",
+            compose=(("evenkeel/nginx:1.26", NEWER_NGINX),),
+        ),
+        Front("resolver", inside=f"    {_NAMES};\n    set $shop_api api;\n", target="http://$shop_api:8000"),
+    )
+}
+
+
+def fronted(shop: Shop, tag: str, front: Front, replicas: int = 1) -> str:
+    """A version of the shop behind such a configuration, as a tag of its own.
+
+    :raises BedError: the shop's configuration is another one than this file knows.
+    """
+    if any(NEWER_NGINX in after for _before, after in front.compose):
+        folder = Path(__file__).parent / "newer_nginx"
+        run(
+            ["docker", "build", "--quiet", "--label", "evenkeel.base=1", "--tag", NEWER_NGINX, str(folder)], timeout=600
+        )
+    changes: dict[str, str | bytes | None] = {}
+    edits = list(front.compose)
+    if replicas > 1:
+        edits.append((_API, f"{_API}    deploy:\n      replicas: {replicas}\n"))
+    if edits:
+        changes["docker-compose.prod.yml"] = edited(shop, f"{tag}:docker-compose.prod.yml", edits)
+    if front != FRONTS["plain"]:
+        own = _OWN if front.keepalive else ""
+        own += "        include uwsgi_params;\n" if front.passed_by == "uwsgi_pass" else ""
+        location = f"{front.inside}    location / {{\n{own}        {front.passed_by} {front.target};"
+        changes["deploy/nginx.conf"] = front.before + edited(shop, f"{tag}:deploy/nginx.conf", [(_PLAIN, location)])
+    if not changes:
+        return tag
+    name = f"{tag}-{front.name.replace(' ', '-').replace('=', '-')}-{replicas}"
+    add_commit(shop.repository, changes, name, parent=tag)
+    return name
+
+
+def edited(shop: Shop, path: str, edits: Sequence[tuple[str, str]]) -> str:
+    """A file of the shop's repository with something replaced once each.
+
+    :raises BedError: the file is another one than this file knows.
+    """
+    text = run(["git", "--git-dir", str(shop.repository), "show", path])
+    for before, after in edits:
+        if text.count(before) != 1:
+            raise BedError(f"{path} of the shop has changed ({before!r}): adapt tests/bed/fronts.py")
+        text = text.replace(before, after)
+    return text
