@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -338,13 +339,23 @@ of one run.
 """
 
 
+NOT_RUN = "Not run."
+
+
+def sections(page: str) -> dict[str, str]:
+    """What the page says of each cell that was run: the page itself remembers, on whatever machine it was measured."""
+    found = dict(part.split("\n", 1) for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
+    texts = {name: found.get(title, "").strip() for name, (title, _cell) in CELLS.items()}
+    return {name: text for name, text in texts.items() if text not in ("", NOT_RUN)}
+
+
 def main() -> int:
     """Run the cells and write the page; returns 1 where a cell did not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=sorted(CELLS), default=[])
     chosen = parser.parse_args().only or list(CELLS)
-    store = ROOT / ".cache/evidence.json"
-    known: dict[str, str] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    page = ROOT / "docs/evidence.md"
+    known = sections(page.read_text(encoding="utf-8"))
     failed = False
     for name in chosen:
         print(f"== {CELLS[name][0]}", flush=True)
@@ -355,11 +366,8 @@ def main() -> int:
             failed = True
         failed = failed or "**not ok**" in known[name]
         print(known[name], flush=True)
-        store.parent.mkdir(exist_ok=True)
-        store.write_text(json.dumps(known), encoding="utf-8")
-    parts = [INTRODUCTION]
-    parts += [f"## {title}\n\n{known.get(name, 'Not run.')}\n" for name, (title, _cell) in CELLS.items()]
-    (ROOT / "docs/evidence.md").write_text("\n".join(parts), encoding="utf-8")
+        parts = [f"## {title}\n\n{known.get(name, NOT_RUN)}\n" for name, (title, _cell) in CELLS.items()]
+        page.write_text("\n".join([INTRODUCTION, *parts]), encoding="utf-8")
     return 1 if failed else 0
 
 
