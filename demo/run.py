@@ -70,18 +70,22 @@ def update(version: str) -> tuple[int, float]:
     return code.returncode, time.monotonic() - began
 
 
-def roll_line() -> tuple[str, str]:
-    """How long the roll of the last good update took, against what it could not have been shorter than."""
-    records = sorted((TRAVEL / ".evenkeel/operations").glob("*.json"))
-    good = [r for r in (json.loads(f.read_text(encoding="utf-8")) for f in records) if r["changed"] and not r["failed"]]
-    steps = good[-1]["timeline"]
+def roll_line(operations: Path) -> tuple[str, str]:
+    """How long the roll of the last good update took, against what it could not have been shorter than.
+
+    :param operations: the folder of the records that the operations left.
+    """
+    records = sorted(operations.glob("*.json"))
+    good = [r for r in (json.loads(f.read_text(encoding="utf-8")) for f in records) if r["result"] == "ok"]
+    roll = next(step for step in good[-1]["steps"] if step["step"].startswith("compose_rolling"))
+    steps = roll["timeline"]
 
     def took(*names: str) -> float:
         return sum(float(e["seconds"]) for e in steps if e["step"] in names and "api" in e["service"])
 
     bound = took("start", "awaitready") + LONGEST_REQUEST + took("stop", "remove")
     watched = took("prove")
-    whole = float(good[-1]["seconds"])
+    whole = float(roll["seconds"])
     text = f"{whole:.1f} s, {watched:.1f} s of them proof and watch; lower bound (create + boot + longest request + stop) {bound:.1f} s"
     return "roll", text
 
@@ -118,7 +122,8 @@ def main() -> int:
     result = result.judged_by(proxy_log(container("nginx")))
     database = Database(container("db"), "shop", "shop")
     verdict = wait_for_tasks(database, load.acknowledged(), result.unknown_orders).audit
-    print(summary_table(result, verdict, None, [("update", f"{seconds:.1f} s for the whole playbook"), roll_line()]))
+    durations = [("update", f"{seconds:.1f} s for the whole playbook"), roll_line(TRAVEL / ".evenkeel/operations")]
+    print(summary_table(result, verdict, None, durations))
     if good:
         print("The update to v2 failed; what it said stands above.")
     if not bad:

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from tests.bed.killed_roll import PLACES, QUICK, kill_roll
+from demo.run import roll_line
+from tests.bed.killed_roll import CHAINS, PLACES, QUICK, kill_roll
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Shop, run
 
@@ -48,6 +49,8 @@ def test_an_update_under_load_loses_nothing(shop: Shop) -> None:
     assert shop.container("nginx") == nginx
     assert_nothing_lost(shop, load, result)
     assert {before, version} <= set(result.versions)
+    # What the demo tells about it is read from the record that the operation left.
+    assert "lower bound" in roll_line(shop.root / ".evenkeel/operations")[1]
     again = shop.update(version)
     assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
 
@@ -86,19 +89,20 @@ def recycle_a_worker(shop: Shop) -> None:
 
 
 def test_killed_at_every_step_the_same_playbook_converges(shop: Shop) -> None:
+    assert sorted(place for chain in CHAINS for place in chain) == sorted(PLACES)
     quick = {"app_services": QUICK}
     assert shop.update("v2", **quick).returncode == 0
     assert shop.update("v3", **quick).returncode == 0
-    met = []
-    with shop.load(seconds=1500, rate=60) as load:
-        for place in PLACES:
+    with shop.load(seconds=900, rate=60) as load:
+        # Here every run but the last of a chain is killed; make evidence runs the playbook after each single kill.
+        for chain in CHAINS:
             version = "v2" if shop.version() == "v3" else "v3"
-            kill_roll(shop, version, place, QUICK)
+            for place in chain:
+                kill_roll(shop, version, place, QUICK)
             play = shop.update(version, **quick)
-            assert play.returncode == 0, f"{place}: {play.output[-4000:]}"
-            assert shop.version() == version, place
-            assert shop.leftovers() == [], place
-            met.append(place)
+            assert play.returncode == 0, play.output[-4000:]
+            assert shop.version() == version
+            assert shop.leftovers() == []
         # And on the way back from a bad version: the good one is then asked for again.
         version = shop.version()
         for place in ("undo:Quiesce", "undo:Remove"):  # make evidence has them all
@@ -106,5 +110,4 @@ def test_killed_at_every_step_the_same_playbook_converges(shop: Shop) -> None:
             assert shop.update(version, **quick).returncode == 0, place
             assert (shop.version(), shop.leftovers()) == (version, []), place
         result = load.stop()
-    assert met == list(PLACES)
     assert_nothing_lost(shop, load, result)
