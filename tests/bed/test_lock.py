@@ -122,6 +122,7 @@ def test_another_version_at_the_same_time_is_told_whom_to_ask(shop: Shop) -> Non
     assert shop.version() == first
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_the_same_version_at_the_same_time_goes_on_as_one(shop: Shop) -> None:
     version = others(shop)[0]
@@ -224,7 +225,11 @@ def test_killed_in_undo_the_next_run_goes_back_first_and_names_the_bad_version(s
     records = sorted((shop.root / ".evenkeel/operations").glob("*.json"))
     undone = [r for r in (json.loads(p.read_text(encoding="utf-8")) for p in records) if r.get("undone")]
     assert [(r["goal"], r["result"], r["target"]) for r in undone[-1:]] == [("undo", "interrupted", "bad-500")]
-    # And where another version is asked for, the way back is finished all the same.
+
+
+@pytest.mark.matrix
+@pytest.mark.usefixtures("unharmed")
+def test_killed_in_undo_the_way_back_is_finished_where_another_version_is_asked_for(shop: Shop) -> None:
     run = Running(shop, "bad-500")
     run.until_event("goal undo")
     run.kill()
