@@ -123,6 +123,8 @@ options:
       - V(auto) is for a name that nginx resolves when it is loaded the same as V(pin). A name that nginx asks for again
         (a variable with C(resolver), or C(resolve)) is left alone; the containers it must not use are kept from it by
         rules in its network namespace and in theirs, which needs root and nftables on the target.
+      - An upstream block may include a file C(evenkeel/<project name>-<service>.conf); the addresses of the containers are
+        written there. That is the way for an nginx of the host itself.
       - V(pin) writes the addresses of the service's name into the hosts file of the nginx container for the duration of
         the roll and reloads it.
       - V(none) is for services that nobody reaches through nginx.

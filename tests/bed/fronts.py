@@ -13,6 +13,7 @@ from tests.bed.shop import BedError, Shop, run
 _PLAIN = "    location / {\n        proxy_pass http://api:8000;"
 NEWER_NGINX = "evenkeel/nginx:newer"
 _API = "    stop_grace_period: 40s\n"
+_NGINX_VOLUME = "      - ./deploy/nginx.conf:/etc/nginx/conf.d/default.conf:ro\n"
 _UWSGI = (
     "gunicorn shop.wsgi:application --bind 0.0.0.0:8000 --protocol uwsgi --uwsgi-allow-from '*' --workers 2 --threads 8"
     " --worker-class gthread --graceful-timeout 30 --timeout 60"
@@ -23,7 +24,9 @@ _OWN = '        proxy_http_version 1.1;\n        proxy_set_header Connection "";
 
 @dataclass(frozen=True)
 class Front:
-    """One way: what stands before the server block, inside it, and in its location; what differs in the Compose file."""
+    """One way: what stands before the server block, inside it, and in its location; what differs in the Compose file, and
+    what lies in ``shared`` before the first deployment. ``ROOT`` and ``PROJECT`` stand for the shop's own.
+    """
 
     name: str
     before: str = ""
@@ -32,6 +35,7 @@ class Front:
     keepalive: bool = False
     passed_by: str = "proxy_pass"
     compose: tuple[tuple[str, str], ...] = ()
+    shared: tuple[tuple[str, str], ...] = ()
 
 
 #: Docker's own name server, as every container of a network knows it.
@@ -69,6 +73,19 @@ FRONTS = {
             ),
         ),
         Front(
+            "both",
+            inside=f"    {_NAMES} valid=5s;\n    set $shop_api http://api:8000;\n"
+            "    location /api/ { proxy_pass http://api:8000; proxy_set_header Host $host; }\n",
+            target="$shop_api",
+        ),
+        Front(
+            "include",
+            "upstream shop_api {\n    include evenkeel/PROJECT-api.conf;\n}\n",
+            target="http://shop_api",
+            compose=((_NGINX_VOLUME, f"{_NGINX_VOLUME}      - ROOT/shared/nginx:/etc/nginx/evenkeel:ro\n"),),
+            shared=(("nginx/PROJECT-api.conf", "server api:8000;\n"),),
+        ),
+        Front(
             "resolve",
             f"upstream shop_api {{\n    zone shop_api 64k;\n    {_NAMES} valid=5s;\n    server api:8000 resolve;\n}}\n",
             target="http://shop_api",
@@ -89,6 +106,11 @@ def fronted(shop: Shop, tag: str, front: Front, replicas: int = 1) -> str:
         run(
             ["docker", "build", "--quiet", "--label", "evenkeel.base=1", "--tag", NEWER_NGINX, str(folder)], timeout=600
         )
+    for name, text in front.shared:
+        path = shop.root / "shared" / _own_to(shop, name)
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_text(text, encoding="utf-8")
     changes: dict[str, str | bytes | None] = {}
     edits = list(front.compose)
     if replicas > 1:
@@ -99,7 +121,9 @@ def fronted(shop: Shop, tag: str, front: Front, replicas: int = 1) -> str:
         own = _OWN if front.keepalive else ""
         own += "        include uwsgi_params;\n" if front.passed_by == "uwsgi_pass" else ""
         location = f"{front.inside}    location / {{\n{own}        {front.passed_by} {front.target};"
-        changes["deploy/nginx.conf"] = front.before + edited(shop, f"{tag}:deploy/nginx.conf", [(_PLAIN, location)])
+        changes["deploy/nginx.conf"] = _own_to(shop, front.before) + edited(
+            shop, f"{tag}:deploy/nginx.conf", [(_PLAIN, location)]
+        )
     if not changes:
         return tag
     name = f"{tag}-{front.name.replace(' ', '-').replace('=', '-')}-{replicas}"
@@ -116,5 +140,9 @@ def edited(shop: Shop, path: str, edits: Sequence[tuple[str, str]]) -> str:
     for before, after in edits:
         if text.count(before) != 1:
             raise BedError(f"{path} of the shop has changed ({before!r}): adapt tests/bed/fronts.py")
-        text = text.replace(before, after)
+        text = text.replace(before, _own_to(shop, after))
     return text
+
+
+def _own_to(shop: Shop, text: str) -> str:
+    return text.replace("ROOT", str(shop.root)).replace("PROJECT", shop.name)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,21 @@ class Server:
     """A server with the shop's repository and the shop's ``.env``, and nothing deployed yet.
 
     :param name: of the bed; container, label and folder are named after it.
+    :param packages: what is installed on it besides.
+    :param compose: what its Compose file is made of the shop's; users of a server come from outside of it.
     :param become: whether the plays become root; without it ``deploy`` owns ``app_root`` and is in the group docker.
     """
 
-    def __init__(self, name: str, become: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        become: bool = True,
+        packages: Sequence[str] = (),
+        compose: Callable[[str], str] = lambda text: text.replace('"127.0.0.1:$', '"$'),
+    ) -> None:
         self.name = f"evenkeel-{name}"
         self.become = become
+        self.compose = compose
         self.folder = BEDS / name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -80,7 +90,7 @@ class Server:
             self.name,
             self.name,
             publish={self.port: 8080, free_port(): 22},
-            packages=(*PACKAGES, "curl", "git", "python3-docker"),
+            packages=(*PACKAGES, "curl", "git", "python3-docker", *packages),
             keep_engine=True,
         )
         self.login = Login(self.engine, self.folder / "ssh")
@@ -106,10 +116,9 @@ class Server:
         self.folder.mkdir(parents=True)
         repository = self.folder / "shop.git"
         run([sys.executable, str(ROOT / "demo/repository.py"), str(repository)])
-        for tag in ("v1", "v2"):
+        for tag in ("v1", "v2", "bad-500"):
             compose = run(["git", "--git-dir", str(repository), "show", f"{tag}:{_COMPOSE}"])
-            # Users of this server come from outside of it.
-            add_commit(repository, {_COMPOSE: compose.replace('"127.0.0.1:$', '"$')}, f"{tag}-server", parent=tag)
+            add_commit(repository, {_COMPOSE: self.compose(compose)}, f"{tag}-server", parent=tag)
         self.engine.start()
         self.login.make()
         self.engine.load_image(*IMAGES)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
     SCHEDULER,
@@ -23,63 +22,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     Wanted,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer, Seen, StepFailed
+from tests.property.simulated_names import Names
+from tests.property.simulated_parts import Box, Killed, Misfortune, Version, Worker
 
 OLD = ("image-old", "hash-old")
 NEW = ("image-new", "hash-new")
-
-
-class Killed(BaseException):
-    """The process that rolls was killed: not an Exception, so that nothing on the way can swallow it."""
-
-
-@dataclass
-class Version:
-    """How containers of a version behave: seconds until ready (None: never), seconds until they end, answers."""
-
-    boot: float | None = 0.5
-    ends_after: float | None = None
-    answers: bool = True
-    starts: bool = True
-    dies_when_joined: bool = False
-
-
-@dataclass
-class Box:
-    """A simulated container."""
-
-    id: str
-    service: str
-    number: int
-    identity: tuple[str, str]
-    address: str
-    state: str = "running"
-    started: float = 0.0
-    restarts: int = 0
-    joined: bool = False
-    inflight: list[float] = field(default_factory=list)
-    consuming: bool = True
-
-
-@dataclass
-class Worker:
-    """A generation of proxy workers: which addresses it knows per service; when it is gone (None: serving)."""
-
-    addresses: dict[str, set[str]]
-    born: float
-    quits_at: float | None = None
-
-
-@dataclass
-class Misfortune:
-    """Chances per act, and how many of each at most."""
-
-    kill_process: float = 0.0
-    kill_old: float = 0.0
-    kill_new: float = 0.0
-    restart_proxy: float = 0.0
-    foreign_reload: float = 0.0
-    fail_act: float = 0.0
-    left: int = 3
 
 
 class SimulatedMachine:
@@ -107,13 +54,7 @@ class SimulatedMachine:
         self.clock = 1000.0
         self.boxes: dict[str, Box] = {}
         self.pins: dict[str, set[str]] = {}
-        # Where the proxy asks for names again: what it was told and until when it goes on with that; the addresses
-        # that keep everybody out, and those that are refused to the proxy with the time when that ends by itself.
-        self.answers: dict[str, tuple[set[str], float]] = {}
-        self.gated: set[str] = set()
-        self.refused: dict[str, float] = {}
-        # What was refused to the proxy is avoided by it for a while after it was let in.
-        self.avoided: dict[str, float] = {}
+        self.names = Names(self.random)
         self.violations: list[str] = []
         self.lost = 0
         self.disturbed = False
@@ -168,19 +109,16 @@ class SimulatedMachine:
 
     def _rotation(self, service: str) -> set[str]:
         if self._asks_again(service):
-            # A gate is in the network namespace of its container, and goes with it.
-            self.gated &= {b.address for b in self.boxes.values() if b.state == "running"}
-            kept_out = self.gated | set(self.refused) | {a for a, end in self.avoided.items() if end > self.clock}
-            return self.answers.get(service, (set(), 0.0))[0] - kept_out
+            return self.names.used(service, self.clock, self._running())
         return self.workers[-1].addresses.get(service, set())
 
+    def _running(self) -> set[str]:
+        return {b.address for b in self.boxes.values() if b.state == "running"}
+
     def _ask_names(self) -> None:
-        self.refused = {a: end for a, end in self.refused.items() if end > self.clock}
+        self.names.pass_time(self.clock)
         for name in filter(self._asks_again, self.wanted):
-            known, until = self.answers.get(name, (set(), 0.0))
-            if self.clock >= until or not known:
-                kept = float(self.wanted[name].learn_seconds or 0.0)
-                self.answers[name] = (self._resolve(name), self.clock + self.random.uniform(0.2, 1.0) * kept)
+            self.names.ask(name, self._resolve(name), self.clock, float(self.wanted[name].learn_seconds or 0.0))
 
     def _advance(self, seconds: float) -> None:
         self.clock += seconds
@@ -251,7 +189,7 @@ class SimulatedMachine:
     def _restart_proxy(self) -> None:
         self.disturbed = True
         self.pins = {}
-        self.answers, self.refused, self.avoided = {}, {}, {}
+        self.names.restart()
         self.workers = [Worker(self._resolve_all(), self.clock)]
         self.proxy_down_until = self.clock + self.random.choice([0.0, 1.5])
 
@@ -324,8 +262,8 @@ class SimulatedMachine:
         alive = {b.address for b in self.boxes.values() if b.state == "running"}
         again = [name for name in self.wanted if self._asks_again(name)]
         stale = tuple(sorted(name for name in {*self.pins, *again} if self._rotation(name) - alive))
-        held = {*self.pins, *(again if self.refused else [])}
-        cooling = tuple(again if set(self.refused) - alive else [])
+        held = {*self.pins, *(again if self.names.refused else [])}
+        cooling = tuple(again if set(self.names.refused) - alive else [])
         proxy = Proxy(True, tuple(sorted(held)), stale, cooling, draining)
         endings = {b.id: "ended with exit code 1" for b in self.boxes.values() if b.state == "exited"}
         return Seen(containers, proxy, {b.id: b.restarts for b in self.boxes.values()}, endings)
@@ -338,15 +276,13 @@ class SimulatedMachine:
 
     def _let_in(self, box: Box) -> bool:
         if self._asks_again(box.service):
-            return box.state == "running" and box.address not in self.gated and box.address not in self.refused
+            return box.state == "running" and self.names.open(box.address)
         return box.state == "running" and box.address in self._rotation(box.service)
 
     def learn(self, service: str) -> None:
         self._act(f"learn {service}", 0.05)
-        alive = {b.address for b in self.boxes.values() if b.state == "running"}
-        longest = self.clock + float(self.wanted[service].learn_seconds or 0.0)
-        for address in set(self.refused) - alive:
-            self.refused[address] = min(self.refused[address], longest)
+        until = self.clock + float(self.wanted[service].learn_seconds or 0.0)
+        self.names.shorten(set(self.names.refused) - self._running(), until)
 
     def hold(self, service: str, addresses: Sequence[str]) -> None:
         self._act(f"hold {service}", 0.05)
@@ -374,8 +310,7 @@ class SimulatedMachine:
 
     def _shelter(self, box: Box) -> None:
         if self._asks_again(box.service):
-            self.gated.add(box.address)
-            self.refused[box.address] = self.clock + 600.0
+            self.names.shelter(box.address, self.clock)
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         self._act("ready", 0.02)
@@ -397,14 +332,8 @@ class SimulatedMachine:
         again = self._asks_again(service)
         if again:
             mine = {b.address for b in self.boxes.values() if b.service == service and b.state == "running"}
-            wait = float(self.wanted[service].learn_seconds or 0.0)
-            for address in set(addresses) & (self.gated | set(self.refused)):
-                self.avoided[address] = self.clock + self.random.uniform(0.2, 1.0) * wait
-            self.gated -= set(addresses)
-            self.refused = {a: end for a, end in self.refused.items() if a not in addresses}
-            self.gated |= mine - set(addresses)
-            known = mine | self.answers.get(service, (set(), 0.0))[0]
-            self.refused.update(dict.fromkeys(known - set(addresses), self.clock + 600.0))
+            avoids = float(self.wanted[service].learn_seconds or 0.0)
+            self.names.admit(service, mine, addresses, self.clock, avoids)
         else:
             self.pins[service] = set(addresses)
         self._act(f"reload for {service}", 0.05)
@@ -434,7 +363,7 @@ class SimulatedMachine:
         self._act(f"unpin {service}", 0.05)
         self.pins.pop(service, None)
         if self._asks_again(service):
-            self.refused = {}
+            self.names.refused = {}
 
     def stop(self, ids: Sequence[str]) -> None:
         for box_id in ids:

@@ -25,7 +25,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     Wanted,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
-from tests.property.simulated_machine import NEW, OLD, Killed, Misfortune, SimulatedMachine, Version
+from tests.property.simulated_machine import NEW, OLD, SimulatedMachine
+from tests.property.simulated_parts import Killed, Misfortune, Version
 
 HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "10000"))
 CHUNKS = 10

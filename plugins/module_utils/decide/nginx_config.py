@@ -27,7 +27,8 @@ class Route:
 
     Where it asks for the name again: ``kept`` is for how many seconds it goes on with an answer (None: as long as
     the answer says).  ``avoided`` is for how many seconds a server of an upstream block that refused a connection
-    gets no other, ``keepalive`` how many idle connections to it each worker keeps.
+    gets no other, ``keepalive`` how many idle connections to it each worker keeps.  ``include`` is the file that only
+    this server of an upstream block was included from.
     """
 
     host: str
@@ -44,6 +45,7 @@ class Route:
     kept: float | None = None
     avoided: float = 0.0
     keepalive: int = 0
+    include: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class _Target:
     kept: float | None = None
     avoided: float = 0.0
     keepalive: int = 0
+    include: str = ""
 
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -149,6 +152,7 @@ def _location_routes(
                     kept=target.kept,
                     avoided=target.avoided,
                     keepalive=target.keepalive,
+                    include=target.include,
                 )
         elif directive.name in ("location", "if", "limit_except") and directive.block is not None:
             path = directive.words[-1] if directive.name == "location" else frame.location
@@ -235,7 +239,7 @@ def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
     # nginx does so by itself from 1.29.7 on; taken for granted of older ones, it costs a reload.
     pool = max(pools, default=32)
     kept = _kept(block, kept)
-    for words in (d.words for d in block if d.name == "server" and len(d.words) > 1):
+    for words, file in ((d.words, d.file) for d in block if d.name == "server" and len(d.words) > 1):
         if "down" in words[2:]:
             continue
         if words[1].startswith("unix:"):
@@ -248,7 +252,7 @@ def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
         avoided = 0.0 if options.get("max_fails") == "0" else seconds_of(options.get("fail_timeout", "10"))
         # nginx takes 80 here, even where the upstream is spoken to in TLS.
         port = int(match.group(2) or 80)
-        yield _Target(match.group(1), port, "resolve" not in words[2:], "", kept, avoided, pool)
+        yield _Target(match.group(1), port, "resolve" not in words[2:], "", kept, avoided, pool, file)
 
 
 def request_headers(route: Route) -> dict[str, str]:

@@ -19,10 +19,14 @@ class UnreadableConfig(Exception):
 
 @dataclass(frozen=True)
 class Directive:
-    """One directive: its words, and the directives of its block (None when it has no block)."""
+    """One directive: its words, and the directives of its block (None when it has no block).
+
+    ``file`` is the one that an ``include`` brought it from into the block that it stands in, empty where none did.
+    """
 
     words: tuple[str, ...]
     block: tuple[Directive, ...] | None = None
+    file: str = ""
 
     @property
     def name(self) -> str:
@@ -153,7 +157,8 @@ def _included(pattern: str, files: dict[str, str], prefix: str, depth: int) -> I
     if not matching and not re.search(r"[*?[]", pattern):
         raise UnreadableConfig(f"include {pattern}: nginx -T did not print that file")
     for path in matching:
-        yield from _expand(parse(files[path]), files, prefix, depth)
+        for directive in _expand(parse(files[path]), files, prefix, depth):
+            yield directive if directive.file else replace(directive, file=path)
 
 
 def _glob(pattern: str) -> re.Pattern[str]:

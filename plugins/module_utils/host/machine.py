@@ -8,63 +8,30 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Callable
 
-from ..decide.nginx_config import Route, request_headers
-from ..decide.services import Probe, Settings
-from ..decide.stack import WORKER, Container, Proxy, Wanted
+from ..decide.nginx_config import request_headers
+from ..decide.services import Probe
+from ..decide.stack import WORKER, Container, Proxy
 from . import processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed, label_of, networks_of, pid_of, stop_signal_of
 from .firewall import FirewallFailed
-from .nginx import Nginx, NginxFailed, draining
+from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
 from .steering import Box, Steering
 from .stop_signal import signal_behind_shell
+from .targets import Target
 
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 HASH_LABEL = "com.docker.compose.config-hash"
 NUMBER_LABEL = "com.docker.compose.container-number"
-
-
-def main_route(leading: Sequence[Route]) -> Route | None:
-    """The way most users come: encrypted where there is one, since Django may redirect all else."""
-    return next((r for r in leading if r.tls), leading[0] if leading else None)
-
-
-@dataclass(frozen=True)
-class Target:
-    """One service of the roll: its settings, identity, the way users reach it, and how that is steered."""
-
-    settings: Settings
-    image: str
-    config_hash: str
-    routes: tuple[Route, ...] = ()
-    steering: Steering | None = None
-    newer_than: float = 0.0
-    learn_seconds: float | None = None
-
-    @property
-    def wanted(self) -> Wanted:
-        """The reconciler's view of it."""
-        own = self.settings.wanted(self.image, self.config_hash)
-        return replace(own, newer_than=self.newer_than, learn_seconds=self.learn_seconds)
-
-    @property
-    def route(self) -> Route | None:
-        """See :func:`main_route`."""
-        return main_route(self.routes)
-
-    @property
-    def ports(self) -> frozenset[int]:
-        """Every port of its containers that somebody may be connected to."""
-        return frozenset({r.port for r in self.routes} | {self.settings.ready_port}) - {0}
 
 
 def started_at(inspection: Mapping[str, Any]) -> float:
@@ -103,7 +70,7 @@ class ComposeMachine:
         self.proxy_name = proxy_name
         self._pool = ThreadPoolExecutor(max_workers=16)
         self._inspections: dict[str, dict[str, Any]] = {}
-        self._nginx: Nginx | None = None
+        self._nginx: Master | None = None
         self._kills: dict[str, int] = {}
         self._nodes = CeleryNodes(engine)
 
@@ -124,7 +91,9 @@ class ComposeMachine:
         except (EngineFailed, NginxFailed, FirewallFailed) as error:
             raise StepFailed(str(error)) from error
 
-    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> Nginx | None:
+    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> Master | None:
+        if self.proxy_name == HOST:
+            return HostNginx()
         for inspection in found:
             if self.proxy_name and label_of(inspection, SERVICE_LABEL) == self.proxy_name and pid_of(inspection):
                 nginx = Nginx(self.engine, inspection)
@@ -137,7 +106,7 @@ class ComposeMachine:
 
     def _seen(self, found: Sequence[Mapping[str, Any]]) -> Seen:
         nginx = self._nginx
-        proxy_networks = networks_of(self._inspections[nginx.id]) if nginx else {}
+        proxy_networks = self._proxy_networks()
         mine = [(i, self.targets[s]) for i in found if (s := label_of(i, SERVICE_LABEL)) in self.targets]
         leads = {name: t.steering.look(nginx, self._boxes(name)) for name, t in self._steered() if nginx and t.steering}
         containers = []
@@ -285,7 +254,8 @@ class ComposeMachine:
         route, nginx = target.route, self._nginx
         if route is None or nginx is None or route.proxy_protocol:
             return Answer(True)
-        address = (sorted(networks_of(self.engine.inspect(nginx.id)).values()) or [""])[0]
+        inside = sorted(self._proxy_networks().values()) if isinstance(nginx, Nginx) else ["127.0.0.1"]
+        address = (inside or [""])[0]
         headers = {"Host": route.server_name or "localhost"}
         for probe in target.settings.prove:
             answer = ask(address, route.listen, probe, headers, tls_name=headers["Host"] if route.tls else "")
@@ -325,7 +295,7 @@ class ComposeMachine:
     def settle(self, service: str) -> None:
         self._steer(service, lambda way, nginx: way.settle(nginx, self._boxes(service)))
 
-    def _steer(self, service: str, act: Callable[[Steering, Nginx], None]) -> None:
+    def _steer(self, service: str, act: Callable[[Steering, Master], None]) -> None:
         way = self.targets[service].steering
         if self._nginx is None or way is None:
             raise StepFailed(f"{self.proxy_name}: nginx does not run any more")
@@ -360,9 +330,13 @@ class ComposeMachine:
         return self._inspections.get(container_id, {})
 
     def _address(self, inspection: Mapping[str, Any]) -> str:
-        shared = networks_of(self._inspections.get(self._nginx.id, {})) if self._nginx else {}
+        shared = self._proxy_networks()
         networks = networks_of(inspection)
         return ([networks[n] for n in sorted(shared) if n in networks] or sorted(networks.values()) or [""])[0]
+
+    def _proxy_networks(self) -> dict[str, str]:
+        """The networks that nginx is in; this host is in all."""
+        return networks_of(self._inspections.get(self._nginx.id, {})) if isinstance(self._nginx, Nginx) else {}
 
     def _ask(self, address: str, target: Target, probe: Probe, any_success: bool = False) -> Answer:
         """Ask a container what nginx would ask it."""

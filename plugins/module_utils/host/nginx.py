@@ -20,6 +20,8 @@ from .engine import Engine, addresses_of, pid_of
 from .processes import Process, processes, tree
 
 _MARK = "# evenkeel"
+#: In the place of a service's name: the proxy is no container but this host's own.
+HOST = "nginx of this host"
 QUITTING = "worker process is shutting down"
 
 
@@ -60,6 +62,16 @@ class Master:
 
     name = ""
     pid = 0
+    #: By which others see its connections come.
+    addresses: Sequence[str] = ()
+
+    def pins(self) -> Mapping[str, Pin]:
+        """What names are pinned to; only in a container there can be any."""
+        return {}
+
+    def pin(self, service: str, names: Sequence[str], addresses: Sequence[str]) -> None:
+        """Make names mean exactly these addresses at the next load; no addresses: take the pin away."""
+        raise NotImplementedError
 
     def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
         """Run its own program; the options that it was started with are added."""
@@ -138,7 +150,8 @@ class HostNginx(Master):
     """
 
     def __init__(self) -> None:
-        self.name = "nginx of this host"
+        self.name = HOST
+        self.addresses = ("127.0.0.1", "::1")
         here = os.readlink("/proc/self/ns/mnt")
         masters = [p for p in processes() if p.command.startswith("nginx: master process") and _lives_in(p.pid, here)]
         if len(masters) != 1:
@@ -267,7 +280,7 @@ class Nginx(Master):
         return {service: Pin(tuple(sorted(a)), written) for service, (a, written) in found.items()}
 
     def pin(self, service: str, names: Sequence[str], addresses: Sequence[str]) -> None:
-        """Make names mean exactly these addresses at the next load; no addresses: take the pin away."""
+        """See the base class."""
         self._pins = None
         kept = [line for line in self._read_hosts().splitlines() if line.partition(_MARK)[2].split()[:1] != [service]]
         stamp = f"{_MARK} {service} {time.time():.3f}"

@@ -7,41 +7,33 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide import preflight
 from ..decide.nginx_config import Route, routes
+from ..decide.nginx_include import FOLDER, is_managed
 from ..decide.nginx_syntax import UnreadableConfig, load
 from ..decide.services import (
     PROXY,
     ROLLED_KINDS,
     BadService,
-    Settings,
     chosen_kind,
     longest_gap_note,
     objections,
     settings_of,
 )
 from ..decide.stack import STOP_FIRST, WEB, Policy, Stack, view_of
-from . import firewall, generations, processes
+from . import generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine, label_of, pid_of
-from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine, Target, main_route
-from .nginx import Nginx, NginxFailed
+from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine
+from .nginx import HOST, HostNginx, Nginx, NginxFailed
 from .project import compose_of, connect, image_name, names_of, state_dir_of
-from .steering import Asking, Gates, Pinning, Steering, learning_seconds
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a service is steered, why so, and for how long nginx may go on with what it knew (see ``Wanted``)."""
-
-    steering: Steering
-    why: str
-    learn_seconds: float | None = None
+from .targets import Target, main_route
+from .ways import Front, way_to
 
 
 @dataclass
@@ -58,7 +50,6 @@ class Call:
     allow_downtime: bool
     together: bool = True
     newer_than: float = 0.0
-    pin_only: bool = False
     kinds: dict[str, str] = field(default_factory=dict)
     ways: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -98,7 +89,7 @@ def prepare(params: Mapping[str, Any]) -> Call:
     configs = {n: images[n].get("Config") or {} for n in services}
     try:
         proxy_name, every = _proxy_of(engine, project, configs, params)
-        found = {n: _routes_to(n, s, every) for n, s in services.items()}
+        found = {n: _routes_to(str(project["name"]), n, s, every) for n, s in services.items()}
         kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}, len(found[n])) for n, s in services.items()}
     except BadService as error:
         raise BadInput(str(error)) from error
@@ -112,7 +103,6 @@ def prepare(params: Mapping[str, Any]) -> Call:
         proxy_name,
         state_dir_of(params, str(project["name"])),
         bool(params.get("allow_downtime")),
-        pin_only=params.get("proxy_mode") == "pin",
         kinds=kinds,
     )
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
@@ -164,7 +154,19 @@ def _proxy_of(
         for inspection in engine.containers({PROJECT_LABEL: str(project["name"]), SERVICE_LABEL: candidate}):
             if pid_of(inspection):
                 return candidate, _routes_of(Nginx(engine, inspection))
-    return "", ()
+    return ("", ()) if name else _host_proxy(str(project["name"]), services)
+
+
+def _host_proxy(project: str, services: Iterable[str]) -> tuple[str, tuple[Route, ...]]:
+    """This host's own nginx, where it includes a file for one of the services."""
+    try:
+        master = HostNginx()
+        every = routes(load(master.dump()))
+    except (NginxFailed, UnreadableConfig):
+        # It may be another's, and have nothing to do with this project.
+        return "", ()
+    mine = any(is_managed(r.include, project, service) for r in every for service in services)
+    return (HOST, every) if mine else ("", ())
 
 
 def _routes_of(nginx: Nginx) -> tuple[Route, ...]:
@@ -179,61 +181,15 @@ def _routes_of(nginx: Nginx) -> tuple[Route, ...]:
         raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
 
 
-def _routes_to(name: str, service: Mapping[str, Any], every: Sequence[Route]) -> tuple[Route, ...]:
-    """The routes that lead to a service, by its name or an alias, or by a variable that holds its name."""
+def _routes_to(project: str, name: str, service: Mapping[str, Any], every: Sequence[Route]) -> tuple[Route, ...]:
+    """The routes that lead to a service: by its name or an alias, a variable that holds its name, or a file of ours."""
     known = names_of(name, service)
     return tuple(
-        r for r in every if r.host in known or (not r.static_name and re.search(rf"\b{re.escape(name)}\b", r.host))
-    )
-
-
-def _steering(name: str, service: Mapping[str, Any], call: Call, settings: Settings, leading: Sequence[Route]) -> Way:
-    """How nginx is led to the containers of a service, chosen by how it names them.
-
-    :raises BadInput: it cannot be led without losing requests; the message says what would make it possible.
-    """
-    ports = sorted(frozenset({r.port for r in leading} | {settings.ready_port}) - {0})
-    missing = firewall.unavailable()
-    gates = Gates(ports, not missing)
-    for route in leading:
-        if route.how not in ("proxy_pass", "uwsgi_pass"):
-            raise BadInput(
-                f"{call.proxy_name} reaches {name} by {route.how}, which this version cannot steer",
-                f"write proxy_pass http://{name}:PORT; or uwsgi_pass {name}:PORT; with a plain name",
-            )
-    asked = [r for r in leading if not r.static_name]
-    if not asked:
-        if missing and leading:
-            call.notes.append(
-                f"{name}: {missing}; other containers that call it by its name may reach a new one before it is proven"
-            )
-        return Way(Pinning(name, names_of(name, service), gates), "pinned by name: nginx resolves it when it is loaded")
-    if len(asked) != len(leading):
-        raise BadInput(
-            f"{call.proxy_name} reaches {name} by a plain name in one place and by one that it asks for again (a variable "
-            f"or resolve) in another, which this version cannot steer together",
-            "write it in the same way everywhere",
-        )
-    if call.pin_only:
-        raise BadInput(
-            f"proxy_mode: pin, but {call.proxy_name} resolves {asked[0].host} again while it runs",
-            "use proxy_mode: auto",
-        )
-    if missing:
-        raise BadInput(
-            f"{call.proxy_name} resolves {asked[0].host} again while it runs (a variable or resolve); containers have to be "
-            f"kept from it by rules in its network namespace, and {missing}",
-            f"mend that, or write proxy_pass http://{name}:PORT; with a plain name",
-        )
-    # The one that learns last decides.
-    kept = None if any(r.kept is None for r in asked) else max(r.kept or 0.0 for r in asked)
-    avoided, keepalive = max(r.avoided for r in asked), max(r.keepalive for r in asked)
-    patience = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
-    how = f"asked for again by nginx, which keeps an answer for {f'{kept:g} s' if kept is not None else 'as long as it says'}"
-    return Way(
-        Asking(name, gates, kept, keepalive, patience),
-        f"{how}: kept from it and let in by rules in its network namespace",
-        learning_seconds(kept, avoided, keepalive),
+        r
+        for r in every
+        if r.host in known
+        or is_managed(r.include, project, name)
+        or (not r.static_name and re.search(rf"\b{re.escape(name)}\b", r.host))
     )
 
 
@@ -255,9 +211,11 @@ def _target(
             f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
             f"wrong, or leave it out of services"
         )
-    way = _steering(name, service, call, settings, leading) if leading else None
+    front = Front(call.engine, call.name, call.proxy_name, params.get("proxy_mode") == "pin")
+    way = way_to(name, service, settings, leading, front) if leading else None
     if way:
         call.ways[name] = way.why
+        call.notes += [way.note] if way.note else []
     return Target(
         settings,
         str(image.get("Id") or ""),
@@ -297,7 +255,9 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             )
             raise BadInput(
                 f"{name}: {where}, so requests could not be moved to the new container",
-                "name it with proxy_service, or set proxy_mode: none if nobody reaches it through nginx",
+                "name it with proxy_service, or set proxy_mode: none if nobody reaches it through nginx; an nginx of this "
+                f"host has to write include /etc/nginx/{FOLDER}/{call.name}-{name}.conf; in its upstream block, and in that "
+                "file server 127.0.0.1:PORT; with the container's port",
             )
         if settings.order == STOP_FIRST and serving and not call.allow_downtime:
             raise BadInput(

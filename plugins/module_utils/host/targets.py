@@ -1,0 +1,48 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service of a roll, with all that was found out about it before anything moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..decide.nginx_config import Route
+from ..decide.services import Settings
+from ..decide.stack import Wanted
+from .steering import Steering
+
+
+def main_route(leading: Sequence[Route]) -> Route | None:
+    """The way most users come: encrypted where there is one, since Django may redirect all else."""
+    return next((r for r in leading if r.tls), leading[0] if leading else None)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One service of the roll: its settings, identity, the way users reach it, and how that is steered."""
+
+    settings: Settings
+    image: str
+    config_hash: str
+    routes: tuple[Route, ...] = ()
+    steering: Steering | None = None
+    newer_than: float = 0.0
+    learn_seconds: float | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """The reconciler's view of it."""
+        own = self.settings.wanted(self.image, self.config_hash)
+        return replace(own, newer_than=self.newer_than, learn_seconds=self.learn_seconds)
+
+    @property
+    def route(self) -> Route | None:
+        """See :func:`main_route`."""
+        return main_route(self.routes)
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Every port of its containers that somebody may be connected to."""
+        return frozenset({r.port for r in self.routes} | {self.settings.ready_port}) - {0}

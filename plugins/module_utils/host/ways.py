@@ -1,0 +1,125 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which way of steering fits how an nginx names a service; what fits none is refused, with what to write instead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..decide.nginx_config import Route
+from ..decide.nginx_include import is_managed
+from ..decide.services import Settings
+from . import firewall
+from .asking import Asking, Both, learning_seconds
+from .call_result import BadInput
+from .engine import Engine, pid_of
+from .including import Including
+from .machine import PROJECT_LABEL, SERVICE_LABEL
+from .nginx import HOST
+from .nginx_site import ContainerSite, HostSite, SiteFailed
+from .pinning import Pinning
+from .project import names_of
+from .steering import Gates, Steering
+
+
+@dataclass(frozen=True)
+class Front:
+    """The nginx before a project: its Compose service or ``nginx.HOST``; ``pin_only`` where nothing else is allowed."""
+
+    engine: Engine
+    project: str
+    proxy: str
+    pin_only: bool = False
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a service is steered, why so, for how long nginx may go on with what it knew (see ``Wanted``), what is missing."""
+
+    steering: Steering
+    why: str
+    learn_seconds: float | None = None
+    note: str = ""
+
+
+def way_to(name: str, service: Mapping[str, Any], settings: Settings, leading: Sequence[Route], front: Front) -> Way:
+    """How nginx is led to the containers of a service, chosen by how it names them.
+
+    :param leading: every route to it, at least one.
+
+    :raises BadInput: it cannot be led without losing requests; the message says what would make it possible.
+    """
+    ports = sorted(frozenset({r.port for r in leading} | {settings.ready_port}) - {0})
+    missing = firewall.unavailable()
+    gates = Gates(ports, not missing)
+    for route in leading:
+        if route.how not in ("proxy_pass", "uwsgi_pass"):
+            raise BadInput(
+                f"{front.proxy} reaches {name} by {route.how}, which this version cannot steer",
+                f"write proxy_pass http://{name}:PORT; or uwsgi_pass {name}:PORT; with a plain name",
+            )
+    included = [r for r in leading if is_managed(r.include, front.project, name)]
+    if included:
+        return _including(name, front, included, leading, gates)
+    pinning = Pinning(name, names_of(name, service), gates)
+    asked = [r for r in leading if not r.static_name]
+    if not asked:
+        note = f"{name}: {missing}; other containers that call it by its name may reach a new one before it is proven"
+        way = "pinned by name: nginx resolves it when it is loaded"
+        return Way(pinning, way, note=note if missing else "")
+    if front.pin_only:
+        raise BadInput(
+            f"proxy_mode: pin, but {front.proxy} resolves {asked[0].host} again while it runs",
+            "use proxy_mode: auto",
+        )
+    if missing:
+        raise BadInput(
+            f"{front.proxy} resolves {asked[0].host} again while it runs (a variable or resolve); containers have to be "
+            f"kept from it by rules in its network namespace, and {missing}",
+            f"mend that, or write proxy_pass http://{name}:PORT; with a plain name",
+        )
+    # The one that learns last decides.
+    kept = None if any(r.kept is None for r in asked) else max(r.kept or 0.0 for r in asked)
+    avoided, keepalive = max(r.avoided for r in asked), max(r.keepalive for r in asked)
+    patience = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
+    mixed = len(asked) != len(leading)
+    # What is pinned is told by a reload, which makes all else be asked for anew too.
+    asking = Asking(name, gates, None if mixed else kept, keepalive, patience)
+    answer = f"{kept:g} s" if kept is not None else "as long as it says"
+    how = f"asked for again by nginx, which keeps an answer for {answer}: kept from it and let in by rules in its network namespace"
+    return Way(
+        Both(pinning, asking) if mixed else asking,
+        f"pinned by name in one place, in another {how}" if mixed else how,
+        learning_seconds(asking.kept, avoided, keepalive),
+    )
+
+
+def _including(name: str, front: Front, included: Sequence[Route], leading: Sequence[Route], gates: Gates) -> Way:
+    dest = included[0].include
+    if len(included) != len(leading) or any((r.include, r.port) != (dest, included[0].port) for r in included):
+        raise BadInput(
+            f"{front.proxy} reaches {name} by {dest} in one place and in another way, or with another port, elsewhere",
+            f"use one upstream block with include {dest}; everywhere",
+        )
+    site = HostSite(dest) if front.proxy == HOST else _container_site(front, dest)
+    if not os.access(site.path, os.W_OK):
+        raise BadInput(f"{dest} cannot be written to", "run with become: true")
+    return Way(
+        Including(front.project, name, site, included[0].port, gates),
+        f"by the addresses in {dest}, which nginx includes",
+    )
+
+
+def _container_site(front: Front, dest: str) -> ContainerSite:
+    labels = {PROJECT_LABEL: front.project, SERVICE_LABEL: front.proxy}
+    inspection = next(i for i in front.engine.containers(labels) if pid_of(i))
+    site = ContainerSite(front.engine, inspection, dest, front.project)
+    try:
+        site.refuse_to_install()
+    except SiteFailed as error:
+        raise BadInput(str(error), error.advice) from error
+    return site

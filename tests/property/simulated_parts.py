@@ -1,0 +1,62 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a simulated machine consists of, and what may befall it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class Killed(BaseException):
+    """The process that rolls was killed: not an Exception, so that nothing on the way can swallow it."""
+
+
+@dataclass
+class Version:
+    """How containers of a version behave: seconds until ready (None: never), seconds until they end, answers."""
+
+    boot: float | None = 0.5
+    ends_after: float | None = None
+    answers: bool = True
+    starts: bool = True
+    dies_when_joined: bool = False
+
+
+@dataclass
+class Box:
+    """A simulated container."""
+
+    id: str
+    service: str
+    number: int
+    identity: tuple[str, str]
+    address: str
+    state: str = "running"
+    started: float = 0.0
+    restarts: int = 0
+    joined: bool = False
+    inflight: list[float] = field(default_factory=list)
+    consuming: bool = True
+
+
+@dataclass
+class Worker:
+    """A generation of proxy workers: which addresses it knows per service; when it is gone (None: serving)."""
+
+    addresses: dict[str, set[str]]
+    born: float
+    quits_at: float | None = None
+
+
+@dataclass
+class Misfortune:
+    """Chances per act, and how many of each at most."""
+
+    kill_process: float = 0.0
+    kill_old: float = 0.0
+    kill_new: float = 0.0
+    restart_proxy: float = 0.0
+    foreign_reload: float = 0.0
+    fail_act: float = 0.0
+    left: int = 3
