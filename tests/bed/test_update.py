@@ -58,9 +58,9 @@ def test_an_update_under_load_loses_nothing(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("version", "reason"),
     [
-        # bad-500 is met in test_fronts.py.
+        # bad-500 is met in test_fronts.py, bad-worker in test_workers.py, all of them by make evidence.
         ("bad-crash", "ended|was not answered"),
-        ("bad-import", "ended"),
+        pytest.param("bad-import", "ended", marks=pytest.mark.matrix),
     ],
 )
 def test_a_bad_version_is_undone_before_a_user_meets_it(shop: Shop, version: str, reason: str) -> None:

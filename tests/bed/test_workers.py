@@ -126,6 +126,7 @@ def test_one_service_that_does_not_start_brings_all_back(shop: Shop, version: st
     assert_nothing_lost(shop, load, result)
 
 
+@pytest.mark.matrix
 def test_a_verify_that_fails_brings_every_service_back(shop: Shop) -> None:
     serving = shop.version()
     revision = images(shop)
