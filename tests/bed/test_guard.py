@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.guard_call import guard_info
 from tests.bed.front import docker
 from tests.bed.guarded import NAME, Guarded
 from tests.bed.shop import BEDS, free_port
@@ -47,18 +48,23 @@ def settle(stack: Guarded) -> None:
     docker("exec", stack.container("nginx"), "nginx", "-s", "reload")
     heals(stack, "/", "api")
     heals(stack, "/web/", "web")
-    # Of a reload nobody tells: it is seen with the next event, here of a container that is none of its business.
-    docker("run", "--rm", "--label", f"evenkeel.bed={NAME}", "--network", "none", "evenkeel/python:3.13", "true")
+    # Of a reload nobody tells: it is seen with the next event on nginx's network.
+    network = f"{NAME}_default"
+    docker("run", "--rm", "--label", f"evenkeel.bed={NAME}", "--network", network, "evenkeel/python:3.13", "true")
     time.sleep(1.5)
 
 
 def test_without_a_guard_it_stays_broken_and_one_that_starts_heals_it(stack: Guarded) -> None:
     stack.move("api")
     assert stack.heals("/", "api", 12) is None
+    told = guard_info({"project_name": NAME}, False)
+    assert told["needed"] and not told["running"] and "role evenkeel.deploy.guard" in told["notes"][0], told
     began = time.monotonic()
     stack.begin_guard()
     heals(stack, "/", "api")
     print(f"\nwithout a guard: not healed after 12 s; with it started then: {time.monotonic() - began:.1f} s")
+    told = guard_info({"project_name": NAME}, False)
+    assert told["needed"] and told["running"] and told["notes"] == [], told
     assert stack.end_guard() == 0
 
 
