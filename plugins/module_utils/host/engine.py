@@ -9,13 +9,14 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 try:
     import docker
     from docker.errors import APIError, DockerException, NotFound
     from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
 
     HAS_DOCKER = True
 except ImportError:
@@ -33,24 +34,34 @@ except ImportError:
     class RequestException(Exception):  # type: ignore[no-redef]
         """See above."""
 
+    class HTTPError(Exception):  # type: ignore[no-redef]
+        """See above."""
+
 
 class EngineFailed(Exception):
     """The engine cannot be used or refused something; the message is for the user."""
 
 
+class EngineBarred(EngineFailed):
+    """It cannot be used from here, and waiting changes nothing: no SDK, no permission."""
+
+
 class Engine:
     """A connection to the engine that ``DOCKER_HOST`` names, or the local socket.
 
-    :raises EngineFailed: no SDK, no socket, no permission, no engine behind it.
+    :param timeout: seconds that one answer may take.
+    :raises EngineBarred: no SDK, no permission.
+    :raises EngineFailed: no socket, no engine behind it.
     """
 
     def __init__(self, timeout: int = 120) -> None:
         if not HAS_DOCKER:
-            raise EngineFailed("the Docker SDK for Python is missing on this host; install the package python3-docker")
+            raise EngineBarred("the Docker SDK for Python is missing on this host; install the package python3-docker")
         try:
             self.api = docker.APIClient(base_url=os.environ.get("DOCKER_HOST") or None, version="auto", timeout=timeout)
         except (DockerException, RequestException) as error:
-            raise EngineFailed(self._why(error)) from error
+            kind = EngineBarred if "Permission denied" in str(error) else EngineFailed
+            raise kind(self._why(error)) from error
 
     @staticmethod
     def _why(error: Exception) -> str:
@@ -87,6 +98,27 @@ class Engine:
         """Inspect every container, running or not, that carries the labels; one that just went is left out."""
         found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
         return [i for i in (self.inspect(entry["Id"]) for entry in found) if i]
+
+    def running(self) -> list[dict[str, Any]]:
+        """Every container that runs, in the engine's short form (labels, networks, no aliases)."""
+        found: list[dict[str, Any]] = self._call("containers")
+        return found
+
+    def events(self, filters: Mapping[str, Sequence[str]], since: float) -> Iterator[dict[str, Any]]:
+        """The engine's events as they happen, those since a UNIX time first; ends when the engine does.
+
+        :raises EngineFailed: the engine cannot be listened to, or is gone.
+        """
+        kept = {key: list(values) for key, values in filters.items()}
+        # Connected before this returns: from here on nothing is missed.
+        return self._each_event(self._call("events", since=int(since), filters=kept, decode=True))
+
+    @staticmethod
+    def _each_event(stream: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        try:
+            yield from stream
+        except (DockerException, RequestException, OSError, ValueError, HTTPError) as error:
+            raise EngineFailed(f"the connection to the Docker engine broke: {type(error).__name__}") from error
 
     def inspect(self, container_id: str) -> dict[str, Any]:
         """One container's inspection, empty when there is none."""

@@ -42,3 +42,30 @@ def flock(path: str, how: int, for_act: bool = False) -> Iterator[bool]:
     finally:
         held_for_acts.discard(handle)
         os.close(handle)
+
+
+@contextmanager
+def flock_if_there(path: str) -> Iterator[bool]:
+    """Hold a flock exclusively while the block runs, writing nothing: True where no file is there yet.
+
+    Yields False where somebody else has it.  For one who only has to keep out of the others' way: a file made here
+    would be root's, and whoever deploys with the docker group only could not open it.
+
+    :raises FilesFailed: the file may not be opened.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield True
+        return
+    except OSError as error:
+        raise FilesFailed(f"the lock {path} cannot be opened: {error.strerror}; run with become: true") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 # Linux include/net/tcp_states.h: a connection in one of these has, or may still get, somebody waiting for bytes.
 _OPEN_STATES = {"01", "03", "04"}
+_LISTENING = "0A"
 _TICKS = os.sysconf("SC_CLK_TCK")
 # Seconds for which a process may still be on its way to handling signals.
 _BOOT = 20.0
@@ -52,6 +53,19 @@ def count_connections(table: str, port: int) -> int:
         if int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote.rsplit(":", 1)[0]):
             count += 1
     return count
+
+
+def listens(pid: int, port: int) -> bool | None:
+    """Whether somebody listens on ``port`` in the network namespace of ``pid``, loopback alone left out; None: unseen."""
+    tables = [_read(f"/proc/{pid}/net/{table}") for table in ("tcp", "tcp6")]
+    return any(is_listening(table, port) for table in tables) if any(tables) else None
+
+
+def is_listening(table: str, port: int) -> bool:
+    """The same in the text of one table, ``/proc/<pid>/net/tcp`` or ``tcp6``."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    locals_ = (fields[1].rsplit(":", 1) for fields in rows if len(fields) > 3 and fields[3] == _LISTENING)
+    return any(int(number, 16) == port and not _is_loopback(address) for address, number in locals_)
 
 
 def _is_loopback(address: str) -> bool:

@@ -1,0 +1,262 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a guard sees: each nginx of an app, the names it resolves once, and the containers that these lead to."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..decide import lease
+from ..decide.guard import Backend, Name, Pinned, Seen
+from ..decide.nginx_config import Directive, UnreadableConfig, load, routes
+from . import processes
+from .engine import Engine, label_of, pid_of
+from .files import FilesFailed, read_json
+from .flocks import flock_if_there
+from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, started_at
+from .moment import lives
+from .nginx import QUITTING, Nginx, NginxFailed
+
+# Two looks at one load differ by rounding and by small corrections of the wall clock.
+_SAME_LOAD = 0.5
+
+
+class Deployment:
+    """The lock of an app, as one sees it who never takes it and writes nothing.
+
+    :param directory: the app's state directory; where there is none, nobody has ever deployed.
+    :raises FilesFailed: it is there and may not be read.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._path = os.path.join(directory, "lock")
+        if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
+            raise FilesFailed(f"the state directory {directory} may not be read", "run the guard as root")
+
+    def busy(self) -> bool:
+        """Whether a living process works under the lock; between the modules of an operation none does."""
+        lock = lease.from_json(read_json(self._path))
+        return lock is not None and lock.held and lives(lock.process)
+
+    def still(self) -> AbstractContextManager[bool]:
+        """Keep every act of an operation waiting while the block runs; False where one is under way.
+
+        Exclusive, since acts share it.  The lock itself is not taken: an update that begins in this moment waits for
+        the end of an act, but would refuse to begin beside another holder.
+
+        :raises FilesFailed: the file may not be opened.
+        """
+        return flock_if_there(f"{self._path}.guard")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One nginx: what is seen of it, the hand to act on it, and why its configuration cannot be read, if so."""
+
+    seen: Seen
+    nginx: Nginx
+    problem: str = ""
+    networks: frozenset[str] = frozenset()
+
+
+class Hearing:
+    """Which of the engine's events are an app's business: a busy host has many that are not.
+
+    :param project: the app's Compose project.
+    """
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        #: Ids of the networks that an nginx of the app is on.
+        self.networks: frozenset[str] = frozenset()
+        self._near: set[str] = set()
+
+    def concerns(self, event: Mapping[str, Any]) -> bool:
+        """Whether to look: at what is the app's own, or on a network of its nginx, whosever it is."""
+        actor = event.get("Actor") or {}
+        attributes = actor.get("Attributes") or {}
+        if event.get("Type") == "network":
+            near = actor.get("ID") in self.networks
+            # It is connected before it starts, and only the start says that it has.
+            self._near |= {str(attributes.get("container"))} if near and event.get("Action") == "connect" else set()
+            return near
+        own = str(actor.get("ID") or "")
+        near = own in self._near
+        if event.get("Action") == "die":
+            self._near.discard(own)
+        return near or attributes.get(PROJECT_LABEL) == self._project
+
+
+@dataclass
+class _Loaded:
+    """What was read of a configuration, for as long as nginx has not loaded again."""
+
+    at: float
+    hosts: dict[str, frozenset[int]]
+    problem: str = ""
+    #: It could not be read this time.
+    again: bool = False
+
+
+class View:
+    """Looks at an app's nginx and at what it proxies to, wherever that belongs.
+
+    :param project: the Compose project whose nginx is meant.
+    """
+
+    def __init__(self, engine: Engine, project: str) -> None:
+        self.engine = engine
+        self.project = project
+        self._read: dict[str, _Loaded] = {}
+
+    def look(self, busy: bool = False) -> list[Watched]:
+        """Each nginx of the app that runs.
+
+        :param busy: what :meth:`Deployment.busy` says.
+        :raises EngineFailed: the engine does not answer.
+        """
+        running = self.engine.running()
+        mine = [e for e in running if self._is_mine(e)]
+        inspections = {str(e["Id"]): self.engine.inspect(str(e["Id"])) for e in mine}
+        found = []
+        for inspection in list(inspections.values()):
+            nginx = Nginx(self.engine, inspection) if pid_of(inspection) else None
+            workers = nginx.workers() if nginx else []
+            if nginx and workers:
+                found.append(self._watched(nginx, inspection, workers, running, inspections, busy))
+        self._read = {w.nginx.id: self._read[w.nginx.id] for w in found}
+        return found
+
+    def _is_mine(self, entry: Mapping[str, Any]) -> bool:
+        labels = entry.get("Labels") or {}
+        return bool(labels.get(PROJECT_LABEL) == self.project and labels.get(ONE_OFF_LABEL, "False") == "False")
+
+    def _watched(
+        self,
+        nginx: Nginx,
+        inspection: Mapping[str, Any],
+        workers: Iterable[processes.Process],
+        running: Iterable[Mapping[str, Any]],
+        inspections: dict[str, dict[str, Any]],
+        busy: bool,
+    ) -> Watched:
+        loaded = loaded_since_boot(workers)
+        config = self._config(nginx, loaded)
+        names: tuple[Name, ...] = ()
+        networks = _networks(inspection)
+        if config.hosts and networks:
+            near = [str(e["Id"]) for e in running if set(_networks(e)) & set(networks) and str(e["Id"]) != nginx.id]
+            for key in near:
+                inspections[key] = inspections.get(key) or self.engine.inspect(key)
+            neighbours = [inspections[key] for key in near if pid_of(inspections[key])]
+            names = tuple(self._name(host, ports, neighbours, networks) for host, ports in config.hosts.items())
+        pins: dict[str, Pinned] = {}
+        problem = config.problem
+        if any(name.backends for name in names):
+            try:
+                pins = {s: Pinned(frozenset(p.addresses), since_boot(p.written)) for s, p in nginx.pins().items()}
+            except NginxFailed as error:
+                names, problem = (), str(error)
+        seen = Seen(_uptime(), nginx.id, loaded, names, pins, busy)
+        return Watched(seen, nginx, problem, frozenset(networks))
+
+    def _config(self, nginx: Nginx, loaded: float) -> _Loaded:
+        """The hosts of its configuration, with their ports; asked once per load."""
+        known = self._read.get(nginx.id)
+        if known is None or abs(known.at - loaded) > _SAME_LOAD or known.again:
+            known = self._read[nginx.id] = _read_config(nginx, loaded, known)
+        return known
+
+    def _name(
+        self,
+        host: str,
+        ports: frozenset[int],
+        neighbours: Iterable[Mapping[str, Any]],
+        networks: Mapping[str, Mapping[str, Any]],
+    ) -> Name:
+        return Name(
+            host, tuple(self._backend(i, ports, networks) for i in neighbours if _answers_to(i, host, networks))
+        )
+
+    def _backend(
+        self, inspection: Mapping[str, Any], ports: frozenset[int], networks: Mapping[str, Mapping[str, Any]]
+    ) -> Backend:
+        pid = pid_of(inspection) or 0
+        process = processes.process(pid)
+        # By the clock that the workers are counted by, so that a corrected wall clock does not part them.
+        started = process.started if process else started_at(inspection)
+        shared = [data for key, data in _networks(inspection).items() if key in networks]
+        addresses = {str(data.get(k)) for data in shared for k in ("IPAddress", "GlobalIPv6Address") if data.get(k)}
+        open_ports = [processes.listens(pid, port) for port in ports]
+        mine = label_of(inspection, PROJECT_LABEL) == self.project
+        return Backend(
+            id=str(inspection["Id"]),
+            addresses=frozenset(addresses),
+            started=since_boot(started),
+            listening=any(is_open is not False for is_open in open_ports),
+            service=label_of(inspection, SERVICE_LABEL) if mine else "",
+            created=since_boot(moment_of(inspection.get("Created"))),
+        )
+
+
+def _read_config(nginx: Nginx, loaded: float, before: _Loaded | None) -> _Loaded:
+    try:
+        return _Loaded(loaded, resolved_once(load(nginx.dump())))
+    except NginxFailed as error:
+        problem = str(error)
+    except UnreadableConfig:
+        # What it complains of is quoted, and may be a token.
+        problem = f"{nginx.name}: its configuration cannot be read safely, so it is not guarded; see role guard"
+    # It refuses to be printed too while a name means nothing: the hosts that were read before are still those.
+    return replace(before, again=True) if before and before.hosts else _Loaded(loaded, {}, problem, again=True)
+
+
+def resolved_once(tree: tuple[Directive, ...]) -> dict[str, frozenset[int]]:
+    """The names that nginx resolves only when it loads, each with the ports that it connects to."""
+    found: dict[str, set[int]] = {}
+    for route in routes(tree):
+        if route.static_name and not route.host.startswith(("unix:", "[")) and "unix:" not in route.host:
+            found.setdefault(route.host.lower().rstrip("."), set()).add(route.port)
+    return {host: frozenset(ports) for host, ports in found.items()}
+
+
+def _networks(container: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A container's networks by their id, from its short or its long form."""
+    networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    return {str(d["NetworkID"]): {**d, "Name": name} for name, d in networks.items() if d and d.get("NetworkID")}
+
+
+def _answers_to(inspection: Mapping[str, Any], host: str, networks: Mapping[str, Any]) -> bool:
+    own = str(inspection.get("Name") or "").lstrip("/")
+    return any(
+        host in _names_on(data, own, str(inspection["Id"]))
+        for k, data in _networks(inspection).items()
+        if k in networks
+    )
+
+
+def _names_on(data: Mapping[str, Any], own: str, container_id: str) -> Iterator[str]:
+    for name in (own, container_id[:12], *(data.get("Aliases") or ()), *(data.get("DNSNames") or ())):
+        yield str(name).lower()
+        yield f"{name}.{data['Name']}".lower()
+
+
+def loaded_since_boot(workers: Iterable[processes.Process]) -> float:
+    """When nginx loaded what its workers know, 0 without workers."""
+    # A worker that only replaces a dead one is younger than what it knows.
+    return since_boot(min((p.started for p in workers if QUITTING not in p.command), default=0.0))
+
+
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def since_boot(moment: float) -> float:
+    """A UNIX time as seconds since boot, 0 for none."""
+    return moment - (time.time() - _uptime()) if moment else 0.0
