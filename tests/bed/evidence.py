@@ -292,6 +292,14 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
             [row for name in FRONTS if name not in ("plain", "upstream keepalive") for row in behind(FRONTS[name])]
         ),
     ),
+    "fronts-beds": (
+        "Neighbours, a foreign reload in the proof, an nginx of the server itself",
+        lambda: beds("tests/bed/test_fronts.py", "tests/bed/test_fronts_host.py"),
+    ),
+    "guard": (
+        "A container that comes back at another address, with and without a guard",
+        lambda: beds("tests/bed/test_guard.py"),
+    ),
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
     "workers": ("Workers with long tasks and a full queue", workers),

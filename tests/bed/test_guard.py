@@ -62,7 +62,7 @@ def test_without_a_guard_it_stays_broken_and_one_that_starts_heals_it(stack: Gua
     began = time.monotonic()
     stack.begin_guard()
     heals(stack, "/", "api")
-    print(f"\nwithout a guard: not healed after 12 s; with it started then: {time.monotonic() - began:.1f} s")
+    print(f"\nevidence: without a guard: not healed after 12 s; with it started then: {time.monotonic() - began:.1f} s")
     told = guard_info({"project_name": NAME}, False)
     assert told["needed"] and told["running"] and told["notes"] == [], told
     assert stack.end_guard() == 0
@@ -75,7 +75,7 @@ def test_a_changed_address_heals_within_seconds(guarded: Guarded) -> None:
         _before, after = guarded.move(service)
         took.append(heals(guarded, path, service))
         assert f"{service} is at {after} now" in guarded.said()
-    print(f"\nhealed after {', '.join(f'{s:.1f}' for s in took)} s since the container listened")
+    print(f"\nevidence: healed after {', '.join(f'{s:.1f}' for s in took)} s since the container listened")
     assert max(took) < 6
     assert guarded.reloads() == 2
 
@@ -102,10 +102,11 @@ def test_a_crash_loop_is_one_reload(guarded: Guarded) -> None:
     heals(guarded, "/", "api", 30)
     time.sleep(2)
     count = guarded.restarts("api") - restarts
-    print(f"\n{count} restarts, {guarded.reloads() - reloads} reload")
+    print(f"\nevidence: {count} restarts, {guarded.reloads() - reloads} reload")
     assert guarded.reloads() == reloads + 1, guarded.said()
 
 
+@pytest.mark.matrix
 def test_after_a_restart_of_nginx_it_guards_on(guarded: Guarded) -> None:
     docker("restart", guarded.container("nginx"))
     heals(guarded, "/", "api")
@@ -113,6 +114,7 @@ def test_after_a_restart_of_nginx_it_guards_on(guarded: Guarded) -> None:
     heals(guarded, "/", "api")
 
 
+@pytest.mark.matrix
 def test_a_killed_guard_that_is_started_again_finds_what_it_missed(guarded: Guarded) -> None:
     settle(guarded)
     assert guarded.end_guard(signal.SIGKILL) == -signal.SIGKILL
@@ -121,6 +123,7 @@ def test_a_killed_guard_that_is_started_again_finds_what_it_missed(guarded: Guar
     heals(guarded, "/web/", "web")
 
 
+@pytest.mark.matrix
 def test_what_nginx_refuses_is_said_once(guarded: Guarded) -> None:
     settle(guarded)
     site = guarded.folder / "site.conf"
@@ -156,7 +159,7 @@ def test_while_somebody_works_it_keeps_still_but_not_when_the_address_is_dead(gu
         docker("rm", "--force", "evenkeel-guard-second")
         guarded.move("api")
         took = heals(guarded, "/", "api")
-        print(f"\nhealed under a live lock after {took:.1f} s")
+        print(f"\nevidence: healed under a live lock after {took:.1f} s")
         assert holder.poll() is None
     finally:
         holder.kill()
@@ -186,6 +189,6 @@ def test_nothing_to_do_costs_nothing(guarded: Guarded) -> None:
     time.sleep(60)
     used, passed = guarded.cpu() - before, time.monotonic() - began
     week = used / passed * 7 * 86400
-    print(f"\n{used:.2f} s of CPU in {passed:.0f} s idle: {week:.0f} s in a week; memory {guarded.memory()} KiB")
+    print(f"\nevidence: {used:.2f} s of CPU in {passed:.0f} s idle: {week:.0f} s in a week; memory {guarded.memory()} KiB")
     assert used <= 0.05
     assert guarded.memory()["RssAnon"] < 40 * 1024

@@ -24,7 +24,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.guard impor
     reloaded,
     remember,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_config import parse
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_syntax import parse
 
 
 def box(address: str, started: float = 10.0, created: float = 1.0, listening: bool = True, key: str = "") -> Backend:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from .nginx_config import Directive
+from .nginx_syntax import Directive
 
 #: The first nginx that knows ``keepalive_min_timeout``.
 _KNOWS_MIN_TIMEOUT = (1, 27, 4)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..decide.guard import is_proxied
 from ..decide.guard_notes import missing_min_timeout, unguarded, version_of
-from ..decide.nginx_config import UnreadableConfig, load
+from ..decide.nginx_syntax import UnreadableConfig, load
 from . import processes
 from .call_result import BadInput
 from .engine import Engine, EngineFailed

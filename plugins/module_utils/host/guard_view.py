@@ -14,7 +14,8 @@ from typing import Any
 
 from ..decide import lease
 from ..decide.guard import Backend, Name, Pinned, Seen
-from ..decide.nginx_config import Directive, UnreadableConfig, load, routes
+from ..decide.nginx_config import routes
+from ..decide.nginx_syntax import Directive, UnreadableConfig, load
 from . import processes
 from .engine import Engine, label_of, pid_of
 from .files import FilesFailed, read_json
