@@ -189,6 +189,9 @@ def test_nothing_to_do_costs_nothing(guarded: Guarded) -> None:
     time.sleep(60)
     used, passed = guarded.cpu() - before, time.monotonic() - began
     week = used / passed * 7 * 86400
-    print(f"\nevidence: {used:.2f} s of CPU in {passed:.0f} s idle: {week:.0f} s in a week; memory {guarded.memory()} KiB")
-    assert used <= 0.05
+    print(
+        f"\nevidence: {used:.2f} s of CPU in {passed:.0f} s idle: {week:.0f} s in a week; memory {guarded.memory()} KiB"
+    )
+    # Not how fast: that it waits, and does not ask in a loop.
+    assert used < passed / 20
     assert guarded.memory()["RssAnon"] < 40 * 1024
