@@ -103,7 +103,7 @@ class World:
             guard_view.processes, "process", lambda pid: Process(pid, 1, self.started.get(pid, 5.0), "python")
         )
         monkeypatch.setattr(guard_view.processes, "listens", lambda pid, port: True)
-        monkeypatch.setattr(Nginx, "workers", lambda nginx: self.workers(nginx))
+        monkeypatch.setattr(Nginx, "workers", lambda nginx: list(self.workers(nginx)))
         monkeypatch.setattr(Nginx, "pins", lambda nginx: {})
         monkeypatch.setattr(Nginx, "dump", lambda nginx: self.dump)
         monkeypatch.setattr(Nginx, "reload", lambda nginx: self.reload())

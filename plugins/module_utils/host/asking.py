@@ -60,11 +60,11 @@ class Asking:
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """See the protocol."""
-        self.bar(nginx, boxes, addresses)
+        self.admit(nginx, boxes, addresses)
         if self.reloads:
             nginx.reload()
 
-    def bar(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+    def admit(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """Let these addresses in, and refuse all others."""
         staying = [b for b in boxes if b.address in addresses]
         leaving = [b for b in boxes if b.address not in addresses]
@@ -130,7 +130,7 @@ class Both:
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """See the protocol; the pins' own reload is the one."""
-        self.asking.bar(nginx, boxes, addresses)
+        self.asking.admit(nginx, boxes, addresses)
         self.pinning.rotate(nginx, boxes, addresses)
 
     def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
