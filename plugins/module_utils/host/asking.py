@@ -95,6 +95,8 @@ class Asking:
         elif loaded_at(nginx.workers()) < max(gone.values()):
             nginx.reload()
         elif not draining(nginx.workers()):
+            # No worker is left that may have been told of them.
+            self._seen = {a: seen for a, seen in self._seen.items() if a in alive}
             self._refuse(nginx, {}, set(gone))
 
     def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
