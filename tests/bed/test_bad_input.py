@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import rolling_plan
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall, rolling_plan
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
@@ -118,12 +118,25 @@ def test_an_nginx_configuration_that_cannot_be_read(shop: Shop, project: Path, m
 def test_an_nginx_configuration_that_cannot_be_steered(
     shop: Shop, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    printed(monkeypatch, "fastcgi_pass api:8000;")
+    assert "reaches api by fastcgi_pass, which this version cannot steer" in refusal(shop, project)
+
+
+def test_a_name_that_is_asked_for_again_without_root_or_nft(
+    shop: Shop, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed(monkeypatch, "set $upstream http://api:8000; proxy_pass $upstream;")
+    monkeypatch.setattr(firewall, "unavailable", lambda: "nft missing on this host; install nftables and util-linux")
+    text = refusal(shop, project)
+    assert "resolves api again while it runs" in text and "nft missing on this host" in text
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, passing: str) -> None:
+    """Let nginx print another directive than it has."""
     dump = rolling_plan.Nginx.dump
-    variable = "set $upstream http://api:8000; proxy_pass $upstream;"
     monkeypatch.setattr(
-        rolling_plan.Nginx, "dump", lambda self: dump(self).replace("proxy_pass http://api:8000;", variable)
+        rolling_plan.Nginx, "dump", lambda self: dump(self).replace("proxy_pass http://api:8000;", passing)
     )
-    assert "cannot steer" in refusal(shop, project)
 
 
 def test_more_memory_than_there_is(shop: Shop, project: Path) -> None:
