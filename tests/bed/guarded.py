@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small stack with a guard beside it: one nginx, two answering services, and neighbours that take addresses."""
+"""A small stack with a guard beside it: one nginx, three answering services, and neighbours that take addresses."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ SITE = """server {
     set $unused "hunter2-token";
     location / { proxy_pass http://api:8000; }
     location /web/ { proxy_pass http://pool/; }
+    location /shelf/ { proxy_pass http://shelf/; }
 }
 upstream pool { server web:8000; }
+upstream shelf { include evenkeel/evenkeel-guard-shelf.conf; }
 """
 
 
@@ -65,8 +67,9 @@ class Guarded:
     def create(self) -> None:
         """Write the project, the copy that the role makes, and start everything but the guard."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("flags-api", "flags-web", "lib/evenkeel"):
+        for name in ("flags-api", "flags-web", "flags-shelf", "lib/evenkeel", "addresses"):
             (self.folder / name).mkdir(parents=True)
+        (self.folder / "addresses/evenkeel-guard-shelf.conf").write_text("server shelf:8000;\n", encoding="utf-8")
         (self.folder / "site.conf").write_text(SITE, encoding="utf-8")
         utils = ROOT / "plugins/module_utils"
         shutil.copy(utils / "journal.py", self.folder / "lib/evenkeel")
@@ -99,11 +102,14 @@ class Guarded:
         nginx = {
             **common,
             "image": "evenkeel/nginx:1.26",
-            "depends_on": ["api", "web"],
+            "depends_on": ["api", "web", "shelf"],
             "ports": [f"127.0.0.1:{self.port}:80"],
-            "volumes": [f"{self.folder}/site.conf:/etc/nginx/conf.d/default.conf"],
+            "volumes": [
+                f"{self.folder}/site.conf:/etc/nginx/conf.d/default.conf",
+                f"{self.folder}/addresses:/etc/nginx/evenkeel:ro",
+            ],
         }
-        services = {"api": service("api"), "web": service("web"), "nginx": nginx}
+        services = {**{name: service(name) for name in ("api", "web", "shelf")}, "nginx": nginx}
         return {"name": NAME, "services": services, "networks": {"default": {"labels": labels}}}
 
     def destroy(self) -> None:

@@ -22,7 +22,6 @@ from typing import Any, Callable, Union
 from ..decide.guard import (
     Memory,
     Reload,
-    Seen,
     Verdict,
     Wait,
     decide,
@@ -33,7 +32,7 @@ from ..decide.guard import (
 from .engine import Engine, EngineBarred, EngineFailed
 from .files import FilesFailed
 from .guard_view import Deployment, Hearing, View, Watched, loaded_since_boot
-from .nginx import Nginx, NginxFailed
+from .nginx import NginxFailed
 
 #: Seconds after which all is looked at again although nothing was heard: events may be lost.
 SAFETY = 600.0
@@ -201,26 +200,27 @@ class Guard:
             again = [w for w in view.look(self.deployment.busy()) if w.seen.proxy == proxy] if still else []
             if not again:
                 return Wait(_ACT_RETRY, "an operation is in the middle of an act")
-            nginx, seen = again[0].nginx, again[0].seen
+            seen = again[0].seen
             memory = remember(self._memories[proxy], seen)
             verdict = decide(memory, seen)
             if isinstance(verdict, Reload):
-                memory, verdict = self._reload(nginx, memory, seen, verdict)
+                memory, verdict = self._reload(again[0], memory, verdict)
             self._memories[proxy] = memory
         return verdict
 
-    def _reload(self, nginx: Nginx, memory: Memory, seen: Seen, wanted: Reload) -> tuple[Memory, Verdict]:
+    def _reload(self, watched: Watched, memory: Memory, wanted: Reload) -> tuple[Memory, Verdict]:
+        nginx, seen = watched.nginx, watched.seen
         try:
             for repin in wanted.repins:
-                nginx.pin(repin.service, repin.names, sorted(repin.addresses))
+                watched.lead(repin)
             nginx.reload()
         except NginxFailed as error:
-            self._say_once(nginx.id, f"{wanted.why}, but {error}; it serves as before")
+            self._say_once(seen.proxy, f"{wanted.why}, but {error}; it serves as before")
             memory = refused(memory, seen.now)
             return memory, decide(memory, seen)
-        self._told.pop(nginx.id, None)
+        self._told.pop(seen.proxy, None)
         released = ", ".join(r.service for r in wanted.repins)
-        pins = f"; what a dead operation had pinned was put right for {released}" if released else ""
+        pins = f"; what was pinned or written for {released} was put right" if released else ""
         self._say(f"{nginx.name} was reloaded: {wanted.why}{pins}")
         memory = reloaded(memory, seen, wanted, loaded_since_boot(nginx.workers()))
         # What happened meanwhile.
@@ -234,7 +234,7 @@ class Guard:
     def _tell_what_is_guarded(self, watched: Sequence[Watched]) -> None:
         for w in watched:
             if w.problem:
-                self._say_once(f"problem {w.nginx.id}", w.problem)
+                self._say_once(f"problem {w.seen.proxy}", w.problem)
         # Not how it is at the moment: what crashes in a loop would be told each time.
         known = set(self._guarded)
         for w in watched:

@@ -15,7 +15,7 @@ from . import processes
 from .call_result import BadInput
 from .engine import Engine, EngineFailed
 from .guard_view import View, Watched
-from .nginx import Nginx, NginxFailed
+from .nginx import Master, NginxFailed
 
 _MODULE = "evenkeel.host.guard"
 
@@ -56,7 +56,7 @@ def _values(words: Sequence[str], option: str) -> list[str]:
     return [value for word, value in zip(words, words[1:]) if word == option]
 
 
-def _gentler(nginx: Nginx) -> str:
+def _gentler(nginx: Master) -> str:
     try:
         return missing_min_timeout(nginx.name, version_of(nginx.command("-v")[1]), load(nginx.dump()))
     except (NginxFailed, UnreadableConfig):

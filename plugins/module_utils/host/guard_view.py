@@ -6,23 +6,27 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable
 
 from ..decide import lease
-from ..decide.guard import Backend, Name, Pinned, Seen
+from ..decide.guard import Backend, Name, Pinned, Repin, Seen
 from ..decide.nginx_config import routes
+from ..decide.nginx_include import FOLDER, is_managed
 from ..decide.nginx_syntax import Directive, UnreadableConfig, load
 from . import processes
 from .engine import Engine, label_of, pid_of
 from .files import FilesFailed, read_json
 from .flocks import flock_if_there
+from .including import AddressFile
 from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, started_at
 from .moment import lives
-from .nginx import QUITTING, Nginx, NginxFailed
+from .nginx import HOST, QUITTING, HostNginx, Master, Nginx, NginxFailed
+from .nginx_site import ContainerSite, HostSite, Site
 
 # Two looks at one load differ by rounding and by small corrections of the wall clock.
 _SAME_LOAD = 0.5
@@ -58,12 +62,31 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Watched:
-    """One nginx: what is seen of it, the hand to act on it, and why its configuration cannot be read, if so."""
+    """One nginx: what is seen of it, the hand to act on it, and why its configuration cannot be read, if so.
+
+    :ivar files: service → the file of addresses that nginx includes for it.
+    """
 
     seen: Seen
-    nginx: Nginx
+    nginx: Master
     problem: str = ""
     networks: frozenset[str] = frozenset()
+    files: Mapping[str, AddressFile] = field(default_factory=dict)
+
+    def lead(self, repin: Repin) -> None:
+        """Put right what nginx will load for a service: its pin, or the file of its addresses.
+
+        :raises NginxFailed: it cannot be written.
+        """
+        file = self.files.get(repin.service)
+        if file is None:
+            self.nginx.pin(repin.service, repin.names, sorted(repin.addresses))
+            return
+        # Nobody resolves a name here: all that run are named.
+        every = {
+            a for name in self.seen.names for b in name.backends if b.service == repin.service for a in b.addresses
+        }
+        file.write(sorted(repin.addresses or every))
 
 
 class Hearing:
@@ -96,11 +119,15 @@ class Hearing:
 
 @dataclass
 class _Loaded:
-    """What was read of a configuration, for as long as nginx has not loaded again."""
+    """What was read of a configuration, for as long as nginx has not loaded again.
+
+    :ivar files: service → file of addresses, and the port that stands in it.
+    """
 
     at: float
     hosts: dict[str, frozenset[int]]
     problem: str = ""
+    files: dict[str, tuple[str, int]] = field(default_factory=dict)
     #: It could not be read this time.
     again: bool = False
 
@@ -131,8 +158,45 @@ class View:
             workers = nginx.workers() if nginx else []
             if nginx and workers:
                 found.append(self._watched(nginx, inspection, workers, running, inspections, busy))
-        self._read = {w.nginx.id: self._read[w.nginx.id] for w in found}
+        found += self._of_this_host(inspections, busy)
+        self._read = {w.seen.proxy: self._read[w.seen.proxy] for w in found}
         return found
+
+    def _of_this_host(self, inspections: Mapping[str, Mapping[str, Any]], busy: bool) -> list[Watched]:
+        """This host's own nginx, where it includes a file of addresses for the app."""
+        try:
+            nginx = HostNginx()
+        except NginxFailed:
+            return []
+        loaded = loaded_since_boot(nginx.workers())
+        config = self._config(nginx, HOST, loaded, inspections)
+        if not config.files:
+            return []
+        files, names, pins = self._addressed(config, lambda dest: HostSite(dest), inspections.values(), None)
+        return [Watched(Seen(_uptime(), HOST, loaded, names, pins, busy), nginx, config.problem, files=files)]
+
+    def _addressed(
+        self,
+        config: _Loaded,
+        site_of: Callable[[str], Site],
+        neighbours: Iterable[Mapping[str, Any]],
+        networks: Mapping[str, Mapping[str, Any]] | None,
+    ) -> tuple[dict[str, AddressFile], tuple[Name, ...], dict[str, Pinned]]:
+        """The files of addresses: each is a pin that stays, of a name that only its service has."""
+        files = {s: AddressFile(self.project, s, site_of(dest), port) for s, (dest, port) in config.files.items()}
+        running = [i for i in neighbours if pid_of(i) and label_of(i, PROJECT_LABEL) == self.project]
+        names = tuple(
+            Name(
+                f"{s} in {file.site.dest}",
+                tuple(
+                    self._backend(i, frozenset({file.port}), _networks(i) if networks is None else networks)
+                    for i in running
+                    if label_of(i, SERVICE_LABEL) == s
+                ),
+            )
+            for s, file in files.items()
+        )
+        return files, names, {s: Pinned(file.named(), since_boot(file.site.changed_at())) for s, file in files.items()}
 
     def _is_mine(self, entry: Mapping[str, Any]) -> bool:
         labels = entry.get("Labels") or {}
@@ -148,15 +212,23 @@ class View:
         busy: bool,
     ) -> Watched:
         loaded = loaded_since_boot(workers)
-        config = self._config(nginx, loaded)
+        config = self._config(nginx, nginx.id, loaded, inspections)
         names: tuple[Name, ...] = ()
         networks = _networks(inspection)
-        if config.hosts and networks:
+        files: dict[str, AddressFile] = {}
+        kept: dict[str, Pinned] = {}
+        if (config.hosts or config.files) and networks:
             near = [str(e["Id"]) for e in running if set(_networks(e)) & set(networks) and str(e["Id"]) != nginx.id]
             for key in near:
                 inspections[key] = inspections.get(key) or self.engine.inspect(key)
             neighbours = [inspections[key] for key in near if pid_of(inspections[key])]
             names = tuple(self._name(host, ports, neighbours, networks) for host, ports in config.hosts.items())
+
+            def site_of(dest: str) -> Site:
+                return ContainerSite(self.engine, inspection, dest, self.project)
+
+            files, more, kept = self._addressed(config, site_of, neighbours, networks)
+            names += more
         pins: dict[str, Pinned] = {}
         problem = config.problem
         if any(name.backends for name in names):
@@ -164,15 +236,19 @@ class View:
                 pins = {s: Pinned(frozenset(p.addresses), since_boot(p.written)) for s, p in nginx.pins().items()}
             except NginxFailed as error:
                 names, problem = (), str(error)
-        seen = Seen(_uptime(), nginx.id, loaded, names, pins, busy)
-        return Watched(seen, nginx, problem, frozenset(networks))
+        seen = Seen(_uptime(), nginx.id, loaded, names, {**pins, **kept}, busy)
+        return Watched(seen, nginx, problem, frozenset(networks), files)
 
-    def _config(self, nginx: Nginx, loaded: float) -> _Loaded:
+    def _config(self, nginx: Master, key: str, loaded: float, inspections: Mapping[str, Mapping[str, Any]]) -> _Loaded:
         """The hosts of its configuration, with their ports; asked once per load."""
-        known = self._read.get(nginx.id)
+        known = self._read.get(key)
         if known is None or abs(known.at - loaded) > _SAME_LOAD or known.again:
-            known = self._read[nginx.id] = _read_config(nginx, loaded, known)
+            services = {label_of(i, SERVICE_LABEL) for i in inspections.values() if self._is_of_app(i)}
+            known = self._read[key] = _read_config(nginx, loaded, known, self.project, services)
         return known
+
+    def _is_of_app(self, inspection: Mapping[str, Any]) -> bool:
+        return label_of(inspection, PROJECT_LABEL) == self.project
 
     def _name(
         self,
@@ -206,9 +282,12 @@ class View:
         )
 
 
-def _read_config(nginx: Nginx, loaded: float, before: _Loaded | None) -> _Loaded:
+def _read_config(
+    nginx: Master, loaded: float, before: _Loaded | None, project: str, services: Iterable[str]
+) -> _Loaded:
     try:
-        return _Loaded(loaded, resolved_once(load(nginx.dump())))
+        tree = load(nginx.dump())
+        return _Loaded(loaded, resolved_once(tree), files=files_of(tree, project, services))
     except NginxFailed as error:
         problem = str(error)
     except UnreadableConfig:
@@ -222,9 +301,16 @@ def resolved_once(tree: tuple[Directive, ...]) -> dict[str, frozenset[int]]:
     """The names that nginx resolves only when it loads, each with the ports that it connects to."""
     found: dict[str, set[int]] = {}
     for route in routes(tree):
+        if posixpath.basename(posixpath.dirname(route.include)) == FOLDER:
+            continue
         if route.static_name and not route.host.startswith(("unix:", "[")) and "unix:" not in route.host:
             found.setdefault(route.host.lower().rstrip("."), set()).add(route.port)
     return {host: frozenset(ports) for host, ports in found.items()}
+
+
+def files_of(tree: tuple[Directive, ...], project: str, services: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Service → the file of its addresses that an upstream block includes, and the port in it."""
+    return {s: (r.include, r.port) for r in routes(tree) for s in services if is_managed(r.include, project, s)}
 
 
 def _networks(container: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

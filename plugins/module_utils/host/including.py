@@ -14,31 +14,57 @@ from .nginx_site import Site, SiteFailed
 from .steering import Box, Gates, Lead
 
 
-class Including:
-    """Servers in a file that the user's upstream block includes: it is written, then nginx is loaded again.
+class AddressFile:
+    """The file of addresses of one service.
 
-    :param site: the file; what is in it is who gets requests, whatever reloads.
     :param port: of the containers.
     """
 
-    def __init__(self, project: str, service: str, site: Site, port: int, gates: Gates) -> None:
+    def __init__(self, project: str, service: str, site: Site, port: int) -> None:
         self.project = project
         self.service = service
         self.site = site
         self.port = port
-        self.gates = gates
 
-    def _named(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def both(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What it names, and what it named before."""
         return addresses_in((self.site.content() or b"").decode("utf-8", "replace"))
 
-    def _followed(self, nginx: Master) -> tuple[str, ...]:
+    def named(self) -> frozenset[str]:
+        """The addresses in it."""
+        return frozenset(self.both()[0])
+
+    def followed(self, nginx: Master) -> tuple[str, ...]:
         """What nginx sends to: what is in the file, or was in it when it was loaded."""
-        named, before = self._named()
+        named, before = self.both()
         return named if loaded_at(nginx.workers()) > self.site.changed_at() else before
+
+    def write(self, addresses: Sequence[str], followed: Sequence[str] = ()) -> None:
+        """Name exactly these addresses.
+
+        :param followed: what nginx goes on with until it is loaded again.
+        :raises NginxFailed: it cannot be written; what it held is there then.
+        """
+        text = text_of(self.project, self.service, addresses, self.port, followed)
+        try:
+            self.site.install(text.encode("utf-8"))
+        except (OSError, SiteFailed) as error:
+            raise NginxFailed(f"{self.site.dest} cannot be written: {error}") from error
+
+
+class Including:
+    """Servers in a file that the user's upstream block includes: it is written, then nginx is loaded again.
+
+    :param file: what is in it is who gets requests, whatever reloads.
+    """
+
+    def __init__(self, file: AddressFile, gates: Gates) -> None:
+        self.file = file
+        self.gates = gates
 
     def look(self, nginx: Master, boxes: Sequence[Box]) -> Lead:
         """See the protocol."""
-        followed = self._followed(nginx)
+        followed = self.file.followed(nginx)
         inside = frozenset(b.id for b in boxes if b.address in followed and not self.gates.closed(b))
         return Lead(inside, False, bool(set(followed) - {b.address for b in boxes}))
 
@@ -55,15 +81,14 @@ class Including:
         for box in boxes:
             if box.address in addresses:
                 self.gates.open(box)
-        kept, followed = self.site.content(), self._followed(nginx)
-        text = text_of(self.project, self.service, addresses, self.port, followed)
+        kept, followed = self.file.site.content(), self.file.followed(nginx)
         try:
-            self.site.install(text.encode("utf-8"))
+            self.file.write(addresses, followed)
             nginx.reload()
-        except (OSError, SiteFailed, NginxFailed) as error:
+        except NginxFailed:
             with contextlib.suppress(OSError):
-                self.site.install(kept)
-            raise NginxFailed(f"{self.site.dest}: {error}") from error
+                self.file.site.install(kept)
+            raise
         for box in boxes:
             if box.address not in addresses:
                 self.gates.close(box, nginx.addresses)

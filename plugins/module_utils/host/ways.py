@@ -17,7 +17,7 @@ from . import firewall
 from .asking import Asking, Both, learning_seconds
 from .call_result import BadInput
 from .engine import Engine, pid_of
-from .including import Including
+from .including import AddressFile, Including
 from .machine import PROJECT_LABEL, SERVICE_LABEL
 from .nginx import HOST
 from .nginx_site import ContainerSite, HostSite, SiteFailed
@@ -109,7 +109,7 @@ def _including(name: str, front: Front, included: Sequence[Route], leading: Sequ
     if not os.access(site.path, os.W_OK):
         raise BadInput(f"{dest} cannot be written to", "run with become: true")
     return Way(
-        Including(front.project, name, site, included[0].port, gates),
+        Including(AddressFile(front.project, name, site, included[0].port), gates),
         f"by the addresses in {dest}, which nginx includes",
     )
 
