@@ -172,7 +172,7 @@ class View:
         config = self._config(nginx, HOST, loaded, inspections)
         if not config.files:
             return []
-        files, names, pins = self._addressed(config, lambda dest: HostSite(dest), inspections.values(), None)
+        files, names, pins = self._addressed(config, HostSite, inspections.values(), None)
         return [Watched(Seen(_uptime(), HOST, loaded, names, pins, busy), nginx, config.problem, files=files)]
 
     def _addressed(
