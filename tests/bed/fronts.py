@@ -87,7 +87,8 @@ FRONTS = {
         ),
         Front(
             "resolve",
-            f"upstream shop_api {{\n    zone shop_api 64k;\n    {_NAMES} valid=5s;\n    server api:8000 resolve;\n}}\n",
+            f"upstream shop_api {{\n    zone shop_api 64k;\n    {_NAMES} valid=5s;\n    server api:8000 resolve;\n"
+            "    keepalive_timeout 3s;\n}\n",
             target="http://shop_api",
             compose=(("evenkeel/nginx:1.26", NEWER_NGINX),),
         ),

@@ -89,7 +89,7 @@ def test_a_change_from_one_to_the_other_leaves_nothing(world: World, kept: float
     world.pass_time(6)
     way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
     assert way.look(nginx, [OLD, NEW]).inside == {"c8", "c9"}
-    world.pass_time(learning_seconds(kept, 0.0, 0))
+    world.pass_time(learning_seconds(kept, 0.0))
     way.rotate(nginx, [OLD, NEW], [NEW.address])
     assert way.look(nginx, [OLD, NEW]).inside == {"c9"}
     assert world.closed == {8} and set(world.refused or {}) == {OLD.address}
@@ -118,12 +118,16 @@ def test_one_that_ended_by_itself_is_refused_for_as_long_as_it_may_be_known(worl
     assert set(world.refused or {}) == {NEW.address}
 
 
-def test_long_answers_and_open_connections_are_ended_by_a_reload() -> None:
-    assert [asking.reloads(*given) for given in ((5.0, 0), (None, 0), (31.0, 0), (5.0, 32))] == [
-        False,
-        True,
-        True,
-        True,
-    ]
-    assert learning_seconds(5.0, 10.0, 0) == 12.0
-    assert learning_seconds(None, 0.0, 0) == 2.0
+def test_long_answers_are_ended_by_a_reload() -> None:
+    assert [asking.reloads(kept) for kept in (5.0, 30.0, 31.0, None)] == [False, False, True, True]
+    assert [learning_seconds(*given) for given in ((5.0, 10.0), (5.0, 0.0), (None, 0.0))] == [12.0, 7.0, 2.0]
+
+
+@pytest.mark.parametrize("keepalive", [0, 32])
+def test_connections_that_are_kept_open_end_when_one_leaves(world: World, keepalive: int) -> None:
+    way, nginx = Asking("api", Gates([8000], True), 5.0, keepalive, 600.0), Proxy(world)
+    way.look(nginx, [OLD, NEW])
+    way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
+    assert world.loaded == 900.0
+    way.rotate(nginx, [OLD, NEW], [NEW.address])
+    assert (world.loaded == world.clock) is bool(keepalive)

@@ -16,6 +16,8 @@ from .steering import Box, Gates, Lead
 
 # Seconds more than nginx may keep an answer, since both count in whole seconds.
 _MARGIN = 2.0
+#: Answers that are kept for longer are not waited for (seconds).
+LONGEST_WAIT = 30.0
 
 
 class Asking:
@@ -30,7 +32,7 @@ class Asking:
         self.service = service
         self.gates = gates
         self.kept = kept
-        self.reloads = reloads(kept, keepalive)
+        self.keepalive = keepalive
         self.patience = patience
         self._seen: dict[str, float] = {}
         self._forgetting: dict[str, float] = {}
@@ -61,7 +63,9 @@ class Asking:
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """See the protocol."""
         self.admit(nginx, boxes, addresses)
-        if self.reloads:
+        leaving = any(box.address not in addresses for box in boxes)
+        # A worker goes on with the connections that it keeps open; they end with it.
+        if reloads(self.kept) or (leaving and self.keepalive):
             nginx.reload()
 
     def admit(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
@@ -89,7 +93,7 @@ class Asking:
         gone = {a: self._forgetting.setdefault(a, time.time()) for a in refused if a not in alive}
         if not gone:
             return
-        if not self.reloads:
+        if not reloads(self.kept):
             left = {a: since + (self.kept or 0.0) + _MARGIN - time.time() for a, since in gone.items()}
             self._refuse(nginx, {a: max(1.0, seconds) for a, seconds in left.items()})
         elif loaded_at(nginx.workers()) < max(gone.values()):
@@ -145,11 +149,11 @@ class Both:
         self.pinning.settle(nginx, boxes)
 
 
-def reloads(kept: float | None, keepalive: int) -> bool:
+def reloads(kept: float | None) -> bool:
     """Whether nginx has to be loaded again to learn of a change: what it keeps for long would have to be waited for."""
-    return kept is None or kept > 30.0 or keepalive > 0
+    return kept is None or kept > LONGEST_WAIT
 
 
-def learning_seconds(kept: float | None, avoided: float, keepalive: int) -> float:
+def learning_seconds(kept: float | None, avoided: float) -> float:
     """For how long nginx may go on with what it knew after a container was let in (seconds)."""
-    return max(0.0 if reloads(kept, keepalive) else kept or 0.0, avoided) + _MARGIN
+    return max(0.0 if reloads(kept) else kept or 0.0, avoided) + _MARGIN

@@ -14,7 +14,7 @@ from ..decide.nginx_config import Route
 from ..decide.nginx_include import is_managed
 from ..decide.services import Settings
 from . import firewall
-from .asking import Asking, Both, learning_seconds
+from .asking import LONGEST_WAIT, Asking, Both, learning_seconds, reloads
 from .call_result import BadInput
 from .engine import Engine, pid_of
 from .including import AddressFile, Including
@@ -86,15 +86,22 @@ def way_to(name: str, service: Mapping[str, Any], settings: Settings, leading: S
     kept = None if any(r.kept is None for r in asked) else max(r.kept or 0.0 for r in asked)
     avoided, keepalive = max(r.avoided for r in asked), max(r.keepalive for r in asked)
     patience = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
+    # An upstream block hands on what it has resolved when nginx is loaded again (1.27.3), with what is left of its time.
+    if keepalive and reloads(kept):
+        raise BadInput(
+            f"{front.proxy} goes on with the addresses of {asked[0].host} for "
+            f"{f'{kept:g} s' if kept is not None else 'as long as the answer says, 600 s with Docker'}, over a reload too",
+            f"write valid=5s (at most {LONGEST_WAIT:g}s) behind the address of its resolver",
+        )
     mixed = len(asked) != len(leading)
-    # What is pinned is told by a reload, which makes all else be asked for anew too.
-    asking = Asking(name, gates, None if mixed else kept, keepalive, patience)
+    # What is pinned is told by a reload, which makes variables be asked for anew too.
+    asking = Asking(name, gates, None if mixed and not keepalive else kept, keepalive, patience)
     answer = f"{kept:g} s" if kept is not None else "as long as it says"
     how = f"asked for again by nginx, which keeps an answer for {answer}: kept from it and let in by rules in its network namespace"
     return Way(
         Both(pinning, asking) if mixed else asking,
         f"pinned by name in one place, in another {how}" if mixed else how,
-        learning_seconds(asking.kept, avoided, keepalive),
+        learning_seconds(asking.kept, avoided),
     )
 
 
