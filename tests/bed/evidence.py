@@ -259,9 +259,8 @@ def properties() -> str:
         [sys.executable, "-m", "pytest", "-q", "tests/property"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     histories = os.environ.get("EVENKEEL_HISTORIES", "10000")
-    return (
-        f"{histories} simulated histories and six deliberately broken rules: `{done.stdout.strip().splitlines()[-1]}`"
-    )
+    ended = done.stdout.strip().splitlines()[-1]
+    return f"{histories} simulated rolls, those of locks and guards, and deliberately broken rules: `{ended}`"
 
 
 def bench() -> str:
