@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.machine import moment_of
 from tests.bed.fronts import FRONTS, fronted
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import LABEL, Shop, run
@@ -76,12 +77,8 @@ def events(shop: Shop, start: str, since: float) -> list[float]:
     """When the journal has an act that starts so (UNIX seconds)."""
     lines = (shop.root / ".evenkeel/journal.jsonl").read_text(encoding="utf-8").splitlines()
     found: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    moments = [moment(str(line["at"])) for line in found if str(line["event"]).startswith(start)]
+    moments = [moment_of(line["at"]) for line in found if str(line["event"]).startswith(start)]
     return [at for at in moments if at >= since]
-
-
-def moment(text: str) -> float:
-    return float(run(["date", "--date", text, "+%s.%N"]).strip())
 
 
 def test_an_update_behind_a_name_that_is_asked_for_again(asked: tuple[Shop, dict[str, str]]) -> None:

@@ -82,39 +82,39 @@ OLD, NEW = box(8), box(9)
 @pytest.mark.parametrize("kept", [5.0, None])
 def test_a_change_from_one_to_the_other_leaves_nothing(world: World, kept: float | None) -> None:
     way, nginx = Asking("api", Gates([8000], True), kept, 0, 600.0), Proxy(world)
-    assert way.look(nginx, [OLD]).inside == {"c8"}
+    assert way.look(nginx, [OLD], world.loaded).inside == {"c8"}
     way.shelter(nginx, [NEW])
-    assert way.look(nginx, [OLD, NEW]).inside == {"c8"}
+    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c8"}
     assert world.closed == {9} and set(world.refused or {}) == {NEW.address}
     world.pass_time(6)
     way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
-    assert way.look(nginx, [OLD, NEW]).inside == {"c8", "c9"}
+    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c8", "c9"}
     world.pass_time(learning_seconds(kept, 0.0))
     way.rotate(nginx, [OLD, NEW], [NEW.address])
-    assert way.look(nginx, [OLD, NEW]).inside == {"c9"}
+    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c9"}
     assert world.closed == {8} and set(world.refused or {}) == {OLD.address}
     world.pass_time(1)
-    gone = way.look(nginx, [NEW])
+    gone = way.look(nginx, [NEW], world.loaded)
     assert gone.cooling and not gone.stale, "a refused address hurts nobody"
     rounds = 0
-    while way.look(nginx, [NEW]).cooling:
+    while way.look(nginx, [NEW], world.loaded).cooling:
         assert (rounds := rounds + 1) < 20, "it never ends"
         way.learn(nginx, [NEW])
         world.pass_time(1)
-    assert not way.look(nginx, [NEW]).stale, "what nobody can know any more is not to be refused again"
+    assert not way.look(nginx, [NEW], world.loaded).stale, "what nobody can know any more is not to be refused again"
     assert (rounds > 4) is (kept is not None), "nginx may go on with an answer for as long as it keeps it"
     way.settle(nginx, [NEW])
     assert world.refused is None
-    assert way.look(nginx, [NEW]) == asking.Lead(frozenset({"c9"}))
+    assert way.look(nginx, [NEW], world.loaded) == asking.Lead(frozenset({"c9"}))
 
 
 def test_one_that_ended_by_itself_is_refused_for_as_long_as_it_may_be_known(world: World) -> None:
     way, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
-    way.look(nginx, [OLD, NEW])
+    way.look(nginx, [OLD, NEW], world.loaded)
     world.pass_time(1)
-    assert way.look(nginx, [OLD]).stale
+    assert way.look(nginx, [OLD], world.loaded).stale
     way.rotate(nginx, [OLD], [OLD.address])
-    assert not way.look(nginx, [OLD]).stale
+    assert not way.look(nginx, [OLD], world.loaded).stale
     assert set(world.refused or {}) == {NEW.address}
 
 
@@ -126,7 +126,7 @@ def test_long_answers_are_ended_by_a_reload() -> None:
 @pytest.mark.parametrize("keepalive", [0, 32])
 def test_connections_that_are_kept_open_end_when_one_leaves(world: World, keepalive: int) -> None:
     way, nginx = Asking("api", Gates([8000], True), 5.0, keepalive, 600.0), Proxy(world)
-    way.look(nginx, [OLD, NEW])
+    way.look(nginx, [OLD, NEW], world.loaded)
     way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
     assert world.loaded == 900.0
     way.rotate(nginx, [OLD, NEW], [NEW.address])

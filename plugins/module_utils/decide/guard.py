@@ -17,7 +17,7 @@ from typing import Union
 #: nginx resolves a moment before its workers start, so what started just before them may be unknown to it.
 DOUBT = 2.0
 #: Two looks at one load differ by rounding and by small corrections of the wall clock.
-_SAME_LOAD = 0.5
+SAME_LOAD = 0.5
 #: Seconds that a new picture has to stand before it is believed; doubled by each recent reload, so that a crash loop
 #: has to last longer and longer to cause one more.
 SETTLE = 1.0
@@ -164,7 +164,7 @@ Verdict = Union[Nothing, Wait, Reload]
 
 def remember(memory: Memory, seen: Seen) -> Memory:
     """The memory after a look."""
-    if memory.proxy != seen.proxy or abs(memory.loaded - seen.loaded) > _SAME_LOAD:
+    if memory.proxy != seen.proxy or abs(memory.loaded - seen.loaded) > SAME_LOAD:
         known = {name.host: _known_by_time(name, seen) for name in seen.names}
         memory = replace(memory, proxy=seen.proxy, loaded=seen.loaded, known=known, refused=None)
     since = {}

@@ -39,7 +39,7 @@ class Asking:
         # Several containers are started at the same time, and each adds to the same refusals.
         self._writing = threading.Lock()
 
-    def look(self, nginx: Master, boxes: Sequence[Box]) -> Lead:
+    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
         refused = firewall.refused(nginx.pid, self.service)
         now = time.time()
@@ -56,8 +56,7 @@ class Asking:
 
     def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
         """See the protocol."""
-        for box in boxes:
-            self.gates.close(box)
+        self.gates.close_all_but((), boxes)
         self._refuse(nginx, {a: self.patience for box in boxes for a in box.addresses})
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
@@ -70,15 +69,12 @@ class Asking:
 
     def admit(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """Let these addresses in, and refuse all others."""
-        staying = [b for b in boxes if b.address in addresses]
-        leaving = [b for b in boxes if b.address not in addresses]
-        kept = {a for b in staying for a in b.addresses}
-        for box in staying:
-            self.gates.open(box)
+        kept = {a for b in boxes if b.address in addresses for a in b.addresses}
+        leaving = {a for b in boxes if b.address not in addresses for a in b.addresses}
+        self.gates.open_those_at(addresses, boxes)
         gone = [a for a in self._seen if a not in kept]
-        self._refuse(nginx, dict.fromkeys([*gone, *(a for b in leaving for a in b.addresses)], self.patience), kept)
-        for box in leaving:
-            self.gates.close(box)
+        self._refuse(nginx, dict.fromkeys([*gone, *leaving], self.patience), kept)
+        self.gates.close_all_but(addresses, boxes)
 
     def _refuse(self, nginx: Master, more: Mapping[str, float], fewer: set[str] | frozenset[str] = frozenset()) -> None:
         with self._writing:
@@ -120,9 +116,9 @@ class Both:
         self.pinning = pinning
         self.asking = asking
 
-    def look(self, nginx: Master, boxes: Sequence[Box]) -> Lead:
+    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
-        pinned, asked = self.pinning.look(nginx, boxes), self.asking.look(nginx, boxes)
+        pinned, asked = self.pinning.look(nginx, boxes, loaded), self.asking.look(nginx, boxes, loaded)
         inside = pinned.inside & asked.inside
         return Lead(inside, pinned.held or asked.held, pinned.stale or asked.stale, asked.cooling)
 

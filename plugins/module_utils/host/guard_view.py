@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from ..decide import lease
-from ..decide.guard import Backend, Name, Pinned, Repin, Seen
+from ..decide.guard import SAME_LOAD, Backend, Name, Pinned, Repin, Seen
 from ..decide.nginx_config import routes
 from ..decide.nginx_include import FOLDER, is_managed
 from ..decide.nginx_syntax import Directive, UnreadableConfig, load
@@ -27,9 +27,6 @@ from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, sta
 from .moment import lives
 from .nginx import HOST, QUITTING, HostNginx, Master, Nginx, NginxFailed
 from .nginx_site import ContainerSite, HostSite, Site
-
-# Two looks at one load differ by rounding and by small corrections of the wall clock.
-_SAME_LOAD = 0.5
 
 
 class Deployment:
@@ -242,7 +239,7 @@ class View:
     def _config(self, nginx: Master, key: str, loaded: float, inspections: Mapping[str, Mapping[str, Any]]) -> _Loaded:
         """The hosts of its configuration, with their ports; asked once per load."""
         known = self._read.get(key)
-        if known is None or abs(known.at - loaded) > _SAME_LOAD or known.again:
+        if known is None or abs(known.at - loaded) > SAME_LOAD or known.again:
             services = {label_of(i, SERVICE_LABEL) for i in inspections.values() if self._is_of_app(i)}
             known = self._read[key] = _read_config(nginx, loaded, known, self.project, services)
         return known

@@ -34,10 +34,10 @@ class AddressFile:
         """The addresses in it."""
         return frozenset(self.both()[0])
 
-    def followed(self, nginx: Master) -> tuple[str, ...]:
-        """What nginx sends to: what is in the file, or was in it when it was loaded."""
+    def followed(self, loaded: float) -> tuple[str, ...]:
+        """What an nginx that was loaded then (UNIX seconds) sends to: what is in the file, or was in it before."""
         named, before = self.both()
-        return named if loaded_at(nginx.workers()) > self.site.changed_at() else before
+        return named if loaded > self.site.changed_at() else before
 
     def write(self, addresses: Sequence[str], followed: Sequence[str] = ()) -> None:
         """Name exactly these addresses.
@@ -62,9 +62,9 @@ class Including:
         self.file = file
         self.gates = gates
 
-    def look(self, nginx: Master, boxes: Sequence[Box]) -> Lead:
+    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
-        followed = self.file.followed(nginx)
+        followed = self.file.followed(loaded)
         inside = frozenset(b.id for b in boxes if b.address in followed and not self.gates.closed(b))
         return Lead(inside, False, bool(set(followed) - {b.address for b in boxes}))
 
@@ -73,15 +73,12 @@ class Including:
 
     def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
         """See the protocol."""
-        for box in boxes:
-            self.gates.close(box)
+        self.gates.close_all_but((), boxes)
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """See the protocol."""
-        for box in boxes:
-            if box.address in addresses:
-                self.gates.open(box)
-        kept, followed = self.file.site.content(), self.file.followed(nginx)
+        self.gates.open_those_at(addresses, boxes)
+        kept, followed = self.file.site.content(), self.file.followed(loaded_at(nginx.workers()))
         try:
             self.file.write(addresses, followed)
             nginx.reload()
@@ -89,9 +86,7 @@ class Including:
             with contextlib.suppress(OSError):
                 self.file.site.install(kept)
             raise
-        for box in boxes:
-            if box.address not in addresses:
-                self.gates.close(box, nginx.addresses)
+        self.gates.close_all_but(addresses, boxes, nginx.addresses)
 
     def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
         """Nothing is kept here: a reload tells all."""

@@ -20,7 +20,7 @@ from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed, label_of, networks_of, pid_of, stop_signal_of
 from .firewall import FirewallFailed
-from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining
+from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
 from .steering import Box, Steering
@@ -86,29 +86,35 @@ class ComposeMachine:
         try:
             found = self.engine.containers({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
             self._inspections = {i["Id"]: i for i in found}
-            self._nginx = self._find_nginx(found)
-            return self._seen(found)
+            self._nginx, workers = self._find_nginx(found)
+            return self._seen(found, workers)
         except (EngineFailed, NginxFailed, FirewallFailed) as error:
             raise StepFailed(str(error)) from error
 
-    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> Master | None:
+    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> tuple[Master | None, list[processes.Process]]:
         if self.proxy_name == HOST:
-            return HostNginx()
+            own = HostNginx()
+            return own, own.workers()
         for inspection in found:
             if self.proxy_name and label_of(inspection, SERVICE_LABEL) == self.proxy_name and pid_of(inspection):
                 nginx = Nginx(self.engine, inspection)
-                if nginx.workers():
-                    return nginx
+                workers = nginx.workers()
+                if workers:
+                    return nginx, workers
         if self.proxy_name:
             # It ran when this began. Going on without it would take away containers it may come back to.
             raise NginxFailed(f"{self.proxy_name}: nginx does not run any more")
-        return None
+        return None, []
 
-    def _seen(self, found: Sequence[Mapping[str, Any]]) -> Seen:
-        nginx = self._nginx
+    def _seen(self, found: Sequence[Mapping[str, Any]], workers: Sequence[processes.Process]) -> Seen:
+        nginx, loaded = self._nginx, loaded_at(workers)
         proxy_networks = self._proxy_networks()
         mine = [(i, self.targets[s]) for i in found if (s := label_of(i, SERVICE_LABEL)) in self.targets]
-        leads = {name: t.steering.look(nginx, self._boxes(name)) for name, t in self._steered() if nginx and t.steering}
+        leads = {
+            name: t.steering.look(nginx, self._boxes(name), loaded)
+            for name, t in self.targets.items()
+            if nginx and t.steering and t.route
+        }
         containers = []
         for inspection, target in mine:
             lead = leads.get(target.settings.name)
@@ -120,11 +126,8 @@ class ComposeMachine:
             tuple(sorted(n for n, lead in leads.items() if getattr(lead, what)))
             for what in ("held", "stale", "cooling")
         )
-        proxy = Proxy(nginx is not None, held, stale, cooling, draining(nginx.workers()) if nginx else 0)
+        proxy = Proxy(nginx is not None, held, stale, cooling, draining(workers))
         return Seen(tuple(containers), proxy, restarts, endings)
-
-    def _steered(self) -> list[tuple[str, Target]]:
-        return [(name, t) for name, t in self.targets.items() if t.steering is not None and t.route]
 
     def _boxes(self, service: str) -> list[Box]:
         """The running containers of a service."""

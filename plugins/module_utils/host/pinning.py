@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .nginx import Master, NginxFailed, loaded_at
+from .nginx import Master, NginxFailed
 from .steering import Box, Gates, Lead
 
 # The engine names a container a moment before it starts it (all at once after its own restart): in doubt we reload.
@@ -25,9 +25,8 @@ class Pinning:
         self.names = tuple(names)
         self.gates = gates
 
-    def look(self, nginx: Master, boxes: Sequence[Box]) -> Lead:
+    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
-        loaded = loaded_at(nginx.workers())
         pin = nginx.pins().get(self.service)
         followed = pin if pin and loaded > pin.written else None
         inside = frozenset(
@@ -49,14 +48,11 @@ class Pinning:
 
     def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
         """See the protocol."""
-        for box in boxes:
-            self.gates.close(box)
+        self.gates.close_all_but((), boxes)
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """See the protocol."""
-        for box in boxes:
-            if box.address in addresses:
-                self.gates.open(box)
+        self.gates.open_those_at(addresses, boxes)
         before = nginx.pins().get(self.service)
         try:
             nginx.pin(self.service, self.names, addresses)
@@ -64,10 +60,8 @@ class Pinning:
         except NginxFailed:
             nginx.pin(self.service, self.names, before.addresses if before else ())
             raise
-        for box in boxes:
-            if box.address not in addresses:
-                # Workers of before may connect to it for what they have begun.
-                self.gates.close(box, nginx.addresses)
+        # Workers of before may connect to those for what they have begun.
+        self.gates.close_all_but(addresses, boxes, nginx.addresses)
 
     def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
         """Nothing is kept here: a reload tells all."""

@@ -15,15 +15,7 @@ from ..decide import preflight
 from ..decide.nginx_config import Route, routes
 from ..decide.nginx_include import FOLDER, is_managed
 from ..decide.nginx_syntax import UnreadableConfig, load
-from ..decide.services import (
-    PROXY,
-    ROLLED_KINDS,
-    BadService,
-    chosen_kind,
-    longest_gap_note,
-    objections,
-    settings_of,
-)
+from ..decide.services import PROXY, ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, objections, settings_of
 from ..decide.stack import STOP_FIRST, WEB, Policy, Stack, view_of
 from . import generations, processes
 from .call_result import BadInput

@@ -63,8 +63,8 @@ class Steering(Protocol):
     ``boxes`` are the service's running containers, those that are to go included.
     """
 
-    def look(self, nginx: Master, boxes: Sequence[Box]) -> Lead:
-        """See how it is."""
+    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+        """See how it is; ``loaded`` is when the workers that take connections started (UNIX seconds)."""
 
     def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
         """Keep the rotation to what it is, whatever starts or reloads from now on."""
@@ -113,3 +113,15 @@ class Gates:
         if self.closed(box):
             firewall.open_again(box.pid)
             self._closed[(box.id, box.pid)] = False
+
+    def open_those_at(self, addresses: Sequence[str], boxes: Sequence[Box]) -> None:
+        """Let others in to the containers with these addresses."""
+        for box in boxes:
+            if box.address in addresses:
+                self.open(box)
+
+    def close_all_but(self, addresses: Sequence[str], boxes: Sequence[Box], passing: Sequence[str] = ()) -> None:
+        """Keep others out of the containers without these addresses."""
+        for box in boxes:
+            if box.address not in addresses:
+                self.close(box, passing)

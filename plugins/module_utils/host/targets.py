@@ -19,6 +19,11 @@ def main_route(leading: Sequence[Route]) -> Route | None:
     return next((r for r in leading if r.tls), leading[0] if leading else None)
 
 
+def ports_of(leading: Sequence[Route], settings: Settings) -> frozenset[int]:
+    """Every port of a service's containers that somebody may be connected to."""
+    return frozenset({r.port for r in leading} | {settings.ready_port}) - {0}
+
+
 @dataclass(frozen=True)
 class Target:
     """One service of the roll: its settings, identity, the way users reach it, and how that is steered."""
@@ -44,5 +49,5 @@ class Target:
 
     @property
     def ports(self) -> frozenset[int]:
-        """Every port of its containers that somebody may be connected to."""
-        return frozenset({r.port for r in self.routes} | {self.settings.ready_port}) - {0}
+        """See :func:`ports_of`."""
+        return ports_of(self.routes, self.settings)

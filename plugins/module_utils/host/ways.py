@@ -24,6 +24,7 @@ from .nginx_site import ContainerSite, HostSite, SiteFailed
 from .pinning import Pinning
 from .project import names_of
 from .steering import Gates, Steering
+from .targets import ports_of
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,8 @@ def way_to(name: str, service: Mapping[str, Any], settings: Settings, leading: S
 
     :raises BadInput: it cannot be led without losing requests; the message says what would make it possible.
     """
-    ports = sorted(frozenset({r.port for r in leading} | {settings.ready_port}) - {0})
     missing = firewall.unavailable()
-    gates = Gates(ports, not missing)
+    gates = Gates(sorted(ports_of(leading, settings)), not missing)
     for route in leading:
         if route.how not in ("proxy_pass", "uwsgi_pass"):
             raise BadInput(
