@@ -23,7 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
-from tests.bed.fronts import FRONTS, Front, fronted  # noqa: E402 (the line above makes it importable)
+from tests.bed.crashes import crashed  # noqa: E402 (the line above makes it importable)
+from tests.bed.fronts import FRONTS, Front, fronted  # noqa: E402 (likewise)
 from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402 (likewise)
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402 (likewise)
 from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
@@ -138,8 +139,17 @@ def be_refused(shop: Shop, version: str, said: list[str], _load: LoadRun) -> tup
     return 1, play.seconds
 
 
-def behind(front: Front) -> list[Row]:
-    """Three updates and one that has to be undone, behind one way of naming the service."""
+def every_front() -> str:
+    """What was measured behind each way of naming the service, and after a crash there."""
+    measured_behind = {name: behind(FRONTS[name]) for name in FRONTS if name != "upstream keepalive"}
+    rows = [row for rows, _healed in measured_behind.values() for row in rows]
+    lines = [f"- {name}: {healed}" for name, (_rows, healed) in measured_behind.items()]
+    lead = "Then the new container ends and comes back at another address; healed, counted from its start:"
+    return "\n".join([table(rows), "", lead, "", *lines])
+
+
+def behind(front: Front) -> tuple[list[Row], str]:
+    """Three updates and one that has to be undone, behind one way of naming the service; then a crash."""
     shop = Shop("evidence-front")
     try:
         shop.destroy()
@@ -153,7 +163,8 @@ def behind(front: Front) -> list[Row]:
         rows = [measured(shop, front.name, act)]
         said: list[str] = []
         row = measured(shop, f"{front.name}, bad-500", functools.partial(be_refused, shop, tags[2], said))
-        return [*rows, Row(row.case, row.updates, row.figures, row.good and shop.version() == "v2")]
+        rows.append(Row(row.case, row.updates, row.figures, row.good and shop.version() == "v2"))
+        return rows, crashed(shop, "v2")
     finally:
         shop.destroy()
 
@@ -287,9 +298,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "fronts": (
         "The ways in which nginx names a service",
-        lambda: table(
-            [row for name in FRONTS if name not in ("plain", "upstream keepalive") for row in behind(FRONTS[name])]
-        ),
+        every_front,
     ),
     "fronts-beds": (
         "Neighbours, a foreign reload in the proof, an nginx of the server itself",
@@ -313,6 +322,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     "workers-beds": (
         "Workers: one that does not start, a verify that fails, a change of mind",
         lambda: beds("tests/bed/test_workers.py"),
+    ),
+    "docker-group": (
+        "Without root: with the group of the engine's socket only",
+        lambda: beds("tests/bed/test_docker_group.py"),
     ),
     "server": (
         "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",

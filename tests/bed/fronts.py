@@ -18,6 +18,15 @@ _UWSGI = (
     "gunicorn shop.wsgi:application --bind 0.0.0.0:8000 --protocol uwsgi --uwsgi-allow-from '*' --workers 2 --threads 8"
     " --worker-class gthread --graceful-timeout 30 --timeout 60"
 )
+_AT_SOCKET = (
+    "gunicorn shop.wsgi:application --bind unix:/home/shop/gunicorn.sock --workers 2 --threads 8 --worker-class gthread"
+    " --graceful-timeout 30 --timeout 60"
+)
+_STATIC = "      - static_files:/app/staticfiles\n"
+_VOLUMES = "volumes:\n  pgdata:\n"
+_NETWORK = "networks:\n  default:\n    labels: *labels\n"
+_NGINX = "  nginx:\n    image: evenkeel/nginx:1.26\n"
+_READ_ONLY = "    read_only: true\n    tmpfs: [/run, /tmp, /var/lib/nginx]\n    networks: [front]\n"
 _HEALTH = "r.urlopen(r.Request('http://127.0.0.1:8000/health/', headers={'Host': 'shop.localhost'}), timeout=4)"
 _OWN = '        proxy_http_version 1.1;\n        proxy_set_header Connection "";\n'
 
@@ -25,7 +34,8 @@ _OWN = '        proxy_http_version 1.1;\n        proxy_set_header Connection "";
 @dataclass(frozen=True)
 class Front:
     """One way: what stands before the server block, inside it, and in its location; what differs in the Compose file, and
-    what lies in ``shared`` before the first deployment. ``ROOT`` and ``PROJECT`` stand for the shop's own.
+    what lies in ``shared`` before the first deployment. ``ROOT``, ``PROJECT`` and ``SPARE`` (a free port) stand for the
+    shop's own.
     """
 
     name: str
@@ -70,6 +80,42 @@ FRONTS = {
                 (_API, f"{_API}    command: {_UWSGI}\n"),
                 ("import urllib.request as r;", "import socket;"),
                 (_HEALTH, "socket.create_connection(('127.0.0.1', 8000), 4)"),
+            ),
+        ),
+        # A folder of the image that its user may write to: a new volume takes over whose it is.
+        Front(
+            "unix socket",
+            target="http://unix:/run/shop/gunicorn.sock",
+            compose=(
+                (_API, f"{_API}    command: {_AT_SOCKET}\n"),
+                (_STATIC, f"{_STATIC}      - sockets:/home/shop\n"),
+                (_NGINX_VOLUME, f"{_NGINX_VOLUME}      - sockets:/run/shop:ro\n"),
+                (_VOLUMES, "volumes:\n  sockets:\n    labels: *labels\n  pgdata:\n"),
+                ("import urllib.request as r;", "import socket;"),
+                (_HEALTH, "socket.socket(socket.AF_UNIX).connect('/home/shop/gunicorn.sock')"),
+            ),
+        ),
+        Front("published port", compose=((_API, f'{_API}    ports: ["127.0.0.1:SPARE:8000"]\n'),)),
+        Front(
+            "IPv6",
+            compose=(
+                (_API, f"{_API}    command: {_AT_SOCKET.replace('unix:/home/shop/gunicorn.sock', '[::]:8000')}\n"),
+                (
+                    _NETWORK,
+                    f"{_NETWORK}    enable_ipv6: true\n    ipam: {{config: [{{subnet: 'fd65:6b:SPARE::/64'}}]}}\n",
+                ),
+            ),
+        ),
+        # nginx shares one of two networks with the service, may write nothing, and something that is off is left alone.
+        Front(
+            "several networks, read-only nginx, a profile",
+            compose=(
+                (_API, f"{_API}    networks: [default, front]\n"),
+                (
+                    _NGINX,
+                    f"  shell:\n    <<: *app\n    command: sleep 1\n    profiles: [debug]\n\n{_NGINX}{_READ_ONLY}",
+                ),
+                (_NETWORK, f"{_NETWORK}  front:\n    labels: *labels\n"),
             ),
         ),
         Front(
@@ -127,7 +173,7 @@ def fronted(shop: Shop, tag: str, front: Front, replicas: int = 1) -> str:
         )
     if not changes:
         return tag
-    name = f"{tag}-{front.name.replace(' ', '-').replace('=', '-')}-{replicas}"
+    name = f"{tag}-{front.name.replace(' ', '-').replace('=', '-').replace(',', '')}-{replicas}"
     add_commit(shop.repository, changes, name, parent=tag)
     return name
 
@@ -146,4 +192,4 @@ def edited(shop: Shop, path: str, edits: Sequence[tuple[str, str]]) -> str:
 
 
 def _own_to(shop: Shop, text: str) -> str:
-    return text.replace("ROOT", str(shop.root)).replace("PROJECT", shop.name)
+    return text.replace("ROOT", str(shop.root)).replace("PROJECT", shop.name).replace("SPARE", str(shop.spare_port))

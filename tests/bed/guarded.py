@@ -7,15 +7,14 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tests.bed.front import QUITTING, docker
+from tests.bed.guard_process import GuardProcess
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "evenkeel-guard"
 # Answers with its service's name; ends by itself after as many seconds as a file says.
 SERVER = """
@@ -55,8 +54,7 @@ class Guarded:
         self.folder = folder
         self.port = port
         self.state = folder / "state"
-        self.log = folder / "guard.log"
-        self.guard: subprocess.Popen[bytes] | None = None
+        self.guard = GuardProcess(folder, NAME, self.state)
         self._takers = 0
         from docker import APIClient
 
@@ -67,15 +65,11 @@ class Guarded:
     def create(self) -> None:
         """Write the project, the copy that the role makes, and start everything but the guard."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("flags-api", "flags-web", "flags-shelf", "lib/evenkeel", "addresses"):
+        for name in ("flags-api", "flags-web", "flags-shelf", "addresses"):
             (self.folder / name).mkdir(parents=True)
         (self.folder / "addresses/evenkeel-guard-shelf.conf").write_text("server shelf:8000;\n", encoding="utf-8")
         (self.folder / "site.conf").write_text(SITE, encoding="utf-8")
-        utils = ROOT / "plugins/module_utils"
-        shutil.copy(utils / "journal.py", self.folder / "lib/evenkeel")
-        for name in ("decide", "host"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(utils / name, self.folder / "lib/evenkeel" / name, ignore=ignored)
+        self.guard.install()
         self._write(self._project())
         docker("compose", "--project-directory", str(self.folder), "up", "--detach", "--quiet-pull")
         assert self.heals("/", "api", 20) and self.heals("/web/", "web", 20)
@@ -114,7 +108,7 @@ class Guarded:
 
     def destroy(self) -> None:
         """End the guard and remove everything that carries the label, and the folder."""
-        self.end_guard()
+        self.guard.end()
         for listing, removal in ((["ps", "-aq"], ["rm", "-fv"]), (["network", "ls", "-q"], ["network", "rm"])):
             found = docker(*listing, "--filter", f"label=evenkeel.bed={NAME}").split()
             if found:
@@ -123,31 +117,9 @@ class Guarded:
 
     # -- the guard ------------------------------------------------------------------------------------
 
-    def begin_guard(self, python: str = sys.executable) -> None:
-        """Start it as a plain process, and wait until it has looked."""
-        self.log.write_bytes(b"")
-        with self.log.open("ab") as stream:
-            self.guard = subprocess.Popen(
-                [python, "-s", "-B", "-m", "evenkeel.host.guard", "--app", NAME, "--state-dir", str(self.state)],
-                cwd=self.folder / "lib",
-                stdout=stream,
-                stderr=stream,
-                env={"PATH": os.environ["PATH"]},
-            )
-        self.until(lambda: "guarding" in self.said() or self.guard is None or self.guard.poll() is not None, 15)
-
-    def end_guard(self, how: int = signal.SIGTERM) -> int | None:
-        """End it, and return how it ended."""
-        if self.guard is None:
-            return None
-        self.guard.send_signal(how)
-        code = self.guard.wait(40)
-        self.guard = None
-        return code
-
     def said(self) -> str:
         """What it has logged."""
-        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+        return self.guard.said()
 
     def reloads(self) -> int:
         """How often it says that it had nginx reload."""
@@ -155,14 +127,14 @@ class Guarded:
 
     def cpu(self) -> float:
         """Seconds of processor time that it has used."""
-        assert self.guard is not None
-        fields = Path(f"/proc/{self.guard.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        assert self.guard.process is not None
+        fields = Path(f"/proc/{self.guard.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> dict[str, int]:
         """KiB that it holds, all and its own."""
-        assert self.guard is not None
-        rows = [line.split() for line in Path(f"/proc/{self.guard.pid}/status").read_text().splitlines()]
+        assert self.guard.process is not None
+        rows = [line.split() for line in Path(f"/proc/{self.guard.process.pid}/status").read_text().splitlines()]
         return {row[0].rstrip(":"): int(row[1]) for row in rows if row[0] in ("VmRSS:", "RssAnon:")}
 
     # -- the stack ------------------------------------------------------------------------------------
@@ -260,7 +232,7 @@ class Guarded:
             "print('held', flush=True); time.sleep(300)"
         )
         holder = subprocess.Popen(
-            [sys.executable, "-B", "-c", script, str(self.state)], cwd=self.folder / "lib", stdout=subprocess.PIPE
+            [sys.executable, "-B", "-c", script, str(self.state)], cwd=self.guard.lib, stdout=subprocess.PIPE
         )
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
         return holder

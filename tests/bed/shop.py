@@ -83,6 +83,7 @@ class Shop:
         self.root = self.folder / "srv"
         self.repository = self.folder / "shop.git"
         self.port = free_port()
+        self.spare_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.variables: dict[str, Any] = {
             "app_name": self.name,
@@ -221,7 +222,7 @@ class Shop:
                 found.append(f"{service} has {number} containers")
         hosts = run(["docker", "exec", self.container("nginx"), "cat", "/etc/hosts"])
         found += [f"pin left: {line}" for line in hosts.splitlines() if "evenkeel" in line and "# evenkeel" in line]
-        found += self.rules_left()
+        found += self.rules_left() + self.links_left()
         plan = subprocess.run(
             ["docker", "compose", "up", "--detach", "--dry-run"],
             cwd=self.root / "current",
@@ -249,6 +250,14 @@ class Shop:
                     f"rule left in {inspection['Name']}: {line}" for line in tables.splitlines() if "evenkeel" in line
                 ]
         return found
+
+    def links_left(self) -> list[str]:
+        """Folders of links to sockets, and what is mounted over such a folder in nginx alone."""
+        pid = next(i["State"]["Pid"] for i in self.inspections() if i["Name"] == f"/{self.container('nginx')}")
+        mounted = (Path("/proc") / str(pid) / "mountinfo").read_text(encoding="utf-8").splitlines()
+        found = [f"mount left in nginx: {line}" for line in mounted if "/.evenkeel-" in line]
+        sources = {m["Source"] for i in self.inspections() for m in i["Mounts"] if m["Type"] == "volume"}
+        return found + [f"left behind: {p}" for s in sorted(sources) for p in Path(s).glob(".evenkeel-*") if p.is_dir()]
 
     # -- what became of orders ------------------------------------------------------------------------
 

@@ -30,9 +30,9 @@ def stack() -> Iterator[Guarded]:
 @pytest.fixture
 def guarded(stack: Guarded) -> Iterator[Guarded]:
     """The same with a guard; nothing that it logs may quote the configuration."""
-    stack.begin_guard()
+    stack.guard.begin()
     yield stack
-    stack.end_guard()
+    stack.guard.end()
     assert "hunter2" not in stack.said()
 
 
@@ -61,12 +61,12 @@ def test_without_a_guard_it_stays_broken_and_one_that_starts_heals_it(stack: Gua
     told = guard_info({"project_name": NAME}, False)
     assert told["needed"] and not told["running"] and "role evenkeel.deploy.guard" in told["notes"][0], told
     began = time.monotonic()
-    stack.begin_guard()
+    stack.guard.begin()
     heals(stack, "/", "api")
     print(f"\nevidence: without a guard: not healed after 12 s; with it started then: {time.monotonic() - began:.1f} s")
     told = guard_info({"project_name": NAME}, False)
     assert told["needed"] and told["running"] and told["notes"] == [], told
-    assert stack.end_guard() == 0
+    assert stack.guard.end() == 0
 
 
 def test_a_changed_address_heals_within_seconds(guarded: Guarded) -> None:
@@ -124,9 +124,9 @@ def test_after_a_restart_of_nginx_it_guards_on(guarded: Guarded) -> None:
 @pytest.mark.matrix
 def test_a_killed_guard_that_is_started_again_finds_what_it_missed(guarded: Guarded) -> None:
     settle(guarded)
-    assert guarded.end_guard(signal.SIGKILL) == -signal.SIGKILL
+    assert guarded.guard.end(signal.SIGKILL) == -signal.SIGKILL
     guarded.move("web")
-    guarded.begin_guard()
+    guarded.guard.begin()
     heals(guarded, "/web/", "web")
 
 

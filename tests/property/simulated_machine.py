@@ -27,6 +27,8 @@ from tests.property.simulated_parts import Box, Killed, Misfortune, Version, Wor
 
 OLD = ("image-old", "hash-old")
 NEW = ("image-new", "hash-new")
+#: What ends so is the hash of a container that holds no port.
+STAND_IN = "without-port"
 
 
 class SimulatedMachine:
@@ -83,10 +85,12 @@ class SimulatedMachine:
         return box
 
     def _version(self, box: Box) -> Version:
-        return Version() if box.identity == OLD else self.versions[box.service]
+        return Version() if box.identity[0] == OLD[0] else self.versions[box.service]
 
     def _serving(self, box: Box) -> bool:
         version = self._version(box)
+        if version.deaf_at_port and not box.identity[1].endswith(STAND_IN):
+            return False
         return box.state == "running" and version.boot is not None and self.clock >= box.started + version.boot
 
     def _resolve(self, service: str) -> set[str]:
@@ -168,7 +172,7 @@ class SimulatedMachine:
         raise Killed()
 
     def _kill_some(self, old: bool) -> None:
-        mine = [b for b in self.boxes.values() if (b.identity == OLD) == old and b.state == "running"]
+        mine = [b for b in self.boxes.values() if (b.identity[0] == OLD[0]) == old and b.state == "running"]
         if mine:
             self.disturbed = True
             box = self.random.choice(mine)
@@ -205,6 +209,8 @@ class SimulatedMachine:
     def _watch(self) -> None:
         for name, wanted in self.wanted.items():
             boxes = [b for b in self.boxes.values() if b.service == name]
+            if len(self._holders(name)) > 1:
+                self._violate(f"{name}: a port is wanted by two")
             if wanted.kind == SCHEDULER and sum(b.state == "running" for b in boxes) > 1:
                 self._violate(f"{name}: a singleton runs twice")
             if wanted.kind == WORKER and not self.disturbed and not self._self_inflicted(boxes):
@@ -252,6 +258,7 @@ class SimulatedMachine:
                 state=b.state,
                 number=b.number,
                 address=b.address,
+                age=self.clock - b.started,
                 in_rotation=self._let_in(b),
                 connections=len(b.inflight) if self.wanted[b.service].kind == WEB else 0,
                 consumes=b.consuming if self.wanted[b.service].kind == WORKER and b.state == "running" else None,
@@ -290,14 +297,24 @@ class SimulatedMachine:
             return
         self.pins[service] = set(addresses)
 
-    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str]) -> None:
+    def _holders(self, service: str) -> list[Box]:
+        """Those of a service that hold a port that only one can hold."""
+        if not self.wanted[service].stand_in:
+            return []
+        alive = [b for b in self.boxes.values() if b.service == service and b.state == "running"]
+        return [b for b in alive if not b.identity[1].endswith(STAND_IN)]
+
+    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
         for service, count in create:
             for _each in range(count):
                 self._act(f"start {service}", 0.2)
                 wanted = self.wanted[service]
                 if (wanted.image, wanted.config_hash) == NEW and not self.versions[service].starts:
                     raise StepFailed(f"{service}: could not be started")
-                box = self._create(service, (wanted.image, wanted.config_hash))
+                if wanted.image == NEW[0] and self.versions[service].port_taken and service not in stand_ins:
+                    raise StepFailed(f"{service}: port is already allocated")
+                kind = wanted.stand_in if service in stand_ins else wanted.config_hash
+                box = self._create(service, (wanted.image, kind))
                 self._shelter(box)
         for box_id in restart:
             self._act(f"restart {box_id}", 0.2)
@@ -338,7 +355,7 @@ class SimulatedMachine:
             self.pins[service] = set(addresses)
         self._act(f"reload for {service}", 0.05)
         for box in self.boxes.values():
-            if box.address in addresses and box.identity == NEW and not self._version(box).answers:
+            if box.address in addresses and box.identity[0] == NEW[0] and not self._version(box).answers:
                 self._violate(f"{service}: a version that answers wrongly was put in rotation")
         if not again:
             self._reload()

@@ -14,13 +14,18 @@ class Killed(BaseException):
 
 @dataclass
 class Version:
-    """How containers of a version behave: seconds until ready (None: never), seconds until they end, answers."""
+    """How containers of a version behave: seconds until ready (None: never), seconds until they end, answers.
+
+    ``port_taken`` and ``deaf_at_port`` befall only those that hold a port: they cannot start, or never get ready.
+    """
 
     boot: float | None = 0.5
     ends_after: float | None = None
     answers: bool = True
     starts: bool = True
     dies_when_joined: bool = False
+    port_taken: bool = False
+    deaf_at_port: bool = False
 
 
 @dataclass

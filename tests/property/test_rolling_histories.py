@@ -25,7 +25,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     Wanted,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
-from tests.property.simulated_machine import NEW, OLD, SimulatedMachine
+from tests.property.simulated_machine import NEW, OLD, STAND_IN, SimulatedMachine
 from tests.property.simulated_parts import Killed, Misfortune, Version
 
 HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "10000"))
@@ -41,13 +41,15 @@ BEHAVIOURS = {
     "does-not-start": Version(starts=False),
     "dies-when-joined": Version(dies_when_joined=True),
 }
-BAD = [name for name in BEHAVIOURS if name not in ("good", "slow")]
+AT_PORT = {"port-taken": Version(port_taken=True), "deaf-at-port": Version(deaf_at_port=True)}
+ANYWHERE = [name for name in BEHAVIOURS if name not in ("good", "slow")]
+BAD = [*ANYWHERE, *AT_PORT]
 
 
 def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     """Draw one history's machine, policy and the behaviour of its new version."""
     rng = random.Random(seed)
-    behaviour = rng.choice(["good", "good", "slow", *BAD])
+    behaviour = rng.choice(["good", "good", "slow", *ANYWHERE])
     # Together always longer than crash-after-healthy takes; what dies after the watch is the guard's to heal.
     prove, monitor = rng.choice([(0.0, 3.0), (1.0, 2.0), (3.0, 0.0)])
     web = Wanted(
@@ -64,6 +66,8 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         drain_policy=rng.choice(["cut", "wait"]),
         learn_seconds=random.Random(f"learn {seed}").choice([None, None, 1.0, 6.0]),
     )
+    if web.replicas == 1 and random.Random(f"port {seed}").random() < 0.6:
+        web = replace(web, stand_in=f"new-{STAND_IN}")
     worker = Wanted("celery", WORKER, *NEW, replicas=rng.choice([1, 2]), ready_timeout=8.0, monitor=3.0)
     beat = Wanted("celery-beat", SCHEDULER, *NEW, order=STOP_FIRST, ready_timeout=8.0, monitor=3.0)
     services: list[Wanted] = rng.choice([[web], [web], [worker, beat, web], [beat, web], [worker, web]])
@@ -71,6 +75,10 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     # Answers and joining mean something only where users come in.
     victims = [w.name for w in services if w is web or behaviour not in ("wrong-answers", "dies-when-joined")]
     versions[rng.choice(victims)] = BEHAVIOURS[behaviour]
+    fate = random.Random(f"fate {seed}")
+    if web.stand_in and behaviour in ("good", "slow") and fate.random() < 0.4:
+        behaviour = fate.choice(list(AT_PORT))
+        versions = {**dict.fromkeys(versions, Version()), "api": AT_PORT[behaviour]}
     disturbances = rng.choice(["none", "none", "killed", "killed", "outside", "everything"])
     misfortune = Misfortune(left=rng.choice([1, 2, 4]))
     if disturbances in ("killed", "everything"):
@@ -80,6 +88,8 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         misfortune.restart_proxy = misfortune.foreign_reload = 0.02
         misfortune.fail_act = 0.01
     scaled = rng.choice([None, None, None, 1, 3])
+    if web.stand_in:
+        scaled = None
     machine = SimulatedMachine(
         seed,
         services,
@@ -117,7 +127,8 @@ def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit:
 
 def backwards(policy: Policy) -> Policy:
     """The same with the old version wanted."""
-    return replace(policy, services=tuple(replace(w, image=OLD[0], config_hash=OLD[1]) for w in policy.services))
+    old = [replace(w, image=OLD[0], config_hash=OLD[1]) for w in policy.services]
+    return replace(policy, services=tuple(replace(w, stand_in=w.stand_in.replace("new", "old")) for w in old))
 
 
 def check_a_change_of_mind(seed: int) -> None:

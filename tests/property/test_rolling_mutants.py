@@ -60,6 +60,22 @@ def learned_at_once(original: Callable[..., Any]) -> Callable[..., Any]:
     return view_of
 
 
+def no_room(_original: object) -> Callable[..., Any]:
+    return lambda view: None
+
+
+def no_stand_in(original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda stack, wanted: original(stack, replace(wanted, stand_in=""))
+
+
+def room_without_help(_original: object) -> Callable[..., Any]:
+    def make_room(view: View) -> steps.Step | None:
+        holding = tuple(c for c in view.current if c.running and view.wanted.stand_in)
+        return steps.Stop(tuple(c.id for c in holding)) if holding else None
+
+    return make_room
+
+
 def settle_while_warm(_original: object) -> Callable[..., Any]:
     def settle(stack: Stack, views: Any) -> steps.Step | None:
         held = [v.wanted.name for v in views if v.wanted.name in stack.proxy.pinned]
@@ -82,6 +98,9 @@ def settle_while_warm(_original: object) -> Callable[..., Any]:
         (View, "overlaps", no_overlap),
         (rolling, "view_of", learned_at_once),
         (rolling, "_settle", settle_while_warm),
+        (rolling, "_make_room", no_room),
+        (rolling, "_make_room", room_without_help),
+        (rolling, "view_of", no_stand_in),
     ],
 )
 def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, mutate: Any) -> None:

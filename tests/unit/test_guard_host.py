@@ -22,7 +22,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import guard,
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import EngineBarred, EngineFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import FilesFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.guard_call import is_guarded
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.guard_view import Deployment, View, resolved_once
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.guard_view import Deployment, View, long_known
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import Nginx, NginxFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.processes import Process, is_listening
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper
@@ -33,14 +33,20 @@ http {
     upstream pool { server web:8000; server backup.example.org:80; }
     server { location / { proxy_pass http://API:8000; } location /p { proxy_pass http://pool; }
              location /u { proxy_pass http://unix:/run/x.sock; } location /6 { proxy_pass http://[::1]:80; } }
-    server { resolver 127.0.0.11; set $x later; location / { proxy_pass http://$x:8000; } }
+    server { resolver 127.0.0.11 valid=5s; set $x soon; location / { proxy_pass http://$x:8000; } }
+}
+"""
+LATER = """
+    server { resolver 127.0.0.11; set $y later; location / { proxy_pass http://$y:8000; } }
+    server { location / { proxy_pass http://$http_x:8000; } }
 }
 """
 
 
-def test_the_names_that_are_resolved_once() -> None:
-    assert resolved_once(load(DUMP)) == {
+def test_the_names_that_are_long_known() -> None:
+    assert long_known(load(DUMP.rstrip().rstrip('}') + LATER)) == {
         "api": frozenset({8000}), "web": frozenset({8000}), "backup.example.org": frozenset({80}),
+        "later": frozenset({8000}),
     }  # fmt: skip
 
 

@@ -124,8 +124,8 @@ ROUTES = {
     "resolve_parameter": ["/ -> api:8000 asked again", "/ -> static:80"],
     "unix_sockets": [
         "/ -> unix:/run/gunicorn.sock:0",
-        "/direct/ -> http://unix:/run/other.sock:/uri/:0",
-        "/uwsgi/ -> unix:///run/uwsgi.sock:0 uwsgi_pass",
+        "/direct/ -> unix:/run/other.sock:0",
+        "/uwsgi/ -> unix:/run/uwsgi.sock:0 uwsgi_pass",
         "/php/ -> unix:/run/php/php-fpm.sock:0 fastcgi_pass",
     ],
     "uwsgi": ["/ -> app:8001 uwsgi_pass", "/two -> other:3031 uwsgi_pass"],

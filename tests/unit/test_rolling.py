@@ -114,3 +114,57 @@ def test_a_scheduler_stops_before_the_next_starts_and_comes_back_on_undo() -> No
 def test_an_address_that_nobody_has_any_more_leaves_the_rotation() -> None:
     step = decide(LEFT, JOINED, now=22, proxy=Proxy(pinned=("api",), stale=("api",)))
     assert step == steps.Leave("api", ("10.0.0.2",), ())
+
+
+# -- a published port: two hops over a stand-in ----------------------------------------------------------
+
+HELD = replace(WANTED, stand_in="hash-2-plain")
+HELPER = replace(JOINED, id="helper", config_hash="hash-2-plain")
+ENDED = replace(LEFT, state="exited")
+
+
+def test_a_stand_in_serves_before_the_port_is_free() -> None:
+    assert decide(OLD, wanted=HELD) == steps.Start((("api", 1),), (), (("api", ("10.0.0.1",)),), ("api",))
+    waiting = replace(HELPER, in_rotation=False, joined_at=None)
+    assert decide(OLD, waiting, wanted=HELD) == steps.Join("api", ("10.0.0.2",), ("helper",), ("old",))
+    busy = replace(LEFT, connections=1)
+    assert decide(busy, HELPER, now=26, wanted=HELD) == steps.Drain(("old",))
+    assert decide(LEFT, HELPER, now=26, wanted=HELD) == steps.Stop(("old",))
+
+
+def test_the_proper_one_follows_once_the_old_has_ended() -> None:
+    proper = replace(PROVEN, id="proper", number=3, address="10.0.0.3")
+    assert decide(ENDED, HELPER, now=26, wanted=HELD) == steps.Start((("api", 1),), (), (("api", ("10.0.0.2",)),))
+    assert decide(ENDED, HELPER, proper, now=26, wanted=HELD) == steps.Join(
+        "api", ("10.0.0.3",), ("proper",), ("helper",)
+    )
+    joined = replace(proper, in_rotation=True, joined_at=26)
+    left = replace(HELPER, in_rotation=False, left_at=26)
+    assert decide(ENDED, left, joined, now=32, wanted=HELD) == steps.Stop(("helper",))
+    assert decide(ENDED, replace(left, state="exited"), joined, now=32, wanted=HELD) == steps.Remove(("old", "helper"))
+
+
+def test_the_way_back_over_the_stand_in() -> None:
+    proper = replace(JOINED, id="proper", number=3, address="10.0.0.3")
+    asleep = replace(HELPER, state="exited", in_rotation=False, awaited_since=None, ready_since=None)
+    awake = replace(HELPER, in_rotation=False, left_at=26)
+
+    def back(*containers: Container, now: float = 30) -> steps.Step:
+        return decide(*containers, now=now, wanted=HELD, goal=UNDO, cause="x")
+
+    assert back(ENDED, asleep, proper) == steps.Start(restart=("helper",))
+    assert back(ENDED, replace(awake, ready_since=None, awaited_since=29), proper) == steps.AwaitReady(("helper",))
+    assert back(ENDED, awake, proper) == steps.Join("api", ("10.0.0.2",), ("helper",), ("proper",))
+    gone = replace(proper, in_rotation=False, left_at=30)
+    assert back(ENDED, HELPER, gone) == steps.Stop(("proper",))
+    assert back(ENDED, HELPER, replace(gone, state="exited")) == steps.Start(restart=("old",))
+    up = replace(OLD, in_rotation=False, awaited_since=31, ready_since=32)
+    assert back(up, HELPER, replace(gone, state="exited")) == steps.Join("api", ("10.0.0.1",), ("old",), ("helper",))
+
+
+def test_an_old_version_that_ends_again_is_not_started_for_ever() -> None:
+    ended = replace(OLD, state="exited", in_rotation=False, awaited_since=31, fault="ended with exit code 1")
+    step = decide(ended, replace(PROVEN, awaited_since=None), now=40, goal=UNDO, cause="x")
+    assert step == steps.Join("api", ("10.0.0.2",), ("new",)), "whoever runs serves"
+    step = decide(ended, replace(JOINED, awaited_since=None), now=40, goal=UNDO, cause="x")
+    assert step == steps.Refuse("api: the old version did not come back either: shop-api-1 ended with exit code 1")

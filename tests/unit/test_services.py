@@ -318,7 +318,6 @@ def test_health_command(healthcheck: Any, image: dict[str, Any], expected: tuple
     ("service", "image", "words"),
     [
         ({"container_name": "api"}, {}, "container_name: api lets only one exist"),
-        ({"ports": [{"target": 8000, "published": "8080"}]}, {}, "publishes port 8080, which only one"),
         ({"network_mode": "host"}, {}, "network_mode: host lets only one"),
         ({"networks": {"a": None, "b": {"ipv4_address": "10.0.0.2"}}}, {}, "a fixed address in network b"),
         ({"volumes": [{"type": "volume", "target": "/data"}]}, {}, "an anonymous volume at /data"),

@@ -9,6 +9,7 @@ guessed at, since a wrong guess loses requests.  crossplane is its oracle in the
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,10 @@ from .nginx_syntax import Directive, UnreadableConfig
 class Route:
     """One way from the outside to a service.
 
-    ``host`` and ``port`` are what nginx connects to; ``server_name``, ``listen`` and ``tls`` are how users
-    reach it; ``headers`` are those it sets, still with nginx variables in them.  ``static_name`` is whether
-    nginx resolves the name only when it starts or reloads; ``proxy_host`` is what it calls the other side, and
-    ``proxy_protocol`` whether it wants the PROXY protocol, which a plain request does not speak.
+    ``host`` and ``port`` are what nginx connects to (``unix:`` and a path, and 0, for a socket); ``server_name``,
+    ``listen`` and ``tls`` are how users reach it; ``headers`` are those it sets, still with nginx variables in them.
+    ``static_name`` is whether nginx resolves the name only when it starts or reloads; ``proxy_host`` is what it calls the
+    other side, and ``proxy_protocol`` whether it wants the PROXY protocol, which a plain request does not speak.
 
     Where it asks for the name again: ``kept`` is for how many seconds it goes on with an answer (None: as long as
     the answer says).  ``avoided`` is for how many seconds a server of an upstream block that refused a connection
@@ -71,6 +72,8 @@ class _Target:
     include: str = ""
 
 
+#: How the host of a route begins that is the path of a socket.
+UNIX = "unix:"
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _MEANINGS = 500
 
@@ -213,7 +216,7 @@ def _targets(directive: str, target: str, known: _Known, kept: float | None) -> 
     """What a ``*_pass`` names; ``kept`` for names in variables, which are asked for by what the location says."""
     for meaning in _meanings(target, known) if "$" in target else (target,):
         if re.match(r"^(\w+://)?unix:", meaning):
-            yield _Target(meaning, 0, True, "localhost")
+            yield _Target(_socket(meaning), 0, True, "localhost")
             continue
         match = _TARGET.match(meaning)
         scheme = match.group("scheme") if match else None
@@ -233,6 +236,12 @@ def _targets(directive: str, target: str, known: _Known, kept: float | None) -> 
         yield _Target(host, port, static, host if port == default else f"{host}:{port}", kept)
 
 
+def _socket(target: str) -> str:
+    """``unix:`` and the path of the socket alone: no scheme before it and no URI behind it."""
+    path = target.partition("unix:")[2].partition(":")[0]
+    return f"{UNIX}/{posixpath.normpath(path).lstrip('/')}"
+
+
 def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
     block = upstream.block or ()
     pools = [int(d.words[1]) for d in block if d.name == "keepalive" and len(d.words) > 1 and d.words[1].isdigit()]
@@ -243,7 +252,7 @@ def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
         if "down" in words[2:]:
             continue
         if words[1].startswith("unix:"):
-            yield _Target(words[1], 0, True, keepalive=pool)
+            yield _Target(_socket(words[1]), 0, True, keepalive=pool)
             continue
         match = re.match(r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d+))?$", words[1])
         if not match:

@@ -22,7 +22,9 @@ from .stack import (
     Policy,
     Stack,
     View,
+    is_current,
     is_outdated,
+    is_stand_in,
     view_of,
 )
 from .steps import (
@@ -126,10 +128,14 @@ def _heal(views: list[View]) -> Step | None:
         if not view.proxied:
             continue
         # One too many of the wanted version is no better known than the others of it.
-        alive = tuple(c for c in view.old if c.running and is_outdated(c, view.wanted))
+        alive = tuple(c for c in view.old if c.running and not is_current(c, view.wanted))
         serving = tuple(c for c in alive if c.in_rotation)
         early = tuple(c for c in view.unproven if c.in_rotation)
         if serving and early and len(alive) >= view.wanted.replicas:
+            young = tuple(c for c in serving if c.age < (view.wanted.learn_seconds or 0.0))
+            if young and not view.learned(young):
+                # A killed way back had just started them again: the proxy may not know them, and knows the other.
+                return Learn(view.wanted.name)
             return Leave(view.wanted.name, view.addresses(alive), _ids(early))
         if (
             alive
@@ -147,7 +153,9 @@ def _bring_up(views: list[View]) -> Step | None:
     create = tuple((v.wanted.name, v.missing) for v in views if v.missing)
     if create:
         hold = tuple((v.wanted.name, _rotation(v)) for v in views if v.missing and v.proxied and _rotation(v))
-        return Start(create=create, hold=hold)
+        return Start(
+            create=create, hold=hold, stand_ins=tuple(v.wanted.name for v in views if v.missing and v.standing_in)
+        )
     unready = tuple(c for v in views for c in v.unready)
     if unready:
         return AwaitReady(_ids(unready))
@@ -264,10 +272,13 @@ def _undo_service(view: View) -> Step | None:
         step = _take_away(view, doomed)
         if step:
             return step
+    fallen = tuple(c for c in outgoing if not c.running and c.awaited_since is not None)
+    if fallen:
+        return _make_do(view, fallen[0])
     alive = tuple(c for c in outgoing if c.running)
     asleep = tuple(c for c in outgoing if not c.running)[: max(0, wanted.replicas - len(alive))]
     if asleep:
-        return Start(restart=_ids(asleep))
+        return _make_room(view) or Start(restart=_ids(asleep))
     restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
     late = tuple(c for c in restarted if view.now - (c.awaited_since or 0.0) >= wanted.ready_timeout)
     if late:
@@ -288,6 +299,39 @@ def _undo_service(view: View) -> Step | None:
                 return Learn(wanted.name)
             return Join(wanted.name, rotation, _ids(joining), _ids(inside))
     return _take_away(view, doomed)
+
+
+def _make_do(view: View, fallen: Container) -> Step:
+    """What was started again to be gone back to has ended: whoever else runs serves, and a person has to look."""
+    staying = tuple(c for c in view.current if c.running)
+    if view.proxied and staying and (view.stale or not all(c.in_rotation for c in staying)):
+        joining = tuple(c for c in staying if not c.in_rotation)
+        return Join(view.wanted.name, view.addresses(staying), _ids(joining))
+    return Refuse(
+        f"{view.wanted.name}: the old version did not come back either: {fallen.name} {fallen.fault or 'ended'}"
+    )
+
+
+def _make_room(view: View) -> Step | None:
+    """End what holds the place of an old container that is to come back; a stand-in serves in the meantime."""
+    wanted = view.wanted
+    holding = tuple(c for c in view.current if c.running and wanted.stand_in and is_current(c, wanted))
+    helpers = tuple(c for c in view.current + view.broken if is_stand_in(c, wanted))[: wanted.replicas]
+    if not holding:
+        return None
+    serving = tuple(c for c in holding if c.in_rotation)
+    late = tuple(
+        c for c in helpers if c.awaited_since is not None and view.now - c.awaited_since >= wanted.ready_timeout
+    )
+    if view.proxied and serving and helpers and not (late or any(c.fault for c in helpers)):
+        asleep = tuple(c for c in helpers if not c.running)
+        if asleep:
+            return Start(restart=_ids(asleep))
+        unready = tuple(c for c in helpers if c.ready_since is None)
+        if unready:
+            return AwaitReady(_ids(unready))
+        return Join(wanted.name, view.addresses(helpers), _ids(helpers), _ids(serving))
+    return _take_away(view, holding)
 
 
 def _take_away(view: View, doomed: tuple[Container, ...]) -> Step | None:

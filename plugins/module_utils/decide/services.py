@@ -229,6 +229,7 @@ def settings_of(
     arguments: Mapping[str, Any],
     options: Mapping[str, Any],
     port: int = 0,
+    proxied: bool = False,
 ) -> Settings:
     """Gather a service's settings.
 
@@ -236,10 +237,11 @@ def settings_of(
     :param image: the image's configuration (``Cmd``, ``Entrypoint``, ``Healthcheck``), empty when unknown.
     :param arguments: the call's arguments (None where not given).
     :param options: ``service_options`` of this service.
-    :param port: the port nginx connects to, 0 when no proxy leads here.
+    :param port: the port nginx connects to, 0 when no proxy leads here, or to a UNIX socket.
+    :param proxied: whether nginx leads here all the same.
     :raises BadService: unknown keys or values.
     """
-    kind = chosen_kind(name, service, image, options, port)
+    kind = chosen_kind(name, service, image, options, port or int(proxied))
     beside = service.get("x-evenkeel") or {}
     deploy = service.get("deploy") or {}
     update = deploy.get("update_config") or {}
@@ -339,12 +341,6 @@ def objections(name: str, service: Mapping[str, Any], settings: Settings, image:
         found.append(
             f"{name}: container_name: {service['container_name']} lets only one exist, so nothing can be started "
             f"beside it; remove the line (docker compose exec {name} finds it all the same)"
-        )
-    published = [p for p in service.get("ports") or [] if p.get("published")]
-    if published:
-        found.append(
-            f"{name}: publishes port {published[0]['published']}, which only one container can hold; remove ports: "
-            f"(nginx reaches it by name)"
         )
     if str(service.get("network_mode") or "") == "host":
         found.append(f"{name}: network_mode: host lets only one listen on its port; use a network")

@@ -26,6 +26,8 @@ class Wanted:
     :param newer_than: containers created before this UNIX time are outdated: a restart was asked for then.
     :param learn_seconds: None where the proxy changes over when it is told to. Where it asks for names again by itself:
         for how long it may go on with what it knew, or avoid what refused it, after a container was let in.
+    :param stand_in: configuration hash of the same service without what only one container can hold (a published port).
+        Where it is set, containers of this kind serve while the old one has ended and the new one is not proven yet.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Wanted:
     drain_policy: str = "cut"
     newer_than: float = 0.0
     learn_seconds: float | None = None
+    stand_in: str = ""
 
     @property
     def proxied(self) -> bool:
@@ -71,6 +74,7 @@ class Container:
     :param consumes: whether a worker fetches tasks; None for what is no worker, or cannot be told to stop.
     :param tasks: how many it had left when it was last asked, None where it was not or did not say.
     :param inside_since: since when this process has seen it in rotation without a break.
+    :param age: seconds since its main process was started.
     """
 
     id: str
@@ -95,6 +99,7 @@ class Container:
     created_here: bool = False
     fault: str = ""
     last_answer: str = ""
+    age: float = float("inf")
 
     @property
     def running(self) -> bool:
@@ -132,7 +137,10 @@ class Stack:
 
 @dataclass(frozen=True)
 class View:
-    """One service's containers, sorted into what they are in this roll."""
+    """One service's containers, sorted into what they are in this roll.
+
+    :param standing_in: whether what is started now is a stand-in, since an old one still holds what only one can hold.
+    """
 
     wanted: Wanted
     current: tuple[Container, ...]
@@ -140,6 +148,7 @@ class View:
     broken: tuple[Container, ...]
     proxy: Proxy
     now: float
+    standing_in: bool = False
 
     @property
     def missing(self) -> int:
@@ -220,26 +229,52 @@ class View:
         return tuple(sorted(c.address for c in containers))
 
 
+def is_current(container: Container, wanted: Wanted) -> bool:
+    """Whether a container has the desired configuration and image (a moved tag keeps the hash), and is not too old."""
+    return _is_like(container, wanted, wanted.config_hash)
+
+
+def is_stand_in(container: Container, wanted: Wanted) -> bool:
+    """Whether a container is what is desired but for what only one can hold."""
+    return bool(wanted.stand_in) and _is_like(container, wanted, wanted.stand_in)
+
+
 def is_outdated(container: Container, wanted: Wanted) -> bool:
-    """Whether a container differs from the desired configuration or image (a moved tag keeps the hash), or is too old."""
-    differs = (container.config_hash, container.image) != (wanted.config_hash, wanted.image)
-    return differs or container.created < wanted.newer_than
+    """Whether a container is neither what is desired nor its stand-in."""
+    return not is_current(container, wanted) and not is_stand_in(container, wanted)
+
+
+def _is_like(container: Container, wanted: Wanted, config_hash: str) -> bool:
+    same = (container.config_hash, container.image) == (config_hash, wanted.image)
+    return same and container.created >= wanted.newer_than
 
 
 def view_of(stack: Stack, wanted: Wanted) -> View:
     """Sort a service's containers; running ones above the wanted number count as old."""
     mine = [c for c in stack.containers if c.service == wanted.name and c.state != "removing"]
-    same = [c for c in mine if not is_outdated(c, wanted)]
+    outdated = [c for c in mine if is_outdated(c, wanted)]
+    proper = [c for c in mine if is_current(c, wanted)]
+    helpers = [c for c in mine if is_stand_in(c, wanted) and c not in proper]
+    standing_in = bool(wanted.stand_in) and any(c.running for c in outdated) and not any(c.running for c in proper)
+    passed: list[Container] = []
+    if stack.goal == UNDO:
+        same = proper + helpers
+    elif standing_in:
+        # What could not be started because of the old one is nothing to wait for.
+        same = helpers + [c for c in proper if not c.running and c.awaited_since is None]
+    else:
+        same, passed = proper, helpers
     alive = sorted((c for c in same if c.running), key=lambda c: (not c.in_rotation, c.number))
     # One that this run started and that ended since then is no leftover but a failure: it stays in sight.
     ended = [c for c in same if not c.running and c.awaited_since is not None]
     broken = tuple(c for c in same if not c.running and c.awaited_since is None)
-    old = [c for c in mine if is_outdated(c, wanted)] + alive[wanted.replicas :]
+    number = len(alive) if stack.goal == UNDO and wanted.stand_in else wanted.replicas
     return View(
         wanted=wanted,
-        current=tuple(alive[: wanted.replicas] + ended),
-        old=tuple(sorted(old, key=lambda c: c.number)),
+        current=tuple(alive[:number] + ended),
+        old=tuple(sorted(outdated + passed + alive[number:], key=lambda c: c.number)),
         broken=broken,
         proxy=stack.proxy,
         now=stack.now,
+        standing_in=standing_in,
     )

@@ -14,12 +14,14 @@ class Start:
     """Create ``create`` more containers per service beside what runs, or start stopped ones again.
 
     ``hold`` are services whose rotation is pinned to what it is now first, so that a foreign reload in the
-    meantime cannot let an unproven container in.
+    meantime cannot let an unproven container in.  ``stand_ins`` are those of the services to create for which what is
+    created leaves out what only one container can hold.
     """
 
     create: tuple[tuple[str, int], ...] = ()
     restart: tuple[str, ...] = ()
     hold: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    stand_ins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,15 +141,25 @@ class Compose:
         Asked of the resolved project, because for the user's own files it differs as soon as there is an
         ``env_file`` (measured with Compose 2.26).
         """
+        with self._as_file(project) as same:
+            lines = same.run("config", "--hash", "*").splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines if len(line.split()) >= 2}
+
+    @contextlib.contextmanager
+    def _as_file(self, project: Mapping[str, Any]) -> Iterator[Compose]:
+        """The same project by a resolved definition; it may hold secrets, so its file is ours alone and soon gone."""
         handle, path = tempfile.mkstemp(prefix="evenkeel-", suffix=".json")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 json.dump(project, stream)
-            same = Compose(self.project_src, (path,), (), self.profiles, self.project_name)
-            lines = same.run("config", "--hash", "*").splitlines()
+            yield Compose(self.project_src, (path,), (), self.profiles, self.project_name)
         finally:
             os.unlink(path)
-        return {line.split()[0]: line.split()[1] for line in lines if len(line.split()) >= 2}
+
+    def create_by(self, project: Mapping[str, Any], scale: Sequence[tuple[str, int]]) -> None:
+        """:meth:`create_beside`, by a resolved definition that no file of the user's has."""
+        with self._as_file(project) as other:
+            other.create_beside(scale)
 
     def create_beside(self, scale: Sequence[tuple[str, int]], timeout: float = 300.0) -> None:
         """Create containers up to a number per service, without starting or touching any that is there.

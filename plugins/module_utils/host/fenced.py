@@ -37,10 +37,10 @@ class FencedMachine:
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         return self._machine.prove(ids, proxied)
 
-    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str]) -> None:
-        made = [f"{count} x {service}" for service, count in create]
+    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
+        made = [f"{count} x {service}{' (stand-in)' if service in stand_ins else ''}" for service, count in create]
         with self._fence.act(f"start {_said([*made, *_short(restart)])}"):
-            self._machine.start(create, restart)
+            self._machine.start(create, restart, stand_ins)
 
     def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
         return self._machine.tasks(ids)

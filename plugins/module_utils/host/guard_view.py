@@ -15,10 +15,11 @@ from typing import Any, Callable
 
 from ..decide import lease
 from ..decide.guard import SAME_LOAD, Backend, Name, Pinned, Repin, Seen
-from ..decide.nginx_config import routes
+from ..decide.nginx_config import UNIX, routes
 from ..decide.nginx_include import FOLDER, is_managed
 from ..decide.nginx_syntax import Directive, UnreadableConfig, load
 from . import processes
+from .asking import reloads
 from .engine import Engine, label_of, pid_of
 from .files import FilesFailed, read_json
 from .flocks import flock_if_there
@@ -284,7 +285,7 @@ def _read_config(
 ) -> _Loaded:
     try:
         tree = load(nginx.dump())
-        return _Loaded(loaded, resolved_once(tree), files=files_of(tree, project, services))
+        return _Loaded(loaded, long_known(tree), files=files_of(tree, project, services))
     except NginxFailed as error:
         problem = str(error)
     except UnreadableConfig:
@@ -294,13 +295,17 @@ def _read_config(
     return replace(before, again=True) if before and before.hosts else _Loaded(loaded, {}, problem, again=True)
 
 
-def resolved_once(tree: tuple[Directive, ...]) -> dict[str, frozenset[int]]:
-    """The names that nginx resolves only when it loads, each with the ports that it connects to."""
+def long_known(tree: tuple[Directive, ...]) -> dict[str, frozenset[int]]:
+    """The names that nginx resolves when it loads, or for long, each with the ports that it connects to.
+
+    Those of a variable are asked for anew after a reload; those that an upstream block resolves are handed on.
+    """
     found: dict[str, set[int]] = {}
     for route in routes(tree):
-        if posixpath.basename(posixpath.dirname(route.include)) == FOLDER:
+        if posixpath.basename(posixpath.dirname(route.include)) == FOLDER or route.host.startswith((UNIX, "[")):
             continue
-        if route.static_name and not route.host.startswith(("unix:", "[")) and "unix:" not in route.host:
+        helps = route.static_name or (not route.keepalive and reloads(route.kept))
+        if helps and "$" not in route.host:
             found.setdefault(route.host.lower().rstrip("."), set()).add(route.port)
     return {host: frozenset(ports) for host, ports in found.items()}
 

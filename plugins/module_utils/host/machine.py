@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, Callable
 
 from ..decide.nginx_config import request_headers
+from ..decide.published_ports import without_ports
 from ..decide.services import Probe
 from ..decide.stack import WORKER, Container, Proxy
 from . import processes
@@ -53,6 +54,7 @@ class ComposeMachine:
     """See the module's text; every method may raise :class:`StepFailed` with a message for the user.
 
     :param proxy_name: Compose service of nginx, empty when no proxy takes part.
+    :param project: the resolved project, for what is created without published ports.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class ComposeMachine:
         project_name: str,
         targets: Sequence[Target],
         proxy_name: str = "",
+        project: Mapping[str, Any] | None = None,
     ) -> None:
         self.compose = compose
         self.engine = engine
         self.project_name = project_name
         self.targets = {t.settings.name: t for t in targets}
         self.proxy_name = proxy_name
+        self.project = project or {}
         self._pool = ThreadPoolExecutor(max_workers=16)
         self._inspections: dict[str, dict[str, Any]] = {}
         self._nginx: Master | None = None
@@ -153,9 +157,10 @@ class ComposeMachine:
             state=state,
             number=int(label_of(inspection, NUMBER_LABEL) or 0),
             created=moment_of(inspection.get("Created")),
+            age=time.time() - started_at(inspection),
             consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
             address=address,
-            connections=sum(processes.connections(pid, port) for port in target.ports) if pid else 0,
+            connections=target.connections(self._nginx.pid if self._nginx else pid, pid) if pid else 0,
         )
 
     def _restarts(self, inspection: Mapping[str, Any]) -> int:
@@ -179,7 +184,7 @@ class ComposeMachine:
 
     # -- acting ---------------------------------------------------------------------------------------
 
-    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str]) -> None:
+    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
         if create:
             before = set(self._inspections)
             present = {
@@ -187,14 +192,21 @@ class ComposeMachine:
                 for name, _count in create
             }
             try:
-                self.compose.create_beside([(name, present[name] + count) for name, count in create])
+                scale = [(name, present[name] + count) for name, count in create]
+                proper = [(name, count) for name, count in scale if name not in stand_ins]
+                if proper:
+                    self.compose.create_beside(proper)
+                if stand_ins:
+                    definition = without_ports(self.project, stand_ins)
+                    self.compose.create_by(definition, [(name, count) for name, count in scale if name in stand_ins])
             except ComposeFailed as error:
                 raise StepFailed(f"{_names(create)} could not be created: {error}") from error
             self.look()
             fresh = [i for key, i in self._inspections.items() if key not in before]
             for inspection in fresh:
                 target = self.targets.get(label_of(inspection, SERVICE_LABEL))
-                if target and label_of(inspection, HASH_LABEL) != target.config_hash:
+                wanted = target and (target.stand_in if target.settings.name in stand_ins else target.config_hash)
+                if target and label_of(inspection, HASH_LABEL) != wanted:
                     raise StepFailed(
                         f"{target.settings.name}: Compose created a container of another configuration than it printed "
                         f"before; was a file changed in between?"
@@ -217,12 +229,11 @@ class ComposeMachine:
 
     def _is_ready(self, inspection: Mapping[str, Any], target: Target) -> Answer:
         settings = target.settings
-        address = self._address(inspection)
         # Between two restarts a container has no address, and an empty one would mean this host.
-        if not address or not (inspection.get("State") or {}).get("Running"):
+        if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
         if settings.ready_path:
-            return self._ask(address, target, Probe(settings.ready_path), any_success=True)
+            return self._ask(inspection, target, Probe(settings.ready_path), any_success=True)
         if settings.ready_command:
             code, output = self.engine.run_inside(
                 str(inspection["Id"]), settings.ready_command, timeout=settings.ready_command_timeout
@@ -231,8 +242,8 @@ class ComposeMachine:
             return Answer(code == 0, "" if code == 0 else f"its health command ended with {code}: {said}")
         if settings.kind == WORKER and self._nodes.node(inspection):
             return self._nodes.ping(inspection)
-        if settings.ready_port and target.route:
-            return self._ask(address, target, Probe("/"), any_success=True)
+        if target.route and (settings.ready_port or target.folder):
+            return self._ask(inspection, target, Probe("/"), any_success=True)
         return Answer(True, "runs")
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
@@ -244,11 +255,10 @@ class ComposeMachine:
         return result
 
     def _is_proven(self, inspection: Mapping[str, Any], target: Target) -> Answer:
-        address = self._address(inspection)
-        if not address or not (inspection.get("State") or {}).get("Running"):
+        if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
         for probe in target.settings.prove if target.route else ():
-            answer = self._ask(address, target, probe)
+            answer = self._ask(inspection, target, probe)
             if not answer.ok:
                 return answer
         return Answer(True)
@@ -341,12 +351,14 @@ class ComposeMachine:
         """The networks that nginx is in; this host is in all."""
         return networks_of(self._inspections.get(self._nginx.id, {})) if isinstance(self._nginx, Nginx) else {}
 
-    def _ask(self, address: str, target: Target, probe: Probe, any_success: bool = False) -> Answer:
+    def _ask(self, inspection: Mapping[str, Any], target: Target, probe: Probe, any_success: bool = False) -> Answer:
         """Ask a container what nginx would ask it."""
-        route = target.route
+        route, door = target.route, target.door(pid_of(inspection) or 0, self._address(inspection))
+        if not door:
+            return Answer(False, "nobody in it listens at its socket yet")
         headers = request_headers(route) if route else {"Host": "localhost"}
         uwsgi = route is not None and route.how == "uwsgi_pass"
-        return ask(address, target.settings.ready_port, probe, headers, any_success=any_success, uwsgi=uwsgi)
+        return ask(door, target.settings.ready_port, probe, headers, any_success=any_success, uwsgi=uwsgi)
 
     def _ask_each(
         self, ids: Sequence[str], ask_one: Callable[[Mapping[str, Any], Target], Answer]

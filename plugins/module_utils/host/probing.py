@@ -27,12 +27,26 @@ class _Connection(http.client.HTTPConnection):
         self._server_name = server_name
 
     def connect(self) -> None:
-        super().connect()
+        self.sock = _connected(self.host, self.port, self.timeout or 0.0)
         if self._server_name:
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             self.sock = context.wrap_socket(self.sock, server_hostname=self._server_name)
+
+
+def _connected(address: str, port: int, timeout: float) -> socket.socket:
+    """A connection to a port, or to the socket at a path."""
+    if not address.startswith("/"):
+        return socket.create_connection((address, port), timeout)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def ask(
@@ -47,6 +61,7 @@ def ask(
 ) -> Answer:
     """Send one request and hold the answer against what the probe expects.
 
+    :param address: an address, or the path of a UNIX socket (``port`` means nothing then).
     :param tls_name: the server's name where TLS is spoken, empty for plain HTTP.
     :param uwsgi: speak the uwsgi protocol, as ``uwsgi_pass`` does.
     :param any_success: take every status below 400 (readiness), not just the probe's own.
@@ -60,7 +75,7 @@ def ask(
         path = urllib.parse.quote(probe.path, safe="/?#[]@!$&'()*+,;=:%~")
         sent = {**headers, "User-Agent": "evenkeel", "Connection": "close"}
         if uwsgi:
-            sock = socket.create_connection((address, port), timeout)
+            sock = _connected(address, port, timeout)
             sock.sendall(uwsgi_packet(probe.method, path, sent))
             response = http.client.HTTPResponse(sock, method=probe.method)
             response.begin()

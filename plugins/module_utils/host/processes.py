@@ -84,9 +84,20 @@ def process(pid: int) -> Process | None:
     # The command in parentheses may hold spaces and parentheses itself.
     fields = stat.rsplit(")", 1)[1].split()
     command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
-    # The clock that the kernel counts starts by; /proc/uptime may be a container's own (LXC) and is coarse.
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return Process(pid, int(fields[1]), booted + int(fields[19]) / _TICKS, command)
+    return Process(pid, int(fields[1]), _booted() + int(fields[19]) / _TICKS, command)
+
+
+def _booted() -> float:
+    """When the clock began that the kernel counts starts by (UNIX seconds)."""
+    # /proc/uptime may be a container's own (LXC) and is coarse.
+    readings = []
+    for _attempt in range(5):
+        before, since, after = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time()
+        readings.append((after - before, before - since))
+        # On a busy machine another process may have run between the two clocks.
+        if after - before < 0.0005:
+            break
+    return min(readings)[1]
 
 
 def words(pid: int) -> list[str]:

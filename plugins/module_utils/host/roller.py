@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol
 
 from ..decide import rolling, steps
-from ..decide.stack import FORWARD, UNDO, Container, Policy, Proxy, Stack, is_outdated
+from ..decide.stack import FORWARD, UNDO, Container, Policy, Proxy, Stack, is_outdated, is_stand_in
 from ..decide.steps import Step
 
 
@@ -52,7 +52,9 @@ class Machine(Protocol):
 
     def look(self) -> Seen: ...
 
-    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str]) -> None: ...
+    def start(
+        self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()
+    ) -> None: ...
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]: ...
 
@@ -179,7 +181,9 @@ class Roller:
         if container.in_rotation != (known.inside_since is not None):
             known = replace(known, inside_since=now if container.in_rotation else None)
         wanted = self._wanted.get(container.service)
-        old = wanted is None or is_outdated(container, wanted)
+        # A stand-in that is not asked about has done its service, in the run before this one.
+        spent = wanted is not None and known.awaited_since is None and is_stand_in(container, wanted)
+        old = wanted is None or is_outdated(container, wanted) or spent
         if old and not container.in_rotation and known.left_at is None:
             return replace(known, left_at=now)
         if known.awaited_since is None:
@@ -250,7 +254,7 @@ class Roller:
         elif isinstance(step, steps.Start):
             for service, addresses in step.hold:
                 machine.hold(service, addresses)
-            machine.start(step.create, step.restart)
+            machine.start(step.create, step.restart, step.stand_ins)
             self._await_new(stack, step.restart)
         elif isinstance(step, steps.AwaitReady):
             self._await_ready(step.containers)

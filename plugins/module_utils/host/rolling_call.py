@@ -41,7 +41,7 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if params.get("images") and not check_mode:
         kept_images.bring_back(params)
     call = prepare(params)
-    machine = ComposeMachine(call.compose, call.engine, call.name, call.targets, call.proxy_name)
+    machine = ComposeMachine(call.compose, call.engine, call.name, call.targets, call.proxy_name, call.project)
     roller = Roller(machine, call.policy(), successes=max([t.settings.ready_successes for t in call.targets] or [1]))
     try:
         stack = roller.observe()

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..decide import preflight
-from ..decide.nginx_config import Route, routes
+from ..decide import preflight, published_ports
+from ..decide.nginx_config import UNIX, Route, routes
 from ..decide.nginx_include import FOLDER, is_managed
 from ..decide.nginx_syntax import UnreadableConfig, load
 from ..decide.services import PROXY, ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, objections, settings_of
@@ -25,7 +25,7 @@ from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, Co
 from .nginx import HOST, HostNginx, Nginx, NginxFailed
 from .project import compose_of, connect, image_name, names_of, state_dir_of
 from .targets import Target, main_route
-from .ways import Front, way_to
+from .ways import Front, service_at, way_to
 
 
 @dataclass
@@ -80,8 +80,8 @@ def prepare(params: Mapping[str, Any]) -> Call:
     options = params.get("service_options") or {}
     configs = {n: images[n].get("Config") or {} for n in services}
     try:
-        proxy_name, every = _proxy_of(engine, project, configs, params)
-        found = {n: _routes_to(str(project["name"]), n, s, every) for n, s in services.items()}
+        proxy_name, every, listeners = _proxy_of(engine, project, configs, params)
+        found = {n: _routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
         kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}, len(found[n])) for n, s in services.items()}
     except BadService as error:
         raise BadInput(str(error)) from error
@@ -128,10 +128,10 @@ def _is_off(service: Mapping[str, Any]) -> bool:
 
 def _proxy_of(
     engine: Engine, project: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]
-) -> tuple[str, tuple[Route, ...]]:
-    """The service that is the running nginx, and every route of its configuration."""
+) -> tuple[str, tuple[Route, ...], dict[str, str]]:
+    """The service that is the running nginx, every route of its configuration, and who listens at each UNIX socket."""
     if params.get("proxy_mode") == "none":
-        return "", ()
+        return "", (), {}
     services = project["services"]
     name = str(params.get("proxy_service") or "")
     if name and name not in services:
@@ -145,8 +145,11 @@ def _proxy_of(
     for candidate in candidates:
         for inspection in engine.containers({PROJECT_LABEL: str(project["name"]), SERVICE_LABEL: candidate}):
             if pid_of(inspection):
-                return candidate, _routes_of(Nginx(engine, inspection))
-    return ("", ()) if name else _host_proxy(str(project["name"]), services)
+                every = _routes_of(Nginx(engine, inspection))
+                running = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
+                sockets = [r for r in every if r.host.startswith(UNIX)]
+                return candidate, every, {r.host: service_at(r, inspection, running) for r in sockets}
+    return ("", (), {}) if name else (*_host_proxy(str(project["name"]), services), {})
 
 
 def _host_proxy(project: str, services: Iterable[str]) -> tuple[str, tuple[Route, ...]]:
@@ -173,13 +176,16 @@ def _routes_of(nginx: Nginx) -> tuple[Route, ...]:
         raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
 
 
-def _routes_to(project: str, name: str, service: Mapping[str, Any], every: Sequence[Route]) -> tuple[Route, ...]:
-    """The routes that lead to a service: by its name or an alias, a variable that holds its name, or a file of ours."""
+def _routes_to(
+    project: str, name: str, service: Mapping[str, Any], every: Sequence[Route], listeners: Mapping[str, str]
+) -> tuple[Route, ...]:
+    """The routes that lead to a service: by its name or an alias, a variable that holds it, a file of ours, its socket."""
     known = names_of(name, service)
     return tuple(
         r
         for r in every
         if r.host in known
+        or listeners.get(r.host) == name
         or is_managed(r.include, project, name)
         or (not r.static_name and re.search(rf"\b{re.escape(name)}\b", r.host))
     )
@@ -197,12 +203,17 @@ def _target(
         params,
         (params.get("service_options") or {}).get(name) or {},
         first.port if first else 0,
+        proxied=bool(leading),
     )
     if settings.kind not in ROLLED_KINDS:
         raise BadService(
             f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
             f"wrong, or leave it out of services"
         )
+    # Only who comes through nginx can be led to a stand-in.
+    ports = published_ports.published(service) if leading and settings.order != STOP_FIRST else []
+    if ports:
+        call.notes.append(published_ports.note(name, ports))
     front = Front(call.engine, call.name, call.proxy_name, params.get("proxy_mode") == "pin")
     way = way_to(name, service, settings, leading, front) if leading else None
     if way:
@@ -216,6 +227,8 @@ def _target(
         way.steering if way else None,
         call.newer_than,
         way.learn_seconds if way else None,
+        way.folder if way else None,
+        call.compose.hashes(published_ports.without_ports(call.project, [name]))[name] if ports else "",
     )
 
 
@@ -233,9 +246,14 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             raise BadInput(
                 f"{name}: the image {image_name(call.project, name)} is not on this host", "build or pull it first"
             )
-        complaints = objections(name, call.project["services"][name], settings, images[name].get("Config") or {})
-        if complaints:
-            raise BadInput(complaints[0])
+        service = call.project["services"][name]
+        complaints = objections(name, service, settings, images[name].get("Config") or {})
+        if settings.order != STOP_FIRST:
+            ports = published_ports.published(service)
+            steered = target.route is not None
+            complaints += [published_ports.objection(name, ports, settings.replicas, steered, call.allow_downtime)]
+        if any(complaints):
+            raise BadInput(next(c for c in complaints if c))
         if settings.kind != WEB:
             continue
         serving = [i for i in running if label_of(i, SERVICE_LABEL) == name and pid_of(i)]

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from ..decide.nginx_config import Route
 from ..decide.services import Settings
 from ..decide.stack import Wanted
+from . import processes
 from .steering import Steering
+from .unix_sockets import SocketFolder
 
 
 def main_route(leading: Sequence[Route]) -> Route | None:
@@ -26,7 +28,11 @@ def ports_of(leading: Sequence[Route], settings: Settings) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Target:
-    """One service of the roll: its settings, identity, the way users reach it, and how that is steered."""
+    """One service of the roll: its settings, identity, the way users reach it, and how that is steered.
+
+    ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``stand_in`` is its configuration hash without
+    published ports, if it has any.
+    """
 
     settings: Settings
     image: str
@@ -35,12 +41,14 @@ class Target:
     steering: Steering | None = None
     newer_than: float = 0.0
     learn_seconds: float | None = None
+    folder: SocketFolder | None = None
+    stand_in: str = ""
 
     @property
     def wanted(self) -> Wanted:
         """The reconciler's view of it."""
         own = self.settings.wanted(self.image, self.config_hash)
-        return replace(own, newer_than=self.newer_than, learn_seconds=self.learn_seconds)
+        return replace(own, newer_than=self.newer_than, learn_seconds=self.learn_seconds, stand_in=self.stand_in)
 
     @property
     def route(self) -> Route | None:
@@ -51,3 +59,12 @@ class Target:
     def ports(self) -> frozenset[int]:
         """See :func:`ports_of`."""
         return ports_of(self.routes, self.settings)
+
+    def connections(self, nginx: int, container: int) -> int:
+        """How many peers the container with this main process has, nginx with that one among them."""
+        queued = self.folder.connections(nginx, container) if self.folder else 0
+        return queued + sum(processes.connections(container, port) for port in self.ports)
+
+    def door(self, container: int, address: str) -> str:
+        """Where a container is asked: its address, or the path of its socket; empty while it has none."""
+        return self.folder.door_of(container) if self.folder else address

@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.nginx_config import Route
+from ..decide import nginx_twin as twins
+from ..decide.nginx_config import UNIX, Route
 from ..decide.nginx_include import is_managed
 from ..decide.services import Settings
-from . import firewall
+from . import firewall, processes, unix_sockets
 from .asking import LONGEST_WAIT, Asking, Both, learning_seconds, reloads
 from .call_result import BadInput
-from .engine import Engine, pid_of
+from .engine import Engine, label_of, pid_of
 from .including import AddressFile, Including
+from .linking import Linking
 from .machine import PROJECT_LABEL, SERVICE_LABEL
 from .nginx import HOST
 from .nginx_site import ContainerSite, HostSite, SiteFailed
@@ -25,6 +27,7 @@ from .pinning import Pinning
 from .project import names_of
 from .steering import Gates, Steering
 from .targets import ports_of
+from .unix_sockets import SocketFolder
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,16 @@ class Front:
 
 @dataclass(frozen=True)
 class Way:
-    """How a service is steered, why so, for how long nginx may go on with what it knew (see ``Wanted``), what is missing."""
+    """How a service is steered, why so, for how long nginx may go on with what it knew (see ``Wanted``), what is missing.
+
+    ``folder`` is where it listens at a UNIX socket.
+    """
 
     steering: Steering
     why: str
     learn_seconds: float | None = None
     note: str = ""
+    folder: SocketFolder | None = None
 
 
 def way_to(name: str, service: Mapping[str, Any], settings: Settings, leading: Sequence[Route], front: Front) -> Way:
@@ -62,6 +69,8 @@ def way_to(name: str, service: Mapping[str, Any], settings: Settings, leading: S
                 f"{front.proxy} reaches {name} by {route.how}, which this version cannot steer",
                 f"write proxy_pass http://{name}:PORT; or uwsgi_pass {name}:PORT; with a plain name",
             )
+    if any(r.host.startswith(UNIX) for r in leading):
+        return _linking(name, front, settings, leading)
     included = [r for r in leading if is_managed(r.include, front.project, name)]
     if included:
         return _including(name, front, included, leading, gates)
@@ -121,9 +130,79 @@ def _including(name: str, front: Front, included: Sequence[Route], leading: Sequ
     )
 
 
-def _container_site(front: Front, dest: str) -> ContainerSite:
+def _inspection_of(front: Front) -> dict[str, Any]:
     labels = {PROJECT_LABEL: front.project, SERVICE_LABEL: front.proxy}
-    inspection = next(i for i in front.engine.containers(labels) if pid_of(i))
+    return next(i for i in front.engine.containers(labels) if pid_of(i))
+
+
+def service_at(route: Route, nginx: Mapping[str, Any], containers: Sequence[Mapping[str, Any]]) -> str:
+    """Which service listens at the UNIX socket of a route, empty where none can be told.
+
+    :param nginx: inspection of its container; ``containers``: those of the project.
+    """
+    place = _place_of(route.host[len(UNIX) :], nginx)[0]
+    pid = unix_sockets.listener_at(place.path) if place.path else None
+    services = {
+        label_of(i, SERVICE_LABEL)
+        for i in containers
+        if pid and pid_of(i) and pid in {p.pid for p in processes.tree(pid_of(i) or 0)}
+    }
+    if not services and place.source:
+        # Nobody listens, or who does may not be seen: then whoever else has the folder, if that is one.
+        services = {
+            label_of(i, SERVICE_LABEL)
+            for i in containers
+            if i["Id"] != nginx["Id"] and any(m.get("Source") == place.source for m in i.get("Mounts") or [])
+        }
+    return services.pop() if len(services) == 1 else ""
+
+
+def _place_of(seen: str, nginx: Mapping[str, Any]) -> tuple[twins.Place, str]:
+    plain = unix_sockets.resolved(pid_of(nginx) or 0, seen)
+    return twins.place_of(plain, nginx.get("Mounts") or []), plain
+
+
+def _linking(name: str, front: Front, settings: Settings, leading: Sequence[Route]) -> Way:
+    seen = next(r for r in leading if r.host.startswith(UNIX)).host[len(UNIX) :]
+    if any(r.host != f"{UNIX}{seen}" for r in leading):
+        raise BadInput(
+            f"{front.proxy} reaches {name} by the socket {seen} in one place and in another way elsewhere",
+            f"use one upstream block with server unix:{seen}; everywhere",
+        )
+    if settings.replicas > 1:
+        raise BadInput(
+            f"{name}: {settings.replicas} containers cannot listen at one socket, {seen}: the last one that starts has it",
+            "set deploy.replicas to 1 (more workers in it do the same), or let it listen on a port",
+        )
+    missing = unix_sockets.unavailable()
+    if missing:
+        raise BadInput(
+            f"{front.proxy} reaches {name} by the socket {seen}; it has to be shown another one, and {missing}",
+            "mend that, or let it listen on a port",
+        )
+    place, plain = _place_of(seen, _inspection_of(front))
+    if place.kind not in (twins.FOLDER, twins.VOLUME):
+        raise BadInput(
+            f"{front.proxy} reaches {name} by the socket {seen}, whose folder is not mounted into it",
+            f"mount a folder or a volume at {os.path.dirname(seen)} in both, not the socket alone",
+        )
+    folder = SocketFolder(name, plain, place.path)
+    strangers = folder.strangers()
+    if strangers:
+        raise BadInput(
+            f"the folder of the socket {seen} holds other things too: {', '.join(strangers[:5])}; {front.proxy} would not "
+            f"see them during the roll",
+            "give each socket a folder of its own",
+        )
+    return Way(
+        Linking(folder, any(r.keepalive for r in leading)),
+        f"by the socket {seen}: {front.proxy} is shown a folder of links to it while it changes over",
+        folder=folder,
+    )
+
+
+def _container_site(front: Front, dest: str) -> ContainerSite:
+    inspection = _inspection_of(front)
     site = ContainerSite(front.engine, inspection, dest, front.project)
     try:
         site.refuse_to_install()
