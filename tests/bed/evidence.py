@@ -304,6 +304,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "Neighbours, a foreign reload in the proof, an nginx of the server itself",
         lambda: beds("tests/bed/test_fronts.py", "tests/bed/test_fronts_host.py"),
     ),
+    "reader": (
+        "The reader of nginx configurations beside crossplane",
+        lambda: beds("tests/unit/test_nginx_config.py"),
+    ),
     "guard": (
         "A container that comes back at another address, with and without a guard",
         lambda: beds("tests/bed/test_guard.py"),

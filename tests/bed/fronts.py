@@ -19,9 +19,10 @@ _UWSGI = (
     " --worker-class gthread --graceful-timeout 30 --timeout 60"
 )
 _AT_SOCKET = (
-    "gunicorn shop.wsgi:application --bind unix:/home/shop/gunicorn.sock --workers 2 --threads 8 --worker-class gthread"
+    "gunicorn shop.wsgi:application --bind unix:/run/shop/gunicorn.sock --workers 2 --threads 8 --worker-class gthread"
     " --graceful-timeout 30 --timeout 60"
 )
+_IN_MEMORY = "driver_opts: {type: tmpfs, device: tmpfs, o: mode=1777}"
 _STATIC = "      - static_files:/app/staticfiles\n"
 _VOLUMES = "volumes:\n  pgdata:\n"
 _NETWORK = "networks:\n  default:\n    labels: *labels\n"
@@ -34,8 +35,8 @@ _OWN = '        proxy_http_version 1.1;\n        proxy_set_header Connection "";
 @dataclass(frozen=True)
 class Front:
     """One way: what stands before the server block, inside it, and in its location; what differs in the Compose file, and
-    what lies in ``shared`` before the first deployment. ``ROOT``, ``PROJECT`` and ``SPARE`` (a free port) stand for the
-    shop's own.
+    what lies in ``shared`` before the first deployment. ``ROOT``, ``PROJECT``, ``SPARE`` (a free port) and
+    ``HEX`` (the same in hexadecimal) stand for the shop's own.
     """
 
     name: str
@@ -82,27 +83,27 @@ FRONTS = {
                 (_HEALTH, "socket.create_connection(('127.0.0.1', 8000), 4)"),
             ),
         ),
-        # A folder of the image that its user may write to: a new volume takes over whose it is.
+        # In memory, so that whoever runs in the container may write there.
         Front(
             "unix socket",
             target="http://unix:/run/shop/gunicorn.sock",
             compose=(
                 (_API, f"{_API}    command: {_AT_SOCKET}\n"),
-                (_STATIC, f"{_STATIC}      - sockets:/home/shop\n"),
+                (_STATIC, f"{_STATIC}      - sockets:/run/shop\n"),
                 (_NGINX_VOLUME, f"{_NGINX_VOLUME}      - sockets:/run/shop:ro\n"),
-                (_VOLUMES, "volumes:\n  sockets:\n    labels: *labels\n  pgdata:\n"),
+                (_VOLUMES, f"volumes:\n  sockets:\n    labels: *labels\n    {_IN_MEMORY}\n  pgdata:\n"),
                 ("import urllib.request as r;", "import socket;"),
-                (_HEALTH, "socket.socket(socket.AF_UNIX).connect('/home/shop/gunicorn.sock')"),
+                (_HEALTH, "socket.socket(socket.AF_UNIX).connect('/run/shop/gunicorn.sock')"),
             ),
         ),
         Front("published port", compose=((_API, f'{_API}    ports: ["127.0.0.1:SPARE:8000"]\n'),)),
         Front(
             "IPv6",
             compose=(
-                (_API, f"{_API}    command: {_AT_SOCKET.replace('unix:/home/shop/gunicorn.sock', '[::]:8000')}\n"),
+                (_API, f"{_API}    command: {_AT_SOCKET.replace('unix:/run/shop/gunicorn.sock', '[::]:8000')}\n"),
                 (
                     _NETWORK,
-                    f"{_NETWORK}    enable_ipv6: true\n    ipam: {{config: [{{subnet: 'fd65:6b:SPARE::/64'}}]}}\n",
+                    f"{_NETWORK}    enable_ipv6: true\n    ipam: {{config: [{{subnet: 'fd65:6b:HEX::/64'}}]}}\n",
                 ),
             ),
         ),
@@ -192,4 +193,9 @@ def edited(shop: Shop, path: str, edits: Sequence[tuple[str, str]]) -> str:
 
 
 def _own_to(shop: Shop, text: str) -> str:
-    return text.replace("ROOT", str(shop.root)).replace("PROJECT", shop.name).replace("SPARE", str(shop.spare_port))
+    return (
+        text.replace("ROOT", str(shop.root))
+        .replace("PROJECT", shop.name)
+        .replace("SPARE", str(shop.spare_port))
+        .replace("HEX", f"{shop.spare_port:x}")
+    )

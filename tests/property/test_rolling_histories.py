@@ -180,6 +180,10 @@ def check(seed: int) -> None:
                     assert {b.id for b in alive} == {
                         b for b in machine.original if machine.boxes[b].service == wanted.name
                     }, story
+    for wanted in policy.services if had_old and behaviour in ("good", "slow", *AT_PORT) else ():
+        assert [b for b in boxes if b.service == wanted.name and b.state == "running"], (
+            f"{wanted.name} is gone: {story}"
+        )
     if not outcome.refused:
         silent = [b.id for b in boxes if b.state == "running" and not b.consuming]
         assert not silent, f"told to fetch no tasks, and left like that: {silent}: {story}"

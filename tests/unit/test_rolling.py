@@ -168,3 +168,9 @@ def test_an_old_version_that_ends_again_is_not_started_for_ever() -> None:
     assert step == steps.Join("api", ("10.0.0.2",), ("new",)), "whoever runs serves"
     step = decide(ended, replace(JOINED, awaited_since=None), now=40, goal=UNDO, cause="x")
     assert step == steps.Refuse("api: the old version did not come back either: shop-api-1 ended with exit code 1")
+
+
+def test_what_fails_after_the_old_was_removed_takes_nothing_away() -> None:
+    alone = replace(JOINED, created_here=True)
+    assert decide(alone, fault="umount: no") == steps.Undo("umount: no")
+    assert decide(alone, fault="umount: no", no_return=True) == steps.Refuse("umount: no")

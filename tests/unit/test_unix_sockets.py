@@ -220,6 +220,7 @@ def test_other_things_in_the_folder_are_named(
 ) -> None:
     server("old")
     (tmp_path / "shared/gunicorn.pid").write_text("1", encoding="utf-8")
+    (tmp_path / "shared/.gunicorn").mkdir()
     assert folder.strangers() == []
     (tmp_path / "shared/media").mkdir()
     assert folder.strangers() == ["media"]

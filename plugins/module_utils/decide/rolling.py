@@ -88,6 +88,9 @@ def failure_of(stack: Stack, views: list[View]) -> str:
 
 def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     cause = failure_of(stack, views)
+    if cause and stack.no_return:
+        # All that serves is what this run has started and proven; taking it away would leave nothing.
+        return Refuse(cause)
     if cause:
         return Undo(cause) if policy.failure_action == "rollback" else Refuse(cause)
     leftovers = tuple(c for v in views for c in v.broken)

@@ -125,7 +125,10 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything :func:`next_step` decides from; ``fault`` is one of the call, of no single container."""
+    """Everything :func:`next_step` decides from; ``fault`` is one of the call, of no single container.
+
+    ``no_return`` is whether this run has begun to remove what was outdated: it cannot be gone back to any more.
+    """
 
     now: float
     containers: tuple[Container, ...]
@@ -133,6 +136,7 @@ class Stack:
     goal: str = FORWARD
     cause: str = ""
     fault: str = ""
+    no_return: bool = False
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class ComposeMachine:
                     return nginx, workers
         if self.proxy_name:
             # It ran when this began. Going on without it would take away containers it may come back to.
-            raise NginxFailed(f"{self.proxy_name}: nginx does not run any more")
+            raise NginxFailed(_gone(self.proxy_name, found))
         return None, []
 
     def _seen(self, found: Sequence[Mapping[str, Any]], workers: Sequence[processes.Process]) -> Seen:
@@ -380,6 +380,16 @@ class ComposeMachine:
             except EngineFailed as error:
                 name = str(self._inspections.get(container_id, {}).get("Name") or container_id[:12]).lstrip("/")
                 raise StepFailed(f"{name} {complaint}: {error}") from error
+
+
+def _gone(proxy: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """What can be seen of an nginx that does not run any more."""
+    if not any(pid_of(i) for i in found):
+        return "no container of the project runs any more: the engine has ended, or somebody stopped them all"
+    state = next((i.get("State") or {} for i in found if label_of(i, SERVICE_LABEL) == proxy), None)
+    if state is None:
+        return f"{proxy}: its container is gone"
+    return f"{proxy}: nginx does not run any more: its container is {state.get('Status')} (exit code {state.get('ExitCode')})"
 
 
 def _names(create: Sequence[tuple[str, int]]) -> str:

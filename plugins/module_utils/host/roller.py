@@ -145,6 +145,7 @@ class Roller:
         self.goal = FORWARD
         self.cause = ""
         self.fault = ""
+        self.no_return = False
         self.cut = 0
         self.cut_tasks = 0
         self._wanted = {w.name: w for w in policy.services}
@@ -175,7 +176,7 @@ class Roller:
                     last_answer=known.last_answer,
                 )
             )
-        return Stack(now, tuple(containers), seen.proxy, self.goal, self.cause, self.fault)
+        return Stack(now, tuple(containers), seen.proxy, self.goal, self.cause, self.fault, self.no_return)
 
     def _judge(self, container: Container, known: Evidence, restarts: int, ending: str, now: float) -> Evidence:
         if container.in_rotation != (known.inside_since is not None):
@@ -282,6 +283,9 @@ class Roller:
             self.cut_tasks += sum(c.tasks or 0 for c in stack.containers if c.id in stopped and c.consumes is False)
             machine.stop(step.containers)
         elif isinstance(step, steps.Remove):
+            gone = [c for c in stack.containers if c.id in step.containers]
+            # What a run before this one could not even start is no loss.
+            self.no_return = self.no_return or any(is_outdated(c, self._wanted[c.service]) for c in gone)
             machine.remove(step.containers)
         elif isinstance(step, steps.Learn):
             self._learn_more(step.service)

@@ -248,7 +248,8 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             )
         service = call.project["services"][name]
         complaints = objections(name, service, settings, images[name].get("Config") or {})
-        if settings.order != STOP_FIRST:
+        serving = [i for i in running if label_of(i, SERVICE_LABEL) == name and pid_of(i)]
+        if serving and settings.order != STOP_FIRST:
             ports = published_ports.published(service)
             steered = target.route is not None
             complaints += [published_ports.objection(name, ports, settings.replicas, steered, call.allow_downtime)]
@@ -256,7 +257,6 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             raise BadInput(next(c for c in complaints if c))
         if settings.kind != WEB:
             continue
-        serving = [i for i in running if label_of(i, SERVICE_LABEL) == name and pid_of(i)]
         if serving and target.route is None and params.get("proxy_mode") != "none":
             where = (
                 f"{call.proxy_name} has no proxy_pass to {name}"

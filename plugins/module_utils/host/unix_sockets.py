@@ -79,7 +79,7 @@ def resolved(process: int, path: str) -> str:
     return done
 
 
-@dataclass
+@dataclass(eq=False)
 class SocketFolder:
     """One socket of one service.
 
@@ -118,13 +118,14 @@ class SocketFolder:
         return os.path.isdir(self.view)
 
     def strangers(self) -> list[str]:
-        """What else lies in the shared folder and would be hidden from nginx: sockets and folders."""
+        """What else lies in the shared folder and would be hidden from nginx: sockets and folders, if not their owner's own."""
         found = []
         with contextlib.suppress(OSError):
             for entry in os.scandir(os.path.dirname(self.path)):
                 kind = entry.stat(follow_symlinks=False).st_mode
-                ours = entry.name in (os.path.basename(self.path), os.path.basename(self.view))
-                if not ours and (stat.S_ISSOCK(kind) or stat.S_ISDIR(kind)):
+                # A server's own things begin with a dot: ours, and gunicorn's control socket in .gunicorn.
+                known = entry.name == os.path.basename(self.path) or entry.name.startswith(".")
+                if not known and (stat.S_ISSOCK(kind) or stat.S_ISDIR(kind)):
                     found.append(entry.name)
         return sorted(found)
 
@@ -213,7 +214,8 @@ class SocketFolder:
             if os.path.exists(self.shown) and not _same(self.shown, self.path):
                 _link(self.shown, self.path)
             while self.is_covered(nginx):
-                _run(["umount", "-n", "-l", "-N", str(nginx), os.path.dirname(self.seen)])
+                # Not lazily: for that umount would read /proc, which in the container shows no process of ours.
+                _run(["umount", "-n", "-N", str(nginx), os.path.dirname(self.seen)])
         if self.is_prepared():
             shutil.rmtree(self.view)
 
