@@ -45,6 +45,14 @@ options:
     description:
       - Id of a release. Needed for O(state=active) and O(state=bad).
     type: str
+  keep:
+    description:
+      - How many releases are to be left when O(release) has become the current one; older ones go, with the images that
+        were built for them and the copies of files that only they mount. The current one, the one to go back to, pinned
+        ones, and what a container runs or mounts never go. V(0) leaves everything.
+      - What could not be taken away is said in RV(notes) and fails nothing.
+    type: int
+    default: 0
   shared:
     description:
       - Paths that a release gets as links into C(shared), where they have to be there.
@@ -83,6 +91,7 @@ EXAMPLES = r"""
     path: /srv/travel
     release: "{{ release.release }}"
     state: active
+    keep: 5
 """
 
 RETURN = r"""
@@ -115,13 +124,28 @@ current_revision:
   description: The commit of that release.
   returned: always
   type: str
+removed:
+  description: The releases that were taken away.
+  returned: with O(keep), when something was switched
+  type: list
+  elements: str
+removed_images:
+  description: The names of images that were taken away.
+  returned: with O(keep), when something was switched
+  type: list
+  elements: str
+notes:
+  description: What could not be taken away, and why.
+  returned: with O(keep), when something was switched
+  type: list
+  elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
 
 
 def main() -> None:
@@ -133,6 +157,7 @@ def main() -> None:
             "repo": {"type": "str"},
             "version": {"type": "str", "default": "main"},
             "release": {"type": "str"},
+            "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},
             "owner": {"type": "str"},
             **LOCK_ARGUMENTS,

@@ -9,7 +9,7 @@ from tests.bed.guard_process import GuardProcess
 from tests.bed.shop import LABEL, Shop, run
 
 #: Seconds after which nobody waits any longer for what nobody heals.
-PATIENCE = 40.0
+PATIENCE = 20.0
 
 
 def heals(shop: Shop, version: str, patience: float = PATIENCE) -> float | None:

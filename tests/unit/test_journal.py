@@ -22,6 +22,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils import journal
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lease import Operation
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import records
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import FilesFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.records import Journal, first_line
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import (
@@ -260,6 +261,18 @@ def test_many_at_once_get_it_one_after_the_other(keeper: Keeper, tmp_path: Path)
     numbers = [int(line.split()[0]) for line in lines]
     assert len(lines) == 60 and numbers == sorted(numbers)
     assert lines[1::2] == [line.replace("in", "out") for line in lines[::2]]
+
+
+def test_a_full_journal_is_put_aside_and_numbers_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_FULL", 60)
+    full = records.Journal(str(tmp_path / "journal.jsonl"))
+    for number in range(1, 8):
+        full.append({"number": number, "event": "taken"})
+    assert [line["number"] for line in full.lines()] == [4, 5, 6, 7]
+    assert full.highest_number() == 7
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["journal.jsonl", "journal.jsonl.1"]
+    os.unlink(full.path)
+    assert full.highest_number() == 6
 
 
 @pytest.mark.parametrize("torn", [b'{"number": 9, "ru', b"\0\0\0", b"\xff\xfe{", b'"text"\n[1]\n'])

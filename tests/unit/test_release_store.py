@@ -18,7 +18,8 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases import is_id
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import release_store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store, manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import LockHeld, working
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases import (
     BAD,
@@ -15,6 +17,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases im
     problem_with_ref,
     problem_with_shared,
     release_for,
+    surplus,
+    way_back,
 )
 
 MOMENT, COMMIT = "20261120T084911Z", "5d33865fdfc578b623a4dde03705b70f6820116e"
@@ -86,3 +90,55 @@ def test_a_path_that_can_be_shared(path: str) -> None:
 )  # fmt: skip
 def test_a_path_that_cannot(path: str) -> None:
     assert repr(path) in problem_with_shared(path)
+
+
+GOOD = [Release(str(n), f"r{n}", VERIFIED, verified=float(n)) for n in range(1, 8)]
+
+
+@pytest.mark.parametrize(
+    ("keep", "current", "used", "gone"),
+    [
+        (5, "7", [], ["1", "2"]),
+        (5, "7", ["1"], ["2", "3"]),
+        (1, "7", [], ["1", "2", "3", "4", "5"]),
+        (0, "7", ["2"], ["1", "3", "4", "5"]),
+        (9, "7", [], []),
+        # Gone back to an old one: the newest good one is the way back then.
+        (2, "1", [], ["2", "3", "4", "5", "6"]),
+        (1, "", [], []),
+    ],
+)
+def test_what_may_go(keep: int, current: str, used: list[str], gone: list[str]) -> None:
+    assert surplus(GOOD, keep, current, used) == gone
+
+
+def test_what_never_goes() -> None:
+    there = [
+        Release("1", "a", VERIFIED, 1.0, pinned=True),
+        Release("2", "b", VERIFIED, 9.0),
+        Release("3", "c", VERIFIED, 3.0),
+        Release("4", "d", BAD, 4.0),
+        Release("5", "e", PREPARING),
+        Release("6", "f", VERIFIED, 6.0),
+    ]
+    assert way_back(there, "6") == "2", "the one that was good last, not the one that was made last"
+    assert surplus(there, 0, "6", []) == ["3", "4", "5"]
+    assert way_back(there[3:5], "4") == ""
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.sampled_from([VERIFIED, BAD, PREPARING]), st.booleans()), max_size=12),
+    st.integers(0, 8),
+    st.data(),
+)
+def test_enough_is_left_whatever_there_is(rows: list[tuple[int, str, bool]], keep: int, data: st.DataObject) -> None:
+    there = [Release(f"{n:02}", "x", state, float(n), pinned) for n, state, pinned in {r[0]: r for r in rows}.values()]
+    ids = sorted(r.id for r in there)
+    current = data.draw(st.sampled_from(["", *ids]))
+    used = data.draw(st.sets(st.sampled_from(ids))) if ids else set()
+    gone = set(surplus(there, keep, current, used))
+    assert not gone & {current, way_back(there, current), *used, *(r.id for r in there if r.pinned)}
+    assert len(ids) - len(gone) >= min(keep, len(ids))
+    if current:
+        spared = {current, way_back(there, current), *used, *(r.id for r in there if r.pinned)} - {""}
+        assert len(ids) - len(gone) <= max(keep, len(spared))

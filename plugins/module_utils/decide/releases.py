@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 PREPARING, BUILT, ACTIVE, VERIFIED, BAD = "preparing", "built", "active", "verified", "bad"
@@ -16,11 +16,16 @@ _ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-f]{7,40}(\.\d+)?(\.h\d+)?$")
 
 @dataclass(frozen=True)
 class Release:
-    """One release: its id, the commit it is the tree of, its state."""
+    """One release: its id, the commit it is the tree of, its state.
+
+    ``verified`` is when it was last found good (UNIX seconds, 0 for never), ``pinned`` whether somebody wants it kept.
+    """
 
     id: str
     revision: str
     state: str
+    verified: float = 0.0
+    pinned: bool = False
 
 
 def is_id(text: str) -> bool:
@@ -52,6 +57,31 @@ def release_for(revision: str, releases: Sequence[Release], current: str) -> str
     if any(r.id == current for r in same):
         return current
     return same[-1].id if same else ""
+
+
+def way_back(releases: Sequence[Release], current: str) -> str:
+    """The release to go back to: the one that was found good last before the current one, empty when there is none."""
+    good = sorted((r.verified, r.id) for r in releases if r.state == VERIFIED and r.id != current)
+    return good[-1][1] if good else ""
+
+
+def surplus(releases: Sequence[Release], keep: int, current: str, used: Collection[str]) -> list[str]:
+    """The releases that may go, oldest first, so that ``keep`` are left.
+
+    Never the current one, the one to go back to, a pinned one, or one that a container runs or mounts (``used``).
+    Nothing goes while there is no current one: what a killed first deployment has begun is taken up again.
+
+    :param keep: how many are to be left, at least.
+    """
+    if not current:
+        return []
+    spared = {current, way_back(releases, current), *used} | {r.id for r in releases if r.pinned}
+    newest_first = sorted((r.id for r in releases), reverse=True)
+    kept = [r for r in newest_first if r in spared]
+    for release in newest_first:
+        if release not in spared and len(kept) < keep:
+            kept.append(release)
+    return sorted(set(newest_first) - set(kept))
 
 
 def problem_with_ref(ref: str) -> str:

@@ -31,8 +31,14 @@ def first_line(text: str) -> str:
     return line[len("What: ") if line.startswith("What: ") else 0 :][:_LONGEST]
 
 
+# Bytes of a journal that is put aside: some thousand operations.
+_FULL = 8 * 1024 * 1024
+
+
 class Journal:
     """Lines of JSON that are only ever appended, each on the disk before the next thing happens.
+
+    A full one is put aside as ``<path>.1``, in place of the one before it: the last two are kept.
 
     :param path: the file; made with mode 0600.
     """
@@ -47,6 +53,9 @@ class Journal:
 
         :raises OSError: full disk, no permission.
         """
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(self.path).st_size > _FULL:
+                os.replace(self.path, f"{self.path}.1")
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(handle).st_size
@@ -65,8 +74,8 @@ class Journal:
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Every whole line, in order; torn ones are passed over."""
-        try:
-            with open(self.path, encoding="utf-8", errors="replace") as stream:
+        for path in (f"{self.path}.1", self.path):
+            with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as stream:
                 for text in stream:
                     try:
                         value = json.loads(text)
@@ -74,8 +83,6 @@ class Journal:
                         continue
                     if isinstance(value, dict):
                         yield value
-        except FileNotFoundError:
-            return
 
     def highest_number(self) -> int:
         """The highest fencing number it has seen, 0 for none."""

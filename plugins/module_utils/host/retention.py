@@ -1,0 +1,149 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Taking away what nobody needs any more: old releases, the mounted copies and the images that only they had.
+
+Nothing of anybody else's, nothing that a container runs or mounts, and never a failure of what called it: what could not
+be taken away is said.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from ..decide import releases
+from ..decide.project import GENERATED
+from .engine import Engine, EngineFailed
+from .files import read_json, sync_directory
+from .release_store import Store
+
+_REMOVING = ".removing-"
+_WHERE = ("com.docker.compose.project.working_dir", "com.docker.compose.project.config_files")
+
+
+@dataclass
+class Cleared:
+    """What went, and what could not."""
+
+    releases: list[str] = field(default_factory=list)
+    mounts: int = 0
+    images: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def clear(store: Store, keep: int, act: Callable[[str], AbstractContextManager[None]]) -> Cleared:
+    """Leave ``keep`` releases of an app, and what belongs to them.
+
+    :param act: gives what each single removal is done under.
+    """
+    cleared = Cleared()
+    made = [r for r in store.all() if os.path.exists(os.path.join(store.path_of(r.id), GENERATED))]
+    engine, containers = None, []
+    if made:
+        try:
+            engine = Engine()
+            containers = engine.containers({})
+        except EngineFailed as error:
+            cleared.notes.append(f"no old release was taken away, since what containers use cannot be seen: {error}")
+            return cleared
+    used = _paths_of(containers)
+    gone = releases.surplus(store.all(), keep, store.current(), _releases_in(store, used))
+    names = {n for release in gone for n in _images_of(store, release)}
+    for release in gone:
+        with _told(cleared, f"release {release}"):
+            _remove_release(store, release, act)
+        if not os.path.exists(store.path_of(release)):
+            cleared.releases.append(release)
+    _sweep(store, cleared)
+    cleared.mounts = _clear_mounts(store, used, cleared, act)
+    left = {n for release in store.all() for n in _images_of(store, release.id)}
+    for name in sorted(names - left):
+        with _told(cleared, f"image {name}"):
+            if engine and _untag(engine, name, containers):
+                cleared.images.append(name)
+    return cleared
+
+
+@contextmanager
+def _told(cleared: Cleared, what: str) -> Iterator[None]:
+    """Note what could not be taken away, and go on."""
+    try:
+        yield
+    except (OSError, EngineFailed) as error:
+        cleared.notes.append(f"{what} could not be taken away: {error}")
+
+
+def _paths_of(containers: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Every path of this host that a container mounts or was created from."""
+    found = {str(m.get("Source") or "") for c in containers for m in c.get("Mounts") or []}
+    for container in containers:
+        labels = (container.get("Config") or {}).get("Labels") or {}
+        found |= {path for label in _WHERE for path in str(labels.get(label) or "").split(",")}
+    return found - {""}
+
+
+def _releases_in(store: Store, paths: Iterable[str]) -> set[str]:
+    inside = f"{os.path.realpath(store.folder)}/"
+    real = (os.path.realpath(path) for path in paths)
+    return {path[len(inside) :].split("/")[0] for path in real if path.startswith(inside)}
+
+
+def _images_of(store: Store, release: str) -> set[str]:
+    """The images that were built for a release: named with its revision."""
+    revision = str(store.manifest(release).get("revision") or "")
+    services = read_json(os.path.join(store.path_of(release), GENERATED)).get("services") or {}
+    names = {str(s.get("image") or "") for s in services.values() if isinstance(s, dict)}
+    return {name for name in names if revision and name.endswith(f":{revision[:12]}")}
+
+
+def _remove_release(store: Store, release: str, act: Callable[[str], AbstractContextManager[None]]) -> None:
+    aside = os.path.join(store.folder, f"{_REMOVING}{release}")
+    with act(f"take away release {release}"):
+        # Gone as a whole at once; what is killed here is swept by the next run.
+        os.rename(store.path_of(release), aside)
+        sync_directory(store.folder)
+        shutil.rmtree(aside)
+
+
+def _sweep(store: Store, cleared: Cleared) -> None:
+    for name in os.listdir(store.folder) if os.path.isdir(store.folder) else ():
+        if name.startswith(_REMOVING):
+            with _told(cleared, name):
+                shutil.rmtree(os.path.join(store.folder, name))
+
+
+def _clear_mounts(
+    store: Store, used: Iterable[str], cleared: Cleared, act: Callable[[str], AbstractContextManager[None]]
+) -> int:
+    """Copies of mounted files that no release and no container has any more; returns how many went."""
+    folder = os.path.join(store.root, "mounts")
+    there = [n for n in os.listdir(folder) if re.fullmatch("[0-9a-f]{64}", n)] if os.path.isdir(folder) else []
+    wanted = {name for name in there for path in used if f"/{name}/" in f"{path}/"}
+    for release in store.all():
+        try:
+            with open(os.path.join(store.path_of(release.id), GENERATED), encoding="utf-8") as stream:
+                text = stream.read()
+        except FileNotFoundError:
+            continue
+        wanted |= {name for name in there if name in text}
+    count = 0
+    for name in sorted(set(there) - wanted):
+        with act(f"take away the mounted copy {name[:12]}"), _told(cleared, f"mounts/{name[:12]}"):
+            shutil.rmtree(os.path.join(folder, name))
+        count += not os.path.exists(os.path.join(folder, name))
+    return count
+
+
+def _untag(engine: Engine, name: str, containers: Iterable[Mapping[str, Any]]) -> bool:
+    """Take an image's name away where no container uses it; returns whether it was."""
+    image = str(engine.image(name).get("Id") or "")
+    if not image or image in {str(c.get("Image")) for c in containers}:
+        return False
+    engine.untag(name)
+    return True
