@@ -139,16 +139,7 @@ def be_refused(shop: Shop, version: str, said: list[str], _load: LoadRun) -> tup
     return 1, play.seconds
 
 
-def every_front() -> str:
-    """What was measured behind each way of naming the service, and after a crash there."""
-    measured_behind = {name: behind(FRONTS[name]) for name in FRONTS if name not in ("plain", "upstream keepalive")}
-    rows = [row for rows, _healed in measured_behind.values() for row in rows]
-    lines = [f"- {name}: {healed}" for name, (_rows, healed) in measured_behind.items()]
-    lead = "Then the new container ends and comes back at another address; healed, counted from its start:"
-    return "\n".join([table(rows), "", lead, "", *lines])
-
-
-def behind(front: Front) -> tuple[list[Row], str]:
+def behind(front: Front) -> str:
     """Three updates and one that has to be undone, behind one way of naming the service; then a crash."""
     shop = Shop("evidence-front")
     try:
@@ -164,7 +155,8 @@ def behind(front: Front) -> tuple[list[Row], str]:
         said: list[str] = []
         row = measured(shop, f"{front.name}, bad-500", functools.partial(be_refused, shop, tags[2], said))
         rows.append(Row(row.case, row.updates, row.figures, row.good and shop.version() == "v2"))
-        return rows, crashed(shop, "v2")
+        lead = "Then the new container ends and comes back at another address; healed, counted from its start:"
+        return f"{table(rows)}\n\n{lead} {crashed(shop, 'v2')}."
     finally:
         shop.destroy()
 
@@ -296,10 +288,14 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
             [updates("evidence-keep", "upstream block with keepalive 16", 5, front=FRONTS["upstream keepalive"])]
         ),
     ),
-    "fronts": (
-        "The ways in which nginx names a service",
-        every_front,
-    ),
+    **{
+        f"front-{name.split(',')[0].replace(' ', '-').replace('=', '-')}": (
+            f"Behind nginx: {name}",
+            functools.partial(behind, FRONTS[name]),
+        )
+        for name in FRONTS
+        if name not in ("plain", "upstream keepalive")
+    },
     "fronts-beds": (
         "Neighbours, a foreign reload in the proof, an nginx of the server itself",
         lambda: beds("tests/bed/test_fronts.py", "tests/bed/test_fronts_host.py"),
