@@ -10,7 +10,7 @@ module: symlink_release
 short_description: Keep releases of an app beside each other and switch between them
 description:
   - Exports a revision of a git repository into a folder of its own under C(releases), by way of a bare mirror, and
-    switches the link C(current) to it atomically.
+    switches the link C(current) to it atomically. A plain folder on the target may be the source as well.
   - git runs as O(owner) and never prompts. A release is whole under its name or not there at all.
 version_added: 0.1.0
 author:
@@ -27,14 +27,18 @@ options:
     description:
       - V(present) makes sure that there is a release of O(version). The current one is taken where it is that revision
         already, then the newest that is.
+      - V(built) says that all that O(release) needs to run is there. Only such a release can become the current one.
       - V(active) makes C(current) point to O(release) and marks it verified.
+      - V(absent) takes O(release) away, unless it is the current one, the one to go back to, or used by a container.
       - V(bad) marks O(release) so that it is not taken up again, unless it is the current one.
     type: str
-    choices: [present, active, bad]
+    choices: [present, built, active, bad, absent]
     default: present
   repo:
     description:
       - git URL, or path on the target. Needed for O(state=present).
+      - A folder on the target that is no repository is copied as it is; its content stands for the commit, and O(version)
+        is only a name. A copy during which it changes is refused.
     type: str
   version:
     description:
@@ -43,7 +47,12 @@ options:
     default: main
   release:
     description:
-      - Id of a release. Needed for O(state=active) and O(state=bad).
+      - Id of a release. Needed for every O(state) but V(present).
+    type: str
+  activate_at:
+    description:
+      - With O(state=active) the switch is made at this moment, ISO 8601 with its zone, at most an hour away. Everything but
+        the rename itself is done before, so that many hosts switch together. Who comes late switches at once.
     type: str
   keep:
     description:
@@ -86,6 +95,12 @@ EXAMPLES = r"""
     shared: [.env]
   register: release
 
+- name: Say that it can run
+  evenkeel.deploy.symlink_release:
+    path: /srv/travel
+    release: "{{ release.release }}"
+    state: built
+
 - name: Make it the current one
   evenkeel.deploy.symlink_release:
     path: /srv/travel
@@ -113,7 +128,7 @@ exists:
   returned: always
   type: bool
 release_state:
-  description: V(preparing), V(verified) or V(bad); empty in check mode before it is made.
+  description: V(preparing), V(built), V(verified) or V(bad); empty in check mode before it is made.
   returned: always
   type: str
 current:
@@ -124,6 +139,10 @@ current_revision:
   description: The commit of that release.
   returned: always
   type: str
+late:
+  description: Seconds between O(activate_at) and the switch.
+  returned: with O(activate_at), when something was switched
+  type: float
 removed:
   description: The releases that were taken away.
   returned: with O(keep), when something was switched
@@ -153,17 +172,21 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "active", "bad"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "built", "active", "bad", "absent"], "default": "present"},
             "repo": {"type": "str"},
             "version": {"type": "str", "default": "main"},
             "release": {"type": "str"},
+            "activate_at": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},
             "owner": {"type": "str"},
             **LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
-        required_if=[("state", "present", ["repo"]), ("state", "active", ["release"]), ("state", "bad", ["release"])],
+        required_if=[
+            ("state", "present", ["repo"]),
+            *[("state", state, ["release"]) for state in ("built", "active", "bad", "absent")],
+        ],
     )
     finish(module, manage_release)
 

@@ -29,6 +29,8 @@ from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa:
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402 (likewise)
 from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
 from tests.bed.shop import Play, Shop, run  # noqa: E402 (likewise)
+from tests.bed.switch_race import races  # noqa: E402 (likewise)
+from tests.bed.switch_race import table as switch_table  # noqa: E402 (likewise)
 from tests.bed.test_workers import all_run_once, send  # noqa: E402 (likewise)
 
 BAD = (
@@ -256,6 +258,14 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def switch_races() -> str:
+    """Ours and the usual ways of switching a link, under readers."""
+    found = races()
+    ours = found[0]
+    verdict = "" if (ours.missing, ours.mixed) == (0, 0) else "\n\n**not ok**"
+    return switch_table(found) + verdict
+
+
 def properties() -> str:
     """Run the simulated histories and their mutants."""
     done = subprocess.run(
@@ -331,6 +341,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
         lambda: accidents_table(accidents()),
     ),
+    "switch": ("Readers while the current release is switched", switch_races),
     "properties": ("Simulated histories", properties),
     "bench": ("Beside the usual ways", bench),
 }

@@ -16,46 +16,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases import is_id
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import release_store
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import release_call, release_store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import LockHeld, working
-
-
-def git(folder: Path, *words: str) -> str:
-    who = {f"GIT_{r}_{k}": "x" for r in ("AUTHOR", "COMMITTER") for k in ("NAME", "EMAIL")}
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words], check=True, capture_output=True, text=True, env={**os.environ, **who}
-    )
-    return done.stdout.strip()
-
-
-def commit(folder: Path, **files: str) -> str:
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "x")
-    return git(folder, "rev-parse", "HEAD")
-
-
-class App:
-    """An app on a server, as the module is called for it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.source, self.root = folder / "source", folder / "srv/shop"
-        self.source.mkdir()
-        git(self.source, "init", "--quiet", "--initial-branch=main")
-        self.first = commit(self.source, version="1")
-        (self.root / "shared").mkdir(parents=True)
-        (self.root / "shared/.env").write_text("SECRET=1")
-
-    def __call__(self, state: str = "present", check: bool = False, **more: Any) -> dict[str, Any]:
-        params = {"path": str(self.root), "state": state, "repo": str(self.source), "version": "main"}
-        return manage_release({**params, "shared": [".env"], **more}, check)
-
-    def names(self) -> list[str]:
-        return sorted(os.listdir(self.root / "releases"))
+from tests.unit.app_on_a_server import App, commit, git, refusal
 
 
 @pytest.fixture
@@ -93,6 +57,9 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
     assert modes == {".": 0o755, ".evenkeel": 0o700, ".evenkeel/manifest.json": 0o600, "version": 0o644}
 
     assert app() == {**made, "changed": False}
+    assert "was never built" in refusal(app, "active", release=name)
+    assert app("built", release=name) == {**made, "release_state": "built"}
+    assert app("built", release=name)["changed"] is False
     active = app("active", release=name)
     assert active == {
         **made, "release_state": "verified", "current": name, "current_revision": app.first,
@@ -105,10 +72,11 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
 
 
 def test_a_new_revision_stands_beside_until_it_is_active(app: App) -> None:
-    first = app()["release"]
+    first = app.built()
     app("active", release=first)
     second_commit = commit(app.source, version="2")
     second = app()
+    app("built", release=second["release"])
     assert (second["changed"], second["revision"], second["current"]) == (True, second_commit, first)
     assert (app.root / "current/version").read_text() == "1"
     app("active", release=second["release"])
@@ -125,6 +93,7 @@ def test_a_bad_release_is_not_taken_up_again_and_the_current_one_is_never_bad(ap
     assert app("bad", release=first)["changed"] is False
     second = app()
     assert second["changed"] and second["release"] != first
+    app("built", release=second["release"])
     app("active", release=second["release"])
     result = app("bad", release=second["release"])
     assert (result["changed"], result["release_state"]) == (False, "verified")
@@ -141,7 +110,7 @@ def test_check_mode_on_a_bare_host_touches_nothing(app: App, tmp_path: Path) -> 
 
 
 def test_check_mode_knows_what_is_there(app: App, tmp_path: Path) -> None:
-    name = app()["release"]
+    name = app.built()
     before = snapshot(tmp_path)
     for version in ("main", app.first, app.first[:9]):
         result = app(check=True, version=version)
@@ -163,7 +132,7 @@ def test_a_release_is_whole_or_not_there(step: str, app: App, monkeypatch: pytes
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(release_store.Git if step == "export" else release_store.os, step, die)
+        patch.setattr(release_call.Git if step == "export" else release_store.os, step, die)
         patch.setattr(release_store.shutil, "rmtree", lambda *_a, **_k: None)
         app()
     assert re.fullmatch(r"\.making-.*", app.names()[0])
@@ -174,7 +143,7 @@ def test_a_release_is_whole_or_not_there(step: str, app: App, monkeypatch: pytes
 
 
 def test_a_link_that_was_left_half_way_is_swept(app: App) -> None:
-    name = app()["release"]
+    name = app.built()
     (app.root / ".current-abc").symlink_to("releases/x")
     app("active", release=name)
     assert sorted(os.listdir(app.root)) == [".evenkeel", "current", "mirror.git", "releases", "shared"]
@@ -210,13 +179,59 @@ def test_no_reader_ever_finds_the_link_missing(app: App, tmp_path: Path) -> None
     assert wrong == 0 and count > 500
 
 
-# -- refusals ---------------------------------------------------------------------------------------------
+PATHS = str(Path(__file__).parents[2] / "collections")
+#: Switches, and is killed just before or just after the n-th call that touches the disk.
+KILLED_SWITCH = """
+    import os, sys
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
+    root, release, fatal, calls = sys.argv[1], sys.argv[2], float(sys.argv[3]), 0
+    def counted(name):
+        real = getattr(os, name)
+        def call(*args, **how):
+            global calls
+            calls += 1
+            if fatal == calls - 0.5:
+                os.kill(os.getpid(), 9)
+            result = real(*args, **how)
+            if fatal == calls:
+                os.kill(os.getpid(), 9)
+            return result
+        setattr(os, name, call)
+    for name in ("readlink", "listdir", "symlink", "unlink", "replace", "open", "fsync", "close"):
+        counted(name)
+    Store(root).switch(release)
+    print(calls)
+"""
 
 
-def refusal(app: App, *args: Any, **more: Any) -> str:
-    with pytest.raises(BadInput) as caught:
-        app(*args, **more)
-    return f"{caught.value} | {caught.value.advice}"
+def test_killed_at_any_call_current_leads_to_a_whole_release(app: App) -> None:
+    first = app.built()
+    commit(app.source, version="2")
+    second, store = app.built(), Store(str(app.root))
+    store.switch(first)
+    script = textwrap.dedent(KILLED_SWITCH)
+
+    def switch(release: str, fatal: float) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", script, str(app.root), release, str(fatal)]
+        return subprocess.run(
+            argv, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": PATHS}
+        )
+
+    whole = switch(second, 0)
+    count = int(whole.stdout)
+    assert (whole.returncode, store.current()) == (0, second) and count >= 6, whole.stderr
+    seen = set()
+    for half in range(1, 2 * count + 1):
+        target = first if store.current() == second else second
+        assert switch(target, half / 2).returncode == -9
+        assert (app.root / "current/version").read_text() in ("1", "2")
+        seen.add(store.current() == target)
+        assert store.switch(target) or store.current() == target
+        assert sorted(n for n in os.listdir(app.root) if n.startswith(".current-")) == []
+    assert seen == {True, False}, "it was killed before the switch and after it"
+
+
+# -- refusals -------------------------------------------------------------------------------------------
 
 
 def test_what_stands_where_the_link_belongs_is_left(app: App) -> None:

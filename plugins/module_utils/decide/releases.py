@@ -59,6 +59,24 @@ def release_for(revision: str, releases: Sequence[Release], current: str) -> str
     return same[-1].id if same else ""
 
 
+def problem_with_switch(release: Release, current: str) -> str:
+    """Why a release cannot become the current one, empty when it can."""
+    if release.state == PREPARING and release.id != current:
+        return f"release {release.id} was never built: it may lack what it needs to run"
+    return ""
+
+
+def problem_with_removal(release: str, all_of_them: Sequence[Release], current: str, used: Collection[str]) -> str:
+    """Why a release cannot be taken away, empty when it can."""
+    if release == current:
+        return f"release {release} is the current one"
+    if release == way_back(all_of_them, current):
+        return f"release {release} is the one to go back to"
+    if release in used:
+        return f"release {release} is used by a container"
+    return ""
+
+
 def way_back(releases: Sequence[Release], current: str) -> str:
     """The release to go back to: the one that was found good last before the current one, empty when there is none."""
     good = sorted((r.verified, r.id) for r in releases if r.state == VERIFIED and r.id != current)

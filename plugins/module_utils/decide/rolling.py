@@ -135,9 +135,10 @@ def _heal(views: list[View]) -> Step | None:
         serving = tuple(c for c in alive if c.in_rotation)
         early = tuple(c for c in view.unproven if c.in_rotation)
         if serving and early and len(alive) >= view.wanted.replicas:
-            young = tuple(c for c in serving if c.age < (view.wanted.learn_seconds or 0.0))
+            # Started again by a way back that was killed then: let in once ready, the proxy may not know them yet.
+            known_at = view.wanted.ready_timeout + (view.wanted.learn_seconds or 0.0)
+            young = tuple(c for c in serving if c.age < known_at)
             if young and not view.learned(young):
-                # A killed way back had just started them again: the proxy may not know them, and knows the other.
                 return Learn(view.wanted.name)
             return Leave(view.wanted.name, view.addresses(alive), _ids(early))
         if (

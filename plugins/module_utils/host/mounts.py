@@ -39,6 +39,14 @@ def _add(total: hashlib._Hash, path: str, name: str, whole: bool) -> None:
                 _add(total, os.path.join(path, entry), f"{name}/{entry}", False)
 
 
+def digest_of(folder: str) -> str:
+    """The same of all that lies in a folder, whatever the folder itself is called and may."""
+    total = hashlib.sha256()
+    for entry in sorted(os.listdir(folder)):
+        _add(total, os.path.join(folder, entry), entry, False)
+    return total.hexdigest()
+
+
 def copy_path(source: str, store: str, root: str) -> str:
     """Where the copy of a file or folder has its place: ``store/<digest>/<name>``.
 

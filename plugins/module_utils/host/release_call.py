@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from datetime import datetime
 from typing import Any, Callable
 
 from ..decide import releases
 from ..journal import working
 from . import retention
 from .call_result import BadInput
+from .engine import EngineFailed
 from .git import Git, GitFailed
+from .plain_folder import copy_into, is_plain_folder, revision_of, size_of
 from .release_store import Store
+from .retention import Act
 
-#: Gives what a single act is done under: the lock's fence, or nothing where nothing is done.
-Act = Callable[[str], AbstractContextManager[None]]
+# Seconds before the moment of a switch from which nobody else acts; and the longest wait for it.
+_LAST_MOMENTS, _LONGEST_WAIT = 1.0, 3600.0
 
 
 def _checked(params: Mapping[str, Any]) -> Store:
@@ -66,29 +71,79 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
 
 
 def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
-    if params["state"] == "present":
+    state, release = str(params["state"]), str(params.get("release") or "")
+    if state == "present":
         return _present(store, params, check_mode, act)
-    release = str(params.get("release") or "")
-    manifest = store.manifest(release) if releases.is_id(release) else {}
-    if not manifest:
-        known = ", ".join(r.id for r in store.all()) or "none"
-        raise BadInput(f"there is no release {release or '(none named)'} in {store.folder}", f"there are: {known}")
-    if params["state"] == "bad":
-        changed = manifest.get("state") != releases.BAD and store.current() != release
-        if changed and not check_mode:
-            with act(f"mark {release} bad"):
-                store.note(release, state=releases.BAD)
-        return _facts(store, release, changed)
-    changed = store.current() != release or manifest.get("state") != releases.VERIFIED
+    known = {r.id: r for r in store.all()}
+    if state == "absent" and releases.is_id(release) and release not in known:
+        return _facts(store, release, False)
+    if release not in known:
+        advice = f"there are: {', '.join(known) or 'none'}"
+        raise BadInput(f"there is no release {release or '(none named)'} in {store.folder}", advice)
+    if state == "absent":
+        return _absent(store, release, check_mode, act)
+    if state == "active":
+        return _active(store, known[release], params, check_mode, act)
+    wrong = {"bad": known[release].state != releases.BAD and store.current() != release}
+    changed = wrong.get(state, known[release].state == releases.PREPARING)
     if changed and not check_mode:
-        with act(f"switch current to {release}"):
-            store.switch(release)
-            store.note(release, state=releases.VERIFIED, verified=int(time.time()))
-    facts = _facts(store, release, changed)
+        with act(f"mark {release} {state}"):
+            store.note(release, state=state)
+    return _facts(store, release, changed)
+
+
+def _absent(store: Store, release: str, check_mode: bool, act: Act) -> dict[str, Any]:
+    try:
+        used = retention.Used.seen(store)
+    except EngineFailed as error:
+        raise BadInput(f"what containers use of {release} cannot be seen: {error}") from error
+    problem = releases.problem_with_removal(release, store.all(), store.current(), used.releases)
+    if problem:
+        raise BadInput(problem, "choose another one")
+    cleared = retention.Cleared()
+    if not check_mode:
+        cleared = retention.remove(store, [release], used, act)
+    return {**_facts(store, release, True), "removed_images": cleared.images, "notes": cleared.notes}
+
+
+def _active(
+    store: Store, release: releases.Release, params: Mapping[str, Any], check_mode: bool, act: Act
+) -> dict[str, Any]:
+    problem = releases.problem_with_switch(release, store.current())
+    if problem:
+        raise BadInput(problem, "run the playbook again, or say state: built once all that it needs is there")
+    moment = _moment(str(params.get("activate_at") or ""))
+    changed = store.current() != release.id or release.state != releases.VERIFIED
+    if changed and not check_mode:
+        # Others may act in the meantime; the last moments are the switch's own.
+        time.sleep(max(0.0, moment - time.time() - _LAST_MOMENTS))
+        with act(f"switch current to {release.id}"):
+            store.switch(release.id, moment)
+            store.note(release.id, state=releases.VERIFIED, verified=round(time.time(), 3))
+    facts = _facts(store, release.id, changed)
+    if changed and moment:
+        facts["late"] = round(max(0.0, time.time() - moment), 3)
     if params.get("keep") and changed and not check_mode:
         cleared = retention.clear(store, int(params["keep"]), act)
         facts.update(removed=cleared.releases, removed_images=cleared.images, notes=cleared.notes)
     return facts
+
+
+def _moment(text: str) -> float:
+    """When to switch (UNIX seconds), 0 for at once."""
+    if not text:
+        return 0.0
+    advice = "write it with its zone, such as 2026-11-20T22:00:00Z"
+    try:
+        # Python below 3.11 does not read the Z.
+        moment = datetime.fromisoformat(re.sub("Z$", "+00:00", text))
+    except ValueError as error:
+        raise BadInput(f"activate_at {text!r} is no time of ISO 8601", advice) from error
+    if moment.tzinfo is None:
+        raise BadInput(f"activate_at {text!r} could mean another moment on each host", advice)
+    if moment.timestamp() - time.time() > _LONGEST_WAIT:
+        raise BadInput(f"activate_at {text} is more than an hour away", "start the playbook later")
+    return moment.timestamp()
 
 
 def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
@@ -102,27 +157,50 @@ def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
 
 
 def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
-    version, url = str(params["version"]), str(params["repo"])
+    version, source = str(params["version"]), str(params["repo"])
+    if is_plain_folder(source):
+        revision, size = revision_of(source), size_of(source)
+
+        def export(target: str) -> None:
+            copy_into(source, revision, target, store.owner)
+
+        return _made(store, params, revision, size, export, check_mode, act)
     problem = releases.problem_with_ref(version)
     if problem:
         raise BadInput(problem, "set update_version to a branch, tag or commit")
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     try:
         if check_mode:
-            revision = git.planned_commit(url, version)
-        else:
-            git.update(url)
-            revision = git.commit_of(version)
-            complaints = git.objections(revision)
-            if complaints:
-                raise BadInput(f"revision {revision[:12]} cannot be exported: {complaints[0]}")
-        found = releases.release_for(revision, store.all(), store.current())
-        if found:
-            return _facts(store, found, False)
-        if check_mode:
-            return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": ""}
-        with act(f"export {revision[:12]}"):
-            made = store.create(git, revision, version, list(params.get("shared") or []))
-        return _facts(store, made, True)
+            return _made(store, params, git.planned_commit(source, version), (0, 0), lambda _target: None, True, act)
+        git.update(source)
+        commit = git.commit_of(version)
+        complaints = git.objections(commit)
+        if complaints:
+            raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
+        return _made(store, params, commit, git.size_of(commit), lambda target: git.export(commit, target), False, act)
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
+
+
+def _made(
+    store: Store,
+    params: Mapping[str, Any],
+    revision: str,
+    size: tuple[int, int],
+    export: Callable[[str], None],
+    check_mode: bool,
+    act: Act,
+) -> dict[str, Any]:
+    """The release that is this revision, made where there is none.
+
+    :param size: its bytes and files.
+    """
+    found = releases.release_for(revision, store.all(), store.current())
+    if found:
+        return _facts(store, found, False)
+    if check_mode:
+        return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": ""}
+    store.refuse_without_room(*size)
+    with act(f"export {revision[:12]}"):
+        made = store.create(export, revision, str(params["version"]), list(params.get("shared") or []))
+    return _facts(store, made, True)

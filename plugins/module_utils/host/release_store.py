@@ -12,14 +12,15 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ..decide import releases
 from .call_result import BadInput
 from .files import read_json, sync_directory, write_private
-from .git import Git
 
 _MAKING, _LINK = ".making-", ".current-"
+# What is to be left on the disk for everybody else: bytes, and files.
+_SPARE_BYTES, _SPARE_FILES = 64 * 2**20, 1000
 _MANIFEST = os.path.join(".evenkeel", "manifest.json")
 
 
@@ -46,6 +47,27 @@ class Store:
     def note(self, release: str, **news: Any) -> bool:
         """Write something into a release's manifest; returns whether that changed it."""
         return self._write_manifest(self.path_of(release), {**self.manifest(release), **news})
+
+    def refuse_without_room(self, size: int, files: int) -> None:
+        """Look whether a tree of so many bytes and files fits beside the others.
+
+        :raises BadInput: it does not.
+        """
+        disk = os.statvfs(self.folder)
+        free, nodes = disk.f_bavail * disk.f_frsize, disk.f_favail
+        advice = "make room (app_keep_releases says how many releases are left), then run the same command again"
+        if size + _SPARE_BYTES > free:
+            raise BadInput(
+                f"{self.folder} has {free // 2**20} MiB free, the new release takes {size // 2**20} MiB, and "
+                f"{_SPARE_BYTES // 2**20} MiB are to be left",
+                advice,
+            )
+        # File systems that make inodes as they need them say that they have none at all.
+        if disk.f_files and files + _SPARE_FILES > nodes:
+            raise BadInput(
+                f"{self.folder} has room for {nodes} more files, the new release has {files}, and {_SPARE_FILES} are to be left",
+                advice,
+            )
 
     def all(self) -> list[releases.Release]:
         """Every whole release."""
@@ -76,8 +98,11 @@ class Store:
             raise BadInput(f"{link} leads to {target}, which is no release of this collection", advice)
         return name
 
-    def switch(self, release: str) -> bool:
-        """Make ``current`` point to a release, atomically; returns whether it did not yet."""
+    def switch(self, release: str, moment: float = 0.0) -> bool:
+        """Make ``current`` point to a release, atomically; returns whether it did not yet.
+
+        :param moment: not before this UNIX time, to which everything but the rename itself is done.
+        """
         if self.current() == release:
             return False
         for name in os.listdir(self.root):
@@ -86,6 +111,7 @@ class Store:
                 os.unlink(os.path.join(self.root, name))
         temporary = os.path.join(self.root, f"{_LINK}{secrets.token_hex(6)}")
         os.symlink(os.path.join("releases", release), temporary)
+        time.sleep(max(0.0, moment - time.time()))
         try:
             os.replace(temporary, os.path.join(self.root, "current"))
         except OSError:
@@ -111,8 +137,11 @@ class Store:
                 os.makedirs(path)
                 self._own(path)
 
-    def create(self, git: Git, revision: str, version: str, shared: list[str]) -> str:
-        """Write a revision's tree as a new release: whole under its name, or not there at all."""
+    def create(self, export: Callable[[str], None], revision: str, version: str, shared: list[str]) -> str:
+        """Write a revision's tree as a new release: whole under its name, or not there at all.
+
+        :param export: writes the tree into an empty folder.
+        """
         for name in os.listdir(self.folder):
             if name.startswith(_MAKING):
                 shutil.rmtree(os.path.join(self.folder, name))
@@ -121,7 +150,10 @@ class Store:
         os.mkdir(making)
         self._own(making)
         try:
-            self._fill(making, git, revision, shared)
+            export(making)
+            os.mkdir(os.path.join(making, ".evenkeel"), 0o700)
+            for path in shared:
+                self._link_shared(making, path)
             news = {"id": release, "revision": revision, "version": version, "created": int(time.time())}
             self._write_manifest(making, {**news, "state": releases.PREPARING})
             os.rename(making, self.path_of(release))
@@ -130,12 +162,6 @@ class Store:
             raise
         sync_directory(self.folder)
         return release
-
-    def _fill(self, making: str, git: Git, revision: str, shared: list[str]) -> None:
-        git.export(revision, making)
-        os.mkdir(os.path.join(making, ".evenkeel"), 0o700)
-        for path in shared:
-            self._link_shared(making, path)
 
     @staticmethod
     def _write_manifest(tree: str, manifest: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -23,6 +23,8 @@ from .engine import Engine, EngineFailed
 from .files import read_json, sync_directory
 from .release_store import Store
 
+#: Gives what a single removal is done under.
+Act = Callable[[str], AbstractContextManager[None]]
 _REMOVING = ".removing-"
 _WHERE = ("com.docker.compose.project.working_dir", "com.docker.compose.project.config_files")
 
@@ -37,23 +39,45 @@ class Cleared:
     notes: list[str] = field(default_factory=list)
 
 
-def clear(store: Store, keep: int, act: Callable[[str], AbstractContextManager[None]]) -> Cleared:
+@dataclass(frozen=True)
+class Used:
+    """What containers of this host use: paths, ids of images, releases of the app; ``engine`` None where none is needed."""
+
+    engine: Engine | None = None
+    paths: frozenset[str] = frozenset()
+    images: frozenset[str] = frozenset()
+    releases: frozenset[str] = frozenset()
+
+    @classmethod
+    def seen(cls, store: Store) -> Used:
+        """Ask the engine, where any release of the app is for one.
+
+        :raises EngineFailed: it does not answer.
+        """
+        if not any(os.path.exists(os.path.join(store.path_of(r.id), GENERATED)) for r in store.all()):
+            return cls()
+        engine = Engine()
+        containers = engine.containers({})
+        paths = _paths_of(containers)
+        images = frozenset(str(c.get("Image")) for c in containers)
+        return cls(engine, frozenset(paths), images, frozenset(_releases_in(store, paths)))
+
+
+def clear(store: Store, keep: int, act: Act) -> Cleared:
     """Leave ``keep`` releases of an app, and what belongs to them.
 
     :param act: gives what each single removal is done under.
     """
+    try:
+        used = Used.seen(store)
+    except EngineFailed as error:
+        return Cleared(notes=[f"no old release was taken away, since what containers use cannot be seen: {error}"])
+    return remove(store, releases.surplus(store.all(), keep, store.current(), used.releases), used, act)
+
+
+def remove(store: Store, gone: Sequence[str], used: Used, act: Act) -> Cleared:
+    """Take releases away, and what only they had."""
     cleared = Cleared()
-    made = [r for r in store.all() if os.path.exists(os.path.join(store.path_of(r.id), GENERATED))]
-    engine, containers = None, []
-    if made:
-        try:
-            engine = Engine()
-            containers = engine.containers({})
-        except EngineFailed as error:
-            cleared.notes.append(f"no old release was taken away, since what containers use cannot be seen: {error}")
-            return cleared
-    used = _paths_of(containers)
-    gone = releases.surplus(store.all(), keep, store.current(), _releases_in(store, used))
     names = {n for release in gone for n in _images_of(store, release)}
     for release in gone:
         with _told(cleared, f"release {release}"):
@@ -61,11 +85,13 @@ def clear(store: Store, keep: int, act: Callable[[str], AbstractContextManager[N
         if not os.path.exists(store.path_of(release)):
             cleared.releases.append(release)
     _sweep(store, cleared)
-    cleared.mounts = _clear_mounts(store, used, cleared, act)
+    cleared.mounts = _clear_mounts(store, used.paths, cleared, act)
     left = {n for release in store.all() for n in _images_of(store, release.id)}
     for name in sorted(names - left):
         with _told(cleared, f"image {name}"):
-            if engine and _untag(engine, name, containers):
+            image = str(used.engine.image(name).get("Id") or "") if used.engine else ""
+            if used.engine and image and image not in used.images:
+                used.engine.untag(name)
                 cleared.images.append(name)
     return cleared
 
@@ -102,7 +128,7 @@ def _images_of(store: Store, release: str) -> set[str]:
     return {name for name in names if revision and name.endswith(f":{revision[:12]}")}
 
 
-def _remove_release(store: Store, release: str, act: Callable[[str], AbstractContextManager[None]]) -> None:
+def _remove_release(store: Store, release: str, act: Act) -> None:
     aside = os.path.join(store.folder, f"{_REMOVING}{release}")
     with act(f"take away release {release}"):
         # Gone as a whole at once; what is killed here is swept by the next run.
@@ -118,9 +144,7 @@ def _sweep(store: Store, cleared: Cleared) -> None:
                 shutil.rmtree(os.path.join(store.folder, name))
 
 
-def _clear_mounts(
-    store: Store, used: Iterable[str], cleared: Cleared, act: Callable[[str], AbstractContextManager[None]]
-) -> int:
+def _clear_mounts(store: Store, used: Iterable[str], cleared: Cleared, act: Act) -> int:
     """Copies of mounted files that no release and no container has any more; returns how many went."""
     folder = os.path.join(store.root, "mounts")
     there = [n for n in os.listdir(folder) if re.fullmatch("[0-9a-f]{64}", n)] if os.path.isdir(folder) else []
@@ -138,12 +162,3 @@ def _clear_mounts(
             shutil.rmtree(os.path.join(folder, name))
         count += not os.path.exists(os.path.join(folder, name))
     return count
-
-
-def _untag(engine: Engine, name: str, containers: Iterable[Mapping[str, Any]]) -> bool:
-    """Take an image's name away where no container uses it; returns whether it was."""
-    image = str(engine.image(name).get("Id") or "")
-    if not image or image in {str(c.get("Image")) for c in containers}:
-        return False
-    engine.untag(name)
-    return True
