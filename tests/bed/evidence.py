@@ -341,6 +341,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
         lambda: accidents_table(accidents()),
     ),
+    "releases": (
+        "Releases on the disk and in the engine",
+        lambda: beds("tests/bed/test_releases.py"),
+    ),
     "switch": ("Readers while the current release is switched", switch_races),
     "properties": ("Simulated histories", properties),
     "bench": ("Beside the usual ways", bench),
