@@ -64,15 +64,8 @@ def copies(shop: Shop, release: Path) -> list[Path]:
 
 
 def test_a_release_that_a_container_uses_is_not_taken_away_by_name(shop: Shop) -> None:
-    module = [
-        "ansible",
-        "shop",
-        "-i",
-        str(shop.folder / "inventory.json"),
-        "-m",
-        "evenkeel.deploy.symlink_release",
-        "-a",
-    ]
+    argv = [str(Path(sys.executable).parent / "ansible"), "shop", "-i", str(shop.folder / "inventory.json")]
+    argv += ["-m", "evenkeel.deploy.symlink_release", "-a"]
     current = os.readlink(shop.root / "current").rpartition("/")[2]
     for release in os.listdir(shop.root / "releases"):
         arguments = f"path={shop.root} release={release} state=absent"
