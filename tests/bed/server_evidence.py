@@ -14,12 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
-from tests.bed.server import Server
-from tests.bed.shop import Play
+from tests.bed.server import IMAGES, Server
+from tests.bed.shop import ROOT, Play, run
 
 #: What the playbook prints at two places in the middle: nothing is switched yet, and old and new serve at once.
 BEFORE_SWITCH = r"api: \S+ is asked what users would ask"
@@ -182,6 +182,29 @@ def cut_off(server: Server, case: str, place: str, controller: bool) -> Accident
     return seen
 
 
+def guarded(server: Server) -> Accident:
+    """The engine restarts beside a guard; then the web container comes back at another address."""
+    library, log = "/usr/local/lib/evenkeel-bed", "/var/log/evenkeel-guard.log"
+    server.engine.exec("mkdir", "-p", library)
+    run(["docker", "cp", str(ROOT / "plugins/module_utils"), f"{server.name}:{library}/evenkeel"])
+    argv = "python3 -s -B -m evenkeel.host.guard --app travel --state-dir /srv/travel/.evenkeel"
+    server.engine.exec("sh", "-c", f"cd {library} && exec setsid {argv} >{log} 2>&1 </dev/null &")
+    time.sleep(3)
+    seen = suffer(server, "engine restarted, no update, a guard beside it", _restart_engine)
+    own = "label=com.docker.compose.service=api"
+    name = server.engine.docker("ps", "--quiet", "--filter", own).split()[0]
+    server.engine.docker("stop", "--time", "1", name)
+    server.engine.docker("run", "--detach", "--name", "taker", "--network", "travel_default", IMAGES[2], "sleep", "60")
+    server.engine.docker("start", name)
+    healed = server.serves_within(30)
+    server.engine.docker("rm", "--force", "taker")
+    said = server.engine.exec("cat", log)
+    server.engine.try_exec("pkill", "-f", "evenkeel.host.guard")
+    if healed is None or "was reloaded" not in said:
+        seen.wrong.append(f"the guard did not heal a moved container: {said[-1500:]}")
+    return replace(seen, case=f"{seen.case}; then a container that moved served after {healed or 0:.1f} s")
+
+
 CASES: dict[str, Callable[[Server], Accident]] = {
     "restart": lambda s: suffer(s, "engine restarted, no update", _restart_engine),
     "restart-after": lambda s: suffer(
@@ -190,6 +213,7 @@ CASES: dict[str, Callable[[Server], Accident]] = {
     "engine": lambda s: suffer(s, "engine killed, no update", _kill_engine),
     "engine-before": lambda s: suffer(s, "engine killed while the new version is proven", _kill_engine, BEFORE_SWITCH),
     "engine-after": lambda s: suffer(s, "engine killed while the old version drains", _kill_engine, AFTER_SWITCH),
+    "restart-guard": guarded,
     "power": lambda s: suffer(s, "power cut, no update", _cut_power),
     "power-before": lambda s: suffer(s, "power cut while the new version is proven", _cut_power, BEFORE_SWITCH),
     "power-after": lambda s: suffer(s, "power cut while the old version drains", _cut_power, AFTER_SWITCH),
