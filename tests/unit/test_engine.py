@@ -213,6 +213,19 @@ def test_why_no_new_worker_came_is_read_in_the_log() -> None:
         mine.reload(0.05)
 
 
+def test_the_last_word_of_a_reload_is_not_waited_for_any_longer() -> None:
+    mine = Stubborn(engine(Api()), {"Id": "c", "Name": "/shop-nginx-1", "State": {"Pid": 0}})
+    mine.after = (
+        "2024/01/01 [emerg] 1#1: bind() to 0.0.0.0:80 failed (98: Address already in use)",
+        "2024/01/01 [emerg] 1#1: still could not bind()",
+    )
+    began = time.monotonic()
+    with pytest.raises(NginxFailed, match=r"nginx cannot listen on 0\.0\.0\.0:80: Address already in use$"):
+        mine.reload(60)
+    # Not how fast it is: whether it waits for its whole patience.
+    assert time.monotonic() - began < 30
+
+
 def test_a_refusal_quotes_no_value() -> None:
     said = b'2024/01/01 [emerg] 7#7: invalid parameter "S3cr3t" in /etc/nginx/nginx.conf:4\n'
     with pytest.raises(NginxFailed) as refusal:

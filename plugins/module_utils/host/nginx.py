@@ -125,18 +125,25 @@ class Master:
         code, output = self.signal_reload()
         if code != 0:
             raise NginxFailed(f"{self.name}: nginx -s reload failed: {complaint_of(output).text}")
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+        began = asked = time.monotonic()
+        told: list[str] = []
+        # It tries to bind for 2.5 s; whatever else it says of that kind is its last word.
+        while time.monotonic() < began + timeout and not any("bind() to" not in line for line in told):
             workers = self.workers()
             fresh = [p for p in workers if p.pid not in known]
             # Until the master has told all old ones to quit, some of them still accept connections.
             if fresh and not [p for p in workers if p.pid in known and QUITTING not in p.command]:
                 return
             time.sleep(0.02)
-        # What no test shows, an address that is taken for one, the master only tells its log.
-        fresh_lines = [line for line in self.logged() if "[emerg]" in line and line not in logged]
-        why = complaint_of(fresh_lines[0]).text if fresh_lines else "see its log"
-        raise NginxFailed(f"{self.name}: no new worker took over within {timeout:g} s of the reload: {why}")
+            if time.monotonic() > asked + 1.0:
+                told, asked = self._complaints_since(logged), time.monotonic()
+        told, waited = told or self._complaints_since(logged), time.monotonic() - began
+        why = complaint_of(told[0]).text if told else "see its log"
+        raise NginxFailed(f"{self.name}: no new worker took over within {waited:.0f} s of the reload: {why}")
+
+    def _complaints_since(self, logged: Sequence[str]) -> list[str]:
+        """What no test shows, an address that is taken for one, the master only tells its log."""
+        return [line for line in self.logged() if "[emerg]" in line and line not in logged]
 
     def logged(self) -> list[str]:
         """The last lines of its log, as far as that is at hand."""
