@@ -183,6 +183,18 @@ def test_a_bad_version_leaves_the_socket_to_the_old_one(
     assert proxy.reloads == 1, "what is kept alive leads to another one until nginx is loaded again"
 
 
+def test_somebody_who_looks_into_the_folder_is_waited_for(
+    server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder
+) -> None:
+    way, old = Linking(folder, keepalive=False), server("old")
+    way.hold(proxy, ["10.0.0.1"])
+    argv = ["nsenter", f"--mount=/proc/{proxy.pid}/ns/mnt", "sh", "-c", "cd /mnt/seen && echo in && exec sleep 1"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as guest:
+        assert guest.stdout and guest.stdout.readline() == "in\n"
+        way.settle(proxy, [box(old, "10.0.0.1")])
+    assert (folder.is_covered(proxy.pid), folder.is_prepared(), proxy.ask()) == (False, False, "old")
+
+
 def test_an_nginx_that_restarts_in_between_is_led_back(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ class Call:
     newer_than: float = 0.0
     kinds: dict[str, str] = field(default_factory=dict)
     ways: dict[str, str] = field(default_factory=dict)
+    unheard: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -97,6 +98,7 @@ def prepare(params: Mapping[str, Any]) -> Call:
         bool(params.get("allow_downtime")),
         kinds=kinds,
     )
+    call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
     try:
         call.targets = _in_order([_target(n, call, images[n], params, found[n]) for n in names])
@@ -260,6 +262,7 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         if serving and target.route is None and params.get("proxy_mode") != "none":
             where = (
                 f"{call.proxy_name} has no proxy_pass to {name}"
+                + (f" (it cannot be told who listens at {', '.join(call.unheard)})" if call.unheard else "")
                 if call.proxy_name
                 else "no running nginx was found in the project"
             )

@@ -19,6 +19,7 @@ import socket
 import stat
 import struct
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -213,11 +214,22 @@ class SocketFolder:
         if self.is_covered(nginx):
             if os.path.exists(self.shown) and not _same(self.shown, self.path):
                 _link(self.shown, self.path)
-            while self.is_covered(nginx):
-                # Not lazily: for that umount would read /proc, which in the container shows no process of ours.
-                _run(["umount", "-n", "-N", str(nginx), os.path.dirname(self.seen)])
+            self._uncover(nginx)
         if self.is_prepared():
             shutil.rmtree(self.view)
+
+    def _uncover(self, nginx: int) -> None:
+        for attempts_left in range(20, -1, -1):
+            try:
+                # Not lazily: for that umount would read /proc, which in the container shows no process of ours.
+                _run(["umount", "-n", "-N", str(nginx), os.path.dirname(self.seen)])
+            except SocketFailed:
+                # Somebody may look into that folder at this moment.
+                if not attempts_left:
+                    raise
+                time.sleep(0.2)
+            if not self.is_covered(nginx):
+                return
 
 
 def _link(source: str, target: str) -> None:
