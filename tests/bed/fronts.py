@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.repository import add_commit
+from tests.bed.server import Server
 from tests.bed.shop import BedError, Shop, run
 
 _PLAIN = "    location / {\n        proxy_pass http://api:8000;"
@@ -144,7 +145,7 @@ FRONTS = {
 }
 
 
-def fronted(shop: Shop, tag: str, front: Front, replicas: int = 1) -> str:
+def fronted(shop: Shop | Server, tag: str, front: Front, replicas: int = 1) -> str:
     """A version of the shop behind such a configuration, as a tag of its own.
 
     :raises BedError: the shop's configuration is another one than this file knows.
@@ -179,7 +180,7 @@ def fronted(shop: Shop, tag: str, front: Front, replicas: int = 1) -> str:
     return name
 
 
-def edited(shop: Shop, path: str, edits: Sequence[tuple[str, str]]) -> str:
+def edited(shop: Shop | Server, path: str, edits: Sequence[tuple[str, str]]) -> str:
     """A file of the shop's repository with something replaced once each.
 
     :raises BedError: the file is another one than this file knows.
@@ -192,7 +193,7 @@ def edited(shop: Shop, path: str, edits: Sequence[tuple[str, str]]) -> str:
     return text
 
 
-def _own_to(shop: Shop, text: str) -> str:
+def _own_to(shop: Shop | Server, text: str) -> str:
     return (
         text.replace("ROOT", str(shop.root))
         .replace("PROJECT", shop.name)

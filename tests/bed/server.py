@@ -84,7 +84,9 @@ class Server:
         self.become = become
         self.compose = compose
         self.folder = BEDS / name
-        self.port = free_port()
+        self.repository = self.folder / "shop.git"
+        self.root = Path(_APP)
+        self.port, self.spare_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.engine = NestedEngine(
             self.name,
@@ -114,19 +116,16 @@ class Server:
         """Start the server and bring it what a team has before the first deployment."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        repository = self.folder / "shop.git"
-        run([sys.executable, str(ROOT / "demo/repository.py"), str(repository)])
+        run([sys.executable, str(ROOT / "demo/repository.py"), str(self.repository)])
         for tag in ("v1", "v2", "bad-500"):
-            compose = run(["git", "--git-dir", str(repository), "show", f"{tag}:{_COMPOSE}"])
-            add_commit(repository, {_COMPOSE: self.compose(compose)}, f"{tag}-server", parent=tag)
+            compose = run(["git", "--git-dir", str(self.repository), "show", f"{tag}:{_COMPOSE}"])
+            add_commit(self.repository, {_COMPOSE: self.compose(compose)}, f"{tag}-server", parent=tag)
         self.engine.start()
         self.login.make()
         self.engine.load_image(*IMAGES)
         self.engine.exec("install", "-d", "-o", "deploy", "-g", "deploy", "/srv/git", _APP, f"{_APP}/shared")
         self._on_it("git init --quiet --bare /srv/git/shop.git")
-        environment = {**os.environ, "GIT_SSH_COMMAND": f"ssh -F '{self.login.config}'"}
-        push = ["git", "--git-dir", str(repository), "push", "--quiet", "--mirror"]
-        run([*push, f"ssh://{self.name}/srv/git/shop.git"], env=environment)
+        self.push()
         self.engine.write(f"{_APP}/shared/.env", (ROOT / "demo/shop/.env.example").read_text(encoding="utf-8"))
         self.engine.exec("chown", "deploy:deploy", f"{_APP}/shared/.env")
         if not self.become:
@@ -148,6 +147,12 @@ class Server:
         (self.folder / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
         return self
 
+    def push(self) -> None:
+        """Bring the server's repository every tag that there is."""
+        environment = {**os.environ, "GIT_SSH_COMMAND": f"ssh -F '{self.login.config}'"}
+        push = ["git", "--git-dir", str(self.repository), "push", "--quiet", "--mirror"]
+        run([*push, f"ssh://{self.name}/srv/git/shop.git"], env=environment)
+
     def destroy(self) -> None:
         """Remove the server and everything of it on this machine, playbooks that still run included."""
         for begun in self._begun:
@@ -161,9 +166,10 @@ class Server:
     # -- what a user runs -----------------------------------------------------------------------------
 
     def begin(self, version: str) -> Begun:
-        """Start the playbook ``update`` over ssh."""
+        """Start the playbook ``update`` over ssh, to a version of the shop or to a tag made of its ``-server`` one."""
+        version = version if "-server" in version else f"{version}-server"
         argv = [str(Path(sys.executable).parent / "ansible-playbook"), "evenkeel.deploy.update"]
-        argv += ["-i", str(self.folder / "inventory.json"), "-e", json.dumps({"update_version": f"{version}-server"})]
+        argv += ["-i", str(self.folder / "inventory.json"), "-e", json.dumps({"update_version": version})]
         own = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}
         own["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(self.control)
         self._begun.append(Begun(argv, {**os.environ, **own}, self.folder / "playbook.log"))

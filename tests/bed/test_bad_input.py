@@ -119,6 +119,7 @@ def test_an_nginx_configuration_that_cannot_be_steered(
     shop: Shop, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed(monkeypatch, "fastcgi_pass api:8000;")
+    spoil(project, lambda s: s["api"].update(stop_grace_period="41s"))
     assert "reaches api by fastcgi_pass, which this version cannot steer" in refusal(shop, project)
 
 
@@ -127,8 +128,17 @@ def test_a_name_that_is_asked_for_again_without_root_or_nft(
 ) -> None:
     printed(monkeypatch, "set $upstream http://api:8000; proxy_pass $upstream;")
     monkeypatch.setattr(firewall, "unavailable", lambda: "nft missing on this host; install nftables and util-linux")
+    spoil(project, lambda s: s["api"].update(stop_grace_period="41s"))
     text = refusal(shop, project)
     assert "resolves api again while it runs" in text and "nft missing on this host" in text
+
+
+def test_what_cannot_be_steered_and_is_as_wanted_is_left_alone(
+    shop: Shop, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed(monkeypatch, "fastcgi_pass api:8000;")
+    result = roll({"project_src": str(project), "state_dir": str(shop.folder / "state")}, False)
+    assert result["changed"] is False
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, passing: str) -> None:

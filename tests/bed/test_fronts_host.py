@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server whose nginx is its own, in front of containers that publish nothing: it knows them by a file of addresses."""
+"""A server whose nginx is its own: it knows the containers by a file of addresses, whether they publish a port or not."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -16,6 +16,7 @@ from tests.bed.server import Server
 
 pytestmark = pytest.mark.matrix
 
+_API = "    stop_grace_period: 40s\n"
 ADDRESSES = "/etc/nginx/evenkeel/travel-api.conf"
 SITE = """
 upstream travel_api { include evenkeel/travel-api.conf; }
@@ -41,11 +42,18 @@ def without_nginx(compose: str) -> str:
     return found
 
 
+def with_a_port(compose: str) -> str:
+    """The same, and the web service is published as most do who have such an nginx."""
+    found = without_nginx(compose).replace(_API, f'{_API}    ports: ["127.0.0.1:8000:8000"]\n')
+    assert "8000:8000" in found
+    return found
+
+
 class HostFronted(Server):
     """The shop on such a server."""
 
-    def __init__(self) -> None:
-        super().__init__("front-host", packages=("nginx",), compose=without_nginx)
+    def __init__(self, compose: Callable[[str], str]) -> None:
+        super().__init__("front-host", packages=("nginx",), compose=compose)
 
     def create(self) -> Server:
         super().create()
@@ -87,9 +95,9 @@ class HostFronted(Server):
         return wait_for_tasks(database, load.acknowledged(), result.unknown_orders).audit
 
 
-@pytest.fixture(scope="module")
-def fronted() -> Iterator[HostFronted]:
-    server = HostFronted()
+@pytest.fixture(scope="module", params=[without_nginx, with_a_port])
+def fronted(request: pytest.FixtureRequest) -> Iterator[HostFronted]:
+    server = HostFronted(request.param)
     with server:
         first = server.update("v1")
         assert first.returncode == 0, first.output[-6000:]

@@ -123,7 +123,9 @@ class ComposeMachine:
         for inspection, target in mine:
             lead = leads.get(target.settings.name)
             container = self._container(inspection, target, proxy_networks)
-            containers.append(replace(container, in_rotation=lead is not None and container.id in lead.inside))
+            # Whom an nginx that cannot be steered leads to is left as it is.
+            inside = container.id in lead.inside if lead else target.unsteered and container.running
+            containers.append(replace(container, in_rotation=inside))
         restarts = {str(i["Id"]): self._restarts(i) for i, _target in mine}
         endings = {str(i["Id"]): self._ending(i, target) for i, target in mine}
         held, stale, cooling = (

@@ -28,7 +28,7 @@ from .machine import ComposeMachine
 from .progress import Progress
 from .records import first_line
 from .roller import Roller, StepFailed
-from .rolling_plan import Call, prepare, refuse_without_room
+from .rolling_plan import Call, prepare, refuse_what_cannot_change_hands, refuse_without_room
 from .rolling_report import Timeline, difference, keep_logs, logs_of_the_new, message, result_of
 
 
@@ -47,6 +47,7 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         stack = roller.observe()
     except StepFailed as error:
         raise BadInput(str(error)) from error
+    refuse_what_cannot_change_hands(call, stack)
     refuse_without_room(call, machine, stack)
     roller.policy = call.policy()
     diff, sentences = difference(call, stack)

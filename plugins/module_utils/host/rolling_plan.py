@@ -30,7 +30,10 @@ from .ways import Front, service_at, way_to
 
 @dataclass
 class Call:
-    """Everything one call has found out before it starts."""
+    """Everything one call has found out before it starts.
+
+    ``problems`` are why a service cannot change hands here: they matter only where it has to.
+    """
 
     compose: Compose
     engine: Engine
@@ -45,6 +48,7 @@ class Call:
     kinds: dict[str, str] = field(default_factory=dict)
     ways: dict[str, str] = field(default_factory=dict)
     unheard: tuple[str, ...] = ()
+    problems: dict[str, BadInput] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -217,7 +221,11 @@ def _target(
     if ports:
         call.notes.append(published_ports.note(name, ports))
     front = Front(call.engine, call.name, call.proxy_name, params.get("proxy_mode") == "pin")
-    way = way_to(name, service, settings, leading, front) if leading else None
+    way = None
+    try:
+        way = way_to(name, service, settings, leading, front) if leading else None
+    except BadInput as error:
+        call.problems[name] = error
     if way:
         call.ways[name] = way.why
         call.notes += [way.note] if way.note else []
@@ -230,6 +238,7 @@ def _target(
         call.newer_than,
         way.learn_seconds if way else None,
         way.folder if way else None,
+        bool(leading) and way is None,
         call.compose.hashes(published_ports.without_ports(call.project, [name]))[name] if ports else "",
     )
 
@@ -254,9 +263,11 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         if serving and settings.order != STOP_FIRST:
             ports = published_ports.published(service)
             steered = target.route is not None
-            complaints += [published_ports.objection(name, ports, settings.replicas, steered, call.allow_downtime)]
-        if any(complaints):
-            raise BadInput(next(c for c in complaints if c))
+            problem = published_ports.objection(name, ports, settings.replicas, steered, call.allow_downtime)
+            if problem:
+                call.problems.setdefault(name, BadInput(problem))
+        if complaints:
+            raise BadInput(complaints[0])
         if settings.kind != WEB:
             continue
         if serving and target.route is None and params.get("proxy_mode") != "none":
@@ -280,6 +291,19 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         note = longest_gap_note(settings)
         if note:
             call.notes.append(note)
+
+
+def refuse_what_cannot_change_hands(call: Call, stack: Stack) -> None:
+    """Look whether each service that has to be replaced can be.
+
+    What is as wanted may be so behind any nginx: a first deployment has nothing to lead from one to the other.
+
+    :raises BadInput: one cannot.
+    """
+    for target in call.targets:
+        problem = call.problems.get(target.settings.name)
+        if problem and view_of(stack, target.wanted).changing:
+            raise problem
 
 
 def _room(engine: Engine) -> preflight.Room:

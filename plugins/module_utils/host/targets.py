@@ -30,7 +30,8 @@ def ports_of(leading: Sequence[Route], settings: Settings) -> frozenset[int]:
 class Target:
     """One service of the roll: its settings, identity, the way users reach it, and how that is steered.
 
-    ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``stand_in`` is its configuration hash without
+    ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``unsteered`` is whether
+    nginx leads to it in a way that cannot be steered; ``stand_in`` is its configuration hash without
     published ports, if it has any.
     """
 
@@ -42,6 +43,7 @@ class Target:
     newer_than: float = 0.0
     learn_seconds: float | None = None
     folder: SocketFolder | None = None
+    unsteered: bool = False
     stand_in: str = ""
 
     @property
