@@ -43,10 +43,11 @@ def test_old_releases_go_with_what_only_they_had_and_the_way_back_stays(shop: Sh
         assert play.returncode == 0, play.output[-5000:]
         assert shop.leftovers() == []
     left = sorted(os.listdir(shop.root / "releases"))
-    assert {name.partition("-")[2] for name in left} == {tag[:7] for tag in tags[2:]}, left
-    assert {tag[:12] for tag in tags[2:]} <= images(shop)
-    assert not {tag[:12] for tag in tags[:2]} & images(shop)
-    assert "no longer kept: " in play.output
+    # Database, broker and proxy were created from the first one, so it stays as well.
+    kept_tags = [tags[0], *tags[2:]]
+    assert {name.partition("-")[2] for name in left} == {tag[:7] for tag in kept_tags}, left
+    assert {tag[:12] for tag in kept_tags} <= images(shop)
+    assert tags[1][:12] not in images(shop)
     # Mounted copies: those that the two have, and no more.
     kept = {p.parent.name for release in left for p in copies(shop, shop.root / "releases" / release)}
     assert set(os.listdir(shop.root / "mounts")) == kept
@@ -71,5 +72,8 @@ def test_a_release_that_a_container_uses_is_not_taken_away_by_name(shop: Shop) -
         arguments = f"path={shop.root} release={release} state=absent"
         done = subprocess.run([*argv, arguments], env=shop.environment, capture_output=True, text=True, check=False)
         assert done.returncode != 0
-        words = "is the current one" if release == current else "is the one to go back to"
-        assert words in done.stdout + done.stderr, done.stdout + done.stderr
+        reasons = (
+            ("is the current one",) if release == current else ("is the one to go back to", "is used by a container")
+        )
+        said = done.stdout + done.stderr
+        assert any(reason in said for reason in reasons), said
