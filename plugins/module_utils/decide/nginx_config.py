@@ -131,7 +131,7 @@ def _listener(server: Sequence[Directive]) -> tuple[int, bool, bool]:
     all_tls = any(d.words == ("ssl", "on") for d in server)
     for words in (d.words for d in server if d.name == "listen" and len(d.words) > 1):
         address, options = words[1], words[2:]
-        if not address.startswith("unix:") and "quic" not in options:
+        if not address.startswith(UNIX) and "quic" not in options:
             match = None if address.endswith("]") else re.search(r"(?:^|:)(\d+)(?:-\d+)?$", address)
             port = int(match.group(1)) if match else 80
             found.append((port, all_tls or "ssl" in options, "proxy_protocol" in options))
@@ -238,7 +238,7 @@ def _targets(directive: str, target: str, known: _Known, kept: float | None) -> 
 
 def _socket(target: str) -> str:
     """``unix:`` and the path of the socket alone: no scheme before it and no URI behind it."""
-    path = target.partition("unix:")[2].partition(":")[0]
+    path = target.partition(UNIX)[2].partition(":")[0]
     return f"{UNIX}/{posixpath.normpath(path).lstrip('/')}"
 
 
@@ -251,7 +251,7 @@ def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
     for words, file in ((d.words, d.file) for d in block if d.name == "server" and len(d.words) > 1):
         if "down" in words[2:]:
             continue
-        if words[1].startswith("unix:"):
+        if words[1].startswith(UNIX):
             yield _Target(_socket(words[1]), 0, True, keepalive=pool)
             continue
         match = re.match(r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d+))?$", words[1])

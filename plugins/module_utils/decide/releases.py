@@ -95,11 +95,9 @@ def surplus(releases: Sequence[Release], keep: int, current: str, used: Collecti
         return []
     spared = {current, way_back(releases, current), *used} | {r.id for r in releases if r.pinned}
     newest_first = sorted((r.id for r in releases), reverse=True)
-    kept = [r for r in newest_first if r in spared]
-    for release in newest_first:
-        if release not in spared and len(kept) < keep:
-            kept.append(release)
-    return sorted(set(newest_first) - set(kept))
+    others = [r for r in newest_first if r not in spared]
+    room = max(0, keep - (len(newest_first) - len(others)))
+    return sorted(others[room:])
 
 
 def problem_with_ref(ref: str) -> str:

@@ -38,7 +38,8 @@ class Linking:
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """See the protocol."""
-        door = next((d for b in boxes if b.address in addresses for d in [self.folder.door_of(b.pid)] if d), "")
+        doors = (self.folder.door_of(b.pid) for b in boxes if b.address in addresses)
+        door = next(filter(None, doors), "")
         if not door:
             raise NginxFailed(f"{self.folder.service}: nobody listens at {self.folder.seen} that nginx may be led to")
         self._cover(nginx, door)

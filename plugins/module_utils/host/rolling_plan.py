@@ -238,7 +238,6 @@ def _target(
         call.newer_than,
         way.learn_seconds if way else None,
         way.folder if way else None,
-        bool(leading) and way is None,
         call.compose.hashes(published_ports.without_ports(call.project, [name]))[name] if ports else "",
     )
 

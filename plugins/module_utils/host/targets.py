@@ -30,9 +30,8 @@ def ports_of(leading: Sequence[Route], settings: Settings) -> frozenset[int]:
 class Target:
     """One service of the roll: its settings, identity, the way users reach it, and how that is steered.
 
-    ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``unsteered`` is whether
-    nginx leads to it in a way that cannot be steered; ``stand_in`` is its configuration hash without
-    published ports, if it has any.
+    ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``stand_in`` is its configuration hash
+    without published ports, if it has any.
     """
 
     settings: Settings
@@ -43,7 +42,6 @@ class Target:
     newer_than: float = 0.0
     learn_seconds: float | None = None
     folder: SocketFolder | None = None
-    unsteered: bool = False
     stand_in: str = ""
 
     @property
@@ -51,6 +49,11 @@ class Target:
         """The reconciler's view of it."""
         own = self.settings.wanted(self.image, self.config_hash)
         return replace(own, newer_than=self.newer_than, learn_seconds=self.learn_seconds, stand_in=self.stand_in)
+
+    @property
+    def unsteered(self) -> bool:
+        """Whether nginx leads to it in a way that cannot be steered."""
+        return bool(self.routes) and self.steering is None
 
     @property
     def route(self) -> Route | None:
