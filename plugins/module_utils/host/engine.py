@@ -99,6 +99,10 @@ class Engine:
         found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
         return [i for i in (self.inspect(entry["Id"]) for entry in found) if i]
 
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """Every network by its name."""
+        return {str(n["Name"]): n for n in self._call("networks")}
+
     def running(self) -> list[dict[str, Any]]:
         """Every container that runs, in the engine's short form (labels, networks, no aliases)."""
         found: list[dict[str, Any]] = self._call("containers")
