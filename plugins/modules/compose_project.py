@@ -32,6 +32,18 @@ options:
       - Folder for the copies of mounted files.
     type: path
     required: true
+  live_dir:
+    description:
+      - Folder in which a proxy finds what it mounts out of the tree, such as its configuration, at paths that never change.
+        They are filled where they are not there yet, and M(evenkeel.deploy.nginx_reload) brings a release's files there.
+      - Without it a proxy mounts copies like everyone, and has to be created anew when they change.
+    type: path
+  data_dir:
+    description:
+      - Folder for what is mounted by a relative path and is not in the revision, such as C(./pgdata) or C(./media). It is data,
+        and lies there for all releases. A folder of the revision with nothing but C(.gitkeep) counts as well.
+      - Without it such a mount is refused.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -42,6 +54,8 @@ EXAMPLES = r"""
     project_name: travel
     revision: 5d33865fdfc578b623a4dde03705b70f6820116e
     mounts_dir: /srv/travel/mounts
+    live_dir: /srv/travel/shared/proxy
+    data_dir: /srv/travel/shared
 """
 
 RETURN = r"""
@@ -55,6 +69,11 @@ project_name:
   type: str
 services:
   description: The services of the project.
+  returned: always
+  type: list
+  elements: str
+live:
+  description: The services that find what they mount out of the tree in O(live_dir).
   returned: always
   type: list
   elements: str
@@ -78,6 +97,8 @@ def main() -> None:
             **PROJECT_ARGUMENTS,
             "revision": {"type": "str", "required": True},
             "mounts_dir": {"type": "path", "required": True},
+            "live_dir": {"type": "path"},
+            "data_dir": {"type": "path"},
         },
         supports_check_mode=True,
     )
