@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide.change import changed_keys, fingerprint
-from .files import private_directory, read_json, secret_key, write_private
+from .files import KEY, private_directory, read_json, secret_key, write_private
 
 _FOLDER = "configurations"
 
@@ -31,6 +31,6 @@ def keep(state_dir: str, services: Mapping[str, Mapping[str, Any]], hashes: Mapp
 def keys_that_differ(state_dir: str, name: str, config_hash: str, service: Mapping[str, Any]) -> list[str] | None:
     """What differs between the configuration with that hash and a definition, the image left out; None: not recorded."""
     recorded = read_json(os.path.join(state_dir, _FOLDER, f"{name}-{config_hash}.json"))
-    if not recorded or not os.path.isfile(os.path.join(state_dir, "fingerprint.key")):
+    if not recorded or not os.path.isfile(os.path.join(state_dir, KEY)):
         return None
     return [k for k in changed_keys(recorded, fingerprint(service, secret_key(state_dir))) if k != "image"]

@@ -23,9 +23,10 @@ from .call_result import BadInput
 from .nginx import QUITTING, NginxFailed
 from .nginx_memory import Memory, Pending, digest
 from .nginx_site import ContainerSite, Contents, Site, SiteFailed
-from .nginx_wanted import Absent, file_change, release_change
+from .nginx_wanted import Absent, file_change, project_of, proxies_of, release_change
 from .probing import ask
 from .project import state_dir_of
+from .proxy_files import bring
 from .roller import Answer
 
 _ATTEMPTS = 3
@@ -69,10 +70,26 @@ def nginx_reload(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :returns: what the module returns (``failed`` included when nginx refuses the candidates or they did not hold).
     :raises BadInput: before anything is touched.
     """
+    if not params.get("from_release"):
+        return _one(params, check_mode)
+    services = [str(params["service"])] if params.get("service") else proxies_of(params)
+    result: dict[str, Any] = {"changed": False, "timeline": [], "msg": "nginx has no files of this release"}
+    for service in services:
+        one = _one({**params, "service": service}, check_mode)
+        timeline, changed = result["timeline"] + one["timeline"], result["changed"] or one["changed"]
+        result = {**one, "timeline": timeline, "changed": changed}
+        if one.get("failed"):
+            break
+    return result
+
+
+def _one(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
         change_of = release_change if params.get("from_release") else file_change
         sites, wanted, project = change_of(params)
     except Absent as error:
+        if params.get("from_release") and not params.get("validate_only"):
+            return _put_there(params, str(error), check_mode)
         if check_mode:
             return {
                 "changed": True,
@@ -82,8 +99,6 @@ def nginx_reload(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), "start it (docker compose up -d), then run the same command again") from error
     except (BadPlace, SiteFailed, NginxFailed) as error:
         raise BadInput(str(error), getattr(error, "advice", "")) from error
-    if not sites:
-        return {"changed": False, "timeline": [], "msg": "nginx has no files of the release"}
     state = state_dir_of(params, project)
     memory = Memory(state, str(params.get("service") or ""), str(params.get("dest") or ""))
     call = _Call(params, sites, memory, wanted)
@@ -95,6 +110,24 @@ def nginx_reload(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if result.get("failed"):
             fence.details["result"] = f"failed: {result['msg'].splitlines()[0]}"
         return result
+
+
+def _put_there(params: Mapping[str, Any], reason: str, check_mode: bool) -> dict[str, Any]:
+    """The files of a release for an nginx that does not run, which reads them when it starts."""
+    project = project_of(params)
+    root, service = str(params["project_src"]), str(params["service"])
+    if check_mode:
+        return {
+            "changed": bring(root, project, service, True),
+            "timeline": [],
+            "msg": f"{reason}: it reads its files later",
+        }
+    with (
+        working(params, state_dir_of(params, str(project["name"])), f"nginx_reload of {project['name']}") as fence,
+        fence.act(f"write the files of {service}"),
+    ):
+        changed = bring(root, project, service, False)
+        return fence.told({"changed": changed, "timeline": [], "msg": f"{reason}: its files are there for its start"})
 
 
 class _Call:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide.nginx_twin import checked
+from ..decide.project import LIVE, MARK
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine, label_of, pid_of
@@ -41,8 +42,6 @@ def file_change(params: Mapping[str, Any]) -> tuple[list[Site], Contents, str]:
 
 def release_change(params: Mapping[str, Any]) -> tuple[list[Site], Contents, str]:
     """All files that a release has for its nginx, and those that it no longer has."""
-    if not params.get("service"):
-        raise BadInput("from_release: which service is nginx is not told", "set service")
     engine, inspection, project = _container(params)
     name = str(project["name"])
     wanted = files_of(str(params["project_src"]), project, str(params["service"]))
@@ -63,15 +62,27 @@ def _content(params: Mapping[str, Any]) -> bytes:
         ) from error
 
 
-def _container(params: Mapping[str, Any]) -> tuple[Engine, dict[str, Any], dict[str, Any]]:
-    """The one container of the service that is nginx, and the resolved project."""
-    compose = compose_of(params)
-    service = str(params["service"])
-    engine = connect(compose.project_src)
+def project_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved project.
+
+    :raises BadInput: it is not valid.
+    """
     try:
-        project = compose.resolved()
+        return compose_of(params).resolved()
     except ComposeFailed as error:
         raise BadInput(f"the Compose project is not valid: {error}", "docker compose config shows it") from error
+
+
+def proxies_of(params: Mapping[str, Any]) -> list[str]:
+    """The services of a release that find their files at paths that never change."""
+    return sorted((project_of(params).get(MARK) or {}).get(LIVE) or {})
+
+
+def _container(params: Mapping[str, Any]) -> tuple[Engine, dict[str, Any], dict[str, Any]]:
+    """The one container of the service that is nginx, and the resolved project."""
+    service = str(params["service"])
+    engine = connect(str(params["project_src"]))
+    project = project_of(params)
     name = str(project["name"])
     if service not in (project.get("services") or {}):
         known = ", ".join(sorted(project.get("services") or {}))

@@ -55,6 +55,43 @@ def place_first(live: Mapping[str, Mapping[str, str]], root: str) -> bool:
     return fresh
 
 
+def bring(root: str, project: Mapping[str, Any], service: str, check_mode: bool) -> bool:
+    """Bring a release's files to where a proxy that does not run mounts them from; returns whether any differs."""
+    definition = project["services"][service]
+    sources = {str(v.get("target")): str(v.get("source")) for v in definition.get("volumes") or []}
+    changed = False
+    for dest, content in files_of(root, project, service).items():
+        target = max((t for t in sources if dest == t or dest.startswith(f"{t}/")), key=len)
+        path = os.path.normpath(os.path.join(sources[target], os.path.relpath(dest, target)))
+        before = None
+        if os.path.isfile(path):
+            with open(path, "rb") as stream:
+                before = stream.read()
+        if before == content:
+            continue
+        changed = True
+        if not check_mode:
+            put(path, content)
+    return changed
+
+
+def put(path: str, content: bytes | None) -> None:
+    """Write a file so that it is whole at any moment, with the mode of the one before; None takes it away."""
+    folder = os.path.dirname(path)
+    if content is None:
+        os.unlink(path)
+    else:
+        os.makedirs(folder, exist_ok=True)
+        making = os.path.join(folder, _MAKING)
+        with open(making, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(making, stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o644)
+        os.replace(making, path)
+    sync_directory(folder)
+
+
 def files_of(root: str, project: Mapping[str, Any], service: str) -> dict[str, bytes | None]:
     """Each file that a release has for a proxy, as the proxy sees it, and None for those it does not have any more.
 
