@@ -38,6 +38,11 @@ options:
         They are filled where they are not there yet, and M(evenkeel.deploy.nginx_reload) brings a release's files there.
       - Without it a proxy mounts copies like everyone, and has to be created anew when they change.
     type: path
+  serving_src:
+    description:
+      - Folder of the release that serves now. Databases, brokers and proxies of which only the environment differs from it
+        keep what they run with, and RV(notes) says so. Without it every service gets its environment.
+    type: path
   data_dir:
     description:
       - Folder for what is mounted by a relative path and is not in the revision, such as C(./pgdata) or C(./media). It is data,
@@ -72,6 +77,11 @@ services:
   returned: always
   type: list
   elements: str
+notes:
+  description: What is worth knowing, such as an environment that is kept.
+  returned: always
+  type: list
+  elements: str
 live:
   description: The services that find what they mount out of the tree in O(live_dir).
   returned: always
@@ -99,6 +109,7 @@ def main() -> None:
             "mounts_dir": {"type": "path", "required": True},
             "live_dir": {"type": "path"},
             "data_dir": {"type": "path"},
+            "serving_src": {"type": "path"},
         },
         supports_check_mode=True,
     )

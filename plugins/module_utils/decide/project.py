@@ -90,6 +90,11 @@ def _tagged(image: str) -> str:
     return image if ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
+def kind_without_image(service: Mapping[str, Any]) -> str:
+    """What a service is, as far as its definition tells."""
+    return str((service.get("x-evenkeel") or {}).get("kind") or kind_of(service))
+
+
 def live_mounts(project: Mapping[str, Any], root: str, store: str) -> dict[str, dict[str, str]]:
     """What proxies mount out of the tree: service → path in the tree → the path under ``store`` that never changes.
 
@@ -97,8 +102,7 @@ def live_mounts(project: Mapping[str, Any], root: str, store: str) -> dict[str, 
     """
     found: dict[str, dict[str, str]] = {}
     for name, service in project.get("services", {}).items():
-        kind = (service.get("x-evenkeel") or {}).get("kind") or kind_of(service)
-        for volume in service.get("volumes") or [] if kind == PROXY else []:
+        for volume in service.get("volumes") or [] if kind_without_image(service) == PROXY else []:
             source = str(volume.get("source"))
             # A mount of the whole tree would let the proxy see what no release has meant for it.
             if volume.get("type") == "bind" and _inside(source, root) and source != root:

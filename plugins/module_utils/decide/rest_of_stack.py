@@ -150,6 +150,34 @@ def moved_data(project: Mapping[str, Any], kinds: Mapping[str, str], present: Se
     return list(dict.fromkeys(found))
 
 
+def keep_environments(
+    project: Mapping[str, Any], serving: Mapping[str, Any], kinds: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The project in which databases, brokers and proxies keep the environment they run with, where nothing else differs.
+
+    One ``.env`` is often given to every service; a database looks at it when it is made, and making it anew is a gap.
+
+    :param serving: the project that serves now, as it was generated.
+    :returns: the project, and a note for each that keeps something.
+    """
+    services, notes = dict(project.get("services", {})), []
+    for name, kind in kinds.items():
+        old, new = (serving.get("services") or {}).get(name), services[name]
+        if kind not in _STANDING or old is None or old.get("environment") == new.get("environment"):
+            continue
+        if {k: v for k, v in old.items() if k != "environment"} == {k: v for k, v in new.items() if k != "environment"}:
+            before, after = old.get("environment") or {}, new.get("environment") or {}
+            keys = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
+            services[name] = {k: v for k, v in new.items() if k != "environment"}
+            if before:
+                services[name]["environment"] = before
+            notes.append(
+                f"{name}: keeps the environment it runs with ({', '.join(keys)} differ), since creating this {kind} anew is a "
+                f"gap; update_allow_downtime=true does it"
+            )
+    return {**project, "services": services}, notes
+
+
 def _sources(project: Mapping[str, Any], service: Mapping[str, Any]) -> dict[str, str]:
     """Where each mount of a definition comes from: the volume's name on the engine, or the path."""
     volumes = project.get("volumes") or {}

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import project as generated
+from ..decide.rest_of_stack import keep_environments
 from ..journal import working
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
-from .files import write_private
+from .files import read_json, write_private
 from .mounts import copy_path, place
 from .project import compose_of, connect, state_dir_of
 from .proxy_files import place_first
@@ -151,6 +152,9 @@ def _generate(
         result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
+    serving = read_json(os.path.join(str(params.get("serving_src") or root), generated.GENERATED))
+    kinds = {n: generated.kind_without_image(s) for n, s in result.get("services", {}).items()}
+    result, notes = keep_environments(result, serving if generated.MARK in serving else {}, kinds)
     path = os.path.join(root, generated.GENERATED)
     text = generated.as_text(result)
     before = _read(path)
@@ -164,6 +168,7 @@ def _generate(
         "path": path,
         "project_name": result["name"],
         "services": sorted(services),
+        "notes": notes,
         "live": sorted(result[generated.MARK].get(generated.LIVE, {})),
         "images": {n: s["image"] for n, s in services.items() if s.get("build")},
         "diff": {

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that a Compose file can hold, through updates under load: what is new, gone, more, reconfigured, and refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bed.nothing_lost import assert_nothing_lost
+from tests.bed.shop import Play, Shop, run
+from tests.bed.stacks import changed
+
+#: Proven as ever, but not for as long: what is looked at here is the rest of the stack.
+QUICK = {"api": {"ready_timeout": 20, "prove_seconds": 1, "monitor": 2}}
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    made = Shop("stack", {"app_services": QUICK})
+    made.destroy()
+    try:
+        made.create()
+        first = made.update("v1")
+        assert first.returncode == 0, first.output[-6000:]
+        yield made
+    finally:
+        made.destroy()
+
+
+def expect(shop: Shop, replicas: int = 1) -> None:
+    """Hold what an operation leaves behind against what this version has."""
+    shop.variables["replicas"] = {"api": replicas}
+    assert shop.leftovers() == []
+
+
+def good(play: Play) -> None:
+    assert play.returncode == 0, play.output[-6000:]
+
+
+def header(shop: Shop) -> str:
+    """What nginx says in its header."""
+    answer = run(["curl", "--silent", "--head", f"{shop.url}/health/"])
+    return next((line.split(": ")[1].strip() for line in answer.splitlines() if line.startswith("X-Shop")), "")
+
+
+def ids(shop: Shop, *services: str) -> dict[str, str]:
+    return {s: next(i["Id"] for i in shop.inspections() if i["Name"] == f"/{shop.container(s)}") for s in services}
+
+
+def test_a_service_more_and_a_service_less(shop: Shop) -> None:
+    standing = ids(shop, "db", "redis", "nginx")
+    with shop.load() as load:
+        # The web does not become healthy before the new service answers; nginx gets another configuration with it.
+        more = changed(shop, "v2", ["search"], header="more", search=True)
+        good(shop.update(more))
+        assert (header(shop), len(shop.containers("search"))) == ("more", 1)
+        expect(shop)
+        again = shop.update(more)
+        assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
+        good(shop.update(changed(shop, "v3", ["three"])))
+        assert (header(shop), shop.containers("search")) == ("", {})
+        expect(shop, 3)
+        result = load.stop()
+    assert_nothing_lost(shop, load, result)
+    assert ids(shop, "db", "redis", "nginx") == standing
+
+
+def test_an_environment_that_changed_is_a_release_of_its_own(shop: Shop) -> None:
+    good(shop.update("v3"))
+    expect(shop)
+    before, standing = os.readlink(shop.root / "current"), ids(shop, "db", "redis", "nginx")
+    environment = shop.root / "shared/.env"
+    with shop.load() as load:
+        environment.write_text(environment.read_text(encoding="utf-8") + "\nSHOP_MOTTO=Even\n", encoding="utf-8")
+        play = shop.update("v3")
+        good(play)
+        result = load.stop()
+    assert_nothing_lost(shop, load, result)
+    expect(shop)
+    assert os.readlink(shop.root / "current") != before
+    for service in ("api", "celery", "celery-beat"):
+        assert "SHOP_MOTTO=Even" in run(["docker", "exec", shop.container(service), "env"])
+    # The database reads its environment when it is made, and making it anew would be a gap.
+    assert ids(shop, "db", "redis", "nginx") == standing
+    assert "SHOP_MOTTO" in play.output
+    assert "SHOP_MOTTO" not in (shop.root / before / "compose.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ("moved", ["db", "/var/lib/postgresql/data", "elsewhere"]),
+        ("pgdata", ["db", "/var/lib/postgresql/data", "shared/pgdata"]),
+        ("internal", ["network default", "internal"]),
+        ("tuned", ["db", "command", "update_allow_downtime"]),
+    ],
+)
+def test_what_would_lose_data_or_leave_a_gap_is_refused_by_name(shop: Shop, edit: str, words: list[str]) -> None:
+    good(shop.update("v3"))
+    before = {i["Id"] for i in shop.inspections()}
+    play = shop.update(changed(shop, "v3", [edit]))
+    assert play.returncode != 0
+    assert all(word in play.message for word in [*words, "What:", "Now:", "Next:"]), play.output[-3000:]
+    assert {i["Id"] for i in shop.inspections()} == before
+    expect(shop)
+
+
+@pytest.mark.matrix
+def test_a_gap_that_is_allowed_is_taken_and_a_bad_version_brings_the_old_definition_back(shop: Shop) -> None:
+    good(shop.update("v3"))
+    tuned = changed(shop, "v3", ["tuned"])
+    good(shop.update(tuned, update_allow_downtime=True))
+    expect(shop)
+    assert "work_mem=8MB" in run(["docker", "inspect", "--format", "{{.Config.Cmd}}", shop.container("db")])
+    play = shop.update("bad-500", update_allow_downtime=True)
+    assert play.returncode != 0
+    assert shop.version() == "v3"
+    assert "work_mem=8MB" in run(["docker", "inspect", "--format", "{{.Config.Cmd}}", shop.container("db")])
+    expect(shop)
+
+
+@pytest.mark.matrix
+def test_code_that_is_mounted_is_the_tree_of_its_release(shop: Shop) -> None:
+    with shop.load() as load:
+        for version in ("v2", "v3"):
+            good(shop.update(changed(shop, version, ["code"])))
+            expect(shop)
+            assert shop.version() == version
+        result = load.stop()
+    assert_nothing_lost(shop, load, result)
