@@ -97,6 +97,7 @@ class NestedEngine:
     :param network: network of this machine's engine to be in, the default bridge without it.
     :param arguments: further arguments of ``dockerd``.
     :param keep_engine: start the engine again 2 s after it ended, as systemd does; without that the server ends with it.
+    :param memory: what all of it may take together, such as ``2g``; it swaps nothing.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class NestedEngine:
         network: str = "",
         arguments: Sequence[str] = (),
         keep_engine: bool = False,
+        memory: str = "",
     ) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]+", name):
             raise NestedError(f"{name!r} cannot be the name of a container")
@@ -119,6 +121,7 @@ class NestedEngine:
         self.network = network
         self.arguments = tuple(arguments)
         self.keep_engine = keep_engine
+        self.memory = memory
         self.volume = f"{name}-docker"
 
     def __enter__(self) -> NestedEngine:
@@ -145,6 +148,7 @@ class NestedEngine:
         argv += ["--name", self.name, "--hostname", self.name, "--volume", f"{self.volume}:/var/lib/docker"]
         argv += ["--network", self.network] if self.network else []
         argv += ["--env", "KEEP_ENGINE=1"] if self.keep_engine else []
+        argv += ["--memory", self.memory, "--memory-swap", self.memory] if self.memory else []
         for outside, inside in self.publish.items():
             argv += ["--publish", f"127.0.0.1:{outside}:{inside}"]
         for words in (["docker", "volume", "create", *label, self.volume],
