@@ -54,7 +54,7 @@ def changed(shop: Shop | Server, parent: str, edits: Sequence[str] = (), header:
     """A commit on a version of the shop, and the tag it gets.
 
     :param edits: names in :data:`EDITS`.
-    :param header: what nginx is to say in a header ``X-Shop``.
+    :param header: what nginx is to say in a header ``X-Config``.
     :param search: whether the app's health asks a service ``search``.
     """
     files: dict[str, str | bytes | None] = {}
@@ -63,7 +63,9 @@ def changed(shop: Shop | Server, parent: str, edits: Sequence[str] = (), header:
         files[COMPOSE] = edited(shop, f"{parent}:{COMPOSE}", pairs)
     if header:
         place = "    client_max_body_size 20m;\n"
-        files[NGINX] = edited(shop, f"{parent}:{NGINX}", [(place, f"{place}    add_header X-Shop {header} always;\n")])
+        files[NGINX] = edited(
+            shop, f"{parent}:{NGINX}", [(place, f"{place}    add_header X-Config {header} always;\n")]
+        )
     if search:
         text = run(["git", "--git-dir", str(shop.repository), "show", "bad-unhealthy:shop/health.py"])
         asks = '    import urllib.request\n\n    urllib.request.urlopen("http://search:9200/", timeout=2).close()\n'

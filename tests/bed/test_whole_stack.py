@@ -43,7 +43,7 @@ def good(play: Play) -> None:
 def header(shop: Shop) -> str:
     """What nginx says in its header."""
     answer = run(["curl", "--silent", "--head", f"{shop.url}/health/"])
-    return next((line.split(": ")[1].strip() for line in answer.splitlines() if line.startswith("X-Shop")), "")
+    return next((line.split(": ")[1].strip() for line in answer.splitlines() if line.startswith("X-Config:")), "")
 
 
 def ids(shop: Shop, *services: str) -> dict[str, str]:

@@ -144,6 +144,11 @@ class Engine:
         """Every ``repository:tag`` on this host that matches ``docker image ls PATTERN``."""
         return sorted({str(tag) for entry in self._call("images", pattern) for tag in entry.get("RepoTags") or []})
 
+    def nameless_images(self, label: str) -> list[str]:
+        """The ids of images with a label that have lost their last name, as a rebuild leaves them."""
+        found = self._call("images", filters={"dangling": True, "label": [label]})
+        return sorted(str(entry["Id"]) for entry in found)
+
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Give an image a further name.
 
