@@ -341,6 +341,18 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
         lambda: accidents_table(accidents()),
     ),
+    "stack": (
+        "One change of the Compose file, of nginx.conf, of the environment each",
+        lambda: beds("tests/bed/test_whole_stack.py"),
+    ),
+    "first": (
+        "From an empty folder to a shop that serves, killed in each step",
+        lambda: beds("tests/bed/test_first_start.py"),
+    ),
+    "small": (
+        "A server of 2 GB; a disk that is full; somebody who prunes everything",
+        lambda: beds("tests/bed/test_small_server.py"),
+    ),
     "releases": (
         "Releases on the disk and in the engine",
         lambda: beds("tests/bed/test_releases.py"),

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +107,39 @@ def test_what_would_lose_data_or_leave_a_gap_is_refused_by_name(shop: Shop, edit
     assert play.returncode != 0
     assert all(word in play.message for word in [*words, "What:", "Now:", "Next:"]), play.output[-3000:]
     assert {i["Id"] for i in shop.inspections()} == before
+    expect(shop)
+
+
+def test_an_admin_finds_the_same_project_whichever_way_they_come(shop: Shop) -> None:
+    good(shop.update("v3"))
+    current, dry = shop.root / "current", "docker compose up --detach --dry-run"
+    ways = {
+        "through the link": ["sh", "-c", f"cd {current} && {dry}"],
+        "where the link leads": ["sh", "-c", f"cd -P {current} && {dry}"],
+        "as cron does, without an environment": [
+            "env",
+            "-i",
+            "PATH=/usr/bin:/bin",
+            "sh",
+            "-c",
+            f"cd {current} && {dry}",
+        ],
+        "from elsewhere": [*dry.replace("compose", f"compose --project-directory {current}", 1).split()],
+        "with somebody's own variables": ["env", "PWD=/tmp", "sh", "-c", f"cd {current} && {dry}"],
+    }
+    for way, argv in ways.items():
+        done = subprocess.run(argv, cwd="/", capture_output=True, text=True, check=False)
+        would = re.findall(r"Container \S+\s+(?:Creat|Recreat|Start)\w*", done.stdout + done.stderr)
+        assert (done.returncode, would) == (0, []), (way, would, done.stderr[-500:])
+
+
+def test_a_stack_that_somebody_stopped_is_started_as_it_was(shop: Shop) -> None:
+    good(shop.update("v3"))
+    before = {i["Id"] for i in shop.inspections()}
+    shop.compose("stop", "--timeout", "2")
+    good(shop.update("v3"))
+    assert {i["Id"] for i in shop.inspections()} == before
+    assert shop.version() == "v3"
     expect(shop)
 
 
