@@ -316,7 +316,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "guard": (
         "A container that comes back at another address, with and without a guard",
-        lambda: beds("tests/bed/test_guard.py"),
+        lambda: beds("tests/bed/test_guard.py", "tests/bed/test_guard_unit.py"),
     ),
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
