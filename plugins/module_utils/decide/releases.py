@@ -82,8 +82,24 @@ def problem_with_removal(release: str, all_of_them: Sequence[Release], current: 
 
 def way_back(releases: Sequence[Release], current: str) -> str:
     """The release to go back to: the one that was found good last before the current one, empty when there is none."""
-    good = sorted((r.verified, r.id) for r in releases if r.state == VERIFIED and r.id != current)
+    good = sorted((r.verified, r.id) for r in releases if _was_good(r) and r.id != current)
     return good[-1][1] if good else ""
+
+
+def _was_good(release: Release) -> bool:
+    """A run may have been killed between switching back to it and looking at it again."""
+    return release.state == VERIFIED or (release.state == ACTIVE and release.verified > 0)
+
+
+def way_back_from(wanted: str, releases: Sequence[Release], current: str) -> str:
+    """Where to go back to should ``wanted`` fail, empty when nothing was ever found good.
+
+    The current one, unless nobody has found it good: a run that was killed after its switch leaves such a one.
+    """
+    others = [r for r in releases if r.id != wanted]
+    if any(r.id == current and _was_good(r) for r in others):
+        return current
+    return way_back(others, current)
 
 
 def surplus(releases: Sequence[Release], keep: int, current: str, used: Collection[str]) -> list[str]:
