@@ -195,7 +195,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "built", "next", "active", "bad", "absent"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["present", "built", "next", "active", "bad", "absent"],
+                "default": "present",
+            },
             "repo": {"type": "str"},
             "version": {"type": "str", "default": "main"},
             "release": {"type": "str"},

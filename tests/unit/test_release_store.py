@@ -253,7 +253,9 @@ def test_a_link_of_somebody_else_is_left(app: App, target: str) -> None:
 
 def test_what_the_server_has_to_bring(app: App, tmp_path: Path) -> None:
     (app.root / "shared/.env").unlink()
-    assert "/shared/.env is not there | put the server's own .env there (mode 0600 where it holds secrets)" in refusal(app, check=True)
+    assert "/shared/.env is not there | put the server's own .env there (mode 0600 where it holds secrets)" in refusal(
+        app, check=True
+    )
     assert "must be relative and stay inside" in refusal(app, shared=["../../etc/passwd"])
     assert not (app.root / "releases").exists()
     (app.root / "shared/version").touch()
