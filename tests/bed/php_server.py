@@ -49,9 +49,16 @@ _START = """
 mkdir -p /run/php /srv/blog && chown deploy: /srv/blog
 printf %s "$1" >/etc/nginx/conf.d/blog.conf
 printf '%b' "$2" >/etc/php/8.4/fpm/conf.d/99-bed.ini
-printf '[global]\\nprocess_control_timeout = %s\\n[www]\\npm = static\\npm.max_children = 16\\nlisten.backlog = 1024\\n' "$3" >/etc/php/8.4/fpm/pool.d/zz-bed.conf
+printf %s "$3" >/etc/php/8.4/fpm/pool.d/zz-bed.conf
 nginx
 exec php-fpm8.4 --nodaemonize
+"""
+_POOL = """[global]
+process_control_timeout = {patience}
+[www]
+pm = static
+pm.max_children = 16
+listen.backlog = 1024
 """
 #: What `systemctl reload php8.4-fpm` does, where a release does not forbid it.
 RELOAD = [["sh", "-ec", "test ! -e current/forbids-reload; kill -USR2 $(cat /run/php/php8.4-fpm.pid)"]]
@@ -124,7 +131,19 @@ class PhpServer:
         argv += ["--volume", f"{self.app.repository}:/source:ro", "--volume", f"{ROOT}/plugins:/code/plugins:ro"]
         settings = "\\n".join(("opcache.enable=1", *self.opcache, ""))
         try:
-            run([*argv, image(), "sh", "-ec", _START, "sh", "\n".join(sites), settings, self.patience])
+            run(
+                [
+                    *argv,
+                    image(),
+                    "sh",
+                    "-ec",
+                    _START,
+                    "sh",
+                    "\n".join(sites),
+                    settings,
+                    _POOL.format(patience=self.patience),
+                ]
+            )
         except BaseException:
             self.__exit__()
             raise
