@@ -148,3 +148,57 @@ def test_nothing_beside_it_is_touched(old: Old) -> None:
     old.clear(1)
     assert (old.root / "mounts/notes.txt").exists() and (old.root / "releases/by-hand").is_dir()
     assert (old.root / "shared/compose.yaml").exists()
+
+
+# -- without an engine ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(old: Old) -> Old:
+    """The same without generated projects; one has a ``compose.yaml`` of its own, for its developers."""
+    for release in IDS:
+        (old.root / "releases" / release / "compose.yaml").unlink()
+    (old.root / "releases" / IDS[0] / "compose.yaml").write_text("services: {web: {build: .}}")
+    return old
+
+
+def unasked() -> Answers:
+    raise EngineFailed("there is none to ask")
+
+
+def test_without_an_engine_on_the_host_no_container_uses_anything(plain: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "Engine", unasked)
+    monkeypatch.setattr(retention, "has_engine", lambda: False)
+    cleared = plain.clear(2)
+    assert cleared.releases == IDS[:3] and cleared.notes == []
+
+
+def test_an_engine_that_is_down_is_not_taken_for_none(plain: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "Engine", unasked)
+    monkeypatch.setattr(retention, "has_engine", lambda: True)
+    assert "there is none to ask" in plain.clear(2).notes[0] and plain.left() == IDS
+
+
+def test_what_a_container_mounts_of_a_plain_app_stays(plain: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "has_engine", lambda: True)
+    mounted = {"Source": f"{plain.root}/releases/{IDS[1]}/public"}
+    plain.engine.boxes = [{"Image": "sha256:9", "Config": {}, "Mounts": [mounted]}]
+    assert plain.clear(2).releases == [IDS[0], IDS[2]]
+
+
+@pytest.mark.parametrize("there", ["program", "socket", "name", "client", "nothing"])
+def test_whether_a_host_has_an_engine(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be stopped; a client alone is none."""
+    monkeypatch.setattr(retention, "_PROGRAMS", (str(tmp_path / "bin"),))
+    monkeypatch.setattr(retention, "_SOCKET", str(tmp_path / "docker.sock"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    (tmp_path / "bin").mkdir()
+    if there == "name":
+        monkeypatch.setenv("DOCKER_HOST", "tcp://other:2375")
+    elif there == "socket":
+        (tmp_path / "docker.sock").touch()
+    elif there != "nothing":
+        program = tmp_path / "bin" / ("dockerd" if there == "program" else "docker")
+        program.touch(0o755)
+    assert retention.has_engine() is (there in ("program", "socket", "name"))
