@@ -359,7 +359,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "plain": (
         "Without an engine: PHP under load while its release changes, and kills between any two steps",
-        lambda: f"{plain()}\n\n{beds('tests/bed/test_plain_sites.py', 'tests/bed/test_plain_release.py')}",
+        lambda: f"{plain()}\n\n{beds('tests/bed/test_plain_sites.py')}",
     ),
     "switch": ("Readers while the current release is switched", switch_races),
     "properties": ("Simulated histories", properties),
