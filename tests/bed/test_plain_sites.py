@@ -122,6 +122,7 @@ def test_what_does_not_answer_is_taken_back_and_the_hook_runs_again(site: Site) 
     assert site.states()[-1] == "bad" and not os.path.lexists(site.root / "next")
 
 
+@pytest.mark.matrix
 def test_what_is_looked_at_first_nobody_meets(site: Site) -> None:
     site.at_v2()
     before = site.reloads()
@@ -133,6 +134,7 @@ def test_what_is_looked_at_first_nobody_meets(site: Site) -> None:
     assert site.states()[-1] == "bad" and not os.path.lexists(site.root / "next")
 
 
+@pytest.mark.matrix
 def test_a_preparation_that_fails_leaves_everything_as_it_was(site: Site) -> None:
     site.at_v2()
     before, link = site.reloads(), os.readlink(site.root / "current")
