@@ -171,9 +171,9 @@ class Store:
             os.mkdir(os.path.join(making, ".evenkeel"), 0o700)
             for path in shared:
                 self._link_shared(making, path)
-            news = {"id": release, "revision": revision, "version": version, "created": int(time.time())}
+            news: dict[str, Any] = {"id": release, "revision": revision, "version": version, "shared": shared}
             self._write_manifest(
-                making, {**news, "state": releases.PREPARING, **({"inputs": inputs} if inputs else {})}
+                making, {**news, "created": int(time.time()), "state": releases.PREPARING, "inputs": inputs}
             )
             os.rename(making, self.path_of(release))
         except BaseException:
