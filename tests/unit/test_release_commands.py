@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import commands
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import release_commands as commands
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.command_call import run_commands
 from tests.unit.app_on_a_server import App

@@ -64,7 +64,9 @@ class Old:
                 "api": {"image": f"shop-api:{str(number) * 12}", "volumes": [{"source": own}, {"source": shared}]},
                 "db": {"image": "postgres:17"},
             }
-            (tree / "compose.yaml").write_text(json.dumps({"name": "shop", "x-evenkeel-release": {}, "services": services}))
+            (tree / "compose.yaml").write_text(
+                json.dumps({"name": "shop", "x-evenkeel-release": {}, "services": services})
+            )
             manifest = {"id": release, "revision": str(number) * 40, "state": "verified", "verified": number}
             (tree / ".evenkeel/manifest.json").write_text(json.dumps(manifest))
         os.symlink(f"releases/{IDS[-1]}", root / "current")

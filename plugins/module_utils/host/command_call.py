@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ..decide import commands, releases
+from ..decide import release_commands as commands
+from ..decide import releases
 from ..journal import Fence, working
 from .call_result import BadInput
 from .commands import Runner, missing_programs

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..decide import commands
+from ..decide import release_commands as commands
 
 # What of the caller's would mislead a command that runs elsewhere, as somebody else.
 _LEFT_OUT = {"PWD", "OLDPWD", "MAIL", "SHLVL", "_"}
