@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_static
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_static, published
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.sent import script_of
 
 SETTINGS = """
 import os
@@ -97,9 +97,17 @@ class Site:
         for name, text in files.items():
             (self.project / "shop/static" / name.replace("_", ".")).write_text(text)
 
-    def run(self, state: str, revision: str, root: str | None = None, before: str = "") -> tuple[int, str, str]:
+    def run(
+        self,
+        state: str,
+        revision: str,
+        root: str | None = None,
+        before: str = "",
+        release: str = "",
+        living: Sequence[str] = (),
+    ) -> tuple[int, str, str]:
         """Run the script as the module sends it; returns exit code, output, error output."""
-        script = f"{inspect.getsource(publish_static)}\nmain({state!r}, {revision!r})\n"
+        script = script_of([published, publish_static], state, revision, release, living)
         output = self.project / "output"
         job = {
             "code": f"import django\ndjango.setup()\n{before}\nexec({script!r}, {{'__name__': 'shell'}})",
@@ -157,7 +165,13 @@ def test_the_first_publication(site: Site) -> None:
 
 def test_the_same_revision_again_changes_nothing(site: Site) -> None:
     before = {str(p): p.stat().st_mtime_ns for p in site.root.rglob("*")}
-    assert site("published", "r1") == {"changed": False, "files": 0, "root": str(site.root), "backend": MANIFEST}
+    assert site("published", "r1") == {
+        "changed": False,
+        "files": 0,
+        "removed": 0,
+        "root": str(site.root),
+        "backend": MANIFEST,
+    }
     assert {str(p): p.stat().st_mtime_ns for p in site.root.rglob("*")} == before
 
 
@@ -264,4 +278,10 @@ def test_without_a_manifest_and_without_a_root(django: subprocess.Popen[str], tm
     assert site.served == {"site.css": "b"}
     site("restored", "r2")
     assert site.served == {"site.css": "body{}"}
-    assert site("published", "r1", root="") == {"changed": False, "files": 0, "root": "", "backend": site.backend}
+    assert site("published", "r1", root="") == {
+        "changed": False,
+        "files": 0,
+        "removed": 0,
+        "root": "",
+        "backend": site.backend,
+    }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import project as generated
+from ..decide.jobs import jobs_of, set_apart
 from ..journal import working
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
@@ -129,6 +130,7 @@ def _generate(
         result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
+    result = set_apart(result, params.get("service_options") or {})
     path = os.path.join(root, generated.GENERATED)
     text = generated.as_text(result)
     before = _read(path)
@@ -142,6 +144,7 @@ def _generate(
         "path": path,
         "project_name": result["name"],
         "services": sorted(services),
+        "jobs": jobs_of(result),
         "images": {n: s["image"] for n, s in services.items() if s.get("build")},
         "diff": {
             "before": generated.masked(ours, variables),
