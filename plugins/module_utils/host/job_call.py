@@ -60,7 +60,7 @@ def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[s
     wanted = [
         n
         for n in view.names
-        if (not asked or n in asked) and point in (jobs.ALL, jobs.point_of(view.project, n, view.kinds))
+        if (not asked or n in asked) and point in (jobs.ALL, view.point(n))
     ]
     volumes = view.volumes()
     due = [n for n in wanted if not view.is_done(n, volumes)]

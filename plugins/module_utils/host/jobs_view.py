@@ -56,6 +56,9 @@ class Jobs:
     def identity(self, job: str) -> str:
         return jobs.identity(self.project["services"][job], self.images[job])
 
+    def point(self, job: str) -> str:
+        return jobs.point_of(self.project, job, self.kinds)
+
     def volumes(self) -> set[str]:
         """The volumes of this host that hold what jobs built."""
         return self.engine.volumes(f"{builds.STAGING_LABEL}={self.name}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..decide import builds
 from ..decide.builds import BUILDS, LIVE, PUBLISHER, Output
+from ..decide.jobs import BEFORE
 from ..journal import working
 from . import publish_build, published
 from .call_result import BadInput
@@ -51,7 +52,9 @@ def publish(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool) -> dict[str, Any]:
     volumes = view.volumes()
-    groups = builds.by_live([output for job in view.names for output in view.outputs[job]])
+    # What a job builds that runs after the roll is not there before it.
+    names = [n for n in view.names if state == RESTORED or view.point(n) == BEFORE or view.is_done(n, volumes)]
+    groups = builds.by_live([output for job in names for output in view.outputs[job]])
     if not groups:
         return {**_NOTHING, "msg": "no job builds anything for the proxy"}
     service = str(params["django_service"])
