@@ -285,3 +285,35 @@ def test_without_a_manifest_and_without_a_root(django: subprocess.Popen[str], tm
         "root": "",
         "backend": site.backend,
     }
+
+
+R1, R2, R3 = (f"20261120T00000{n}Z-{str(n) * 7}" for n in (1, 2, 3))
+
+
+def test_files_go_with_the_last_release_that_had_them(site: Site) -> None:
+    unlisted = set(site.served)
+    site.version(site_css="body{}", one_js="1")
+    site("published", "s1", release=R1, living=())
+    first = set(site.served) - unlisted
+    second(site)
+    assert site("published", "s2", release=R2, living=[R1, R2])["removed"] == 0
+    assert first <= set(site.served)
+    site.version(site_css="body{color:blue}")
+    result = site("published", "s3", release=R3, living=[R2, R3])
+    # And the hashed site.css, which was there before any list was written, but is on that of R1.
+    assert result["removed"] == len(first) + 1 == 3
+    assert not first & set(site.served) and len(unlisted - set(site.served)) == 1
+    assert set(site.manifest.values()) <= set(site.served)
+    # Going back finds what it had; nobody knows of other releases here.
+    second(site)
+    assert site("published", "s2", release=R2, living=())["removed"] == 0
+    assert set(site.manifest.values()) <= set(site.served)
+
+
+def test_another_release_of_the_same_revision_is_written_down_as_well(site: Site) -> None:
+    second(site)
+    site("published", "s2", release=R2, living=[R2])
+    assert site("published", "s2", release=R3, living=[R2, R3])["changed"] is False
+    site.version(site_css="body{color:blue}")
+    site("published", "s4", release=R1, living=[R1, R3])
+    assert "new.js" in site.served, "its first release is gone, and another one has it"

@@ -24,7 +24,7 @@ _NEUTRAL = {
 _PYTHON = re.compile(r"^python[0-9.]*$")
 _PACKAGERS = {"npm", "yarn", "pnpm", "bun"}
 _EXECUTORS = {"npx", "pnpx", "bunx"}
-_BUILDS = re.compile(r"^(build|generate|compile|bundle|ci|install|i)(?![\w-]*watch)([:_-][\w:-]*)?$")
+_BUILDS = re.compile(r"^(build|generate|compile|bundle|ci|install|i)(?!.*watch)([:_-][\w:-]*)?$")
 #: Front-end tools that build when they are told to, and those that do nothing else unless told otherwise.
 _TOLD = {
     "vite", "ng", "next", "nuxt", "nuxi", "astro", "gatsby", "vue-cli-service", "react-scripts", "parcel", "remix", "quasar",
@@ -137,6 +137,8 @@ def django_command(words: Sequence[str]) -> str:
 
 def is_neutral(words: Sequence[str]) -> bool:
     """Whether a simple command only prepares the ones beside it."""
+    if list(words[:2]) == ["sleep", "infinity"]:
+        return False
     waits = list(words[:2]) == ["while", "!"] or bool(_WAITERS.match(base(words[0])))
     return waits or base(words[0]) in _NEUTRAL
 

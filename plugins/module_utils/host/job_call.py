@@ -57,11 +57,7 @@ def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[s
                 f"{name} is a {view.kinds[name]} and no job: it is not known to end by itself",
                 f"write x-evenkeel: {{kind: job}} beside it, or kind: job under service_options.{name}",
             )
-    wanted = [
-        n
-        for n in view.names
-        if (not asked or n in asked) and point in (jobs.ALL, view.point(n))
-    ]
+    wanted = [n for n in view.names if (not asked or n in asked) and point in (jobs.ALL, view.point(n))]
     volumes = view.volumes()
     due = [n for n in wanted if not view.is_done(n, volumes)]
     result: dict[str, Any] = {

@@ -220,6 +220,13 @@ def publish(
     return result
 
 
+def _give_away(root: str) -> None:
+    """Our folders belong to who owns the live one: a build that empties it, run by hand, has to get rid of them too."""
+    owner = os.lstat(root)
+    for folder, _folders, _names in os.walk(os.path.join(root, PRIVATE)):
+        os.chown(folder, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def main(state: str, root: str, folder: str, release: str, run: str, everything: bool, living: Sequence[str]) -> None:
     """Do what was asked for and print the result."""
     try:
@@ -230,4 +237,6 @@ def main(state: str, root: str, folder: str, release: str, run: str, everything:
             result = publish(root, builds, release, run, everything, living)
     except BuildFailed as error:
         result = {"error": str(error)}
+    finally:
+        _give_away(root)
     sys.stdout.write("\nEVENKEEL " + json.dumps(result) + "\n")

@@ -80,13 +80,15 @@ def publish(root: str, revision: str, release: str = "", living: Sequence[str] =
     own = load(os.path.join(ours, "own.json"))
     changed, removed = 0, []
     try:
+        fresh = not revision or own.get("revision") != revision
         # Without a list of its own a release could lose its files to the end of another one of the same revision.
-        if not revision or own.get("revision") != revision or (release and not has_list(root, "static", release)):
+        if fresh or (release and not has_list(root, "static", release)):
             # The web server has no business in there.
             os.makedirs(ours, mode=0o700, exist_ok=True)
             manifest_name = _collect(staging)
             if release:
                 write_list(root, "static", release, files_in(staging))
+        if fresh:
             _begin(ours, own)
             changed = _move(root, staging, manifest_name, own, revision)
             removed = prune(root, [*living, release] if living else ())
