@@ -81,7 +81,7 @@ def test_nobody_but_an_update_starts_the_job(built: Shop) -> None:
 
 def test_to_the_next_front_end_and_back_no_visitor_meets_a_missing_or_torn_file(built: Shop) -> None:
     first = served(built)
-    with built.load(seconds=600, rate=60) as load, Visitors(built.port) as visitors:
+    with built.load(seconds=600, rate=40) as load, Visitors(built.port) as visitors:
         forward = built.update("frontend-2")
         assert forward.returncode == 0, forward.output[-6000:]
         second = served(built)

@@ -43,7 +43,7 @@ class Visitors:
             thread.join()
 
     def _walk(self, packed: bool) -> None:
-        while not self._ended.wait(0.02):
+        while not self._ended.wait(0.25):
             page = self._get("", packed)
             if page is None:
                 continue
@@ -56,8 +56,8 @@ class Visitors:
                 self.pages[named[0][1]] = self.pages.get(named[0][1], 0) + 1
                 self._remembered.update(path for path, _digest in named)
                 # A page that was loaded long ago asks for its files only now.
-                wanted = sorted(self._remembered)
-            for path in wanted:
+                early = sorted(self._remembered)[self.visits % len(self._remembered) :][:3]
+            for path in [*(path for path, _digest in named), *early]:
                 self._check(path, packed)
 
     def _check(self, path: str, packed: bool) -> None:

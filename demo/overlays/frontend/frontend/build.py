@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 SOURCE, DIST = Path("src"), Path("dist")
-CHUNKS, FILLING = 12, 4000
+CHUNKS, FILLING = 12, 600
 
 
 def write(path: Path, content: bytes) -> None:
