@@ -27,6 +27,20 @@ from .sent import answer_in, script_of
 from .static_call import living_in
 
 OFFERED, PUBLISHED, RESTORED = "offered", "published", "restored"
+
+
+class NotPublished(BadInput):
+    """What was built could not be put into place; whatever was replaced is kept."""
+
+    def message(self) -> str:
+        return (
+            f"What: {self}\n"
+            "Now: what was built was copied before the first file was replaced; what was replaced is kept and comes back with "
+            "the update's undo (state: restored)\n"
+            "Next: correct that and run the same command again"
+        )
+
+
 _NOTHING = {"changed": False, "files": 0, "replaced": 0, "removed": 0, "notes": []}
 
 
@@ -82,7 +96,8 @@ def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool
         for live, group in groups.items():
             answer = _in_container(view, service, state, group, runs[live], volumes, living, float(params["timeout"]))
             _add(result, answer, live)
-            _write_known(view, live, runs[live] if state == PUBLISHED else "")
+            if state == PUBLISHED or answer["changed"]:
+                _write_known(view, live, runs[live] if state == PUBLISHED else "")
         if state == PUBLISHED:
             living_volumes(view.engine, view.name, [*living, view.release] if living else [])
         result["msg"] = _sentence(result, state)
@@ -136,11 +151,11 @@ def _in_container(
     try:
         printed = view.compose.run_by(project, *words, PUBLISHER, "-c", script, timeout=timeout)
     except ComposeFailed as error:
-        raise BadInput(f"what {group[0].job} built could not be {state}: {error}") from error
+        raise NotPublished(f"what {group[0].job} built could not be {state}: {error}") from error
     answer = answer_in(printed)
     if answer is None or "error" in answer:
         said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]
-        raise BadInput(f"what {group[0].job} built could not be {state}: {said}")
+        raise NotPublished(f"what {group[0].job} built could not be {state}: {said}")
     return answer
 
 
