@@ -54,7 +54,7 @@ def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[s
     for name in asked:
         if name not in view.names and name not in view.left:
             raise BadInput(
-                f"{name} is a {view.kinds[name]} and no job: it is not known to end by itself",
+                f"{name} is no job (its kind is {view.kinds[name]}): it is not known to end by itself",
                 f"write x-evenkeel: {{kind: job}} beside it, or kind: job under service_options.{name}",
             )
     wanted = [n for n in view.names if (not asked or n in asked) and point in (jobs.ALL, view.point(n))]
