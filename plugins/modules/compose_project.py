@@ -39,6 +39,23 @@ options:
       - Per service what C(x-evenkeel) may say as well, of which C(kind) matters here.
     type: dict
     default: {}
+  live_dir:
+    description:
+      - Folder in which a proxy finds what it mounts out of the tree, such as its configuration, at paths that never change.
+        They are filled where they are not there yet, and M(evenkeel.deploy.nginx_reload) brings a release's files there.
+      - Without it a proxy mounts copies like everyone, and has to be created anew when they change.
+    type: path
+  serving_src:
+    description:
+      - Folder of the release that serves now. Databases, brokers and proxies of which only the environment differs from it
+        keep what they run with, and RV(notes) says so. Without it every service gets its environment.
+    type: path
+  data_dir:
+    description:
+      - Folder for what is mounted by a relative path and is not in the revision, such as C(./pgdata) or C(./media). It is data,
+        and lies there for all releases. A folder of the revision with nothing but C(.gitkeep) counts as well.
+      - Without it such a mount is refused.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -49,6 +66,8 @@ EXAMPLES = r"""
     project_name: travel
     revision: 5d33865fdfc578b623a4dde03705b70f6820116e
     mounts_dir: /srv/travel/mounts
+    live_dir: /srv/travel/shared/proxy
+    data_dir: /srv/travel/shared
 """
 
 RETURN = r"""
@@ -67,6 +86,16 @@ services:
   elements: str
 jobs:
   description: Those of them that run to completion.
+  returned: always
+  type: list
+  elements: str
+notes:
+  description: What is worth knowing, such as an environment that is kept.
+  returned: always
+  type: list
+  elements: str
+live:
+  description: The services that find what they mount out of the tree in O(live_dir).
   returned: always
   type: list
   elements: str
@@ -91,6 +120,9 @@ def main() -> None:
             "revision": {"type": "str", "required": True},
             "mounts_dir": {"type": "path", "required": True},
             "service_options": {"type": "dict", "default": {}},
+            "live_dir": {"type": "path"},
+            "data_dir": {"type": "path"},
+            "serving_src": {"type": "path"},
         },
         supports_check_mode=True,
     )

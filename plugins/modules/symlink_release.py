@@ -25,8 +25,8 @@ options:
     required: true
   state:
     description:
-      - V(present) makes sure that there is a release of O(version). The current one is taken where it is that revision
-        already, then the newest that is.
+      - V(present) makes sure that there is a release of O(version) with these O(shared) files and O(inputs). The current one is
+        taken where it is that already, then the newest that is.
       - V(built) says that all that O(release) needs to run is there. Only such a release can become the current one.
       - V(active) makes C(current) point to O(release) and marks it verified.
       - V(absent) takes O(release) away, unless it is the current one, the one to go back to, or used by a container.
@@ -64,10 +64,17 @@ options:
     default: 0
   shared:
     description:
-      - Paths that a release gets as links into C(shared), where they have to be there.
+      - Paths that a release gets as links into C(shared), where they have to be there. Where the content of such a file has
+        changed, the same revision is another release.
     type: list
     elements: str
     default: []
+  inputs:
+    description:
+      - What else the release is made from besides its tree, such as the names of its Compose files. The same revision with
+        other inputs is another release.
+    type: dict
+    default: {}
   owner:
     description:
       - The user who owns trees and runs git. Without it the one who runs the module.
@@ -179,6 +186,7 @@ def main() -> None:
             "activate_at": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},
+            "inputs": {"type": "dict", "default": {}},
             "owner": {"type": "str"},
             **LOCK_ARGUMENTS,
         },

@@ -316,7 +316,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "guard": (
         "A container that comes back at another address, with and without a guard",
-        lambda: beds("tests/bed/test_guard.py"),
+        lambda: beds("tests/bed/test_guard.py", "tests/bed/test_guard_unit.py"),
     ),
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
@@ -340,6 +340,18 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     "server": (
         "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
         lambda: accidents_table(accidents()),
+    ),
+    "stack": (
+        "One change of the Compose file, of nginx.conf, of the environment each",
+        lambda: beds("tests/bed/test_whole_stack.py"),
+    ),
+    "first": (
+        "From an empty folder to a shop that serves, killed in each step",
+        lambda: beds("tests/bed/test_first_start.py"),
+    ),
+    "small": (
+        "A server of 2 GB; a disk that is full; somebody who prunes everything",
+        lambda: beds("tests/bed/test_small_server.py"),
     ),
     "releases": (
         "Releases on the disk and in the engine",

@@ -88,6 +88,15 @@ def test_folders_that_cannot_be_built_aside_are_refused(builder: str, nginx: str
         found(project([volume(builder, "/dist", kind="bind")], [volume(nginx, "/srv", kind="bind")]))
 
 
+def test_a_folder_of_the_tree_that_the_proxy_finds_elsewhere_is_refused() -> None:
+    copy = f"/srv/mounts/{'0' * 64}/dist"
+    shop = project([volume(copy, "/dist", kind="bind")], [volume("/srv/shared/proxy/nginx/dist", "/srv", kind="bind")])
+    assert found(shop) == ([], []), "a copy of something else"
+    shop["x-evenkeel-release"] = {"live": {"nginx": {"/srv": "dist"}}}
+    with pytest.raises(BadJob, match="release's tree"):
+        found(shop)
+
+
 def test_the_job_alone_with_another_volume() -> None:
     shop = project(
         [volume("html", "/dist"), {**volume("/srv/www", "/www", kind="bind"), "bind": {"create_host_path": True}}],

@@ -64,7 +64,7 @@ def release(name: str, state: str = VERIFIED, revision: str = "aaa") -> Release:
     ],
 )
 def test_which_release_is_this_revision(current: str, there: list[Release], taken: str) -> None:
-    assert release_for("aaa", there, current) == taken
+    assert release_for("aaa", "", there, current) == taken
 
 
 @pytest.mark.parametrize("ref", ["main", "v1.0", "feature/x", COMMIT, "5d33865", "1.x-stable", "übung"])

@@ -26,7 +26,11 @@ class Answers:
     def __init__(self) -> None:
         self.boxes: list[dict[str, Any]] = []
         self.images = {f"shop-api:{str(n) * 12}": f"sha256:{n}" for n in range(1, 6)}
+        self.nameless: list[str] = []
         self.fails = False
+
+    def nameless_images(self, label: str) -> list[str]:
+        return self.nameless if label == "evenkeel.project=shop" else []
 
     def containers(self, _labels: object) -> list[dict[str, Any]]:
         if self.fails:
@@ -37,7 +41,10 @@ class Answers:
         return {"Id": self.images[name]} if name in self.images else {}
 
     def untag(self, name: str) -> None:
-        del self.images[name]
+        if name in self.nameless:
+            self.nameless.remove(name)
+        else:
+            del self.images[name]
 
 
 class Old:
@@ -57,7 +64,7 @@ class Old:
                 "api": {"image": f"shop-api:{str(number) * 12}", "volumes": [{"source": own}, {"source": shared}]},
                 "db": {"image": "postgres:17"},
             }
-            (tree / "compose.yaml").write_text(json.dumps({"services": services}))
+            (tree / "compose.yaml").write_text(json.dumps({"name": "shop", "services": services}))
             manifest = {"id": release, "revision": str(number) * 40, "state": "verified", "verified": number}
             (tree / ".evenkeel/manifest.json").write_text(json.dumps(manifest))
         os.symlink(f"releases/{IDS[-1]}", root / "current")
@@ -105,6 +112,13 @@ def test_what_a_container_runs_or_mounts_stays(old: Old) -> None:
     assert old.mounts() == ["1", "3", "4", "5", "a"]
     assert "shop-api:222222222222" in old.engine.images, "it still runs"
     assert "shop-api:333333333333" not in old.engine.images
+
+
+def test_images_that_a_rebuild_left_without_a_name_go_unless_they_run(old: Old) -> None:
+    old.engine.nameless = ["sha256:aaaaaaaaaaaaaaaa", "sha256:bbbbbbbbbbbbbbbb"]
+    old.engine.boxes = [{"Image": "sha256:bbbbbbbbbbbbbbbb", "Config": {}, "Mounts": []}]
+    assert old.clear(5).images == ["sha256:aaaaaaaaaaaaaaaa"]
+    assert old.engine.nameless == ["sha256:bbbbbbbbbbbbbbbb"]
 
 
 def test_nothing_goes_while_the_engine_cannot_be_asked(old: Old) -> None:

@@ -17,12 +17,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services im
     chosen_kind,
     kind_of,
     longest_gap_note,
-    objections,
     probes,
     seconds,
     settings_of,
     size,
 )
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.two_at_once import objections
 
 DIGEST = "sha256:" + "0" * 64
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .jobs import BadJob
+from .project import LIVE as LIVE_MARK
+from .project import MARK
 from .services import JOB, PROXY
 
 STAGING_LABEL = "evenkeel.staging"
@@ -67,7 +69,7 @@ def outputs_of(
         others = [n for n in services if kinds.get(n) not in (PROXY, JOB) and _has(services[n], source)]
         writers = [n for n in others if _has(services[n], source, writable=True)]
         if mount["type"] == "bind":
-            _refuse_what_cannot_be_hidden(job, mount, services, kinds)
+            _refuse_what_cannot_be_hidden(job, mount, project, kinds)
         if not served and wish is not True:
             continue
         if writers and wish is not True:
@@ -87,12 +89,15 @@ def _has(service: Mapping[str, Any], source: str, writable: bool = False) -> boo
 
 
 def _refuse_what_cannot_be_hidden(
-    job: str, mount: Mapping[str, Any], services: Mapping[str, Any], kinds: Mapping[str, str]
+    job: str, mount: Mapping[str, Any], project: Mapping[str, Any], kinds: Mapping[str, str]
 ) -> None:
-    source = str(mount["source"])
+    source, services = str(mount["source"]), project["services"]
+    live = (project.get(MARK) or {}).get(LIVE_MARK) or {}
+    served_of_tree = {path.rsplit("/", 1)[-1] for paths in live.values() for path in paths.values()}
     seen = [str(m["source"]) for n in services if kinds.get(n) == PROXY for m in _mounts(services[n])]
     advice = "let both mount one named volume for what is built"
-    if _COPY.search(source) and source in seen:
+    # A proxy finds files of the tree at a path of its own, where this job would never put anything.
+    if _COPY.search(source) and (source in seen or source.rsplit("/", 1)[-1] in served_of_tree):
         raise BadJob(f"{job} builds into a folder of the release's tree that the proxy serves; {advice}")
     for path in seen:
         if path.startswith(f"{source}/") or (path.startswith("/") and source.startswith(f"{path}/")):

@@ -18,7 +18,8 @@ _ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-f]{7,40}(\.\d+)?(\.h\d+)?$")
 class Release:
     """One release: its id, the commit it is the tree of, its state.
 
-    ``verified`` is when it was last found good (UNIX seconds, 0 for never), ``pinned`` whether somebody wants it kept.
+    ``verified`` is when it was last found good (UNIX seconds, 0 for never), ``pinned`` whether somebody wants it kept,
+    ``inputs`` a keyed hash of what else it is made from, such as the server's environment file.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Release:
     state: str
     verified: float = 0.0
     pinned: bool = False
+    inputs: str = ""
 
 
 def is_id(text: str) -> bool:
@@ -47,13 +49,14 @@ def new_id(moment: str, revision: str, taken: Sequence[str]) -> str:
     return candidate
 
 
-def release_for(revision: str, releases: Sequence[Release], current: str) -> str:
-    """The release that already is this revision, empty when a new one is needed.
+def release_for(revision: str, inputs: str, releases: Sequence[Release], current: str) -> str:
+    """The release that already is this revision with these inputs, empty when a new one is needed.
 
     The current one first, so that the same input changes nothing; then the newest, so that a run that was
     killed goes on in the folder it began.  One that was marked bad is not taken up again.
     """
-    same = sorted((r for r in releases if r.revision == revision and r.state != BAD), key=lambda r: r.id)
+    alike = (r for r in releases if (r.revision, r.inputs) == (revision, inputs) and r.state != BAD)
+    same = sorted(alike, key=lambda r: r.id)
     if any(r.id == current for r in same):
         return current
     return same[-1].id if same else ""

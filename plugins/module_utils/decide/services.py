@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .commands import ends_by_itself, words_of
-from .stack import SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
+from .stack import OTHER, SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
 from .values import seconds, size, whole
 
-PROXY, DATABASE, BROKER, JOB, OTHER = "proxy", "database", "broker", "job", "other"
+PROXY, DATABASE, BROKER, JOB = "proxy", "database", "broker", "job"
 KINDS = (WEB, WORKER, SCHEDULER, PROXY, DATABASE, BROKER, JOB, OTHER)
-ROLLED_KINDS = (WEB, WORKER, SCHEDULER)
+#: What a roll replaces, in the order in which it goes forward: new workers know old tasks, so they come before the web.
+ROLLED_KINDS = (OTHER, WORKER, SCHEDULER, WEB)
 
 OPTION_KEYS = (
     "kind",
@@ -180,6 +181,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     WEB: {"order": START_FIRST, "prove_seconds": 5.0, "monitor": 5.0, "drain_timeout": 60.0, "ready_timeout": 120.0},
     WORKER: {"order": START_FIRST, "prove_seconds": 0.0, "monitor": 3.0, "drain_timeout": 300.0, "ready_timeout": 60.0},
     SCHEDULER: {"order": STOP_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 30, "ready_timeout": 60},
+    OTHER: {"order": START_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 0, "ready_timeout": 120},
 }
 
 
@@ -316,35 +318,6 @@ def _health_command(own: Mapping[str, Any], inherited: Mapping[str, Any]) -> tup
     if own.get("disable") or not words or words[0] == "NONE":
         return (), limit
     return ("/bin/sh", "-c", *words[1:]) if words[0] == "CMD-SHELL" else tuple(words[1:]), limit
-
-
-def objections(name: str, service: Mapping[str, Any], settings: Settings, image: Mapping[str, Any]) -> list[str]:
-    """Why a service of this definition cannot run twice for a while; each with what to write instead."""
-    found: list[str] = []
-    if settings.order == STOP_FIRST:
-        return found
-    if service.get("container_name"):
-        found.append(
-            f"{name}: container_name: {service['container_name']} lets only one exist, so nothing can be started "
-            f"beside it; remove the line (docker compose exec {name} finds it all the same)"
-        )
-    if str(service.get("network_mode") or "") == "host":
-        found.append(f"{name}: network_mode: host lets only one listen on its port; use a network")
-    fixed = [n for n, net in (service.get("networks") or {}).items() if (net or {}).get("ipv4_address")]
-    if fixed:
-        found.append(f"{name}: has a fixed address in network {fixed[0]}, which only one can hold; remove ipv4_address")
-    tmpfs = service.get("tmpfs") or []
-    named = {str(v.get("target")) for v in service.get("volumes") or []}
-    named |= {str(t).partition(":")[0] for t in ([tmpfs] if isinstance(tmpfs, str) else tmpfs)}
-    anonymous = sorted(set(image.get("Volumes") or {}) - named) + sorted(
-        str(v.get("target")) for v in service.get("volumes") or [] if v.get("type") == "volume" and not v.get("source")
-    )
-    if anonymous:
-        found.append(
-            f"{name}: has an anonymous volume at {anonymous[0]}, and a new container would start with an empty one; "
-            f"give it a name under volumes:"
-        )
-    return found
 
 
 def longest_gap_note(settings: Settings) -> str | None:

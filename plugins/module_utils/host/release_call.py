@@ -19,6 +19,7 @@ from ..journal import working
 from . import retention
 from .call_result import BadInput
 from .engine import EngineFailed
+from .files import KEY
 from .git import Git, GitFailed
 from .plain_folder import copy_into, is_plain_folder, revision_of, size_of
 from .release_store import Store
@@ -65,9 +66,12 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
         return _manage(store, params, True, lambda _what: nullcontext())
     if params["state"] == "present":
         store.make_folders()
-    directory = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
-    with working(params, directory, f"symlink_release of {store.root}") as fence:
+    with working(params, _state_dir(store, params), f"symlink_release of {store.root}") as fence:
         return fence.told(_manage(store, params, False, fence.act))
+
+
+def _state_dir(store: Store, params: Mapping[str, Any]) -> str:
+    return str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
 
 
 def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
@@ -195,12 +199,16 @@ def _made(
 
     :param size: its bytes and files.
     """
-    found = releases.release_for(revision, store.all(), store.current())
+    state_dir, shared = _state_dir(store, params), list(params.get("shared") or [])
+    # On a bare host there is no key yet, and to look makes none.
+    keyless = check_mode and not os.path.exists(os.path.join(state_dir, KEY))
+    inputs = "" if keyless else store.inputs_of(state_dir, shared, dict(params.get("inputs") or {}))
+    found = releases.release_for(revision, inputs, store.all(), store.current())
     if found:
         return _facts(store, found, False)
     if check_mode:
         return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": ""}
     store.refuse_without_room(*size)
     with act(f"export {revision[:12]}"):
-        made = store.create(export, revision, str(params["version"]), list(params.get("shared") or []))
+        made = store.create(export, revision, str(params["version"]), shared, inputs)
     return _facts(store, made, True)

@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import pwd
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ..decide import releases
 from .call_result import BadInput
-from .files import read_json, sync_directory, write_private
+from .files import read_json, secret_key, sync_directory, write_private
 
 _MAKING, _LINK = ".making-", ".current-"
 # What is to be left on the disk for everybody else: bytes, and files.
@@ -75,7 +77,12 @@ class Store:
         manifests = {n: self.manifest(n) for n in names if releases.is_id(n)}
         return [
             releases.Release(
-                n, str(m["revision"]), str(m.get("state")), float(m.get("verified") or 0), bool(m.get("pinned"))
+                n,
+                str(m["revision"]),
+                str(m.get("state")),
+                float(m.get("verified") or 0),
+                bool(m.get("pinned")),
+                str(m.get("inputs") or ""),
             )
             for n, m in manifests.items()
             if m.get("revision")
@@ -137,10 +144,13 @@ class Store:
                 os.makedirs(path)
                 self._own(path)
 
-    def create(self, export: Callable[[str], None], revision: str, version: str, shared: list[str]) -> str:
+    def create(
+        self, export: Callable[[str], None], revision: str, version: str, shared: list[str], inputs: str = ""
+    ) -> str:
         """Write a revision's tree as a new release: whole under its name, or not there at all.
 
         :param export: writes the tree into an empty folder.
+        :param inputs: see :meth:`inputs_of`.
         """
         for name in os.listdir(self.folder):
             if name.startswith(_MAKING):
@@ -155,13 +165,30 @@ class Store:
             for path in shared:
                 self._link_shared(making, path)
             news = {"id": release, "revision": revision, "version": version, "created": int(time.time())}
-            self._write_manifest(making, {**news, "state": releases.PREPARING})
+            self._write_manifest(
+                making, {**news, "state": releases.PREPARING, **({"inputs": inputs} if inputs else {})}
+            )
             os.rename(making, self.path_of(release))
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
             raise
         sync_directory(self.folder)
         return release
+
+    def inputs_of(self, state_dir: str, shared: Sequence[str], others: Mapping[str, Any]) -> str:
+        """A keyed hash of what a release is made from besides its tree: shared files, which may hold secrets, and more.
+
+        Empty where there is nothing of the kind.
+        """
+        paths = [os.path.join(self.root, "shared", path) for path in shared]
+        files = {path: path for path in paths if os.path.isfile(path)}
+        if not files and not others:
+            return ""
+        total = hmac.new(secret_key(state_dir), json.dumps(others, sort_keys=True).encode(), hashlib.sha256)
+        for path in sorted(files):
+            with open(path, "rb") as stream:
+                total.update(hashlib.sha256(stream.read()).digest())
+        return total.hexdigest()[:32]
 
     @staticmethod
     def _write_manifest(tree: str, manifest: Mapping[str, Any]) -> bool:

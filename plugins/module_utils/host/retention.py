@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ..decide import releases
-from ..decide.project import GENERATED
+from ..decide.project import GENERATED, PROJECT_LABEL
 from .engine import Engine, EngineFailed
 from .files import read_json, sync_directory
 from .release_store import Store
@@ -93,7 +93,27 @@ def remove(store: Store, gone: Sequence[str], used: Used, act: Act) -> Cleared:
             if used.engine and image and image not in used.images:
                 used.engine.untag(name)
                 cleared.images.append(name)
+    for project in sorted(_projects_of(store)) if used.engine else ():
+        _clear_nameless(used, project, cleared)
     return cleared
+
+
+def _projects_of(store: Store) -> set[str]:
+    projects = (read_json(os.path.join(store.path_of(r.id), GENERATED)).get("name") for r in store.all())
+    return {str(name) for name in projects if name}
+
+
+def _clear_nameless(used: Used, project: str, cleared: Cleared) -> None:
+    """Images of ours that a rebuild under the same name has left without one."""
+    engine = used.engine
+    if engine is None:
+        return
+    with _told(cleared, "images without a name"):
+        for image in engine.nameless_images(f"{PROJECT_LABEL}={project}"):
+            if image not in used.images:
+                with _told(cleared, f"image {image[7:19]}"):
+                    engine.untag(image)
+                    cleared.images.append(image)
 
 
 @contextmanager
