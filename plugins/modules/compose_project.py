@@ -13,6 +13,8 @@ description:
     them, with absolute paths, built images tagged with the revision, and files that services mount from the release
     replaced by content-addressed copies.
   - Everyone uses that file, so that an admin's plain C(docker compose up -d) recreates nothing.
+  - Services that run to completion get the profile C(evenkeel-jobs), and nothing depends on them any more, so that none is
+    started as a side effect. M(evenkeel.deploy.compose_job) runs them; by hand C(docker compose run --rm NAME) does.
   - The project's own C(compose.yaml), and override files that Compose would read beside it, get another name
     (C(.evenkeel.) in front), by which they are found again. So this is for a release's folder, not for a checkout.
 version_added: 0.1.0
@@ -32,6 +34,11 @@ options:
       - Folder for the copies of mounted files.
     type: path
     required: true
+  service_options:
+    description:
+      - Per service what C(x-evenkeel) may say as well, of which C(kind) matters here.
+    type: dict
+    default: {}
   live_dir:
     description:
       - Folder in which a proxy finds what it mounts out of the tree, such as its configuration, at paths that never change.
@@ -77,6 +84,11 @@ services:
   returned: always
   type: list
   elements: str
+jobs:
+  description: Those of them that run to completion.
+  returned: always
+  type: list
+  elements: str
 notes:
   description: What is worth knowing, such as an environment that is kept.
   returned: always
@@ -107,6 +119,7 @@ def main() -> None:
             **PROJECT_ARGUMENTS,
             "revision": {"type": "str", "required": True},
             "mounts_dir": {"type": "path", "required": True},
+            "service_options": {"type": "dict", "default": {}},
             "live_dir": {"type": "path"},
             "data_dir": {"type": "path"},
             "serving_src": {"type": "path"},

@@ -36,7 +36,7 @@ options:
       - Per service what C(x-evenkeel) may say as well, for example a C(ready_path) for C(api).
       - The keys are C(kind), C(order), C(parallelism), C(delay), C(monitor), C(failure_action), C(ready_path),
         C(ready_port), C(ready_timeout), C(ready_successes), C(prove), C(prove_seconds), C(drain_timeout),
-        C(drain_policy) and C(stop_timeout).
+        C(drain_policy), C(stop_timeout), and C(publish) (see M(evenkeel.deploy.compose_job)).
     type: dict
     default: {}
   order:

@@ -84,7 +84,7 @@ def settings(service: dict[str, Any] | None = None, name: str = "api", **more: A
         ("other", {"image": "oliver006/redis_exporter"}),
         ("other", {"image": "rediscommander/redis-commander"}),
         ("job", {"image": "shop", "command": ["python", "manage.py", "migrate"], "restart": "no"}),
-        ("job", {"image": "shop", "restart": "on-failure"}),
+        ("other", {"image": "shop", "restart": "on-failure"}),
         ("other", {"image": "certbot/certbot", "entrypoint": ["/bin/sh", "-c", "while :; do certbot renew; done"]}),
         ("other", {}),
     ],

@@ -11,11 +11,11 @@ Later sources win: kind's default, Compose, ``x-evenkeel``, the call's arguments
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .commands import ends_by_itself, words_of
 from .stack import OTHER, SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
 from .values import seconds, size, whole
 
@@ -40,6 +40,7 @@ OPTION_KEYS = (
     "drain_timeout",
     "drain_policy",
     "stop_timeout",
+    "publish",
 )
 
 _SERVERS = ("gunicorn", "uvicorn", "daphne", "hypercorn", "uwsgi", "granian", "runserver", "waitress-serve")
@@ -105,24 +106,6 @@ class Settings:
         )
 
 
-def _split(text: str) -> list[str]:
-    """Shell text as words, its operators apart from them (``migrate&&gunicorn``)."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    try:
-        return list(lexer)
-    except ValueError:
-        return text.split()
-
-
-def words_of(command: Any) -> list[str]:
-    """A command as words: lists as they are, strings split, the script of a ``sh -c`` split as well."""
-    if not command:
-        return []
-    words = _split(command) if isinstance(command, str) else [str(w) for w in command]
-    return [part for word in words for part in (_split(word) if re.search(r"\s", word) else [word])]
-
-
 # A name that contains one of these beside a database's or a proxy's only has to do with it.
 _COMPANIONS = {"exporter", "backup", "backups", "commander", "insight", "operator", "admin", "sentinel", "unit"}
 _IMAGES = (
@@ -158,13 +141,16 @@ def kind_of(service: Mapping[str, Any]) -> str:
     if scripts:
         return SCHEDULER if "beat" in scripts else WORKER
     image = str(service.get("image", "")).rsplit("/", 1)[-1].split(":")[0].split("@")[0]
-    for kind, known, programs in _IMAGES:
+    for kind, _known, programs in _IMAGES:
         if any(program in names for program in programs):
             return kind
+    if ends_by_itself(service):
+        return JOB
+    for kind, known, _programs in _IMAGES:
         named = "build" not in service and any(image == name or image.startswith(f"{name}-") for name in known)
         if named and not _COMPANIONS & set(image.split("-")):
             return kind
-    return JOB if str(service.get("restart", "")) in ("no", "on-failure") else OTHER
+    return OTHER
 
 
 def probes(entries: Any, where: str) -> tuple[Probe, ...]:

@@ -156,6 +156,11 @@ class Compose:
         finally:
             os.unlink(path)
 
+    def run_by(self, project: Mapping[str, Any], *words: str, timeout: float = 600.0) -> str:
+        """:meth:`run`, by a resolved definition that no file of the user's has."""
+        with self._as_file(project) as other:
+            return other.run(*words, timeout=timeout)
+
     def create_by(self, project: Mapping[str, Any], scale: Sequence[tuple[str, int]]) -> None:
         """:meth:`create_beside`, by a resolved definition that no file of the user's has."""
         with self._as_file(project) as other:

@@ -299,9 +299,11 @@ class Engine:
             if not any(spared(str(name).lstrip("/")) for name in entry.get("Names") or [""]):
                 with contextlib.suppress(EngineFailed, NotFound):
                     self._call("remove_container", entry["Id"], v=True, force=True)
-        for entry in self._call("volumes", filters={"label": [label]}).get("Volumes") or []:
-            if not spared(str(entry["Name"])):
-                self.remove_volumes([str(entry["Name"])])
+        self.remove_volumes(name for name in self.volumes(label) if not spared(name))
+
+    def volumes(self, label: str) -> set[str]:
+        """The names of the volumes with a label."""
+        return {str(v["Name"]) for v in self._call("volumes", filters={"label": [label]}).get("Volumes") or []}
 
     def remove_volumes(self, names: Iterable[str]) -> None:
         """Remove named volumes; one that is not there or in use is passed over."""

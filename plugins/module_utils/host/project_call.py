@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import project as generated
+from ..decide.jobs import jobs_of, set_apart
 from ..decide.rest_of_stack import keep_environments
 from ..journal import working
 from .call_result import BadInput
@@ -152,6 +153,7 @@ def _generate(
         result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
+    result = set_apart(result, params.get("service_options") or {})
     serving = read_json(os.path.join(str(params.get("serving_src") or root), generated.GENERATED))
     kinds = {n: generated.kind_without_image(s) for n, s in result.get("services", {}).items()}
     result, notes = keep_environments(result, serving if generated.MARK in serving else {}, kinds)
@@ -168,6 +170,7 @@ def _generate(
         "path": path,
         "project_name": result["name"],
         "services": sorted(services),
+        "jobs": jobs_of(result),
         "notes": notes,
         "live": sorted(result[generated.MARK].get(generated.LIVE, {})),
         "images": {n: s["image"] for n, s in services.items() if s.get("build")},

@@ -13,7 +13,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..decide import steps
-from ..decide.project import REVISION_LABEL, SECRET_NAME
+from ..decide.masking import without_secrets
+from ..decide.project import REVISION_LABEL
 from ..decide.rest_of_stack import Rest
 from ..decide.stack import UNDO, Stack, view_of
 from ..decide.steps import Step
@@ -197,10 +198,7 @@ def logs_of_the_new(call: Call, stack: Stack) -> dict[str, str]:
         if target is None or not container.created_here or not (container.fault or container.ready_since is None):
             continue
         text = call.engine.logs(container.id, 200)
-        environment = call.project["services"][container.service].get("environment") or {}
-        for key, value in environment.items():
-            if value and len(str(value)) > 5 and SECRET_NAME.search(key):
-                text = text.replace(str(value).replace("$$", "$"), f"<{key}>")
+        text = without_secrets(text, call.project["services"][container.service])
         found[container.name] = text
     return found
 
