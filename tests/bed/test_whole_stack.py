@@ -95,8 +95,8 @@ def test_an_environment_that_changed_is_a_release_of_its_own(shop: Shop) -> None
     ("edit", "words"),
     [
         ("moved", ["db", "/var/lib/postgresql/data", "elsewhere"]),
-        ("pgdata", ["db", "/var/lib/postgresql/data", "shared/pgdata"]),
-        ("internal", ["network default", "internal"]),
+        pytest.param("pgdata", ["db", "/var/lib/postgresql/data", "shared/pgdata"], marks=pytest.mark.matrix),
+        pytest.param("internal", ["network default", "internal"], marks=pytest.mark.matrix),
         ("tuned", ["db", "command", "update_allow_downtime"]),
     ],
 )
@@ -133,6 +133,7 @@ def test_an_admin_finds_the_same_project_whichever_way_they_come(shop: Shop) -> 
         assert (done.returncode, would) == (0, []), (way, would, done.stderr[-500:])
 
 
+@pytest.mark.matrix
 def test_a_stack_that_somebody_stopped_is_started_as_it_was(shop: Shop) -> None:
     good(shop.update("v3"))
     before = {i["Id"] for i in shop.inspections()}
