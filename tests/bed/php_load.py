@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Seen:
-    """What came back: ``stale`` are whole answers of a release that was left before they were asked for."""
+    """What came back: ``stale`` are whole answers of a release that was left before they were asked for.
+
+    ``slowest`` in seconds.
+    """
 
     requests: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     mixed: int = 0
     stale: int = 0
+    slowest: float = 0.0
     releases: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
@@ -49,10 +53,6 @@ class PageLoad:
         """From now on nobody should be given a release any more."""
         self._gone[release] = time.monotonic()
 
-    def entered(self, release: str) -> None:
-        """From now on a release is right."""
-        self._gone.pop(release, None)
-
     async def _loop(self) -> None:
         tasks: set[asyncio.Task[None]] = set()
         began, number = time.monotonic(), 0
@@ -74,6 +74,7 @@ class PageLoad:
         except (OSError, asyncio.TimeoutError, EOFError) as error:
             seen.failed[type(error).__name__] += 1
             return
+        seen.slowest = max(seen.slowest, time.monotonic() - began)
         head, _gap, body = answer.partition(b"\r\n\r\n")
         status = head.split(b" ")[1].decode() if b" " in head else "no answer"
         try:

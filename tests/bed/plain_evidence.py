@@ -15,7 +15,7 @@ from tests.bed.shop import BEDS, Play
 #: Seconds that PHP believes what it knows of links (``realpath_cache_ttl``), and some.
 _BELIEF = 125.0
 THROWS = "<?php throw new RuntimeException('not in this version');\n"
-COLUMNS = ("php-fpm", "SCRIPT_FILENAME by", "requests", "failed", "mixed", "stale")
+COLUMNS = ("php-fpm", "SCRIPT_FILENAME by", "requests", "failed", "mixed", "stale", "slowest")
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ def measure(case: Case, rate: float = 100.0, ways: Sequence[str] = ()) -> Measur
                 load.left(f"v{number - 1}")
             said = bad_versions(app, load) if case.bad else []
             time.sleep(max(2.0, case.wait - (time.monotonic() - began)))
+        if any(seen.failed for seen in load.seen.values()):
+            print("\n".join(server.complaints()), flush=True)
     return Measured(case, load.seen, said)
 
 
@@ -105,7 +107,7 @@ class Storm:
     seen: dict[str, Seen]
 
 
-def storm(seconds: float = 30.0, rate: float = 100.0) -> Storm:
+def storm(seconds: float = 20.0, rate: float = 100.0) -> Storm:
     """Switch as fast as it goes, so that what is rarely overtaken is."""
     with PhpServer(BEDS / "php", ("opcache.validate_timestamps=0",)) as server:
         for version in ("v0", "v1"):
@@ -122,7 +124,7 @@ def row(name: str, way: str, seen: Seen) -> str:
     failed = f"{sum(seen.failed.values())}"
     if seen.failed:
         failed += f" ({', '.join(f'{count} x {kind}' for kind, count in seen.failed.items())})"
-    return f"| {name} | {way} | {seen.requests:,} | {failed} | {seen.mixed:,} | {seen.stale:,} |"
+    return f"| {name} | {way} | {seen.requests:,} | {failed} | {seen.mixed:,} | {seen.stale:,} | {seen.slowest:.1f} s |"
 
 
 def table(found: Sequence[Measured], switched: Storm) -> str:
