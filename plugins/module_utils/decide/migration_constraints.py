@@ -47,8 +47,8 @@ def _old_may_repeat(change: Change, unique: Unique, world: World) -> bool:
     if _unique_already(change, world, unique.columns, exactly=False):
         return False
     for name in unique.columns:
-        column = change.within.named(name) if change.within else None
-        column = column or world.new_column(table, name)
+        within = change.within.named(name) if change.within else None
+        column = within or world.new_column(table, name)
         unnamed = world.old_column(table, name) is None and column is not None
         if unnamed and column and column.null and not column.db_default and unique.nulls_distinct:
             return False
@@ -106,7 +106,16 @@ def check_added(change: Change, world: World) -> Effect:
         found = replace(found, method="", safe_way=safe_ways.EXCLUSION)
     if new.kind == "other":
         return replace(found, unknown=f"what {new.name} asks of rows is not known", method="")
-    return replace(found, breaks_old="the old code may write what it forbids" if world.old(change.table) else "")
+    if not world.old(change.table) or (new.null_passes and all(_stays_null(change, c, world) for c in new.columns)):
+        return found
+    return replace(found, breaks_old="the old code may write what it forbids")
+
+
+def _stays_null(change: Change, name: str, world: World) -> bool:
+    """Whether the old code, which does not know a column, leaves it NULL."""
+    column = change.within.named(name) if change.within else None
+    unknown = world.old_column(change.table, name) is None
+    return bool(unknown and column and column.null and not column.db_default)
 
 
 def check_removed(change: Change, world: World) -> Effect:

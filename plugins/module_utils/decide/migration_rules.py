@@ -66,7 +66,8 @@ class World:
     made: set[str] = field(default_factory=set)
     nullable: dict[tuple[str, str], LiveColumn] = field(default_factory=dict)
     unreferenced: set[tuple[str, str]] = field(default_factory=set)
-    fresh_columns: set[tuple[str, str]] = field(default_factory=set)
+    #: Columns that a deferred operation makes: as long as the new code waits they are not there.
+    not_yet: set[tuple[str, str]] = field(default_factory=set)
     #: Data may have been moved by an operation that cannot be looked into.
     moved_data: bool = False
 
@@ -102,10 +103,13 @@ class World:
         elif isinstance(new, Column):
             given = bool(new.db_default or new.generated or new.automatic)
             self.nullable[(change.table, new.column)] = LiveColumn(not new.null, given)
-            if change.kind == "column added":
-                self.fresh_columns.add((change.table, new.column))
             if change.kind == "reference removed":
                 self.unreferenced.add((change.table, new.column))
+
+    def put_off(self, change: Change) -> None:
+        """A change that runs when the old code is gone."""
+        if change.kind == "column added" and isinstance(change.new, Column):
+            self.not_yet.add((change.table, change.new.column))
 
 
 def _column_in(tables: tuple[Table, ...], column: str) -> Column | None:
@@ -195,10 +199,9 @@ def column_added(change: Change, world: World) -> Effect:
     found = Effect(lock=ACCESS_EXCLUSIVE)
     if world.new_column(table, new.column) is not None:
         found = replace(found, breaks_new=f"the new code reads and writes {new.column}")
-    if live is not None and new.column in live.columns and (table, new.column) not in world.nullable:
-        if world.old_column(table, new.column) is None:
-            found = replace(found, fails=f"{table} has a column {new.column} already", safe_way=safe_ways.COLUMN_EXISTS)
-            return found
+    there = live is not None and new.column in live.columns and (table, new.column) not in world.nullable
+    if there and world.old_column(table, new.column) is None:
+        return replace(found, fails=f"{table} has a column {new.column} already", safe_way=safe_ways.COLUMN_EXISTS)
     if world.old(table) and not new.given_by_database:
         found = replace(
             found,
@@ -236,7 +239,7 @@ def column_removed(change: Change, world: World) -> Effect:
     found = Effect(lock=ACCESS_EXCLUSIVE, drops_data=not old.generated, safe_way=safe_ways.REMOVE_COLUMN)
     if world.old_column(table, old.column) is not None:
         found = replace(found, breaks_old=f"the old code reads and writes {old.column}")
-    if not world.new(table) or world.new_column(table, old.column) is not None:
+    if not world.new(table) or world.new_column(table, old.column) is not None or (table, old.column) in world.not_yet:
         return found
     now = world.column(table, old)
     if now.not_null and not now.given:

@@ -278,6 +278,8 @@ class _Court:
             )
         if verdict.action == DEFER:
             self._deferred.append((migration, operation, _touched(operation, changes), _is_opaque(operation)))
+            for change in changes:
+                self.world.put_off(change)
         else:
             self.world.moved_data = self.world.moved_data or _is_opaque(operation)
             for change in changes:

@@ -89,6 +89,7 @@ class Check:
     kind: str = "check"
     digest: str = ""
     columns: tuple[str, ...] = ()
+    null_passes: bool = False
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,7 @@ def table_of(told: Mapping[str, Any]) -> Table:
         tuple(told["primary_key"]),
         {name: _column(name, c) for name, c in told["columns"].items()},
         uniques,
-        {n: Check(n, c["kind"], c["digest"], tuple(c["columns"])) for n, c in told["checks"].items()},
+        {n: Check(n, c["kind"], c["digest"], tuple(c["columns"]), c["null_passes"]) for n, c in told["checks"].items()},
         indexes,
         told["comment"],
     )

@@ -29,7 +29,7 @@ def never_fails(expression: Any) -> bool:
     if isinstance(expression, (str, int, bool, type(None))):
         return True
     kind = type(expression)
-    if kind.__name__ == "Q" or hasattr(expression, "connector"):
+    if kind.__name__ == "Q":
         return all(_lookup_never_fails(child) for child in expression.children)
     if not kind.__module__.startswith("django.") or kind.__name__ not in _TOTAL:
         return False
@@ -157,8 +157,16 @@ def _checks(model: Any) -> dict[str, dict[str, Any]]:
                 # The messages for users are no part of the database.
                 "digest": digest((type(constraint), rule, getattr(constraint, "expressions", None))),
                 "columns": sorted(_named_in(rule, model)),
+                "null_passes": kind == "check" and _null_passes(rule),
             }
     return found
+
+
+def _null_passes(rule: Any) -> bool:
+    """Whether a row with NULL in all the columns that it names satisfies a condition."""
+    if isinstance(rule, tuple):
+        return "isnull" not in rule[0].split("__") and rule[1] is not None and _lookup_never_fails(rule)
+    return type(rule).__name__ == "Q" and all(_null_passes(child) for child in rule.children)
 
 
 def _named_in(rule: Any, model: Any) -> set[str]:

@@ -39,7 +39,7 @@ case(
     seeds=1,
 )
 case("AddField NOT NULL without a default, rows", add("stock", lambda: d.IntegerField()))
-case("AddField NOT NULL without a default, no rows", add("stock", lambda: d.IntegerField()), seeds=0)
+case("AddField NOT NULL without a default, no rows", add("stock", lambda: d.IntegerField(), of="Place"), seeds=0)
 case("AddField db_index null=True", add("note", lambda: char(null=True, db_index=True)))
 case("AddField text with db_index, null=True", add("note", lambda: d.TextField(null=True, db_index=True)))
 case("AddField ForeignKey null=True", add("other", lambda: to("Place", null=True, related_name="+")), quick=True)
@@ -185,7 +185,7 @@ case("AlterField AutoField to BigAutoField", alter("id", lambda: d.BigAutoField(
 case("AlterField BigAutoField to AutoField", alter("id", lambda: d.AutoField(primary_key=True), of="Place"))
 case("AlterField to SlugField of the same length", alter("name", lambda: d.SlugField(max_length=50, db_index=False)))
 case("AlterField choices and help_text", alter("name", lambda: char(choices=[("a", "A")], help_text="which")))
-case("AlterField db_collation", alter("name", lambda: char(db_collation="C")))
+case("AlterField db_collation", alter("name", lambda: char(db_collation="und-x-icu")))
 case("AlterField db_comment", alter("name", lambda: char(db_comment="a name")))
 
 # -- relations ----------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ case("AlterField ForeignKey to OneToOneField",
      alter("place", lambda: d.OneToOneField("shop.Place", d.CASCADE, related_name="items")), seeds=1)  # fmt: skip
 case("AlterField OneToOneField to ForeignKey", alter("only", lambda: to("Place", null=True, related_name="+")),
      start=having(only=lambda: d.OneToOneField("shop.Place", d.CASCADE, null=True, related_name="+")))  # fmt: skip
-case("AlterField ForeignKey to another table", alter("place", lambda: to("Spot")), seeds=0,
+case("AlterField ForeignKey to another table", alter("place", lambda: to("Spot")), 
      start=lambda: [model("Spot", name=char()), *base()])  # fmt: skip
 case("AlterField integer to ForeignKey", alter("place_id", lambda: to("Place", db_column="place_id", null=True)), seeds=0,
      start=lambda: [base()[0], model("Item", name=char(), place_id=d.BigIntegerField(null=True))])  # fmt: skip
