@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Callable
 
 from . import column_types, safe_ways
-from . import migration_rules as rules
+from . import migration_columns as of_columns
+from . import migration_rules as of_tables
 from .migration_rules import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Effect, World
 from .schema import Check, Column, Index, LiveIndex, Table, Unique
 from .schema_changes import Change
@@ -232,15 +233,15 @@ def reference_altered(change: Change, world: World) -> Effect:
 # -- all of them --------------------------------------------------------------------------------------------------
 
 _RULES: dict[str, Callable[[Change, World], Effect]] = {
-    "table added": rules.table_added,
-    "table removed": rules.table_removed,
-    "table renamed": rules.table_renamed,
-    "table commented": rules.commented,
-    "column added": rules.column_added,
-    "column removed": rules.column_removed,
-    "column renamed": rules.column_renamed,
-    "column altered": rules.column_altered,
-    "key altered": rules.key_altered,
+    "table added": of_tables.table_added,
+    "table removed": of_tables.table_removed,
+    "table renamed": of_tables.table_renamed,
+    "table commented": of_tables.commented,
+    "column added": of_columns.column_added,
+    "column removed": of_columns.column_removed,
+    "column renamed": of_columns.column_renamed,
+    "column altered": of_columns.column_altered,
+    "key altered": of_columns.key_altered,
     "unique added": unique_added,
     "unique removed": unique_removed,
     "check added": check_added,

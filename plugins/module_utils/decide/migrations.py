@@ -109,7 +109,8 @@ def judge(
     :param declared: phases by ``app.name`` or ``app.name:index``; they go before those in the migrations' files.
     :param new_code_upserts: whether the new code may name unique columns in ``ON CONFLICT``.
     """
-    court = _Court(database, declared, World(database, old_code_upserts, new_code_upserts), blocking_bytes)
+    world = World(database, old_code_upserts, new_code_upserts)
+    court = _Court(database, declared, world, blocking_bytes)
     for migration in database.migrations:
         for operation in migration.operations:
             court.hear(migration, operation)
@@ -140,19 +141,20 @@ class _Court:
     def hear(self, migration: Migration, operation: Operation) -> None:
         changes = _changes(operation)
         effect = self._effect(operation, changes)
-        said = self._declared(migration, operation)
-        opaque = _is_opaque(operation)
-        phase = phase_of(effect)
-        if said and (phase == "unknown" or (phase == "downtime" and effect.declarable)):
+        said, opaque, phase = self._declared(migration, operation), _is_opaque(operation), phase_of(effect)
+        if self._empty and phase != "refuse":
+            phase, said = "before", ""
+            effect = Effect(breaks_new="no code runs on an empty database yet")
+        elif said and (phase == "unknown" or (phase == "downtime" and effect.declarable)):
             phase = said
-        elif self._empty and phase != "refuse":
-            phase = "before"
+        else:
+            said = ""
         action = {"either": NOW, "before": NOW, "after": DEFER}.get(phase, REFUSE)
         verdict = Judged(
             migration.app, migration.name, self.database.alias, operation.index, operation.operation, phase, action,
-            _reason(effect, phase, said), effect.lock, effect.grows, effect.safe_way, effect.bridge,
+            _reason(effect, said), effect.lock, effect.grows, effect.safe_way, effect.bridge,
             beware=effect.beware, drops_data=effect.drops_data, reversible=operation.reversible,
-            atomic=operation.atomic, opaque=opaque, declared=said if phase == said else "", sql=operation.sql,
+            atomic=operation.atomic, opaque=opaque, declared=said, sql=operation.sql,
         )  # fmt: skip
         verdict = self._in_order(migration, operation, changes, self._by_size(verdict, effect, changes))
         self._enter(migration, operation, changes, verdict)
@@ -218,7 +220,11 @@ class _Court:
 
     def _declared(self, migration: Migration, operation: Operation) -> str:
         key = f"{migration.app}.{migration.name}"
-        return self.declared.get(f"{key}:{operation.index}") or self.declared.get(key) or migration.declared
+        alone = self.declared.get(f"{key}:{operation.index}", "")
+        if alone or (not _is_opaque(operation) and any(_is_opaque(o) for o in migration.operations)):
+            # What is said of a whole migration is said of what cannot be known, where it has that.
+            return alone
+        return self.declared.get(key) or migration.declared
 
     # -- size and order -------------------------------------------------------------------------------------------
 
@@ -264,24 +270,14 @@ class _Court:
     def _enter(self, migration: Migration, operation: Operation, changes: list[Change], verdict: Judged) -> None:
         self.judged.append(verdict)
         if verdict.action == REFUSE:
-            self.refused.append(
-                Refused(
-                    verdict.app,
-                    verdict.name,
-                    verdict.database,
-                    verdict.index,
-                    verdict.operation,
-                    verdict.phase,
-                    verdict.reason,
-                    verdict.safe_way,
-                )  # fmt: skip
-            )
+            v = verdict
+            self.refused.append(Refused(v.app, v.name, v.database, v.index, v.operation, v.phase, v.reason, v.safe_way))
         if verdict.action == DEFER:
             self._deferred.append((migration, operation, _touched(operation, changes), _is_opaque(operation)))
             for change in changes:
                 self.world.put_off(change)
-        else:
-            self.world.moved_data = self.world.moved_data or _is_opaque(operation)
+        self.world.moved_data = self.world.moved_data or _is_opaque(operation)
+        if verdict.action == NOW:
             for change in changes:
                 self.world.note(change)
 
@@ -303,24 +299,31 @@ def _is_opaque(operation: Operation) -> bool:
 def _touched(operation: Operation, changes: list[Change]) -> frozenset[tuple[str, ...]]:
     """What an operation is about, as names that another one may be about too."""
     found: set[tuple[str, ...]] = set()
-    for change in changes:
+    claimed = [c for o in (operation, *_children(operation)) if o.stated for c in changes_of(o.stated)]
+    for change in (*changes, *claimed):
         found.update(("column", change.table, column) for column in change.columns)
         if change.name:
             found.add(("name", change.name))
-        if change.kind.startswith(("table", "key")):
-            found.update(("table", side.table) for side in (change.old, change.new) if isinstance(side, Table))
-            for side in (change.old, change.new):
-                if isinstance(side, Table):
-                    found.update(("column", side.table, c.column) for c in side.columns.values())
-                    found.update(("name", n) for n in (*side.uniques, *side.checks, *side.indexes))
-        else:
-            found.add(("within", change.table))
+        found.update(_referred_to(change))
+        for side in (change.old, change.new):
+            if isinstance(side, Table):
+                found.add(("table", side.table))
+                found.update(("column", side.table, c.column) for c in side.columns.values())
+                found.update(("name", n) for n in (*side.uniques, *side.checks, *side.indexes))
     for one in (operation, *_children(operation)):
         if one.validates:
             found.add(("name", one.validates[1]))
         if one.collation:
             found.add(("collation", one.collation))
-    return frozenset(key for key in found if key[0] != "within")
+    return frozenset(found)
+
+
+def _referred_to(change: Change) -> set[tuple[str, ...]]:
+    """Columns that foreign keys of a new column or table need to be as they are to be."""
+    columns = [change.new] if isinstance(change.new, Column) else []
+    if isinstance(change.new, Table):
+        columns = list(change.new.columns.values())
+    return {("column", c.reference.table, c.reference.column) for c in columns if c.reference}
 
 
 def _split_where_it_helps(effect: Effect, parts: list[Effect]) -> Effect:
@@ -335,11 +338,11 @@ def _joined(*texts: str) -> str:
     return "; ".join(dict.fromkeys(text for text in texts if text))
 
 
-def _reason(effect: Effect, phase: str, said: str) -> str:
+def _reason(effect: Effect, said: str) -> str:
     if effect.fails:
         return effect.fails
     text = _joined(effect.unknown, effect.breaks_old, effect.breaks_new)
-    if said and phase == said and text:
+    if said:
         return f"declared {said}; {text}"
     return text or "neither the old nor the new code depends on it"
 

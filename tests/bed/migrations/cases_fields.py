@@ -201,7 +201,7 @@ case("AlterField ForeignKey to OneToOneField",
      alter("place", lambda: d.OneToOneField("shop.Place", d.CASCADE, related_name="items")), seeds=1)  # fmt: skip
 case("AlterField OneToOneField to ForeignKey", alter("only", lambda: to("Place", null=True, related_name="+")),
      start=having(only=lambda: d.OneToOneField("shop.Place", d.CASCADE, null=True, related_name="+")))  # fmt: skip
-case("AlterField ForeignKey to another table", alter("place", lambda: to("Spot")), 
+case("AlterField ForeignKey to another table", alter("place", lambda: to("Spot")),
      start=lambda: [model("Spot", name=char()), *base()])  # fmt: skip
 case("AlterField integer to ForeignKey", alter("place_id", lambda: to("Place", db_column="place_id", null=True)), seeds=0,
      start=lambda: [base()[0], model("Item", name=char(), place_id=d.BigIntegerField(null=True))])  # fmt: skip

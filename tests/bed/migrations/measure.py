@@ -124,20 +124,34 @@ class World:
         told["applied"] = 1
         home_old = app_code.outcomes(old)
         decided = decide.judge(database_of(told), {}, new_code_upserts=self.case.upserts)
-        result: dict[str, Any] = {"case": self.case.name, "told": told, "decided": decide.as_dicts(decided)}
+        result: dict[str, Any] = {
+            "case": self.case.name,
+            "declared": self.case.declared,
+            "told": told,
+            "decided": decide.as_dicts(decided),
+        }
         try:
             run(self.migrations(), state.clone())
         except Exception as error:
             return {**result, "fails": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
         result["legal"] = [sum(worked for worked, _given in home_old.values())]
         result["old"] = app_code.broken(home_old, app_code.outcomes(old))
-        home_new = self.legal(app_code.outcomes(new))
+        found = app_code.outcomes(new)
+        result["at home"] = self.fails_at_home(found)
+        home_new = self.legal(found)
         result["legal"].append(sum(worked for worked, _given in home_new.values()))
         self.begin()
         result["new"] = app_code.broken(home_new, app_code.outcomes(new))
         if not decided.refused:
             result.update(self.expand(old, new, home_old, home_new, decided))
         return result
+
+    def fails_at_home(self, found: dict[str, Any]) -> dict[str, str]:
+        """What the new code cannot do on the very schema that it is for: the migration does not make what it needs."""
+        plain = {k: str(got) for k, (works, got) in found.items() if not works and k.split()[1] in ("read", "insert")}
+        signs = ("does not exist", "null value in column") if self.case.seeds else ("does not exist",)
+        named = {k: v for k, v in plain.items() if len(k.split()) == 3 and any(sign in v for sign in signs)}
+        return named
 
     def legal(self, found: dict[str, Any]) -> dict[str, Any]:
         """Without the upserts, where the case is that nobody does these."""
