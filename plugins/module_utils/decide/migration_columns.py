@@ -124,10 +124,7 @@ def column_altered(change: Change, world: World) -> Effect:
     if old.type != new.type:
         parts.append(_type(change, old, new, world))
     if old.collation != new.collation:
-        reason = "what the database finds and how it sorts depends on the collation, which the code may rely on"
-        parts.append(
-            Effect(reason, reason, declarable=True, lock=ACCESS_EXCLUSIVE, grows=True, safe_way=safe_ways.COLLATION)
-        )
+        parts.append(_collation(change, new, world))
     if old.null != new.null and not (old.primary_key or new.primary_key):
         parts.append(_null(change, old, new, world))
     if old.db_default != new.db_default:
@@ -221,6 +218,19 @@ def _db_default(change: Change, old: Column, new: Column, world: World) -> Effec
         relies = True
     reason = f"the old code leaves {new.column} to the database" if relies else ""
     return replace(found, breaks_old=reason, safe_way=safe_ways.REMOVE_DB_DEFAULT if reason else "")
+
+
+def _collation(change: Change, new: Column, world: World) -> Effect:
+    knows_old, knows_new = _known(change, new.column, world)
+    reason = "what the database finds and how it sorts depends on the collation, which the {} code may rely on"
+    return Effect(
+        reason.format("old") if knows_old else "",
+        reason.format("new") if knows_new else "",
+        declarable=True,
+        lock=ACCESS_EXCLUSIVE,
+        grows=True,
+        safe_way=safe_ways.COLLATION,
+    )
 
 
 def _automatic(change: Change, old: Column, new: Column, world: World) -> Effect:

@@ -136,7 +136,8 @@ class _Court:
         self.refused: list[Refused] = []
         self._deferred: list[tuple[Migration, Operation, frozenset[tuple[str, ...]], bool]] = []
         # Nothing has ever been migrated and nothing is there: no code runs on it.
-        self._empty = not database.applied and all(t is None for t in database.live.values())
+        nothing = not database.applied and all(t is None for t in database.live.values())
+        self._empty = nothing and database.vendor == "postgresql"
 
     def hear(self, migration: Migration, operation: Operation) -> None:
         changes = _changes(operation)

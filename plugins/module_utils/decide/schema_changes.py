@@ -180,11 +180,13 @@ def _meaning(unique: Unique, moved: dict[str, str]) -> tuple[object, ...]:
 
 
 def _checks(before: Table, after: Table) -> Iterator[Change]:
-    for name, old in before.checks.items():
-        if after.checks.get(name, Check("")).digest != old.digest:
+    for name in sorted({*before.checks, *after.checks}):
+        old, new = before.checks.get(name), after.checks.get(name)
+        if old is not None and new is not None and (old.kind, old.digest) == (new.kind, new.digest):
+            continue
+        if old is not None:
             yield Change("check removed", after.table, old, None, before)
-    for name, new in after.checks.items():
-        if before.checks.get(name, Check("")).digest != new.digest:
+        if new is not None:
             yield Change("check added", after.table, None, new, before)
 
 
