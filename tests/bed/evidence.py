@@ -27,6 +27,7 @@ from tests.bed.crashes import crashed  # noqa: E402 (the line above makes it imp
 from tests.bed.fronts import FRONTS, Front, fronted  # noqa: E402 (likewise)
 from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402 (likewise)
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402 (likewise)
+from tests.bed.migrations.truth import truth_table  # noqa: E402 (likewise)
 from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
 from tests.bed.shop import Play, Shop, run  # noqa: E402 (likewise)
 from tests.bed.switch_race import races  # noqa: E402 (likewise)
@@ -345,6 +346,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "Releases on the disk and in the engine",
         lambda: beds("tests/bed/test_releases.py"),
     ),
+    "migrations": ("Migrations: what was said of them, and what they do", truth_table),
     "switch": ("Readers while the current release is switched", switch_races),
     "properties": ("Simulated histories", properties),
     "bench": ("Beside the usual ways", bench),
