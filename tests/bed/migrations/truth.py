@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -44,6 +45,19 @@ def django_python(version: str) -> str:
             ready.touch()
         return str(folder / "bin/python")
     return ""
+
+
+def django_site(version: str) -> str:
+    """A folder of packages with this Django and psycopg for the Python of our image, to be mounted into it."""
+    folder = CACHE / f"site-{version}"
+    if not (folder / ".complete").exists():
+        machine = platform.machine()
+        argv = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "--only-binary=:all:"]
+        argv += ["--python-version", "3.13", "--implementation", "cp"]
+        argv += ["--platform", f"manylinux2014_{machine}", "--platform", f"manylinux_2_28_{machine}"]
+        run([*argv, VERSIONS[version], "psycopg[binary]"])
+        (folder / ".complete").touch()
+    return str(folder)
 
 
 @contextmanager
