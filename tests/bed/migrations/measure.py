@@ -18,6 +18,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 if str(Path(__file__).parent) in sys.path:
     sys.path.remove(str(Path(__file__).parent))
 
+# others.py is run where these are installed.
+FURTHER_APPS = ["django_safemigrate"] if Path(sys.argv[0]).name == "others.py" else []
+
 import django  # noqa: E402 (the lines above make the rest importable)
 from django.conf import settings  # noqa: E402 (likewise)
 
@@ -32,7 +35,7 @@ settings.configure(
             "PORT": sys.argv[1],
         }
     },
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.postgres"],
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.postgres", *FURTHER_APPS],
     USE_TZ=True,
     SECRET_KEY="measured",
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",

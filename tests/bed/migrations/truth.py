@@ -21,7 +21,15 @@ ROOT = Path(__file__).resolve().parents[3]
 CACHE = ROOT / ".cache" / "migrations"
 #: Django versions that are measured, with the requirement that gives them; the newest is whatever PyPI has.
 VERSIONS = {"4.2": "django~=4.2.0", "5.2": "django~=5.2.0", "newest": "django>=6"}
+#: What is compared with, in an environment of its own.
+OTHERS = ["django~=5.2.0", "psycopg[binary]", "django-migration-linter~=6.0", "django-safemigrate~=6.0"]
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+BESIDE = """## Beside two other tools
+
+django-migration-linter 6.0 reads the SQL and says of each migration whether the code that runs breaks (`error`); it is held
+against the old code on the migrated schema. django-safemigrate 6.0 judges nothing: it runs what its author says is safe, and
+what nothing is said of at any time (`always`); it is held against both codes. Ours is held against both and every stage. With
+Django 5.2, without what cannot be made at all; *asks* is what has to be declared."""
 
 
 def pythons() -> Iterator[str]:
@@ -88,9 +96,9 @@ def postgres(name: str) -> Iterator[str]:
         run(["docker", "rm", "-fv", container])
 
 
-def measured(python: str, port: str, *arguments: str) -> list[dict[str, Any]]:
-    """What ``measure.py`` has measured."""
-    argv = [python, str(Path(__file__).with_name("measure.py")), port, *arguments]
+def measured(python: str, port: str, *arguments: str, script: str = "measure.py") -> list[dict[str, Any]]:
+    """What ``measure.py``, or another script, has measured."""
+    argv = [python, str(Path(__file__).with_name(script)), port, *arguments]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -178,6 +186,44 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def others(port: str) -> dict[str, tuple[str, str]]:
+    """What two other tools say of each case: the linter and safemigrate."""
+    folder = CACHE / "venv-linters"
+    if not (folder / ".complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        run([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *OTHERS])
+        (folder / ".complete").touch()
+    found = measured(str(folder / "bin/python"), port, script="others.py")
+    return {t["case"]: (t["linter"], t["safemigrate"]) for t in found}
+
+
+def compared(rows: list[Row], said: dict[str, tuple[str, str]]) -> str:
+    """Who is right where: of running a migration before the code is replaced."""
+    head = "| case | old code, migrated | new code, not migrated | ours | migration-linter | safemigrate |"
+    lines = [head, "|---|---|---|---|---|---|"]
+    counts = {name: [0, 0, 0] for name in ("ours", "migration-linter", "safemigrate")}
+    for row in (r for r in rows if r.cells and r.case in said):
+        linter, safe = said[row.case]
+        old_breaks, new_breaks = row.old != "works", row.new != "works"
+        refused = "refuse" in row.actions.split(", ")
+        # Ours says of the whole whether it can be part of an update without a gap; what asks is no verdict.
+        ours = "asks" if row.asks else "unsafe" if row.unsafe else "too strict" if row.strict else "right"
+        wrong = {(True, False): "unsafe", (False, True): "too strict"}
+        theirs = wrong.get((old_breaks, "error" in linter), "right")
+        always = "unsafe" if old_breaks or new_breaks else "right"
+        for name, verdict in zip(counts, (ours, theirs, always)):
+            counts[name][{"unsafe": 1, "too strict": 2}.get(verdict, 0)] += verdict != "asks"
+        cells = [
+            row.case,
+            row.old.split(":")[0],
+            row.new.split(":")[0],
+            f"{'refused' if refused else row.actions}: {ours}",
+        ]
+        lines.append("| " + " | ".join([*cells, f"{linter}: {theirs}", f"{safe}: {always}"]) + " |")
+    told = [f"- {name}: right {c[0]}, unsafe {c[1]}, too strict {c[2]}" for name, c in counts.items()]
+    return "\n".join([*told, "", *lines])
+
+
 def summary(version: str, rows: list[Row]) -> str:
     """The counts of one version in a sentence."""
     cells, strict = sum(r.cells for r in rows), sum(len(r.strict) for r in rows)
@@ -192,7 +238,9 @@ def summary(version: str, rows: list[Row]) -> str:
 
 def truth_table() -> str:
     """Measure all cases with all versions, write the table into ``docs/migrations.md``, and return the counts."""
-    said, shown = [], []
+    said: list[str] = []
+    shown: list[Row] = []
+    beside = "Not measured."
     with postgres("migrations") as port:
         for name in VERSIONS:
             python = django_python(name)
@@ -206,11 +254,15 @@ def truth_table() -> str:
                 raise RuntimeError(f"the harness failed for {', '.join(broken)}")
             rows = [row_of(t) for t in found]
             said.append(summary(version, rows))
+            if name == "5.2":
+                beside = compared(rows, others(port))
             own = {r.case: r for r in rows}
             shown = [own.pop(r.case, r) for r in shown] + list(own.values())
     page = ROOT / "docs/migrations.md"
     text = page.read_text(encoding="utf-8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     counts = "\n".join(said)
-    page.write_text(f"{before}{BEGIN}\n{counts}\n\n{table(shown)}\n{END}{after}", encoding="utf-8")
+    page.write_text(
+        f"{before}{BEGIN}\n{counts}\n\n{table(shown)}\n\n{BESIDE}\n\n{beside}\n{END}{after}", encoding="utf-8"
+    )
     return f"{counts}\n\nThe table is in [migrations.md](migrations.md)."
