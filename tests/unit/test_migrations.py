@@ -173,6 +173,15 @@ def test_a_declaration_settles_only_what_the_code_may_leave_undone() -> None:
     assert phases(mixed) == [("downtime", "refuse"), ("after", "defer")]
 
 
+def test_what_is_no_longer_unique_keeps_nobody_from_repeating() -> None:
+    index = {"one": s.LiveIndex(("name",), unique=True)}
+    one, two = replace(ITEM, uniques=unique("name")), replace(ITEM, uniques=unique("name", "id"))
+    of = database(one, ITEM, two, live={"item": live_of(one, indexes=index)})
+    assert phases(of, {"app.0002:0": "before"}, new_code_upserts=False) == [("before", "now"), ("after", "defer")]
+    # As long as it is unique by less, nothing more can be repeated.
+    assert phases(database(one, two, live={"item": live_of(one, indexes=index)}))[0][0] != "after"
+
+
 def test_a_big_table_is_changed_without_blocking_or_not_at_all() -> None:
     big = {"item": live_of(ITEM, bytes=10 * decide.BLOCKING_BYTES)}
     indexed = replace(ITEM, indexes={"i": s.Index("i", ("name",), "i")})

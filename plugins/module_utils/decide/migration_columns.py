@@ -121,6 +121,8 @@ def column_altered(change: Change, world: World) -> Effect:
     parts = []
     if bool(old.generated) != bool(new.generated) or (old.generated and old.generated != new.generated):
         parts.append(Effect(fails="Django alters no generated column", safe_way=safe_ways.GENERATED_ALTERED))
+    if old.primary_key != new.primary_key:
+        parts.append(key_altered(change, world))
     if old.type != new.type:
         parts.append(_type(change, old, new, world))
     if old.collation != new.collation:

@@ -64,6 +64,7 @@ def _unique_already(change: Change, world: World, columns: tuple[str, ...], exac
     if live is None and change.within is not None:
         sets = [set(u.columns) for u in change.within.uniques.values() if u.upsert_target]
         sets.append(set(change.within.primary_key))
+    sets = [s for s in sets if (change.table, frozenset(s)) not in world.no_longer_unique]
     return any(s == set(columns) if exactly else s and s <= set(columns) for s in sets)
 
 

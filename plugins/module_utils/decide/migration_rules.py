@@ -66,6 +66,7 @@ class World:
     new_code_upserts: bool = True
     made: set[str] = field(default_factory=set)
     nullable: dict[tuple[str, str], LiveColumn] = field(default_factory=dict)
+    no_longer_unique: set[tuple[str, frozenset[str]]] = field(default_factory=set)
     unreferenced: set[tuple[str, str]] = field(default_factory=set)
     #: Columns that a deferred operation makes: as long as the new code waits they are not there.
     not_yet: set[tuple[str, str]] = field(default_factory=set)
@@ -101,6 +102,8 @@ class World:
         new = change.new
         if change.kind == "table added":
             self.made.add(change.table)
+        elif change.kind == "unique removed":
+            self.no_longer_unique.add((change.table, frozenset(change.columns)))
         elif isinstance(new, Column):
             given = bool(new.db_default or new.generated or new.automatic)
             self.nullable[(change.table, new.column)] = LiveColumn(not new.null, given)

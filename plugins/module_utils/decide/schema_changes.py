@@ -137,7 +137,7 @@ def _filled(column: Column, fills: Mapping[str, bool]) -> Column:
 
 def _shape(column: Column) -> tuple[object, ...]:
     c = column
-    return (c.type, c.null, c.automatic, c.db_default, c.generated, c.collation, c.comment)
+    return (c.type, c.null, c.primary_key, c.automatic, c.db_default, c.generated, c.collation, c.comment)
 
 
 def _checked(table: str, old: Column, new: Column, within: Table) -> Iterator[Change]:

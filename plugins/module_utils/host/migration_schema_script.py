@@ -119,6 +119,11 @@ def _unique(model: Any, columns: list[str], **more: Any) -> dict[str, Any]:
     return {**plain, **more}
 
 
+def _is_djangos(thing: Any) -> bool:
+    """Whether what a class does is known, and not the app's own."""
+    return type(thing).__module__.startswith("django.")
+
+
 def _uniques(model: Any) -> dict[str, dict[str, Any]]:
     from django.db.models import UniqueConstraint
 
@@ -129,7 +134,7 @@ def _uniques(model: Any) -> dict[str, dict[str, Any]]:
     for names in model._meta.unique_together:
         found["together:" + ",".join(names)] = _unique(model, _columns_of(model, names))
     for constraint in model._meta.constraints:
-        if isinstance(constraint, UniqueConstraint):
+        if isinstance(constraint, UniqueConstraint) and _is_djangos(constraint):
             expressions = constraint.expressions
             found[constraint.name] = _unique(
                 model,
@@ -149,9 +154,10 @@ def _checks(model: Any) -> dict[str, dict[str, Any]]:
 
     found = {}
     for constraint in model._meta.constraints:
-        if not isinstance(constraint, UniqueConstraint):
+        if not (isinstance(constraint, UniqueConstraint) and _is_djangos(constraint)):
             rule = getattr(constraint, "condition", None) or getattr(constraint, "check", None)
             kind = {"CheckConstraint": "check", "ExclusionConstraint": "exclusion"}.get(type(constraint).__name__)
+            kind = kind if _is_djangos(constraint) else None
             found[constraint.name] = {
                 "kind": kind or "other",
                 # The messages for users are no part of the database.
@@ -196,7 +202,7 @@ def _indexes(model: Any) -> dict[str, dict[str, Any]]:
             "name": index.name,
             "columns": columns + _columns_of(model, index.include or ()),
             "method": method,
-            "plain": all(never_fails(e) for e in (*index.expressions, index.condition)),
+            "plain": _is_djangos(index) and all(never_fails(e) for e in (*index.expressions, index.condition)),
             "digest": digest(index.deconstruct()[1:]),
         }
         if index.expressions:

@@ -141,6 +141,29 @@ case("AddField null=True, then a check that it is there", add("stock", lambda: d
      constrain(lambda: check(Q(stock__isnull=False) | Q(number__lt=3))), seeds=1)  # fmt: skip
 
 
+class OwnCheck(d.CheckConstraint):
+    """A class of the app's own: what it asks of rows is not known."""
+
+
+case("AddConstraint of a class of the app's own", constrain(lambda: OwnCheck(
+    **{"condition" if django.VERSION >= (5, 1) else "check": Q(number__lt=10**6), "name": "own"})))  # fmt: skip
+case("DeleteModel of a table that inherits", lambda: m.DeleteModel("Special"), start=lambda: [*base(), m.CreateModel(
+    "Special", [("item_ptr", d.OneToOneField("shop.item", CASCADE, parent_link=True, primary_key=True)), ("extra", char())],
+    bases=("shop.item",))])  # fmt: skip
+case("AlterField BigAutoField to UUIDField", alter("id", lambda: d.UUIDField(primary_key=True), of="Place"))
+case("AlterField of the primary key", alter("code", lambda: char(), of="Lone"),
+     alter("name", lambda: char(primary_key=True), of="Lone"), seeds=1,
+     start=lambda: [*base(), m.CreateModel("Lone", [("code", char(primary_key=True)), ("name", char())])])  # fmt: skip
+case("an integer goes and a ForeignKey of the same column comes", remove("spot_id"),
+     add("spot", lambda: to("Place", null=True, related_name="+")), start=having(spot_id=lambda: d.IntegerField(null=True)))  # fmt: skip
+case("a unique constraint is replaced by a wider one", unconstrain(), constrain(lambda: unique("name", "number", name="two")),
+     start=constrained(lambda: unique("name")))  # fmt: skip
+case("a unique constraint is replaced by a wider one, nobody upserts", unconstrain(),
+     constrain(lambda: unique("name", "number", name="two")), start=constrained(lambda: unique("name")), upserts=False)  # fmt: skip
+case("a check is replaced by a wider one", unconstrain("rule"), constrain(lambda: check(Q(number__lt=10**7), "rule")),
+     start=constrained(lambda: check(Q(number__lt=10**6))))  # fmt: skip
+
+
 # -- what Django cannot know --------------------------------------------------------------------------------------
 def nothing(apps, editor):  # type: ignore[no-untyped-def]
     """A data migration that does nothing."""

@@ -125,8 +125,9 @@ class World:
         old, new = code_of(self.initial()), code_of(self.initial(), *self.migrations())
         told = self.described(state)
         told["applied"] = 1
-        home_old = app_code.outcomes(old)
-        decided = decide.judge(database_of(told), {}, new_code_upserts=self.case.upserts)
+        home_old = self.legal(app_code.outcomes(old))
+        upserts = self.case.upserts
+        decided = decide.judge(database_of(told), {}, old_code_upserts=upserts, new_code_upserts=upserts)
         result: dict[str, Any] = {
             "case": self.case.name,
             "declared": self.case.declared,
