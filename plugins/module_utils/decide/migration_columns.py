@@ -18,12 +18,11 @@ from .migration_rules import (
     together,
 )
 from .schema import Column
-from .schema_changes import Change
+from .schema_changes import Change, of_kind
 
 
 def column_added(change: Change, world: World) -> Effect:
-    new = change.new
-    assert isinstance(new, Column)
+    new = of_kind(change.new, Column)
     table, live = change.table, world.live(change.table)
     found = Effect(lock=ACCESS_EXCLUSIVE)
     if world.new_column(table, new.column) is not None:
@@ -62,8 +61,7 @@ def column_added(change: Change, world: World) -> Effect:
 
 
 def column_removed(change: Change, world: World) -> Effect:
-    old = change.old
-    assert isinstance(old, Column)
+    old = of_kind(change.old, Column)
     table = change.table
     found = Effect(lock=ACCESS_EXCLUSIVE, drops_data=not old.generated, safe_way=safe_ways.REMOVE_COLUMN)
     if world.old_column(table, old.column) is not None:
@@ -92,8 +90,7 @@ def column_removed(change: Change, world: World) -> Effect:
 
 
 def column_renamed(change: Change, world: World) -> Effect:
-    old, new = change.old, change.new
-    assert isinstance(old, Column) and isinstance(new, Column)
+    old, new = of_kind(change.old, Column), of_kind(change.new, Column)
     table = change.within.table if change.within else change.table
     return Effect(
         breaks_old=f"the old code uses {old.column}" if world.old_column(table, old.column) else "",
@@ -116,8 +113,7 @@ def key_altered(change: Change, world: World) -> Effect:
 
 def column_altered(change: Change, world: World) -> Effect:
     """A column that stays: the answers for each of its attributes together."""
-    old, new = change.old, change.new
-    assert isinstance(old, Column) and isinstance(new, Column)
+    old, new = of_kind(change.old, Column), of_kind(change.new, Column)
     parts = []
     if bool(old.generated) != bool(new.generated) or (old.generated and old.generated != new.generated):
         parts.append(Effect(fails="Django alters no generated column", safe_way=safe_ways.GENERATED_ALTERED))

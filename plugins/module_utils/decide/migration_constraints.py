@@ -12,15 +12,14 @@ from . import column_types, safe_ways
 from . import migration_columns as of_columns
 from . import migration_rules as of_tables
 from .migration_rules import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Effect, World
-from .schema import Check, Column, Index, LiveIndex, Table, Unique
-from .schema_changes import Change
+from .schema import Check, Column, Index, LiveIndex, Reference, Table, Unique
+from .schema_changes import Change, of_kind
 
 # -- unique -------------------------------------------------------------------------------------------------------
 
 
 def unique_added(change: Change, world: World) -> Effect:
-    new, table = change.new, change.table
-    assert isinstance(new, Unique)
+    new, table = of_kind(change.new, Unique), change.table
     live = world.live(table)
     found = Effect(
         lock=SHARE, grows=True, method="index concurrently, then the constraint by it", safe_way=safe_ways.UNIQUE
@@ -69,8 +68,7 @@ def _unique_already(change: Change, world: World, columns: tuple[str, ...], exac
 
 
 def unique_removed(change: Change, world: World) -> Effect:
-    old, table = change.old, change.table
-    assert isinstance(old, Unique)
+    old, table = of_kind(change.old, Unique), change.table
     found = Effect(lock=ACCESS_EXCLUSIVE, declarable=True, safe_way=safe_ways.REMOVE_UNIQUE)
     if old.upsert_target and world.old(table) and world.old_code_upserts:
         reason = f"an upsert of the old code (ON CONFLICT) on {', '.join(old.columns)} has no index to go by any more"
@@ -101,8 +99,7 @@ def _new_may_repeat(change: Change, unique: Unique, world: World) -> bool:
 
 
 def check_added(change: Change, world: World) -> Effect:
-    new = change.new
-    assert isinstance(new, Check)
+    new = of_kind(change.new, Check)
     found = Effect(lock=ACCESS_EXCLUSIVE, grows=True, method="NOT VALID, then validate", safe_way=safe_ways.CHECK)
     if new.kind == "exclusion":
         found = replace(found, method="", safe_way=safe_ways.EXCLUSION)
@@ -121,8 +118,7 @@ def _stays_null(change: Change, name: str, world: World) -> bool:
 
 
 def check_removed(change: Change, world: World) -> Effect:
-    old = change.old
-    assert isinstance(old, Check)
+    old = of_kind(change.old, Check)
     found = Effect(lock=ACCESS_EXCLUSIVE)
     if old.kind == "other":
         return replace(found, unknown=f"what {old.name} asked of rows is not known")
@@ -133,8 +129,7 @@ def check_removed(change: Change, world: World) -> Effect:
 
 
 def index_added(change: Change, world: World) -> Effect:
-    new = change.new
-    assert isinstance(new, Index)
+    new = of_kind(change.new, Index)
     found = Effect(lock=SHARE, grows=True, method="concurrently", safe_way=safe_ways.INDEX)
     broken = _invalid(new.name, change.table, world)
     if broken:
@@ -182,14 +177,13 @@ def _invalid(name: str, table: str, world: World) -> str:
 
 
 def reference_added(change: Change, world: World) -> Effect:
-    new, table = change.new, change.table
-    assert isinstance(new, Column) and new.reference is not None
+    new, table = of_kind(change.new, Column), change.table
     found = Effect(
         lock=SHARE_ROW_EXCLUSIVE, grows=True, method="NOT VALID, then validate", safe_way=safe_ways.REFERENCE
     )
     if world.old(table) and (world.old_column(table, new.column) or not new.null):
         found = replace(found, breaks_old=f"the old code may write or leave in {new.column} what refers to nothing")
-    if new.reference.acts and world.new(table):
+    if of_kind(new.reference, Reference).acts and world.new(table):
         found = replace(
             found, breaks_new="the new code leaves it to the database to delete what refers to a deleted row"
         )
@@ -197,12 +191,11 @@ def reference_added(change: Change, world: World) -> Effect:
 
 
 def reference_removed(change: Change, world: World) -> Effect:
-    old, table = change.old, change.table
-    assert isinstance(old, Column) and old.reference is not None
+    old, table = of_kind(change.old, Column), change.table
     found = Effect(lock=ACCESS_EXCLUSIVE)
     if world.new(table):
         found = replace(found, breaks_new=f"the new code may write or leave in {old.column} what refers to nothing")
-    if old.reference.acts and world.old(table):
+    if of_kind(old.reference, Reference).acts and world.old(table):
         found = replace(
             found, breaks_old="the old code leaves it to the database to delete what refers to a deleted row"
         )
@@ -210,9 +203,8 @@ def reference_removed(change: Change, world: World) -> Effect:
 
 
 def reference_altered(change: Change, world: World) -> Effect:
-    old, new = change.old, change.new
-    assert isinstance(old, Column) and isinstance(new, Column) and old.reference and new.reference
-    was, will = old.reference, new.reference
+    was = of_kind(of_kind(change.old, Column).reference, Reference)
+    will = of_kind(of_kind(change.new, Column).reference, Reference)
     found = Effect(
         lock=SHARE_ROW_EXCLUSIVE, grows=True, method="NOT VALID, then validate", safe_way=safe_ways.REFERENCE
     )

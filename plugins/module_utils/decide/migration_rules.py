@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from . import safe_ways
 from .schema import Column, Database, LiveColumn, LiveTable, Table
-from .schema_changes import Change
+from .schema_changes import Change, of_kind
 
 # From the weakest: what each keeps others from doing.
 SHARE_UPDATE_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, ACCESS_EXCLUSIVE = (
@@ -129,12 +129,12 @@ def rows_are_there(live: LiveTable | None) -> bool:
 
 
 def table_added(change: Change, world: World) -> Effect:
-    assert isinstance(change.new, Table)
+    new = of_kind(change.new, Table)
     found = Effect(breaks_new="the new code reads and writes this table" if world.new(change.table) else "")
     if world.database.live.get(change.table) is not None and not world.old(change.table):
         return replace(found, fails=f"there is a table {change.table} already", safe_way=safe_ways.TABLE_EXISTS)
     targets = sorted(
-        {c.reference.table for c in change.new.columns.values() if c.reference and not c.reference.acts}
+        {c.reference.table for c in new.columns.values() if c.reference and not c.reference.acts}
         - {change.table} - world.made
     )  # fmt: skip
     known = [t for t in targets if world.old(t)]
@@ -151,14 +151,14 @@ def orphans(table: str, targets: list[str]) -> str:
 
 
 def table_removed(change: Change, world: World) -> Effect:
-    assert isinstance(change.old, Table)
+    old = of_kind(change.old, Table)
     found = Effect(
         breaks_old="the old code reads and writes this table" if world.old(change.table) else "",
         lock=ACCESS_EXCLUSIVE,
         drops_data=True,
         safe_way=safe_ways.REMOVE_TABLE,
     )
-    targets = sorted({t for t in _referred(change.old, world) if t != change.table and world.new(t)})
+    targets = sorted({t for t in _referred(old, world) if t != change.table and world.new(t)})
     if targets and not world.new(change.table):
         reason = (
             f"until it is gone, deletes of the new code in {', '.join(targets)} fail: rows of {change.table} refer to "
@@ -179,10 +179,10 @@ def _referred(table: Table, world: World) -> list[str]:
 
 
 def table_renamed(change: Change, world: World) -> Effect:
-    assert isinstance(change.new, Table)
+    new = of_kind(change.new, Table)
     return Effect(
         breaks_old=f"the old code uses the table as {change.table}" if world.old(change.table) else "",
-        breaks_new=f"the new code uses it as {change.new.table}" if world.new(change.new.table) else "",
+        breaks_new=f"the new code uses it as {new.table}" if world.new(new.table) else "",
         lock=ACCESS_EXCLUSIVE,
         bridge="view",
         safe_way=safe_ways.RENAME_TABLE,

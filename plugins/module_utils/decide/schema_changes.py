@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from .schema import Check, Column, Difference, Index, Table, Unique
 
@@ -47,6 +48,16 @@ class Change:
         """The name of the index or constraint that comes or goes, empty where Django makes one up."""
         side = self.new or self.old
         return side.name if isinstance(side, (Unique, Check, Index)) else ""
+
+
+T = TypeVar("T")
+
+
+def of_kind(side: object, kind: type[T]) -> T:
+    """One side of a change, as what a rule of that kind of change knows it to be."""
+    if not isinstance(side, kind):
+        raise TypeError(f"a change of a {kind.__name__} has {side!r}")
+    return side
 
 
 def changes_of(difference: Difference) -> list[Change]:

@@ -21,7 +21,7 @@ from django.db import connection, models, transaction
 def text(length: int, seed: str) -> str:
     """Text that takes four bytes a character and does not compress."""
     source = random.Random(seed)
-    return "".join(chr(source.randrange(0x20000, 0x2A6D0)) for _ in range(length))
+    return "".join(chr(source.randrange(0x20000, 0x2A6D0)) for _place in range(length))
 
 
 def ordinary(field: Any, number: int) -> Any:

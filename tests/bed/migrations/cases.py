@@ -41,12 +41,12 @@ def pk() -> tuple[str, Any]:
     return ("id", d.BigAutoField(primary_key=True))
 
 
-def model(name: str, options: dict[str, Any] | None = None, /, **fields: Any) -> Any:
+def model(called: str, options: dict[str, Any] | None = None, /, **fields: Any) -> Any:
     """A model with a key of its own."""
     own = list(fields.items())
-    if not any(f.primary_key for _n, f in own):
+    if not any(f.primary_key for _name, f in own):
         own.insert(0, pk())
-    return m.CreateModel(name, own, options or {})
+    return m.CreateModel(called, own, options or {})
 
 
 def char(length: int = 50, **more: Any) -> Any:

@@ -38,8 +38,8 @@ case(
     since=(5, 0),
     seeds=1,
 )
-case("AddField NOT NULL without a default, rows", add("stock", lambda: d.IntegerField()))
-case("AddField NOT NULL without a default, no rows", add("stock", lambda: d.IntegerField(), of="Place"), seeds=0)
+case("AddField NOT NULL without a default, rows", add("stock", d.IntegerField))
+case("AddField NOT NULL without a default, no rows", add("stock", d.IntegerField, of="Place"), seeds=0)
 case("AddField db_index null=True", add("note", lambda: char(null=True, db_index=True)))
 case("AddField text with db_index, null=True", add("note", lambda: d.TextField(null=True, db_index=True)))
 case("AddField ForeignKey null=True", add("other", lambda: to("Place", null=True, related_name="+")), quick=True)
@@ -125,7 +125,7 @@ case("AlterField db_column", alter("number", lambda: d.IntegerField(db_column="n
 # -- null and defaults --------------------------------------------------------------------------------------------
 case(
     "AlterField null=True to NOT NULL",
-    alter("note", lambda: char()),
+    alter("note", char),
     start=having(note=lambda: char(null=True)),
     quick=True,
 )
@@ -134,7 +134,7 @@ case("AlterField null=True to NOT NULL with a default", alter("note", lambda: ch
 case("AlterField to null=True", alter("number", lambda: d.IntegerField(null=True)), quick=True)
 case("AlterField default", alter("number", lambda: d.IntegerField(default=5)), quick=True)
 case("AlterField db_default comes", alter("number", lambda: d.IntegerField(db_default=5)), since=(5, 0))
-case("AlterField db_default goes", alter("stock", lambda: d.IntegerField()), since=(5, 0),
+case("AlterField db_default goes", alter("stock", d.IntegerField), since=(5, 0),
      start=having(stock=lambda: d.IntegerField(db_default=3)))  # fmt: skip
 case("AlterField db_default goes, default comes", alter("stock", lambda: d.IntegerField(default=3)), since=(5, 0),
      start=having(stock=lambda: d.IntegerField(db_default=3)))  # fmt: skip
@@ -148,37 +148,37 @@ case("AlterField default to db_default", alter("stock", lambda: d.IntegerField(d
 # -- types --------------------------------------------------------------------------------------------------------
 case("AlterField varchar(50) to varchar(100)", alter("name", lambda: char(100)), quick=True)
 case("AlterField varchar(50) to varchar(20)", alter("name", lambda: char(20)), quick=True)
-case("AlterField varchar to text", alter("name", lambda: d.TextField()))
-case("AlterField text to varchar(100)", alter("body", lambda: char(100)), start=having(body=lambda: d.TextField()))
-case("AlterField varchar to varchar without length", alter("name", lambda: d.CharField()), since=(4, 2), until=(4, 2))
-case("AlterField int to bigint", alter("number", lambda: d.BigIntegerField()), quick=True)
-case("AlterField bigint to int", alter("number", lambda: d.IntegerField()),
+case("AlterField varchar to text", alter("name", d.TextField))
+case("AlterField text to varchar(100)", alter("body", lambda: char(100)), start=having(body=d.TextField))
+case("AlterField varchar to varchar without length", alter("name", d.CharField), since=(4, 2), until=(4, 2))
+case("AlterField int to bigint", alter("number", d.BigIntegerField), quick=True)
+case("AlterField bigint to int", alter("number", d.IntegerField),
      start=lambda: [model("Item", number=d.BigIntegerField(), name=char())])  # fmt: skip
 case(
     "AlterField smallint to int",
-    alter("rank", lambda: d.IntegerField()),
-    start=having(rank=lambda: d.SmallIntegerField()),
+    alter("rank", d.IntegerField),
+    start=having(rank=d.SmallIntegerField),
 )
-case("AlterField int to smallint", alter("number", lambda: d.SmallIntegerField()))
-case("AlterField int to PositiveIntegerField", alter("number", lambda: d.PositiveIntegerField()))
-case("AlterField PositiveIntegerField to int", alter("rank", lambda: d.IntegerField()),
-     start=having(rank=lambda: d.PositiveIntegerField()))  # fmt: skip
+case("AlterField int to smallint", alter("number", d.SmallIntegerField))
+case("AlterField int to PositiveIntegerField", alter("number", d.PositiveIntegerField))
+case("AlterField PositiveIntegerField to int", alter("rank", d.IntegerField),
+     start=having(rank=d.PositiveIntegerField))  # fmt: skip
 case("AlterField int to text", alter("number", lambda: char(20)))
-case("AlterField varchar to int", alter("code", lambda: d.IntegerField()), seeds=0, start=having(code=lambda: char(9)))
+case("AlterField varchar to int", alter("code", d.IntegerField), seeds=0, start=having(code=lambda: char(9)))
 case("AlterField int to numeric", alter("number", lambda: d.DecimalField(max_digits=12, decimal_places=2)))
-case("AlterField int to double", alter("number", lambda: d.FloatField()))
+case("AlterField int to double", alter("number", d.FloatField))
 case("AlterField numeric(8,2) to numeric(10,2)", alter("price", lambda: d.DecimalField(max_digits=10, decimal_places=2)),
      start=having(price=lambda: d.DecimalField(max_digits=8, decimal_places=2)))  # fmt: skip
 case("AlterField numeric(8,2) to numeric(10,4)", alter("price", lambda: d.DecimalField(max_digits=10, decimal_places=4)),
      start=having(price=lambda: d.DecimalField(max_digits=8, decimal_places=2)))  # fmt: skip
 case("AlterField numeric(10,2) to numeric(8,2)", alter("price", lambda: d.DecimalField(max_digits=8, decimal_places=2)),
      start=having(price=lambda: d.DecimalField(max_digits=10, decimal_places=2)))  # fmt: skip
-case("AlterField date to timestamp", alter("day", lambda: d.DateTimeField()), start=having(day=lambda: d.DateField()))
-case("AlterField varchar to uuid", alter("code", lambda: d.UUIDField()), seeds=0, start=having(code=lambda: char(36)))
+case("AlterField date to timestamp", alter("day", d.DateTimeField), start=having(day=d.DateField))
+case("AlterField varchar to uuid", alter("code", d.UUIDField), seeds=0, start=having(code=lambda: char(36)))
 case(
     "AlterField boolean to int",
-    alter("hidden", lambda: d.IntegerField()),
-    start=having(hidden=lambda: d.BooleanField()),
+    alter("hidden", d.IntegerField),
+    start=having(hidden=d.BooleanField),
 )
 case("AlterField AutoField to BigAutoField", alter("id", lambda: d.BigAutoField(primary_key=True), of="Place"),
      start=lambda: [model("Place", id=d.AutoField(primary_key=True), name=char()), *base()[1:]])  # fmt: skip
@@ -216,14 +216,14 @@ if django.VERSION >= (6, 1):
 # -- unique, by fields --------------------------------------------------------------------------------------------
 case("AlterField unique comes", alter("name", lambda: char(unique=True)), quick=True)
 case("AlterField unique comes, nobody upserts", alter("name", lambda: char(unique=True)), upserts=False)
-case("AlterField unique goes", alter("code", lambda: char()), start=having(code=lambda: char(unique=True)), quick=True)
+case("AlterField unique goes", alter("code", char), start=having(code=lambda: char(unique=True)), quick=True)
 case("AlterField db_index comes", alter("name", lambda: char(db_index=True)))
 case(
     "AlterField db_index comes on text",
     alter("body", lambda: d.TextField(db_index=True)),
-    start=having(body=lambda: d.TextField()),
+    start=having(body=d.TextField),
 )
-case("AlterField db_index goes", alter("code", lambda: char()), start=having(code=lambda: char(db_index=True)))
+case("AlterField db_index goes", alter("code", char), start=having(code=lambda: char(db_index=True)))
 case("unique_together comes", lambda: m.AlterUniqueTogether("Item", {("name", "number")}))
 case("unique_together goes", lambda: m.AlterUniqueTogether("Item", set()),
      start=lambda: base({"unique_together": {("name", "number")}}))  # fmt: skip

@@ -86,7 +86,7 @@ def postgres(name: str) -> Iterator[str]:
     argv += ["-p", "127.0.0.1::5432", "--tmpfs", "/var/lib/postgresql/data", "evenkeel/postgres:17", "postgres"]
     run([*argv, "-c", "fsync=off", "-c", "full_page_writes=off"])
     try:
-        for _ in range(100):
+        for _turn in range(100):
             ready = ["docker", "exec", container, "pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"]
             if subprocess.run(ready, capture_output=True, check=False).returncode == 0:
                 break
@@ -151,10 +151,11 @@ def row_of(told: dict[str, Any]) -> Row:
             unsafe.append(f"rows of both: {_cell(told['mixed old'])}, and nothing was said")
         alone = len(operations) == 1 and not told["declared"]
         if alone and not asks and "refuse" not in phases:
-            unsafe += ["old code" for _ in "x" if told["old"] and not said_old]
-            unsafe += ["new code" for _ in "x" if told["new"] and not said_new]
-            strict += ["old code" for _ in "x" if said_old and not told["old"]]
-            strict += ["new code" for _ in "x" if said_new and not told["new"]]
+            for code, breaks, said in (("old", told["old"], said_old), ("new", told["new"], said_new)):
+                if breaks and not said:
+                    unsafe.append(f"{code} code")
+                if said and not breaks:
+                    strict.append(f"{code} code")
         elif refused and not asks and not told["old"] and not told["new"]:
             strict += ["old code", "new code"]
     ways = dict.fromkeys(o["safe_way"] for o in operations if o["action"] != "now" and o["safe_way"])
