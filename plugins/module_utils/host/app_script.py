@@ -41,7 +41,7 @@ def as_text(modules: Sequence[ModuleType], arguments: Sequence[Any]) -> str:
 def answer_in(printed: str) -> dict[str, Any] | None:
     """What such a script has printed: the line that begins with our word, among all that an app prints."""
     for line in reversed(printed.splitlines()):
-        if line.startswith("EVENKEEL "):
+        if line.startswith("EVENKEEL {"):
             answer: dict[str, Any] = json.loads(line[len("EVENKEEL ") :])
             return answer
     return None

@@ -25,12 +25,13 @@ _AS_STATED = {
 }  # fmt: skip
 _NOTHING = {"AlterModelOptions", "AlterModelManagers", "AlterConstraint", "ModelOptionOperation"}
 _STRING = re.compile(r"E'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'", re.DOTALL)
-_NUMBER = re.compile(r"(DEFAULT|SET \"[^\"]+\" =|[<>=]) *-?[\d.]+")
+# A number that is a type's own, or part of a name, is nobody's data.
+_NUMBER = re.compile(r"((?:varchar|char|numeric|bit|timestamp|time)\([\d, ]+\))|(?<![\w\"])-?\d[\d.]*(?![\w\"])")
 
 
 def without_values(sql: str) -> str:
     """A statement without its literals: they may be anybody's data."""
-    return _NUMBER.sub(r"\1 …", _STRING.sub("'…'", sql))
+    return _NUMBER.sub(lambda found: found.group(1) or "…", _STRING.sub("'…'", sql))
 
 
 def _defined_as(operation: Any) -> tuple[str, bool]:
