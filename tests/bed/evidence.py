@@ -26,6 +26,7 @@ from tests.bed.evidence_page import sections, versions, written  # noqa: E402 (l
 from tests.bed.fronts import FRONTS, Front, fronted  # noqa: E402 (likewise)
 from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402 (likewise)
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402 (likewise)
+from tests.bed.migrations.truth import truth_table  # noqa: E402 (likewise)
 from tests.bed.plain_evidence import plain  # noqa: E402 (likewise)
 from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
 from tests.bed.shop import Play, Shop  # noqa: E402 (likewise)
@@ -361,6 +362,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "Without an engine: PHP under load while its release changes, and kills between any two steps",
         lambda: f"{plain()}\n\n{beds('tests/bed/test_plain_sites.py')}",
     ),
+    "migrations": ("Migrations: what was said of them, and what they do", truth_table),
     "switch": ("Readers while the current release is switched", switch_races),
     "properties": ("Simulated histories", properties),
     "bench": ("Beside the usual ways", bench),

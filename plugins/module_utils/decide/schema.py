@@ -1,0 +1,372 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables as Django's states and PostgreSQL's catalogue know them, and what is pending, read from what the app told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key that the database has; ``on_delete`` is what the database itself does."""
+
+    table: str
+    column: str
+    on_delete: str = "NO ACTION"
+
+    @property
+    def acts(self) -> bool:
+        """Whether the database follows a deletion by itself."""
+        return self.on_delete not in ("NO ACTION", "RESTRICT")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as a model wants it.
+
+    :ivar fills: rows that are there get a value when the column is made.
+    :ivar db_default: digest of the default that the database has, empty for none.
+    :ivar db_default_kind: ``constant``, ``stable`` or ``volatile``.
+    :ivar generated: digest of its expression, empty where code sets it.
+    :ivar total: no row can make that expression an error.
+    :ivar automatic: the database numbers it (an identity).
+    """
+
+    field: str
+    column: str
+    type: str
+    null: bool = False
+    primary_key: bool = False
+    automatic: bool = False
+    fills: bool = False
+    db_default: str = ""
+    db_default_kind: str = ""
+    generated: str = ""
+    total: bool = True
+    collation: str = ""
+    check: str = ""
+    reference: Reference | None = None
+    comment: str = ""
+
+    @property
+    def given_by_database(self) -> bool:
+        """Whether an INSERT that does not name it works, whatever else is in the row."""
+        return bool(self.null or self.db_default or self.generated or self.automatic)
+
+
+@dataclass(frozen=True)
+class Unique:
+    """A rule that no two rows have the same in some columns."""
+
+    key: str
+    columns: tuple[str, ...]
+    name: str = ""
+    condition: str = ""
+    expressions: str = ""
+    deferrable: bool = False
+    nulls_distinct: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Whether it holds for all rows and these columns as they are."""
+        return not (self.condition or self.expressions)
+
+    @property
+    def upsert_target(self) -> bool:
+        """Whether ``ON CONFLICT (columns)`` can mean it."""
+        return self.plain and not self.deferrable
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule for each row (``check``), for pairs of rows (``exclusion``), or of a class that is not known (``other``)."""
+
+    name: str
+    kind: str = "check"
+    digest: str = ""
+    columns: tuple[str, ...] = ()
+    null_passes: bool = False
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index; ``plain`` says that its expressions and condition fail for no row."""
+
+    key: str
+    columns: tuple[str, ...]
+    name: str = ""
+    method: str = "btree"
+    plain: bool = True
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as a state knows it; columns are by field name."""
+
+    table: str
+    managed: bool = True
+    primary_key: tuple[str, ...] = ()
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    uniques: Mapping[str, Unique] = field(default_factory=dict)
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    indexes: Mapping[str, Index] = field(default_factory=dict)
+    comment: str = ""
+
+    def has(self, column: str) -> bool:
+        return self.named(column) is not None
+
+    def named(self, column: str) -> Column | None:
+        """The column of that name in the database."""
+        return next((c for c in self.columns.values() if c.column == column), None)
+
+
+@dataclass(frozen=True)
+class LiveColumn:
+    """What the catalogue says of a column (``attnotnull``, ``atthasdef``, identity, generated)."""
+
+    not_null: bool
+    given: bool
+
+
+@dataclass(frozen=True)
+class LiveIndex:
+    columns: tuple[str, ...]
+    valid: bool = True
+    unique: bool = False
+    plain: bool = True
+    immediate: bool = True
+
+
+@dataclass(frozen=True)
+class LiveReference:
+    columns: tuple[str, ...]
+    table: str
+    acts: bool = False
+
+
+@dataclass(frozen=True)
+class LiveTable:
+    """What the catalogue says of a table.
+
+    :ivar empty: None where it could not be known in time, as in ``nulls`` and ``duplicates``.
+    """
+
+    rows: int = -1
+    bytes: int = 0
+    empty: bool | None = None
+    columns: Mapping[str, LiveColumn] = field(default_factory=dict)
+    indexes: Mapping[str, LiveIndex] = field(default_factory=dict)
+    references: tuple[LiveReference, ...] = ()
+    constraints: Mapping[str, bool] = field(default_factory=dict)
+    nulls: Mapping[str, bool | None] = field(default_factory=dict)
+    duplicates: Mapping[str, bool | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Tables before and after an operation, by the model that they belong to, and what goes on under another name."""
+
+    before: Mapping[str, Table] = field(default_factory=dict)
+    after: Mapping[str, Table] = field(default_factory=dict)
+    models: tuple[tuple[str, str], ...] = ()
+    fields: tuple[str, str, str] | None = None
+    fills: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a migration.
+
+    :ivar opaque: what it does cannot be known: ``python``, ``sql``, ``custom``.
+    :ivar separate: the operations on the database alone; ``stated`` is then what the state alone claims.
+    """
+
+    index: int
+    operation: str
+    kind: str = ""
+    reversible: bool = True
+    atomic: bool = True
+    opaque: str = ""
+    difference: Difference = field(default_factory=Difference)
+    stated: Difference | None = None
+    separate: tuple[Operation, ...] = ()
+    concurrently: bool = False
+    not_valid: bool = False
+    extension: str = ""
+    available: bool = True
+    collation: str = ""
+    removes: bool = False
+    validates: tuple[str, str] | None = None
+    sql: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Migration:
+    app: str
+    name: str
+    operations: tuple[Operation, ...]
+    atomic: bool = True
+    declared: str = ""
+    ancestors: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Database:
+    """What is pending in one database; ``old`` and ``new`` are what the two codes know of the tables, by name."""
+
+    alias: str
+    vendor: str
+    migrations: tuple[Migration, ...]
+    old: Mapping[str, tuple[Table, ...]] = field(default_factory=dict)
+    new: Mapping[str, tuple[Table, ...]] = field(default_factory=dict)
+    live: Mapping[str, LiveTable | None] = field(default_factory=dict)
+    prepared_statements: bool = False
+    applied: int = 0
+    to_record: tuple[tuple[str, str], ...] = ()
+
+
+# -- from what the script in the app told -------------------------------------------------------------------------
+
+
+def _column(name: str, told: Mapping[str, Any]) -> Column:
+    default, generated, reference = told["db_default"], told["generated"], told["reference"]
+    return Column(
+        field=name,
+        column=told["column"],
+        type=str(told["type"]),
+        null=told["null"],
+        primary_key=told["primary_key"],
+        automatic=told["automatic"],
+        fills=told["default"],
+        db_default=default["digest"] if default else "",
+        db_default_kind=default["kind"] if default else "",
+        generated=generated["digest"] if generated else "",
+        total=generated["never_fails"] if generated else True,
+        collation=told["collation"],
+        check=told["check"],
+        reference=Reference(reference["table"], reference["column"], reference["on_delete"]) if reference else None,
+        comment=told["comment"],
+    )
+
+
+def table_of(told: Mapping[str, Any]) -> Table:
+    """One table of a state."""
+    uniques = {
+        key: Unique(
+            key, tuple(u["columns"]), u["name"], u["condition"], u["expressions"], u["deferrable"], u["nulls_distinct"]
+        )
+        for key, u in told["uniques"].items()
+    }
+    indexes = {
+        key: Index(key, tuple(i["columns"]), i["name"], i["method"], i["plain"], i.get("digest", ""))
+        for key, i in told["indexes"].items()
+    }
+    return Table(
+        told["table"],
+        told["managed"],
+        tuple(told["primary_key"]),
+        {name: _column(name, c) for name, c in told["columns"].items()},
+        uniques,
+        {n: Check(n, c["kind"], c["digest"], tuple(c["columns"]), c["null_passes"]) for n, c in told["checks"].items()},
+        indexes,
+        told["comment"],
+    )
+
+
+def _live(told: Mapping[str, Any] | None) -> LiveTable | None:
+    if told is None:
+        return None
+    foreign = [c for c in told["constraints"].values() if c["type"] == "f"]
+    return LiveTable(
+        told["rows"],
+        told["bytes"],
+        told["empty"],
+        {
+            n: LiveColumn(c["not_null"], c["default"] or c["identity"] or c["generated"])
+            for n, c in told["columns"].items()
+        },
+        {
+            n: LiveIndex(
+                tuple(i["columns"]), i["valid"], i["unique"], not (i["partial"] or i["expressions"]), i["immediate"]
+            )
+            for n, i in told["indexes"].items()
+        },
+        tuple(LiveReference(tuple(c["columns"]), c["references"], c["on_delete"] in ("c", "n", "d")) for c in foreign),
+        {n: c["validated"] for n, c in told["constraints"].items()},
+        told["nulls"],
+        told["duplicates"],
+    )
+
+
+def _difference(told: Mapping[str, Any] | None) -> Difference:
+    if not told or "before" not in told:
+        return Difference()
+    renames = told.get("renames", {})
+    return Difference(
+        {k: table_of(t) for k, t in told["before"].items()},
+        {k: table_of(t) for k, t in told["after"].items()},
+        tuple((old, new) for old, new in renames.get("models", [])),
+        tuple(renames["fields"]) if "fields" in renames else None,
+        told.get("fills", {}),
+    )
+
+
+def _operation(told: Mapping[str, Any]) -> Operation:
+    validates = told.get("validates")
+    return Operation(
+        index=told["index"],
+        operation=told["operation"],
+        kind=told["kind"],
+        reversible=told["reversible"],
+        atomic=told["atomic"],
+        opaque=told.get("opaque", ""),
+        difference=_difference(told),
+        stated=_difference(told["stated"]) if told.get("stated") else None,
+        separate=tuple(_operation(o) for o in told.get("separate", [])),
+        concurrently=told.get("concurrently", False),
+        not_valid=told.get("not_valid", False),
+        extension=told.get("extension", ""),
+        available=told.get("available", True),
+        collation=told.get("collation", ""),
+        removes=told.get("removes", False),
+        validates=(validates[0], validates[1]) if validates else None,
+        sql=tuple(told["sql"]) if told.get("sql") is not None else None,
+    )
+
+
+def _by_name(told: list[Mapping[str, Any]]) -> dict[str, tuple[Table, ...]]:
+    found: dict[str, tuple[Table, ...]] = {}
+    for one in told:
+        table = table_of(one)
+        found[table.table] = (*found.get(table.table, ()), table)
+    return found
+
+
+def database_of(told: Mapping[str, Any]) -> Database:
+    """What the script told of one database."""
+    return Database(
+        alias=told["alias"],
+        vendor=told["vendor"],
+        migrations=tuple(
+            Migration(
+                m["app"],
+                m["name"],
+                tuple(_operation(o) for o in m["operations"]),
+                m["atomic"],
+                m["declared"] or "",
+                frozenset((app, name) for app, name in m["ancestors"]),
+            )
+            for m in told["migrations"]
+        ),
+        old=_by_name(told["old"]),
+        new=_by_name(told["new"]),
+        live={name: _live(one) for name, one in told["catalogue"].items()},
+        prepared_statements=told["prepared_statements"],
+        applied=told.get("applied", 0),
+        to_record=tuple((app, name) for app, name in told.get("to_record", [])),
+    )

@@ -1,0 +1,116 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs inside the app's own container: what PostgreSQL's catalogue knows of tables, and whether rows would not fit.
+
+Everything happens in one transaction that is read-only, has short time limits and is rolled back.  Limits are set for
+that transaction alone: behind a pooler the session is somebody else's next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+#: Bytes above which no table is read to look for rows that do not fit.
+TOO_DEAR = 2 * 1024**3
+
+_TABLE = """
+SELECT c.relkind, c.reltuples, pg_total_relation_size(c.oid) FROM pg_class c WHERE c.oid = %s
+"""
+_COLUMNS = """
+SELECT attname, attnotnull, atthasdef, attidentity <> '', attgenerated <> '', format_type(atttypid, atttypmod)
+FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+_INDEXES = """
+SELECT c.relname, i.indisvalid, i.indisunique, i.indisprimary, i.indpred IS NOT NULL, i.indexprs IS NOT NULL,
+       i.indimmediate,
+       ARRAY(SELECT a.attname::text FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(number, place)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.place)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = %s
+"""
+_CONSTRAINTS = """
+SELECT o.conname, o.contype, o.convalidated, o.condeferrable, o.confdeltype, f.relname,
+       ARRAY(SELECT a.attname::text FROM unnest(o.conkey) WITH ORDINALITY AS k(number, place)
+             JOIN pg_attribute a ON a.attrelid = o.conrelid AND a.attnum = k.number ORDER BY k.place)
+FROM pg_constraint o LEFT JOIN pg_class f ON f.oid = o.confrelid WHERE o.conrelid = %s
+"""
+
+
+@contextlib.contextmanager
+def reading_only(connection: Any, statement_timeout: int) -> Iterator[None]:
+    """A transaction in which nothing can be written, and nothing waits or takes long."""
+    from django.db import transaction
+
+    with transaction.atomic(using=connection.alias):
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION READ ONLY")
+                cursor.execute(f"SET LOCAL statement_timeout = {int(statement_timeout)}")
+                cursor.execute("SET LOCAL lock_timeout = 1000")
+        yield
+        transaction.set_rollback(True, using=connection.alias)
+
+
+def _rows(connection: Any, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, arguments)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+def table(connection: Any, name: str) -> dict[str, Any] | None:
+    """What the catalogue knows of one table, None where there is none."""
+    ((oid,),) = _rows(connection, "SELECT to_regclass(%s)::oid", connection.ops.quote_name(name))
+    if oid is None:
+        return None
+    ((kind, rows, size),) = _rows(connection, _TABLE, oid)
+    columns = {c[0]: dict(zip(("not_null", "default", "identity", "generated", "type"), c[1:]))
+               for c in _rows(connection, _COLUMNS, oid)}  # fmt: skip
+    words = ("valid", "unique", "primary", "partial", "expressions", "immediate", "columns")
+    indexes = {i[0]: dict(zip(words, i[1:])) for i in _rows(connection, _INDEXES, oid)}
+    words_of = ("type", "validated", "deferrable", "on_delete", "references", "columns")
+    constraints = {c[0]: dict(zip(words_of, c[1:])) for c in _rows(connection, _CONSTRAINTS, oid)}
+    empty = probe(connection, f"SELECT 1 FROM {connection.ops.quote_name(name)} LIMIT 1")
+    return {
+        "kind": kind, "rows": max(-1, int(rows)), "bytes": int(size), "columns": columns, "indexes": indexes,
+        "constraints": constraints, "empty": None if empty is None else not empty, "nulls": {}, "duplicates": {},
+    }  # fmt: skip
+
+
+def probe(connection: Any, sql: str) -> bool | None:
+    """Whether a query finds a row; None where that could not be known within the time."""
+    from django.db import DatabaseError, transaction
+
+    try:
+        with transaction.atomic(using=connection.alias):
+            return bool(_rows(connection, sql))
+    except DatabaseError:
+        return None
+
+
+def look_for_nulls(connection: Any, name: str, known: dict[str, Any], column: str) -> None:
+    """Whether a column has NULLs now."""
+    if column in known["columns"] and column not in known["nulls"]:
+        quote = connection.ops.quote_name
+        sql = f"SELECT 1 FROM {quote(name)} WHERE {quote(column)} IS NULL LIMIT 1"
+        known["nulls"][column] = probe(connection, sql) if known["bytes"] <= TOO_DEAR else None
+
+
+def look_for_duplicates(connection: Any, name: str, known: dict[str, Any], columns: list[str]) -> None:
+    """Whether two rows have the same values in these columns now."""
+    key = ",".join(columns)
+    if columns and set(columns) <= set(known["columns"]) and key not in known["duplicates"]:
+        quoted = [connection.ops.quote_name(column) for column in columns]
+        some = " AND ".join(f"{column} IS NOT NULL" for column in quoted)
+        sql = (
+            f"SELECT 1 FROM {connection.ops.quote_name(name)} WHERE {some} "
+            f"GROUP BY {', '.join(quoted)} HAVING count(*) > 1 LIMIT 1"
+        )
+        known["duplicates"][key] = probe(connection, sql) if known["bytes"] <= TOO_DEAR else None
+
+
+def extension_available(connection: Any, name: str) -> bool:
+    """Whether the server has the files of an extension."""
+    return bool(_rows(connection, "SELECT 1 FROM pg_available_extensions WHERE name = %s", name))

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The measured cases against what the module said of them: what is unsafe, what is too strict, and the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bed.shop import LABEL, run
+
+ROOT = Path(__file__).resolve().parents[3]
+CACHE = ROOT / ".cache" / "migrations"
+#: Django versions that are measured, with the requirement that gives them; the newest is whatever PyPI has.
+VERSIONS = {"4.2": "django~=4.2.0", "5.2": "django~=5.2.0", "newest": "django>=6"}
+#: What is compared with, in an environment of its own.
+OTHERS = ["django~=5.2.0", "psycopg[binary]", "django-migration-linter~=6.0", "django-safemigrate~=6.0"]
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+BESIDE = """## Beside two other tools
+
+django-migration-linter 6.0 reads the SQL and says of each migration whether the code that runs breaks (`error`); it is held
+against the old code on the migrated schema. django-safemigrate 6.0 judges nothing: it runs what its author says is safe, and
+what nothing is said of at any time (`always`); it is held against both codes. Ours is held against both and every stage. With
+Django 5.2, without what cannot be made at all; *asks* is what has to be declared."""
+
+
+def pythons() -> Iterator[str]:
+    """Pythons of this machine, ours first; the newest Django asks for a newer one than ours may be."""
+    yield sys.executable
+    yield from map(str, sorted(Path.home().glob(".pyenv/versions/3.1[2-9]*/bin/python"), reverse=True))
+    yield from (f"/usr/bin/python3.{minor}" for minor in (14, 13, 12) if Path(f"/usr/bin/python3.{minor}").exists())
+
+
+def django_python(version: str) -> str:
+    """A Python with this Django and psycopg, made once; empty where no Python here can have it."""
+    for python in pythons():
+        folder = CACHE / f"venv-{version}"
+        ready = folder / ".complete"
+        if not ready.exists():
+            subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
+            wanted = [VERSIONS[version], "psycopg[binary]"]
+            argv = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *wanted]
+            if subprocess.run(argv, capture_output=True, check=False).returncode:
+                continue
+            ready.touch()
+        return str(folder / "bin/python")
+    return ""
+
+
+def django_site(version: str) -> str:
+    """A folder of packages with this Django and psycopg for the Python of our image, to be mounted into it."""
+    folder = CACHE / f"site-{version}"
+    if not (folder / ".complete").exists():
+        machine = platform.machine()
+        argv = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "--only-binary=:all:"]
+        argv += ["--python-version", "3.13", "--implementation", "cp"]
+        argv += ["--platform", f"manylinux2014_{machine}", "--platform", f"manylinux_2_28_{machine}"]
+        run([*argv, VERSIONS[version], "psycopg[binary]"])
+        (folder / ".complete").touch()
+    return str(folder)
+
+
+@contextmanager
+def postgres(name: str) -> Iterator[str]:
+    """A PostgreSQL 17 of our own in memory; gives its port on this machine."""
+    container = f"evenkeel-{name}-{os.getpid()}"
+    argv = [
+        "docker",
+        "run",
+        "-d",
+        "--name",
+        container,
+        "--label",
+        f"{LABEL}={name}",
+        "-e",
+        "POSTGRES_PASSWORD=measured",
+    ]
+    argv += ["-p", "127.0.0.1::5432", "--tmpfs", "/var/lib/postgresql/data", "evenkeel/postgres:17", "postgres"]
+    run([*argv, "-c", "fsync=off", "-c", "full_page_writes=off"])
+    try:
+        for _turn in range(100):
+            ready = ["docker", "exec", container, "pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"]
+            if subprocess.run(ready, capture_output=True, check=False).returncode == 0:
+                break
+            time.sleep(0.2)
+        yield run(["docker", "port", container, "5432"]).strip().rsplit(":", 1)[1]
+    finally:
+        run(["docker", "rm", "-fv", container])
+
+
+def measured(python: str, port: str, *arguments: str, script: str = "measure.py") -> list[dict[str, Any]]:
+    """What ``measure.py``, or another script, has measured."""
+    argv = [python, str(Path(__file__).with_name(script)), port, *arguments]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case: what was said, what was measured, and how the two agree."""
+
+    case: str
+    phases: str
+    actions: str
+    old: str
+    new: str
+    safe_way: str
+    beware: str
+    unsafe: tuple[str, ...]
+    strict: tuple[str, ...]
+    cells: int
+    asks: bool
+
+
+def _cell(broken: dict[str, str]) -> str:
+    if not broken:
+        return "works"
+    first = next(iter(broken.items()))
+    return f"{len(broken)} fail: {' '.join(first[0].split()[1:])}"
+
+
+def row_of(told: dict[str, Any]) -> Row:
+    """One measured case held against the decision."""
+    operations = [o for m in told["decided"]["plan"] for o in m["operations"]]
+    phases = {o["phase"] for o in operations}
+    refused, unsafe, strict = bool(told["decided"]["refused"]), [], []
+    said_old, said_new = bool(phases & {"after", "downtime"}), bool(phases & {"before", "downtime"})
+    asks, cells = "unknown" in phases, 0
+    if "fails" in told or told.get("at home"):
+        # It cannot be made as it is, or does not make what its own code needs.
+        if not refused:
+            unsafe.append("not refused")
+        old = new = "cannot be made" if "fails" in told else "fails on its own schema"
+    else:
+        old, new = _cell(told["old"]), _cell(told["new"])
+        cells = 2
+        for stage in ("expanded old", "expanded new", "contracted new"):
+            if told.get(stage):
+                unsafe.append(f"{stage}: {_cell(told[stage])}")
+        if told.get("mixed old") and not any(o["beware"] for o in operations):
+            unsafe.append(f"rows of both: {_cell(told['mixed old'])}, and nothing was said")
+        alone = len(operations) == 1 and not told["declared"]
+        if alone and not asks and "refuse" not in phases:
+            for code, breaks, said in (("old", told["old"], said_old), ("new", told["new"], said_new)):
+                if breaks and not said:
+                    unsafe.append(f"{code} code")
+                if said and not breaks:
+                    strict.append(f"{code} code")
+        elif refused and not asks and not told["old"] and not told["new"]:
+            strict += ["old code", "new code"]
+    ways = dict.fromkeys(o["safe_way"] for o in operations if o["action"] != "now" and o["safe_way"])
+    return Row(
+        told["case"],
+        ", ".join(o["phase"] + (" (declared)" if o["declared"] else "") for o in operations),
+        ", ".join(o["action"] for o in operations),
+        old,
+        new,
+        "; ".join(ways),
+        "; ".join(dict.fromkeys(o["beware"] for o in operations if o["beware"])),
+        tuple(unsafe),
+        tuple(strict),
+        cells,
+        asks,
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as a Markdown table."""
+    lines = [
+        "| case | old code, migrated | new code, not migrated | phase | action | the safe way |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        mark = " **unsafe**" if r.unsafe else " (too strict)" if r.strict else ""
+        cells = [r.case, r.old, r.new, r.phases + mark, r.actions, r.safe_way]
+        lines.append("| " + " | ".join(c.replace("|", "/").replace("\n", " ") for c in cells) + " |")
+    return "\n".join(lines)
+
+
+def others(port: str) -> dict[str, tuple[str, str]]:
+    """What two other tools say of each case: the linter and safemigrate."""
+    folder = CACHE / "venv-linters"
+    if not (folder / ".complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        run([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *OTHERS])
+        (folder / ".complete").touch()
+    found = measured(str(folder / "bin/python"), port, script="others.py")
+    return {t["case"]: (t["linter"], t["safemigrate"]) for t in found}
+
+
+def compared(rows: list[Row], said: dict[str, tuple[str, str]]) -> str:
+    """Who is right where: of running a migration before the code is replaced."""
+    head = "| case | old code, migrated | new code, not migrated | ours | migration-linter | safemigrate |"
+    lines = [head, "|---|---|---|---|---|---|"]
+    counts = {name: [0, 0, 0] for name in ("ours", "migration-linter", "safemigrate")}
+    for row in (r for r in rows if r.cells and r.case in said):
+        linter, safe = said[row.case]
+        old_breaks, new_breaks = row.old != "works", row.new != "works"
+        refused = "refuse" in row.actions.split(", ")
+        # Ours says of the whole whether it can be part of an update without a gap; what asks is no verdict.
+        ours = "asks" if row.asks else "unsafe" if row.unsafe else "too strict" if row.strict else "right"
+        wrong = {(True, False): "unsafe", (False, True): "too strict"}
+        theirs = wrong.get((old_breaks, "error" in linter), "right")
+        always = "unsafe" if old_breaks or new_breaks else "right"
+        for name, verdict in zip(counts, (ours, theirs, always)):
+            counts[name][{"unsafe": 1, "too strict": 2}.get(verdict, 0)] += verdict != "asks"
+        cells = [
+            row.case,
+            row.old.split(":")[0],
+            row.new.split(":")[0],
+            f"{'refused' if refused else row.actions}: {ours}",
+        ]
+        lines.append("| " + " | ".join([*cells, f"{linter}: {theirs}", f"{safe}: {always}"]) + " |")
+    told = [f"- {name}: right {c[0]}, unsafe {c[1]}, too strict {c[2]}" for name, c in counts.items()]
+    return "\n".join([*told, "", *lines])
+
+
+def summary(version: str, rows: list[Row]) -> str:
+    """The counts of one version in a sentence."""
+    cells, strict = sum(r.cells for r in rows), sum(len(r.strict) for r in rows)
+    unsafe = [r.case for r in rows if r.unsafe]
+    share = 100 * strict / max(1, cells)
+    named = f" **not ok** ({'; '.join(unsafe)})" if unsafe else ""
+    return (
+        f"- Django {version}: {len(rows)} cases, {cells} cells measured; unsafe and called safe: {len(unsafe)}{named}; safe and "
+        f"called unsafe: {strict} cells ({share:.1f} %); {sum(r.asks for r in rows)} cases ask for a declaration"
+    )
+
+
+def truth_table() -> str:
+    """Measure all cases with all versions, write the table into ``docs/migrations.md``, and return the counts."""
+    said: list[str] = []
+    shown: list[Row] = []
+    beside = "Not measured."
+    with postgres("migrations") as port:
+        for name in VERSIONS:
+            python = django_python(name)
+            if not python:
+                said.append(f"- Django {name}: no Python on this machine can have it, not measured")
+                continue
+            version = run([python, "-c", "import django; print(django.get_version())"]).strip()
+            found = measured(python, port)
+            broken = [t["case"] for t in found if "harness" in t]
+            if broken:
+                raise RuntimeError(f"the harness failed for {', '.join(broken)}")
+            rows = [row_of(t) for t in found]
+            said.append(summary(version, rows))
+            if name == "5.2":
+                beside = compared(rows, others(port))
+            own = {r.case: r for r in rows}
+            shown = [own.pop(r.case, r) for r in shown] + list(own.values())
+    page = ROOT / "docs/migrations.md"
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    counts = "\n".join(said)
+    page.write_text(
+        f"{before}{BEGIN}\n{counts}\n\n{table(shown)}\n\n{BESIDE}\n\n{beside}\n{END}{after}", encoding="utf-8"
+    )
+    return f"{counts}\n\nThe table is in [migrations.md](migrations.md)."

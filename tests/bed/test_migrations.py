@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cases of the truth table on a real PostgreSQL: what the module calls safe is safe.  ``make evidence`` runs them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import migration_constraints as rules
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import migrations as decide
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.migration_rules import Effect
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.schema import database_of
+from tests.bed.migrations.truth import django_python, measured, postgres, row_of
+
+BREAKING = [
+    "table added", "table removed", "table renamed", "column added", "column removed", "column renamed", "column altered",
+    "unique added", "unique removed", "check added", "check removed", "index added",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found() -> list[dict[str, Any]]:
+    """What was measured of the quick cases."""
+    with postgres("migrations-quick") as port:
+        return measured(django_python("5.2"), port, "--quick")
+
+
+def test_what_is_called_safe_is_safe(found: list[dict[str, Any]]) -> None:
+    assert [t["case"] for t in found if "harness" in t] == []
+    rows = [row_of(t) for t in found]
+    assert len(rows) >= 35
+    assert {r.case: r.unsafe for r in rows if r.unsafe} == {}
+    assert {r.case: r.strict for r in rows if r.strict} == {}
+    # Nothing is legal where nothing is tried: each version has dozens of things that it does at home.
+    assert min(min(t["legal"]) for t in found if "legal" in t) > 25
+
+
+@pytest.mark.parametrize("kind", BREAKING)
+def test_a_rule_that_sees_no_harm_is_noticed(
+    found: list[dict[str, Any]], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(rules._RULES, kind, lambda change, world: Effect())
+    rows = []
+    for told in found:
+        decided = decide.judge(database_of({**told["told"], "applied": 1}), {})
+        rows.append(row_of({**told, "decided": decide.as_dicts(decided)}))
+    assert [r.case for r in rows if r.unsafe]
