@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_build, published
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in, as_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.publish_build import rank_of
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.sent import answer_in, script_of
 
 ONE, TWO, THREE = (f"20261120T00000{n}Z-{str(n) * 7}" for n in (1, 2, 3))
 # Ends the process at the nth file that would be moved, as SIGKILL does; notes each that was.
@@ -53,16 +53,8 @@ class Site:
     def run(
         self, state: str, release: str, everything: bool = True, living: tuple[str, ...] = (), kill_at: int = 0
     ) -> subprocess.CompletedProcess[str]:
-        script = script_of(
-            [published, publish_build],
-            state,
-            str(self.live),
-            str(self.builds),
-            release,
-            "run",
-            everything,
-            list(living),
-        )
+        arguments = [state, str(self.live), str(self.builds), release, "run", everything, list(living)]
+        script = as_text([published, publish_build], arguments)
         code = f"{WATCHED % kill_at}\nexec({script!r}, {{'__name__': 'script'}})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         self.order = [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_static, published
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.sent import script_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import as_text
 
 SETTINGS = """
 import os
@@ -107,7 +107,7 @@ class Site:
         living: Sequence[str] = (),
     ) -> tuple[int, str, str]:
         """Run the script as the module sends it; returns exit code, output, error output."""
-        script = script_of([published, publish_static], state, revision, release, living)
+        script = as_text([published, publish_static], [state, revision, release, living])
         output = self.project / "output"
         job = {
             "code": f"import django\ndjango.setup()\n{before}\nexec({script!r}, {{'__name__': 'shell'}})",

@@ -16,6 +16,7 @@ from ..decide.builds import BUILDS, LIVE, PUBLISHER, Output
 from ..decide.jobs import BEFORE
 from ..journal import working
 from . import publish_build, published
+from .app_script import answer_in, as_text
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import EngineFailed
@@ -23,7 +24,6 @@ from .files import private_directory, read_json, write_private
 from .job_call import ONE_OFF, living_volumes, sweep
 from .jobs_view import Jobs, Unrunnable, jobs_in
 from .project import image_name
-from .sent import answer_in, script_of
 from .static_call import living_in
 
 OFFERED, PUBLISHED, RESTORED = "offered", "published", "restored"
@@ -145,7 +145,7 @@ def _in_container(
 ) -> Mapping[str, Any]:
     # Who reads these files beside the proxy does so when it starts, which is in the roll.
     everything = state == PUBLISHED or any(output.readers for output in group)
-    script = script_of([published, publish_build], state, LIVE, BUILDS, view.release, run, everything, list(living))
+    script = as_text([published, publish_build], [state, LIVE, BUILDS, view.release, run, everything, list(living)])
     project = builds.publisher(view.project, image_name(view.project, service), group, view.release, volumes)
     words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={view.name}-publish", "--entrypoint", "python"]
     try:

@@ -5,7 +5,7 @@
 
 Nothing is deleted; hashed files come first and the manifest last, merged so that a worker of the version
 before, started anew, still finds its entries.  What gets replaced is kept for the way back.  Prints one line
-``EVENKEEL {json}``.  It is sent as text behind ``published.py``, and may import nothing but Django and the standard library.
+``EVENKEEL {json}``.  It is sent as text with ``published.py``, and may import nothing but Django and the standard library.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from typing import Any
 from ..decide.releases import is_id
 from ..journal import working
 from . import publish_static, published
+from .app_script import answer_in, as_text
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine
 from .project import compose_of, connect, state_dir_of
-from .sent import answer_in, script_of
 
 _LABEL = "evenkeel.oneoff"
 
@@ -60,7 +60,7 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             fence.act(f"static files {state}"),
         ):
             _sweep(engine, name)
-            script = script_of([published, publish_static], state, revision, release_of(compose), living_in(params))
+            script = as_text([published, publish_static], [state, revision, release_of(compose), living_in(params)])
             label = f"{_LABEL}={name}-static"
             command = ["run", "--rm", "-T", "--no-deps", "--label", label, "--entrypoint", "python", service]
             printed = compose.run(
