@@ -209,6 +209,12 @@ def test_the_live_catalogue_is_asked(make: Make) -> None:
     assert "INVALID index by_name" in project.plan()["refused"][0]["reason"]
     project.migration("0002_strict", 'migrations.RemoveField("item", "note")', "0001_initial")
     project.sql("ALTER TABLE shop_item RENAME TO elsewhere", "planned")
+    project.sql("CREATE TABLE shop_item (id bigint, name text, note text) PARTITION BY RANGE (id)", "planned")
+    project.sql("CREATE TABLE part PARTITION OF shop_item DEFAULT", "planned")
+    project.sql("INSERT INTO shop_item SELECT n, 'x', 'y' FROM generate_series(1, 9999) n", "planned")
+    table = project.ask()["databases"][0]["catalogue"]["shop_item"]
+    assert table["kind"] == "p" and table["bytes"] > 300_000 and table["empty"] is False
+    project.sql("DROP TABLE shop_item", "planned")
     assert project.plan()["refused"][0]["reason"] == "there is no table shop_item"
 
 

@@ -187,6 +187,8 @@ def test_a_big_table_is_changed_without_blocking_or_not_at_all() -> None:
     indexed = replace(ITEM, indexes={"i": s.Index("i", ("name",), "i")})
     (index,) = decide.judge(database(ITEM, indexed, live=big), {}).operations
     assert (index.action, index.method) == ("now", "concurrently")
+    parts = {"item": live_of(ITEM, bytes=10 * decide.BLOCKING_BYTES, kind="p")}
+    assert phases(database(ITEM, indexed, live=parts)) == [("refuse", "refuse")]
     (key,) = decide.judge(database(ITEM, having(replace(KEY, type="integer")), live=big), {}).operations
     assert key.action == "refuse" and "640 MiB" in key.reason
 

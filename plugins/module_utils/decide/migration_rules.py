@@ -205,8 +205,9 @@ def together(parts: list[Effect]) -> Effect:
     def told(name: str) -> str:
         return "; ".join(dict.fromkeys(text for text in (str(getattr(p, name)) for p in parts) if text))
 
+    # What nobody can rule out comes first: its way is the one that helps.
     first = sorted(
-        parts, key=lambda p: (not p.fails, not (p.breaks_old and p.breaks_new), not p.breaks_old, not p.grows)
+        parts, key=lambda p: (not p.fails, not (p.breaks_old and p.breaks_new), p.declarable, not p.breaks_old)
     )
     return Effect(
         breaks_old=told("breaks_old"),

@@ -233,11 +233,12 @@ class _Court:
         """Where it would block for long: by the form that does not, or not at all."""
         if not effect.grows or effect.lock in ("", "SHARE UPDATE EXCLUSIVE") or verdict.action == REFUSE:
             return verdict
-        sizes = [live.bytes for live in (self.world.live(c.table) for c in changes) if live is not None]
-        largest = max(sizes, default=0)
+        tables = [live for live in (self.world.live(c.table) for c in changes) if live is not None]
+        largest = max((live.bytes for live in tables), default=0)
         if largest <= self.blocking_bytes:
             return verdict
-        if effect.method:
+        # Of a partitioned table nothing is made concurrently.
+        if effect.method and all(live.kind == "r" for live in tables):
             return replace(verdict, method=effect.method)
         reason = f"it would hold a lock ({effect.lock}) while it goes through {largest // 1024**2} MiB"
         return replace(verdict, phase="refuse", action=REFUSE, reason=_joined(reason, verdict.reason))

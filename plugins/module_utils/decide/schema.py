@@ -153,6 +153,7 @@ class LiveReference:
 class LiveTable:
     """What the catalogue says of a table.
 
+    :ivar kind: ``r`` for a plain table, ``p`` for a partitioned one.
     :ivar empty: None where it could not be known in time, as in ``nulls`` and ``duplicates``.
     """
 
@@ -165,6 +166,7 @@ class LiveTable:
     constraints: Mapping[str, bool] = field(default_factory=dict)
     nulls: Mapping[str, bool | None] = field(default_factory=dict)
     duplicates: Mapping[str, bool | None] = field(default_factory=dict)
+    kind: str = "r"
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,7 @@ def _live(told: Mapping[str, Any] | None) -> LiveTable | None:
         {n: c["validated"] for n, c in told["constraints"].items()},
         told["nulls"],
         told["duplicates"],
+        told["kind"],
     )
 
 

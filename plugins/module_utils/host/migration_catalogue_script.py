@@ -16,8 +16,12 @@ from typing import Any
 #: Bytes above which no table is read to look for rows that do not fit.
 TOO_DEAR = 2 * 1024**3
 
+# A partitioned table has nothing in itself.
 _TABLE = """
-SELECT c.relkind, c.reltuples, pg_total_relation_size(c.oid) FROM pg_class c WHERE c.oid = %s
+SELECT c.relkind, coalesce(parts.rows, c.reltuples), coalesce(parts.bytes, pg_total_relation_size(c.oid))
+FROM pg_class c, LATERAL (SELECT sum(greatest(l.reltuples, 0)) AS rows, sum(pg_total_relation_size(l.oid)) AS bytes
+                          FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid WHERE t.isleaf) AS parts
+WHERE c.oid = %s
 """
 _COLUMNS = """
 SELECT attname, attnotnull, atthasdef, attidentity <> '', attgenerated <> '', format_type(atttypid, atttypmod)

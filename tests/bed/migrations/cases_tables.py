@@ -71,6 +71,13 @@ case("order_with_respect_to comes", lambda: m.AlterOrderWithRespectTo("Item", "p
 case("order_with_respect_to goes", lambda: m.AlterOrderWithRespectTo("Item", None),
      start=lambda: base({"order_with_respect_to": "place"}))  # fmt: skip
 
+if django.VERSION >= (5, 2):
+    case("CreateModel with a CompositePrimaryKey", lambda: m.CreateModel("Pair", [
+        ("pk", d.CompositePrimaryKey("a", "b")), ("a", d.IntegerField()), ("b", d.IntegerField()), ("name", char())]))  # fmt: skip
+    case("AddField null=True to a model with a CompositePrimaryKey", add("note", lambda: char(null=True), of="Pair"),
+         start=lambda: [*base(), m.CreateModel("Pair", [
+             ("pk", d.CompositePrimaryKey("a", "b")), ("a", d.IntegerField()), ("b", d.IntegerField())])])  # fmt: skip
+
 # -- indexes ------------------------------------------------------------------------------------------------------
 case("AddIndex", index("name"), quick=True)
 case("AddIndex of two columns", index("name", "number"))

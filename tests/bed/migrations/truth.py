@@ -23,6 +23,7 @@ CACHE = ROOT / ".cache" / "migrations"
 VERSIONS = {"4.2": "django~=4.2.0", "5.2": "django~=5.2.0", "newest": "django>=6"}
 #: What is compared with, in an environment of its own.
 OTHERS = ["django~=5.2.0", "psycopg[binary]", "django-migration-linter~=6.0", "django-safemigrate~=6.0"]
+BEWARE = "beware: until the old code is gone, its deletes fail for rows that the new code already refers to"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 BESIDE = """## Beside two other tools
 
@@ -114,8 +115,8 @@ class Row:
     actions: str
     old: str
     new: str
-    safe_way: str
-    beware: str
+    ways: tuple[str, ...]
+    beware: bool
     unsafe: tuple[str, ...]
     strict: tuple[str, ...]
     cells: int
@@ -165,8 +166,8 @@ def row_of(told: dict[str, Any]) -> Row:
         ", ".join(o["action"] for o in operations),
         old,
         new,
-        "; ".join(ways),
-        "; ".join(dict.fromkeys(o["beware"] for o in operations if o["beware"])),
+        tuple(ways),
+        any(o["beware"] for o in operations),
         tuple(unsafe),
         tuple(strict),
         cells,
@@ -175,16 +176,16 @@ def row_of(told: dict[str, Any]) -> Row:
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as a Markdown table."""
-    lines = [
-        "| case | old code, migrated | new code, not migrated | phase | action | the safe way |",
-        "|---|---|---|---|---|---|",
-    ]
+    """Rows as a Markdown table, with the ways to write them below."""
+    lines = ["| case | old code, migrated | new code, not migrated | phase | action | |", "|---|---|---|---|---|---|"]
+    notes: dict[str, int] = {}
     for r in rows:
+        told = [*r.ways, *([BEWARE] if r.beware else [])]
+        numbers = " ".join(f"[{notes.setdefault(text, len(notes) + 1)}]" for text in told)
         mark = " **unsafe**" if r.unsafe else " (too strict)" if r.strict else ""
-        cells = [r.case, r.old, r.new, r.phases + mark, r.actions, r.safe_way]
+        cells = [r.case, r.old, r.new, r.phases + mark, r.actions, numbers]
         lines.append("| " + " | ".join(c.replace("|", "/").replace("\n", " ") for c in cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(f"- [{number}] {text}" for text, number in notes.items())])
 
 
 def others(port: str) -> dict[str, tuple[str, str]]:
