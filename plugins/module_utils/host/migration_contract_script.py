@@ -89,7 +89,7 @@ class Contract:
                     steps = Run._forwards(editor, operation, app, pair, row["detail"].get("method", ""))
                     if steps:
                         row["detail"]["steps"] = steps
-                        self.ledger.turn(*place, "between", **row["detail"])
+                        self.ledger.turn(*place, "between", row["detail"])
                 return steps
 
             if self.session.persist(what, attempt):
@@ -102,7 +102,9 @@ class Contract:
         else:
             self._uncertain(migration, index, operation, pair, row)
 
-    def _uncertain(self, migration: Any, index: int, operation: Any, pair: tuple[Any, Any], row: dict[str, Any]) -> None:
+    def _uncertain(
+        self, migration: Any, index: int, operation: Any, pair: tuple[Any, Any], row: dict[str, Any]
+    ) -> None:
         place, told = (*key_of(migration), index), {"migration": said(migration), "index": index}
         answer = self.interrupted.get(f"{said(migration)}:{index}", "")
         if row["state"] == "begun" and not answer:
@@ -122,8 +124,8 @@ def finish(session: Session, ledger: Ledger, row: dict[str, Any]) -> None:
     detail = {key: value for key, value in row["detail"].items() if key != "steps"}
 
     def note(left: list[online.Step]) -> None:
-        state = "between" if left else "done"
-        ledger.turn(row["app"], row["name"], row["index"], state, **detail, **({"steps": left} if left else {}))
+        told = {**detail, "steps": left} if left else detail
+        ledger.turn(row["app"], row["name"], row["index"], "between" if left else "done", told)
 
     online.finish(session, f"{row['app']}.{row['name']}: {row['operation']}", row["detail"]["steps"], note)
 

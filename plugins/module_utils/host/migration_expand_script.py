@@ -72,7 +72,7 @@ class Run:
     """What was decided for one database, and how it goes.
 
     :param decided: in the order of the plan, per migration ``app``, ``name``, ``operations`` in words, and ``actions``:
-        what each is, ``now`` or ``defer``, with the ``method``, and what of it goes into our table.
+        what is done with each, ``now`` or ``defer``, by which ``method``.
     :param interrupted: what people say of operations of which nobody knows whether they have ended.
     """
 
@@ -179,16 +179,14 @@ class Run:
     def keep(self, migration: Any, index: int, state: str = "deferred", steps: list[online.Step] | None = None) -> None:
         """Write an operation's row."""
         action = self._action(migration, index)
-        told = {k: v for k, v in action.items() if k != "operation"}
-        words = operations_of(migration)[index].describe()
-        self.ledger.write(*key_of(migration), index, state, words, **told, **({"steps": steps} if steps else {}))
+        detail = {**action, "steps": steps} if steps else action
+        self.ledger.write(*key_of(migration), index, state, operations_of(migration)[index].describe(), detail)
 
     def _record(self, executor: Any, migration: Any) -> None:
         decided = self.decided[key_of(migration)]
-        self.ledger.write(
-            *key_of(migration), MIGRATION, "expanded", "", operations=decided["operations"], actions=decided["actions"]
-        )
-        self.ledger.write(*SIGNALS, "begun", "signals after migrations")
+        detail = {"operations": decided["operations"], "actions": decided["actions"]}
+        self.ledger.write(*key_of(migration), MIGRATION, "expanded", "", detail)
+        self.ledger.write(*SIGNALS, "begun", "signals after migrations", {})
         executor.record_migration(migration)
 
     def finish(self, migration: Any, index: int, steps: list[online.Step]) -> None:
@@ -196,8 +194,8 @@ class Run:
         key = key_of(migration)
 
         def note(left: list[online.Step]) -> None:
-            told = {k: v for k, v in self._action(migration, index).items() if k != "operation"}
-            self.ledger.turn(*key, index, "between" if left else "done", **told, **({"steps": left} if left else {}))
+            action = self._action(migration, index)
+            self.ledger.turn(*key, index, "between" if left else "done", {**action, "steps": left} if left else action)
 
         online.finish(self.session, f"{said(migration)}: {operations_of(migration)[index].describe()}", steps, note)
 

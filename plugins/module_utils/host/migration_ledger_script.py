@@ -62,7 +62,9 @@ class Ledger:
         if not self.there():
             return []
         with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} WHERE state <> 'settled' ORDER BY since, op_index")
+            cursor.execute(
+                f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} WHERE state <> 'settled' ORDER BY since, op_index"
+            )
             found = [dict(zip(_COLUMNS, row)) for row in cursor.fetchall()]
         for row in found:
             row["index"], row["detail"] = row.pop("op_index"), json.loads(row["detail"])
@@ -73,7 +75,7 @@ class Ledger:
         """One row, as it is now."""
         return next((r for r in self.rows() if (r["app"], r["name"], r["index"]) == (app, name, index)), None)
 
-    def write(self, app: str, name: str, index: int, state: str, operation: str = "", **detail: Any) -> None:
+    def write(self, app: str, name: str, index: int, state: str, operation: str, detail: dict[str, Any]) -> None:
         """Make a row, or make it anew: what an earlier release has left of the same one is no more."""
         self._run(
             f"INSERT INTO {TABLE} (app, name, op_index, operation, state, detail, release, image) "
@@ -83,15 +85,27 @@ class Ledger:
             app, name, index, operation, state, json.dumps(detail), self.release, self.image,
         )  # fmt: skip
 
-    def turn(self, app: str, name: str, index: int, state: str, was: str = "", **detail: Any) -> bool:
+    def turn(
+        self, app: str, name: str, index: int, state: str, detail: dict[str, Any] | None = None, was: str = ""
+    ) -> bool:
         """Change a row's state, and its details where any are given; False where it is not ``was`` any more."""
-        more, arguments = ("", []) if not detail else (", detail = %s", [json.dumps(detail)])
+        more, arguments = ("", []) if detail is None else (", detail = %s", [json.dumps(detail)])
         where = " AND state = %s" if was else ""
         changed = self._run(
             f"UPDATE {TABLE} SET state = %s, changed = now(){more} WHERE app = %s AND name = %s AND op_index = %s{where}",
             state, *arguments, app, name, index, *([was] if was else []),
         )  # fmt: skip
         return changed == 1
+
+    def learn(self, app: str, name: str, detail: dict[str, Any]) -> None:
+        """The release that is being brought in has this migration too."""
+        known = [word for word in (self.release, self.image) if word and word not in (detail.get("known_by") or [])]
+        if known:
+            more = {**detail, "known_by": [*(detail.get("known_by") or []), *known]}
+            self._run(
+                f"UPDATE {TABLE} SET detail = %s WHERE app = %s AND name = %s AND op_index = {MIGRATION}",
+                json.dumps(more), app, name,
+            )  # fmt: skip
 
     def take_up(self, app: str, name: str) -> None:
         """What was put aside waits again, for the release that is being brought in."""

@@ -26,7 +26,8 @@ def _executor(connection: Any) -> Any:
 
 def _expand(run: expand.Run, order: dict[str, Any], one: dict[str, Any]) -> None:
     """End what an earlier call has begun, then run what is pending."""
-    run.ledger.make()
+    if run.order:
+        run.ledger.make()
     executor = _executor(run.session.connection)
     for row in run.ledger.rows():
         known = executor.loader.graph.nodes.get((row["app"], row["name"]))
@@ -37,6 +38,9 @@ def _expand(run: expand.Run, order: dict[str, Any], one: dict[str, Any]) -> None
             if expand.words_in(known) != row["detail"]["operations"]:
                 raise Stopped("edited", migration=expand.said(known))
             run.ledger.take_up(*expand.key_of(known))
+            run.ledger.learn(*expand.key_of(known), row["detail"])
+        elif known is not None and row["index"] < 0 and expand.words_in(known) == row["detail"]["operations"]:
+            run.ledger.learn(*expand.key_of(known), row["detail"])
     target = [word for word in str(order.get("target") or "").split(".", 1) if word]
     owed = run.ledger.row(*expand.SIGNALS) is not None
     leaves = executor.loader.graph.leaf_nodes() if not target else None

@@ -158,7 +158,10 @@ class Session:
         """
         until, told = time.monotonic() + wait, 0.0
         while not self._try():
-            who = "; ".join(map(_named, self._rows(_HOLDER, LOCK >> 32, LOCK & 0xFFFFFFFF))) or "a session that just ended"
+            who = (
+                "; ".join(map(_named, self._rows(_HOLDER, LOCK >> 32, LOCK & 0xFFFFFFFF)))
+                or "a session that just ended"
+            )
             if time.monotonic() > until:
                 raise Stopped("busy", who=who)
             if time.monotonic() - told > 10:
@@ -208,7 +211,11 @@ class Session:
                     raise Stopped("lock", what=what, attempts=count + 1, who=self.in_the_way) from error
                 pause = min(15.0, 0.25 * 2**count) * random.uniform(0.5, 1.5)
                 behind = f", behind {self.in_the_way}" if self.in_the_way else ""
-                say(f"{what}: was not given its lock{behind}; tries again in {pause:.1f} s", "wait", time.monotonic() - began)
+                say(
+                    f"{what}: was not given its lock{behind}; tries again in {pause:.1f} s",
+                    "wait",
+                    time.monotonic() - began,
+                )
                 self._sleep(pause)
         raise AssertionError("not reached")
 
