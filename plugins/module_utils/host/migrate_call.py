@@ -66,7 +66,7 @@ def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(f"the image {image} of {service} is not on this host", "build or pull it first")
     code = code_of(engine, project, service, compose.project_src)
     oneoff = OneOff(
-        engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params.get("timeout") or 300.0)
+        engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"])
     )
 
     began, started = time.time(), time.monotonic()
