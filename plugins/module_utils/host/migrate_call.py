@@ -65,9 +65,7 @@ def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return {"changed": False, "plan": [], "refused": [], "pending": 0, "msg": "unknown until built"}
         raise BadInput(f"the image {image} of {service} is not on this host", "build or pull it first")
     code = code_of(engine, project, service, compose.project_src)
-    oneoff = OneOff(
-        engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"])
-    )
+    oneoff = OneOff(engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"]))
 
     began, started = time.time(), time.monotonic()
     told = _told(oneoff, params, code.running)

@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call, migrate_run
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.code_that_runs import Code
-
 from tests.bed.migrations.project import Project
 
 
@@ -37,7 +36,9 @@ class Running(Project):
 
     variables: dict[str, str] = {}
 
-    def order(self, state: str, release: str, **params: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
+    def order(
+        self, state: str, release: str, **params: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         """What the module would send: the plan's verdict as an order."""
         code = self.code(release)
         script = app_script.as_text(migrate_call._MODULES, [[], True, 3000, "", code.running])
@@ -87,7 +88,7 @@ class Running(Project):
     # -- what is there --------------------------------------------------------------------------------------------
 
     def rows(self, sql: str) -> list[Any]:
-        found: list[Any] = eval(self.sql(sql, "planned"), {"datetime": __import__("datetime")})  # noqa: S307 (our own words)
+        found: list[Any] = eval(self.sql(sql, "planned"), {"datetime": __import__("datetime")})
         return found
 
     def columns(self, table: str = "shop_item") -> list[str]:
@@ -102,7 +103,9 @@ class Running(Project):
         return [n for (n,) in self.rows(f"SELECT name FROM django_migrations WHERE app = '{app}' ORDER BY name")]
 
     def ledger(self) -> list[tuple[str, int, str]]:
-        return self.rows("SELECT name, op_index, state FROM evenkeel_migrations WHERE app <> '' ORDER BY app, name, op_index")
+        return self.rows(
+            "SELECT name, op_index, state FROM evenkeel_migrations WHERE app <> '' ORDER BY app, name, op_index"
+        )
 
     @contextmanager
     def session(self, *statements: str) -> Iterator[Any]:
