@@ -210,6 +210,10 @@ open:
   returned: when the image is there
   type: list
   elements: dict
+due:
+  description: Whether O(state=expanded) has something to do, if only to end what an earlier one has begun.
+  returned: when the image is there
+  type: bool
 ran:
   description: The migrations that were run, each with C(app), C(name), C(database), C(seconds) and how many are C(deferred).
   returned: when something was to be done

@@ -183,7 +183,8 @@ def test_a_lock_that_is_never_given_names_who_has_it_and_leaves_nothing_half_don
 
 def test_the_limit_holds_where_options_would_hide_it(make: Make) -> None:
     project = make(settings='DATABASES["default"]["OPTIONS"] = {"options": "-c statement_timeout=7654"}')
-    shown = "schema_editor.execute(\"CREATE TABLE shown AS SELECT current_setting('lock_timeout') l, current_setting('statement_timeout') s\")"
+    settings = "current_setting('lock_timeout') l, current_setting('statement_timeout') s"
+    shown = f'schema_editor.execute("CREATE TABLE shown AS SELECT {settings}")'
     project.migration(
         "0002_shown", "migrations.RunPython(shown)", "0001_initial",
         before=f"def shown(apps, schema_editor):\n    {shown}\n", more='evenkeel_phase = "before"',

@@ -80,7 +80,7 @@ def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             "result": "ok",
         }
     ]
-    if params["state"] == "planned" or check_mode:
+    if params.get("state", "planned") == "planned" or check_mode:
         return result
     return carry_out(params, oneoff, code, told, result)
 
@@ -146,6 +146,7 @@ def judged(
     """The verdict on what was told, as the module returns it."""
     code = code or Code()
     waiting: list[expansion.Open] = []
+    due = False
     plan: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     to_record: list[dict[str, str]] = []
@@ -164,6 +165,8 @@ def judged(
         )
         plan += decided["plan"]
         refused += decided["refused"]
+        due = due or bool(decided["plan"] or database.to_record)
+        due = due or expansion.unfinished(rows, code.revision, code.image)
         to_record += [{"app": a, "name": n, "database": database.alias} for a, n in database.to_record]
     return {
         "changed": False,
@@ -174,6 +177,7 @@ def judged(
         "django": told["django"],
         "notes": notes,
         "open": [asdict(o) for o in waiting],
+        "due": due,
         "msg": _sentence(plan, refused, to_record) + _still_open(waiting),
     }
 

@@ -121,6 +121,8 @@ def order_of(
         elif state == "migrated":
             named = [{**m, "words": words[(m["app"], m["name"])]} for m in pending]
             order["migrations"] = expansion.at_once(named)
+            if not code.running:  # no code was made for what was before
+                order["settle"] = [list(key) for key in words]
         elif state == "contracted":
             ready = [o for o in result["open"] if o["database"] == alias and not o["waits_for"]]
             order["contract"] = [[o["app"], o["name"], o["index"]] for o in ready]
