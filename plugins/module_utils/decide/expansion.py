@@ -64,6 +64,13 @@ def served(rows: Sequence[Row], running: Sequence[Row]) -> list[Any]:
     return [key for key, whole in _wholes(rows).items() if running and all(knows(whole, one) for one in running)]
 
 
+def that_know(rows: Sequence[Row], running: Sequence[Row]) -> list[str]:
+    """Containers whose code was made for a migration of which something is open."""
+    unsettled = {_key(row) for row in rows if row["index"] != WHOLE and row["state"] in OPEN}
+    wholes = [whole for key, whole in _wholes(rows).items() if key in unsettled]
+    return [str(one["container"]) for one in running if any(knows(whole, one) for whole in wholes)]
+
+
 def made(rows: Sequence[Row], recorded: Mapping[Any, int]) -> dict[Any, str]:
     """What was done with operations that no verdict is to be given on again, by app, name and index.
 

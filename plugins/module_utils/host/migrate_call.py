@@ -67,22 +67,35 @@ def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     code = code_of(engine, project, service, compose.project_src)
     oneoff = OneOff(engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"]))
 
+    told, result = _looked(oneoff, params, declared, code)
+    if params.get("state", "planned") == "planned" or check_mode:
+        return result
+    done = carry_out(params, oneoff, code, told, result)
+    if done.pop("again", False):
+        told, result = _looked(oneoff, params, declared, code)
+        done = carry_out(params, oneoff, code, told, result)
+        done.pop("again", None)
+    return done
+
+
+def _looked(
+    oneoff: OneOff, params: Mapping[str, Any], declared: Mapping[str, str], code: Code
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the app told, and the verdict on it."""
     began, started = time.time(), time.monotonic()
     told = _told(oneoff, params, code.running)
     result = judged(told, declared, code, params.get("allow_data_loss") or ())
     result["timeline"] = [
         {
             "step": "plan",
-            "service": service,
+            "service": oneoff.service,
             "container": "",
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
             "seconds": round(time.monotonic() - started, 3),
             "result": "ok",
         }
     ]
-    if params.get("state", "planned") == "planned" or check_mode:
-        return result
-    return carry_out(params, oneoff, code, told, result)
+    return told, result
 
 
 def _declared(given: Mapping[str, Any]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from . import (
 )
 from .call_result import BadInput
 from .code_that_runs import Code
-from .django_oneoff import OneOff
+from .django_oneoff import OneOff, without_credentials
 from .progress import Progress
 from .project import state_dir_of
 
@@ -49,7 +49,7 @@ def carry_out(
     :raises BadInput: it cannot be, and nothing was touched.
     """
     state = str(params["state"])
-    _refuse(state, params, code, result)
+    _refuse(state, params, code, told, result)
     order = order_of(params, code, told, result)
     idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
     if idle and state != "abandoned":
@@ -81,7 +81,9 @@ def carry_out(
         return fence.told(ended(state, answer, told, code, params, result))
 
 
-def _refuse(state: str, params: Mapping[str, Any], code: Code, result: Mapping[str, Any]) -> None:
+def _refuse(
+    state: str, params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
+) -> None:
     """What cannot be is said before anything is touched."""
     if state == "expanded":
         refused = list(result["refused"])
@@ -92,9 +94,8 @@ def _refuse(state: str, params: Mapping[str, Any], code: Code, result: Mapping[s
             ]
         if refused:
             raise BadInput(*migration_words.refusal(refused))
-    if state == "abandoned" and result["open"]:
-        releases = {o["release"] for o in result["open"]} - {""}
-        at = [one["container"] for one in code.running if one["revision"] in releases]
+    if state == "abandoned":
+        at = [c for d in told["databases"] for c in expansion.that_know(d.get("ledger") or [], code.running)]
         if at:
             raise BadInput(
                 f"{at[0]} runs the release that was expanded: what it was told is done would be undone under it",
@@ -184,7 +185,10 @@ def ended(
     result["changed"] = bool(result["ran"] or result["contracted"] or any(a["unrecorded"] for a in result["abandoned"]))
     error, waits = _error(answer), [o for o in result["open"] if o["waits_for"]]
     if error:
+        error = {k: without_credentials(v) if isinstance(v, str) else v for k, v in error.items()}
         result.update(failed=True, msg=migration_words.failure(state, error, result))
+        # Whoever did it meanwhile has ended: what is left is judged anew, once.
+        result["again"] = error["kind"] == "changed" and not result["changed"]
     elif state == "contracted" and waits:
         result.update(failed=True, waits=True, msg=migration_words.waits(waits))
     else:

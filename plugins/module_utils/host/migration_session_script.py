@@ -78,7 +78,17 @@ def words_of(error: BaseException) -> str:
         if primary:
             return " ".join(str(primary).split())[:300]
         inner = inner.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return without_passwords(f"{type(error).__name__}: {' '.join(str(error).split())}")[:300]
+
+
+def without_passwords(text: str) -> str:
+    """A text without any password of the databases in the settings."""
+    from django.conf import settings
+
+    for database in settings.DATABASES.values():
+        for secret in (database.get("PASSWORD"), (database.get("OPTIONS") or {}).get("password")):
+            text = text.replace(str(secret), "…") if secret else text
+    return text
 
 
 def first_words(query: str) -> str:

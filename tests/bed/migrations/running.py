@@ -46,7 +46,7 @@ class Running(Project):
         assert told is not None and "error" not in told, told
         result = migrate_call.judged(told, params.get("declared") or {}, code, params.get("allow_data_loss") or ())
         given = {"state": state, "lock_timeout": self.limits[0] / 1000, "retries": self.limits[1], "wait": 20, **params}
-        migrate_run._refuse(state, given, code, result)
+        migrate_run._refuse(state, given, code, told, result)
         return migrate_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
 
     def begin(self, order: dict[str, Any]) -> subprocess.Popen[str]:
