@@ -7,10 +7,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: django_migrate
-short_description: Tell which migrations of a new version can run beside the code that serves
+short_description: Migrate a database beside the code that serves, and finish when that code is gone
 description:
   - Asks the image of a service, in a container of its own, what Django would migrate, and judges each operation by what
-    it does to the code from before and to the code that it is for. Nothing is changed, in no database and on no disk.
+    it does to the code from before and to the code that it is for. With O(state=planned) that is all, and nothing is
+    changed, in no database and on no disk.
+  - O(state=expanded) then runs Django's own C(migrate) in that image, before the code is replaced. What the old code
+    would not survive waits. Django's state moves and the migration is recorded, so that a plain C(migrate) of anybody
+    does nothing; the operation is kept in a table of the same database (C(evenkeel_migrations)).
+  - O(state=contracted) runs what waits, when every container of the app runs code that was made for it.
+  - What is judged, run, kept and recorded of a migration is one transaction. Killed at any point, the same call goes on
+    from what it finds. What cannot be in a transaction is written down before it begins, and is not begun again unless it
+    can be seen whether it has ended.
+  - No statement waits for a lock longer than O(lock_timeout), since everybody else waits behind it. What was not given
+    its lock is rolled back and tried again O(retries) times; the message then names who was in the way.
   - C(before) means that the old code goes on working once it is made, C(after) that the new code works until it is made,
     C(either) both, C(downtime) neither. C(unknown) is what cannot be looked into and has to be declared, C(refuse) what
     would fail or block.
@@ -33,9 +43,61 @@ options:
     description:
       - V(planned) tells what is pending and when each operation may run. It reads and changes nothing, with or without
         check mode.
+      - V(expanded) runs what the code that serves survives, and puts off the rest. It refuses as a whole where an operation
+        can be neither.
+      - V(contracted) runs what was put off. It refuses, by name, what code that runs was not made for, and what drops data
+        and is not in O(allow_data_loss).
+      - V(abandoned) is for after a rollback. A migration of which everything was put off is un-recorded, and so is one of
+        which what was run can be taken back without losing a row; the next expand begins with it anew. Others stay
+        recorded and are put aside, since the old code works with them; the next expand of a version that has them takes
+        them up. It refuses while the release that was expanded runs.
+      - V(migrated) runs everything as Django does, whatever it does to code that runs. It is for a first deployment, and
+        for a window.
     type: str
-    choices: [planned]
+    choices: [planned, expanded, contracted, abandoned, migrated]
     required: true
+  release:
+    description:
+      - The revision that is being brought in. Without it the one that the image is labelled with.
+    type: str
+  lock_timeout:
+    description:
+      - Seconds that a statement may wait for a lock. Queries of the app wait behind it for that long.
+      - It is set through the app's own connection, and looked at again in the database. C(statement_timeout) stays as the
+        app has it. Builds beside the traffic, behind which nobody waits, may wait thirty times as long.
+    type: float
+    default: 2.0
+  retries:
+    description:
+      - How often a transaction that was not given its locks is tried again, after pauses that grow.
+    type: int
+    default: 8
+  wait:
+    description:
+      - Seconds to wait for another migration of the same database.
+    type: float
+    default: 60.0
+  allow_data_loss:
+    description:
+      - Migrations (C(app.migration)) or operations (C(app.migration:index)) that O(state=contracted) may drop data with.
+    type: list
+    elements: str
+    default: []
+  additive_only:
+    description:
+      - Refuse an expand that would put anything off, or drop data.
+    type: bool
+    default: false
+  interrupted:
+    description:
+      - What is true of an operation that had begun outside of a transaction and was broken off, by
+        C(app.migration:index). V(again) runs it once more, V(done) takes it for done.
+    type: dict
+    default: {}
+  progress_id:
+    description:
+      - Set by the action plugin, which shows what happens meanwhile.
+    type: str
   databases:
     description:
       - Aliases of the databases in the order in which they are migrated. Without it all of the settings, but for replicas,
@@ -62,9 +124,10 @@ options:
     default: manage.py
   timeout:
     description:
-      - Seconds it may take.
+      - Seconds it may take. A migration that takes longer goes on by itself in its container; the same call again waits
+        for it.
     type: float
-    default: 300.0
+    default: 3600.0
 """
 
 EXAMPLES = r"""
@@ -82,6 +145,19 @@ EXAMPLES = r"""
     state: planned
     declared_phases:
       tours.0007_fill_slugs: before
+
+- name: Run what the code that serves survives, before it is replaced
+  evenkeel.deploy.django_migrate:
+    project_src: /srv/travel/releases/20261120T084911Z-5d33865
+    service: api
+    state: expanded
+
+- name: Drop what nobody uses any more
+  evenkeel.deploy.django_migrate:
+    project_src: /srv/travel/current
+    service: api
+    state: contracted
+    allow_data_loss: [tours.0008_remove_tour_subtitle]
 """
 
 RETURN = r"""
@@ -126,6 +202,37 @@ to_record:
   returned: when the image is there
   type: list
   elements: dict
+open:
+  description:
+    - What was put off and has not been run, in the order in which it is to be, each with C(app), C(name), C(database),
+      C(index), C(operation), C(state), C(release) (that it was expanded for), C(since), C(drops_data), and C(waits_for),
+      which is empty where it can be contracted now.
+  returned: when the image is there
+  type: list
+  elements: dict
+due:
+  description: Whether O(state=expanded) has something to do, if only to end what an earlier one has begun.
+  returned: when the image is there
+  type: bool
+ran:
+  description: The migrations that were run, each with C(app), C(name), C(database), C(seconds) and how many are C(deferred).
+  returned: when something was to be done
+  type: list
+  elements: dict
+contracted:
+  description: The operations that were run at last, each with C(app), C(name), C(database), C(index), C(operation), C(seconds).
+  returned: when something was to be done
+  type: list
+  elements: dict
+abandoned:
+  description: The migrations that were C(unrecorded), and the others with C(why) they were not.
+  returned: when something was to be done
+  type: list
+  elements: dict
+waits:
+  description: That it failed only because something that is put off has to wait. Nothing of that was touched.
+  returned: with O(state=contracted), when something waits
+  type: bool
 django:
   description: The version of Django in the image.
   returned: when the image is there
@@ -150,7 +257,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+
+STATES = ["planned", "expanded", "contracted", "abandoned", "migrated"]
 
 
 def main() -> None:
@@ -159,12 +269,20 @@ def main() -> None:
         argument_spec={
             **PROJECT_ARGUMENTS,
             "service": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["planned"], "required": True},
+            "state": {"type": "str", "choices": STATES, "required": True},
+            "release": {"type": "str"},
+            "lock_timeout": {"type": "float", "default": 2.0},
+            "retries": {"type": "int", "default": 8},
+            "wait": {"type": "float", "default": 60.0},
+            "allow_data_loss": {"type": "list", "elements": "str", "default": []},
+            "additive_only": {"type": "bool", "default": False},
+            "interrupted": {"type": "dict", "default": {}},
+            **PROGRESS_ARGUMENTS,
             "databases": {"type": "list", "elements": "str", "default": []},
             "target": {"type": "str"},
             "declared_phases": {"type": "dict", "default": {}},
             "manage_py": {"type": "str", "default": "manage.py"},
-            "timeout": {"type": "float", "default": 300.0},
+            "timeout": {"type": "float", "default": 3600.0},
         },
         supports_check_mode=True,
     )

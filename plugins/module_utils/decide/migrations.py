@@ -103,19 +103,27 @@ def judge(
     old_code_upserts: bool = True,
     new_code_upserts: bool = True,
     blocking_bytes: int = BLOCKING_BYTES,
+    made: Mapping[tuple[str, str, int], str] | None = None,
 ) -> Decision:
     """Judge the pending operations of one database in their order.
 
     :param declared: phases by ``app.name`` or ``app.name:index``; they go before those in the migrations' files.
     :param new_code_upserts: whether the new code may name unique columns in ``ON CONFLICT``.
+    :param made: what was done with operations since the code that serves was begun; no verdict is given on them again.
     """
-    world = World(database, old_code_upserts, new_code_upserts)
+    world, known = World(database, old_code_upserts, new_code_upserts), made or {}
     court = _Court(database, declared, world, blocking_bytes)
     for migration in database.migrations:
         for operation in migration.operations:
-            court.hear(migration, operation)
+            place = (migration.app, migration.name, operation.index)
+            if place in known:
+                court.remember(migration, operation, known[place])
+            else:
+                court.hear(migration, operation)
     phases = []
     for migration in database.migrations:
+        if migration.recorded:
+            continue
         own = [o.phase for o in court.judged if (o.app, o.name) == (migration.app, migration.name)]
         phases.append((migration.app, migration.name, phase_of_all(own)))
     return Decision(database.alias, tuple(court.judged), tuple(court.refused), tuple(phases))
@@ -159,6 +167,10 @@ class _Court:
         )  # fmt: skip
         verdict = self._in_order(migration, operation, changes, self._by_size(verdict, effect, changes))
         self._enter(migration, operation, changes, verdict)
+
+    def remember(self, migration: Migration, operation: Operation, action: str) -> None:
+        """What was done with an operation before, for those that come after it."""
+        self._follow(migration, operation, _changes(operation), action)
 
     # -- what it does ---------------------------------------------------------------------------------------------
 
@@ -274,12 +286,15 @@ class _Court:
         if verdict.action == REFUSE:
             v = verdict
             self.refused.append(Refused(v.app, v.name, v.database, v.index, v.operation, v.phase, v.reason, v.safe_way))
-        if verdict.action == DEFER:
+        self._follow(migration, operation, changes, verdict.action)
+
+    def _follow(self, migration: Migration, operation: Operation, changes: list[Change], action: str) -> None:
+        if action == DEFER:
             self._deferred.append((migration, operation, _touched(operation, changes), _is_opaque(operation)))
             for change in changes:
                 self.world.put_off(change)
         self.world.moved_data = self.world.moved_data or _is_opaque(operation)
-        if verdict.action == NOW:
+        if action == NOW:
             for change in changes:
                 self.world.note(change)
 

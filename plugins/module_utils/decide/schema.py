@@ -215,6 +215,8 @@ class Migration:
     atomic: bool = True
     declared: str = ""
     ancestors: frozenset[tuple[str, str]] = frozenset()
+    #: Recorded already, but the code that serves does not know it.
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -363,6 +365,7 @@ def database_of(told: Mapping[str, Any]) -> Database:
                 m["atomic"],
                 m["declared"] or "",
                 frozenset((app, name) for app, name in m["ancestors"]),
+                m.get("recorded", False),
             )
             for m in told["migrations"]
         ),

@@ -18,14 +18,20 @@ from typing import Any
 _PACKAGE = "evenkeel_in_app"
 _LOADER = """
 import sys, types
-package = types.ModuleType({package!r})
-package.__path__ = []
-sys.modules[{package!r}] = package
-for name, source in {sources!r}:
-    module = types.ModuleType({package!r} + "." + name)
-    module.__package__ = {package!r}
-    sys.modules[module.__name__] = module
-    setattr(package, name, module)
+def made(name):
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    parent = sys.modules.get(name.rpartition(".")[0])
+    if parent is not None:
+        setattr(parent, name.rpartition(".")[2], module)
+    return module
+made({package!r}).__path__ = []
+for folder, name, source in {sources!r}:
+    package = {package!r} + "." + folder
+    if package not in sys.modules:
+        made(package).__path__ = []
+    module = made(package + "." + name)
+    module.__package__ = package
     exec(compile(source, name + ".py", "exec"), module.__dict__)
 import json
 module.main(*json.loads({arguments!r}))
@@ -34,7 +40,7 @@ module.main(*json.loads({arguments!r}))
 
 def as_text(modules: Sequence[ModuleType], arguments: Sequence[Any]) -> str:
     """A script that loads these modules in order and calls ``main`` of the last one."""
-    sources = [(module.__name__.rsplit(".", 1)[-1], inspect.getsource(module)) for module in modules]
+    sources = [(*module.__name__.rsplit(".", 2)[-2:], inspect.getsource(module)) for module in modules]
     return _LOADER.format(package=_PACKAGE, sources=sources, arguments=json.dumps(list(arguments)))
 
 

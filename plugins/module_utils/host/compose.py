@@ -11,7 +11,8 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,36 @@ class Compose:
         if done.returncode != 0:
             raise ComposeFailed(last_words(done.stderr))
         return done.stdout
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Start a sub-command that is attended to afterwards, by :meth:`attend`.
+
+        :raises ComposeFailed: it could not be started.
+        """
+        pipe = subprocess.PIPE
+        try:
+            return subprocess.Popen(
+                self.argv(*words), cwd=self.project_src, env=_environment(), stdin=pipe, stdout=pipe, stderr=pipe,
+                text=True, errors="replace",
+            )  # fmt: skip
+        except OSError as error:
+            raise ComposeFailed(f"docker compose could not be started: {error}") from error
+
+    @staticmethod
+    def attend(process: subprocess.Popen[str], stdin: str, on_line: Callable[[str], None]) -> str:
+        """Give a process its input and read it to its end; returns its last words where it failed."""
+        assert process.stdin and process.stdout and process.stderr
+        errors: list[str] = []
+        reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(stdin)
+            process.stdin.close()
+        for line in process.stdout:
+            on_line(line.rstrip("\r\n"))
+        code = process.wait()
+        reader.join(5.0)
+        return last_words("".join(errors)) if code else ""
 
     def version(self) -> str:
         """Compose's own version, empty when there is no Compose v2."""

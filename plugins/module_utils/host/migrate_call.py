@@ -10,48 +10,39 @@ read in transactions that are read-only.
 
 from __future__ import annotations
 
-import re
 import time
-import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from ..decide import expansion
 from ..decide import migrations as decide
 from ..decide.schema import database_of
 from . import (
     app_script,
     migration_catalogue_script,
+    migration_ledger_script,
     migration_operations_script,
     migration_plan_script,
     migration_schema_script,
 )
 from .call_result import BadInput
-from .compose import Compose, ComposeFailed
-from .engine import Engine
+from .code_that_runs import Code, code_of
+from .compose import ComposeFailed
+from .django_oneoff import OneOff, without_credentials
+from .migrate_run import carry_out
 from .project import compose_of, connect, image_name
 
-_LABEL = "evenkeel.oneoff"
 _MODULES = (
+    expansion,
     migration_schema_script,
     migration_catalogue_script,
+    migration_ledger_script,
     migration_operations_script,
     migration_plan_script,
 )
 #: Milliseconds that one look at a table's rows may take.
 _LOOK = 3000
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
-# What Compose's or Python's last words mean, with what to do about it.
-_MEANINGS = (
-    ("executable file not found", "the image of {service} has no python", "set service to the one that runs Django"),
-    ("can't open file", "there is no {manage_py} in the image of {service}", "set manage_py to its path in the image"),
-    ("import Django", "the image of {service} has no Django", "set service to the one that runs Django"),
-    ("No module named 'django'", "the image of {service} has no Django", "set service to the one that runs Django"),
-    (
-        "did not end in",
-        "the plan of {service} took longer than {timeout:g} s",
-        "see whether its database answers; set timeout",
-    ),
-)
 
 
 def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -73,20 +64,38 @@ def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             return {"changed": False, "plan": [], "refused": [], "pending": 0, "msg": "unknown until built"}
         raise BadInput(f"the image {image} of {service} is not on this host", "build or pull it first")
+    code = code_of(engine, project, service, compose.project_src)
+    oneoff = OneOff(engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"]))
+
+    told, result = _looked(oneoff, params, declared, code)
+    if params.get("state", "planned") == "planned" or check_mode:
+        return result
+    done = carry_out(params, oneoff, code, told, result)
+    if done.pop("again", False):
+        told, result = _looked(oneoff, params, declared, code)
+        done = carry_out(params, oneoff, code, told, result)
+        done.pop("again", None)
+    return done
+
+
+def _looked(
+    oneoff: OneOff, params: Mapping[str, Any], declared: Mapping[str, str], code: Code
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the app told, and the verdict on it."""
     began, started = time.time(), time.monotonic()
-    told = _told(engine, compose, params, str(project["name"]))
-    result = judged(told, declared)
+    told = _told(oneoff, params, code.running)
+    result = judged(told, declared, code, params.get("allow_data_loss") or ())
     result["timeline"] = [
         {
             "step": "plan",
-            "service": service,
+            "service": oneoff.service,
             "container": "",
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
             "seconds": round(time.monotonic() - started, 3),
             "result": "ok",
         }
     ]
-    return result
+    return told, result
 
 
 def _declared(given: Mapping[str, Any]) -> dict[str, str]:
@@ -99,60 +108,18 @@ def _declared(given: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(phase) for key, phase in given.items()}
 
 
-def _told(engine: Engine, compose: Compose, params: Mapping[str, Any], project: str) -> dict[str, Any]:
+def _told(oneoff: OneOff, params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the script in a one-off container of the service has told."""
-    service, timeout = str(params["service"]), float(params["timeout"])
-    arguments = [list(params.get("databases") or []), True, _LOOK, str(params.get("target") or "")]
-    script = app_script.as_text(_MODULES, arguments)
-    # Two plans at once are two containers: each takes away its own, and what was left by a killed one.
-    name = f"{project}-plan-{uuid.uuid4().hex[:12]}"
-    command = ["run", "--rm", "-T", "--no-deps", "--name", name, "--label", f"{_LABEL}={name}"]
-    command += ["--label", f"evenkeel.plan={project}", "--entrypoint", "python", service, str(params["manage_py"])]
-    _sweep(engine, project, timeout)
-    try:
-        printed = compose.run(*command, "shell", "-c", script, timeout=timeout)
-    except ComposeFailed as error:
-        _remove(engine, {_LABEL: name})
-        raise _meaning(_CREDENTIALS.sub("//…@", str(error)), params) from error
-    told = app_script.answer_in(printed)
-    if told is None:
-        last = (printed.strip().splitlines() or ["nothing"])[-1]
-        raise BadInput(f"{service} gave no plan; it printed: {_CREDENTIALS.sub('//…@', last)[:300]}")
+    arguments = [list(params.get("databases") or []), True, _LOOK, str(params.get("target") or ""), list(running)]
+    told = oneoff.ask(app_script.as_text(_MODULES, arguments))
     if told.get("error"):
         raise _refusal(told["error"], params)
     return told
 
 
-def _sweep(engine: Engine, project: str, timeout: float) -> None:
-    """Take away containers of plans whose client must have ended long ago."""
-    for inspection in engine.containers({"evenkeel.plan": project}):
-        created = str(inspection.get("Created") or "")[:19]
-        oldest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - timeout - 60))
-        if created and created < oldest:
-            _end(engine, str(inspection["Id"]))
-
-
-def _remove(engine: Engine, labels: Mapping[str, str]) -> None:
-    for inspection in engine.containers(labels):
-        _end(engine, str(inspection["Id"]))
-
-
-def _end(engine: Engine, container: str) -> None:
-    engine.stop(container, 1)
-    engine.remove(container)
-
-
-def _meaning(words: str, params: Mapping[str, Any]) -> BadInput:
-    """What the last words of a process mean that could not even begin."""
-    for sign, what, advice in _MEANINGS:
-        if sign in words:
-            return BadInput(what.format(**params), advice)
-    return BadInput(f"{params['service']} could not be asked for its migrations: {words}")
-
-
 def _refusal(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:
     """Why Django itself has no plan."""
-    kind, words = error["kind"], _CREDENTIALS.sub("//…@", error["message"])
+    kind, words = error["kind"], without_credentials(error["message"])
     manage = f"manage.py ({params['service']})"
     if kind == "conflict":
         return BadInput(
@@ -186,8 +153,13 @@ def _refusal(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:
     return BadInput(f"the app's migrations could not be read: {words}")
 
 
-def judged(told: Mapping[str, Any], declared: Mapping[str, str]) -> dict[str, Any]:
+def judged(
+    told: Mapping[str, Any], declared: Mapping[str, str], code: Code | None = None, allowed: Sequence[str] = ()
+) -> dict[str, Any]:
     """The verdict on what was told, as the module returns it."""
+    code = code or Code()
+    waiting: list[expansion.Open] = []
+    due = False
     plan: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     to_record: list[dict[str, str]] = []
@@ -198,9 +170,16 @@ def judged(told: Mapping[str, Any], declared: Mapping[str, str]) -> dict[str, An
             continue
         _hold_declarations(one["migrations"])
         database = database_of(one)
-        decided = decide.as_dicts(decide.judge(database, declared))
+        rows, recorded = one.get("ledger") or [], [m for m in one["migrations"] if m.get("recorded")]
+        kept = expansion.made(rows, {(m["app"], m["name"]): len(m["operations"]) for m in recorded})
+        decided = decide.as_dicts(decide.judge(database, declared, made=kept))
+        waiting += expansion.open_operations(
+            rows, database.alias, one.get("known") or {}, code.running, allowed, code.inactive
+        )
         plan += decided["plan"]
         refused += decided["refused"]
+        due = due or bool(decided["plan"] or database.to_record)
+        due = due or expansion.unfinished(rows, code.revision, code.image)
         to_record += [{"app": a, "name": n, "database": database.alias} for a, n in database.to_record]
     return {
         "changed": False,
@@ -210,8 +189,18 @@ def judged(told: Mapping[str, Any], declared: Mapping[str, str]) -> dict[str, An
         "to_record": to_record,
         "django": told["django"],
         "notes": notes,
-        "msg": _sentence(plan, refused, to_record),
+        "open": [asdict(o) for o in waiting],
+        "due": due,
+        "msg": _sentence(plan, refused, to_record) + _still_open(waiting),
     }
+
+
+def _still_open(waiting: Sequence[expansion.Open]) -> str:
+    if not waiting:
+        return ""
+    first = next((o for o in waiting if o.waits_for), None)
+    text = f"; {len(waiting)} operations of earlier releases are still to be contracted"
+    return f"{text} ({first.app}.{first.name}: {first.waits_for})" if first else text
 
 
 def _hold_declarations(migrations: Sequence[Mapping[str, Any]]) -> None:

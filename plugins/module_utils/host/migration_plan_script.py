@@ -15,7 +15,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ..decide import expansion
 from . import migration_catalogue_script as catalogue
+from .migration_ledger_script import Ledger
 from .migration_operations_script import described
 
 
@@ -77,8 +79,10 @@ def _unrecorded(loader: Any) -> list[list[str]]:
     return found
 
 
-def database(connection: Any, collect: bool, targets: list[tuple[str, str | None]]) -> dict[str, Any]:
-    """What is pending in one database."""
+def database(
+    connection: Any, collect: bool, targets: list[tuple[str, str | None]], running: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What is pending in one database, and what was recorded since the code that serves was begun."""
     from django.db.migrations.recorder import MigrationRecorder
 
     executor = _loaded(connection)
@@ -88,13 +92,44 @@ def database(connection: Any, collect: bool, targets: list[tuple[str, str | None
     backwards = [f"{m.app_label}.{m.name}" for m, reverse in plan if reverse]
     if backwards:
         raise Unusable("backwards", ", ".join(backwards))
-    nodes = [(m, _ancestors(loader.graph, (m.app_label, m.name))) for m, _reverse in plan]
-    state = executor._create_project_state(with_applied_migrations=True)
+    rows = Ledger(connection).rows() if connection.vendor == "postgresql" else []
+    ahead = _ahead(executor, expansion.unserved(rows, running))
+    nodes = [(m, _ancestors(loader.graph, (m.app_label, m.name))) for m in [*ahead, *(m for m, _reverse in plan)]]
+    told = described(connection, _state_without(executor, ahead), nodes, collect)
+    for one in told["migrations"]:
+        one["recorded"] = (one["app"], one["name"]) in {(m.app_label, m.name) for m in ahead}
     return {
-        **described(connection, state, nodes, collect),
+        **told,
         "applied": len(loader.recorder_applied),
         "to_record": _unrecorded(loader),
+        "ledger": rows,
+        "known": _known(loader.graph, rows),
     }
+
+
+def _ahead(executor: Any, keys: list[tuple[str, str]]) -> list[Any]:
+    """Migrations that the code that serves does not know, and what is recorded on top of them, in Django's order."""
+    graph, recorded = executor.loader.graph, set(executor.loader.applied_migrations)
+    found = {k for key in keys if key in graph.nodes for k in graph.backwards_plan(key) if k in recorded}
+    full = executor.migration_plan(graph.leaf_nodes(), clean_start=True) if found else []
+    return [m for m, _reverse in full if (m.app_label, m.name) in found]
+
+
+def _state_without(executor: Any, ahead: list[Any]) -> Any:
+    """What the code that serves was made for."""
+    known = executor.loader.applied_migrations
+    taken = {(m.app_label, m.name) for m in ahead}
+    executor.loader.applied_migrations = {k: v for k, v in known.items() if k not in taken}
+    try:
+        return executor._create_project_state(with_applied_migrations=True)
+    finally:
+        executor.loader.applied_migrations = known
+
+
+def _known(graph: Any, rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The operations, in words, of what this image knows of our rows."""
+    nodes = {(r["app"], r["name"]): graph.nodes.get((r["app"], r["name"])) for r in rows}
+    return {".".join(k): [o.describe() for o in m.operations] for k, m in nodes.items() if m is not None}
 
 
 def _ancestors(graph: Any, key: tuple[str, str]) -> list[tuple[str, str]]:
@@ -132,7 +167,9 @@ def _is_replica(connection: Any) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def plan(wanted: list[str], collect: bool, statement_timeout: int, target: str) -> dict[str, Any]:
+def plan(
+    wanted: list[str], collect: bool, statement_timeout: int, target: str, running: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Everything that is pending, in each database."""
     import django
     from django.db import DatabaseError
@@ -150,7 +187,8 @@ def plan(wanted: list[str], collect: bool, statement_timeout: int, target: str) 
                 told["databases"].append({"alias": connection.alias, "left_out": left_out})
                 continue
             with catalogue.reading_only(connection, statement_timeout):
-                told["databases"].append(database(connection, collect, _resolved(connection, targets)))
+                found = _resolved(connection, targets)
+                told["databases"].append(database(connection, collect, found, running))
         except DatabaseError as error:
             raise Unusable("database", f"{connection.alias}: {_own_words(error)}") from error
     return told
@@ -175,11 +213,13 @@ def _resolved(connection: Any, targets: list[tuple[str, str | None]]) -> list[tu
     return found
 
 
-def main(wanted: list[str], collect: bool, statement_timeout: int, target: str) -> None:
+def main(
+    wanted: list[str], collect: bool, statement_timeout: int, target: str, running: list[dict[str, Any]] | None = None
+) -> None:
     """Print the plan, or why there is none."""
     told: dict[str, Any]
     try:
-        told = plan(wanted, collect, statement_timeout, target)
+        told = plan(wanted, collect, statement_timeout, target, running or [])
     except Unusable as error:
         told = {"error": {"kind": error.kind, "message": str(error)}}
     except Exception as error:  # a migration of the app's that cannot even be read: its own words, not ours

@@ -1,0 +1,153 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container of a service for one question to its Django, or one order, with the entrypoint bypassed.
+
+A container that works on a database is never ended by us: it ends by itself, and whoever comes next waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import app_script
+from .call_result import BadInput
+from .compose import Compose, ComposeFailed
+from .engine import Engine
+
+LABEL = "evenkeel.oneoff"
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_SAID = "EVENKEEL+ "
+# What Compose's or Python's last words mean, with what to do about it.
+_MEANINGS = (
+    ("executable file not found", "the image of {service} has no python", "set service to the one that runs Django"),
+    ("can't open file", "there is no {manage_py} in the image of {service}", "set manage_py to its path in the image"),
+    ("import Django", "the image of {service} has no Django", "set service to the one that runs Django"),
+    ("No module named 'django'", "the image of {service} has no Django", "set service to the one that runs Django"),
+    (
+        "did not end in",
+        "the plan of {service} took longer than {timeout:g} s",
+        "see whether its database answers; set timeout",
+    ),
+)
+
+
+def without_credentials(words: str) -> str:
+    """Words of others without what an address may carry."""
+    return _CREDENTIALS.sub("//…@", words)
+
+
+@dataclass(frozen=True)
+class OneOff:
+    """Where such containers come from.
+
+    :param project: the Compose project's name.
+    """
+
+    engine: Engine
+    compose: Compose
+    project: str
+    service: str
+    manage_py: str
+    timeout: float
+
+    def _command(self, purpose: str) -> tuple[str, list[str]]:
+        # Two at once are two containers: each takes away its own.
+        name = f"{self.project}-{purpose}-{uuid.uuid4().hex[:12]}"
+        labels = ["--label", f"{LABEL}={name}", "--label", f"evenkeel.{purpose}={self.project}"]
+        command = ["run", "--rm", "-T", "--no-deps", "--name", name, *labels, "--entrypoint", "python"]
+        return name, [*command, self.service, self.manage_py, "shell", "-c"]
+
+    def ask(self, script: str) -> dict[str, Any]:
+        """What a script that changes nothing tells.
+
+        :raises BadInput: it told nothing.
+        """
+        name, command = self._command("plan")
+        self._sweep("plan", self.timeout)
+        try:
+            printed = self.compose.run(*command, script, timeout=self.timeout)
+        except ComposeFailed as error:
+            for inspection in self.engine.containers({LABEL: name}):
+                self._end(str(inspection["Id"]))
+            raise self.meaning(str(error)) from error
+        return self._answer(printed, "gave no plan")
+
+    def follow(
+        self,
+        script: str,
+        order: Mapping[str, Any],
+        act: Callable[[], contextlib.AbstractContextManager[None]],
+        on_line: Callable[[str, str, float], None],
+    ) -> dict[str, Any]:
+        """What a script tells that works on the database, with what it says meanwhile.
+
+        :param act: held while it is started, and no longer.
+        :raises BadInput: it told nothing, or has not ended in time; it then goes on by itself.
+        """
+        name, command = self._command("migrate")
+        self._sweep("migrate", 7 * 24 * 3600.0)
+        lines: list[str] = []
+
+        def read(line: str) -> None:
+            lines.append(line)
+            if line.startswith(_SAID):
+                with contextlib.suppress(ValueError, KeyError):
+                    told = json.loads(line[len(_SAID) :])
+                    on_line(str(told["text"]), str(told["step"]), float(told["seconds"]))
+
+        try:
+            with act():
+                process = self.compose.begin(*command, script)
+            ended = threading.Timer(self.timeout, process.kill)
+            ended.daemon = True
+            ended.start()
+            began = time.monotonic()
+            complaints = self.compose.attend(process, json.dumps(order), read)
+            ended.cancel()
+        except ComposeFailed as error:
+            raise self.meaning(str(error)) from error
+        if time.monotonic() - began >= self.timeout:
+            raise BadInput(
+                f"migrating took longer than {self.timeout:g} s; the container {name} goes on with it",
+                f"docker logs -f {name}; the same call again waits for it and then takes up from what it finds; set timeout",
+            )
+        if complaints and not app_script.answer_in("\n".join(lines)):
+            raise self.meaning(complaints)
+        return self._answer("\n".join(lines), "broke off while it migrated, and the same call again goes on from there")
+
+    def _answer(self, printed: str, otherwise: str) -> dict[str, Any]:
+        told = app_script.answer_in(printed)
+        if told is None:
+            last = (printed.strip().splitlines() or ["nothing"])[-1]
+            raise BadInput(f"{self.service} {otherwise}; it printed: {without_credentials(last)[:300]}")
+        return told
+
+    def meaning(self, words: str) -> BadInput:
+        """What the last words of a process mean that could not even begin."""
+        known = {"service": self.service, "manage_py": self.manage_py, "timeout": self.timeout}
+        for sign, what, advice in _MEANINGS:
+            if sign in words:
+                return BadInput(what.format(**known), advice)
+        return BadInput(f"{self.service} could not be asked for its migrations: {without_credentials(words)}")
+
+    def _sweep(self, purpose: str, age: float) -> None:
+        """Take away containers whose client must have ended long ago, and such as have ended."""
+        oldest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - age - 60))
+        for inspection in self.engine.containers({f"evenkeel.{purpose}": self.project}):
+            created = str(inspection.get("Created") or "")[:19]
+            over = (inspection.get("State") or {}).get("Status") in ("exited", "dead")
+            if (created and created < oldest and purpose == "plan") or (over and purpose == "migrate"):
+                self._end(str(inspection["Id"]))
+
+    def _end(self, container: str) -> None:
+        self.engine.stop(container, 1)
+        self.engine.remove(container)

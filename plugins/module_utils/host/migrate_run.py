@@ -1,0 +1,208 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The part of ``django_migrate`` that changes something: what was judged is sent to be run, and what came of it told.
+
+The order goes to a container of the same image.  There it is compared with what is pending once more, under the lock
+of the database: what is run is exactly what was judged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..decide import expansion, migration_words
+from ..journal import working
+from . import (
+    app_script,
+    migration_contract_script,
+    migration_expand_script,
+    migration_ledger_script,
+    migration_online_script,
+    migration_run_script,
+    migration_session_script,
+)
+from .call_result import BadInput
+from .code_that_runs import Code
+from .django_oneoff import OneOff, without_credentials
+from .progress import Progress
+from .project import state_dir_of
+
+MODULES = (
+    migration_ledger_script,
+    migration_session_script,
+    migration_online_script,
+    migration_expand_script,
+    migration_contract_script,
+    migration_run_script,
+)
+
+
+def carry_out(
+    params: Mapping[str, Any], oneoff: OneOff, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
+    """Bring the databases into the state that is asked for.
+
+    :param told: what the plan's script has told; ``result``: the verdict on it, as the module returns it.
+    :raises BadInput: it cannot be, and nothing was touched.
+    """
+    state = str(params["state"])
+    _refuse(state, params, code, told, result)
+    order = order_of(params, code, told, result)
+    idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
+    if idle and state != "abandoned":
+        return _waiting(state, result)
+    directory = state_dir_of(params, oneoff.project)
+    with working(params, directory, f"django_migrate of {oneoff.project}") as fence:
+        progress = Progress.open(directory, str(params.get("progress_id") or ""))
+
+        def on_line(text: str, step: str, seconds: float) -> None:
+            progress.say(text, step, oneoff.service, "", seconds)
+
+        began, started = time.time(), time.monotonic()
+        try:
+            answer = oneoff.follow(
+                app_script.as_text(MODULES, []), order, lambda: fence.act(f"migrations {state}"), on_line
+            )
+        finally:
+            progress.close()
+        result["timeline"].append(
+            {
+                "step": state,
+                "service": oneoff.service,
+                "container": "",
+                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+                "seconds": round(time.monotonic() - started, 3),
+                "result": "failed" if _error(answer) else "ok",
+            }
+        )
+        return fence.told(ended(state, answer, told, code, params, result))
+
+
+def _refuse(
+    state: str, params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
+) -> None:
+    """What cannot be is said before anything is touched."""
+    if state == "expanded":
+        refused = list(result["refused"])
+        if params.get("additive_only"):
+            refused += [
+                {**one, "reason": "additive_only is set, and it takes something away", "safe_way": ""}
+                for one in expansion.only_additive(result["plan"])
+            ]
+        if refused:
+            raise BadInput(*migration_words.refusal(refused))
+    if state == "abandoned":
+        at = [c for d in told["databases"] for c in expansion.that_know(d.get("ledger") or [], code.running)]
+        if at:
+            raise BadInput(
+                f"{at[0]} runs the release that was expanded: what it was told is done would be undone under it",
+                "go back to the version before first; then the same call",
+            )
+
+
+def order_of(
+    params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is sent to be run, from the verdict."""
+    state = str(params["state"])
+    databases = []
+    for one in told["databases"]:
+        if one.get("left_out"):
+            continue
+        alias, rows = one["alias"], one.get("ledger") or []
+        pending = [m for m in one["migrations"] if not m.get("recorded")]
+        words = {(m["app"], m["name"]): [o["operation"] for o in m["operations"]] for m in pending}
+        order: dict[str, Any] = {"alias": alias, "to_record": one.get("to_record") or []}
+        if state == "expanded":
+            plan = [m for m in result["plan"] if m["database"] == alias]
+            order["migrations"] = expansion.orders(plan, words, expansion.made(rows, {}))
+        elif state == "migrated":
+            named = [{**m, "words": words[(m["app"], m["name"])]} for m in pending]
+            order["migrations"] = expansion.at_once(named)
+            if not code.running:  # no code was made for what was before
+                order["settle"] = [list(key) for key in words]
+        elif state == "contracted":
+            ready = [o for o in result["open"] if o["database"] == alias and not o["waits_for"]]
+            order["contract"] = [[o["app"], o["name"], o["index"]] for o in ready]
+        if state in ("contracted", "expanded"):
+            order["settle"] = [list(key) for key in expansion.served(rows, code.running)]
+        order["unfinished"] = state in ("expanded", "migrated") and (
+            bool(order["to_record"]) or expansion.unfinished(rows, code.revision, code.image)
+        )
+        databases.append(order)
+    return {
+        "state": state,
+        "databases": databases,
+        "lock_timeout": max(1, round(float(params["lock_timeout"]) * 1000)),
+        "retries": max(0, int(params["retries"])),
+        "wait": float(params["wait"]),
+        "release": str(params.get("release") or "") or code.revision,
+        "image": code.image,
+        "target": str(params.get("target") or ""),
+        "interrupted": {str(k): str(v) for k, v in (params.get("interrupted") or {}).items()},
+    }
+
+
+def _waiting(state: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Nothing is to be done now: because all is done, or because something waits."""
+    waits = [o for o in result["open"] if o["waits_for"]]
+    if state == "contracted" and waits:
+        result.update(failed=True, waits=True, msg=migration_words.waits(waits))
+    elif state == "contracted":
+        result["msg"] = "nothing is to be contracted"
+    return result
+
+
+def _error(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return next(({**d["error"], "alias": d["alias"]} for d in answer["databases"] if d.get("error")), {})
+
+
+def ended(
+    state: str,
+    answer: Mapping[str, Any],
+    told: Mapping[str, Any],
+    code: Code,
+    params: Mapping[str, Any],
+    result: dict[str, Any],
+) -> dict[str, Any]:
+    """What the module returns of what was run."""
+    result["ran"] = _all(answer, "ran")
+    result["contracted"] = _all(answer, "contracted")
+    result["abandoned"] = _all(answer, "abandoned")
+    known = {d["alias"]: d.get("known") or {} for d in told["databases"] if not d.get("left_out")}
+    ours = _new_words(told)
+    result["open"] = [
+        vars(o)
+        for d in answer["databases"]
+        for o in expansion.open_operations(
+            d.get("ledger") or [], d["alias"], {**ours, **known.get(d["alias"], {})}, code.running,
+            params.get("allow_data_loss") or (), code.inactive,
+        )
+    ]  # fmt: skip
+    result["changed"] = bool(result["ran"] or result["contracted"] or any(a["unrecorded"] for a in result["abandoned"]))
+    error, waits = _error(answer), [o for o in result["open"] if o["waits_for"]]
+    if error:
+        error = {k: without_credentials(v) if isinstance(v, str) else v for k, v in error.items()}
+        result.update(failed=True, msg=migration_words.failure(state, error, result))
+        # Whoever did it meanwhile has ended: what is left is judged anew, once.
+        result["again"] = error["kind"] == "changed" and not result["changed"]
+    elif state == "contracted" and waits:
+        result.update(failed=True, waits=True, msg=migration_words.waits(waits))
+    else:
+        result["msg"] = migration_words.success(state, result)
+    return result
+
+
+def _all(answer: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    return [{**one, "database": d["alias"]} for d in answer["databases"] for one in d.get(key) or []]
+
+
+def _new_words(told: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    return {
+        f"{m['app']}.{m['name']}": [o["operation"] for o in m["operations"]]
+        for d in told["databases"]
+        for m in d.get("migrations") or []
+    }

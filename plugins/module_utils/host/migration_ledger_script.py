@@ -1,0 +1,120 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs inside the app's own container: the table in which we keep what was put off, in the database that it is about.
+
+A row with ``op_index`` -1 stands for a migration that was run by us, with everything that was decided of it; the
+others stand for single operations.  A row changes in the transaction of what it tells, wherever there is one:
+
+- ``deferred``: only Django's state has moved; the operation waits for contract.
+- ``between``: run, but for statements that must not be in a transaction, which are kept in the row.
+- ``begun``: it cannot be in a transaction, and whether it has ended is not known here.
+- ``done``, and of a migration ``expanded``, then ``settled`` when every code that runs was made for it.
+- ``abandoned``: put aside; nothing of it is run until an expand takes it up again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+TABLE = "evenkeel_migrations"
+MIGRATION = -1
+_MAKE = f"""
+CREATE TABLE IF NOT EXISTS {TABLE} (
+    app text NOT NULL, name text NOT NULL, op_index integer NOT NULL,
+    operation text NOT NULL DEFAULT '', state text NOT NULL, detail text NOT NULL DEFAULT '{{}}',
+    release text NOT NULL DEFAULT '', image text NOT NULL DEFAULT '',
+    since timestamp with time zone NOT NULL DEFAULT now(), changed timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (app, name, op_index)
+)
+"""
+_COLUMNS = ("app", "name", "op_index", "operation", "state", "detail", "release", "image", "since")
+
+
+class Ledger:
+    """The rows in one database.
+
+    :param release: the revision that is being brought in, and its image's id.
+    """
+
+    def __init__(self, connection: Any, release: str = "", image: str = "") -> None:
+        self.connection, self.release, self.image = connection, release, image
+
+    def _run(self, sql: str, *arguments: Any) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, arguments)
+            return int(cursor.rowcount)
+
+    def there(self) -> bool:
+        """Whether there is a table."""
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [TABLE])
+            return bool(cursor.fetchone()[0])
+
+    def make(self) -> None:
+        """Make the table where there is none."""
+        if not self.there():
+            self._run(_MAKE)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Everything that is not settled, the oldest first."""
+        if not self.there():
+            return []
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} WHERE state <> 'settled' ORDER BY since, op_index"
+            )
+            found = [dict(zip(_COLUMNS, row)) for row in cursor.fetchall()]
+        for row in found:
+            row["index"], row["detail"] = row.pop("op_index"), json.loads(row["detail"])
+            row["since"] = row["since"].isoformat()
+        return found
+
+    def row(self, app: str, name: str, index: int) -> dict[str, Any] | None:
+        """One row, as it is now."""
+        return next((r for r in self.rows() if (r["app"], r["name"], r["index"]) == (app, name, index)), None)
+
+    def write(self, app: str, name: str, index: int, state: str, operation: str, detail: dict[str, Any]) -> None:
+        """Make a row, or make it anew: what an earlier release has left of the same one is no more."""
+        self._run(
+            f"INSERT INTO {TABLE} (app, name, op_index, operation, state, detail, release, image) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (app, name, op_index) DO UPDATE SET "
+            "operation = excluded.operation, state = excluded.state, detail = excluded.detail, "
+            "release = excluded.release, image = excluded.image, since = now(), changed = now()",
+            app, name, index, operation, state, json.dumps(detail), self.release, self.image,
+        )  # fmt: skip
+
+    def turn(
+        self, app: str, name: str, index: int, state: str, detail: dict[str, Any] | None = None, was: str = ""
+    ) -> bool:
+        """Change a row's state, and its details where any are given; False where it is not ``was`` any more."""
+        more, arguments = ("", []) if detail is None else (", detail = %s", [json.dumps(detail)])
+        where = " AND state = %s" if was else ""
+        changed = self._run(
+            f"UPDATE {TABLE} SET state = %s, changed = now(){more} WHERE app = %s AND name = %s AND op_index = %s{where}",
+            state, *arguments, app, name, index, *([was] if was else []),
+        )  # fmt: skip
+        return changed == 1
+
+    def learn(self, app: str, name: str, detail: dict[str, Any]) -> None:
+        """The release that is being brought in has this migration too."""
+        known = [word for word in (self.release, self.image) if word and word not in (detail.get("known_by") or [])]
+        if known:
+            more = {**detail, "known_by": [*(detail.get("known_by") or []), *known]}
+            self._run(
+                f"UPDATE {TABLE} SET detail = %s WHERE app = %s AND name = %s AND op_index = {MIGRATION}",
+                json.dumps(more), app, name,
+            )  # fmt: skip
+
+    def take_up(self, app: str, name: str) -> None:
+        """What was put aside waits again, for the release that is being brought in."""
+        self._run(
+            f"UPDATE {TABLE} SET state = CASE op_index WHEN {MIGRATION} THEN 'expanded' ELSE 'deferred' END, "
+            "release = %s, image = %s, changed = now() WHERE app = %s AND name = %s AND state = 'abandoned'",
+            self.release, self.image, app, name,
+        )  # fmt: skip
+
+    def forget(self, app: str, name: str, but: tuple[str, ...] = ()) -> None:
+        """Take a migration's rows away."""
+        self._run(f"DELETE FROM {TABLE} WHERE app = %s AND name = %s AND state <> ALL (%s)", app, name, list(but))

@@ -1,0 +1,108 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs inside the app's own container: what was decided is carried out, database by database; one line tells the end.
+
+What was decided comes through stdin, so that nothing of it is in an argument list.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from . import migration_expand_script as expand
+from .migration_contract_script import Abandon, Contract, finish, settle
+from .migration_ledger_script import Ledger
+from .migration_session_script import Session, Stopped, words_of
+
+
+def _executor(connection: Any) -> Any:
+    from django.db.migrations.executor import MigrationExecutor
+
+    return MigrationExecutor(connection)
+
+
+def _expand(run: expand.Run, order: dict[str, Any], one: dict[str, Any]) -> None:
+    """End what an earlier call has begun, then run what is pending."""
+    if run.order:
+        run.ledger.make()
+    executor = _executor(run.session.connection)
+    for row in run.ledger.rows():
+        known = executor.loader.graph.nodes.get((row["app"], row["name"]))
+        if row["state"] == "between" and (row["app"], row["name"]) in executor.loader.applied_migrations:
+            run.at = f"{row['app']}.{row['name']}"
+            finish(run.session, run.ledger, row)
+        elif row["state"] == "abandoned" and known is not None and row["index"] < 0:
+            if expand.words_in(known) != row["detail"]["operations"]:
+                raise Stopped("edited", migration=expand.said(known))
+            run.ledger.take_up(*expand.key_of(known))
+            run.ledger.learn(*expand.key_of(known), row["detail"])
+        elif known is not None and row["index"] < 0 and expand.words_in(known) == row["detail"]["operations"]:
+            run.ledger.learn(*expand.key_of(known), row["detail"])
+    target = [word for word in str(order.get("target") or "").split(".", 1) if word]
+    owed = run.ledger.row(*expand.SIGNALS) is not None
+    leaves = executor.loader.graph.leaf_nodes() if not target else None
+    if leaves is not None:
+        run.hold_to(executor.migration_plan(leaves))
+    if run.order or owed or one.get("to_record"):
+        expand.migrate(run, target)
+
+
+def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
+    """Carry out what was decided for one database."""
+    told: dict[str, Any] = {"alias": connection.alias}
+    if connection.vendor != "postgresql":
+        if order["state"] == "migrated":
+            from django.core.management import call_command
+
+            call_command("migrate", database=connection.alias, interactive=False, verbosity=0)
+        return told
+    session = Session(connection, int(order["lock_timeout"]), int(order["retries"]))
+    ledger = Ledger(connection, order["release"], order["image"])
+    run = expand.Run(session, ledger, one.get("migrations") or [], order.get("interrupted") or {})
+    contract = abandon = None
+    try:
+        session.limit()
+        session.hold(float(order["wait"]))
+        if order["state"] in ("expanded", "migrated"):
+            _expand(run, order, one)
+        elif order["state"] == "contracted":
+            contract = Contract(run, _executor(connection), one.get("contract") or [])
+            contract.run()
+        elif order["state"] == "abandoned" and ledger.there():
+            abandon = Abandon(run, _executor(connection))
+            abandon.run()
+        if one.get("settle") and ledger.there():
+            settle(ledger, one["settle"])
+    except Stopped as error:
+        told["error"] = error.told
+    except Exception as error:  # a migration of the app's that fails, or one of its receivers
+        kind = "signals" if run.ended else "failed"
+        told["error"] = {"kind": kind, "words": words_of(error)}
+    told["ran"] = run.ran
+    told["contracted"] = contract.done if contract else []
+    told["abandoned"] = abandon.told if abandon else []
+    if told.get("error"):
+        told["error"]["at"] = run.at
+    try:
+        told["ledger"] = ledger.rows()
+        session.release()
+    except Exception as error:  # the connection is gone: what is there the next call will see
+        told.setdefault("error", {"kind": "failed", "words": words_of(error), "at": run.at})
+    return told
+
+
+def main() -> None:
+    """Read the order, carry it out, print the end."""
+    from django.db import connections
+
+    order = json.load(sys.stdin)
+    told: dict[str, Any] = {"databases": []}
+    for one in order["databases"]:
+        told["databases"].append(database(connections[one["alias"]], order, one))
+        if told["databases"][-1].get("error"):
+            break
+    sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
+    sys.stdout.flush()

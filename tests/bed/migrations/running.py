@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A project on the disk whose migrations are run as the module runs them, with containers that are only told of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call, migrate_run
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.code_that_runs import Code
+from tests.bed.migrations.project import Project
+
+
+class Running(Project):
+    """:ivar releases: what runs, by release; the image of each is named after it."""
+
+    serving: tuple[str, ...] = ()
+    #: Milliseconds and attempts, short enough for tests.
+    limits = (300, 1)
+
+    def code(self, release: str) -> Code:
+        running = [{"container": f"api-{r}", "revision": r, "image": f"sha256:{r}"} for r in self.serving]
+        return Code(running, release, f"sha256:{release}", "")
+
+    def argv(self, *words: str) -> list[str]:
+        return [self.python, "manage.py", *words]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.variables}
+
+    variables: dict[str, str] = {}
+
+    def order(
+        self, state: str, release: str, **params: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
+        """What the module would send: the plan's verdict as an order."""
+        code = self.code(release)
+        script = app_script.as_text(migrate_call._MODULES, [[], True, 3000, "", code.running])
+        told = app_script.answer_in(self.manage("shell", "-c", script))
+        assert told is not None and "error" not in told, told
+        result = migrate_call.judged(told, params.get("declared") or {}, code, params.get("allow_data_loss") or ())
+        given = {"state": state, "lock_timeout": self.limits[0] / 1000, "retries": self.limits[1], "wait": 20, **params}
+        migrate_run._refuse(state, given, code, told, result)
+        return migrate_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
+
+    def begin(self, order: dict[str, Any]) -> subprocess.Popen[str]:
+        """Start carrying out an order."""
+        script = app_script.as_text(migrate_run.MODULES, [])
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            self.argv("shell", "-c", script), cwd=self.folder, env=self.environment, stdin=pipe, stdout=pipe,
+            stderr=pipe, text=True,
+        )  # fmt: skip
+        assert process.stdin
+        process.stdin.write(json.dumps(order))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def run(self, state: str, release: str, **params: Any) -> dict[str, Any]:
+        """What the module would return."""
+        order, told, result, code = self.order(state, release, **params)
+        printed, errors = self.begin(order).communicate()
+        answer = app_script.answer_in(printed)
+        assert answer is not None, printed + errors
+        return {**migrate_run.ended(state, answer, told, code, params, result), "printed": printed}
+
+    def refused(self, state: str, release: str, **params: Any) -> str:
+        """Why the module would not even begin."""
+        try:
+            self.order(state, release, **params)
+        except BadInput as error:
+            return error.message()
+        raise AssertionError("it was not refused")
+
+    def expand(self, release: str, **params: Any) -> dict[str, Any]:
+        return self.run("expanded", release, **params)
+
+    def contract(self, release: str, **params: Any) -> dict[str, Any]:
+        return self.run("contracted", release, **params)
+
+    # -- what is there --------------------------------------------------------------------------------------------
+
+    def rows(self, sql: str) -> list[Any]:
+        found: list[Any] = eval(self.sql(sql, "planned"), {"datetime": __import__("datetime")})
+        return found
+
+    def columns(self, table: str = "shop_item") -> list[str]:
+        sql = f"SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND NOT attisdropped"
+        return sorted(name for (name,) in self.rows(sql))
+
+    def indexes(self, table: str = "shop_item") -> dict[str, bool]:
+        sql = f"SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = '{table}'::regclass"
+        return dict(self.rows(sql))
+
+    def recorded(self, app: str = "shop") -> list[str]:
+        return [n for (n,) in self.rows(f"SELECT name FROM django_migrations WHERE app = '{app}' ORDER BY name")]
+
+    def ledger(self) -> list[tuple[str, int, str]]:
+        return self.rows(
+            "SELECT name, op_index, state FROM evenkeel_migrations WHERE app <> '' ORDER BY app, name, op_index"
+        )
+
+    @contextmanager
+    def session(self, *statements: str) -> Iterator[Any]:
+        """A session of somebody else's that has run something and keeps its transaction open."""
+        code = (
+            "import psycopg, sys\n"
+            f"c = psycopg.connect('host=127.0.0.1 port={self.port} user=postgres password=measured dbname=planned "
+            "application_name=reports')\n"
+            "for s in sys.argv[1:]: c.execute(s)\n"
+            "print('ready', flush=True)\nsys.stdin.read()\n"
+        )
+        process = subprocess.Popen(
+            [self.python, "-c", code, *statements], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout and process.stdin
+        try:
+            assert process.stdout.readline().strip() == "ready"
+            yield process
+        finally:
+            process.stdin.close()
+            process.wait()

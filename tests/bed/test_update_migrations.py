@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Updates whose migrations change the table that orders are written to, under load: nothing lost, nothing dropped early."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bed.migrated_shop import columns, commit_versions, fill, sql
+from tests.bed.nothing_lost import assert_nothing_lost
+from tests.bed.shop import LABEL, Play, Shop, run
+
+AT_FIRST = ["created_at", "email", "id", "note", "reference", "tour_id"]
+
+
+@pytest.fixture(scope="module")
+def migrated() -> Iterator[Shop]:
+    """A shop of its own at m1, with a table that is too big to be locked for as long as its index is built."""
+    made = Shop("migrations")
+    made.destroy()
+    try:
+        made.create()
+        commit_versions(made)
+        first = made.update("m1")
+        assert first.returncode == 0, first.output[-6000:]
+        assert sql(made, "SELECT count(*) FROM evenkeel_migrations WHERE state <> 'settled'") == "0"
+        fill(made, 450_000)
+        yield made
+    finally:
+        made.destroy()
+
+
+def update(shop: Shop, version: str, **variables: object) -> Play:
+    """An update under load that loses nothing; what it says is printed with the longest wait."""
+    with shop.load() as load:
+        play = shop.update(version, **variables)
+        result = load.stop()
+    assert play.returncode == 0, play.output[-6000:]
+    assert shop.version() == version
+    assert shop.leftovers() == []
+    assert_nothing_lost(shop, load, result)
+    print(f"{version}: {result.total} requests, {result.failed} failed, {play.seconds:.1f} s")
+    return play
+
+
+def test_a_column_goes_one_comes_and_an_index_is_built_while_orders_are_written(migrated: Shop) -> None:
+    play = update(migrated, "m2")
+    assert columns(migrated) == sorted([*AT_FIRST, "channel"])
+    assert "going back needs no reversal" in play.output
+    index = "SELECT indisvalid FROM pg_index i JOIN pg_class c ON c.oid = indexrelid WHERE relname LIKE 'tours_order_email%'"
+    assert set(sql(migrated, index).split()) == {"t"}
+    # A second run has nothing to do.
+    again = migrated.update("m2")
+    assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
+
+
+@pytest.mark.matrix
+def test_going_back_reverses_nothing_and_another_update_drops_nothing_that_is_used(migrated: Shop) -> None:
+    update(migrated, "m1")
+    assert columns(migrated) == sorted([*AT_FIRST, "channel"])
+    # By name it may be dropped, but it is used.
+    update(migrated, "v3", update_allow_data_loss=["tours.0004_channel"])
+    assert "note" in columns(migrated)
+    update(migrated, "m2", update_allow_data_loss=["tours.0004_channel"])
+    assert "note" in columns(migrated)
+
+
+@pytest.mark.matrix
+def test_the_next_update_drops_what_nobody_uses_any_more_if_it_is_named(migrated: Shop) -> None:
+    unnamed = update(migrated, "m3")
+    assert "note" in columns(migrated) and "allow_data_loss" in unnamed.output
+    named = update(migrated, "m4", update_allow_data_loss=["tours.0004_channel"])
+    assert "note" not in columns(migrated) and named.changed > 0
+    update(migrated, "m5")
+    assert sql(migrated, "SELECT attnotnull FROM pg_attribute WHERE attname = 'channel'") == "f"
+
+
+@pytest.mark.matrix
+def test_a_lock_that_is_never_given_leaves_the_version_before_serving(migrated: Shop) -> None:
+    holder = [
+        "docker",
+        "exec",
+        "-e",
+        "PGAPPNAME=nightly-report",
+        migrated.container("db"),
+        "psql",
+        "-U",
+        "shop",
+        "shop",
+    ]
+    version = migrated.version()
+    with subprocess.Popen(
+        [*holder, "-c", "BEGIN; LOCK TABLE django_migrations IN SHARE MODE; SELECT pg_sleep(300)"]
+    ) as held:
+        try:
+            with migrated.load() as load:
+                play = migrated.update("m4" if version != "m4" else "m2")
+                result = load.stop()
+        finally:
+            sql(
+                migrated,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nightly-report'",
+            )
+            held.wait(20)
+    assert play.returncode != 0 and "nightly-report (pid" in play.message, play.output[-4000:]
+    assert migrated.version() == version
+    assert_nothing_lost(migrated, load, result)
+
+
+@pytest.mark.matrix
+def test_what_plain_migrate_costs_in_comparison(migrated: Shop) -> None:
+    """The same migrations as Django runs them, beside the code from before."""
+    other = Shop("plain-migrate")
+    other.destroy()
+    try:
+        other.create()
+        commit_versions(other)
+        assert other.update("m1").returncode == 0
+        fill(other, 450_000)
+        image = f"{migrated.name}-api"
+        tags = run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", image]).split()
+        newest = tags[0]
+        network = f"{other.name}_default"
+        with other.load() as load:
+            env = other.root / "shared/.env"
+            run(["docker", "run", "--rm", "--network", network, "--env-file", str(env), "--label", f"{LABEL}={other.name}",
+                 "--entrypoint", "python", newest, "manage.py", "migrate", "tours", "0004"])  # fmt: skip
+            result = load.stop()
+        print(f"plain migrate: {result.failed} of {result.total} failed")
+        assert result.failed > 0
+    finally:
+        other.destroy()
