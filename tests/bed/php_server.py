@@ -63,6 +63,8 @@ listen.backlog = 4096
 """
 #: What `systemctl reload php8.4-fpm` does, where a release does not forbid it.
 RELOAD = [["sh", "-ec", "test ! -e current/forbids-reload; kill -USR2 $(cat /run/php/php8.4-fpm.pid)"]]
+#: The same without telling php-fpm anything.
+UNTOLD = [["test", "!", "-e", "current/forbids-reload"]]
 
 _PAGE = """<?php
 // What a page is made of, found in the ways in which applications find their files; slow enough to be overtaken.

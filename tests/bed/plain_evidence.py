@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.bed.php_load import PageLoad, Seen
-from tests.bed.php_server import PhpServer, page
+from tests.bed.php_server import UNTOLD, PhpServer, page
 from tests.bed.plain_app import PlainApp
 from tests.bed.shop import BEDS, Play
 
@@ -22,7 +22,7 @@ COLUMNS = ("php-fpm", "SCRIPT_FILENAME by", "requests", "failed", "mixed", "stal
 class Case:
     """One setting: of php-fpm, and what is done under the load.
 
-    :param reload: whether ``update_reload`` reloads php-fpm.
+    :param reload: whether ``update_reload`` reloads php-fpm, or only fails where it is to fail.
     :param wait: seconds that the load goes on at least.
     :param bad: whether two versions that must not stay come after the good ones.
     """
@@ -39,7 +39,7 @@ class Case:
 CASES = (
     Case("reloaded, `process_control_timeout = 10s`", updates=3, bad=True),
     Case("reloaded, `process_control_timeout` not set", patience="0"),
-    Case("not reloaded, `opcache.validate_timestamps=0`", reload=False, wait=_BELIEF),
+    Case("not reloaded, `opcache.validate_timestamps=0`", reload=False, updates=3, wait=_BELIEF, bad=True),
     Case("not reloaded, Debian's opcache", opcache=(), reload=False, wait=_BELIEF),
 )
 
@@ -83,7 +83,7 @@ def measure(case: Case, rate: float = 100.0, ways: Sequence[str] = ()) -> Measur
     with PhpServer(BEDS / "php", case.opcache, case.patience) as server:
         app = server.app
         if not case.reload:
-            app.variables["update_reload"] = []
+            app.variables["update_reload"] = UNTOLD
         good(app, "v0")
         ports = {way: port for way, port in server.ports.items() if not ways or way in ways}
         with PageLoad(ports, rate) as load:
@@ -162,7 +162,7 @@ def plain() -> str:
     lead = (
         "Three servers of one nginx serve one app to 100 requests a second each, during the same updates. *mixed* are pages made\n"
         "of files of two releases, *stale* whole pages of a release that had been left when they were asked for. With the first\n"
-        "setting two bad versions follow: one whose page fails, which is found before users meet it, and one for which php-fpm\n"
-        "cannot be reloaded, which is taken back."
+        "and the third setting two bad versions follow: one whose page fails, which is found before users meet it, and one whose\n"
+        "`update_reload` fails, which is taken back. *slowest* is the longest that anybody waited for an answer."
     )
     return "\n".join([lead, "", table(found, switched), "", *said, *([] if ok else ["", "**not ok**"])])
