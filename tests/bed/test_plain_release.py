@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.bed.php_load import PageLoad
 from tests.bed.php_server import WAYS, PhpServer, page
 from tests.bed.plain_evidence import THROWS, flawless, good, plain, refused
-from tests.bed.shop import BEDS
+from tests.bed.shop import BEDS, run
 
 RECOMMENDED = next(iter(WAYS))
 
@@ -46,3 +47,30 @@ def test_however_long_and_however_it_ends_the_recommended_way_loses_and_mixes_no
     text = plain()
     print(text)
     assert "**not ok**" not in text
+
+
+# Not by one long sleep, which the signal to end would end.
+_SLOW = "<?php touch('/tmp/begun'); $end = microtime(true) + 4; while (microtime(true) < $end) usleep(50000); echo 'slow';\n"
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("patience", ["30s", "0"])
+def test_what_a_reload_of_php_fpm_costs_those_who_are_served(patience: str) -> None:
+    """Either it ends what is worked on, or whoever comes waits for that: why none is recommended."""
+    with PhpServer(BEDS / "php", (), patience) as server:
+        files = {"public/slow.php": _SLOW, "public/fast.php": "<?php echo 'fast';\n"}
+        server.app.commit("v0", page("v0", **files))
+        play = server.app.update("v0", update_reload=[])
+        assert play.returncode == 0, play.output
+        argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{server.ports[RECOMMENDED]}/"]
+        slow = subprocess.Popen([*argv[:-1], f"{argv[-1]}slow.php"], stdout=subprocess.PIPE, text=True)
+        server.run("sh", "-c", "while [ ! -e /tmp/begun ]; do sleep 0.05; done")
+        server.run("sh", "-ec", "kill -USR2 $(cat /run/php/php8.4-fpm.pid); sleep 0.5")
+        fast = run([*argv[:-1], f"{argv[-1]}fast.php"])
+        overtaken = slow.poll() is None
+        status = slow.communicate()[0]
+        assert fast == "200"
+        if patience == "0":
+            assert status == "502"
+        else:
+            assert status == "200" and not overtaken, "whoever comes has waited for the slow one"
