@@ -9,7 +9,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -105,10 +104,7 @@ def test_to_the_next_front_end_and_back_no_visitor_meets_a_missing_or_torn_file(
 def test_a_job_that_fails_stops_the_update_before_anything_is_replaced(built: Shop) -> None:
     page, before = served(built), {i["Name"]: i["Id"] for i in built.inspections()}
     source = run(["git", "--git-dir", str(built.repository), "show", "frontend-2:frontend/build.py"])
-    failing = source.replace(
-        "main()\n", 'main()\nprint("out of ideas", "change-me-in-production")\nraise SystemExit(3)\n'
-    )
-    failing = failing.replace("def raise", "def main")
+    failing = source.replace("main()\n", 'main()\nprint("out of ideas")\nraise SystemExit(3)\n')
     add_commit(built.repository, {"frontend/build.py": failing}, "frontend-fails", parent="frontend-2")
     with Visitors(built.port) as visitors:
         play = built.update("frontend-fails")
@@ -120,6 +116,7 @@ def test_a_job_that_fails_stops_the_update_before_anything_is_replaced(built: Sh
     assert (builds(built), built.leftovers()) == ([], [])
 
 
+@pytest.mark.matrix  # what is put back after it was published is met below
 def test_a_version_that_fails_after_its_front_end_was_built_is_not_seen(built: Shop) -> None:
     page = served(built)
     crash = (ROOT / "demo/overlays/bad-crash/gunicorn.conf.py").read_text(encoding="utf-8")
@@ -179,11 +176,7 @@ def test_files_go_with_the_last_release_that_had_them(built: Shop) -> None:
         number += 1
     left = {path.name for path in (built.root / "releases").iterdir()}
     staging = run(["docker", "volume", "ls", "-q", "--filter", f"label=evenkeel.staging={built.name}"]).split()
-    assert (
-        all(any(name.endswith(release) for release in [*left, "-"]) for name in staging)
-        or len(staging) <= len(left) + 1
-    )
-    page = served(built)
-    assert all(
-        Path(f"/srv/frontend/{name}").as_posix() in kept_files(built) for name in page.split('"') if "assets/" in name
-    )
+    # The release that went after the last publication goes with its volume at the next one.
+    assert left and len([name for name in staging if not name.endswith(tuple(left))]) <= 1
+    named = {f"/srv/frontend/{name}" for name in served(built).split('"') if "assets/" in name}
+    assert len(named) == 12 and named <= kept_files(built)
