@@ -18,7 +18,10 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
 from tests.bed.shop import LABEL, ROOT, run
-from tests.bed.test_django_migrate import NAME, PASSWORD, Stack, fresh, stack  # noqa: F401 (fixtures)
+from tests.bed.test_django_migrate import NAME, PASSWORD, Stack, fresh, stack
+
+#: Fixtures of the bed that plans are asked in.
+__all__ = ["fresh", "stack"]
 
 IMAGE = "evenkeel-bed-migrate"
 ALLOW = ["shop.0002_two"]
@@ -122,7 +125,7 @@ def test_a_module_that_is_killed_leaves_a_migration_that_ends_by_itself(fresh: S
                 [sys.executable, "-c", code, json.dumps(parameters(fresh, "expanded"))],
                 env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
-            for _ in range(300):
+            for _attempt in range(300):
                 if "pg_sleep" in sql(
                     fresh, "SELECT query FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%sleep(6)'"
                 ):

@@ -120,7 +120,8 @@ class Compose:
     @staticmethod
     def attend(process: subprocess.Popen[str], stdin: str, on_line: Callable[[str], None]) -> str:
         """Give a process its input and read it to its end; returns its last words where it failed."""
-        assert process.stdin and process.stdout and process.stderr
+        if process.stdin is None or process.stdout is None:
+            raise ComposeFailed("docker compose was started without pipes")
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
         reader.start()
