@@ -91,7 +91,7 @@ COLUMNS = (
 )
 
 
-def test_expand_beside_code_that_runs_and_contract_when_it_is_gone(fresh: Stack, releases: dict[str, str]) -> None:  # noqa: F811
+def test_expand_beside_code_that_runs_and_contract_when_it_is_gone(fresh: Stack, releases: dict[str, str]) -> None:
     fresh.write(image=releases["r1"])
     with serving(releases["r0"]):
         process = by_ansible(fresh, "expanded")
@@ -112,7 +112,7 @@ def test_expand_beside_code_that_runs_and_contract_when_it_is_gone(fresh: Stack,
     assert fresh.leftovers() == []
 
 
-def test_a_module_that_is_killed_leaves_a_migration_that_ends_by_itself(fresh: Stack, releases: dict[str, str]) -> None:  # noqa: F811
+def test_a_module_that_is_killed_leaves_a_migration_that_ends_by_itself(fresh: Stack, releases: dict[str, str]) -> None:
     fresh.write(image=releases["r1"])
     (fresh.folder / "app/shop/migrations/0003_slow.py").write_text(SLOW)
     code = (
