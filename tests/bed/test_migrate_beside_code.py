@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
+from tests.bed import test_django_migrate as stacks
 from tests.bed.shop import LABEL, ROOT, run
-from tests.bed.test_django_migrate import NAME, PASSWORD, Stack, fresh, stack  # noqa: F401 (fixtures)
+from tests.bed.test_django_migrate import NAME, PASSWORD, Stack
 
+# A database and a service, as that file makes them.
+stack, fresh = stacks.stack, stacks.fresh
 IMAGE = "evenkeel-bed-migrate"
 ALLOW = ["shop.0002_two"]
 SLOW = """
@@ -88,9 +91,10 @@ COLUMNS = (
 )
 
 
-def test_expand_beside_code_that_runs_and_contract_when_it_is_gone(fresh: Stack, releases: dict[str, str]) -> None:  # noqa: F811
+def test_expand_beside_code_that_runs_and_contract_when_it_is_gone(fresh: Stack, releases: dict[str, str]) -> None:
     fresh.write(image=releases["r1"])
     with serving(releases["r0"]):
+        assert migrate(parameters(fresh, "expanded"), True)["changed"] and sql(fresh, COLUMNS) == "id note"
         process = by_ansible(fresh, "expanded")
         printed, _nothing = process.communicate()
         assert process.returncode == 0, printed
@@ -109,7 +113,7 @@ def test_expand_beside_code_that_runs_and_contract_when_it_is_gone(fresh: Stack,
     assert fresh.leftovers() == []
 
 
-def test_a_module_that_is_killed_leaves_a_migration_that_ends_by_itself(fresh: Stack, releases: dict[str, str]) -> None:  # noqa: F811
+def test_a_module_that_is_killed_leaves_a_migration_that_ends_by_itself(fresh: Stack, releases: dict[str, str]) -> None:
     fresh.write(image=releases["r1"])
     (fresh.folder / "app/shop/migrations/0003_slow.py").write_text(SLOW)
     code = (
@@ -122,7 +126,7 @@ def test_a_module_that_is_killed_leaves_a_migration_that_ends_by_itself(fresh: S
                 [sys.executable, "-c", code, json.dumps(parameters(fresh, "expanded"))],
                 env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
-            for _ in range(300):
+            for _attempt in range(300):
                 if "pg_sleep" in sql(
                     fresh, "SELECT query FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%sleep(6)'"
                 ):

@@ -193,7 +193,7 @@ def at_once(migrations: Sequence[Mapping[str, Any]]) -> list[Any]:
             "app": m["app"],
             "name": m["name"],
             "operations": list(m["words"]),
-            "actions": [dict(plain) for _ in m["words"]],
+            "actions": [dict(plain) for _word in m["words"]],
         }
         for m in migrations
     ]
