@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
+from tests.bed import test_django_migrate as stacks
 from tests.bed.shop import LABEL, ROOT, run
-from tests.bed.test_django_migrate import NAME, PASSWORD, Stack, fresh, stack
+from tests.bed.test_django_migrate import NAME, PASSWORD, Stack
 
-#: Fixtures of the bed that plans are asked in.
-__all__ = ["fresh", "stack"]
-
+# A database and a service, as that file makes them.
+stack, fresh = stacks.stack, stacks.fresh
 IMAGE = "evenkeel-bed-migrate"
 ALLOW = ["shop.0002_two"]
 SLOW = """
@@ -94,6 +94,7 @@ COLUMNS = (
 def test_expand_beside_code_that_runs_and_contract_when_it_is_gone(fresh: Stack, releases: dict[str, str]) -> None:
     fresh.write(image=releases["r1"])
     with serving(releases["r0"]):
+        assert migrate(parameters(fresh, "expanded"), True)["changed"] and sql(fresh, COLUMNS) == "id note"
         process = by_ansible(fresh, "expanded")
         printed, _nothing = process.communicate()
         assert process.returncode == 0, printed

@@ -30,7 +30,7 @@ from .call_result import BadInput
 from .code_that_runs import Code, code_of
 from .compose import ComposeFailed
 from .django_oneoff import OneOff, without_credentials
-from .migrate_run import carry_out
+from .migrate_run import carry_out, foresee
 from .project import compose_of, connect, image_name
 
 _MODULES = (
@@ -68,8 +68,10 @@ def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     oneoff = OneOff(engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"]))
 
     told, result = _looked(oneoff, params, declared, code)
-    if params.get("state", "planned") == "planned" or check_mode:
+    if params.get("state", "planned") == "planned":
         return result
+    if check_mode:
+        return foresee(params, code, told, result)
     done = carry_out(params, oneoff, code, told, result)
     if done.pop("again", False):
         told, result = _looked(oneoff, params, declared, code)

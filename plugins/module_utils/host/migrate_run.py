@@ -81,6 +81,16 @@ def carry_out(
         return fence.told(ended(state, answer, told, code, params, result))
 
 
+def foresee(params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The verdict with whether carrying it out would change something.
+
+    :raises BadInput: it would be refused.
+    """
+    _refuse(str(params["state"]), params, code, told, result)
+    order = order_of(params, code, told, result)
+    return {**result, "changed": any(d.get("migrations") or d.get("contract") for d in order["databases"])}
+
+
 def _refuse(
     state: str, params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
 ) -> None:

@@ -50,15 +50,25 @@ def _expand(run: expand.Run, order: dict[str, Any], one: dict[str, Any]) -> None
         expand.migrate(run, target)
 
 
+def _plainly(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
+    """A database of another kind: what was judged to change nothing in it, or everything in a window."""
+    from django.core.management import call_command
+
+    if order["state"] not in ("expanded", "migrated") or not (one.get("migrations") or one.get("to_record")):
+        return {}
+    try:
+        call_command("migrate", database=connection.alias, interactive=False, verbosity=0)
+    except Exception as error:  # a migration of the app's that fails
+        return {"error": {"kind": "failed", "words": words_of(error), "at": ""}}
+    ran = [{"app": m["app"], "name": m["name"], "seconds": 0.0, "deferred": 0} for m in one.get("migrations") or []]
+    return {"ran": ran}
+
+
 def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
     """Carry out what was decided for one database."""
     told: dict[str, Any] = {"alias": connection.alias}
     if connection.vendor != "postgresql":
-        if order["state"] == "migrated":
-            from django.core.management import call_command
-
-            call_command("migrate", database=connection.alias, interactive=False, verbosity=0)
-        return told
+        return {**told, **_plainly(connection, order, one)}
     session = Session(connection, int(order["lock_timeout"]), int(order["retries"]))
     ledger = Ledger(connection, order["release"], order["image"])
     run = expand.Run(session, ledger, one.get("migrations") or [], order.get("interrupted") or {})
