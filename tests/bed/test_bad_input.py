@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall, rolling_plan
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall, proxy_routes
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
@@ -109,9 +109,9 @@ def test_a_proxy_that_is_none(shop: Shop, project: Path) -> None:
 
 def test_an_nginx_configuration_that_cannot_be_read(shop: Shop, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The running nginx is left alone: what it prints is changed on its way instead.
-    dump = rolling_plan.Nginx.dump
+    dump = proxy_routes.Nginx.dump
     lua = "server { location / { content_by_lua_block { ngx.say('}') } } }\n"
-    monkeypatch.setattr(rolling_plan.Nginx, "dump", lambda self: dump(self).replace("server {", lua + "server {", 1))
+    monkeypatch.setattr(proxy_routes.Nginx, "dump", lambda self: dump(self).replace("server {", lua + "server {", 1))
     assert "cannot be read safely: content_by_lua_block" in refusal(shop, project)
 
 
@@ -143,9 +143,9 @@ def test_what_cannot_be_steered_and_is_as_wanted_is_left_alone(
 
 def printed(monkeypatch: pytest.MonkeyPatch, passing: str) -> None:
     """Let nginx print another directive than it has."""
-    dump = rolling_plan.Nginx.dump
+    dump = proxy_routes.Nginx.dump
     monkeypatch.setattr(
-        rolling_plan.Nginx, "dump", lambda self: dump(self).replace("proxy_pass http://api:8000;", passing)
+        proxy_routes.Nginx, "dump", lambda self: dump(self).replace("proxy_pass http://api:8000;", passing)
     )
 
 
