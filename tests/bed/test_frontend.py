@@ -101,6 +101,7 @@ def test_to_the_next_front_end_and_back_no_visitor_meets_a_missing_or_torn_file(
     print(f"\n{visitors.visits} visits, {visitors.files} files, 0 wrong; pages {visitors.pages}")
 
 
+@pytest.mark.matrix
 def test_a_job_that_fails_stops_the_update_before_anything_is_replaced(built: Shop) -> None:
     page, before = served(built), {i["Name"]: i["Id"] for i in built.inspections()}
     source = run(["git", "--git-dir", str(built.repository), "show", "frontend-2:frontend/build.py"])
@@ -128,6 +129,7 @@ def test_a_version_that_fails_after_its_front_end_was_built_is_not_seen(built: S
     assert (served(built), built.leftovers()) == (page, [])
 
 
+@pytest.mark.matrix
 def test_what_was_published_is_put_back_when_the_look_from_outside_fails(built: Shop) -> None:
     page = served(built)
     with Visitors(built.port) as visitors:
@@ -139,6 +141,7 @@ def test_what_was_published_is_put_back_when_the_look_from_outside_fails(built: 
     assert (served(built), built.leftovers(), builds(built)) == (page, [], [])
 
 
+@pytest.mark.matrix
 def test_killed_half_way_the_job_runs_again_on_an_empty_volume(built: Shop) -> None:
     page = served(built)
     add_commit(built.repository, {"frontend/src/app.js": 'console.log("autumn");\n'}, "frontend-3", parent="frontend-2")
@@ -164,6 +167,7 @@ def test_killed_half_way_the_job_runs_again_on_an_empty_volume(built: Shop) -> N
     assert (builds(built), built.leftovers()) == ([], [])
 
 
+@pytest.mark.matrix
 def test_files_go_with_the_last_release_that_had_them(built: Shop) -> None:
     before = kept_files(built)
     assert len(before) == 36, "three front ends were published"
