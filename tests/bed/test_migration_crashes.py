@@ -281,3 +281,21 @@ def test_on_a_big_table_everything_that_would_block_is_done_beside_the_traffic(m
     )
     assert constraints == [("one_name", "u", True), ("shop_item_pkey", "p", True)]
     assert project.rows("SELECT attnotnull FROM pg_attribute WHERE attname = 'old'") == [(True,)]
+
+
+def test_on_a_big_table_a_default_is_filled_in_batches_before_it_is_not_null(make: Make) -> None:
+    project = make()
+    project.sql(BIG.replace("'a' FROM", "CASE n % 3 WHEN 0 THEN NULL ELSE 'a' END FROM"), "planned")
+    project.sql("VACUUM ANALYZE shop_item", "planned")
+    default = 'models.CharField(max_length=9, default="it\'s 5%")'
+    project.migration("0002_default", f'migrations.AlterField("item", "old", {default})', "0001_initial")
+    result = project.expand("r1")
+    assert not result.get("failed"), result["msg"]
+    project.serving = ("r1",)
+    done = project.contract("r1")
+    assert not done.get("failed") and done["open"] == [], done["msg"]
+    assert project.rows("SELECT old, count(*) FROM shop_item GROUP BY 1 ORDER BY 1") == [
+        ("a", 400000),
+        ("it's 5%", 200000),
+    ]
+    assert project.rows("SELECT attnotnull, atthasdef FROM pg_attribute WHERE attname = 'old'") == [(True, False)]

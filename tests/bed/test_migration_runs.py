@@ -58,6 +58,10 @@ def test_what_the_old_code_needs_waits_until_it_is_gone(make: Make) -> None:
     assert (waiting["name"], waiting["index"], waiting["drops_data"]) == ("0002_both", 1, True)
     # Any entrypoint's migrate is harmless in either version.
     assert "No migrations to apply" in project.manage("migrate")
+    newer = project.folder / "shop/migrations/0002_both.py"
+    newer.rename(project.folder / "aside.py")
+    assert "No migrations to apply" in project.manage("migrate")
+    (project.folder / "aside.py").rename(newer)
     refused = project.contract("r1", allow_data_loss=["shop.0002_both"])
     assert refused["failed"] and refused["waits"] and "api-r0 runs r0, which was made before it" in refused["msg"]
     project.serving = ("r1", "r0")

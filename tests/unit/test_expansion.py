@@ -166,3 +166,14 @@ def test_each_failure_says_what_now_and_next(kind: str) -> None:
     text = migration_words.failure("expanded", error, {"ran": [], "contracted": []})
     assert [line.split(":")[0] for line in text.splitlines()] == ["What", "Now", "Next"]
     assert "None" not in text
+
+
+def test_a_default_that_is_filled_in_is_parted_too() -> None:
+    found = online("""UPDATE "t" SET "a" = 'x' WHERE "a" IS NULL; """)
+    assert found is not None and found[1][0]["fill"] == '"t"' and found[1][0]["value"] == "'x'"
+    assert online("""UPDATE "t" SET "a" = 'x' WHERE "b" IS NULL""") is None
+    for sql in (
+        """ALTER TABLE "t" ALTER COLUMN "a" SET DEFAULT 'x'""",
+        'ALTER TABLE "t" ALTER COLUMN "a" DROP DEFAULT',
+    ):
+        assert online(sql) == ([], [{"sql": sql}])

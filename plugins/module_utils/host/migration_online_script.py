@@ -22,6 +22,12 @@ _INDEX = re.compile(rf"^CREATE (UNIQUE )?INDEX ({_NAME}) ON (.*)$", re.DOTALL)
 _CONSTRAINT = re.compile(rf"^ALTER TABLE ((?:{_NAME}\.)?{_NAME}) ADD CONSTRAINT ({_NAME}) (.*)$", re.DOTALL)
 _UNIQUE = re.compile(r"^UNIQUE( NULLS (?:NOT )?DISTINCT)? (\([^()]*\))( DEFERRABLE INITIALLY \w+)?$")
 _NOT_NULL = re.compile(rf"^ALTER TABLE ((?:{_NAME}\.)?{_NAME}) ALTER COLUMN ({_NAME}) SET NOT NULL$")
+_DEFAULT = re.compile(
+    rf"^ALTER TABLE ((?:{_NAME}\.)?{_NAME}) ALTER COLUMN {_NAME} (?:SET DEFAULT .*|DROP DEFAULT)$", re.DOTALL
+)
+_FILL = re.compile(rf"^UPDATE ({_NAME}) SET ({_NAME}) = (.*) WHERE ({_NAME}) IS NULL$", re.DOTALL)
+#: Rows that one transaction fills.
+BATCH = 5000
 _STATE = "SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(%s)"
 _BUILDER = "SELECT pid FROM pg_stat_progress_create_index WHERE index_relid = to_regclass(%s)::oid"
 
@@ -38,6 +44,12 @@ def online(sql: str) -> tuple[list[str], list[Step]] | None:
     column = _NOT_NULL.match(text)
     if column:
         return [], _not_null(column.group(1), column.group(2))
+    if _DEFAULT.match(text):
+        # With what fills the column: a default that is set locks the table for as long as its transaction.
+        return [], [{"sql": text}]
+    fill = _FILL.match(text)
+    if fill and fill.group(2) == fill.group(4):
+        return [], [{"fill": fill.group(1), "column": fill.group(2), "value": fill.group(3), "sql": text}]
     constraint = _CONSTRAINT.match(text)
     if not constraint:
         return None
@@ -73,7 +85,9 @@ def hold_back(editor: Any, held: list[Step]) -> None:
 
     def execute(sql: Any, params: Any = ()) -> None:
         text = str(sql)
-        parts = online(text) if params is None or (not params and "%" not in text) else None
+        if params:
+            text = editor.connection.ops.compose_sql(text, params)
+        parts = online(text) if params or params is None or "%" not in text else None
         if parts is None:
             plain(sql, params)
             return
@@ -153,6 +167,9 @@ def finish(session: Session, what: str, steps: list[Step], note: Callable[[list[
             if "index" in step:
                 build(session, step["index"], partial(_run, session, step["sql"]))
                 note(left)
+            elif "fill" in step:
+                _fill(session, what, step)
+                _in_transaction(session, what, step["sql"], partial(note, left))
             else:
                 _in_transaction(session, what, step["sql"], partial(note, left))
         except DatabaseError as error:
@@ -163,9 +180,28 @@ def finish(session: Session, what: str, steps: list[Step], note: Callable[[list[
         steps = left
 
 
+def _fill(session: Session, what: str, step: Step) -> None:
+    """Give rows a value in batches, each committed; rows that somebody works on come last."""
+    table, column = step["fill"], step["column"]
+    some = f"SELECT ctid FROM {table} WHERE {column} IS NULL LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
+    count, told = 0, time.monotonic()
+    while True:
+        with session.connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET {column} = {step['value']} WHERE ctid = ANY (ARRAY({some}))")
+            found = int(cursor.rowcount)
+        count += found
+        if not found:
+            return
+        if time.monotonic() - told > 5:
+            say(f"{what}: {count} rows are filled", "between")
+            told = time.monotonic()
+
+
 def _said(step: Step) -> str:
     if "index" in step:
         return f"index {step['index']} is built"
+    if "fill" in step:
+        return "rows without a value are filled"
     for sign, text in (("VALIDATE", "rows are checked"), ("NOT VALID", "the rule holds for new rows"),
                        ("USING INDEX", "the constraint is made of its index")):  # fmt: skip
         if sign in step["sql"]:
