@@ -25,6 +25,7 @@ class Api:
         self.seconds = 0.0
         self.pid = 0
         self.problem: Exception | None = None
+        self.waited = ("", "")
 
     def exec_create(self, container_id: str, argv: list[str], user: str, **more: object) -> dict[str, str]:
         return {"Id": "e"}
@@ -43,6 +44,9 @@ class Api:
         raise self.problem or AssertionError
 
     start = stop = remove_container = inspect_container = logs = version = _refuse
+
+    def wait(self, container_id: str, timeout: float, condition: str) -> None:
+        self.waited = (container_id, condition)
 
 
 def engine(api: Api) -> Engine:
@@ -112,6 +116,7 @@ def test_removing_what_somebody_else_removes() -> None:
     api = Api()
     api.problem = error("APIError", "removal of container c is already in progress")
     engine(api).remove("c")
+    assert api.waited == ("c", "removed")
     api.problem = error("APIError", "You cannot remove a running container")
     with pytest.raises(EngineFailed, match="cannot remove a running"):
         engine(api).remove("c")

@@ -339,9 +339,11 @@ class Engine:
         except NotFound:
             return
         except EngineFailed as error:
-            # Somebody else is at it: what was wanted happens.
             if "already in progress" not in str(error):
                 raise
+            # Somebody else is at it (--rm): what was wanted happens, and is waited for.
+            with contextlib.suppress(EngineFailed, NotFound):
+                self._call("wait", container_id, timeout=10, condition="removed")
 
     def logs(self, container_id: str, lines: int = 50) -> str:
         """The last lines of a container's log, empty when it cannot be read."""
