@@ -13,7 +13,8 @@ from tests.bed.shop import Shop
 def test_to_an_image_that_migrates_by_itself_and_back_nothing_is_lost(shop: Shop) -> None:
     before = shop.version()
     with shop.load(seconds=600) as load:
-        there = shop.update("entrypoint")
+        # It starts two management commands before it serves.
+        there = shop.update("entrypoint", app_services={"api": {"ready_timeout": 90}})
         assert there.returncode == 0, there.output[-6000:]
         assert shop.version() == "entrypoint"
         assert shop.leftovers() == []
