@@ -3,7 +3,8 @@
 """Build the demo shop's git repository: ``python demo/repository.py DEST.git``.
 
 The result is bare, like the one a team pushes to. ``main`` goes v1 → v2 → v3,
-each with its tag; every ``bad-*`` tag is one commit on v2. What a version changes
+each with its tag; every ``bad-*`` tag is one commit on v2, and further tags are shops
+that are built otherwise. What a version changes
 lies in ``demo/overlays/<tag>/``: files put over its parent's tree, and in
 ``.removed`` the names of files that go.
 
@@ -72,7 +73,12 @@ BAD = (
     Version("bad-oom", "v2", "Recommendations in memory, past a limit of 160 MB"),
     Version("bad-reserve", "v2", "Reserves half a terabyte of memory"),
 )
-VERSIONS = {version.tag: version for version in MAIN + BAD}
+VARIANTS = (
+    Version("frontend", "v1", "A front end of its own, built by a job that fills a volume of nginx"),
+    Version("frontend-2", "frontend", "Summer in the front end"),
+    Version("entrypoint", "v1", "The image migrates and collects static files when it starts"),
+)
+VERSIONS = {version.tag: version for version in MAIN + BAD + VARIANTS}
 
 
 class Git:
@@ -209,7 +215,7 @@ def wanted(tags: Sequence[str]) -> list[Version]:
         while version:
             needed.add(version.tag)
             version = VERSIONS[version.parent] if version.parent else None
-    return [version for version in MAIN + BAD if version.tag in needed]
+    return [version for version in MAIN + BAD + VARIANTS if version.tag in needed]
 
 
 def build(dest: str | Path, tags: Sequence[str] = (), source: Path = HERE) -> dict[str, str]:

@@ -13,6 +13,8 @@ description:
     them, with absolute paths, built images tagged with the revision, and files that services mount from the release
     replaced by content-addressed copies.
   - Everyone uses that file, so that an admin's plain C(docker compose up -d) recreates nothing.
+  - Services that run to completion get the profile C(evenkeel-jobs), and nothing depends on them any more, so that none is
+    started as a side effect. M(evenkeel.deploy.compose_job) runs them; by hand C(docker compose run --rm NAME) does.
   - The project's own C(compose.yaml), and override files that Compose would read beside it, get another name
     (C(.evenkeel.) in front), by which they are found again. So this is for a release's folder, not for a checkout.
 version_added: 0.1.0
@@ -32,6 +34,28 @@ options:
       - Folder for the copies of mounted files.
     type: path
     required: true
+  service_options:
+    description:
+      - Per service what C(x-evenkeel) may say as well, of which C(kind) matters here.
+    type: dict
+    default: {}
+  live_dir:
+    description:
+      - Folder in which a proxy finds what it mounts out of the tree, such as its configuration, at paths that never change.
+        They are filled where they are not there yet, and M(evenkeel.deploy.nginx_reload) brings a release's files there.
+      - Without it a proxy mounts copies like everyone, and has to be created anew when they change.
+    type: path
+  serving_src:
+    description:
+      - Folder of the release that serves now. Databases, brokers and proxies of which only the environment differs from it
+        keep what they run with, and RV(notes) says so. Without it every service gets its environment.
+    type: path
+  data_dir:
+    description:
+      - Folder for what is mounted by a relative path and is not in the revision, such as C(./pgdata) or C(./media). It is data,
+        and lies there for all releases. A folder of the revision with nothing but C(.gitkeep) counts as well.
+      - Without it such a mount is refused.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -42,6 +66,8 @@ EXAMPLES = r"""
     project_name: travel
     revision: 5d33865fdfc578b623a4dde03705b70f6820116e
     mounts_dir: /srv/travel/mounts
+    live_dir: /srv/travel/shared/proxy
+    data_dir: /srv/travel/shared
 """
 
 RETURN = r"""
@@ -55,6 +81,21 @@ project_name:
   type: str
 services:
   description: The services of the project.
+  returned: always
+  type: list
+  elements: str
+jobs:
+  description: Those of them that run to completion.
+  returned: always
+  type: list
+  elements: str
+notes:
+  description: What is worth knowing, such as an environment that is kept.
+  returned: always
+  type: list
+  elements: str
+live:
+  description: The services that find what they mount out of the tree in O(live_dir).
   returned: always
   type: list
   elements: str
@@ -78,6 +119,10 @@ def main() -> None:
             **PROJECT_ARGUMENTS,
             "revision": {"type": "str", "required": True},
             "mounts_dir": {"type": "path", "required": True},
+            "service_options": {"type": "dict", "default": {}},
+            "live_dir": {"type": "path"},
+            "data_dir": {"type": "path"},
+            "serving_src": {"type": "path"},
         },
         supports_check_mode=True,
     )

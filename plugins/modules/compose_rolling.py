@@ -26,7 +26,8 @@ extends_documentation_fragment:
 options:
   services:
     description:
-      - Services to replace. Without it all that are web servers, Celery workers or schedulers.
+      - Services to replace. Without it all but databases, brokers, proxies and jobs, and what is to become of those is told in
+        RV(rest). A database, broker or proxy that runs with another definition is then refused, unless O(allow_downtime).
     type: list
     elements: str
     default: []
@@ -35,7 +36,7 @@ options:
       - Per service what C(x-evenkeel) may say as well, for example a C(ready_path) for C(api).
       - The keys are C(kind), C(order), C(parallelism), C(delay), C(monitor), C(failure_action), C(ready_path),
         C(ready_port), C(ready_timeout), C(ready_successes), C(prove), C(prove_seconds), C(drain_timeout),
-        C(drain_policy) and C(stop_timeout).
+        C(drain_policy), C(stop_timeout), and C(publish) (see M(evenkeel.deploy.compose_job)).
     type: dict
     default: {}
   order:
@@ -153,6 +154,12 @@ options:
       - Needed for what cannot be done without a gap, such as O(order=stop-first) for a web service.
     type: bool
     default: false
+  remove_orphans:
+    description:
+      - Whether containers of services that the project no longer has are drained, stopped and removed, after all else.
+        Volumes never are. What somebody started from a Compose file of their own under the same project name is left alone.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -259,6 +266,14 @@ ways:
   returned: always
   type: dict
   sample: {"api": "pinned by name: nginx resolves it when it is loaded"}
+rest:
+  description:
+    - Services that are not replaced one beside the other. C(start) and C(start_last) do not run yet, C(recreate) and
+      C(recreate_last) run with another definition, C(removed) are not in the project any more. Proxies are the C(last) ones.
+    - None of it is done by this module, but that O(remove_orphans) takes C(removed) away.
+  returned: always
+  type: dict
+  sample: {"start": ["search-db"], "start_last": [], "recreate": [], "recreate_last": [], "removed": ["flower"]}
 msg:
   description: What happened, what is serving now, and on failure what to run next.
   returned: always
@@ -305,6 +320,7 @@ def main() -> None:
             "generation": {"type": "str"},
             "images": {"type": "dict", "default": {}},
             "allow_downtime": {"type": "bool", "default": False},
+            "remove_orphans": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

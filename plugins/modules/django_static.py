@@ -13,6 +13,8 @@ description:
     manifest last. Nothing is deleted, and the manifest keeps the entries of the version before, so that a worker of it
     that starts anew still finds its files.
   - What is replaced is kept for O(state=restored). What fails half-way is put back at once.
+  - Files of earlier releases stay, so that a page which was loaded before finds its files after. With O(releases_dir) those
+    that only releases had which are gone are taken away; a file that no publication has written down never is.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
@@ -36,6 +38,10 @@ options:
     type: str
     choices: [published, restored]
     default: published
+  releases_dir:
+    description:
+      - Folder with the releases that there are. Without it no file is ever taken away.
+    type: path
   manage_py:
     description:
       - Path of C(manage.py) in the image, from its working directory.
@@ -54,12 +60,17 @@ EXAMPLES = r"""
     project_src: /srv/travel/releases/20261120T084911Z-5d33865
     service: api
     revision: 5d33865fdfc578b623a4dde03705b70f6820116e
+    releases_dir: /srv/travel/releases
 """
 
 RETURN = r"""
 files:
   description: How many files were moved into place.
   returned: always
+  type: int
+removed:
+  description: How many files of releases that are gone were taken away.
+  returned: outside check mode
   type: int
 root:
   description: C(STATIC_ROOT) in the container.
@@ -86,6 +97,7 @@ def main() -> None:
             "service": {"type": "str", "required": True},
             "revision": {"type": "str"},
             "state": {"type": "str", "choices": ["published", "restored"], "default": "published"},
+            "releases_dir": {"type": "path"},
             "manage_py": {"type": "str", "default": "manage.py"},
             "timeout": {"type": "float", "default": 600.0},
         },

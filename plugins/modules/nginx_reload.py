@@ -44,8 +44,15 @@ options:
   dest:
     description:
       - The file as nginx sees it, that is, its path inside the container. It has to be a file that nginx reads.
+      - Needed unless O(from_release).
     type: path
-    required: true
+  from_release:
+    description:
+      - Bring all files that the release in O(project_src) has for O(service) to where it mounts them from, at once, and take
+        those away that it does not have any more. See O(evenkeel.deploy.compose_project#module:live_dir).
+      - What lies outside of nginx's own folder, such as pages, is brought there without a reload.
+    type: bool
+    default: false
   backup:
     description:
       - Whether the content from before is kept under C(nginx/backups) in O(state_dir), mode 0600.
@@ -94,6 +101,12 @@ EXAMPLES = r"""
     src: /root/default.conf.new
     validate_only: true
 
+- name: Bring nginx to the configuration of a release
+  evenkeel.deploy.nginx_reload:
+    project_src: /srv/travel/releases/20261120T084911Z-5d33865
+    service: nginx
+    from_release: true
+
 - name: Change a site of the host's own nginx
   evenkeel.deploy.nginx_reload:
     project_src: /srv/travel/current
@@ -105,8 +118,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 dest:
-  description: The file as nginx sees it.
-  returned: always
+  description: The file as nginx sees it, or the first of those of a release.
+  returned: unless a release has none
   type: str
 timeline:
   description: The steps in the order in which they were done.
@@ -190,7 +203,8 @@ def main() -> None:
             "service": {"type": "str"},
             "src": {"type": "path"},
             "content": {"type": "str", "no_log": True},
-            "dest": {"type": "path", "required": True},
+            "dest": {"type": "path"},
+            "from_release": {"type": "bool", "default": False},
             "backup": {"type": "bool", "default": True},
             "keep": {"type": "int", "default": 5},
             "validate_only": {"type": "bool", "default": False},
@@ -198,8 +212,9 @@ def main() -> None:
             "url_host": {"type": "str"},
             "url_status": {"type": "int"},
         },
-        mutually_exclusive=[("src", "content")],
-        required_one_of=[("src", "content")],
+        mutually_exclusive=[("src", "content", "from_release")],
+        required_one_of=[("src", "content", "from_release")],
+        required_by={"src": "dest", "content": "dest"},
         supports_check_mode=True,
     )
     finish(module, nginx_reload)

@@ -25,14 +25,16 @@ options:
     required: true
   state:
     description:
-      - V(present) makes sure that there is a release of O(version). The current one is taken where it is that revision
-        already, then the newest that is.
+      - V(present) makes sure that there is a release of O(version) with these O(shared) files and O(inputs). The current one is
+        taken where it is that already, then the newest that is.
       - V(built) says that all that O(release) needs to run is there. Only such a release can become the current one.
-      - V(active) makes C(current) point to O(release) and marks it verified.
+      - V(next) makes the link C(next) point to O(release), for a server that listens to the host only, so that it can be
+        looked at before users meet it. The link goes when the release becomes the current one or bad.
+      - V(active) makes C(current) point to O(release) and marks it verified, unless O(verified=false).
       - V(absent) takes O(release) away, unless it is the current one, the one to go back to, or used by a container.
       - V(bad) marks O(release) so that it is not taken up again, unless it is the current one.
     type: str
-    choices: [present, built, active, bad, absent]
+    choices: [present, built, next, active, bad, absent]
     default: present
   repo:
     description:
@@ -49,6 +51,12 @@ options:
     description:
       - Id of a release. Needed for every O(state) but V(present).
     type: str
+  verified:
+    description:
+      - With O(state=active), whether it is known that the release serves. V(false) notes it as V(active) before the switch.
+        It is made V(verified) by a second call, once what has to be reloaded is reloaded and answers.
+    type: bool
+    default: true
   activate_at:
     description:
       - With O(state=active) the switch is made at this moment, ISO 8601 with its zone, at most an hour away. Everything but
@@ -64,10 +72,17 @@ options:
     default: 0
   shared:
     description:
-      - Paths that a release gets as links into C(shared), where they have to be there.
+      - Files and folders that a release gets as links into C(shared), where they have to be there. Where the content of such a file has
+        changed, the same revision is another release.
     type: list
     elements: str
     default: []
+  inputs:
+    description:
+      - What else the release is made from besides its tree, such as the names of its Compose files. The same revision with
+        other inputs is another release.
+    type: dict
+    default: {}
   owner:
     description:
       - The user who owns trees and runs git. Without it the one who runs the module.
@@ -128,7 +143,7 @@ exists:
   returned: always
   type: bool
 release_state:
-  description: V(preparing), V(built), V(verified) or V(bad); empty in check mode before it is made.
+  description: V(preparing), V(built), V(active), V(verified) or V(bad); empty in check mode before it is made.
   returned: always
   type: str
 current:
@@ -136,6 +151,14 @@ current:
   returned: always
   type: str
 current_revision:
+  description: The commit of that release.
+  returned: always
+  type: str
+way_back:
+  description: The release to go back to should this one fail, the one that was found good last; empty when there is none.
+  returned: always
+  type: str
+way_back_revision:
   description: The commit of that release.
   returned: always
   type: str
@@ -172,20 +195,26 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "built", "active", "bad", "absent"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["present", "built", "next", "active", "bad", "absent"],
+                "default": "present",
+            },
             "repo": {"type": "str"},
             "version": {"type": "str", "default": "main"},
             "release": {"type": "str"},
+            "verified": {"type": "bool", "default": True},
             "activate_at": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},
+            "inputs": {"type": "dict", "default": {}},
             "owner": {"type": "str"},
             **LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
         required_if=[
             ("state", "present", ["repo"]),
-            *[("state", state, ["release"]) for state in ("built", "active", "bad", "absent")],
+            *[("state", state, ["release"]) for state in ("built", "next", "active", "bad", "absent")],
         ],
     )
     finish(module, manage_release)

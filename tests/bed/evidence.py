@@ -10,8 +10,6 @@ import argparse
 import functools
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import time
@@ -24,12 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
 from tests.bed.crashes import crashed  # noqa: E402 (the line above makes it importable)
+from tests.bed.evidence_page import sections, versions, written  # noqa: E402 (likewise)
 from tests.bed.fronts import FRONTS, Front, fronted  # noqa: E402 (likewise)
 from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll  # noqa: E402 (likewise)
 from tests.bed.load.process import LoadRun, proxy_log  # noqa: E402 (likewise)
 from tests.bed.migrations.truth import truth_table  # noqa: E402 (likewise)
+from tests.bed.plain_evidence import plain  # noqa: E402 (likewise)
 from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
-from tests.bed.shop import Play, Shop, run  # noqa: E402 (likewise)
+from tests.bed.shop import Play, Shop  # noqa: E402 (likewise)
 from tests.bed.switch_race import races  # noqa: E402 (likewise)
 from tests.bed.switch_race import table as switch_table  # noqa: E402 (likewise)
 from tests.bed.test_workers import all_run_once, send  # noqa: E402 (likewise)
@@ -317,7 +317,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "guard": (
         "A container that comes back at another address, with and without a guard",
-        lambda: beds("tests/bed/test_guard.py"),
+        lambda: beds("tests/bed/test_guard.py", "tests/bed/test_guard_unit.py"),
     ),
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
@@ -342,9 +342,25 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
         lambda: accidents_table(accidents()),
     ),
+    "stack": (
+        "One change of the Compose file, of nginx.conf, of the environment each",
+        lambda: beds("tests/bed/test_whole_stack.py"),
+    ),
+    "first": (
+        "From an empty folder to a shop that serves, killed in each step",
+        lambda: beds("tests/bed/test_first_start.py"),
+    ),
+    "small": (
+        "A server of 2 GB; a disk that is full; somebody who prunes everything",
+        lambda: beds("tests/bed/test_small_server.py"),
+    ),
     "releases": (
         "Releases on the disk and in the engine",
         lambda: beds("tests/bed/test_releases.py"),
+    ),
+    "plain": (
+        "Without an engine: PHP under load while its release changes, and kills between any two steps",
+        lambda: f"{plain()}\n\n{beds('tests/bed/test_plain_sites.py')}",
     ),
     "migrations": ("Migrations: what was said of them, and what they do", truth_table),
     "switch": ("Readers while the current release is switched", switch_races),
@@ -353,50 +369,14 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 
-def versions() -> str:
-    """What it was run with."""
-    engine = run(["docker", "version", "--format", "{{.Server.Version}}"]).strip()
-    compose = run(["docker", "compose", "version", "--short"]).strip()
-    ansible = run([str(Path(sys.executable).parent / "ansible"), "--version"]).splitlines()[0]
-    commit = run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).strip()
-    lines = [
-        f"- {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {commit}, {os.cpu_count()} cores",
-        f"- engine {engine}, Compose {compose}, Python {platform.python_version()}, {ansible}",
-    ]
-    return "\n".join(lines)
-
-
-INTRODUCTION = """# What was measured
-
-`make evidence` wrote this page. The load is an open loop of at least 100 requests a second: new and persistent
-connections, orders by POST, hashed static files, 2-s and 12-s requests, streamed answers and slow uploads in flight.
-*failed* is every failure that a client without retries sees. *keep-alive race* and *idle closes* are closes by nginx of
-idle keep-alive connections when it reloads, met by a client that sent at that very moment, with and without looking
-first; nginx's log, which has a line for each request it has read, has none for these; they happen with any reload
-and are counted apart. *orders* were acknowledged; each was looked for in the database
-afterwards, with its task. *seconds* are of the playbooks. *ok* also says that nothing was left behind: no pin, no
-container, and a plain `docker compose up -d` would recreate nothing. Machines are shared and noisy: compare within a row
-of one run.
-"""
-
-
-NOT_RUN = "Not run."
-
-
-def sections(page: str) -> dict[str, str]:
-    """What the page says of each cell that was run: the page itself remembers, on whatever machine it was measured."""
-    found = dict(part.split("\n", 1) for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
-    texts = {name: found.get(title, "").strip() for name, (title, _cell) in CELLS.items()}
-    return {name: text for name, text in texts.items() if text not in ("", NOT_RUN)}
-
-
 def main() -> int:
     """Run the cells and write the page; returns 1 where a cell did not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=sorted(CELLS), default=[])
     chosen = parser.parse_args().only or list(CELLS)
     page = ROOT / "docs/evidence.md"
-    known = sections(page.read_text(encoding="utf-8"))
+    titles = {name: title for name, (title, _cell) in CELLS.items()}
+    known = sections(page.read_text(encoding="utf-8"), titles)
     failed = False
     for name in chosen:
         print(f"== {CELLS[name][0]}", flush=True)
@@ -407,8 +387,7 @@ def main() -> int:
             failed = True
         failed = failed or "**not ok**" in known[name]
         print(known[name], flush=True)
-        parts = [f"## {title}\n\n{known.get(name, NOT_RUN)}\n" for name, (title, _cell) in CELLS.items()]
-        page.write_text("\n".join([INTRODUCTION, *parts]), encoding="utf-8")
+        page.write_text(written(known, titles), encoding="utf-8")
     return 1 if failed else 0
 
 

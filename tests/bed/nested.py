@@ -23,6 +23,13 @@ from types import TracebackType
 BASE_IMAGE = "evenkeel/base:trixie"
 REPOSITORY = "evenkeel/engine"
 PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables", "nftables", "iproute2", "procps")
+SYSTEMD = ("systemd", "systemd-sysv", "dbus")
+# What systemd 256 and later want to be told on a machine with cgroup v1.
+_LEGACY = (
+    "systemd.unified_cgroup_hierarchy=0",
+    "systemd.legacy_systemd_cgroup_controller=1",
+    "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
+)
 BED = "evenkeel.bed"
 STAMP = "evenkeel.stamp"
 _STAMP_OF = '{{index .Config.Labels "evenkeel.stamp"}}'
@@ -97,6 +104,8 @@ class NestedEngine:
     :param network: network of this machine's engine to be in, the default bridge without it.
     :param arguments: further arguments of ``dockerd``.
     :param keep_engine: start the engine again 2 s after it ended, as systemd does; without that the server ends with it.
+    :param memory: what all of it may take together, such as ``2g``; it swaps nothing.
+    :param systemd: whether the first process is systemd, which starts the engine as on a real server.
     """
 
     def __init__(
@@ -109,16 +118,20 @@ class NestedEngine:
         network: str = "",
         arguments: Sequence[str] = (),
         keep_engine: bool = False,
+        memory: str = "",
+        systemd: bool = False,
     ) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]+", name):
             raise NestedError(f"{name!r} cannot be the name of a container")
         self.name = name
         self.bed = bed
         self.publish = dict(publish or {})
-        self.packages = tuple(packages)
+        self.packages = (*packages, *(SYSTEMD if systemd else ()))
         self.network = network
         self.arguments = tuple(arguments)
         self.keep_engine = keep_engine
+        self.memory = memory
+        self.systemd = systemd
         self.volume = f"{name}-docker"
 
     def __enter__(self) -> NestedEngine:
@@ -141,14 +154,18 @@ class NestedEngine:
         image = engine_image(self.packages)
         self.destroy()
         label = ["--label", f"{BED}={self.bed}"]
-        argv = ["docker", "run", "--detach", "--privileged", "--init", "--cgroupns", "private", *label]
+        argv = ["docker", "run", "--detach", "--privileged", "--cgroupns", "private", *label]
+        argv += ["--tmpfs", "/run", "--tmpfs", "/run/lock"] if self.systemd else ["--init"]
         argv += ["--name", self.name, "--hostname", self.name, "--volume", f"{self.volume}:/var/lib/docker"]
         argv += ["--network", self.network] if self.network else []
         argv += ["--env", "KEEP_ENGINE=1"] if self.keep_engine else []
+        argv += ["--memory", self.memory, "--memory-swap", self.memory] if self.memory else []
         for outside, inside in self.publish.items():
             argv += ["--publish", f"127.0.0.1:{outside}:{inside}"]
-        for words in (["docker", "volume", "create", *label, self.volume],
-                      [*argv, image, "sh", "-c", _START, "engine", *self.arguments]):  # fmt: skip
+        first = ["sh", "-c", _START, "engine", *self.arguments]
+        if self.systemd:
+            first = ["/sbin/init", *(() if Path("/sys/fs/cgroup/cgroup.controllers").exists() else _LEGACY)]
+        for words in (["docker", "volume", "create", *label, self.volume], [*argv, image, *first]):
             done = _run(words, 60)
             if done.returncode:
                 raise NestedError(f"{self.name} could not be started: {_last_words(done)}")

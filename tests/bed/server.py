@@ -70,6 +70,7 @@ class Server:
     :param name: of the bed; container, label and folder are named after it.
     :param packages: what is installed on it besides.
     :param compose: what its Compose file is made of the shop's; users of a server come from outside of it.
+    :param memory: see :class:`NestedEngine`.
     :param become: whether the plays become root; without it ``deploy`` owns ``app_root`` and is in the group docker.
     """
 
@@ -79,6 +80,7 @@ class Server:
         become: bool = True,
         packages: Sequence[str] = (),
         compose: Callable[[str], str] = lambda text: text.replace('"127.0.0.1:$', '"$'),
+        memory: str = "",
     ) -> None:
         self.name = f"evenkeel-{name}"
         self.become = become
@@ -94,6 +96,7 @@ class Server:
             publish={self.port: 8080, free_port(): 22},
             packages=(*PACKAGES, "curl", "git", "python3-docker", *packages),
             keep_engine=True,
+            memory=memory,
         )
         self.login = Login(self.engine, self.folder / "ssh")
         # Short, since a socket's path is; and what of ssh is ours is found by it.

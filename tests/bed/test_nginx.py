@@ -101,7 +101,7 @@ def test_under_load_good_changes_lose_nothing_and_bad_ones_are_refused(front: Fr
     assert result.failed_beyond_race == 0, (result.failed_by_kind, result.failures[:5])
     assert result.abandoned == 0 and result.total > 300
     print(f"{service}: {result.total} requests, {result.keepalive_race} keep-alive races, 0 failed beyond")
-    backups = sorted((front.state / "nginx/backups").glob(f"*-{Memory('', service, CONF).key}.*"))
+    backups = sorted((front.state / "nginx/backups").glob(f"*-{Memory('', service, CONF).key_of(CONF)}.*"))
     assert ["X-Change 1" in b.read_text(encoding="utf-8") for b in backups] == [False, True]
     assert {b.stat().st_mode & 0o777 for b in backups} == {0o600}
     assert front.leftovers() == []

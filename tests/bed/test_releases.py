@@ -13,6 +13,7 @@ import pytest
 
 from demo.repository import add_commit
 from tests.bed.shop import Shop, run
+from tests.bed.stacks import changed
 
 pytestmark = pytest.mark.matrix
 
@@ -77,3 +78,30 @@ def test_a_release_that_a_container_uses_is_not_taken_away_by_name(shop: Shop) -
         )
         said = done.stdout + done.stderr
         assert any(reason in said for reason in reasons), said
+
+
+def psql(container: str) -> list[str]:
+    return ["docker", "exec", container, "psql", "-U", "shop", "-d", "shop", "-qAtc"]
+
+
+def test_data_in_a_folder_beside_the_compose_file_stays_where_it_is() -> None:
+    shop = Shop("pgdata", {"app_keep_releases": 1})
+    shop.destroy()
+    try:
+        shop.create()
+        for version in ("v1", "v2", "v3"):
+            play = shop.update(changed(shop, version, ["pgdata"]))
+            assert play.returncode == 0, play.output[-5000:]
+            assert shop.leftovers() == []
+            if version == "v1":
+                database = shop.container("db")
+                run([*psql(database), "CREATE TABLE kept AS SELECT 42 AS answer"])
+        assert shop.container("db") == database
+        assert run([*psql(database), "SELECT answer FROM kept"]).strip() == "42"
+        assert (shop.root / "shared/pgdata/PG_VERSION").exists()
+        moved = shop.update("v3")
+        assert moved.returncode != 0
+        assert all(word in moved.message for word in ("db", "/var/lib/postgresql/data", "pgdata")), moved.output[-3000:]
+        assert run([*psql(database), "SELECT answer FROM kept"]).strip() == "42"
+    finally:
+        shop.destroy()

@@ -38,6 +38,7 @@ class SimulatedMachine:
     :param wanted: the services, as the policy has them; a container each of the old version runs at first.
     :param version: how the new version behaves.
     :param misfortune: what may go wrong from outside.
+    :param added: services that the old version did not have.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class SimulatedMachine:
         misfortune: Misfortune,
         fresh: bool = False,
         start_replicas: int | None = None,
+        added: Sequence[str] = (),
     ) -> None:
         self.random = random.Random(seed)
         self.wanted = {w.name: w for w in wanted}
@@ -61,14 +63,17 @@ class SimulatedMachine:
         self.lost = 0
         self.disturbed = False
         self.process_killed = False
+        self.added = tuple(added)
         self.counter = 0
         self.history: list[str] = []
         self.proxy_down_until = 0.0
         if not fresh:
-            for item in wanted:
-                for _each in range(start_replicas or item.replicas):
+            for item in (w for w in wanted if w.name not in added):
+                for _each in range(start_replicas or item.replicas or 1):
                     box = self._create(item.name, OLD)
                     box.started = self.clock - 600.0
+                    if not item.replicas:
+                        box.inflight = [self.clock + 5.0]
         self.workers = [Worker(self._resolve_all(), self.clock - 500.0)]
         for box in self.boxes.values():
             box.joined = True
@@ -99,7 +104,8 @@ class SimulatedMachine:
         return {b.address for b in self.boxes.values() if b.service == service and b.state == "running"}
 
     def _resolve_all(self) -> dict[str, set[str]]:
-        return {name: self._resolve(name) for name, w in self.wanted.items() if w.kind == WEB}
+        # What the new version no longer has, the proxy does not name any more.
+        return {name: self._resolve(name) for name, w in self.wanted.items() if w.kind == WEB and w.replicas}
 
     def _reload(self) -> None:
         for worker in self.workers:
@@ -208,7 +214,7 @@ class SimulatedMachine:
 
     def _watch(self) -> None:
         for name, wanted in self.wanted.items():
-            boxes = [b for b in self.boxes.values() if b.service == name]
+            boxes = self._of(name)
             if len(self._holders(name)) > 1:
                 self._violate(f"{name}: a port is wanted by two")
             if wanted.kind == SCHEDULER and sum(b.state == "running" for b in boxes) > 1:
@@ -297,11 +303,14 @@ class SimulatedMachine:
             return
         self.pins[service] = set(addresses)
 
+    def _of(self, service: str) -> list[Box]:
+        return [b for b in self.boxes.values() if b.service == service]
+
     def _holders(self, service: str) -> list[Box]:
         """Those of a service that hold a port that only one can hold."""
         if not self.wanted[service].stand_in:
             return []
-        alive = [b for b in self.boxes.values() if b.service == service and b.state == "running"]
+        alive = [b for b in self._of(service) if b.state == "running"]
         return [b for b in alive if not b.identity[1].endswith(STAND_IN)]
 
     def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
@@ -309,6 +318,9 @@ class SimulatedMachine:
             for _each in range(count):
                 self._act(f"start {service}", 0.2)
                 wanted = self.wanted[service]
+                ready = all(any(map(self._serving, self._of(name))) for name in wanted.after)
+                if not ready and not self.disturbed and not self.process_killed:
+                    self._violate(f"{service}: started before what it depends on is ready")
                 if (wanted.image, wanted.config_hash) == NEW and not self.versions[service].starts:
                     raise StepFailed(f"{service}: could not be started")
                 if wanted.image == NEW[0] and self.versions[service].port_taken and service not in stand_ins:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
+    OTHER,
     SCHEDULER,
     STOP_FIRST,
     WEB,
@@ -71,9 +73,22 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     worker = Wanted("celery", WORKER, *NEW, replicas=rng.choice([1, 2]), ready_timeout=8.0, monitor=3.0)
     beat = Wanted("celery-beat", SCHEDULER, *NEW, order=STOP_FIRST, ready_timeout=8.0, monitor=3.0)
     services: list[Wanted] = rng.choice([[web], [web], [worker, beat, web], [beat, web], [worker, web]])
+    alone = services == [web]
+    company = random.Random(f"company {seed}")
+    added = []
+    if company.random() < 0.25:
+        search = Wanted("search", OTHER, *NEW, ready_timeout=8.0, monitor=2.0)
+        added = company.choice([[], ["search"], ["search"]])
+        needing = company.choice([[w.name for w in services], ["api"], []])
+        services = [search, *[replace(w, after=("search",)) if w.name in needing else w for w in services]]
+        web = services[-1]
+    if company.random() < 0.15:
+        # What the new version no longer has.
+        services.insert(0, Wanted("flower", company.choice([OTHER, WEB, WORKER]), "", "", replicas=0))
     versions: dict[str, Version] = {w.name: Version() for w in services}
     # Answers and joining mean something only where users come in.
     victims = [w.name for w in services if w is web or behaviour not in ("wrong-answers", "dies-when-joined")]
+    victims = [name for name in victims if name != "flower"]
     versions[rng.choice(victims)] = BEHAVIOURS[behaviour]
     fate = random.Random(f"fate {seed}")
     if web.stand_in and behaviour in ("good", "slow") and fate.random() < 0.4:
@@ -96,7 +111,8 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         versions,
         misfortune,
         fresh=rng.random() < 0.05,
-        start_replicas=scaled if services == [web] else None,
+        start_replicas=scaled if alone and len(services) == 1 else None,
+        added=added,
     )
     return machine, Policy(tuple(services), together=rng.random() < 0.7), behaviour
 
@@ -120,15 +136,21 @@ def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit:
             return roller.run()
         except Killed:
             if fickle:
-                policy = backwards(policy)
+                policy = backwards(policy, machine.added)
                 machine.wanted = {w.name: w for w in policy.services}
     raise AssertionError("never ended by itself")
 
 
-def backwards(policy: Policy) -> Policy:
-    """The same with the old version wanted."""
-    old = [replace(w, image=OLD[0], config_hash=OLD[1]) for w in policy.services]
-    return replace(policy, services=tuple(replace(w, stand_in=w.stand_in.replace("new", "old")) for w in old))
+def backwards(policy: Policy, added: Sequence[str]) -> Policy:
+    """The same with the old version wanted, which has what the new one does not, and has not what that added."""
+    kept = [
+        replace(w, image=OLD[0], config_hash=OLD[1], replicas=w.replicas or 1, after=())
+        for w in policy.services
+        if w.name not in added
+    ]
+    gone = [replace(w, image="", config_hash="", replicas=0) for w in policy.services if w.name in added]
+    services = tuple(replace(w, stand_in=w.stand_in.replace("new", "old")) for w in [*gone, *kept])
+    return replace(policy, services=services)
 
 
 def check_a_change_of_mind(seed: int) -> None:
@@ -142,7 +164,8 @@ def check_a_change_of_mind(seed: int) -> None:
         return
     for wanted in policy.services:
         mine = [b for b in machine.boxes.values() if b.service == wanted.name]
-        assert {b.identity for b in mine} == {OLD}, f"{wanted.name} is not back: {story}"
+        expected = set() if wanted.name in machine.added else {OLD}
+        assert {b.identity for b in mine} == expected, f"{wanted.name} is not back: {story}"
         assert all(b.consuming for b in mine), f"{wanted.name}: told to fetch no tasks, and left like that: {story}"
     assert not machine.pins, f"a pin was left: {story}"
     stopped = [v for v in machine.violations if "in flight" in v]
@@ -171,16 +194,22 @@ def check(seed: int) -> None:
             if wanted.kind == WEB and not machine.disturbed:
                 assert machine.led_to(wanted.name) == {b.address for b in current}, story
         elif had_old and not outcome.refused and not machine.disturbed:
+            # What a killed run added is this version's own to the next; going back to the old version takes it away.
+            if wanted.name in machine.added and machine.process_killed:
+                continue
             assert not current, f"{wanted.name}: something new was left behind: {story}"
+            if wanted.name in machine.added:
+                continue
             alive = [b for b in mine if b.state == "running"]
             assert alive, f"{wanted.name}: the old version is not there: {story}"
-            if wanted.kind == WEB:
+            if wanted.kind == WEB and wanted.replicas:
                 assert machine.led_to(wanted.name) == {b.address for b in alive}, story
                 if not machine.process_killed:
                     assert {b.id for b in alive} == {
                         b for b in machine.original if machine.boxes[b].service == wanted.name
                     }, story
-    for wanted in policy.services if had_old and behaviour in ("good", "slow", *AT_PORT) else ():
+    staying = [w for w in policy.services if w.replicas and w.name not in machine.added]
+    for wanted in staying if had_old and behaviour in ("good", "slow", *AT_PORT) else ():
         assert [b for b in boxes if b.service == wanted.name and b.state == "running"], (
             f"{wanted.name} is gone: {story}"
         )
@@ -190,7 +219,7 @@ def check(seed: int) -> None:
     if not outcome.refused:
         assert not machine.pins, f"a pin was left: {story}"
     # Killed on an empty host, the next run finds nothing outdated to prove again; the role's verify does that.
-    if not machine.disturbed and not (machine.process_killed and not had_old):
+    if not machine.disturbed and not (machine.process_killed and (machine.added or not had_old)):
         assert outcome.failed == (behaviour in BAD), f"{'failed' if outcome.failed else 'succeeded'}: {story}"
     machine.misfortune.left = 0
     machine.proxy_down_until = 0.0

@@ -76,6 +76,10 @@ def room_without_help(_original: object) -> Callable[..., Any]:
     return make_room
 
 
+def never_waits(_original: object) -> Callable[..., Any]:
+    return lambda view, every: False
+
+
 def settle_while_warm(_original: object) -> Callable[..., Any]:
     def settle(stack: Stack, views: Any) -> steps.Step | None:
         held = [v.wanted.name for v in views if v.wanted.name in stack.proxy.pinned]
@@ -101,6 +105,7 @@ def settle_while_warm(_original: object) -> Callable[..., Any]:
         (rolling, "_make_room", no_room),
         (rolling, "_make_room", room_without_help),
         (rolling, "view_of", no_stand_in),
+        (rolling, "_waits", never_waits),
     ],
 )
 def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, mutate: Any) -> None:

@@ -24,6 +24,18 @@ BAD = {
     "bad-oom": {"docker-compose.prod.yml", "shop/wsgi.py", "tours/recommend.py"},
     "bad-reserve": {"docker-compose.prod.yml"},
 }
+VARIANTS = {
+    "frontend": {
+        "docker-compose.prod.yml",
+        "deploy/nginx.conf",
+        "frontend/Dockerfile",
+        "frontend/build.py",
+        "frontend/src/app.js",
+        "frontend/src/index.html",
+    },
+    "frontend-2": {"frontend/src/app.js"},
+    "entrypoint": {"Dockerfile", "entrypoint.sh"},
+}
 
 
 def load_script():
@@ -97,7 +109,7 @@ def test_second_run_changes_nothing(copy: Path) -> None:
 
 
 def test_history(shop: Path) -> None:
-    assert set(git(shop, "tag").split()) == {*GOOD, *BAD}
+    assert set(git(shop, "tag").split()) == {*GOOD, *BAD, *VARIANTS}
     assert git(shop, "rev-parse", "main") == git(shop, "rev-parse", "v3")
     assert git(shop, "rev-parse", "v3~1", "v2~1").split() == [
         git(shop, "rev-parse", "v2"),
@@ -109,7 +121,7 @@ def test_history(shop: Path) -> None:
     git(shop, "fsck", "--strict")
 
 
-@pytest.mark.parametrize("tag", [*GOOD, *BAD])
+@pytest.mark.parametrize("tag", [*GOOD, *BAD, *VARIANTS])
 def test_each_version_names_itself(shop: Path, tag: str) -> None:
     assert f'VERSION = "{tag}"' in git(shop, "show", f"{tag}:shop/version.py")
 
@@ -143,12 +155,26 @@ def test_bad_versions_differ_from_v2_by_their_fault_only(shop: Path, tag: str) -
     assert set(changed(shop, "v2", tag)) == {"shop/version.py", *BAD[tag]}
 
 
-@pytest.mark.parametrize("tag", ["bad-oom", "bad-reserve", "bad-build"])
-def test_copies_of_big_files_have_not_drifted(shop: Path, tag: str) -> None:
+@pytest.mark.parametrize("tag", VARIANTS)
+def test_variants_differ_by_what_they_vary(shop: Path, tag: str) -> None:
+    assert set(changed(shop, f"{tag}~1", tag)) == {"shop/version.py", *VARIANTS[tag]}
+
+
+@pytest.mark.parametrize(
+    ("tag", "name", "most"),
+    [
+        ("bad-oom", "docker-compose.prod.yml", 4),
+        ("bad-reserve", "docker-compose.prod.yml", 4),
+        ("bad-build", "Dockerfile", 4),
+        ("frontend", "docker-compose.prod.yml", 15),
+        ("frontend", "deploy/nginx.conf", 12),
+        ("entrypoint", "Dockerfile", 1),
+    ],
+)
+def test_copies_of_big_files_have_not_drifted(shop: Path, tag: str, name: str, most: int) -> None:
     """An overlay of a compose file or Dockerfile adds lines and changes none."""
-    name = "Dockerfile" if tag == "bad-build" else "docker-compose.prod.yml"
-    added, removed, _path = git(shop, "diff", "--numstat", "v2", tag, "--", name).split()
-    assert (int(added) <= 4, int(removed)) == (True, 0)
+    added, removed, _path = git(shop, "diff", "--numstat", f"{tag}~1", tag, "--", name).split()
+    assert (int(added) <= most, int(removed)) == (True, 0)
 
 
 def test_some_tags_only(tmp_path: Path) -> None:

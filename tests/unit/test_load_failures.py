@@ -178,7 +178,7 @@ class TestIdleClose:
     """nginx closes idle connections on a reload: only strict clients stumble, and that is no failure."""
 
     def test_strict_client_meets_it_and_it_is_counted_apart(self) -> None:
-        result, shop = load(every(5, "idle_close"), "strict_keepalive=1", max_requests=40, pool=1, rate=80)
+        result, shop = load(every(5, "idle_close"), "strict_keepalive=1", max_requests=40, pool=1, rate=20)
         assert result.failed == 0
         # Each close is met by the next request, but for one after the last request; those met are not seen.
         assert result.idle_close in (shop.injected["idle_close"], shop.injected["idle_close"] - 1)

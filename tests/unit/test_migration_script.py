@@ -14,6 +14,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     migration_catalogue_script,
     migration_schema_script,
 )
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.django_oneoff import OneOff
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migration_operations_script import without_values
 
 
@@ -79,4 +80,5 @@ def test_the_catalogue_is_searched_only_where_it_is_cheap() -> None:
     ],
 )
 def test_last_words_and_what_they_mean(words: str, said: str) -> None:
-    assert said in migrate_call._meaning(words, {"service": "api", "manage_py": "manage.py", "timeout": 5.0}).message()
+    asked = OneOff(None, None, "shop", "api", "manage.py", 5.0)  # type: ignore[arg-type]
+    assert said in asked.meaning(words).message()

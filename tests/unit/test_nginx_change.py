@@ -17,7 +17,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_compl
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import nginx_site
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import start_options
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_memory import Memory
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_site import Site, _with_candidate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_site import Site, _with_candidates
 
 RECORDED = Path(__file__).parent / "nginx_complaints"
 CONF = "/etc/nginx/conf.d/default.conf"
@@ -248,11 +248,11 @@ def test_a_twin_has_all_of_the_live_one_but_the_candidates_folder() -> None:
 def test_which_folders_are_copied() -> None:
     folders = twins.folders_to_copy
     paths = [m["Destination"] for m in MOUNTS]
-    assert folders(CONF, "/etc/nginx", [], paths) == ("/etc/nginx/conf.d",)
+    assert folders([CONF], "/etc/nginx", [], paths) == ("/etc/nginx/conf.d",)
     usual = ["/etc", "/etc/nginx", "/etc/nginx/conf.d", "/etc/nginx/conf.d/x.conf", "/etc/nginx/tls", "/run/nginx.pid"]
-    assert folders(CONF, "/etc/nginx", usual, paths) == ("/etc/nginx/conf.d",)
-    assert folders(CONF, "/etc/nginx", [*usual, "/etc/nginx/made.conf"], paths) == ("/etc/nginx",)
-    assert folders("/srv/sites/a.conf", "/etc/nginx", ["/etc/nginx/made.conf"], paths) == ("/etc/nginx", "/srv/sites")
+    assert folders([CONF], "/etc/nginx", usual, paths) == ("/etc/nginx/conf.d",)
+    assert folders([CONF], "/etc/nginx", [*usual, "/etc/nginx/made.conf"], paths) == ("/etc/nginx",)
+    assert folders(["/srv/sites/a.conf"], "/etc/nginx", ["/etc/nginx/made.conf"], paths) == ("/etc/nginx", "/srv/sites")
 
 
 def opened(archive: bytes) -> tarfile.TarFile:
@@ -272,13 +272,13 @@ def test_the_archive_of_a_folder_with_the_candidate_in_it() -> None:
         pipe = tarfile.TarInfo("conf.d/pipe")
         pipe.type = tarfile.FIFOTYPE
         out.addfile(pipe)
-    made = opened(_with_candidate(whole.getvalue(), "/etc/nginx/conf.d", CONF, b"new one"))
+    made = opened(_with_candidates(whole.getvalue(), "/etc/nginx/conf.d", {CONF: b"new one"}))
     assert sorted(made.getnames()) == ["b.conf", "default.conf", "link.conf"]
     mine = made.getmember("default.conf")
     assert (mine.mode, mine.uid) == (0o640, 101)
     stream = made.extractfile(mine)
     assert stream is not None and stream.read() == b"new one"
-    alone = opened(_with_candidate(b"", "/etc/nginx/conf.d", CONF, b"x"))
+    alone = opened(_with_candidates(b"", "/etc/nginx/conf.d", {CONF: b"x"}))
     assert alone.getnames() == ["default.conf"]
 
 
@@ -315,14 +315,15 @@ def test_copies_that_killed_calls_left_are_swept(tmp_path: Path, monkeypatch: py
 def test_what_is_remembered(tmp_path: Path) -> None:
     memory = Memory(str(tmp_path), "nginx", CONF)
     assert memory.pending() is None
-    memory.begin(b"\xff old", b"new")
+    memory.begin({CONF: b"\xff old", "/added": None}, {CONF: b"new", "/added": b"too"})
     pending = memory.pending()
-    assert pending is not None and pending.before == b"\xff old"
-    assert pending.knows(b"new") and pending.knows(b"\xff old") and not pending.knows(b"x") and not pending.knows(None)
+    assert pending is not None and pending.before == {CONF: b"\xff old", "/added": None}
+    assert pending.knows({CONF: b"new", "/added": None}) and pending.knows({CONF: b"\xff old", "/added": b"too"})
+    assert not pending.knows({CONF: b"x"}) and not pending.knows({CONF: None})
     memory.end()
     memory.end()
     assert memory.pending() is None
-    paths = [memory.back_up(b"content %d" % n, 3) for n in range(5)]
+    paths = [memory.back_up(CONF, b"content %d" % n, 3) for n in range(5)]
     assert len(set(paths)) == 5
     left = sorted(Path(paths[0]).parent.iterdir())
     assert [p.read_bytes() for p in left] == [b"content 2", b"content 3", b"content 4"]

@@ -92,6 +92,9 @@ def test_the_tree_of_a_process_holds_its_grandchildren_and_nobody_else() -> None
     with subprocess.Popen([sys.executable, "-c", script, "a ) b"], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         grandchild = int(child.stdout.readline())
+        # The kernel shows no command line for a moment within an exec.
+        while not processes.words(grandchild):
+            time.sleep(0.01)
         try:
             family = {p.pid: p for p in processes.tree(child.pid)}
             ours = {p.pid for p in processes.tree(os.getpid())}

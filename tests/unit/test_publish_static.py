@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_static
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_static, published
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import as_text
 
 SETTINGS = """
 import os
@@ -97,9 +97,17 @@ class Site:
         for name, text in files.items():
             (self.project / "shop/static" / name.replace("_", ".")).write_text(text)
 
-    def run(self, state: str, revision: str, root: str | None = None, before: str = "") -> tuple[int, str, str]:
+    def run(
+        self,
+        state: str,
+        revision: str,
+        root: str | None = None,
+        before: str = "",
+        release: str = "",
+        living: Sequence[str] = (),
+    ) -> tuple[int, str, str]:
         """Run the script as the module sends it; returns exit code, output, error output."""
-        script = f"{inspect.getsource(publish_static)}\nmain({state!r}, {revision!r})\n"
+        script = as_text([published, publish_static], [state, revision, release, living])
         output = self.project / "output"
         job = {
             "code": f"import django\ndjango.setup()\n{before}\nexec({script!r}, {{'__name__': 'shell'}})",
@@ -157,7 +165,13 @@ def test_the_first_publication(site: Site) -> None:
 
 def test_the_same_revision_again_changes_nothing(site: Site) -> None:
     before = {str(p): p.stat().st_mtime_ns for p in site.root.rglob("*")}
-    assert site("published", "r1") == {"changed": False, "files": 0, "root": str(site.root), "backend": MANIFEST}
+    assert site("published", "r1") == {
+        "changed": False,
+        "files": 0,
+        "removed": 0,
+        "root": str(site.root),
+        "backend": MANIFEST,
+    }
     assert {str(p): p.stat().st_mtime_ns for p in site.root.rglob("*")} == before
 
 
@@ -264,4 +278,42 @@ def test_without_a_manifest_and_without_a_root(django: subprocess.Popen[str], tm
     assert site.served == {"site.css": "b"}
     site("restored", "r2")
     assert site.served == {"site.css": "body{}"}
-    assert site("published", "r1", root="") == {"changed": False, "files": 0, "root": "", "backend": site.backend}
+    assert site("published", "r1", root="") == {
+        "changed": False,
+        "files": 0,
+        "removed": 0,
+        "root": "",
+        "backend": site.backend,
+    }
+
+
+R1, R2, R3 = (f"20261120T00000{n}Z-{str(n) * 7}" for n in (1, 2, 3))
+
+
+def test_files_go_with_the_last_release_that_had_them(site: Site) -> None:
+    unlisted = set(site.served)
+    site.version(site_css="body{}", one_js="1")
+    site("published", "s1", release=R1, living=())
+    first = set(site.served) - unlisted
+    second(site)
+    assert site("published", "s2", release=R2, living=[R1, R2])["removed"] == 0
+    assert first <= set(site.served)
+    site.version(site_css="body{color:blue}")
+    result = site("published", "s3", release=R3, living=[R2, R3])
+    # And the hashed site.css, which was there before any list was written, but is on that of R1.
+    assert result["removed"] == len(first) + 1 == 3
+    assert not first & set(site.served) and len(unlisted - set(site.served)) == 1
+    assert set(site.manifest.values()) <= set(site.served)
+    # Going back finds what it had; nobody knows of other releases here.
+    second(site)
+    assert site("published", "s2", release=R2, living=())["removed"] == 0
+    assert set(site.manifest.values()) <= set(site.served)
+
+
+def test_another_release_of_the_same_revision_is_written_down_as_well(site: Site) -> None:
+    second(site)
+    site("published", "s2", release=R2, living=[R2])
+    assert site("published", "s2", release=R3, living=[R2, R3])["changed"] is False
+    site.version(site_css="body{color:blue}")
+    site("published", "s4", release=R1, living=[R1, R3])
+    assert "new.js" in site.served, "its first release is gone, and another one has it"

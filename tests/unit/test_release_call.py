@@ -157,3 +157,67 @@ def test_a_disk_that_is_nearly_full_is_seen_before(
     monkeypatch.setattr(release_store, spare, 2**60)
     assert words in refusal(app)
     assert app.names() == []
+
+
+# -- switched, and found good later -----------------------------------------------------------------------
+
+
+def test_a_switch_is_noted_before_it_is_made(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is killed after it has to leave a record that there is more to do."""
+    name = app.built()
+    real, seen = release_store.os.replace, []
+
+    def replace(source: str, target: str) -> None:
+        if target.endswith("/current"):
+            seen.append(Store(str(app.root)).manifest(name)["state"])
+        real(source, target)
+
+    monkeypatch.setattr(release_store.os, "replace", replace)
+    app("active", release=name, verified=False)
+    assert seen == ["active"]
+
+
+def test_where_to_go_back_to_is_what_was_found_good(app: App) -> None:
+    first = app.built()
+    assert app("active", release=first, verified=False)["way_back"] == ""
+    app("active", release=first)
+    commit(app.source, version="2")
+    second = app.built()
+    assert app()["way_back"] == first
+    app("active", release=second, verified=False)
+    # Killed here: the current one is not what anybody wants to go back to.
+    assert app()["way_back"] == first and app()["way_back_revision"] == app.first
+    commit(app.source, version="3")
+    assert app()["way_back"] == first
+    # On the way back, and killed again: it was good, and is still where to go.
+    app("active", release=first, verified=False)
+    assert app()["way_back"] == first
+    assert Store(str(app.root)).manifest(first)["state"] == "active"
+
+
+def test_what_is_looked_at_first_has_a_link_of_its_own_for_as_long(app: App) -> None:
+    first = app()["release"]
+    assert "was never built" in refusal(app, "next", release=first)
+    app("built", release=first)
+    assert app("next", check=True, release=first)["changed"] and not (app.root / "next").exists()
+    shown = app("next", release=first)
+    assert shown["changed"] and shown["current"] == ""
+    assert os.readlink(app.root / "next") == f"releases/{first}"
+    assert app("next", release=first)["changed"] is False
+    app("active", release=first, verified=False)
+    assert not os.path.lexists(app.root / "next")
+    commit(app.source, version="2")
+    second = app.built()
+    app("next", release=second)
+    app("bad", release=second)
+    assert not os.path.lexists(app.root / "next")
+
+
+def test_a_folder_is_shared_and_another_list_makes_another_release(app: App) -> None:
+    first = app()["release"]
+    (app.root / "shared/media/cats").mkdir(parents=True)
+    (app.root / "shared/media/cats/a").write_text("miau")
+    second = app(shared=[".env", "media/cats"])
+    assert second["changed"] and second["release"] != first
+    assert (Path(second["release_path"]) / "media/cats/a").read_text() == "miau"
+    assert app(shared=[".env", "media/cats"])["changed"] is False

@@ -47,7 +47,7 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
     assert is_id(name) and path == app.root / "releases" / name
     assert made == {
         "changed": True, "release": name, "release_path": str(path), "revision": app.first, "exists": True,
-        "release_state": "preparing", "current": "", "current_revision": "",
+        "release_state": "preparing", "current": "", "current_revision": "", "way_back": "", "way_back_revision": "",
     }  # fmt: skip
     assert (path / "version").read_text() == "1"
     assert os.readlink(path / ".env") == "../../shared/.env" and (path / ".env").read_text() == "SECRET=1"
@@ -63,6 +63,7 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
     active = app("active", release=name)
     assert active == {
         **made, "release_state": "verified", "current": name, "current_revision": app.first,
+        "diff": {"before": "current -> nothing\n", "after": f"current -> {name}\n"},
     }  # fmt: skip
     assert os.readlink(app.root / "current") == f"releases/{name}"
     before = snapshot(app.root / "releases")
@@ -252,7 +253,9 @@ def test_a_link_of_somebody_else_is_left(app: App, target: str) -> None:
 
 def test_what_the_server_has_to_bring(app: App, tmp_path: Path) -> None:
     (app.root / "shared/.env").unlink()
-    assert "/shared/.env is not there | put the server's own .env there (mode 0600)" in refusal(app, check=True)
+    assert "/shared/.env is not there | put the server's own .env there (mode 0600 where it holds secrets)" in refusal(
+        app, check=True
+    )
     assert "must be relative and stay inside" in refusal(app, shared=["../../etc/passwd"])
     assert not (app.root / "releases").exists()
     (app.root / "shared/version").touch()

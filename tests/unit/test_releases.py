@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases import (
+    ACTIVE,
     BAD,
+    BUILT,
     PREPARING,
     VERIFIED,
     Release,
@@ -19,6 +21,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases im
     release_for,
     surplus,
     way_back,
+    way_back_from,
 )
 
 MOMENT, COMMIT = "20261120T084911Z", "5d33865fdfc578b623a4dde03705b70f6820116e"
@@ -64,7 +67,7 @@ def release(name: str, state: str = VERIFIED, revision: str = "aaa") -> Release:
     ],
 )
 def test_which_release_is_this_revision(current: str, there: list[Release], taken: str) -> None:
-    assert release_for("aaa", there, current) == taken
+    assert release_for("aaa", "", there, current) == taken
 
 
 @pytest.mark.parametrize("ref", ["main", "v1.0", "feature/x", COMMIT, "5d33865", "1.x-stable", "übung"])
@@ -142,3 +145,29 @@ def test_enough_is_left_whatever_there_is(rows: list[tuple[int, str, bool]], kee
     if current:
         spared = {current, way_back(there, current), *used, *(r.id for r in there if r.pinned)} - {""}
         assert len(ids) - len(gone) <= max(keep, len(spared))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "current", "back"),
+    [
+        ("9", "1", "1"),
+        ("1", "1", "2"),
+        # Nobody has found the current one good: the last that was.
+        ("9", "3", "2"),
+        ("3", "3", "2"),
+        # A way back that was killed before what it went to was looked at again.
+        ("9", "4", "4"),
+        ("2", "", "4"),
+        ("9", "", "2"),
+    ],
+)
+def test_where_to_go_back_to(wanted: str, current: str, back: str) -> None:
+    there = [
+        Release("1", "a", VERIFIED, 1.0), Release("2", "b", VERIFIED, 3.0), Release("3", "c", ACTIVE),
+        Release("4", "d", ACTIVE, 2.0), Release("5", "e", BAD, 9.0), Release("6", "f", BUILT),
+    ]  # fmt: skip
+    assert way_back_from(wanted, there, current) == back
+
+
+def test_there_may_be_nothing_to_go_back_to() -> None:
+    assert way_back_from("3", [Release("3", "c", ACTIVE), Release("5", "e", BAD, 9.0)], "3") == ""

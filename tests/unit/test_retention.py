@@ -26,7 +26,11 @@ class Answers:
     def __init__(self) -> None:
         self.boxes: list[dict[str, Any]] = []
         self.images = {f"shop-api:{str(n) * 12}": f"sha256:{n}" for n in range(1, 6)}
+        self.nameless: list[str] = []
         self.fails = False
+
+    def nameless_images(self, label: str) -> list[str]:
+        return self.nameless if label == "evenkeel.project=shop" else []
 
     def containers(self, _labels: object) -> list[dict[str, Any]]:
         if self.fails:
@@ -37,7 +41,10 @@ class Answers:
         return {"Id": self.images[name]} if name in self.images else {}
 
     def untag(self, name: str) -> None:
-        del self.images[name]
+        if name in self.nameless:
+            self.nameless.remove(name)
+        else:
+            del self.images[name]
 
 
 class Old:
@@ -57,7 +64,9 @@ class Old:
                 "api": {"image": f"shop-api:{str(number) * 12}", "volumes": [{"source": own}, {"source": shared}]},
                 "db": {"image": "postgres:17"},
             }
-            (tree / "compose.yaml").write_text(json.dumps({"services": services}))
+            (tree / "compose.yaml").write_text(
+                json.dumps({"name": "shop", "x-evenkeel-release": {}, "services": services})
+            )
             manifest = {"id": release, "revision": str(number) * 40, "state": "verified", "verified": number}
             (tree / ".evenkeel/manifest.json").write_text(json.dumps(manifest))
         os.symlink(f"releases/{IDS[-1]}", root / "current")
@@ -107,6 +116,13 @@ def test_what_a_container_runs_or_mounts_stays(old: Old) -> None:
     assert "shop-api:333333333333" not in old.engine.images
 
 
+def test_images_that_a_rebuild_left_without_a_name_go_unless_they_run(old: Old) -> None:
+    old.engine.nameless = ["sha256:aaaaaaaaaaaaaaaa", "sha256:bbbbbbbbbbbbbbbb"]
+    old.engine.boxes = [{"Image": "sha256:bbbbbbbbbbbbbbbb", "Config": {}, "Mounts": []}]
+    assert old.clear(5).images == ["sha256:aaaaaaaaaaaaaaaa"]
+    assert old.engine.nameless == ["sha256:bbbbbbbbbbbbbbbb"]
+
+
 def test_nothing_goes_while_the_engine_cannot_be_asked(old: Old) -> None:
     old.engine.fails = True
     cleared = old.clear(1)
@@ -134,3 +150,57 @@ def test_nothing_beside_it_is_touched(old: Old) -> None:
     old.clear(1)
     assert (old.root / "mounts/notes.txt").exists() and (old.root / "releases/by-hand").is_dir()
     assert (old.root / "shared/compose.yaml").exists()
+
+
+# -- without an engine ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(old: Old) -> Old:
+    """The same without generated projects; one has a ``compose.yaml`` of its own, for its developers."""
+    for release in IDS:
+        (old.root / "releases" / release / "compose.yaml").unlink()
+    (old.root / "releases" / IDS[0] / "compose.yaml").write_text("services: {web: {build: .}}")
+    return old
+
+
+def unasked() -> Answers:
+    raise EngineFailed("there is none to ask")
+
+
+def test_without_an_engine_on_the_host_no_container_uses_anything(plain: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "Engine", unasked)
+    monkeypatch.setattr(retention, "has_engine", lambda: False)
+    cleared = plain.clear(2)
+    assert cleared.releases == IDS[:3] and cleared.notes == []
+
+
+def test_an_engine_that_is_down_is_not_taken_for_none(plain: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "Engine", unasked)
+    monkeypatch.setattr(retention, "has_engine", lambda: True)
+    assert "there is none to ask" in plain.clear(2).notes[0] and plain.left() == IDS
+
+
+def test_what_a_container_mounts_of_a_plain_app_stays(plain: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "has_engine", lambda: True)
+    mounted = {"Source": f"{plain.root}/releases/{IDS[1]}/public"}
+    plain.engine.boxes = [{"Image": "sha256:9", "Config": {}, "Mounts": [mounted]}]
+    assert plain.clear(2).releases == [IDS[0], IDS[2]]
+
+
+@pytest.mark.parametrize("there", ["program", "socket", "name", "client", "nothing"])
+def test_whether_a_host_has_an_engine(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be stopped; a client alone is none."""
+    monkeypatch.setattr(retention, "_PROGRAMS", (str(tmp_path / "bin"),))
+    monkeypatch.setattr(retention, "_SOCKET", str(tmp_path / "docker.sock"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    (tmp_path / "bin").mkdir()
+    if there == "name":
+        monkeypatch.setenv("DOCKER_HOST", "tcp://other:2375")
+    elif there == "socket":
+        (tmp_path / "docker.sock").touch()
+    elif there != "nothing":
+        program = tmp_path / "bin" / ("dockerd" if there == "program" else "docker")
+        program.touch(0o755)
+    assert retention.has_engine() is (there in ("program", "socket", "name"))

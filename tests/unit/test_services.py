@@ -17,12 +17,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services im
     chosen_kind,
     kind_of,
     longest_gap_note,
-    objections,
     probes,
     seconds,
     settings_of,
     size,
 )
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.two_at_once import objections
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -84,7 +84,7 @@ def settings(service: dict[str, Any] | None = None, name: str = "api", **more: A
         ("other", {"image": "oliver006/redis_exporter"}),
         ("other", {"image": "rediscommander/redis-commander"}),
         ("job", {"image": "shop", "command": ["python", "manage.py", "migrate"], "restart": "no"}),
-        ("job", {"image": "shop", "restart": "on-failure"}),
+        ("other", {"image": "shop", "restart": "on-failure"}),
         ("other", {"image": "certbot/certbot", "entrypoint": ["/bin/sh", "-c", "while :; do certbot renew; done"]}),
         ("other", {}),
     ],

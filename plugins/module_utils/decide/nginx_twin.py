@@ -100,18 +100,24 @@ def owning_app(path: str) -> str:
     return match.group("root") if match else ""
 
 
-def folders_to_copy(dest: str, prefix: str, changes: Sequence[str], mounts: Sequence[str]) -> tuple[str, ...]:
+def folders_to_copy(
+    dests: Sequence[str], prefix: str, changes: Sequence[str], mounts: Sequence[str]
+) -> tuple[str, ...]:
     """The folders that a twin needs a copy of, because its image does not have them as the live container does.
 
     :param prefix: folder of the main configuration file.
     :param changes: paths that differ between the container and its image.
     :param mounts: paths inside the container where something is mounted.
     """
-    folder = posixpath.dirname(dest)
-    leaves = [c for c in changes if not any(other != c and _inside(other, c) for other in (*changes, *mounts, folder))]
+    folders = {posixpath.dirname(dest) for dest in dests}
+    leaves = [
+        c for c in changes if not any(other != c and _inside(other, c) for other in (*changes, *mounts, *folders))
+    ]
     # An entrypoint that writes its configuration at the start (templates) leaves it in the container's own layer.
-    elsewhere = [c for c in leaves if _inside(c, prefix) and not _inside(c, folder) and c not in mounts]
-    wanted = {folder, prefix} if elsewhere else {folder}
+    elsewhere = [
+        c for c in leaves if _inside(c, prefix) and not any(_inside(c, f) for f in folders) and c not in mounts
+    ]
+    wanted = {*folders, prefix} if elsewhere else folders
     return tuple(sorted(w for w in wanted if not any(o != w and _inside(w, o) for o in wanted)))
 
 

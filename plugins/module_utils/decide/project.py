@@ -14,11 +14,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from .services import PROXY, kind_of
+
 REVISION_LABEL = "org.opencontainers.image.revision"
 PROJECT_LABEL = "evenkeel.project"
 CONTENT_LABEL = "evenkeel.content"
 GENERATED = "compose.yaml"
 MARK = "x-evenkeel-release"
+#: In the mark: proxy → path in the container → path in the tree of what it mounts from a path of its own.
+LIVE = "live"
 #: Files that Compose reads beside the generated one by itself, which would change what it means.
 OVERRIDES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
 SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
@@ -45,13 +49,16 @@ def _binds(project: Mapping[str, Any], root: str) -> Iterator[tuple[str, dict[st
                 yield f"{kind}.{name}", definition, "file"
 
 
-def tree_mounts(project: Mapping[str, Any], root: str) -> list[str]:
-    """Mounted files and folders that lie in the release's tree, sorted.
+def tree_mounts(
+    project: Mapping[str, Any], root: str, live: Mapping[str, Mapping[str, str]] | None = None
+) -> list[str]:
+    """Mounted files and folders that lie in the release's tree, sorted, without those of :func:`live_mounts`.
 
     A release folder gets another name each time, so these are mounted from a copy whose path changes
     exactly when the content does.
     """
-    return sorted({str(holder[key]) for _who, holder, key in _binds(project, root)})
+    mounted = ((who, str(holder[key])) for who, holder, key in _binds(project, root))
+    return sorted({source for who, source in mounted if source not in (live or {}).get(who, {})})
 
 
 def image_names(project: Mapping[str, Any], revision: str) -> dict[str, str]:
@@ -83,14 +90,40 @@ def _tagged(image: str) -> str:
     return image if ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
+def kind_without_image(service: Mapping[str, Any]) -> str:
+    """What a service is, as far as its definition tells."""
+    return str((service.get("x-evenkeel") or {}).get("kind") or kind_of(service))
+
+
+def live_mounts(project: Mapping[str, Any], root: str, store: str) -> dict[str, dict[str, str]]:
+    """What proxies mount out of the tree: service → path in the tree → the path under ``store`` that never changes.
+
+    A proxy that mounted a copy by its content would have to be created anew for each change of its configuration.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, service in project.get("services", {}).items():
+        for volume in service.get("volumes") or [] if kind_without_image(service) == PROXY else []:
+            source = str(volume.get("source"))
+            # A mount of the whole tree would let the proxy see what no release has meant for it.
+            if volume.get("type") == "bind" and _inside(source, root) and source != root:
+                found.setdefault(name, {})[source] = f"{store}/{name}/{source[len(root) + 1 :]}"
+    return found
+
+
 def generate(
-    project: Mapping[str, Any], root: str, revision: str, release: str, placed: Mapping[str, str]
+    project: Mapping[str, Any],
+    root: str,
+    revision: str,
+    release: str,
+    placed: Mapping[str, str],
+    live: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """The project of a release.
 
     :param project: as Compose resolves the user's files.
     :param root: the release's folder.
     :param placed: for each of :func:`tree_mounts` the path of its content-addressed copy.
+    :param live: see :func:`live_mounts`; those that are there.
     :raises BadProject: a mounted path in the tree that is not part of the revision.
     """
     result: dict[str, Any] = json.loads(json.dumps(project))
@@ -105,7 +138,13 @@ def generate(
             build = service["build"]
             labels = build.get("labels") or {}
             build["labels"] = {**labels, REVISION_LABEL: revision, PROJECT_LABEL: str(project["name"])}
+    marked: dict[str, dict[str, str]] = {}
     for who, holder, key in list(_binds(result, root)):
+        own = (live or {}).get(who, {}).get(holder[key])
+        if own:
+            marked.setdefault(who, {})[str(holder["target"])] = holder[key][len(root) + 1 :]
+            holder[key] = own
+            continue
         if holder[key] not in placed:
             raise BadProject(
                 f"{who} mounts {holder[key][len(root) + 1 :] or '.'}, which is not in the revision: it is data, and each "
@@ -114,7 +153,7 @@ def generate(
         holder[key] = placed[holder[key]]
     for service in result.get("services", {}).values():
         _label_content(service, result, set(placed.values()))
-    result[MARK] = {"release": release, "revision": revision}
+    result[MARK] = {"release": release, "revision": revision, **({LIVE: marked} if marked else {})}
     return result
 
 

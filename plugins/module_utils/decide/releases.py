@@ -18,7 +18,8 @@ _ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-f]{7,40}(\.\d+)?(\.h\d+)?$")
 class Release:
     """One release: its id, the commit it is the tree of, its state.
 
-    ``verified`` is when it was last found good (UNIX seconds, 0 for never), ``pinned`` whether somebody wants it kept.
+    ``verified`` is when it was last found good (UNIX seconds, 0 for never), ``pinned`` whether somebody wants it kept,
+    ``inputs`` a keyed hash of what else it is made from, such as the server's environment file.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Release:
     state: str
     verified: float = 0.0
     pinned: bool = False
+    inputs: str = ""
 
 
 def is_id(text: str) -> bool:
@@ -47,13 +49,14 @@ def new_id(moment: str, revision: str, taken: Sequence[str]) -> str:
     return candidate
 
 
-def release_for(revision: str, releases: Sequence[Release], current: str) -> str:
-    """The release that already is this revision, empty when a new one is needed.
+def release_for(revision: str, inputs: str, releases: Sequence[Release], current: str) -> str:
+    """The release that already is this revision with these inputs, empty when a new one is needed.
 
     The current one first, so that the same input changes nothing; then the newest, so that a run that was
     killed goes on in the folder it began.  One that was marked bad is not taken up again.
     """
-    same = sorted((r for r in releases if r.revision == revision and r.state != BAD), key=lambda r: r.id)
+    alike = (r for r in releases if (r.revision, r.inputs) == (revision, inputs) and r.state != BAD)
+    same = sorted(alike, key=lambda r: r.id)
     if any(r.id == current for r in same):
         return current
     return same[-1].id if same else ""
@@ -79,8 +82,24 @@ def problem_with_removal(release: str, all_of_them: Sequence[Release], current: 
 
 def way_back(releases: Sequence[Release], current: str) -> str:
     """The release to go back to: the one that was found good last before the current one, empty when there is none."""
-    good = sorted((r.verified, r.id) for r in releases if r.state == VERIFIED and r.id != current)
+    good = sorted((r.verified, r.id) for r in releases if _was_good(r) and r.id != current)
     return good[-1][1] if good else ""
+
+
+def _was_good(release: Release) -> bool:
+    """A run may have been killed between switching back to it and looking at it again."""
+    return release.state == VERIFIED or (release.state == ACTIVE and release.verified > 0)
+
+
+def way_back_from(wanted: str, releases: Sequence[Release], current: str) -> str:
+    """Where to go back to should ``wanted`` fail, empty when nothing was ever found good.
+
+    The current one, unless nobody has found it good: a run that was killed after its switch leaves such a one.
+    """
+    others = [r for r in releases if r.id != wanted]
+    if any(r.id == current and _was_good(r) for r in others):
+        return current
+    return way_back(others, current)
 
 
 def surplus(releases: Sequence[Release], keep: int, current: str, used: Collection[str]) -> list[str]:

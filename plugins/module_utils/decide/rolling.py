@@ -14,6 +14,7 @@ containers proven, switched to and watched.  So undoing never has to create anyt
 from __future__ import annotations
 
 from .stack import (
+    OTHER,
     SCHEDULER,
     UNDO,
     WEB,
@@ -46,8 +47,8 @@ from .steps import (
     Undo,
 )
 
-#: The way back: what sends tasks goes first, and the workers that know the new ones go last.
-_BACKWARD = (SCHEDULER, WEB, WORKER)
+#: The way back: what sends tasks goes first, the workers that know the new ones later, what all may depend on last.
+_BACKWARD = (SCHEDULER, WEB, WORKER, OTHER)
 
 
 def _ids(containers: tuple[Container, ...]) -> tuple[str, ...]:
@@ -111,13 +112,16 @@ def _settle(stack: Stack, views: list[View]) -> Step | None:
 
 
 def _together(views: list[View]) -> Step | None:
-    return _bring_up([v for v in views if not v.stop_first]) or _switch(views) or _put_to_sleep(views) or _bury(views)
+    together = _bring_up([v for v in views if not v.stop_first], views)
+    return together or _switch(views) or _put_to_sleep(views) or _bury(views)
 
 
 def _one_by_one(views: list[View]) -> Step | None:
     for view in views:
+        if _waits(view, views):
+            continue
         start_first = [] if view.stop_first else [view]
-        step = _bring_up(start_first) or _switch([view]) or _put_to_sleep([view])
+        step = _bring_up(start_first, views) or _switch([view]) or _put_to_sleep([view])
         if step:
             return step
     return _bury(views)
@@ -152,13 +156,19 @@ def _heal(views: list[View]) -> Step | None:
     return None
 
 
-def _bring_up(views: list[View]) -> Step | None:
-    """Start, await and prove the new containers of all these services together."""
-    create = tuple((v.wanted.name, v.missing) for v in views if v.missing)
-    if create:
-        hold = tuple((v.wanted.name, _rotation(v)) for v in views if v.missing and v.proxied and _rotation(v))
+def _waits(view: View, every: list[View]) -> bool:
+    """Whether something that a service depends on has to be ready before one of it is started."""
+    return bool(view.missing) and any(v.wanted.name in view.wanted.after and not v.usable for v in every)
+
+
+def _bring_up(views: list[View], every: list[View]) -> Step | None:
+    """Start, await and prove the new containers of all these services together, what others need first."""
+    due = [v for v in views if v.missing and not _waits(v, every)]
+    if due:
         return Start(
-            create=create, hold=hold, stand_ins=tuple(v.wanted.name for v in views if v.missing and v.standing_in)
+            create=tuple((v.wanted.name, v.missing) for v in due),
+            hold=tuple((v.wanted.name, _rotation(v)) for v in due if v.proxied and _rotation(v)),
+            stand_ins=tuple(v.wanted.name for v in due if v.standing_in),
         )
     unready = tuple(c for v in views for c in v.unready)
     if unready:
@@ -178,7 +188,7 @@ def _switch(views: list[View]) -> Step | None:
             running = tuple(c for c in view.old if c.running)
             if running:
                 return Stop(_ids(running))
-            step = _bring_up([view])
+            step = _bring_up([view], [])
             if step:
                 return step
         if view.proxied:
@@ -242,7 +252,7 @@ def _is_busy(view: View, container: Container) -> bool:
     if view.wanted.kind == WORKER:
         if container.consumes is not False or container.tasks == 0:
             return False
-    elif not view.proxied or not (container.connections or view.proxy.draining_workers):
+    elif not view.visited or not (container.connections or view.proxy.draining_workers):
         return False
     if view.wanted.drain_policy == "wait" or container.left_at is None:
         return True
@@ -280,7 +290,9 @@ def _undo_service(view: View) -> Step | None:
     if fallen:
         return _make_do(view, fallen[0])
     alive = tuple(c for c in outgoing if c.running)
-    asleep = tuple(c for c in outgoing if not c.running)[: max(0, wanted.replicas - len(alive))]
+    # What the project no longer has comes back as it was.
+    number = wanted.replicas or len(outgoing)
+    asleep = tuple(c for c in outgoing if not c.running)[: max(0, number - len(alive))]
     if asleep:
         return _make_room(view) or Start(restart=_ids(asleep))
     restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)

@@ -11,17 +11,18 @@ Later sources win: kind's default, Compose, ``x-evenkeel``, the call's arguments
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .stack import SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
+from .commands import ends_by_itself, words_of
+from .stack import OTHER, SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
 from .values import seconds, size, whole
 
-PROXY, DATABASE, BROKER, JOB, OTHER = "proxy", "database", "broker", "job", "other"
+PROXY, DATABASE, BROKER, JOB = "proxy", "database", "broker", "job"
 KINDS = (WEB, WORKER, SCHEDULER, PROXY, DATABASE, BROKER, JOB, OTHER)
-ROLLED_KINDS = (WEB, WORKER, SCHEDULER)
+#: What a roll replaces, in the order in which it goes forward: new workers know old tasks, so they come before the web.
+ROLLED_KINDS = (OTHER, WORKER, SCHEDULER, WEB)
 
 OPTION_KEYS = (
     "kind",
@@ -39,6 +40,7 @@ OPTION_KEYS = (
     "drain_timeout",
     "drain_policy",
     "stop_timeout",
+    "publish",
 )
 
 _SERVERS = ("gunicorn", "uvicorn", "daphne", "hypercorn", "uwsgi", "granian", "runserver", "waitress-serve")
@@ -104,24 +106,6 @@ class Settings:
         )
 
 
-def _split(text: str) -> list[str]:
-    """Shell text as words, its operators apart from them (``migrate&&gunicorn``)."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    try:
-        return list(lexer)
-    except ValueError:
-        return text.split()
-
-
-def words_of(command: Any) -> list[str]:
-    """A command as words: lists as they are, strings split, the script of a ``sh -c`` split as well."""
-    if not command:
-        return []
-    words = _split(command) if isinstance(command, str) else [str(w) for w in command]
-    return [part for word in words for part in (_split(word) if re.search(r"\s", word) else [word])]
-
-
 # A name that contains one of these beside a database's or a proxy's only has to do with it.
 _COMPANIONS = {"exporter", "backup", "backups", "commander", "insight", "operator", "admin", "sentinel", "unit"}
 _IMAGES = (
@@ -157,13 +141,16 @@ def kind_of(service: Mapping[str, Any]) -> str:
     if scripts:
         return SCHEDULER if "beat" in scripts else WORKER
     image = str(service.get("image", "")).rsplit("/", 1)[-1].split(":")[0].split("@")[0]
-    for kind, known, programs in _IMAGES:
+    for kind, _known, programs in _IMAGES:
         if any(program in names for program in programs):
             return kind
+    if ends_by_itself(service):
+        return JOB
+    for kind, known, _programs in _IMAGES:
         named = "build" not in service and any(image == name or image.startswith(f"{name}-") for name in known)
         if named and not _COMPANIONS & set(image.split("-")):
             return kind
-    return JOB if str(service.get("restart", "")) in ("no", "on-failure") else OTHER
+    return OTHER
 
 
 def probes(entries: Any, where: str) -> tuple[Probe, ...]:
@@ -194,6 +181,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     WEB: {"order": START_FIRST, "prove_seconds": 5.0, "monitor": 5.0, "drain_timeout": 60.0, "ready_timeout": 120.0},
     WORKER: {"order": START_FIRST, "prove_seconds": 0.0, "monitor": 3.0, "drain_timeout": 300.0, "ready_timeout": 60.0},
     SCHEDULER: {"order": STOP_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 30, "ready_timeout": 60},
+    OTHER: {"order": START_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 0, "ready_timeout": 120},
 }
 
 
@@ -330,35 +318,6 @@ def _health_command(own: Mapping[str, Any], inherited: Mapping[str, Any]) -> tup
     if own.get("disable") or not words or words[0] == "NONE":
         return (), limit
     return ("/bin/sh", "-c", *words[1:]) if words[0] == "CMD-SHELL" else tuple(words[1:]), limit
-
-
-def objections(name: str, service: Mapping[str, Any], settings: Settings, image: Mapping[str, Any]) -> list[str]:
-    """Why a service of this definition cannot run twice for a while; each with what to write instead."""
-    found: list[str] = []
-    if settings.order == STOP_FIRST:
-        return found
-    if service.get("container_name"):
-        found.append(
-            f"{name}: container_name: {service['container_name']} lets only one exist, so nothing can be started "
-            f"beside it; remove the line (docker compose exec {name} finds it all the same)"
-        )
-    if str(service.get("network_mode") or "") == "host":
-        found.append(f"{name}: network_mode: host lets only one listen on its port; use a network")
-    fixed = [n for n, net in (service.get("networks") or {}).items() if (net or {}).get("ipv4_address")]
-    if fixed:
-        found.append(f"{name}: has a fixed address in network {fixed[0]}, which only one can hold; remove ipv4_address")
-    tmpfs = service.get("tmpfs") or []
-    named = {str(v.get("target")) for v in service.get("volumes") or []}
-    named |= {str(t).partition(":")[0] for t in ([tmpfs] if isinstance(tmpfs, str) else tmpfs)}
-    anonymous = sorted(set(image.get("Volumes") or {}) - named) + sorted(
-        str(v.get("target")) for v in service.get("volumes") or [] if v.get("type") == "volume" and not v.get("source")
-    )
-    if anonymous:
-        found.append(
-            f"{name}: has an anonymous volume at {anonymous[0]}, and a new container would start with an empty one; "
-            f"give it a name under volumes:"
-        )
-    return found
 
 
 def longest_gap_note(settings: Settings) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 WEB = "web"
 WORKER = "worker"
 SCHEDULER = "scheduler"
+OTHER = "other"
 START_FIRST = "start-first"
 STOP_FIRST = "stop-first"
 FORWARD = "forward"
@@ -28,6 +29,8 @@ class Wanted:
         for how long it may go on with what it knew, or avoid what refused it, after a container was let in.
     :param stand_in: configuration hash of the same service without what only one container can hold (a published port).
         Where it is set, containers of this kind serve while the old one has ended and the new one is not proven yet.
+    :param after: services of the same call that have to be ready before one of this is started, where none of theirs runs.
+    :param replicas: 0 for a service that the project no longer has: what runs of it goes last.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Wanted:
     newer_than: float = 0.0
     learn_seconds: float | None = None
     stand_in: str = ""
+    after: tuple[str, ...] = ()
 
     @property
     def proxied(self) -> bool:
@@ -159,8 +163,14 @@ class View:
         return max(0, self.wanted.replicas - len(self.current))
 
     @property
-    def proxied(self) -> bool:
+    def visited(self) -> bool:
+        """Whether requests of the proxy's may be in it."""
         return self.wanted.proxied and self.proxy.present
+
+    @property
+    def proxied(self) -> bool:
+        """Whether the proxy is to lead to it."""
+        return self.visited and self.wanted.replicas > 0
 
     @property
     def stale(self) -> bool:
@@ -198,6 +208,11 @@ class View:
                 and (self.unproven or self.now < self.watched_until)
             )
         )
+
+    @property
+    def usable(self) -> bool:
+        """Whether what depends on it can be started: its old version runs, or all of the new one is ready."""
+        return any(c.running for c in self.old) or not (self.missing or self.unready)
 
     @property
     def silent(self) -> tuple[Container, ...]:

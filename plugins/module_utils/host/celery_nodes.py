@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide.celery import Node, node_of
-from ..decide.services import words_of
+from ..decide.commands import words_of
 from . import celery_script, processes
 from .engine import Engine, pid_of
 from .roller import Answer

@@ -120,6 +120,8 @@ class Compose:
     @staticmethod
     def attend(process: subprocess.Popen[str], stdin: str, on_line: Callable[[str], None]) -> str:
         """Give a process its input and read it to its end; returns its last words where it failed."""
+        if process.stdin is None or process.stdout is None:
+            raise ComposeFailed("docker compose was started without pipes")
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
         reader.start()
@@ -186,6 +188,11 @@ class Compose:
             yield Compose(self.project_src, (path,), (), self.profiles, self.project_name)
         finally:
             os.unlink(path)
+
+    def run_by(self, project: Mapping[str, Any], *words: str, timeout: float = 600.0) -> str:
+        """:meth:`run`, by a resolved definition that no file of the user's has."""
+        with self._as_file(project) as other:
+            return other.run(*words, timeout=timeout)
 
     def create_by(self, project: Mapping[str, Any], scale: Sequence[tuple[str, int]]) -> None:
         """:meth:`create_beside`, by a resolved definition that no file of the user's has."""

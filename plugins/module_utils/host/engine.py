@@ -99,6 +99,10 @@ class Engine:
         found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
         return [i for i in (self.inspect(entry["Id"]) for entry in found) if i]
 
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """Every network by its name."""
+        return {str(n["Name"]): n for n in self._call("networks")}
+
     def running(self) -> list[dict[str, Any]]:
         """Every container that runs, in the engine's short form (labels, networks, no aliases)."""
         found: list[dict[str, Any]] = self._call("containers")
@@ -139,6 +143,11 @@ class Engine:
     def image_names(self, pattern: str) -> list[str]:
         """Every ``repository:tag`` on this host that matches ``docker image ls PATTERN``."""
         return sorted({str(tag) for entry in self._call("images", pattern) for tag in entry.get("RepoTags") or []})
+
+    def nameless_images(self, label: str) -> list[str]:
+        """The ids of images with a label that have lost their last name, as a rebuild leaves them."""
+        found = self._call("images", filters={"dangling": True, "label": [label]})
+        return sorted(str(entry["Id"]) for entry in found)
 
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Give an image a further name.
@@ -290,9 +299,11 @@ class Engine:
             if not any(spared(str(name).lstrip("/")) for name in entry.get("Names") or [""]):
                 with contextlib.suppress(EngineFailed, NotFound):
                     self._call("remove_container", entry["Id"], v=True, force=True)
-        for entry in self._call("volumes", filters={"label": [label]}).get("Volumes") or []:
-            if not spared(str(entry["Name"])):
-                self.remove_volumes([str(entry["Name"])])
+        self.remove_volumes(name for name in self.volumes(label) if not spared(name))
+
+    def volumes(self, label: str) -> set[str]:
+        """The names of the volumes with a label."""
+        return {str(v["Name"]) for v in self._call("volumes", filters={"label": [label]}).get("Volumes") or []}
 
     def remove_volumes(self, names: Iterable[str]) -> None:
         """Remove named volumes; one that is not there or in use is passed over."""

@@ -84,9 +84,13 @@ def read_json(path: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+#: Name of the file that holds the key of a state directory's fingerprints.
+KEY = "fingerprint.key"
+
+
 def secret_key(directory: str) -> bytes:
     """The key of this state directory's fingerprints, made on first use."""
-    path = os.path.join(directory, "fingerprint.key")
+    path = os.path.join(directory, KEY)
     if not os.path.exists(path):
         write_private(path, secrets.token_hex(32))
     with open(path, encoding="ascii") as stream:

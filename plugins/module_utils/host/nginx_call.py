@@ -1,39 +1,35 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``nginx_reload``: try the candidate in a twin, install it, reload, prove, and go back where that fails."""
+"""One call of ``nginx_reload``: try the candidates in a twin, install them, reload, prove, and go back where that fails."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from ..decide import nginx_change as change
 from ..decide.nginx_complaint import complaint_of
-from ..decide.nginx_twin import BadPlace, checked
+from ..decide.nginx_twin import BadPlace
 from ..decide.services import Probe
 from ..journal import working
 from .call_result import BadInput
-from .compose import ComposeFailed
-from .engine import label_of, pid_of
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from .nginx import QUITTING, NginxFailed
 from .nginx_memory import Memory, Pending, digest
-from .nginx_site import ContainerSite, HostSite, Site, SiteFailed
+from .nginx_site import ContainerSite, Contents, Site, SiteFailed
+from .nginx_wanted import Absent, file_change, project_of, proxies_of, release_change
 from .probing import ask
-from .project import compose_of, connect, state_dir_of
+from .project import state_dir_of
+from .proxy_files import bring
 from .roller import Answer
 
 _ATTEMPTS = 3
-
-
-class _Absent(Exception):
-    """The nginx does not run, so that nothing can be known of it."""
 
 
 class _Failed(Exception):
@@ -71,14 +67,29 @@ class _Steps:
 def nginx_reload(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Carry out one call.
 
-    :returns: what the module returns (``failed`` included when nginx refuses the candidate or it did not hold).
+    :returns: what the module returns (``failed`` included when nginx refuses the candidates or they did not hold).
     :raises BadInput: before anything is touched.
     """
-    content = _content(params)
+    if not params.get("from_release"):
+        return _one(params, check_mode)
+    services = [str(params["service"])] if params.get("service") else proxies_of(params)
+    result: dict[str, Any] = {"changed": False, "timeline": [], "msg": "nginx has no files of this release"}
+    for service in services:
+        one = _one({**params, "service": service}, check_mode)
+        timeline, changed = result["timeline"] + one["timeline"], result["changed"] or one["changed"]
+        result = {**one, "timeline": timeline, "changed": changed}
+        if one.get("failed"):
+            break
+    return result
+
+
+def _one(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
-        dest = checked(str(params["dest"]))
-        site, project = _site(params, dest)
-    except _Absent as error:
+        change_of = release_change if params.get("from_release") else file_change
+        sites, wanted, project = change_of(params)
+    except Absent as error:
+        if params.get("from_release") and not params.get("validate_only"):
+            return _put_there(params, str(error), check_mode)
         if check_mode:
             return {
                 "changed": True,
@@ -89,184 +100,185 @@ def nginx_reload(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     except (BadPlace, SiteFailed, NginxFailed) as error:
         raise BadInput(str(error), getattr(error, "advice", "")) from error
     state = state_dir_of(params, project)
-    service = str(params.get("service") or "")
-    memory = Memory(state, service, dest)
+    memory = Memory(state, str(params.get("service") or ""), str(params.get("dest") or ""))
+    call = _Call(params, sites, memory, wanted)
     if check_mode or params.get("validate_only"):
-        return _Call(params, site, memory, content).only_look()
+        return call.only_look()
     with working(params, state, f"nginx_reload of {project}") as fence:
-        result = _Call(params, site, memory, content).carry_out(fence.act)
+        result = call.carry_out(fence.act)
         fence.told(result)
         if result.get("failed"):
             fence.details["result"] = f"failed: {result['msg'].splitlines()[0]}"
         return result
 
 
-def _content(params: Mapping[str, Any]) -> bytes:
-    text, src = params.get("content"), params.get("src")
-    if text is not None:
-        return str(text).encode("utf-8")
-    try:
-        with open(str(src), "rb") as stream:
-            return stream.read()
-    except OSError as error:
-        raise BadInput(
-            f"src {src} cannot be read on this host: {error.strerror}",
-            "copy it there first, or give content: \"{{ lookup('file', …) }}\"",
-        ) from error
-
-
-def _site(params: Mapping[str, Any], dest: str) -> tuple[Site, str]:
-    """The nginx and the name of the app."""
-    compose = compose_of(params)
-    service = str(params.get("service") or "")
-    if not service:
-        name = str(params.get("project_name") or "")
-        if not name and not params.get("state_dir"):
-            raise BadInput("the host's own nginx belongs to no project: where its records are kept is not told",
-                           "set project_name or state_dir")  # fmt: skip
-        return HostSite(dest), name or "nginx of this host"
-    engine = connect(compose.project_src)
-    try:
-        project = compose.resolved()
-    except ComposeFailed as error:
-        raise BadInput(f"the Compose project is not valid: {error}", "docker compose config shows it") from error
-    name = str(project["name"])
-    if service not in (project.get("services") or {}):
-        known = ", ".join(sorted(project.get("services") or {}))
-        raise BadInput(f"there is no service {service} in the project; it has {known}")
-    found = [
-        i
-        for i in engine.containers({PROJECT_LABEL: name, SERVICE_LABEL: service, ONE_OFF_LABEL: "False"})
-        if pid_of(i) and label_of(i, SERVICE_LABEL) == service
-    ]
-    if not found:
-        raise _Absent(f"{service} does not run")
-    if len(found) > 1:
-        raise BadInput(f"{service} has {len(found)} containers; a change of one file under several is not supported")
-    site = ContainerSite(engine, found[0], dest, name)
-    if not site.master.workers():
-        raise BadInput(f"{site.name} is no nginx: no worker process of one was found in it", "see service")
-    return site, name
+def _put_there(params: Mapping[str, Any], reason: str, check_mode: bool) -> dict[str, Any]:
+    """The files of a release for an nginx that does not run, which reads them when it starts."""
+    project = project_of(params)
+    root, service = str(params["project_src"]), str(params["service"])
+    if check_mode:
+        return {
+            "changed": bring(root, project, service, True),
+            "timeline": [],
+            "msg": f"{reason}: it reads its files later",
+        }
+    with (
+        working(params, state_dir_of(params, str(project["name"])), f"nginx_reload of {project['name']}") as fence,
+        fence.act(f"write the files of {service}"),
+    ):
+        changed = bring(root, project, service, False)
+        return fence.told({"changed": changed, "timeline": [], "msg": f"{reason}: its files are there for its start"})
 
 
 class _Call:
-    """One call on one file, the lock held where it changes anything."""
+    """One call on files of one nginx, the lock held where it changes anything."""
 
-    def __init__(self, params: Mapping[str, Any], site: Site, memory: Memory, wanted: bytes) -> None:
+    def __init__(self, params: Mapping[str, Any], sites: Sequence[Site], memory: Memory, wanted: Contents) -> None:
         self.params = params
-        self.site = site
+        self.sites = {site.dest: site for site in sites}
+        self.first = sites[0]
+        self.name = self.first.name
         self.memory = memory
         self.wanted = wanted
-        self.steps = _Steps(str(params.get("service") or ""), site.name)
-        self.result: dict[str, Any] = {"dest": site.dest, "timeline": self.steps.entries}
+        self.steps = _Steps(str(params.get("service") or ""), self.name)
+        self.result: dict[str, Any] = {"dest": self.first.dest, "timeline": self.steps.entries}
+        self.what = self.first.dest
+        # A single file was named by somebody, who says that nginx reads it.
+        self.configuration = {
+            s.dest for s in sites if len(sites) == 1 or not isinstance(s, ContainerSite) or s.is_configuration
+        }
+        if params.get("from_release"):
+            self.what = f"configuration of {os.path.basename(str(params['project_src']))}"
 
     def only_look(self) -> dict[str, Any]:
-        """What a call would do, and what nginx thinks of the candidate."""
+        """What a call would do, and what nginx thinks of the candidates."""
         validate_only = bool(self.params.get("validate_only"))
-        if not validate_only:
-            self._refuse()
         act, before = self._look()
+        if not validate_only:
+            self._refuse(before)
         if act == change.NOTHING and not validate_only:
             return self._unchanged()
         self._tell_serving(before)
         self._tell_difference(before)
-        if not self._tried():
+        if not self._tried(before):
             return self.result
         would = "" if validate_only else " and would be installed" if act == change.INSTALL else " and would be loaded"
-        self.result.update(changed=not validate_only, msg=f"{self.site.name} accepts {self.site.dest}{would}")
+        self.result.update(changed=not validate_only, msg=f"{self.name} accepts {self.what}{would}")
         return self.result
 
     def carry_out(self, act_of: Any) -> dict[str, Any]:
         """Do it; ``act_of(what)`` is the fence around each single act."""
-        self._refuse()
         act, before = self._look()
+        self._refuse(before)
         if act == change.NOTHING:
             return self._unchanged()
         self._tell_serving(before)
         self._tell_difference(before)
-        if not self._tried():
+        if not self._tried(before):
             return self.result
         # Where an earlier call was killed, the state to go back to is the one before that call.
         pending = self._pending(before)
-        goal = pending.before if pending else before
-        if pending:
-            self.site.tidy()
+        goal = {**before, **pending.before} if pending else before
+        for site in self.sites.values() if pending else ():
+            site.tidy()
         self.memory.begin(goal, self.wanted)
         try:
             if act == change.INSTALL:
-                self._install(goal, act_of)
+                self._install(goal, before, act_of)
             if act in (change.INSTALL, change.RELOAD):
-                with self.steps.step("reload"), act_of(f"reload {self.site.name}"):
-                    self.site.master.reload()
+                with self.steps.step("reload"), act_of(f"reload {self.name}"):
+                    self.first.master.reload()
             self._prove()
         except (_Failed, NginxFailed, OSError) as error:
             return self._undo(str(error), goal, act_of)
         self.memory.end()
         self._tell_serving(self.wanted)
-        self.result.update(changed=True, msg=f"{self.site.name} serves with the new {self.site.dest}")
+        self.result.update(changed=True, msg=f"{self.name} serves with the new {self.what}")
         return self.result
 
     # -- looking --------------------------------------------------------------------------------------
 
-    def _refuse(self) -> None:
-        if isinstance(self.site, ContainerSite):
-            try:
-                self.site.refuse_to_install()
-            except SiteFailed as error:
-                raise BadInput(str(error), error.advice) from error
+    def _refuse(self, before: Contents) -> None:
+        single = len(self.sites) == 1
+        for dest, site in self.sites.items():
+            if isinstance(site, ContainerSite) and (single or before[dest] != self.wanted[dest]):
+                try:
+                    site.refuse_to_install()
+                except SiteFailed as error:
+                    raise BadInput(str(error), error.advice) from error
 
-    def _look(self) -> tuple[str, bytes | None]:
-        before = self.site.visible()
+    def _look(self) -> tuple[str, dict[str, bytes | None]]:
+        before = {dest: site.visible() for dest, site in self.sites.items()}
         pending = self._pending(before) is not None
-        seen = change.Seen(before == self.wanted, self.site.changed_at(), self._loaded(), pending)
+        seen = change.Seen(before == dict(self.wanted), self._changed_at(), self._loaded(), pending)
         return change.next_act(seen), before
+
+    def _changed_at(self) -> float:
+        """When nginx's own files were changed last; what it only hands out needs no reload."""
+        return max((self.sites[dest].changed_at() for dest in self.configuration), default=0.0)
 
     def _loaded(self) -> float:
         """When nginx loaded what it serves with; a worker that only replaces a dead one is younger."""
-        workers = [p for p in self.site.master.workers() if QUITTING not in p.command]
+        workers = [p for p in self.first.master.workers() if QUITTING not in p.command]
         return min((p.started for p in workers), default=0.0)
 
-    def _pending(self, present: bytes | None) -> Pending | None:
+    def _pending(self, present: Contents) -> Pending | None:
         known = self.memory.pending()
-        if known and change.pending_holds(known.knows(present), self.site.changed_at(), self._loaded()):
+        mine = {d: c for d, c in present.items() if known and (d in known.before or d in known.wanted)}
+        if known and change.pending_holds(known.knows(mine), self._changed_at(), self._loaded()):
             return known
         return None
 
     def _unchanged(self) -> dict[str, Any]:
         self._tell_serving(self.wanted)
-        return {**self.result, "changed": False, "msg": f"{self.site.name} already serves with this {self.site.dest}"}
+        return {**self.result, "changed": False, "msg": f"{self.name} already serves with this {self.what}"}
 
-    def _tell_serving(self, content: bytes | None) -> None:
-        """Which file nginx serves with: the one that is there, unless it was written since nginx loaded it."""
+    def _tell_serving(self, contents: Contents) -> None:
+        """Which files nginx serves with: those that are there, unless they were written since nginx loaded them."""
         # When a file in the container's own layer was written is not known here.
-        loaded = bool(self.site.path) and self.site.changed_at() < self._loaded()
-        version = "unknown" if not loaded else "none" if content is None else digest(content)[:12]
-        self.result["serving"] = {self.steps.service or "nginx": [{"container": self.site.name, "version": version}]}
+        loaded = bool(self.first.path) and self._changed_at() < self._loaded()
+        digests = [digest(contents[d]) for d in sorted(contents)]
+        one = digests[0] if len(digests) == 1 else digest(" ".join(digests).encode())
+        version = "unknown" if not loaded else one[:12] or "none"
+        self.result["serving"] = {self.steps.service or "nginx": [{"container": self.name, "version": version}]}
 
-    def _tell_difference(self, before: bytes | None) -> None:
-        old = None if before is None else before.decode("utf-8", "replace")
-        text = change.masked_diff(old, self.wanted.decode("utf-8", "replace"), self.site.dest)
-        if text:
-            self.result["diff"] = {"prepared": text}
+    def _tell_difference(self, before: Contents) -> None:
+        told = [
+            change.masked_diff(
+                None if old is None else old.decode("utf-8", "replace"),
+                (self.wanted[dest] or b"").decode("utf-8", "replace"),
+                dest,
+            )
+            for dest, old in before.items()
+            if old != self.wanted[dest]
+        ]
+        if any(told):
+            self.result["diff"] = {"prepared": "".join(told)}
 
-    def _tried(self) -> bool:
-        """Whether nginx accepts the candidate; why not goes into the result."""
-        site = self.site
+    def _tried(self, before: Contents) -> bool:
+        """Whether nginx accepts the candidates; why not goes into the result."""
+        site = self.first
+        candidates = {d: c for d, c in self.wanted.items() if d in self.configuration}
+        if len(self.sites) > 1:
+            candidates = {d: c for d, c in candidates.items() if c != before[d]}
+        if not candidates:
+            return True
         try:
             with self.steps.step("validate"):
-                trial = site.try_out(self.wanted)
+                trial = site.try_out(candidates)
         except SiteFailed as error:
             raise BadInput(str(error), error.advice) from error
-        if trial.ok and trial.read:
+        # What a release has there need not be read: another of its files decides that.
+        if trial.ok and (trial.read or self.params.get("from_release")):
             return True
         self.steps.entries[-1]["result"] = "failed"
         if trial.ok:
             reason, file, line = "unread", site.dest, 0
-            what, advice = f"{site.name} does not read {site.dest}: no include leads to it", "see dest, and nginx -T"
+            what, advice = f"{self.name} does not read {site.dest}: no include leads to it", "see dest, and nginx -T"
         else:
             complaint = complaint_of(trial.output)
             reason, file, line = complaint.kind, complaint.file, complaint.line
-            what, advice = f"{site.name} refuses the new {site.dest}: {complaint.text}", complaint.advice
+            what, advice = f"{self.name} refuses the new {self.what}: {complaint.text}", complaint.advice
         self.result.update(
             failed=True,
             changed=False,
@@ -279,15 +291,22 @@ class _Call:
 
     # -- acting ---------------------------------------------------------------------------------------
 
-    def _install(self, goal: bytes | None, act_of: Any) -> None:
-        # Not what a killed call may have left half written.
-        if goal is not None and self.params.get("backup"):
+    def _install(self, goal: Contents, before: Contents, act_of: Any) -> None:
+        changing = [d for d, c in self.wanted.items() if c != before[d]]
+        # What others may name comes before what names it goes.
+        changing.sort(key=lambda d: (self.wanted[d] is None, before[d] is not None))
+        if self.params.get("backup") and any(goal[d] is not None for d in changing):
             with self.steps.step("backup"):
-                self.result["backup_file"] = self.memory.back_up(goal, int(self.params["keep"]))
-        with self.steps.step("install"), act_of(f"install {self.site.dest} of {self.site.name}"):
-            self.site.install(self.wanted)
-            if self.site.visible() != self.wanted:
-                raise _Failed(f"{self.site.name} does not see what was written to {self.site.path}")
+                # Not what a killed call may have left half written.
+                kept = [
+                    self.memory.back_up(d, c, int(self.params["keep"])) for d in changing if (c := goal[d]) is not None
+                ]
+                self.result["backup_file"] = kept[0]
+        with self.steps.step("install"), act_of(f"install {self.what} of {self.name}"):
+            for dest in changing:
+                self.sites[dest].install(self.wanted[dest])
+                if self.sites[dest].visible() != self.wanted[dest]:
+                    raise _Failed(f"{self.name} does not see what was written to {self.sites[dest].path}")
 
     def _prove(self) -> None:
         url = str(self.params.get("url") or "")
@@ -299,29 +318,29 @@ class _Call:
                 if answer.ok:
                     return
                 time.sleep(0.2 if attempt + 1 < _ATTEMPTS else 0.0)
-            raise _Failed(f"with the new {self.site.dest}, {answer.text} through {self.site.name}")
+            raise _Failed(f"with the new {self.what}, {answer.text} through {self.name}")
 
-    def _undo(self, reason: str, before: bytes | None, act_of: Any) -> dict[str, Any]:
+    def _undo(self, reason: str, before: Contents, act_of: Any) -> dict[str, Any]:
         self.result.update(failed=True, changed=True, rolled_back=False)
-        site = self.site
         try:
-            with self.steps.step("restore", "undone"), act_of(f"restore {site.dest} of {site.name}"):
-                if site.content() != before:
-                    site.install(before)
-                site.master.reload()
+            with self.steps.step("restore", "undone"), act_of(f"restore {self.what} of {self.name}"):
+                for dest, site in self.sites.items():
+                    if site.content() != before[dest]:
+                        site.install(before[dest])
+                self.first.master.reload()
         except (NginxFailed, OSError) as error:
             with contextlib.suppress(OSError):
-                self._tell_serving(site.content())
+                self._tell_serving({dest: site.content() for dest, site in self.sites.items()})
             self.result["msg"] = (
-                f"What: {reason}; and going back failed: {error}\nNow: nginx serves with what it loaded last; its file "
-                f"{site.dest} may be the new one\nNext: see nginx -t in {site.name}, then run the same command again"
+                f"What: {reason}; and going back failed: {error}\nNow: nginx serves with what it loaded last; its "
+                f"{self.what} may be the new one\nNext: see nginx -t in {self.name}, then run the same command again"
             )
             return self.result
         self.memory.end()
         self._tell_serving(before)
         self.result.update(changed=False, rolled_back=True)
         self.result["msg"] = (
-            f"What: {reason}\nNow: {site.dest} is as it was before, and {site.name} serves with it again\n"
+            f"What: {reason}\nNow: {self.what} is as it was before, and {self.name} serves with it again\n"
             "Next: correct the file and run the same command again"
         )
         return self.result

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One configuration file of one running nginx: reading it, trying a candidate in a twin, installing it."""
+"""Files of one running nginx: reading them, trying candidates in a twin, installing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ..decide import nginx_twin as twins
 from ..decide.nginx_syntax import split_dump
@@ -26,6 +26,9 @@ from .nginx import HostNginx, Master, Nginx, run_here
 _TWIN_PATIENCE = 60.0
 _TWIN_LIFE = 300.0
 _NAME = "evenkeel-twin"
+
+#: Path of a file as nginx sees it → its content, None for no such file.
+Contents = Mapping[str, Optional[bytes]]
 
 
 class SiteFailed(Exception):
@@ -68,8 +71,8 @@ class Site:
         """The content as nginx would read it now, None where there is no such file."""
         raise NotImplementedError
 
-    def try_out(self, candidate: bytes) -> Trial:
-        """Test the whole configuration with a candidate in place of the file, out of sight of the running nginx.
+    def try_out(self, candidates: Contents) -> Trial:
+        """Test the whole configuration with candidates in place, out of sight of the running nginx.
 
         :raises SiteFailed: the trial itself could not be made.
         """
@@ -84,11 +87,11 @@ class Site:
             return None
 
     def changed_at(self) -> float:
-        """When the file was changed or put there last (UNIX seconds), 0 when it is not there."""
-        try:
-            return os.stat(self.path).st_ctime
-        except OSError:
-            return 0.0
+        """When the file was changed, put there or taken away last (UNIX seconds), 0 when its folder is not there."""
+        for path in (self.path, os.path.dirname(self.path)):
+            with contextlib.suppress(OSError):
+                return os.stat(path).st_ctime
+        return 0.0
 
     def install(self, content: bytes | None) -> None:
         """Write the file so that nginx sees it, whole and on the disk; None takes it away.
@@ -97,7 +100,8 @@ class Site:
         """
         folder = os.path.dirname(self.path)
         if content is None:
-            os.unlink(self.path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
             sync_directory(folder)
         elif self.in_place:
             before = self.content() or b""
@@ -107,6 +111,7 @@ class Site:
                 _overwrite(self.path, before)
                 raise
         else:
+            os.makedirs(folder, exist_ok=True)
             _replace(self.path, content)
 
     def tidy(self) -> None:
@@ -115,13 +120,13 @@ class Site:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_beside(self.path))
 
-    def _judged(self, code: int, output: str, candidate: bytes) -> Trial:
+    def _judged(self, code: int, output: str, candidates: Contents) -> Trial:
         if code in (124, 126, 127):
             raise SiteFailed(f"the trial run of {self.name} could not be made: {output.strip()[:300]}")
         if code != 0:
             return Trial(False, output)
         # The proof that the candidate was tested, and not what it is to replace.
-        wanted = candidate.decode("utf-8", "replace").rstrip("\n")
+        wanted = (candidates.get(self.dest) or b"").decode("utf-8", "replace").rstrip("\n")
         read = {text.rstrip("\n") for path, text in split_dump(output).items() if self.is_dest(path)}
         return Trial(True, output, wanted in read)
 
@@ -188,6 +193,12 @@ class ContainerSite(Site):
     def visible(self) -> bytes | None:
         return self.nginx.read(self.dest)
 
+    @property
+    def is_configuration(self) -> bool:
+        """Whether nginx looks there for its configuration, and not only for what it hands out."""
+        prefix = os.path.dirname(self.nginx.main_file())
+        return os.path.commonpath([self.dest, prefix]) == prefix
+
     def refuse_to_install(self) -> None:
         """Say why the file cannot be changed so that it is seen and stays.
 
@@ -227,18 +238,19 @@ class ContainerSite(Site):
                 "instead of the file",
             )
 
-    def try_out(self, candidate: bytes) -> Trial:
+    def try_out(self, candidates: Contents) -> Trial:
         name = f"{_NAME}-{int(time.time())}-{secrets.token_hex(4)}"
         label = f"{twins.TWIN_LABEL}={self.project}"
         try:
             self.engine.remove_labelled(label, _is_young)
             mounts = [str(m.get("Destination")) for m in self.inspection.get("Mounts") or []]
             changes = self.engine.changed_paths(self.nginx.id)
-            folders = twins.folders_to_copy(self.dest, os.path.dirname(self.nginx.main_file()), changes, mounts)
+            prefix = os.path.dirname(self.nginx.main_file())
+            folders = twins.folders_to_copy(list(candidates), prefix, changes, mounts)
             archives = {}
             for folder in folders:
                 present = self.engine.archive(self.nginx.id, folder)
-                archives[folder] = _with_candidate(present, folder, self.dest, candidate)
+                archives[folder] = _with_candidates(present, folder, candidates)
             twin = twins.twin_of(self.inspection, folders, name, self.project, self.nginx.options())
             try:
                 code, output = self.engine.run_to_end(name, twin.configuration, twin.networks, archives, _TWIN_PATIENCE)
@@ -246,7 +258,7 @@ class ContainerSite(Site):
                 self.engine.remove_volumes(twin.volumes.values())
         except EngineFailed as error:
             raise SiteFailed(f"the trial run of {self.name} could not be made: {error}") from error
-        return self._judged(code, output, candidate)
+        return self._judged(code, output, candidates)
 
 
 def _is_young(name: str) -> bool:
@@ -255,29 +267,37 @@ def _is_young(name: str) -> bool:
     return len(words) > 2 and words[2].isdigit() and time.time() - int(words[2]) < _TWIN_LIFE
 
 
-def _with_candidate(archive: bytes, folder: str, dest: str, candidate: bytes) -> bytes:
-    """The archive of a folder, its own name taken off, with the candidate in the place of a file."""
-    wanted, top = os.path.relpath(dest, folder), os.path.basename(folder)
-    mine = tarfile.TarInfo(wanted)
-    mine.mode = 0o644
+def _with_candidates(archive: bytes, folder: str, candidates: Contents) -> bytes:
+    """The archive of a folder, its own name taken off, with the candidates in their places."""
+    mine = {os.path.relpath(d, folder): c for d, c in candidates.items() if os.path.commonpath([d, folder]) == folder}
+    top = os.path.basename(folder)
+    known = {name: _entry(name) for name in mine}
     result = io.BytesIO()
     with tarfile.open(fileobj=result, mode="w") as out:
         with tarfile.open(fileobj=io.BytesIO(archive)) if archive else _nothing() as present:
             for member in present:
                 source = present.extractfile(member) if member.isreg() else None
                 name = member.name[len(top) :].strip("/")
-                if name == wanted:
+                if name in mine:
                     if member.issym():
-                        raise SiteFailed(f"{dest} is a link", "name the file itself as dest")
-                    mine.mode, mine.uid, mine.gid = member.mode, member.uid, member.gid
+                        raise SiteFailed(f"{os.path.join(folder, name)} is a link", "name the file itself as dest")
+                    known[name].mode, known[name].uid, known[name].gid = member.mode, member.uid, member.gid
                 elif name and (member.isreg() or member.isdir() or member.issym() or member.islnk()):
                     member.name = name
                     if member.islnk():
                         member.linkname = member.linkname[len(top) :].strip("/")
                     out.addfile(member, source)
-        mine.size = len(candidate)
-        out.addfile(mine, io.BytesIO(candidate))
+        for name, content in mine.items():
+            if content is not None:
+                known[name].size = len(content)
+                out.addfile(known[name], io.BytesIO(content))
     return result.getvalue()
+
+
+def _entry(name: str) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.mode = 0o644
+    return entry
 
 
 def _nothing() -> tarfile.TarFile:
@@ -310,7 +330,7 @@ class HostSite(Site):
         # sites-enabled/x is a link to sites-available/x, and nginx may be told of either.
         return os.path.realpath(path) == self.path
 
-    def try_out(self, candidate: bytes) -> Trial:
+    def try_out(self, candidates: Contents) -> Trial:
         """The twin is a process whose own mount namespace has a copy of the folder with the candidate in it."""
         folder = os.path.dirname(self.path)
         _sweep_temporary()
@@ -319,7 +339,7 @@ class HostSite(Site):
             copy = os.path.join(temporary, "folder")
             shutil.copytree(folder, copy, symlinks=True)
             with open(os.path.join(copy, os.path.basename(self.path)), "wb") as stream:
-                stream.write(candidate)
+                stream.write(candidates[self.dest] or b"")
             script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
             inner = ["nginx", *self.master.options(), "-T"]
             argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", copy, folder, *inner]
@@ -330,4 +350,4 @@ class HostSite(Site):
             raise SiteFailed(
                 f"the trial run of {self.name} could not be made: {output.strip()[:300]}", "run with become: true"
             )
-        return self._judged(code, output, candidate)
+        return self._judged(code, output, candidates)

@@ -63,9 +63,19 @@ def listens(pid: int, port: int) -> bool | None:
 
 def is_listening(table: str, port: int) -> bool:
     """The same in the text of one table, ``/proc/<pid>/net/tcp`` or ``tcp6``."""
+    return port in listeners(table)
+
+
+def listening_ports(pid: int) -> frozenset[int]:
+    """The TCP ports that somebody listens on in the network namespace of ``pid``, loopback alone left out."""
+    return frozenset().union(*(listeners(_read(f"/proc/{pid}/net/{table}")) for table in ("tcp", "tcp6")))
+
+
+def listeners(table: str) -> frozenset[int]:
+    """The same in the text of one table, ``/proc/<pid>/net/tcp`` or ``tcp6``."""
     rows = (line.split() for line in table.splitlines()[1:])
     locals_ = (fields[1].rsplit(":", 1) for fields in rows if len(fields) > 3 and fields[3] == _LISTENING)
-    return any(int(number, 16) == port and not _is_loopback(address) for address, number in locals_)
+    return frozenset(int(number, 16) for address, number in locals_ if not _is_loopback(address))
 
 
 def _is_loopback(address: str) -> bool:

@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import project as generated
+from ..decide.jobs import jobs_of, set_apart
+from ..decide.rest_of_stack import keep_environments
 from ..journal import working
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
-from .files import write_private
+from .data_mounts import is_data, make_room_for_data
+from .files import read_json, write_private
 from .mounts import copy_path, place
 from .project import compose_of, connect, state_dir_of
+from .proxy_files import place_first
 
 _ASIDE = ".evenkeel."
 
@@ -71,11 +75,18 @@ def _refuse_other_meaning(variables: list[tuple[str, str]], project_name: str) -
             )
 
 
-def _place_all(project: Mapping[str, Any], root: str, store: str, check_mode: bool) -> tuple[dict[str, str], bool]:
+def _place_all(
+    project: Mapping[str, Any], params: Mapping[str, Any], live: Mapping[str, Mapping[str, str]], check_mode: bool
+) -> tuple[dict[str, str], bool]:
     """For each mount in the tree what is mounted instead, and whether a copy had to be made."""
+    root, store, data = (str(params.get(key) or "") for key in ("project_src", "mounts_dir", "data_dir"))
     placed, fresh, tree = {}, False, os.path.realpath(root)
-    for source in generated.tree_mounts(project, root):
+    for source in generated.tree_mounts(project, root, live):
         real = os.path.realpath(source)
+        if data and is_data(real, tree):
+            placed[source] = os.path.join(data, os.path.relpath(source, root))
+            fresh = make_room_for_data(placed[source], os.path.relpath(source, root), check_mode) or fresh
+            continue
         if not os.path.exists(real):
             continue
         if real != tree and not real.startswith(f"{tree}/"):
@@ -114,6 +125,16 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return fence.told(_generate(params, compose, project, variables, False))
 
 
+def _live(project: Mapping[str, Any], root: str, store: str) -> dict[str, dict[str, str]]:
+    """What proxies mount out of the tree from a path of its own; a link leads to the server's own file already."""
+    tree = os.path.realpath(root)
+    found = generated.live_mounts(project, root, store) if store else {}
+    return {
+        name: {s: t for s, t in paths.items() if os.path.realpath(s).startswith(f"{tree}/") and not is_data(s, root)}
+        for name, paths in found.items()
+    }
+
+
 def _generate(
     params: Mapping[str, Any],
     compose: Compose,
@@ -124,11 +145,18 @@ def _generate(
     root = compose.project_src
     if not check_mode:
         _put_aside(root)
-    placed, fresh = _place_all(project, root, str(params["mounts_dir"]), check_mode)
+    live = _live(project, root, str(params.get("live_dir") or ""))
+    placed, fresh = _place_all(project, params, live, check_mode)
+    if not check_mode:
+        fresh = place_first(live, root) or fresh
     try:
-        result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed)
+        result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
+    result = set_apart(result, params.get("service_options") or {})
+    serving = read_json(os.path.join(str(params.get("serving_src") or root), generated.GENERATED))
+    kinds = {n: generated.kind_without_image(s) for n, s in result.get("services", {}).items()}
+    result, notes = keep_environments(result, serving if generated.MARK in serving else {}, kinds)
     path = os.path.join(root, generated.GENERATED)
     text = generated.as_text(result)
     before = _read(path)
@@ -142,6 +170,9 @@ def _generate(
         "path": path,
         "project_name": result["name"],
         "services": sorted(services),
+        "jobs": jobs_of(result),
+        "notes": notes,
+        "live": sorted(result[generated.MARK].get(generated.LIVE, {})),
         "images": {n: s["image"] for n, s in services.items() if s.get("build")},
         "diff": {
             "before": generated.masked(ours, variables),

@@ -5,7 +5,7 @@
 
 Nothing is deleted; hashed files come first and the manifest last, merged so that a worker of the version
 before, started anew, still finds its entries.  What gets replaced is kept for the way back.  Prints one line
-``EVENKEEL {json}``.  It is sent as text, so it may import nothing but Django and the standard library.
+``EVENKEEL {json}``.  It is sent as text with ``published.py``, and may import nothing but Django and the standard library.
 """
 
 from __future__ import annotations
@@ -15,41 +15,10 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-
-def _keep(live: str, backup: str, relative: str) -> None:
-    kept = os.path.join(backup, relative)
-    if os.path.exists(live) and not os.path.exists(kept):
-        os.makedirs(os.path.dirname(kept), exist_ok=True)
-        os.link(live, kept)
-
-
-def _install(source: str, live: str) -> None:
-    os.makedirs(os.path.dirname(live), exist_ok=True)
-    os.replace(source, live)
-
-
-def _load(path: str) -> Any:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
-    except (OSError, ValueError):
-        return {}
-
-
-def _dump(path: str, value: Any) -> None:
-    with open(path + ".part", "w", encoding="utf-8") as stream:
-        json.dump(value, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(path + ".part", path)
-
-
-def _files_in(folder: str) -> list[str]:
-    return sorted(
-        os.path.relpath(os.path.join(f, name), folder) for f, _folders, names in os.walk(folder) for name in names
-    )
+from .published import drop, dump, files_in, has_list, install, keep, load, prune, write_list
 
 
 def restore(root: str, revision: str = "") -> dict[str, Any]:
@@ -57,22 +26,17 @@ def restore(root: str, revision: str = "") -> dict[str, Any]:
     ours = os.path.join(root, ".evenkeel")
     own, before = os.path.join(ours, "own.json"), os.path.join(ours, "own-before.json")
     backup, unfinished = os.path.join(ours, "before"), os.path.join(ours, "unfinished")
-    if revision and _load(own).get("revision") != revision and not os.path.exists(unfinished):
+    if revision and load(own).get("revision") != revision and not os.path.exists(unfinished):
         return {"changed": False, "files": 0}
-    kept = _files_in(backup)
+    kept = files_in(backup)
     for relative in kept:
-        _install(os.path.join(backup, relative), os.path.join(root, relative))
+        install(os.path.join(backup, relative), os.path.join(root, relative))
     if os.path.exists(before):
         # Empty before the first publication: then none is published any more, and the next one starts anew.
         os.replace(before, own)
-    _drop(unfinished)
+    drop(unfinished)
     shutil.rmtree(backup, ignore_errors=True)
     return {"changed": bool(kept), "files": len(kept)}
-
-
-def _drop(path: str) -> None:
-    if os.path.exists(path):
-        os.unlink(path)
 
 
 def _begin(ours: str, own: Any) -> None:
@@ -80,9 +44,9 @@ def _begin(ours: str, own: Any) -> None:
     before, unfinished = os.path.join(ours, "own-before.json"), os.path.join(ours, "unfinished")
     if os.path.exists(unfinished) and os.path.exists(before):
         return
-    _drop(before)
+    drop(before)
     shutil.rmtree(os.path.join(ours, "before"), ignore_errors=True)
-    _dump(before, own)
+    dump(before, own)
     with open(unfinished, "w", encoding="utf-8"):
         pass
 
@@ -106,61 +70,70 @@ def _collect(staging: str) -> str:
     return str(getattr(storage.staticfiles_storage, "manifest_name", ""))
 
 
-def publish(root: str, revision: str) -> dict[str, Any]:
-    """Collect into a folder beside, then move file by file; what fails half-way is put back."""
+def publish(root: str, revision: str, release: str = "", living: Sequence[str] = ()) -> dict[str, Any]:
+    """Collect into a folder beside, then move file by file; what fails half-way is put back.
+
+    :param living: the releases that there still are: files that only others have had go.
+    """
     ours = os.path.join(root, ".evenkeel")
     staging, unfinished = os.path.join(ours, "staging"), os.path.join(ours, "unfinished")
-    own = _load(os.path.join(ours, "own.json"))
-    changed = 0
+    own = load(os.path.join(ours, "own.json"))
+    changed, removed = 0, []
     try:
-        if not revision or own.get("revision") != revision:
+        fresh = not revision or own.get("revision") != revision
+        # Without a list of its own a release could lose its files to the end of another one of the same revision.
+        if fresh or (release and not has_list(root, "static", release)):
             # The web server has no business in there.
             os.makedirs(ours, mode=0o700, exist_ok=True)
             manifest_name = _collect(staging)
+            if release:
+                write_list(root, "static", release, files_in(staging))
+        if fresh:
             _begin(ours, own)
             changed = _move(root, staging, manifest_name, own, revision)
+            removed = prune(root, [*living, release] if living else ())
     except Exception:
         if os.path.exists(unfinished):
             restore(root)
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    _drop(unfinished)
-    return {"changed": changed > 0, "files": changed}
+    drop(unfinished)
+    return {"changed": changed > 0, "files": changed, "removed": len(removed)}
 
 
 def _move(root: str, staging: str, manifest_name: str, own: Any, revision: str) -> int:
     ours = os.path.join(root, ".evenkeel")
     backup = os.path.join(ours, "before")
     changed = 0
-    for relative in _files_in(staging):
+    for relative in files_in(staging):
         source, live = os.path.join(staging, relative), os.path.join(root, relative)
         if relative == manifest_name or (os.path.exists(live) and filecmp.cmp(source, live, shallow=False)):
             continue
-        _keep(live, backup, relative)
-        _install(source, live)
+        keep(live, backup, relative)
+        install(source, live)
         changed += 1
-    fresh = _load(os.path.join(staging, manifest_name)) if manifest_name else {}
+    fresh = load(os.path.join(staging, manifest_name)) if manifest_name else {}
     if fresh:
         live = os.path.join(root, manifest_name)
-        present = _load(live)
+        present = load(live)
         earlier = own.get("paths") or present.get("paths") or {}
         merged = dict(fresh, paths={**earlier, **fresh.get("paths", {})})
         if merged != present:
-            _keep(live, backup, manifest_name)
-            _dump(live, merged)
+            keep(live, backup, manifest_name)
+            dump(live, merged)
             changed += 1
-    _dump(os.path.join(ours, "own.json"), {"revision": revision, "paths": fresh.get("paths", {})})
+    dump(os.path.join(ours, "own.json"), {"revision": revision, "paths": fresh.get("paths", {})})
     return changed
 
 
-def main(state: str, revision: str) -> None:
+def main(state: str, revision: str, release: str = "", living: Sequence[str] = ()) -> None:
     """Do what was asked for and print the result."""
     from django.conf import settings
 
     root = str(settings.STATIC_ROOT or "")
     backend = (getattr(settings, "STORAGES", None) or {}).get("staticfiles", {}).get("BACKEND", "")
-    result: dict[str, Any] = {"changed": False, "files": 0, "root": root, "backend": backend}
+    result: dict[str, Any] = {"changed": False, "files": 0, "removed": 0, "root": root, "backend": backend}
     if root:
-        result.update(restore(root, revision) if state == "restored" else publish(root, revision))
+        result.update(restore(root, revision) if state == "restored" else publish(root, revision, release, living))
     sys.stdout.write("\nEVENKEEL " + json.dumps(result) + "\n")

@@ -19,16 +19,21 @@ from ..journal import working
 from . import retention
 from .call_result import BadInput
 from .engine import EngineFailed
+from .files import KEY
 from .git import Git, GitFailed
 from .plain_folder import copy_into, is_plain_folder, revision_of, size_of
-from .release_store import Store
+from .release_store import NEXT, Store
 from .retention import Act
 
 # Seconds before the moment of a switch from which nobody else acts; and the longest wait for it.
 _LAST_MOMENTS, _LONGEST_WAIT = 1.0, 3600.0
 
 
-def _checked(params: Mapping[str, Any]) -> Store:
+def store_of(params: Mapping[str, Any]) -> Store:
+    """The releases that a call names.
+
+    :raises BadInput: the folder, the owner or a shared path cannot be used.
+    """
     root = str(params["path"])
     if not os.path.isabs(root) or ".." in root.split("/"):
         raise BadInput(f"path {root} must be absolute and without ..")
@@ -50,7 +55,7 @@ def _checked(params: Mapping[str, Any]) -> Store:
         if not os.path.exists(os.path.join(root, "shared", path)):
             raise BadInput(
                 f"{os.path.join(root, 'shared', path)} is not there",
-                f"put the server's own {path} there (mode 0600) and run this again",
+                f"put the server's own {path} there (mode 0600 where it holds secrets) and run this again",
             )
     return Store(root, owner)
 
@@ -60,14 +65,17 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
 
     :raises BadInput: nothing was touched.
     """
-    store = _checked(params)
+    store = store_of(params)
     if check_mode:
         return _manage(store, params, True, lambda _what: nullcontext())
     if params["state"] == "present":
         store.make_folders()
-    directory = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
-    with working(params, directory, f"symlink_release of {store.root}") as fence:
+    with working(params, _state_dir(store, params), f"symlink_release of {store.root}") as fence:
         return fence.told(_manage(store, params, False, fence.act))
+
+
+def _state_dir(store: Store, params: Mapping[str, Any]) -> str:
+    return str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
 
 
 def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
@@ -84,11 +92,15 @@ def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act)
         return _absent(store, release, check_mode, act)
     if state == "active":
         return _active(store, known[release], params, check_mode, act)
+    if state == "next":
+        return _next(store, known[release], check_mode, act)
     wrong = {"bad": known[release].state != releases.BAD and store.current() != release}
     changed = wrong.get(state, known[release].state == releases.PREPARING)
     if changed and not check_mode:
         with act(f"mark {release} {state}"):
             store.note(release, state=state)
+            if state == releases.BAD:
+                store.end_look(release)
     return _facts(store, release, changed)
 
 
@@ -113,20 +125,39 @@ def _active(
     if problem:
         raise BadInput(problem, "run the playbook again, or say state: built once all that it needs is there")
     moment = _moment(str(params.get("activate_at") or ""))
-    changed = store.current() != release.id or release.state != releases.VERIFIED
+    verified, before = params.get("verified", True), store.current()
+    enough = (releases.VERIFIED,) if verified else (releases.VERIFIED, releases.ACTIVE)
+    changed = before != release.id or release.state not in enough
     if changed and not check_mode:
         # Others may act in the meantime; the last moments are the switch's own.
         time.sleep(max(0.0, moment - time.time() - _LAST_MOMENTS))
         with act(f"switch current to {release.id}"):
+            if not verified:
+                # Before the switch: whatever is killed from now on leaves a record that there is more to do.
+                store.note(release.id, state=releases.ACTIVE)
             store.switch(release.id, moment)
-            store.note(release.id, state=releases.VERIFIED, verified=round(time.time(), 3))
+            if verified:
+                store.note(release.id, state=releases.VERIFIED, verified=round(time.time(), 3))
+            store.end_look(release.id)
     facts = _facts(store, release.id, changed)
+    facts["diff"] = {"before": f"current -> {before or 'nothing'}\n", "after": f"current -> {release.id}\n"}
     if changed and moment:
         facts["late"] = round(max(0.0, time.time() - moment), 3)
     if params.get("keep") and changed and not check_mode:
         cleared = retention.clear(store, int(params["keep"]), act)
         facts.update(removed=cleared.releases, removed_images=cleared.images, notes=cleared.notes)
     return facts
+
+
+def _next(store: Store, release: releases.Release, check_mode: bool, act: Act) -> dict[str, Any]:
+    problem = releases.problem_with_switch(release, "")
+    if problem:
+        raise BadInput(problem, "say state: built once all that it needs is there")
+    changed = store.current(NEXT) != release.id
+    if changed and not check_mode:
+        with act(f"look at {release.id} before users do"):
+            store.switch(release.id, name=NEXT)
+    return _facts(store, release.id, changed)
 
 
 def _moment(text: str) -> float:
@@ -147,12 +178,14 @@ def _moment(text: str) -> float:
 
 
 def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
-    manifest = store.manifest(release)
+    manifest, current = store.manifest(release), store.current()
+    back = releases.way_back_from(release, store.all(), current)
     return {
         "changed": changed, "release": release, "release_path": store.path_of(release),
         "revision": manifest.get("revision", ""), "exists": bool(manifest),
-        "release_state": manifest.get("state", ""), "current": store.current(),
-        "current_revision": store.manifest(store.current()).get("revision", "") if store.current() else "",
+        "release_state": manifest.get("state", ""), "current": current,
+        "current_revision": store.manifest(current).get("revision", "") if current else "",
+        "way_back": back, "way_back_revision": store.manifest(back).get("revision", "") if back else "",
     }  # fmt: skip
 
 
@@ -195,12 +228,16 @@ def _made(
 
     :param size: its bytes and files.
     """
-    found = releases.release_for(revision, store.all(), store.current())
+    state_dir, shared = _state_dir(store, params), list(params.get("shared") or [])
+    # On a bare host there is no key yet, and to look makes none.
+    keyless = check_mode and not os.path.exists(os.path.join(state_dir, KEY))
+    inputs = "" if keyless else store.inputs_of(state_dir, shared, dict(params.get("inputs") or {}))
+    found = releases.release_for(revision, inputs, store.all(), store.current())
     if found:
         return _facts(store, found, False)
     if check_mode:
         return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": ""}
     store.refuse_without_room(*size)
     with act(f"export {revision[:12]}"):
-        made = store.create(export, revision, str(params["version"]), list(params.get("shared") or []))
+        made = store.create(export, revision, str(params["version"]), shared, inputs)
     return _facts(store, made, True)

@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import pwd
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ..decide import releases
 from .call_result import BadInput
-from .files import read_json, sync_directory, write_private
+from .files import read_json, secret_key, sync_directory, write_private
 
-_MAKING, _LINK = ".making-", ".current-"
+_MAKING = ".making-"
+#: The link to what users get, and the one to what is looked at before they do.
+CURRENT, NEXT = "current", "next"
 # What is to be left on the disk for everybody else: bytes, and files.
 _SPARE_BYTES, _SPARE_FILES = 64 * 2**20, 1000
 _MANIFEST = os.path.join(".evenkeel", "manifest.json")
@@ -75,50 +79,60 @@ class Store:
         manifests = {n: self.manifest(n) for n in names if releases.is_id(n)}
         return [
             releases.Release(
-                n, str(m["revision"]), str(m.get("state")), float(m.get("verified") or 0), bool(m.get("pinned"))
+                n,
+                str(m["revision"]),
+                str(m.get("state")),
+                float(m.get("verified") or 0),
+                bool(m.get("pinned")),
+                str(m.get("inputs") or ""),
             )
             for n, m in manifests.items()
             if m.get("revision")
         ]
 
-    def current(self) -> str:
-        """The id that ``current`` points to, empty when there is none.
+    def current(self, name: str = CURRENT) -> str:
+        """The id that ``current``, or another link, points to, empty when there is none.
 
-        :raises BadInput: ``current`` is no link of ours.
+        :raises BadInput: it is no link of ours.
         """
-        link = os.path.join(self.root, "current")
+        link = os.path.join(self.root, name)
         advice = "move it away, or choose another app_root"
         if not os.path.islink(link):
             if os.path.lexists(link):
                 raise BadInput(f"{link} is a real file or folder, not a link of this collection", advice)
             return ""
         target = os.readlink(link)
-        folder, name = os.path.split(target)
-        if folder not in ("releases", self.folder) or not releases.is_id(name):
+        folder, release = os.path.split(target)
+        if folder not in ("releases", self.folder) or not releases.is_id(release):
             raise BadInput(f"{link} leads to {target}, which is no release of this collection", advice)
-        return name
+        return release
 
-    def switch(self, release: str, moment: float = 0.0) -> bool:
-        """Make ``current`` point to a release, atomically; returns whether it did not yet.
+    def switch(self, release: str, moment: float = 0.0, name: str = CURRENT) -> bool:
+        """Make ``current``, or another link, point to a release, atomically; returns whether it did not yet.
 
         :param moment: not before this UNIX time, to which everything but the rename itself is done.
         """
-        if self.current() == release:
+        if self.current(name) == release:
             return False
-        for name in os.listdir(self.root):
+        for left in os.listdir(self.root):
             # What a run left that was killed between the two calls below; the lock says that none is between them now.
-            if name.startswith(_LINK):
-                os.unlink(os.path.join(self.root, name))
-        temporary = os.path.join(self.root, f"{_LINK}{secrets.token_hex(6)}")
+            if left.startswith(f".{name}-"):
+                os.unlink(os.path.join(self.root, left))
+        temporary = os.path.join(self.root, f".{name}-{secrets.token_hex(6)}")
         os.symlink(os.path.join("releases", release), temporary)
         time.sleep(max(0.0, moment - time.time()))
         try:
-            os.replace(temporary, os.path.join(self.root, "current"))
+            os.replace(temporary, os.path.join(self.root, name))
         except OSError:
             os.unlink(temporary)
             raise
         sync_directory(self.root)
         return True
+
+    def end_look(self, release: str) -> None:
+        """Take the link ``next`` away where it points to a release: nobody has to look at that one any more."""
+        if self.current(NEXT) == release:
+            os.unlink(os.path.join(self.root, NEXT))
 
     def _own(self, path: str) -> None:
         """A new folder is the owner's and readable for all, whatever the umask is: other users' services mount it."""
@@ -137,10 +151,13 @@ class Store:
                 os.makedirs(path)
                 self._own(path)
 
-    def create(self, export: Callable[[str], None], revision: str, version: str, shared: list[str]) -> str:
+    def create(
+        self, export: Callable[[str], None], revision: str, version: str, shared: list[str], inputs: str = ""
+    ) -> str:
         """Write a revision's tree as a new release: whole under its name, or not there at all.
 
         :param export: writes the tree into an empty folder.
+        :param inputs: see :meth:`inputs_of`.
         """
         for name in os.listdir(self.folder):
             if name.startswith(_MAKING):
@@ -154,14 +171,32 @@ class Store:
             os.mkdir(os.path.join(making, ".evenkeel"), 0o700)
             for path in shared:
                 self._link_shared(making, path)
-            news = {"id": release, "revision": revision, "version": version, "created": int(time.time())}
-            self._write_manifest(making, {**news, "state": releases.PREPARING})
+            news: dict[str, Any] = {"id": release, "revision": revision, "version": version, "shared": shared}
+            self._write_manifest(
+                making, {**news, "created": int(time.time()), "state": releases.PREPARING, "inputs": inputs}
+            )
             os.rename(making, self.path_of(release))
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
             raise
         sync_directory(self.folder)
         return release
+
+    def inputs_of(self, state_dir: str, shared: Sequence[str], others: Mapping[str, Any]) -> str:
+        """A keyed hash of what a release is made from besides its tree: shared files, which may hold secrets, and more.
+
+        Empty where there is nothing of the kind.
+        """
+        if not shared and not others:
+            return ""
+        named = json.dumps([sorted(shared), others], sort_keys=True)
+        total = hmac.new(secret_key(state_dir), named.encode(), hashlib.sha256)
+        paths = [os.path.join(self.root, "shared", path) for path in sorted(shared)]
+        # What lies in a folder, such as uploads, goes on changing while it is shared.
+        for path in filter(os.path.isfile, paths):
+            with open(path, "rb") as stream:
+                total.update(hashlib.sha256(stream.read()).digest())
+        return total.hexdigest()[:32]
 
     @staticmethod
     def _write_manifest(tree: str, manifest: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ..decide import releases
-from ..decide.project import GENERATED
+from ..decide.project import GENERATED, MARK, PROJECT_LABEL
 from .engine import Engine, EngineFailed
 from .files import read_json, sync_directory
 from .release_store import Store
@@ -26,6 +26,7 @@ from .release_store import Store
 #: Gives what a single removal is done under.
 Act = Callable[[str], AbstractContextManager[None]]
 _REMOVING = ".removing-"
+_SOCKET, _PROGRAMS = "/var/run/docker.sock", ("/usr/sbin", "/usr/bin", "/usr/local/bin", "/snap/bin")
 _WHERE = ("com.docker.compose.project.working_dir", "com.docker.compose.project.config_files")
 
 
@@ -50,17 +51,26 @@ class Used:
 
     @classmethod
     def seen(cls, store: Store) -> Used:
-        """Ask the engine, where any release of the app is for one.
+        """Ask the engine, where any release of the app is for one, or this host has one that may have mounted them.
 
         :raises EngineFailed: it does not answer.
         """
-        if not any(os.path.exists(os.path.join(store.path_of(r.id), GENERATED)) for r in store.all()):
+        if not any(_generated(store, r.id) for r in store.all()) and not has_engine():
             return cls()
         engine = Engine()
         containers = engine.containers({})
         paths = _paths_of(containers)
         images = frozenset(str(c.get("Image")) for c in containers)
         return cls(engine, frozenset(paths), images, frozenset(_releases_in(store, paths)))
+
+
+def has_engine() -> bool:
+    """Whether there is a Docker engine on this host, be it down: its program, its socket, or the name of another one.
+
+    A client alone is none.
+    """
+    path = os.pathsep.join((os.environ.get("PATH", ""), *_PROGRAMS))
+    return bool(os.environ.get("DOCKER_HOST") or os.path.exists(_SOCKET) or shutil.which("dockerd", path=path))
 
 
 def clear(store: Store, keep: int, act: Act) -> Cleared:
@@ -93,7 +103,27 @@ def remove(store: Store, gone: Sequence[str], used: Used, act: Act) -> Cleared:
             if used.engine and image and image not in used.images:
                 used.engine.untag(name)
                 cleared.images.append(name)
+    for project in sorted(_projects_of(store)) if used.engine else ():
+        _clear_nameless(used, project, cleared)
     return cleared
+
+
+def _projects_of(store: Store) -> set[str]:
+    projects = (read_json(os.path.join(store.path_of(r.id), GENERATED)).get("name") for r in store.all())
+    return {str(name) for name in projects if name}
+
+
+def _clear_nameless(used: Used, project: str, cleared: Cleared) -> None:
+    """Images of ours that a rebuild under the same name has left without one."""
+    engine = used.engine
+    if engine is None:
+        return
+    with _told(cleared, "images without a name"):
+        for image in engine.nameless_images(f"{PROJECT_LABEL}={project}"):
+            if image not in used.images:
+                with _told(cleared, f"image {image[7:19]}"):
+                    engine.untag(image)
+                    cleared.images.append(image)
 
 
 @contextmanager
@@ -120,10 +150,16 @@ def _releases_in(store: Store, paths: Iterable[str]) -> set[str]:
     return {path[len(inside) :].split("/")[0] for path in real if path.startswith(inside)}
 
 
+def _generated(store: Store, release: str) -> dict[str, Any]:
+    """A release's generated project, empty where it has none; a plain app may have a ``compose.yaml`` of its own."""
+    project = read_json(os.path.join(store.path_of(release), GENERATED))
+    return project if MARK in project else {}
+
+
 def _images_of(store: Store, release: str) -> set[str]:
     """The images that were built for a release: named with its revision."""
     revision = str(store.manifest(release).get("revision") or "")
-    services = read_json(os.path.join(store.path_of(release), GENERATED)).get("services") or {}
+    services = _generated(store, release).get("services") or {}
     names = {str(s.get("image") or "") for s in services.values() if isinstance(s, dict)}
     return {name for name in names if revision and name.endswith(f":{revision[:12]}")}
 
@@ -149,9 +185,9 @@ def _clear_mounts(store: Store, used: Iterable[str], cleared: Cleared, act: Act)
     folder = os.path.join(store.root, "mounts")
     there = [n for n in os.listdir(folder) if re.fullmatch("[0-9a-f]{64}", n)] if os.path.isdir(folder) else []
     wanted = {name for name in there for path in used if f"/{name}/" in f"{path}/"}
-    for release in store.all():
+    for release in store.all() if there else ():
         try:
-            with open(os.path.join(store.path_of(release.id), GENERATED), encoding="utf-8") as stream:
+            with open(os.path.join(store.path_of(release.id), GENERATED), encoding="utf-8", errors="replace") as stream:
                 text = stream.read()
         except FileNotFoundError:
             continue

@@ -9,6 +9,7 @@ loop through a simulated one.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol
@@ -255,7 +256,13 @@ class Roller:
         elif isinstance(step, steps.Start):
             for service, addresses in step.hold:
                 machine.hold(service, addresses)
-            machine.start(step.create, step.restart, step.stand_ins)
+            try:
+                machine.start(step.create, step.restart, step.stand_ins)
+            except StepFailed:
+                # Some of them may be there, and are this run's to take away.
+                with contextlib.suppress(StepFailed):
+                    self._await_new(stack, step.restart)
+                raise
             self._await_new(stack, step.restart)
         elif isinstance(step, steps.AwaitReady):
             self._await_ready(step.containers)

@@ -15,21 +15,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import rolling, steps
-from ..decide.change import fingerprint
 from ..decide.progress import Narrator
 from ..decide.stack import WEB, Stack
 from ..decide.steps import Step
 from ..journal import Fence, working
-from . import generations, kept_images
+from . import configurations, generations, kept_images
 from .call_result import BadInput
 from .fenced import FencedMachine
-from .files import FilesFailed, private_directory, secret_key, write_private
+from .files import FilesFailed, private_directory, write_private
 from .machine import ComposeMachine
 from .progress import Progress
 from .records import first_line
 from .roller import Roller, StepFailed
 from .rolling_plan import Call, prepare, refuse_what_cannot_change_hands, refuse_without_room
-from .rolling_report import Timeline, difference, keep_logs, logs_of_the_new, message, result_of
+from .rolling_report import Timeline, difference, keep_logs, logs_of_the_new, message, result_of, told_rest
 
 
 def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     if params.get("images") and not check_mode:
         kept_images.bring_back(params)
-    call = prepare(params)
+    call = prepare(params, planning=check_mode)
     machine = ComposeMachine(call.compose, call.engine, call.name, call.targets, call.proxy_name, call.project)
     roller = Roller(machine, call.policy(), successes=max([t.settings.ready_successes for t in call.targets] or [1]))
     try:
@@ -53,7 +52,10 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     diff, sentences = difference(call, stack)
     pending = not isinstance(rolling.next_step(stack, roller.policy), steps.Done)
     if check_mode:
-        return result_of(call, stack, pending, diff, [], "; ".join(sentences) or "nothing would be changed")
+        rest = told_rest(call.rest, call.kinds)
+        return result_of(
+            call, stack, pending or bool(rest), diff, [], "; ".join([*sentences, *rest]) or "nothing would be changed"
+        )
     with working(params, call.state_dir, f"compose_rolling of {call.name}") as fence:
         if pending and not fence.alone:
             kept_images.keep(call.engine, fence.keeper.records, fence.run, _images_of(stack))
@@ -107,7 +109,8 @@ def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence,
         if last_words:
             result["log_files"] = keep_logs(call, last_words)
         if not outcome.failed:
-            _keep_fingerprints(call)
+            known = {t.settings.name for t in call.targets if not t.removed} | set(call.settled)
+            configurations.keep(call.state_dir, {n: call.project["services"][n] for n in known}, call.hashes)
         if outcome.changed and fence.alone:
             _record(call, fence.run, began, result)
     except (OSError, FilesFailed) as error:
@@ -123,14 +126,3 @@ def _record(call: Call, run: str, began: float, result: Mapping[str, Any]) -> No
     record = {**told, "operation": "compose_rolling", "started": moment, "seconds": round(time.time() - began, 3)}
     folder = private_directory(os.path.join(call.state_dir, "operations"))
     write_private(os.path.join(folder, f"{run}.json"), json.dumps(record, indent=1) + "\n")
-
-
-def _keep_fingerprints(call: Call) -> None:
-    """Remember each configuration that now runs by keyed hashes, so that the next change can be told by its keys."""
-    key = secret_key(call.state_dir)
-    folder = private_directory(os.path.join(call.state_dir, "configurations"))
-    for target in call.targets:
-        name = target.settings.name
-        prints = fingerprint(call.project["services"][name], key)
-        text = json.dumps(prints, indent=1, sort_keys=True)
-        write_private(os.path.join(folder, f"{name}-{call.hashes[name]}.json"), text)

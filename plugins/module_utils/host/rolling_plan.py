@@ -6,33 +6,37 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide import preflight, published_ports
-from ..decide.nginx_config import UNIX, Route, routes
-from ..decide.nginx_include import FOLDER, is_managed
-from ..decide.nginx_syntax import UnreadableConfig, load
-from ..decide.services import PROXY, ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, objections, settings_of
-from ..decide.stack import STOP_FIRST, WEB, Policy, Stack, view_of
+from ..decide.dependencies import in_order, needed_by
+from ..decide.nginx_config import UNIX, Route
+from ..decide.nginx_include import FOLDER
+from ..decide.rest_of_stack import Present, Rest, changed_networks, gap_of, kind_seen, moved_data, notes_on, rest_of
+from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of
+from ..decide.stack import OTHER, STOP_FIRST, WEB, Policy, Stack, view_of
+from ..decide.two_at_once import alone, objections
 from . import generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
+from .configurations import keys_that_differ
 from .engine import Engine, label_of, pid_of
-from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine
-from .nginx import HOST, HostNginx, Nginx, NginxFailed
-from .project import compose_of, connect, image_name, names_of, state_dir_of
+from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine
+from .project import compose_of, connect, image_name, state_dir_of
+from .proxy_routes import proxy_of, routes_to
+from .rest_plan import files_of, present_of, removed_targets
 from .targets import Target, main_route
-from .ways import Front, service_at, way_to
+from .ways import Front, way_to
 
 
 @dataclass
 class Call:
     """Everything one call has found out before it starts.
 
-    ``problems`` are why a service cannot change hands here: they matter only where it has to.
+    ``problems`` are why a service cannot change hands here: they matter only where it has to. ``rest`` is what is to be
+    done about those that this does not replace, ``settled`` the services of which a container has the wanted definition.
     """
 
     compose: Compose
@@ -49,6 +53,8 @@ class Call:
     ways: dict[str, str] = field(default_factory=dict)
     unheard: tuple[str, ...] = ()
     problems: dict[str, BadInput] = field(default_factory=dict)
+    rest: Rest = field(default_factory=Rest)
+    settled: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -60,10 +66,11 @@ class Call:
         return Policy(tuple(t.wanted for t in self.targets), action, self.together)
 
 
-def prepare(params: Mapping[str, Any]) -> Call:
+def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
     """Find out all that a roll needs, touching nothing.
 
     :param params: the module's arguments.
+    :param planning: nothing is to be done yet: nginx may still lead to what is to be removed.
     :raises BadInput: anything that would make the roll fail or lose a request.
     """
     compose = compose_of(params)
@@ -84,12 +91,15 @@ def prepare(params: Mapping[str, Any]) -> Call:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
     options = params.get("service_options") or {}
     configs = {n: images[n].get("Config") or {} for n in services}
+    found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
+    present = [present_of(i) for i in found]
     try:
-        proxy_name, every, listeners = _proxy_of(engine, project, configs, params)
-        found = {n: _routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
-        kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}, len(found[n])) for n, s in services.items()}
+        proxy_name, every, listeners = proxy_of(engine, project, configs, params)
+        ways = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
+        kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}, len(ways[n])) for n, s in services.items()}
     except BadService as error:
         raise BadInput(str(error)) from error
+    kinds = {n: kind_seen(k, services[n], [p for p in present if p.service == n]) for n, k in kinds.items()}
     names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not _is_off(s)]
     call = Call(
         compose,
@@ -105,100 +115,75 @@ def prepare(params: Mapping[str, Any]) -> Call:
     call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
     try:
-        call.targets = _in_order([_target(n, call, images[n], params, found[n]) for n in names])
+        ordered = in_order(names, kinds)
+        running = {p.service for p in present if p.running}
+        call.targets = [_target(n, call, images[n], params, ways[n], n in running) for n in ordered]
+        _see_to_the_rest(call, params, images, present)
+        if params.get("remove_orphans"):
+            call.targets = [
+                *removed_targets(
+                    call.rest.removed,
+                    found,
+                    lambda n, s: routes_to(call.name, n, s, () if planning else every, listeners),
+                ),
+                *call.targets,
+            ]
     except BadService as error:
         raise BadInput(str(error)) from error
     _refuse_what_cannot_be(call, images, params)
-    call.notes += _differing_others(call, images)
     return call
 
 
-def _differing_others(call: Call, images: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Services outside this call that a plain ``docker compose up -d`` would recreate."""
-    rolled = {t.settings.name for t in call.targets}
-    found = {}
-    for inspection in call.engine.containers({PROJECT_LABEL: call.name, ONE_OFF_LABEL: "False"}):
-        name = label_of(inspection, SERVICE_LABEL)
-        image = str((images.get(name) or {}).get("Id") or inspection["Image"])
-        same = label_of(inspection, HASH_LABEL) == call.hashes.get(name) and inspection["Image"] == image
-        if name in call.hashes and name not in rolled and not same:
-            found[name] = (
-                f"{name}: runs with another definition than this project has; a plain docker compose up -d recreates it"
-            )
-    return sorted(found.values())
+def _see_to_the_rest(
+    call: Call, params: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]], present: Sequence[Present]
+) -> None:
+    """Look what becomes of the services that this call does not replace.
+
+    :raises BadInput: data would not be where it was, a network cannot be as it is defined, or a gap was not allowed.
+    """
+    asked = {str(n) for n in params.get("services") or []}
+    mine = [p for p in present if not asked or p.service in asked]
+    for problem in (
+        *moved_data(call.project, call.kinds, mine),
+        *changed_networks(call.project, call.engine.networks()),
+    ):
+        raise BadInput(problem, "nothing was touched; correct it and run the same command again")
+    wanted = {n: k for n, k in call.kinds.items() if not _is_off(call.project["services"][n])}
+    ids = {n: str(images[n].get("Id") or "") for n in wanted}
+    sources = files_of(call.compose)
+    rest = rest_of(wanted, call.hashes, ids, present, sources)
+    differing = [*rest.recreate, *rest.recreate_last]
+    call.settled = tuple(p.service for p in present if p.config_hash == call.hashes.get(p.service))
+    if asked:
+        note = "runs with another definition than this project has; a plain docker compose up -d recreates it"
+        call.notes += [f"{name}: {note}" for name in differing if name not in asked]
+        return
+    for name in differing if not call.allow_downtime else ():
+        raise BadInput(gap_of(name, call.kinds[name], _differing_keys(call, name, present)), "")
+    call.rest = rest
+    call.notes += notes_on(present, wanted, sources)
+
+
+def _differing_keys(call: Call, name: str, present: Sequence[Present]) -> list[str]:
+    """What differs in a service's definition from the one it runs with, as far as that was recorded."""
+    found: list[str] = []
+    for container in present:
+        if container.service == name:
+            found += keys_that_differ(call.state_dir, name, container.config_hash, call.project["services"][name]) or []
+    return found
 
 
 def _is_off(service: Mapping[str, Any]) -> bool:
     return 0 in ((service.get("deploy") or {}).get("replicas"), service.get("scale"))
 
 
-def _proxy_of(
-    engine: Engine, project: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]
-) -> tuple[str, tuple[Route, ...], dict[str, str]]:
-    """The service that is the running nginx, every route of its configuration, and who listens at each UNIX socket."""
-    if params.get("proxy_mode") == "none":
-        return "", (), {}
-    services = project["services"]
-    name = str(params.get("proxy_service") or "")
-    if name and name not in services:
-        raise BadInput(f"proxy_service: there is no service {name}; the project has {', '.join(sorted(services))}")
-    options = params.get("service_options") or {}
-    candidates = (
-        [name]
-        if name
-        else [n for n, s in services.items() if chosen_kind(n, s, configs[n], options.get(n) or {}) == PROXY]
-    )
-    for candidate in candidates:
-        for inspection in engine.containers({PROJECT_LABEL: str(project["name"]), SERVICE_LABEL: candidate}):
-            if pid_of(inspection):
-                every = _routes_of(Nginx(engine, inspection))
-                running = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
-                sockets = [r for r in every if r.host.startswith(UNIX)]
-                return candidate, every, {r.host: service_at(r, inspection, running) for r in sockets}
-    return ("", (), {}) if name else (*_host_proxy(str(project["name"]), services), {})
-
-
-def _host_proxy(project: str, services: Iterable[str]) -> tuple[str, tuple[Route, ...]]:
-    """This host's own nginx, where it includes a file for one of the services."""
-    try:
-        master = HostNginx()
-        every = routes(load(master.dump()))
-    except (NginxFailed, UnreadableConfig):
-        # It may be another's, and have nothing to do with this project.
-        return "", ()
-    mine = any(is_managed(r.include, project, service) for r in every for service in services)
-    return (HOST, every) if mine else ("", ())
-
-
-def _routes_of(nginx: Nginx) -> tuple[Route, ...]:
-    try:
-        return routes(load(nginx.dump()))
-    except UnreadableConfig as error:
-        raise BadInput(
-            f"the configuration of {nginx.name} cannot be read safely: {error}",
-            "change that line, or set proxy_mode: none if this service is not behind it",
-        ) from error
-    except NginxFailed as error:
-        raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
-
-
-def _routes_to(
-    project: str, name: str, service: Mapping[str, Any], every: Sequence[Route], listeners: Mapping[str, str]
-) -> tuple[Route, ...]:
-    """The routes that lead to a service: by its name or an alias, a variable that holds it, a file of ours, its socket."""
-    known = names_of(name, service)
-    return tuple(
-        r
-        for r in every
-        if r.host in known
-        or listeners.get(r.host) == name
-        or is_managed(r.include, project, name)
-        or (not r.static_name and re.search(rf"\b{re.escape(name)}\b", r.host))
-    )
-
-
 def _target(
-    name: str, call: Call, image: Mapping[str, Any], params: Mapping[str, Any], leading: tuple[Route, ...]
+    name: str,
+    call: Call,
+    image: Mapping[str, Any],
+    params: Mapping[str, Any],
+    leading: tuple[Route, ...],
+    serves: bool,
 ) -> Target:
     service = call.project["services"][name]
     first = main_route(leading)
@@ -216,6 +201,12 @@ def _target(
             f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
             f"wrong, or leave it out of services"
         )
+    if settings.kind == OTHER:
+        settings, problem = alone(
+            service, settings, image.get("Config") or {}, _chosen_order(service, params, name), serves
+        )
+        if problem and not call.allow_downtime:
+            call.problems[name] = BadInput(problem)
     # Only who comes through nginx can be led to a stand-in.
     ports = published_ports.published(service) if leading and settings.order != STOP_FIRST else []
     if ports:
@@ -239,18 +230,19 @@ def _target(
         way.learn_seconds if way else None,
         way.folder if way else None,
         call.compose.hashes(published_ports.without_ports(call.project, [name]))[name] if ports else "",
+        needed_by(call.project["services"], name),
     )
 
 
-def _in_order(targets: Sequence[Target]) -> list[Target]:
-    """Forward order: new workers know old tasks, so they come before the web that sends new ones."""
-    ranks = {"worker": 0, "scheduler": 1, "web": 2}
-    return sorted(targets, key=lambda t: ranks[t.settings.kind])
+def _chosen_order(service: Mapping[str, Any], params: Mapping[str, Any], name: str) -> bool:
+    update = (service.get("deploy") or {}).get("update_config") or {}
+    options = (params.get("service_options") or {}).get(name) or {}
+    return any(source.get("order") for source in (update, service.get("x-evenkeel") or {}, params, options))
 
 
 def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> None:
     running = call.engine.containers({PROJECT_LABEL: call.name})
-    for target in call.targets:
+    for target in (t for t in call.targets if not t.removed):
         settings, name = target.settings, target.settings.name
         if not target.image:
             raise BadInput(
@@ -265,7 +257,8 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             problem = published_ports.objection(name, ports, settings.replicas, steered, call.allow_downtime)
             if problem:
                 call.problems.setdefault(name, BadInput(problem))
-        if complaints:
+        # Of the other kinds only what runs already would be replaced.
+        if complaints and (settings.kind != OTHER or serving):
             raise BadInput(complaints[0])
         if settings.kind != WEB:
             continue

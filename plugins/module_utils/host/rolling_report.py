@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from ..decide import steps
-from ..decide.change import changed_keys, fingerprint
-from ..decide.project import REVISION_LABEL, SECRET_NAME
+from ..decide.masking import without_secrets
+from ..decide.project import REVISION_LABEL
+from ..decide.rest_of_stack import Rest
 from ..decide.stack import UNDO, Stack, view_of
 from ..decide.steps import Step
+from .configurations import keys_that_differ
 from .engine import Engine
-from .files import private_directory, read_json, secret_key, write_private
+from .files import private_directory, write_private
 from .roller import Outcome
 from .rolling_plan import Call
 
@@ -71,26 +73,25 @@ def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[str]]:
     before: list[str] = []
     after: list[str] = []
     sentences: list[str] = []
-    known = os.path.join(call.state_dir, "configurations")
     for target in call.targets:
         name = target.settings.name
         view = view_of(stack, target.wanted)
         if not view.changing:
             continue
         reasons = []
+        if target.removed:
+            before.append(f"{name}: {', '.join(c.name for c in view.old)}")
+            continue
         for old in view.old:
             if old.image != target.image:
                 reasons.append(
                     f"image {version_name(call.engine, old.image)} -> {version_name(call.engine, target.image)}"
                 )
             if old.config_hash != target.config_hash:
-                recorded = read_json(os.path.join(known, f"{name}-{old.config_hash}.json"))
-                keys: list[str] = []
-                if recorded and os.path.isfile(os.path.join(call.state_dir, "fingerprint.key")):
-                    fresh = fingerprint(call.project["services"][name], secret_key(call.state_dir))
-                    keys = [k for k in changed_keys(recorded, fresh) if k != "image"]
-                    reasons += [f"configuration: {', '.join(keys)}"] if keys else []
-                elif old.image == target.image:
+                keys = keys_that_differ(call.state_dir, name, old.config_hash, call.project["services"][name])
+                if keys:
+                    reasons.append(f"configuration: {', '.join(keys)}")
+                elif keys is None and old.image == target.image:
                     reasons.append("configuration (which keys is known from the next change on)")
             if old.created < target.newer_than:
                 reasons.append("a restart was asked for")
@@ -121,6 +122,7 @@ def result_of(
             if c.service == t.settings.name and c.running
         ]
         for t in call.targets
+        if not t.removed
     }
     result: dict[str, Any] = {
         "changed": changed,
@@ -130,6 +132,7 @@ def result_of(
         "notes": call.notes,
         "kinds": call.kinds,
         "ways": call.ways,
+        "rest": {key: list(names) for key, names in asdict(call.rest).items()},
         "images": {
             t.settings.name: sorted({c.image for c in stack.containers if c.service == t.settings.name and c.running})
             for t in call.targets
@@ -138,6 +141,14 @@ def result_of(
     if diff.get("before") or diff.get("after"):
         result["diff"] = dict(diff)
     return result
+
+
+def told_rest(rest: Rest, kinds: Mapping[str, str]) -> list[str]:
+    """What would be done about the services that are not replaced one beside the other."""
+    gap = "would be created anew, with a gap"
+    told = [f"{n} ({kinds.get(n)}): would be started" for n in (*rest.start, *rest.start_last)]
+    told += [f"{n} ({kinds.get(n)}): {gap}" for n in (*rest.recreate, *rest.recreate_last)]
+    return told + [f"{n}: would be taken away, since the project no longer has it" for n in rest.removed]
 
 
 def _serving_text(call: Call, stack: Stack) -> str:
@@ -171,6 +182,8 @@ def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
         else f"undone, the version from before is serving and nothing of the new one is left: {serving}"
     )
     after = "correct the new version and run the same command again"
+    if outcome.reason.endswith("ended with exit code 0"):
+        after = "if it is to run to its end, write x-evenkeel: {kind: job} beside it; then run the same command again"
     if outcome.refused:
         after = f"docker compose --project-name {call.name} ps -a shows the containers; then run the same command again"
     return f"What: {what}\nNow: {now}\nNext: {after}"
@@ -185,10 +198,7 @@ def logs_of_the_new(call: Call, stack: Stack) -> dict[str, str]:
         if target is None or not container.created_here or not (container.fault or container.ready_since is None):
             continue
         text = call.engine.logs(container.id, 200)
-        environment = call.project["services"][container.service].get("environment") or {}
-        for key, value in environment.items():
-            if value and len(str(value)) > 5 and SECRET_NAME.search(key):
-                text = text.replace(str(value).replace("$$", "$"), f"<{key}>")
+        text = without_secrets(text, call.project["services"][container.service])
         found[container.name] = text
     return found
 

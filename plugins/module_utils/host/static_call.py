@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-import inspect
-import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..decide.releases import is_id
 from ..journal import working
-from . import publish_static
+from . import publish_static, published
+from .app_script import answer_in, as_text
 from .call_result import BadInput
-from .compose import ComposeFailed
+from .compose import Compose, ComposeFailed
 from .engine import Engine
 from .project import compose_of, connect, state_dir_of
 
@@ -25,6 +26,18 @@ def _sweep(engine: Engine, project: str) -> None:
     for inspection in engine.containers({_LABEL: f"{project}-static"}):
         engine.stop(str(inspection["Id"]), 1)
         engine.remove(str(inspection["Id"]))
+
+
+def release_of(compose: Compose) -> str:
+    """The release that a project lies in, empty where it is none."""
+    name = os.path.basename(compose.project_src)
+    return name if is_id(name) else ""
+
+
+def living_in(params: Mapping[str, Any]) -> list[str]:
+    """The releases that there are: files of others need not be served any more."""
+    folder = str(params.get("releases_dir") or "")
+    return sorted(filter(is_id, os.listdir(folder))) if os.path.isdir(folder) else []
 
 
 def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -47,8 +60,7 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             fence.act(f"static files {state}"),
         ):
             _sweep(engine, name)
-            # Sent as text: nothing of ours is installed in the app, and a module on a target lives in a zip file.
-            script = f"{inspect.getsource(publish_static)}\nmain({state!r}, {revision!r})\n"
+            script = as_text([published, publish_static], [state, revision, release_of(compose), living_in(params)])
             label = f"{_LABEL}={name}-static"
             command = ["run", "--rm", "-T", "--no-deps", "--label", label, "--entrypoint", "python", service]
             printed = compose.run(
@@ -60,10 +72,9 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _result_in(printed: str, service: str, state: str) -> dict[str, Any]:
-    for line in printed.splitlines():
-        if line.startswith("EVENKEEL "):
-            result: dict[str, Any] = json.loads(line[len("EVENKEEL ") :])
-            return {**result, "msg": _sentence(result, state)}
+    result = answer_in(printed)
+    if result is not None:
+        return {**result, "msg": _sentence(result, state)}
     raise BadInput(
         f"static files of {service} could not be collected: {(printed.strip().splitlines() or ['no output'])[-1]}"
     )
@@ -73,4 +84,5 @@ def _sentence(result: Mapping[str, Any], state: str) -> str:
     if not result.get("root"):
         return "the app has no STATIC_ROOT: nothing to collect"
     verb = "put back" if state == "restored" else "published"
-    return f"{result['files']} static files {verb} in {result['root']}"
+    gone = f", {result['removed']} of releases that are gone taken away" if result.get("removed") else ""
+    return f"{result['files']} static files {verb} in {result['root']}{gone}"

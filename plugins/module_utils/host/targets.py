@@ -31,7 +31,9 @@ class Target:
     """One service of the roll: its settings, identity, the way users reach it, and how that is steered.
 
     ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``stand_in`` is its configuration hash
-    without published ports, if it has any.
+    without published ports, if it has any; ``after`` are the services it depends on.
+
+    :ivar removed: the project no longer has it: what runs of it is to go; ``listening`` are the ports it listens on.
     """
 
     settings: Settings
@@ -43,12 +45,23 @@ class Target:
     learn_seconds: float | None = None
     folder: SocketFolder | None = None
     stand_in: str = ""
+    after: tuple[str, ...] = ()
+    removed: bool = False
+    listening: frozenset[int] = frozenset()
 
     @property
     def wanted(self) -> Wanted:
         """The reconciler's view of it."""
         own = self.settings.wanted(self.image, self.config_hash)
-        return replace(own, newer_than=self.newer_than, learn_seconds=self.learn_seconds, stand_in=self.stand_in)
+        if self.removed:
+            return replace(own, image="", config_hash="", replicas=0)
+        return replace(
+            own,
+            newer_than=self.newer_than,
+            learn_seconds=self.learn_seconds,
+            stand_in=self.stand_in,
+            after=self.after,
+        )
 
     @property
     def unsteered(self) -> bool:
@@ -63,7 +76,7 @@ class Target:
     @property
     def ports(self) -> frozenset[int]:
         """See :func:`ports_of`."""
-        return ports_of(self.routes, self.settings)
+        return ports_of(self.routes, self.settings) | self.listening
 
     def connections(self, nginx: int, container: int) -> int:
         """How many peers the container with this main process has, nginx with that one among them."""

@@ -1,0 +1,177 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``publish_build``: what the jobs of a release built goes beside the files that the proxy serves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..decide import builds
+from ..decide.builds import BUILDS, LIVE, PUBLISHER, Output
+from ..decide.jobs import BEFORE
+from ..journal import working
+from . import publish_build, published
+from .app_script import answer_in, as_text
+from .call_result import BadInput
+from .compose import ComposeFailed
+from .engine import EngineFailed
+from .files import private_directory, read_json, write_private
+from .job_call import ONE_OFF, living_volumes, sweep
+from .jobs_view import Jobs, Unrunnable, jobs_in
+from .project import image_name
+from .static_call import living_in
+
+OFFERED, PUBLISHED, RESTORED = "offered", "published", "restored"
+
+
+class NotPublished(BadInput):
+    """What was built could not be put into place; whatever was replaced is kept."""
+
+    def message(self) -> str:
+        return (
+            f"What: {self}\n"
+            "Now: what was built was copied before the first file was replaced; what was replaced is kept and comes back with "
+            "the update's undo (state: restored)\n"
+            "Next: correct that and run the same command again"
+        )
+
+
+_NOTHING = {"changed": False, "files": 0, "replaced": 0, "removed": 0, "notes": []}
+
+
+def publish(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call, in a one-off container that has the live files, what was built, and no network.
+
+    :raises BadInput: nothing was replaced.
+    """
+    state = str(params["state"])
+    if state == RESTORED and not os.path.isdir(str(params["project_src"])):
+        return {**_NOTHING, "msg": "the release is gone, and with it what there was to put back"}
+    try:
+        view = jobs_in(params)
+    except Unrunnable:
+        if state != RESTORED:
+            raise
+        return {**_NOTHING, "msg": "no job of this release can be run, so nothing was ever published"}
+    try:
+        return _publish(view, params, state, check_mode)
+    except EngineFailed as error:
+        raise BadInput(str(error)) from error
+
+
+def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool) -> dict[str, Any]:
+    volumes = view.volumes()
+    # What a job builds that runs after the roll is not there before it.
+    names = [n for n in view.names if state == RESTORED or view.point(n) == BEFORE or view.is_done(n, volumes)]
+    groups = builds.by_live([output for job in names for output in view.outputs[job]])
+    if not groups:
+        return {**_NOTHING, "msg": "no job builds anything for the proxy"}
+    service = str(params["django_service"])
+    if service not in view.project["services"]:
+        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    runs = {live: _run_of(view, group) for live, group in groups.items()}
+    if check_mode:
+        due = [
+            live
+            for live, group in groups.items()
+            if state != RESTORED
+            and (_known(view).get(live) != runs[live] or not all(view.is_done(o.job, volumes) for o in group))
+        ]
+        msg = f"would be published: {', '.join(due)}" if due else "already published"
+        return {**_NOTHING, "changed": bool(due), "msg": msg}
+    if state != RESTORED:
+        _refuse_unbuilt(view, groups, volumes)
+    living = living_in(params)
+    result: dict[str, Any] = {**_NOTHING, "notes": list(view.notes)}
+    with (
+        working(params, view.state_dir, f"publish_build of {view.name}") as fence,
+        fence.act(f"built files {state}"),
+    ):
+        sweep(view.engine, f"{view.name}-publish")
+        for live, group in groups.items():
+            answer = _in_container(view, service, state, group, runs[live], volumes, living, float(params["timeout"]))
+            _add(result, answer, live)
+            if state == PUBLISHED or answer["changed"]:
+                _write_known(view, live, runs[live] if state == PUBLISHED else "")
+        if state == PUBLISHED:
+            living_volumes(view.engine, view.name, [*living, view.release] if living else [])
+        result["msg"] = _sentence(result, state)
+        return fence.told(result)
+
+
+def _run_of(view: Jobs, group: Sequence[Output]) -> str:
+    """Which run of its jobs a build is from."""
+    ended = [[o.job, view.record(o.job).get("identity"), view.record(o.job).get("ended")] for o in group]
+    return hashlib.sha256(json.dumps(ended).encode()).hexdigest()
+
+
+def _known_path(view: Jobs) -> str:
+    return os.path.join(view.state_dir, "published.json")
+
+
+def _known(view: Jobs) -> dict[str, Any]:
+    """What was published last as far as this host remembers; the volumes themselves know better, but have to be mounted."""
+    return read_json(_known_path(view))
+
+
+def _write_known(view: Jobs, live: str, run: str) -> None:
+    private_directory(view.state_dir)
+    write_private(_known_path(view), json.dumps({**_known(view), live: run}, sort_keys=True) + "\n")
+
+
+def _refuse_unbuilt(view: Jobs, groups: Mapping[str, Sequence[Output]], volumes: set[str]) -> None:
+    for group in groups.values():
+        for output in group:
+            if output.staging not in volumes or not view.record(output.job):
+                raise BadInput(
+                    f"{output.job} has not run for {view.release}: there is nothing to publish", "run compose_job first"
+                )
+
+
+def _in_container(
+    view: Jobs,
+    service: str,
+    state: str,
+    group: Sequence[Output],
+    run: str,
+    volumes: set[str],
+    living: Sequence[str],
+    timeout: float,
+) -> Mapping[str, Any]:
+    # Who reads these files beside the proxy does so when it starts, which is in the roll.
+    everything = state == PUBLISHED or any(output.readers for output in group)
+    script = as_text([published, publish_build], [state, LIVE, BUILDS, view.release, run, everything, list(living)])
+    project = builds.publisher(view.project, image_name(view.project, service), group, view.release, volumes)
+    words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={view.name}-publish", "--entrypoint", "python"]
+    try:
+        printed = view.compose.run_by(project, *words, PUBLISHER, "-c", script, timeout=timeout)
+    except ComposeFailed as error:
+        raise NotPublished(f"what {group[0].job} built could not be {state}: {error}") from error
+    answer = answer_in(printed)
+    if answer is None or "error" in answer:
+        said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]
+        raise NotPublished(f"what {group[0].job} built could not be {state}: {said}")
+    return answer
+
+
+def _add(result: dict[str, Any], answer: Mapping[str, Any], live: str) -> None:
+    result["changed"] = result["changed"] or bool(answer["changed"])
+    for key in ("files", "replaced", "removed"):
+        result[key] += int(answer.get(key) or 0)
+    unhashed = list(answer.get("unhashed") or ())
+    if unhashed:
+        result["notes"].append(
+            f"{live}: {len(unhashed)} files without a hash in their names were replaced ({', '.join(unhashed[:3])}"
+            f"{', …' if len(unhashed) > 3 else ''}): a page loaded before now gets the new ones"
+        )
+
+
+def _sentence(result: Mapping[str, Any], state: str) -> str:
+    verb = "put back" if state == RESTORED else state
+    gone = f", {result['removed']} of releases that are gone taken away" if result["removed"] else ""
+    return f"{result['files']} built files {verb}{gone}"

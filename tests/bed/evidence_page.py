@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page that ``make evidence`` writes: it remembers itself what was measured before, on whatever machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.bed.shop import ROOT, run
+
+
+def versions() -> str:
+    """What it was run with."""
+    engine = run(["docker", "version", "--format", "{{.Server.Version}}"]).strip()
+    compose = run(["docker", "compose", "version", "--short"]).strip()
+    ansible = run([str(Path(sys.executable).parent / "ansible"), "--version"]).splitlines()[0]
+    commit = run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).strip()
+    lines = [
+        f"- {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {commit}, {os.cpu_count()} cores",
+        f"- engine {engine}, Compose {compose}, Python {platform.python_version()}, {ansible}",
+    ]
+    return "\n".join(lines)
+
+
+INTRODUCTION = """# What was measured
+
+`make evidence` wrote this page. The load is an open loop of at least 100 requests a second: new and persistent
+connections, orders by POST, hashed static files, 2-s and 12-s requests, streamed answers and slow uploads in flight.
+*failed* is every failure that a client without retries sees. *keep-alive race* and *idle closes* are closes by nginx of
+idle keep-alive connections when it reloads, met by a client that sent at that very moment, with and without looking
+first; nginx's log, which has a line for each request it has read, has none for these; they happen with any reload
+and are counted apart. *orders* were acknowledged; each was looked for in the database
+afterwards, with its task. *seconds* are of the playbooks. *ok* also says that nothing was left behind: no pin, no
+container, and a plain `docker compose up -d` would recreate nothing. Machines are shared and noisy: compare within a row
+of one run.
+"""
+
+
+NOT_RUN = "Not run."
+
+
+def sections(page: str, titles: Mapping[str, str]) -> dict[str, str]:
+    """What the page says of each cell that was run, by the cell's name.
+
+    :param titles: name of a cell → its title.
+    """
+    found = dict(part.split("\n", 1) for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
+    texts = {name: found.get(title, "").strip() for name, title in titles.items()}
+    return {name: text for name, text in texts.items() if text not in ("", NOT_RUN)}
+
+
+def written(known: Mapping[str, str], titles: Mapping[str, str]) -> str:
+    """The page with what is known of each cell."""
+    parts = [f"## {title}\n\n{known.get(name, NOT_RUN)}\n" for name, title in titles.items()]
+    return "\n".join([INTRODUCTION, *parts])

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server of 2 GB, from empty to the second version, and what happens on it when disk or images run out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bed.server import Server
+
+pytestmark = pytest.mark.matrix
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server("small", memory="2g") as made:
+        yield made
+
+
+def limit(server: Server) -> int:
+    """Bytes that all of the server may take."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        done = server.engine.try_exec("cat", path)
+        if done.returncode == 0:
+            return int(done.stdout)
+    raise AssertionError("the server has no limit")
+
+
+def test_two_gigabytes_are_enough_for_the_first_version_and_the_next(server: Server) -> None:
+    assert limit(server) == 2 * 2**30
+    first = server.update("v1")
+    assert first.returncode == 0, first.output[-4000:]
+    assert (server.version(), server.leftovers()) == ("v1", [])
+    with server.load() as load:
+        play = server.update("v2")
+        assert play.returncode == 0, play.output[-4000:]
+        result = load.stop()
+    result = result.judged_by(server.engine.docker("logs", server.nginx()))
+    assert result.failed_beyond_race == 0, [*map(json.dumps, result.failures[:5])]
+    assert (server.version(), server.leftovers()) == ("v2", [])
+    print(f"\nevidence: 2 GB, update under {result.total:,} requests: {result.failed_beyond_race} failed")
+
+
+def test_a_disk_that_is_nearly_full_or_has_no_inodes_left_is_refused_before_anything_is_touched(server: Server) -> None:
+    before = server.containers()
+    # A file system of its own over the releases, small in one way or the other, with what is there copied into it.
+    for options, words in (("size=40m", "MiB free"), ("size=900m,nr_inodes=900", "more files")):
+        copy = "cp -a /srv/travel/releases/. /mnt/ && mount --move /mnt /srv/travel/releases"
+        server.engine.exec("sh", "-c", f"mount -t tmpfs -o {options} tmpfs /mnt && {copy}")
+        try:
+            play = server.update("bad-500")
+            assert play.returncode != 0
+            assert words in play.message and "Next:" in play.message, play.output[-3000:]
+        finally:
+            server.engine.exec("umount", "/srv/travel/releases")
+        assert server.containers() == before
+        assert server.version() == "v2"
+    assert server.update("v2").changed == 0
+
+
+def test_somebody_prunes_everything_and_what_serves_goes_on(server: Server) -> None:
+    server.engine.docker("system", "prune", "--all", "--force")
+    assert server.serves_within(5) is not None
+    again = server.update("v2")
+    assert (again.returncode, again.changed) == (0, 0), again.output[-3000:]
+    # The image of the version before is gone, and so is what it was built from: that has to be said.
+    back = server.update("v1")
+    assert back.returncode != 0
+    assert "does not build" in back.message and "Next:" in back.message, back.output[-3000:]
+    assert (server.version(), server.leftovers()) == ("v2", [])
+    server.engine.load_image("evenkeel/python:3.13")
+    back = server.update("v1")
+    assert back.returncode == 0, back.output[-3000:]
+    assert (server.version(), server.leftovers()) == ("v1", [])

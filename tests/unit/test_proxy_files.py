@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a proxy mounts out of a release at one path for ever, and relative mounts that are data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.project import LIVE, MARK, generate, live_mounts
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.data_mounts import is_data, make_room_for_data
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.proxy_files import files_of, place_first
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+
+
+def bind(source: str, target: str) -> dict[str, Any]:
+    return {"type": "bind", "source": source, "target": target}
+
+
+def project(root: str) -> dict[str, Any]:
+    return {
+        "name": "travel",
+        "services": {
+            "nginx": {
+                "image": "nginx:1.26",
+                "volumes": [
+                    bind(f"{root}/deploy/nginx.conf", "/etc/nginx/nginx.conf"),
+                    bind(f"{root}/deploy/sites", "/etc/nginx/conf.d"),
+                    bind("/etc/letsencrypt", "/etc/letsencrypt"),
+                ],
+            },
+            "api": {"image": "shop", "command": "gunicorn shop", "volumes": [bind(f"{root}/deploy/sites", "/sites")]},
+        },
+    }
+
+
+def release(folder: Path, files: dict[str, str]) -> str:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def test_only_a_proxy_mounts_from_one_path_for_ever() -> None:
+    store = "/srv/travel/shared/proxy"
+    live = live_mounts(project("/r"), "/r", store)
+    assert live == {
+        "nginx": {
+            "/r/deploy/nginx.conf": f"{store}/nginx/deploy/nginx.conf",
+            "/r/deploy/sites": f"{store}/nginx/deploy/sites",
+        }
+    }
+    made = generate(project("/r"), "/r", "a" * 40, "id", {"/r/deploy/sites": "/mounts/x/sites"}, live)
+    assert [v["source"] for v in made["services"]["nginx"]["volumes"]] == [
+        f"{store}/nginx/deploy/nginx.conf",
+        f"{store}/nginx/deploy/sites",
+        "/etc/letsencrypt",
+    ]
+    assert made["services"]["api"]["volumes"][0]["source"] == "/mounts/x/sites"
+    inside = {"/etc/nginx/nginx.conf": "deploy/nginx.conf", "/etc/nginx/conf.d": "deploy/sites"}
+    assert made[MARK][LIVE] == {"nginx": inside}
+
+
+def test_a_mount_of_the_whole_tree_is_a_copy_for_a_proxy_too() -> None:
+    whole = {"services": {"nginx": {"image": "nginx", "volumes": [bind("/r", "/app")]}}}
+    assert live_mounts(whole, "/r", "/s") == {}
+
+
+def test_files_of_a_release_and_those_it_no_longer_has(tmp_path: Path) -> None:
+    first = release(
+        tmp_path / "1", {"deploy/nginx.conf": "one", "deploy/sites/a.conf": "a", "deploy/sites/b.conf": "b"}
+    )
+    live = live_mounts(project(first), first, str(tmp_path / "live"))
+    assert place_first(live, first)
+    assert not place_first(live, first)
+    made = generate(project(first), first, "a" * 40, "id", {f"{first}/deploy/sites": "/mounts/x"}, live)
+    assert files_of(first, made, "nginx") == {
+        "/etc/nginx/nginx.conf": b"one",
+        "/etc/nginx/conf.d/a.conf": b"a",
+        "/etc/nginx/conf.d/b.conf": b"b",
+    }
+    second = release(
+        tmp_path / "2", {"deploy/nginx.conf": "two", "deploy/sites/b.conf": "b", "deploy/sites/sub/c.conf": "c"}
+    )
+    # What we write there ourselves belongs to no release.
+    own = tmp_path / "live/nginx/deploy/sites/evenkeel"
+    own.mkdir()
+    (own / "travel-api.conf").write_text("server 10.0.0.1;", encoding="utf-8")
+    assert files_of(second, made, "nginx") == {
+        "/etc/nginx/nginx.conf": b"two",
+        "/etc/nginx/conf.d/a.conf": None,
+        "/etc/nginx/conf.d/b.conf": b"b",
+        "/etc/nginx/conf.d/sub/c.conf": b"c",
+    }
+    assert files_of(second, made, "api") == {}
+
+
+def test_a_file_does_not_become_a_folder(tmp_path: Path) -> None:
+    root = release(tmp_path / "1", {"deploy/nginx.conf/x": "1", "deploy/sites/a.conf": "a"})
+    (tmp_path / "live/nginx/deploy").mkdir(parents=True)
+    (tmp_path / "live/nginx/deploy/nginx.conf").write_text("old", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"deploy/nginx.conf is a folder"):
+        place_first(live_mounts(project(root), root, str(tmp_path / "live")), root)
+
+
+def test_what_the_revision_has_nothing_for_is_data(tmp_path: Path) -> None:
+    root = release(tmp_path / "1", {"media/.gitkeep": "", "code/a.py": ""})
+    assert is_data(f"{root}/pgdata", root)
+    assert is_data(f"{root}/media", root)
+    assert not is_data(f"{root}/code", root)
+    assert not is_data(root, root)
+    assert not is_data("/srv/elsewhere", root)
+
+
+def test_data_has_one_place_and_what_looks_like_a_file_is_asked_for(tmp_path: Path) -> None:
+    place = tmp_path / "shared/pgdata"
+    assert make_room_for_data(str(place), "pgdata", check_mode=True) and not place.exists()
+    assert make_room_for_data(str(place), "pgdata", check_mode=False) and place.is_dir()
+    (place / "PG_VERSION").write_text("17", encoding="utf-8")
+    assert not make_room_for_data(str(place), "pgdata", check_mode=False)
+    assert (place / "PG_VERSION").exists()
+    with pytest.raises(BadInput, match=r"db.sqlite3"):
+        make_room_for_data(str(tmp_path / "shared/db.sqlite3"), "db.sqlite3", check_mode=False)
+    assert make_room_for_data(str(tmp_path / "shared/.cache"), ".cache", check_mode=True)

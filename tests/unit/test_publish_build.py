@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publishing what was built, in a process of its own as in a container: order, ways back, kills, and what goes when."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_build, published
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in, as_text
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.publish_build import rank_of
+
+ONE, TWO, THREE = (f"20261120T00000{n}Z-{str(n) * 7}" for n in (1, 2, 3))
+# Ends the process at the nth file that would be moved, as SIGKILL does; notes each that was.
+WATCHED = """
+import os
+moved, replace = [], os.replace
+def watched(source, target):
+    moved.append(target)
+    if len(moved) == %d:
+        os._exit(137)
+    replace(source, target)
+    if "/.evenkeel/" not in target:
+        os.write(2, (target + "\\n").encode())
+os.replace = watched
+"""
+
+
+class Site:
+    """A folder that a web server serves, and builds for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.live, self.builds = folder / "live", folder / "builds"
+        self.live.mkdir(parents=True)
+        (self.builds / "0").mkdir(parents=True)
+        self.order: list[str] = []
+
+    def build(self, **files: str) -> None:
+        """Make these the files of the build; ``assets__a_js`` is ``assets/a.js``."""
+        for path in sorted(self.builds.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        for name, text in files.items():
+            path = self.builds / "0" / name.replace("__", "/").replace("_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def run(
+        self, state: str, release: str, everything: bool = True, living: tuple[str, ...] = (), kill_at: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        arguments = [state, str(self.live), str(self.builds), release, "run", everything, list(living)]
+        script = as_text([published, publish_build], arguments)
+        code = f"{WATCHED % kill_at}\nexec({script!r}, {{'__name__': 'script'}})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        self.order = [
+            line[len(str(self.live)) + 1 :] for line in done.stderr.splitlines() if line.startswith(str(self.live))
+        ]
+        return done
+
+    def __call__(
+        self, state: str, release: str, everything: bool = True, living: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        done = self.run(state, release, everything, living)
+        answer = answer_in(done.stdout)
+        assert answer is not None, done.stderr
+        return dict(answer)
+
+    @property
+    def served(self) -> dict[str, str]:
+        found = [p for p in self.live.rglob("*") if p.is_file() and ".evenkeel" not in p.parts]
+        return {str(p.relative_to(self.live)): p.read_text() for p in found}
+
+    def leftovers(self) -> list[str]:
+        names = [str(p.relative_to(self.live)) for p in self.live.rglob("*")]
+        return [n for n in names if n.endswith(("unfinished", "incoming", ".part"))]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A site whose first build is published."""
+    made = Site(tmp_path)
+    made.build(index_html="one", assets__a1_js="a1", assets__b1_js="b1", robots_txt="all")
+    assert made("published", ONE)["files"] == 4
+    return made
+
+
+def second(site: Site) -> None:
+    site.build(index_html="two", assets__a2_js="a2", assets__b1_js="b1", robots_txt="none", about_html="us", sw_js="s")
+
+
+def test_the_first_publication(site: Site) -> None:
+    assert site.served == {"index.html": "one", "assets/a1.js": "a1", "assets/b1.js": "b1", "robots.txt": "all"}
+    assert (site.live / ".evenkeel").stat().st_mode & 0o777 == 0o700
+    assert site.order[-1] == "index.html" and site.leftovers() == []
+
+
+def test_the_same_again_changes_nothing(site: Site) -> None:
+    before = {str(p): p.stat().st_mtime_ns for p in site.live.rglob("*")}
+    assert site("published", ONE)["changed"] is False
+    assert site("offered", ONE, everything=False)["changed"] is False
+    assert {str(p): p.stat().st_mtime_ns for p in site.live.rglob("*")} == before
+
+
+def test_what_pages_name_comes_first_and_the_page_last(site: Site) -> None:
+    second(site)
+    result = site("published", TWO)
+    assert site.order == ["assets/a2.js", "robots.txt", "about.html", "index.html", "sw.js"]
+    assert (result["files"], result["replaced"], result["unhashed"]) == (5, 2, ["robots.txt"])
+    assert site.served["assets/a1.js"] == "a1", "for pages that were loaded before"
+
+
+def test_what_is_offered_replaces_nothing(site: Site) -> None:
+    before = site.served
+    second(site)
+    assert site("offered", TWO, everything=False)["files"] == 1
+    assert site.served == {**before, "assets/a2.js": "a2"}
+    assert site("published", TWO)["replaced"] == 2
+    assert site("restored", TWO)["files"] == 2
+    assert {n: t for n, t in site.served.items() if n in before} == before
+
+
+def test_what_was_only_offered_is_taken_back_by_leaving_it(site: Site) -> None:
+    before = site.served
+    second(site)
+    site("offered", TWO, everything=False)
+    site("restored", TWO)
+    assert (site.served, site.leftovers()) == ({**before, "assets/a2.js": "a2"}, [])
+    assert site("published", ONE)["changed"] is False, "it never ceased to be what is served"
+
+
+def test_only_the_last_publication_is_taken_back(site: Site) -> None:
+    second(site)
+    site("published", TWO)
+    after = site.served
+    assert site("restored", ONE)["changed"] is False
+    assert site.served == after
+    assert site("restored", TWO)["changed"] is True
+    assert site("restored", TWO)["changed"] is False
+    assert site("published", TWO)["changed"] is True, "what was taken back is not taken for published"
+
+
+def test_a_compressed_twin_never_outlives_its_page(site: Site) -> None:
+    site.build(index_html="two", index_html_gz="packed two")
+    site("published", TWO)
+    site.build(index_html="three")
+    site("published", THREE)
+    assert site.served["index.html"] == "three" and "index.html.gz" not in site.served
+    site("restored", THREE)
+    assert (site.served["index.html"], site.served["index.html.gz"]) == ("two", "packed two")
+
+
+def test_a_compressed_twin_of_a_page_that_is_taken_back_goes(site: Site) -> None:
+    site.build(index_html="two", index_html_gz="packed two", assets__a2_js="2", assets__a2_js_gz="packed 2")
+    site("offered", TWO, everything=False)
+    assert {"assets/a2.js", "assets/a2.js.gz"} <= set(site.served) and "index.html.gz" not in site.served
+    site("published", TWO)
+    site("restored", TWO)
+    assert site.served["index.html"] == "one" and "index.html.gz" not in site.served
+    assert {"assets/a2.js", "assets/a2.js.gz"} <= set(site.served)
+
+
+def test_killed_at_any_file_it_converges_and_can_still_be_taken_back(tmp_path: Path) -> None:
+    for kill_at in range(1, 40):
+        site = Site(tmp_path / str(kill_at))
+        site.build(index_html="one", assets__a1_js="a1", robots_txt="all", index_html_gz="packed")
+        site("published", ONE)
+        before = site.served
+        second(site)
+        done = site.run("published", TWO, kill_at=kill_at)
+        assert site.served["index.html"] in ("one", "two")
+        if site.served["index.html"] == "two":
+            assert site.served["assets/a2.js"] == "a2" and "index.html.gz" not in site.served
+        if done.returncode == 0:
+            break
+        assert done.returncode == 137
+        site("published", TWO)
+        assert site.served["index.html"] == "two" and site.leftovers() == []
+        site("restored", TWO)
+        assert {n: t for n, t in site.served.items() if n in before} == before
+    assert kill_at > 8
+
+
+def test_files_go_with_the_last_release_that_had_them(site: Site) -> None:
+    (site.live / "by-hand.txt").write_text("mine")
+    second(site)
+    site("published", TWO, living=(ONE,))
+    site.build(index_html="three", deep__er__a3_js="a3")
+    assert site("published", THREE, living=(TWO,))["removed"] == 1
+    # a1.js and robots.txt were of ONE; TWO has b1.js and robots.txt too, and is there to be gone back to.
+    assert set(site.served) == {
+        "index.html", "deep/er/a3.js", "assets/a2.js", "assets/b1.js", "robots.txt", "about.html", "sw.js", "by-hand.txt",
+    }  # fmt: skip
+    site.build(index_html="one", assets__a1_js="a1")
+    site("published", ONE, living=(ONE,))
+    assert set(site.served) == {"index.html", "assets/a1.js", "by-hand.txt"}
+    assert not (site.live / "deep").exists()
+
+
+def test_nothing_goes_where_nobody_knows_which_releases_there_are(site: Site) -> None:
+    second(site)
+    assert site("published", TWO)["removed"] == 0
+    assert site.served["assets/a1.js"] == "a1"
+
+
+def test_a_list_cannot_lead_out_of_the_folder(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("x")
+    folder = site.live / ".evenkeel/lists/build"
+    names = ["../outside", str(tmp_path / "outside"), ".evenkeel/build/own.json", "assets"]
+    (folder / f"{THREE}.json").write_text(json.dumps(names))
+    second(site)
+    site("published", TWO, living=(ONE,))
+    assert (tmp_path / "outside").exists() and (site.live / "assets").is_dir()
+    assert (site.live / ".evenkeel/build/own.json").exists()
+
+
+def test_permissions_and_links_are_kept(site: Site) -> None:
+    site.build(index_html="two", tool_sh="x")
+    (site.builds / "0/tool.sh").chmod(0o750)
+    (site.builds / "0/latest").symlink_to("assets")
+    site("published", TWO)
+    assert (site.live / "tool.sh").stat().st_mode & 0o777 == 0o750
+    assert os.readlink(site.live / "latest") == "assets"
+    assert site("published", THREE)["changed"] is False
+
+
+def test_what_is_published_is_of_now_for_browsers(site: Site) -> None:
+    # The same size, and the time that image layers give to all their files.
+    site.build(index_html="two")
+    os.utime(site.builds / "0/index.html", (0, 0))
+    site("published", TWO)
+    assert (site.live / "index.html").stat().st_mtime > 1e9
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [({}, "empty"), ({"index_html": "x", "assets": "a file now"}, "assets is a folder")],
+)
+def test_what_cannot_be_published_touches_nothing(site: Site, files: dict[str, str], said: str) -> None:
+    before = site.served
+    site.build(**files)
+    (site.builds / "0").mkdir(exist_ok=True)
+    assert said in site("published", TWO)["error"]
+    assert site.served == before
+
+
+def test_two_jobs_that_build_one_file_are_told(site: Site) -> None:
+    second(site)
+    (site.builds / "1").mkdir()
+    (site.builds / "1/index.html").write_text("mine")
+    assert "two jobs build index.html" in site("published", TWO)["error"]
+
+
+@pytest.mark.parametrize(
+    ("rank", "name"),
+    [
+        (0, "assets/app-3f2c1ab.js"),
+        (0, "assets/app-3f2c1ab.js.gz"),
+        (0, "assets/index-3f2c1ab.js"),
+        (0, "favicon.ico"),
+        (1, "asset-manifest.json"),
+        (1, ".vite/manifest.json"),
+        (1, "site.webmanifest"),
+        (2, "about.html.br"),
+        (3, "index.html"),
+        (3, "de/index.html.gz"),
+        (4, "service-worker.js"),
+    ],
+)
+def test_whose_turn_it_is(rank: int, name: str) -> None:
+    assert rank_of(name) == rank
