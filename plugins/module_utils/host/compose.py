@@ -125,11 +125,10 @@ class Compose:
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
         reader.start()
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(stdin)
-                process.stdin.close()
-        for line in process.stdout or ():
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(stdin)
+            process.stdin.close()
+        for line in process.stdout:
             on_line(line.rstrip("\r\n"))
         code = process.wait()
         reader.join(5.0)
