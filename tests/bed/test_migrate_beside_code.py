@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
-from tests.bed import test_django_migrate as stacks
 from tests.bed.shop import LABEL, ROOT, run
-from tests.bed.test_django_migrate import NAME, PASSWORD, Stack
+from tests.bed.test_django_migrate import NAME, PASSWORD, Stack, fresh, stack
 
-# A database and a service, as that file makes them.
-stack, fresh = stacks.stack, stacks.fresh
+#: Fixtures of the bed that plans are asked in.
+__all__ = ["fresh", "stack"]
+
 IMAGE = "evenkeel-bed-migrate"
 ALLOW = ["shop.0002_two"]
 SLOW = """

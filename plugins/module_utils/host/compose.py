@@ -120,14 +120,15 @@ class Compose:
     @staticmethod
     def attend(process: subprocess.Popen[str], stdin: str, on_line: Callable[[str], None]) -> str:
         """Give a process its input and read it to its end; returns its last words where it failed."""
+        if process.stdin is None or process.stdout is None:
+            raise ComposeFailed("docker compose was started without pipes")
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
         reader.start()
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(stdin)
-                process.stdin.close()
-        for line in process.stdout or ():
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(stdin)
+            process.stdin.close()
+        for line in process.stdout:
             on_line(line.rstrip("\r\n"))
         code = process.wait()
         reader.join(5.0)

@@ -50,7 +50,7 @@ class Contract:
     def __init__(self, run: Run, executor: Any, chosen: list[list[Any]]) -> None:
         self.session, self.ledger, self.interrupted = run.session, run.ledger, run.interrupted
         self.run_, self.executor = run, executor
-        self.chosen = {tuple(place) for place in chosen}
+        self.chosen = set(map(tuple, chosen))
         self.done: list[dict[str, Any]] = []
 
     def run(self) -> None:
@@ -183,7 +183,7 @@ class Abandon:
         def attempt() -> None:
             with self.session.connection.schema_editor(atomic=True) as editor:
                 self.session.within()
-                for index in reversed(now if pairs else []):
+                for index in reversed(now):
                     before, after = (pairs or [])[index]
                     operations_of(known)[index].database_backwards(key[0], editor, after, before)
                 for app, name in [key, *(known.replaces if known is not None else [])]:
