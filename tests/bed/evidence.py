@@ -346,6 +346,14 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "One change of the Compose file, of nginx.conf, of the environment each",
         lambda: beds("tests/bed/test_whole_stack.py"),
     ),
+    "frontend": (
+        "Jobs, front ends that a service builds, an image that migrates by itself",
+        lambda: beds("tests/bed/test_frontend.py", "tests/bed/test_entrypoint.py", "tests/bed/test_jobs.py"),
+    ),
+    "migrating": (
+        "Migrations run beside the code that serves, by versions of Django, killed at each statement",
+        lambda: beds(*(str(p.relative_to(ROOT)) for p in sorted((ROOT / "tests/bed").glob("test_*migrat*.py")))),
+    ),
     "first": (
         "From an empty folder to a shop that serves, killed in each step",
         lambda: beds("tests/bed/test_first_start.py"),
