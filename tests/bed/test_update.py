@@ -105,6 +105,7 @@ def test_killed_at_every_step_the_same_playbook_converges(shop: Shop) -> None:
             assert shop.leftovers() == []
         # And on the way back from a bad version: the good one is then asked for again.
         version = shop.version()
+        assert shop.update("bad-500", **quick).returncode != 0
         for place in ("undo:Quiesce", "undo:Remove"):  # make evidence has them all
             kill_roll(shop, "bad-500", place, QUICK)
             assert shop.update(version, **quick).returncode == 0, place
