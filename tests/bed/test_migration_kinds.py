@@ -12,6 +12,8 @@ from tests.bed.migrations.running import Running
 from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 from tests.bed.test_migration_runs import CREATE, INDEX, ITEM, NOTE, REMOVE
 
+pytestmark = pytest.mark.matrix
+
 Make = Callable[..., Running]
 
 
