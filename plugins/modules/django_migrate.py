@@ -24,6 +24,8 @@ description:
   - C(before) means that the old code goes on working once it is made, C(after) that the new code works until it is made,
     C(either) both, C(downtime) neither. C(unknown) is what cannot be looked into and has to be declared, C(refuse) what
     would fail or block.
+  - C(between) is what moves rows in batches, when all code that runs was made for it (C(evenkeel_batches), see
+    C(docs/migrations.md)). It is put off as well, and takes nothing away.
   - What is C(after) can still be part of the same update. Then only Django's state moves before the code is replaced, and
     the operation itself waits (action C(defer)).
   - Only PostgreSQL is judged.
@@ -88,6 +90,11 @@ options:
       - Refuse an expand that would put anything off, or drop data.
     type: bool
     default: false
+  only_data_moves:
+    description:
+      - With O(state=contracted), run only what moves rows in batches, and leave everything else that was put off.
+    type: bool
+    default: false
   interrupted:
     description:
       - What is true of an operation that had begun outside of a transaction and was broken off, by
@@ -112,7 +119,7 @@ options:
   declared_phases:
     description:
       - When an operation may run that cannot be judged, by C(app.migration) or C(app.migration:index), as V(before),
-        V(after) or V(either). It goes before C(evenkeel_phase) in the migration's file, which means the same.
+        V(after), V(either) or V(between). It goes before C(evenkeel_phase) in the migration's file, which means the same.
       - It also settles what would be C(downtime) only if the code does something that its author knows it does not do, like
         writing two equal rows.
     type: dict
@@ -183,7 +190,7 @@ plan:
       description:
         - Per operation its C(index) in the migration, C(operation) in words, C(phase), C(action) (V(now), V(defer) or
           V(refuse)), C(reason), C(lock) and C(grows_with_table), C(safe_way) to write it, C(method) where it has to run in a
-          form that does not block, C(bridge) (what would let both codes live on one schema; none is made yet), C(beware)
+          form that does not block or in C(batches), C(bridge) (what would let both codes live on one schema; none is made yet), C(beware)
           (what to expect of rows that the other code has written), C(drops_data), C(reversible), C(atomic), C(opaque),
           C(declared), and C(sql) without any value, if it can be known.
       type: list
@@ -205,8 +212,8 @@ to_record:
 open:
   description:
     - What was put off and has not been run, in the order in which it is to be, each with C(app), C(name), C(database),
-      C(index), C(operation), C(state), C(release) (that it was expanded for), C(since), C(drops_data), and C(waits_for),
-      which is empty where it can be contracted now.
+      C(index), C(operation), C(state), C(release) (that it was expanded for), C(since), C(drops_data), C(moves) (rows, in batches), and
+      C(waits_for), which is empty where it can be contracted now.
   returned: when the image is there
   type: list
   elements: dict
@@ -281,6 +288,7 @@ def main() -> None:
             "databases": {"type": "list", "elements": "str", "default": []},
             "target": {"type": "str"},
             "declared_phases": {"type": "dict", "default": {}},
+            "only_data_moves": {"type": "bool", "default": False},
             "manage_py": {"type": "str", "default": "manage.py"},
             "timeout": {"type": "float", "default": 3600.0},
         },

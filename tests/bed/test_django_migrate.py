@@ -204,7 +204,7 @@ def test_words_that_mean_nothing(fresh: Stack) -> None:
     assert "there is no service apj" in fresh.refusal(service="apj")
     assert "no src/manage.py in the image" in fresh.refusal(manage_py="src/manage.py")
     assert "there are default" in fresh.refusal(databases=["other"])
-    assert "no phase that can be declared" in fresh.refusal(declared_phases={"shop.0002_two": "between"})
+    assert "no phase that can be declared" in fresh.refusal(declared_phases={"shop.0002_two": "sometimes"})
 
 
 def test_settings_that_do_not_load(fresh: Stack) -> None:

@@ -156,6 +156,8 @@ def test_a_gap_that_is_allowed_is_taken_and_a_bad_version_brings_the_old_definit
     assert shop.version() == "v3"
     assert "work_mem=8MB" in run(["docker", "inspect", "--format", "{{.Config.Cmd}}", shop.container("db")])
     expect(shop)
+    good(shop.update("v3", update_allow_downtime=True))
+    expect(shop)
 
 
 #: One change each, from v3: what the Compose file gets, what nginx says, whether the app asks the new service.

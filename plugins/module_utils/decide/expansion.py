@@ -26,6 +26,7 @@ class Open:
     """An operation that was put off and has not been run.
 
     :ivar waits_for: why it cannot be run now, empty where it can.
+    :ivar moves: it moves rows in batches, and takes nothing away.
     """
 
     app: str
@@ -38,6 +39,7 @@ class Open:
     since: str
     drops_data: bool
     waits_for: str
+    moves: bool = False
 
 
 def _key(row: Row) -> Any:
@@ -116,6 +118,7 @@ def open_operations(
             Open(
                 row["app"], row["name"], database, row["index"], row["operation"], row["state"], row["release"],
                 row["since"], bool(row["detail"].get("drops_data")), reason,
+                row["detail"].get("method") == "batches" and row["detail"].get("phase") == "between",
             )
         )  # fmt: skip
     return found
@@ -205,7 +208,7 @@ def only_additive(plan: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {"app": m["app"], "name": m["name"], "database": m["database"], **o}
         for m in plan
         for o in m["operations"]
-        if o["action"] == "defer" or o["drops_data"]
+        if (o["action"] == "defer" and o["phase"] != "between") or o["drops_data"]
     ]
 
 

@@ -16,15 +16,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import safe_ways
+from .data_moves import BETWEEN, way_of
 from .migration_constraints import effect_of
 from .migration_rules import Effect, World, together
 from .schema import Column, Database, Migration, Operation, Table
 from .schema_changes import Change, changes_of
 
-PHASES = ("either", "before", "after", "downtime", "unknown", "refuse")
+PHASES = ("either", "before", "after", BETWEEN, "downtime", "unknown", "refuse")
 NOW, DEFER, REFUSE = "now", "defer", "refuse"
 #: What a migration may declare of an operation that cannot be judged.
-DECLARABLE = ("before", "after", "either")
+DECLARABLE = ("before", "after", "either", BETWEEN)
 #: Bytes of a table above which nothing may scan or rewrite it under a lock that others wait for.
 BLOCKING_BYTES = 64 * 1024**2
 
@@ -36,7 +37,7 @@ class Judged:
     """The verdict on one operation, with what whoever runs it has to know.
 
     :ivar index: its place in the migration; with ``app``, ``name`` and ``database`` its identity.
-    :ivar method: how it is run without blocking, where plainly it would block for long; empty for plainly.
+    :ivar method: how it is run without blocking, where plainly it would block for long, or ``batches``; empty for plainly.
     :ivar bridge: temporary DDL by which both codes could live on one schema; none is made yet.
     """
 
@@ -132,7 +133,7 @@ def judge(
 def phase_of_all(phases: list[str]) -> str:
     """The phase of a migration: its strictest; one that begins before and ends after is begun before."""
     strictest = max(phases, key=lambda p: _STRICTNESS[p], default="either")
-    return "before" if strictest == "after" and "before" in phases else strictest
+    return "before" if strictest in ("after", BETWEEN) and "before" in phases else strictest
 
 
 class _Court:
@@ -154,17 +155,19 @@ class _Court:
         if self._empty and phase != "refuse":
             phase, said = "before", ""
             effect = Effect(breaks_new="no code runs on an empty database yet")
-        elif said and (phase == "unknown" or (phase == "downtime" and effect.declarable)):
+        elif said and (phase == "unknown" or (phase == "downtime" and effect.declarable and said != BETWEEN)):
             phase = said
         else:
             said = ""
-        action = {"either": NOW, "before": NOW, "after": DEFER}.get(phase, REFUSE)
+        action = {"either": NOW, "before": NOW, "after": DEFER, BETWEEN: DEFER}.get(phase, REFUSE)
         verdict = Judged(
             migration.app, migration.name, self.database.alias, operation.index, operation.operation, phase, action,
             _reason(effect, said), effect.lock, effect.grows, effect.safe_way, effect.bridge,
             beware=effect.beware, drops_data=effect.drops_data, reversible=operation.reversible,
             atomic=operation.atomic, opaque=opaque, declared=said, sql=operation.sql,
         )  # fmt: skip
+        if said and opaque:
+            verdict = self._moving(verdict, migration, operation)
         verdict = self._in_order(migration, operation, changes, self._by_size(verdict, effect, changes))
         self._enter(migration, operation, changes, verdict)
 
@@ -254,6 +257,16 @@ class _Court:
             return replace(verdict, method=effect.method)
         reason = f"it would hold a lock ({effect.lock}) while it goes through {largest // 1024**2} MiB"
         return replace(verdict, phase="refuse", action=REFUSE, reason=_joined(reason, verdict.reason))
+
+    def _moving(self, verdict: Judged, migration: Migration, operation: Operation) -> Judged:
+        """What moves rows as it says: in batches, or in one transaction where that can be short."""
+        numbered = f"{migration.app}.{migration.name}:{operation.index}" in self.declared
+        alone = numbered or migration.one_transaction
+        tables = self.database.sizes.get(migration.app, ())
+        way = way_of(operation, verdict.phase, alone, tables, self.blocking_bytes)
+        if not way.reason:
+            return replace(verdict, method=way.method)
+        return replace(verdict, phase="refuse", action=REFUSE, reason=way.reason, safe_way=way.safe_way)
 
     def _in_order(self, migration: Migration, operation: Operation, changes: list[Change], verdict: Judged) -> Judged:
         """What runs now must not need what was put off."""

@@ -74,7 +74,16 @@ NO_TABLE = "compare the database with the migrations that are recorded in it: sh
 EXTENSION = "install its package on the database server, then the same again"
 OPAQUE = (
     'say in the migration\'s file evenkeel_phase = "before" where the old code goes on working with what it does, '
-    '"after" where only the new code does; or declared_phases: {app.name: before}'
+    '"after" where only the new code does, "between" where it moves rows in batches; or declared_phases: {app.name: before}'
+)
+BATCHES = (
+    'write it in batches: fill.evenkeel_batches = a function (apps, schema_editor, after) that yields after each, and '
+    'evenkeel_phase = "between" (docs/migrations.md, data moves); where one transaction is short enough say '
+    "evenkeel_one_transaction = True in the migration's file, or name the operation by its number in declared_phases"
+)
+NOT_ATOMIC = (
+    "give the migration atomic = False, so that its batches can be committed one by one before the code is replaced, or "
+    'evenkeel_phase = "between"'
 )
 SEPARATE = "put what changes the database into database_operations too, or take the field out of the code in two steps"
 SPLIT = "put this and what follows into a release of its own: it is begun when the one before is settled"

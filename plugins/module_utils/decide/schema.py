@@ -185,6 +185,7 @@ class Operation:
     """One operation of a migration.
 
     :ivar opaque: what it does cannot be known: ``python``, ``sql``, ``custom``.
+    :ivar batches: its function has ``evenkeel_batches``, which does the same in steps that can be committed singly.
     :ivar separate: the operations on the database alone; ``stated`` is then what the state alone claims.
     """
 
@@ -194,6 +195,7 @@ class Operation:
     reversible: bool = True
     atomic: bool = True
     opaque: str = ""
+    batches: bool = False
     difference: Difference = field(default_factory=Difference)
     stated: Difference | None = None
     separate: tuple[Operation, ...] = ()
@@ -217,11 +219,16 @@ class Migration:
     ancestors: frozenset[tuple[str, str]] = frozenset()
     #: Recorded already, but the code that serves does not know it.
     recorded: bool = False
+    #: Its author says that what moves rows in it is short.
+    one_transaction: bool = False
 
 
 @dataclass(frozen=True)
 class Database:
-    """What is pending in one database; ``old`` and ``new`` are what the two codes know of the tables, by name."""
+    """What is pending in one database; ``old`` and ``new`` are what the two codes know of the tables, by name.
+
+    :ivar sizes: by app that moves data, its tables with their bytes.
+    """
 
     alias: str
     vendor: str
@@ -232,6 +239,7 @@ class Database:
     prepared_statements: bool = False
     applied: int = 0
     to_record: tuple[tuple[str, str], ...] = ()
+    sizes: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
 
 
 # -- from what the script in the app told -------------------------------------------------------------------------
@@ -330,6 +338,7 @@ def _operation(told: Mapping[str, Any]) -> Operation:
         reversible=told["reversible"],
         atomic=told["atomic"],
         opaque=told.get("opaque", ""),
+        batches=told.get("batches", False),
         difference=_difference(told),
         stated=_difference(told["stated"]) if told.get("stated") else None,
         separate=tuple(_operation(o) for o in told.get("separate", [])),
@@ -366,6 +375,7 @@ def database_of(told: Mapping[str, Any]) -> Database:
                 m["declared"] or "",
                 frozenset((app, name) for app, name in m["ancestors"]),
                 m.get("recorded", False),
+                m.get("one_transaction", False),
             )
             for m in told["migrations"]
         ),
@@ -375,4 +385,5 @@ def database_of(told: Mapping[str, Any]) -> Database:
         prepared_statements=told["prepared_statements"],
         applied=told.get("applied", 0),
         to_record=tuple((app, name) for app, name in told.get("to_record", [])),
+        sizes={app: tuple((n, size) for n, size in tables) for app, tables in told.get("sizes", {}).items()},
     )

@@ -20,6 +20,7 @@ from . import (
     migration_contract_script,
     migration_expand_script,
     migration_ledger_script,
+    migration_moves_script,
     migration_online_script,
     migration_run_script,
     migration_session_script,
@@ -33,6 +34,7 @@ from .project import state_dir_of
 MODULES = (
     migration_ledger_script,
     migration_session_script,
+    migration_moves_script,
     migration_online_script,
     migration_expand_script,
     migration_contract_script,
@@ -53,7 +55,7 @@ def carry_out(
     order = order_of(params, code, told, result)
     idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
     if idle and state != "abandoned":
-        return _waiting(state, result)
+        return _waiting(state, params, result)
     directory = state_dir_of(params, oneoff.project)
     with working(params, directory, f"django_migrate of {oneoff.project}") as fence:
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
@@ -135,7 +137,7 @@ def order_of(
             if not code.running:  # no code was made for what was before
                 order["settle"] = [list(key) for key in words]
         elif state == "contracted":
-            ready = [o for o in result["open"] if o["database"] == alias and not o["waits_for"]]
+            ready = [o for o in _asked(params, result["open"]) if o["database"] == alias and not o["waits_for"]]
             order["contract"] = [[o["app"], o["name"], o["index"]] for o in ready]
         if state in ("contracted", "expanded"):
             order["settle"] = [list(key) for key in expansion.served(rows, code.running)]
@@ -156,9 +158,14 @@ def order_of(
     }
 
 
-def _waiting(state: str, result: dict[str, Any]) -> dict[str, Any]:
+def _asked(params: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of what is open, what this call is about."""
+    return [o for o in found if o["moves"] or not params.get("only_data_moves")]
+
+
+def _waiting(state: str, params: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """Nothing is to be done now: because all is done, or because something waits."""
-    waits = [o for o in result["open"] if o["waits_for"]]
+    waits = [o for o in _asked(params, result["open"]) if o["waits_for"]]
     if state == "contracted" and waits:
         result.update(failed=True, waits=True, msg=migration_words.waits(waits))
     elif state == "contracted":
@@ -193,7 +200,7 @@ def ended(
         )
     ]  # fmt: skip
     result["changed"] = bool(result["ran"] or result["contracted"] or any(a["unrecorded"] for a in result["abandoned"]))
-    error, waits = _error(answer), [o for o in result["open"] if o["waits_for"]]
+    error, waits = _error(answer), [o for o in _asked(params, result["open"]) if o["waits_for"]]
     if error:
         error = {k: without_credentials(v) if isinstance(v, str) else v for k, v in error.items()}
         result.update(failed=True, msg=migration_words.failure(state, error, result))

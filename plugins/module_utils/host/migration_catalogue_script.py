@@ -83,6 +83,12 @@ def table(connection: Any, name: str) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def size(connection: Any, name: str) -> int | None:
+    """Bytes of a table with its indexes, None where there is none."""
+    ((oid,),) = _rows(connection, "SELECT to_regclass(%s)::oid", connection.ops.quote_name(name))
+    return None if oid is None else int(_rows(connection, _TABLE, oid)[0][2])
+
+
 def probe(connection: Any, sql: str) -> bool | None:
     """Whether a query finds a row; None where that could not be known within the time."""
     from django.db import DatabaseError, transaction

@@ -16,6 +16,7 @@ from typing import Any
 from . import migration_online_script as online
 from .migration_expand_script import Key, Run, in_one_transaction, key_of, operations_of, said, words_in
 from .migration_ledger_script import MIGRATION, Ledger
+from .migration_moves_script import Moving
 from .migration_session_script import Session, Stopped, say, words_of
 
 OPEN = ("deferred", "between", "begun")
@@ -79,6 +80,8 @@ class Contract:
         connection, what = self.session.connection, self.run_.at
         if row["state"] == "between":
             finish(self.session, self.ledger, row)
+        elif row["detail"].get("method") == "batches":
+            Moving(self.session, self.ledger, place, what).run(operation, pair[0].apps)
         elif in_one_transaction(migration, operation):
 
             def attempt() -> list[online.Step]:

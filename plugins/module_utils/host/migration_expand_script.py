@@ -16,6 +16,7 @@ from typing import Any
 
 from . import migration_online_script as online
 from .migration_ledger_script import MIGRATION, Ledger
+from .migration_moves_script import Moving
 from .migration_session_script import Session, Stopped, say, words_of
 
 Key = tuple[str, str]
@@ -217,7 +218,7 @@ class Run:
             if known == "between" and row:
                 self.finish(migration, index, row["detail"]["steps"])
             elif known not in ("done", "deferred"):
-                self._step(migration, index, (before, state), known)
+                self._step(migration, index, (before, state), known, row["detail"] if known == "begun" and row else {})
 
         def record() -> None:
             with transaction.atomic(using=self.session.connection.alias):
@@ -227,12 +228,19 @@ class Run:
         self.session.persist(self.at, record)
         return state, []
 
-    def _step(self, migration: Any, index: int, states: tuple[Any, Any], known: str) -> None:
+    def _step(
+        self, migration: Any, index: int, states: tuple[Any, Any], known: str, begun: Mapping[str, Any]
+    ) -> None:
+        """:param begun: what was decided of it when it was begun."""
         operation, action = operations_of(migration)[index], self._action(migration, index)
         connection, app = self.session.connection, migration.app_label
         what = f"{self.at}: {operation.describe()}"
         if action["action"] == "defer":
             self.keep(migration, index)
+        elif (begun or action).get("method") == "batches":
+            if known != "begun":
+                self._begun(migration, index)
+            Moving(self.session, self.ledger, (app, migration.name, index), what).run(operation, states[0].apps)
         elif in_one_transaction(migration, operation):
 
             def attempt() -> list[online.Step]:

@@ -49,7 +49,7 @@ def _nature(operation: Any) -> dict[str, Any]:
         return {"opaque": "custom"}
     if name == "RunPython":
         noop = getattr(operation.code, "__name__", "") == "noop" and operation.code.__module__.startswith("django.")
-        return {} if noop else {"opaque": "python"}
+        return {} if noop else {"opaque": "python", "batches": callable(getattr(operation.code, "evenkeel_batches", None))}
     if name == "RunSQL":
         statements = operation.sql if isinstance(operation.sql, (list, tuple)) else [operation.sql]
         return {"opaque": "sql"} if any(statements) else {}
@@ -208,10 +208,10 @@ class Walk:
             return None
 
 
-def _declared(migration: Any) -> Any:
-    """The phase that the migration's own file declares, in the module or the class."""
+def _declared(migration: Any, name: str = "evenkeel_phase") -> Any:
+    """What the migration's own file declares, in the module or the class."""
     module = sys.modules.get(type(migration).__module__)
-    return getattr(migration, "evenkeel_phase", None) or getattr(module, "evenkeel_phase", None)
+    return getattr(migration, name, None) or getattr(module, name, None)
 
 
 def _prepares(settings: dict[str, Any]) -> bool:
@@ -241,6 +241,7 @@ def described(
                 "run_before": [list(key) for key in migration.run_before],
                 "ancestors": [list(key) for key in ancestors],
                 "declared": _declared(migration),
+                "one_transaction": bool(_declared(migration, "evenkeel_one_transaction")),
                 "operations": walk.migration(migration),
             }
             for migration, ancestors in nodes
@@ -249,7 +250,16 @@ def described(
     told["old"] = [t for t in walk.first.values() if t["table"] in walk.named]
     told["new"] = [t for t in walk.tables.values() if t["table"] in walk.named]
     told["catalogue"] = _catalogue(connection, walk) if connection.vendor == "postgresql" else {}
+    moving = {m["app"] for m in told["migrations"] if any(o.get("opaque") == "python" for o in m["operations"])}
+    if connection.vendor == "postgresql":
+        told["sizes"] = {app: _sizes(connection, walk.first, app) for app in sorted(moving)}
     return told
+
+
+def _sizes(connection: Any, tables: dict[str, Any], app: str) -> list[tuple[str, int]]:
+    """The tables of an app that are there, with their bytes."""
+    names = sorted({t["table"] for key, t in tables.items() if key.partition(".")[0] == app})
+    return [(n, size) for n, size in ((n, catalogue.size(connection, n)) for n in names) if size is not None]
 
 
 def _catalogue(connection: Any, walk: Walk) -> dict[str, Any]:
