@@ -55,12 +55,15 @@ options:
         them up. It refuses while the release that was expanded runs.
       - V(migrated) runs everything as Django does, whatever it does to code that runs. It is for a first deployment, and
         for a window.
+      - V(reversed) takes back what was run after O(target), the last first. It refuses, before anything is touched, what has
+        no way back, what loses data and is not in O(allow_data_loss), and what code that runs was made for.
     type: str
-    choices: [planned, expanded, contracted, abandoned, migrated]
+    choices: [planned, expanded, contracted, abandoned, migrated, reversed]
     required: true
   release:
     description:
       - The revision that is being brought in. Without it the one that the image is labelled with.
+      - With O(state=abandoned) only what was expanded for it is taken back or put aside. Without it everything that waits.
     type: str
   lock_timeout:
     description:
@@ -81,7 +84,8 @@ options:
     default: 60.0
   allow_data_loss:
     description:
-      - Migrations (C(app.migration)) or operations (C(app.migration:index)) that O(state=contracted) may drop data with.
+      - Migrations (C(app.migration)) or operations (C(app.migration:index)) that O(state=contracted) may drop data with, and
+        migrations that O(state=reversed) may lose data by.
     type: list
     elements: str
     default: []
@@ -109,12 +113,24 @@ options:
     description:
       - Aliases of the databases in the order in which they are migrated. Without it all of the settings, but for replicas,
         mirrors of tests, and further names of the same database.
+      - Where O(state=expanded) fails in one of several, what it has run there is taken back if no row is lost by it; those
+        before it stay expanded, which the code that serves works with, and those after it are not touched.
     type: list
     elements: str
     default: []
+  canary_database:
+    description:
+      - Judge all databases, and run only in this one. The same call without it goes on with the others.
+    type: str
+  allow_downtime:
+    description:
+      - With O(state=reversed), take back also what code that runs was made for.
+    type: bool
+    default: false
   target:
     description:
       - An app, or C(app.migration), up to which it is planned. Without it everything.
+      - With O(state=reversed) the migration that stays, or C(app.zero).
     type: str
   declared_phases:
     description:
@@ -158,6 +174,13 @@ EXAMPLES = r"""
     project_src: /srv/travel/releases/20261120T084911Z-5d33865
     service: api
     state: expanded
+
+- name: Take back what was run in a window, while nothing runs
+  evenkeel.deploy.django_migrate:
+    project_src: /srv/travel/current
+    service: api
+    state: reversed
+    target: tours.0008_remove_tour_subtitle
 
 - name: Drop what nobody uses any more
   evenkeel.deploy.django_migrate:
@@ -236,6 +259,21 @@ abandoned:
   returned: when something was to be done
   type: list
   elements: dict
+reversed:
+  description: The migrations that were taken back, each with C(app), C(name), C(database), C(seconds).
+  returned: when something was to be done
+  type: list
+  elements: dict
+reverse:
+  description: What V(reversed) takes or would take back, each with C(why) it cannot be and what is C(lost) by it.
+  returned: with O(state=reversed)
+  type: list
+  elements: dict
+taken_back:
+  description: What was taken back in a database of several that failed.
+  returned: when something was to be done
+  type: list
+  elements: dict
 waits:
   description: That it failed only because something that is put off has to wait. Nothing of that was touched.
   returned: with O(state=contracted), when something waits
@@ -267,7 +305,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
 
-STATES = ["planned", "expanded", "contracted", "abandoned", "migrated"]
+STATES = ["planned", "expanded", "contracted", "abandoned", "migrated", "reversed"]
 
 
 def main() -> None:
@@ -286,6 +324,8 @@ def main() -> None:
             "interrupted": {"type": "dict", "default": {}},
             **PROGRESS_ARGUMENTS,
             "databases": {"type": "list", "elements": "str", "default": []},
+            "canary_database": {"type": "str"},
+            "allow_downtime": {"type": "bool", "default": False},
             "target": {"type": "str"},
             "declared_phases": {"type": "dict", "default": {}},
             "only_data_moves": {"type": "bool", "default": False},

@@ -26,9 +26,13 @@ def refusal(refused: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
 
 def _done(result: Mapping[str, Any]) -> str:
     """What was done of it before it stopped."""
-    ran = [f"{one['app']}.{one['name']}" for one in result["ran"]]
+    several = len({one["database"] for one in result["ran"]}) > 1 or result.get("taken_back")
+    ran = [f"{one['app']}.{one['name']}" + (f" in {one['database']}" if several else "") for one in result["ran"]]
     ran += [f"{one['app']}.{one['name']}: {one['operation']}" for one in result["contracted"]]
-    return f"done and kept: {', '.join(ran)}" if ran else "nothing was changed"
+    ran += [f"{one['app']}.{one['name']} taken back" for one in result.get("reversed") or []]
+    back = [f"{one['app']}.{one['name']} in {one['database']}" for one in result.get("taken_back") or []]
+    told = [f"done and kept: {', '.join(ran)}" if ran else "", f"taken back: {', '.join(back)}" if back else ""]
+    return "; ".join(text for text in told if text) or "nothing was changed"
 
 
 def failure(state: str, error: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -87,6 +91,14 @@ def failure(state: str, error: Mapping[str, Any], result: Mapping[str, Any]) -> 
             f"{done}; {_SERVES}",
             "migrate with it by hand, or let it inherit from Django's",
         )
+    if kind == "target":
+        return _three(f"target: {error['words']}", f"{done}; {_SERVES}", "name app.migration, or app.zero")
+    if kind == "irreversible":
+        return _three(
+            f"{error['migration']} is not taken back: {error['why']}",
+            f"{done}; {_SERVES}",
+            "settle that, then the same command; what was lost only a backup has; in a window allow_downtime",
+        )
     where = f"{at} failed" if at else "it failed"
     return _three(
         f"{where}: {error.get('words') or kind}",
@@ -116,4 +128,9 @@ def success(state: str, result: Mapping[str, Any]) -> str:
         aside = [f"{a['app']}.{a['name']} ({a['why']})" for a in result["abandoned"] if not a["unrecorded"]]
         texts = [f"taken back: {', '.join(back)}" if back else "", f"put aside: {', '.join(aside)}" if aside else ""]
         return "; ".join(text for text in texts if text) or "nothing was put off"
+    if state == "reversed":
+        found = result["reversed"] or result["reverse"]
+        names = ", ".join(f"{one['app']}.{one['name']}" for one in found)
+        word = "were" if result["reversed"] else "would be"
+        return f"{len(found)} migrations {word} taken back: {names}" if found else "nothing is to be taken back"
     return f"{len(result['ran'])} migrations were run{left}" if result["ran"] else f"no migration was pending{left}"

@@ -71,7 +71,7 @@ def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if params.get("state", "planned") == "planned":
         return result
     if check_mode:
-        return foresee(params, code, told, result)
+        return foresee(params, oneoff, code, told, result)
     done = carry_out(params, oneoff, code, told, result)
     if done.pop("again", False):
         told, result = _looked(oneoff, params, declared, code)
@@ -112,7 +112,9 @@ def _declared(given: Mapping[str, Any]) -> dict[str, str]:
 
 def _told(oneoff: OneOff, params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the script in a one-off container of the service has told."""
-    arguments = [list(params.get("databases") or []), True, _LOOK, str(params.get("target") or ""), list(running)]
+    # What is to be taken back is behind what has been run: that is looked at where it is done.
+    target = "" if params.get("state") == "reversed" else str(params.get("target") or "")
+    arguments = [list(params.get("databases") or []), True, _LOOK, target, list(running)]
     told = oneoff.ask(app_script.as_text(_MODULES, arguments))
     if told.get("error"):
         raise _refusal(told["error"], params)
@@ -150,7 +152,8 @@ def _refusal(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:
         return BadInput(f"target: {words}")
     if kind == "backwards":
         return BadInput(
-            f"target is behind what has been run: {words} would be reversed", "leave target out, or name a later one"
+            f"target is behind what has been run: {words} would be reversed",
+            "leave target out, or name a later one; state: reversed takes it back",
         )
     return BadInput(f"the app's migrations could not be read: {words}")
 

@@ -9,6 +9,7 @@ of the database: what is run is exactly what was judged.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from . import (
     migration_ledger_script,
     migration_moves_script,
     migration_online_script,
+    migration_reverse_script,
     migration_run_script,
     migration_session_script,
 )
@@ -32,12 +34,14 @@ from .progress import Progress
 from .project import state_dir_of
 
 MODULES = (
+    expansion,
     migration_ledger_script,
     migration_session_script,
     migration_moves_script,
     migration_online_script,
     migration_expand_script,
     migration_contract_script,
+    migration_reverse_script,
     migration_run_script,
 )
 
@@ -54,7 +58,7 @@ def carry_out(
     _refuse(state, params, code, told, result)
     order = order_of(params, code, told, result)
     idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
-    if idle and state != "abandoned":
+    if idle and state not in ("abandoned", "reversed"):
         return _waiting(state, params, result)
     directory = state_dir_of(params, oneoff.project)
     with working(params, directory, f"django_migrate of {oneoff.project}") as fence:
@@ -83,13 +87,20 @@ def carry_out(
         return fence.told(ended(state, answer, told, code, params, result))
 
 
-def foresee(params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+def foresee(
+    params: Mapping[str, Any], oneoff: OneOff, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
     """The verdict with whether carrying it out would change something.
 
     :raises BadInput: it would be refused.
     """
     _refuse(str(params["state"]), params, code, told, result)
-    order = order_of(params, code, told, result)
+    state, order = str(params["state"]), order_of(params, code, told, result)
+    if state == "reversed":
+        script = app_script.as_text(MODULES, [])
+        answer = oneoff.follow(script, {**order, "look": True}, contextlib.nullcontext, lambda *_line: None)
+        result = ended(state, answer, told, code, params, result)
+        return {**result, "changed": bool(result["reverse"]) and not result.get("failed")}
     return {**result, "changed": any(d.get("migrations") or d.get("contract") for d in order["databases"])}
 
 
@@ -106,8 +117,20 @@ def _refuse(
             ]
         if refused:
             raise BadInput(*migration_words.refusal(refused))
+    aliases = [d["alias"] for d in told["databases"] if not d.get("left_out")]
+    canary = str(params.get("canary_database") or "")
+    if canary and canary not in aliases:
+        raise BadInput(f"canary_database: there is no database {canary}; there are {', '.join(aliases)}")
+    if state == "reversed":
+        if not params.get("target"):
+            raise BadInput("state: reversed needs the target to go back to", "target: app.migration, or app.zero")
+        others = [d["alias"] for d in told["databases"] if d.get("vendor", "postgresql") != "postgresql"]
+        if others:
+            raise BadInput(f"only PostgreSQL is reversed, and {others[0]} is another kind", "name the databases")
     if state == "abandoned":
-        at = [c for d in told["databases"] for c in expansion.that_know(d.get("ledger") or [], code.running)]
+        only = str(params.get("release") or "")
+        rows = [[r for r in d.get("ledger") or [] if only in ("", r["release"])] for d in told["databases"]]
+        at = [c for found in rows for c in expansion.that_know(found, code.running)]
         if at:
             raise BadInput(
                 f"{at[0]} runs the release that was expanded: what it was told is done would be undone under it",
@@ -145,9 +168,17 @@ def order_of(
             bool(order["to_record"]) or expansion.unfinished(rows, code.revision, code.image)
         )
         databases.append(order)
+    canary = str(params.get("canary_database") or "")
+    several = sum(bool(d.get("migrations")) for d in databases) > 1 or bool(canary)
+    for order in databases:
+        # One of several that fails goes back to where it was, so that no more than two states are about.
+        order["take_back"] = several and state == "expanded"
     return {
         "state": state,
-        "databases": databases,
+        "databases": [d for d in databases if canary in ("", d["alias"])],
+        "only": str(params.get("release") or "") if state == "abandoned" else "",
+        "allowed": list(params.get("allow_data_loss") or []),
+        "running": [] if params.get("allow_downtime") else list(code.running),
         "lock_timeout": max(1, round(float(params["lock_timeout"]) * 1000)),
         "retries": max(0, int(params["retries"])),
         "wait": float(params["wait"]),
@@ -189,6 +220,8 @@ def ended(
     result["ran"] = _all(answer, "ran")
     result["contracted"] = _all(answer, "contracted")
     result["abandoned"] = _all(answer, "abandoned")
+    result["reverse"], result["reversed"] = _all(answer, "reverse"), _all(answer, "reversed")
+    result["taken_back"] = _all(answer, "taken_back")
     known = {d["alias"]: d.get("known") or {} for d in told["databases"] if not d.get("left_out")}
     ours = _new_words(told)
     result["open"] = [
@@ -199,7 +232,8 @@ def ended(
             params.get("allow_data_loss") or (), code.inactive,
         )
     ]  # fmt: skip
-    result["changed"] = bool(result["ran"] or result["contracted"] or any(a["unrecorded"] for a in result["abandoned"]))
+    unrecorded = any(a["unrecorded"] for a in result["abandoned"])
+    result["changed"] = bool(result["ran"] or result["contracted"] or unrecorded or result["reversed"])
     error, waits = _error(answer), [o for o in _asked(params, result["open"]) if o["waits_for"]]
     if error:
         error = {k: without_credentials(v) if isinstance(v, str) else v for k, v in error.items()}

@@ -148,17 +148,52 @@ def settle(ledger: Ledger, chosen: list[list[str]]) -> None:
 # -- aside --------------------------------------------------------------------------------------------------------
 
 
+def lossless(connection: Any, operation: Any, app: str, pair: tuple[Any, Any]) -> bool:
+    """Whether taking an operation back leaves every value as it is."""
+    kind = type(operation)
+    if not kind.__module__.startswith("django.db.migrations.operations"):
+        return False
+    if kind.__name__ in ("AddIndex", "AddConstraint", "AlterModelOptions", "AlterModelManagers"):
+        return True
+    if kind.__name__ not in ("CreateModel", "AddField"):
+        return False
+    quote = connection.ops.quote_name
+    if kind.__name__ == "CreateModel":
+        model = pair[1].apps.get_model(app, operation.name)
+        return not model._meta.local_many_to_many and _none(connection, f"SELECT 1 FROM {quote(model._meta.db_table)}")
+    model = pair[1].apps.get_model(app, operation.model_name)
+    field = model._meta.get_field(operation.name)
+    if not field.column:
+        return False
+    where = f"WHERE {quote(field.column)} IS NOT NULL"
+    return _none(connection, f"SELECT 1 FROM {quote(model._meta.db_table)} {where}")
+
+
+def _none(connection: Any, sql: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} LIMIT 1")
+        return cursor.fetchone() is None
+
+
 class Abandon:
     """Takes back what an expand has made that nobody will use: only what leaves every row as it is."""
 
     def __init__(self, run: Run, executor: Any) -> None:
         self.session, self.ledger, self.executor, self.run_ = run.session, run.ledger, executor, run
         self.told: list[dict[str, Any]] = []
+        self._keeps = False
 
-    def run(self) -> None:
-        """Un-record what was only put off, and put the rest aside."""
+    def run(self, only: list[Key] | None = None, release: str = "") -> None:
+        """Un-record what was only put off, and put the rest aside.
+
+        :param only: these alone, and what of them cannot be taken back stays as it is.
+        :param release: everything that was expanded for it, and nothing else.
+        """
         rows = [r for r in self.ledger.rows() if r["app"]]
         keys = {(r["app"], r["name"]) for r in rows if r["state"] in (*OPEN, "abandoned") and r["index"] != MIGRATION}
+        keys = {(r["app"], r["name"]) for r in rows if r["release"] == release} if release else keys
+        keys = keys if only is None else set(only)
+        self._keeps = only is not None
         graph = self.executor.loader.graph
         order = {key_of(m): place for place, (m, _b) in enumerate(
             self.executor.migration_plan(graph.leaf_nodes(), clean_start=True))}  # fmt: skip
@@ -179,7 +214,8 @@ class Abandon:
         known = self.executor.loader.graph.nodes.get(key)
         why = self._on_top(key, known) or self._not_lossless(known, whole, now, pairs, rows)
         if why:
-            self._aside(key)
+            if not self._keeps:
+                self._aside(key)
             self._tell(key, False, why)
             return
 
@@ -217,32 +253,9 @@ class Abandon:
             return "this image does not have it as it was run"
         for index in now:
             operation = operations_of(known)[index]
-            if not self._lossless(operation, known.app_label, pairs[index]):
+            if not lossless(self.session.connection, operation, known.app_label, pairs[index]):
                 return f"taking back what was run of it could lose rows: {operation.describe()}"
         return ""
-
-    def _lossless(self, operation: Any, app: str, pair: tuple[Any, Any]) -> bool:
-        kind = type(operation)
-        if not kind.__module__.startswith("django.db.migrations.operations"):
-            return False
-        if kind.__name__ in ("AddIndex", "AddConstraint", "AlterModelOptions", "AlterModelManagers"):
-            return True
-        model = pair[1].apps.get_model(app, operation.name if kind.__name__ == "CreateModel" else operation.model_name) if (
-            kind.__name__ in ("CreateModel", "AddField")) else None  # fmt: skip
-        if model is None:
-            return False
-        quote = self.session.connection.ops.quote_name
-        if kind.__name__ == "CreateModel":
-            return not model._meta.local_many_to_many and self._none(f"SELECT 1 FROM {quote(model._meta.db_table)}")
-        field = model._meta.get_field(operation.name)
-        if not field.column:
-            return False
-        return self._none(f"SELECT 1 FROM {quote(model._meta.db_table)} WHERE {quote(field.column)} IS NOT NULL")
-
-    def _none(self, sql: str) -> bool:
-        with self.session.connection.cursor() as cursor:
-            cursor.execute(f"{sql} LIMIT 1")
-            return cursor.fetchone() is None
 
     def _aside(self, key: Key) -> None:
         for row in self.ledger.rows():
@@ -250,5 +263,6 @@ class Abandon:
                 self.ledger.turn(*key, row["index"], "abandoned", was="expanded" if row["index"] < 0 else "deferred")
 
     def _tell(self, key: Key, unrecorded: bool, why: str) -> None:
-        say(f"{'.'.join(key)}: {'taken back' if unrecorded else f'put aside: {why}'}", "abandon")
+        other = f"{'kept' if self._keeps else 'put aside'}: {why}"
+        say(f"{'.'.join(key)}: {'taken back' if unrecorded else other}", "abandon")
         self.told.append({"app": key[0], "name": key[1], "unrecorded": unrecorded, "why": why})

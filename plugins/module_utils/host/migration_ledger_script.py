@@ -57,14 +57,13 @@ class Ledger:
         if not self.there():
             self._run(_MAKE)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Everything that is not settled, the oldest first."""
+    def rows(self, settled: bool = False) -> list[dict[str, Any]]:
+        """Everything that is not settled, or that too, the oldest first."""
         if not self.there():
             return []
+        which = "true" if settled else "state <> 'settled'"
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} WHERE state <> 'settled' ORDER BY since, op_index"
-            )
+            cursor.execute(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} WHERE {which} ORDER BY since, op_index")
             found = [dict(zip(_COLUMNS, row)) for row in cursor.fetchall()]
         for row in found:
             row["index"], row["detail"] = row.pop("op_index"), json.loads(row["detail"])

@@ -15,6 +15,7 @@ from typing import Any
 from . import migration_expand_script as expand
 from .migration_contract_script import Abandon, Contract, finish, settle
 from .migration_ledger_script import Ledger
+from .migration_reverse_script import Reverse
 from .migration_session_script import Session, Stopped, words_of
 
 
@@ -72,7 +73,7 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
     session = Session(connection, int(order["lock_timeout"]), int(order["retries"]))
     ledger = Ledger(connection, order["release"], order["image"])
     run = expand.Run(session, ledger, one.get("migrations") or [], order.get("interrupted") or {})
-    contract = abandon = None
+    contract = abandon = reverse = None
     try:
         session.limit()
         session.hold(float(order["wait"]))
@@ -83,7 +84,13 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
             contract.run()
         elif order["state"] == "abandoned" and ledger.there():
             abandon = Abandon(run, _executor(connection))
-            abandon.run()
+            abandon.run(release=order.get("only") or "")
+        elif order["state"] == "reversed":
+            reverse = Reverse(run, _executor(connection), order["target"], order["allowed"], order["running"])
+            told["reverse"] = reverse.look()
+            if not order.get("look"):
+                _hold_to(told["reverse"])
+                reverse.run()
         if one.get("settle") and ledger.there():
             settle(ledger, one["settle"])
     except Stopped as error:
@@ -94,8 +101,11 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
     told["ran"] = run.ran
     told["contracted"] = contract.done if contract else []
     told["abandoned"] = abandon.told if abandon else []
+    told["reversed"] = reverse.done if reverse else []
     if told.get("error"):
         told["error"]["at"] = run.at
+        if one.get("take_back") and run.ran:
+            _take_back(run, told)
     try:
         told["ledger"] = ledger.rows()
         session.release()
@@ -104,13 +114,45 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
     return told
 
 
+def _hold_to(seen: list[dict[str, Any]]) -> None:
+    """:raises Stopped: something is in the way of what would be taken back; nothing was touched."""
+    for one in seen:
+        if one["why"]:
+            raise Stopped("irreversible", migration=f"{one['app']}.{one['name']}", why=one["why"])
+
+
+def _take_back(run: expand.Run, told: dict[str, Any]) -> None:
+    """One database of several has failed: what this call has run there is taken back where no row is lost."""
+    keys = [(one["app"], one["name"]) for one in run.ran]
+    try:
+        abandon = Abandon(run, _executor(run.session.connection))
+        abandon.run(keys)
+    except Exception as error:  # it stays expanded, which the code that serves works with
+        told["error"]["kept"] = words_of(error)
+        return
+    back = {(one["app"], one["name"]) for one in abandon.told if one["unrecorded"]}
+    told["taken_back"] = [one for one in abandon.told if one["unrecorded"]]
+    told["ran"] = [one for one in run.ran if (one["app"], one["name"]) not in back]
+
+
 def main() -> None:
     """Read the order, carry it out, print the end."""
     from django.db import connections
 
     order = json.load(sys.stdin)
     told: dict[str, Any] = {"databases": []}
-    for one in order["databases"]:
+    if order["state"] == "reversed" and not order.get("look"):
+        # All of them are looked at before anything is touched in one.
+        for one in order["databases"]:
+            seen = database(connections[one["alias"]], {**order, "look": True}, one)
+            try:
+                _hold_to(seen.get("reverse") or [])
+            except Stopped as error:
+                seen["error"] = {**error.told, "at": ""}
+            if seen.get("error"):
+                told["databases"].append(seen)
+                break
+    for one in [] if told["databases"] else order["databases"]:
         told["databases"].append(database(connections[one["alias"]], order, one))
         if told["databases"][-1].get("error"):
             break

@@ -37,7 +37,7 @@ class Running(Project):
     variables: dict[str, str] = {}
 
     def order(
-        self, state: str, release: str, **params: Any
+        self, state: str, release: str, /, **params: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         """What the module would send: the plan's verdict as an order."""
         code = self.code(release)
@@ -63,7 +63,7 @@ class Running(Project):
         process.stdin = None
         return process
 
-    def run(self, state: str, release: str, **params: Any) -> dict[str, Any]:
+    def run(self, state: str, release: str, /, **params: Any) -> dict[str, Any]:
         """What the module would return."""
         order, told, result, code = self.order(state, release, **params)
         printed, errors = self.begin(order).communicate()
@@ -71,7 +71,7 @@ class Running(Project):
         assert answer is not None, printed + errors
         return {**migrate_run.ended(state, answer, told, code, params, result), "printed": printed}
 
-    def refused(self, state: str, release: str, **params: Any) -> str:
+    def refused(self, state: str, release: str, /, **params: Any) -> str:
         """Why the module would not even begin."""
         try:
             self.order(state, release, **params)

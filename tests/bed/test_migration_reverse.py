@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Migrations that are taken back: only what can be, only what nobody uses, and killed at any statement."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bed.migrations.running import Running
+from tests.bed.migrations.truth import VERSIONS, django_python, postgres
+from tests.bed.test_migration_crashes import KILLER, keep, points, reset
+from tests.bed.test_migration_runs import CREATE, INDEX, NOTE, REMOVE
+
+Make = Callable[..., Running]
+OTHERS = [pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS if v != "5.2"]
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    with postgres("migration-reverse") as port:
+        yield port
+
+
+@pytest.fixture(params=["5.2", *OTHERS])
+def make(request: pytest.FixtureRequest, tmp_path: Path, port: str) -> Make:
+    python = django_python(request.param)
+    if not python:
+        pytest.skip(f"no Python here can have Django {request.param}")
+
+    def made(**more: str) -> Running:
+        project = Running(tmp_path / "project", python, port, "shop", **more)
+        project.migration("0001_initial", CREATE)
+        project.manage("migrate")
+        project.serving = ("r0",)
+        return project
+
+    return made
+
+
+def back(project: Running, release: str = "r1", **params: object) -> dict[str, object]:
+    return project.run("reversed", release, **{"target": "shop.0001_initial", **params})
+
+
+def test_what_code_that_runs_was_made_for_stays_and_then_goes(make: Make) -> None:
+    project = make()
+    project.migration("0002_note", f"{NOTE}, {INDEX}", "0001_initial")
+    project.migration("0003_noop", "migrations.RunPython(migrations.RunPython.noop, migrations.RunPython.noop)", "0002_note")
+    project.expand("r1")
+    project.serving = ("r1",)
+    refused = back(project)
+    assert refused["failed"] and "api-r1 runs code that may be made for it" in str(refused["msg"])
+    assert project.recorded()[-1] == "0003_noop" and refused["reversed"] == []
+    project.serving = ("r0",)
+    done = back(project)
+    assert not done.get("failed") and done["changed"], done["msg"]
+    assert [m["name"] for m in done["reversed"]] == ["0003_noop", "0002_note"]  # type: ignore[attr-defined]
+    assert project.columns() == ["id", "name", "old"] and "by_name" not in project.indexes()
+    assert project.recorded() == ["0001_initial"] and project.ledger() == []
+    again = back(project)
+    assert not again["changed"] and again["msg"] == "nothing is to be taken back"
+    assert project.expand("r1")["changed"] and "note" in project.columns()
+
+
+def test_what_was_put_off_needs_no_way_back(make: Make) -> None:
+    project = make()
+    project.migration("0002_remove", REMOVE, "0001_initial")
+    project.expand("r1")
+    assert not back(project).get("failed") and project.recorded() == ["0001_initial"]
+    assert "old" in project.columns()
+
+
+def test_what_would_be_lost_has_to_be_named_and_what_is_gone_only_a_backup_has(make: Make) -> None:
+    project = make()
+    project.migration("0002_both", f"{NOTE}, {REMOVE}", "0001_initial")
+    project.expand("r1")
+    project.sql("INSERT INTO shop_item (name, note) VALUES ('a', 'kept')", "planned")
+    refused = back(project)
+    assert "its rows would be lost" in str(refused["msg"]) and "allow_data_loss" in str(refused["msg"])
+    assert project.rows("SELECT note FROM shop_item") == [("kept",)]
+    project.serving = ("r1",)
+    project.contract("r1", allow_data_loss=["shop.0002_both"])
+    project.serving = ()
+    refused = back(project)
+    assert "in a backup only" in str(refused["msg"]) and "old" not in project.columns()
+    assert not back(project, allow_data_loss=["shop.0002_both"]).get("failed")
+    assert project.columns() == ["id", "name", "old"]
+
+
+def test_what_has_no_way_back_is_refused_before_anything_is_touched(make: Make) -> None:
+    project = make()
+    project.migration("0002_sql", 'migrations.RunSQL("SELECT 1")', "0001_initial", more='evenkeel_phase = "before"')
+    project.migration("0003_note", NOTE, "0002_sql")
+    project.expand("r1")
+    refused = back(project)
+    assert refused["failed"] and "cannot be reversed" in str(refused["msg"]) and not refused["changed"]
+    assert project.recorded()[-1] == "0003_note"
+    assert "names 0 migrations" in str(back(project, target="shop.0009")["msg"])
+    assert "has no migrations" in str(back(project, target="nowhere.0001")["msg"])
+    assert "needs the target" in project.refused("reversed", "r1")
+    # As far as there is a way.
+    assert not back(project, target="shop.0002").get("failed") and project.recorded()[-1] == "0002_sql"
+
+
+def test_killed_at_any_statement_the_same_call_ends_it(make: Make) -> None:
+    project = make(settings=KILLER)
+    project.migration("0002_note", f"{NOTE}, {INDEX}", "0001_initial")
+    project.migration("0003_more", 'migrations.AddField("item", "more", models.IntegerField(null=True))', "0002_note")
+    project.expand("r1")
+    keep(project, "expanded")
+    order, *_more = project.order("reversed", "r1", target="shop.0001_initial")
+    ended = 0
+    for at in points(11):
+        reset(project, "expanded")
+        project.variables = {"KILL_AT": str(at)}
+        process = project.begin(order)
+        process.communicate()
+        project.variables = {}
+        if process.returncode != -signal.SIGKILL:
+            break
+        ended += 1
+        result = back(project)
+        assert not result.get("failed"), (at, result["msg"])
+        assert project.recorded() == ["0001_initial"] and project.columns() == ["id", "name", "old"], at
+        assert project.ledger() == [], at
+    assert ended >= 3
