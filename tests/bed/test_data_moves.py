@@ -157,8 +157,8 @@ def test_rolled_back_in_the_middle_it_waits_for_the_next_version_that_has_it(mak
 
 def test_what_fails_says_how_far_it_came_and_goes_on_when_it_is_corrected(make: Make) -> None:
     project = make()
-    broken = FILL.replace("        for row in rows:", "        if after_all(rows): raise ValueError('no such currency')\n"
-                          "        for row in rows:") + "\ndef after_all(rows):\n    return rows[0].pk > 30 and not __import__('os').path.exists('well')\n"  # fmt: skip
+    check = "        if rows[0].pk > 30 and not __import__('os').path.exists('well'): raise ValueError('no such currency')\n"
+    broken = FILL.replace("        for row in rows:", f"{check}        for row in rows:")
     project.migration("0003_fill", **{**MOVE, "before": broken}, more='evenkeel_phase = "between"')
     project.expand("r1")
     project.serving = ("r1",)
@@ -188,7 +188,9 @@ def test_without_batches_it_is_refused_and_on_a_big_table_it_has_to_be_said(make
     assert "has no batches" in said and "evenkeel_batches" in said
     project.migration("0003_fill", **{**MOVE, "before": plain}, more='evenkeel_phase = "before"')
     assert not project.plan()["refused"]
-    project.sql("INSERT INTO shop_item (name) SELECT repeat(md5(n::text), 1) FROM generate_series(1, 900000) n", "planned")
+    project.sql(
+        "INSERT INTO shop_item (name) SELECT repeat(md5(n::text), 1) FROM generate_series(1, 900000) n", "planned"
+    )
     said = project.refused("expanded", "r1")
     assert "table shop_item has" in said and "evenkeel_one_transaction" in said
     assert not project.plan({"shop.0003_fill:0": "before"})["refused"]

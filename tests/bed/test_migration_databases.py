@@ -25,7 +25,9 @@ def port() -> Iterator[str]:
 @pytest.fixture
 def shards(tmp_path: Path, port: str) -> Running:
     """Three databases at r0, which serves; r1 has a column more, and an index that rows may be in the way of."""
-    project = Running(tmp_path / "project", django_python("5.2"), port, "shop", east="planned_east", west="planned_west")
+    project = Running(
+        tmp_path / "project", django_python("5.2"), port, "shop", east="planned_east", west="planned_west"
+    )
     project.migration("0001_initial", CREATE)
     for alias in SHARDS:
         project.manage("migrate", "--database", alias)
@@ -37,9 +39,7 @@ def shards(tmp_path: Path, port: str) -> Running:
 
 def state(project: Running, alias: str) -> tuple[list[str], str]:
     """The columns of one database, and what it has recorded last."""
-    columns = (
-        "SELECT attname::text FROM pg_attribute WHERE attrelid = 'shop_item'::regclass AND attnum > 0 AND NOT attisdropped"
-    )
+    columns = "SELECT attname::text FROM pg_attribute WHERE attrelid = 'shop_item'::regclass AND attnum > 0 AND NOT attisdropped"
     last = "SELECT max(name) FROM django_migrations WHERE app = 'shop'"
     found, ((name,),) = (eval(project.sql(sql, SHARDS[alias])) for sql in (columns, last))
     return sorted(c for (c,) in found), name
@@ -73,7 +73,9 @@ def test_the_code_that_serves_does_not_go_on_with_the_first(shards: Running) -> 
     assert {alias: state(shards, alias) for alias in SHARDS} == dict.fromkeys(SHARDS, BEFORE)
 
 
-@pytest.mark.parametrize(("failing", "expanded"), [("default", []), ("east", ["default"]), ("west", ["default", "east"])])
+@pytest.mark.parametrize(
+    ("failing", "expanded"), [("default", []), ("east", ["default"]), ("west", ["default", "east"])]
+)
 def test_one_that_fails_goes_back_and_the_others_stay(shards: Running, failing: str, expanded: list[str]) -> None:
     shards.sql("INSERT INTO shop_item (name, old) VALUES ('same', 'x'), ('same', 'y')", SHARDS[failing])
     result = shards.expand("r1")

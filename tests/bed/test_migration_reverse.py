@@ -47,7 +47,9 @@ def back(project: Running, release: str = "r1", **params: object) -> dict[str, o
 def test_what_code_that_runs_was_made_for_stays_and_then_goes(make: Make) -> None:
     project = make()
     project.migration("0002_note", f"{NOTE}, {INDEX}", "0001_initial")
-    project.migration("0003_noop", "migrations.RunPython(migrations.RunPython.noop, migrations.RunPython.noop)", "0002_note")
+    project.migration(
+        "0003_noop", "migrations.RunPython(migrations.RunPython.noop, migrations.RunPython.noop)", "0002_note"
+    )
     project.expand("r1")
     project.serving = ("r1",)
     refused = back(project)

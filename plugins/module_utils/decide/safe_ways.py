@@ -77,7 +77,7 @@ OPAQUE = (
     '"after" where only the new code does, "between" where it moves rows in batches; or declared_phases: {app.name: before}'
 )
 BATCHES = (
-    'write it in batches: fill.evenkeel_batches = a function (apps, schema_editor, after) that yields after each, and '
+    "write it in batches: fill.evenkeel_batches = a function (apps, schema_editor, after) that yields after each, and "
     'evenkeel_phase = "between" (docs/migrations.md, data moves); where one transaction is short enough say '
     "evenkeel_one_transaction = True in the migration's file, or name the operation by its number in declared_phases"
 )

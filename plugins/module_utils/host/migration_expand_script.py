@@ -228,9 +228,7 @@ class Run:
         self.session.persist(self.at, record)
         return state, []
 
-    def _step(
-        self, migration: Any, index: int, states: tuple[Any, Any], known: str, begun: Mapping[str, Any]
-    ) -> None:
+    def _step(self, migration: Any, index: int, states: tuple[Any, Any], known: str, begun: Mapping[str, Any]) -> None:
         """:param begun: what was decided of it when it was begun."""
         operation, action = operations_of(migration)[index], self._action(migration, index)
         connection, app = self.session.connection, migration.app_label

@@ -89,7 +89,8 @@ class Moving:
     def _further(self, after: Any) -> dict[str, Any]:
         if not isinstance(after, (str, int, float, list, dict, type(None))):
             raise Stopped(
-                "failed", words=f"evenkeel_batches yields a {type(after).__name__}, which cannot be kept: yield a number or str"
+                "failed",
+                words=f"evenkeel_batches yields a {type(after).__name__}, which cannot be kept: yield a number or str",
             )
         if after is not None and after == self._detail.get("after"):
             raise Stopped("failed", words="evenkeel_batches yields the same place twice, so it would never end")

@@ -49,7 +49,9 @@ def _nature(operation: Any) -> dict[str, Any]:
         return {"opaque": "custom"}
     if name == "RunPython":
         noop = getattr(operation.code, "__name__", "") == "noop" and operation.code.__module__.startswith("django.")
-        return {} if noop else {"opaque": "python", "batches": callable(getattr(operation.code, "evenkeel_batches", None))}
+        return (
+            {} if noop else {"opaque": "python", "batches": callable(getattr(operation.code, "evenkeel_batches", None))}
+        )
     if name == "RunSQL":
         statements = operation.sql if isinstance(operation.sql, (list, tuple)) else [operation.sql]
         return {"opaque": "sql"} if any(statements) else {}

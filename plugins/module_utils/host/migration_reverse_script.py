@@ -37,7 +37,9 @@ def resolved(executor: Any, target: str) -> tuple[str, str | None]:
     exact = [k for k in loader.graph.nodes if k == (app, name)]
     found = exact or [k for k in loader.graph.nodes if k[0] == app and k[1].startswith(name)]
     if not name or len(found) != 1:
-        raise Stopped("target", words=f"{target} names {len(found) if name else 'no'} migrations; name app.migration or app.zero")
+        raise Stopped(
+            "target", words=f"{target} names {len(found) if name else 'no'} migrations; name app.migration or app.zero"
+        )
     key: tuple[str, str | None] = found[0]
     return key
 
