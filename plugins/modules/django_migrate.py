@@ -94,6 +94,12 @@ options:
       - Refuse an expand that would put anything off, or drop data.
     type: bool
     default: false
+  only:
+    description:
+      - With O(state=contracted), the migrations (C(app.migration)) that the release has which comes next. What it does not
+        have waits, since its code may need what would be taken away. Without this list no other release is about to come.
+    type: list
+    elements: str
   only_data_moves:
     description:
       - With O(state=contracted), run only what moves rows in batches, and leave everything else that was put off.
@@ -235,8 +241,8 @@ to_record:
 open:
   description:
     - What was put off and has not been run, in the order in which it is to be, each with C(app), C(name), C(database),
-      C(index), C(operation), C(state), C(release) (that it was expanded for), C(since), C(drops_data), C(moves) (rows, in batches), and
-      C(waits_for), which is empty where it can be contracted now.
+      C(index), C(operation), C(state), C(release) (that it was expanded for), C(since), C(drops_data), C(moves) (rows, in batches),
+      C(known) (to this image), and C(waits_for), which is empty where it can be contracted now.
   returned: when the image is there
   type: list
   elements: dict
@@ -328,6 +334,7 @@ def main() -> None:
             "allow_downtime": {"type": "bool", "default": False},
             "target": {"type": "str"},
             "declared_phases": {"type": "dict", "default": {}},
+            "only": {"type": "list", "elements": "str"},
             "only_data_moves": {"type": "bool", "default": False},
             "manage_py": {"type": "str", "default": "manage.py"},
             "timeout": {"type": "float", "default": 3600.0},

@@ -23,27 +23,82 @@ _FIELD = "    email = models.EmailField()\n"
 NOTE = "    note = models.CharField(max_length=80, null=True)\n"
 CHANNEL = "    channel = models.CharField(max_length=20, null=True)\n"
 CONTACT = "    contact = models.EmailField(null=True)\n"
+_REQUIRED = "    contact = models.EmailField()\n"
 _INDEXED = "    email = models.EmailField(db_index=True)\n"
+_BOTH = """
+    def save(self, *arguments, **more):
+        self.contact = self.email
+        super().save(*arguments, **more)
+
+"""
+# Twenty thousand rows of years, as docs/migrations.md has it.
+_MOVE = """# SPDX-License-Identifier: GPL-3.0-or-later
+from django.db import migrations, models
+
+evenkeel_phase = "between"
 
 
-def _models(fields: str, first: str = _FIELD) -> str:
+def batches(apps, schema_editor, after):
+    orders = apps.get_model("tours", "Order").objects.using(schema_editor.connection.alias)
+    after, last = after or 0, orders.aggregate(last=models.Max("pk"))["last"] or 0
+    while after < last:
+        rows = orders.filter(pk__gt=after, pk__lte=after + 20000, contact=None)
+        rows.update(contact=models.F("email"))
+        after += 20000
+        yield after
+
+
+def fill(apps, schema_editor):
+    for _batch in batches(apps, schema_editor, None):
+        pass
+
+
+fill.evenkeel_batches = batches
+
+
+class Migration(migrations.Migration):
+    dependencies = [("tours", "0005_contact")]
+    operations = [migrations.RunPython(fill, migrations.RunPython.noop)]
+"""
+_FORM = """
+
+class OrderForm(OrderForm):
+    email = forms.EmailField()
+
+    class Meta:
+        model = Order
+        fields = ["tour", "reference"]
+
+    def save(self, commit=True):
+        self.instance.contact = self.cleaned_data["email"]
+        return super().save(commit)
+"""
+
+
+def _models(fields: str, first: str = _FIELD, methods: str = "") -> str:
     text = (ROOT / "demo/shop/tours/models.py").read_text(encoding="utf-8")
     assert _FIELD in text
-    return text.replace(_FIELD, first + fields, 1)
+    text = text.replace(_FIELD, first + fields, 1)
+    return text.replace("    def __str__(self) -> str:\n        return self.reference\n",
+                        f"{methods}    def __str__(self) -> str:\n        return self.reference\n")  # fmt: skip
 
 
-def _commit(shop: Shop, tag: str, parent: str, models: str, name: str = "", after: str = "", *operations: str) -> None:
-    files = {"shop/version.py": f'VERSION = "{tag}"\n', "tours/models.py": models}
+def _commit(
+    shop: Shop, tag: str, parent: str, models: str, name: str = "", after: str = "", *operations: str,
+    files: dict[str, str] | None = None,
+) -> None:  # fmt: skip
+    changed = {"shop/version.py": f'VERSION = "{tag}"\n', "tours/models.py": models, **(files or {})}
     if name:
         text = _MIGRATION.format(after=after, operations=",\n        ".join(operations))
-        files[f"tours/migrations/{name}.py"] = text
-    add_commit(Path(shop.repository), files, tag, parent)
+        changed[f"tours/migrations/{name}.py"] = text
+    add_commit(Path(shop.repository), changed, tag, parent)
 
 
 def commit_versions(shop: Shop) -> None:
     """m1 has a note; m2 has none, but a channel, and an index on the big table; m3 is code alone.
 
-    m4 has an address of another name beside the first, and m5 asks each order for a channel.
+    m4 writes the address under another name too and copies those of years, m5 asks each order for a channel, m6 knows
+    the address by its new name alone, which it asks of each order, m7 is code alone.
     """
     field = "models.CharField(max_length={}, null=True)"
     _commit(shop, "m1", "v2", _models(NOTE), "0003_note", "0002_first_tours",
@@ -52,16 +107,23 @@ def commit_versions(shop: Shop) -> None:
             'migrations.RemoveField("order", "note")', f'migrations.AddField("order", "channel", {field.format(20)})',
             'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254))')  # fmt: skip
     _commit(shop, "m3", "m2", _models(CHANNEL, _INDEXED))
-    _commit(shop, "m4", "m3", _models(CHANNEL + CONTACT, _INDEXED), "0005_contact", "0004_channel",
-            'migrations.AddField("order", "contact", models.EmailField(max_length=254, null=True))')  # fmt: skip
+    _commit(shop, "m4", "m3", _models(CHANNEL + CONTACT, _INDEXED, _BOTH), "0005_contact", "0004_channel",
+            'migrations.AddField("order", "contact", models.EmailField(max_length=254, null=True))',
+            files={"tours/migrations/0006_copy.py": _MOVE})  # fmt: skip
     filled = CHANNEL.replace("null=True", 'default="web"')
-    _commit(shop, "m5", "m4", _models(filled + CONTACT, _INDEXED), "0006_channel", "0005_contact",
+    _commit(shop, "m5", "m4", _models(filled + CONTACT, _INDEXED, _BOTH), "0007_channel", "0006_copy",
             'migrations.AlterField("order", "channel", models.CharField(default="web", max_length=20))')  # fmt: skip
+    form = (ROOT / "demo/shop/tours/forms.py").read_text(encoding="utf-8")
+    _commit(shop, "m6", "m5", _models(filled + _REQUIRED, ""), "0008_contact", "0007_channel",
+            'migrations.AlterField("order", "contact", models.EmailField(max_length=254))',
+            'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254, null=True))',
+            'migrations.RemoveField("order", "email")', files={"tours/forms.py": form + _FORM})  # fmt: skip
+    _commit(shop, "m7", "m6", _models(filled + _REQUIRED, ""), files={"tours/forms.py": form + _FORM})
 
 
-def sql(shop: Shop, statement: str) -> str:
+def sql(shop: Shop, statement: str, database: str = "shop") -> str:
     """What the database itself answers."""
-    psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "shop", "-d", "shop", "-At", "-c", statement]
+    psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "shop", "-d", database, "-At", "-c", statement]
     return run(["docker", "exec", shop.container("db"), *psql]).strip()
 
 

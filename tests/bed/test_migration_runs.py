@@ -113,6 +113,24 @@ def test_the_next_version_has_it_too_and_nothing_has_to_be_taken_back(make: Make
     assert "old" not in project.columns()
 
 
+def test_what_the_version_that_comes_does_not_have_is_not_contracted_before_it(make: Make) -> None:
+    project = make()
+    project.migration("0002_remove", REMOVE, "0001_initial")
+    project.expand("r1")
+    project.serving = ("r1",)
+    allow = {"allow_data_loss": ["shop.0002_remove"]}
+    said = project.contract("r1", only=["shop.0001_initial"], **allow)
+    assert said["waits"] and "the release that comes does not have it" in said["msg"] and "old" in project.columns()
+    # Asked of the image that comes, it is not known either.
+    (project.folder / "shop/migrations/0002_remove.py").rename(project.folder / "aside.py")
+    (waiting,) = project.plan_of("r0")["open"]
+    assert waiting["known"] is False
+    (project.folder / "aside.py").rename(project.folder / "shop/migrations/0002_remove.py")
+    (waiting,) = project.plan_of("r2")["open"]
+    assert waiting["known"] is True
+    assert project.contract("r1", only=["shop.0002_remove"], **allow)["open"] == []
+
+
 def test_the_code_that_serves_is_what_is_judged_by_not_what_is_recorded(make: Make) -> None:
     project = make()
     project.migration("0002_note", NOTE, "0001_initial")

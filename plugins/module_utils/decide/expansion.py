@@ -27,6 +27,7 @@ class Open:
 
     :ivar waits_for: why it cannot be run now, empty where it can.
     :ivar moves: it moves rows in batches, and takes nothing away.
+    :ivar known: the image that was asked has its migration, as it was expanded.
     """
 
     app: str
@@ -40,6 +41,7 @@ class Open:
     drops_data: bool
     waits_for: str
     moves: bool = False
+    known: bool = True
 
 
 def _key(row: Row) -> Any:
@@ -97,12 +99,14 @@ def open_operations(
     running: Sequence[Row],
     allowed: Sequence[str] = (),
     inactive: str = "",
+    only: Sequence[str] | None = None,
 ) -> list[Open]:
     """What is put off, in the order in which it is to be run, each with what it waits for.
 
     :param known: the operations, in words, of the migrations that the image has, by ``app.name``.
     :param allowed: migrations, or operations (``app.name:index``), that may drop data.
     :param inactive: why the release that is asked is not the active one.
+    :param only: migrations that the release has which comes next; None where none does.
     """
     wholes, found, waiting = _wholes(rows), [], set()
     for row in rows:
@@ -110,6 +114,8 @@ def open_operations(
             continue
         whole = wholes.get(_key(row))
         reason = _reason(row, whole, known, running, allowed, inactive)
+        if not reason and only is not None and f"{row['app']}.{row['name']}" not in only:
+            reason = "the release that comes does not have it: its code may need it"
         if not reason and row["app"] in waiting:
             reason = "what comes before it in its app waits"
         if reason:
@@ -119,9 +125,16 @@ def open_operations(
                 row["app"], row["name"], database, row["index"], row["operation"], row["state"], row["release"],
                 row["since"], bool(row["detail"].get("drops_data")), reason,
                 row["detail"].get("method") == "batches" and row["detail"].get("phase") == "between",
+                _is_known(row, known),
             )
         )  # fmt: skip
     return found
+
+
+def _is_known(row: Row, known: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the image has an operation as it was expanded."""
+    words = known.get(f"{row['app']}.{row['name']}", ())
+    return bool(row["index"] < len(words) and words[row["index"]] == row["operation"])
 
 
 def _reason(
@@ -141,8 +154,7 @@ def _reason(
         return inactive
     if name not in known:
         return f"this image does not have {name}, which was expanded for {_short(row['release'])}: its code may need it"
-    words = known[name]
-    if row["index"] >= len(words) or words[row["index"]] != row["operation"]:
+    if not _is_known(row, known):
         return f"{name} is another one in this image than the one that was expanded for {_short(row['release'])}"
     old = [one for one in running if not knows(whole, one)]
     if old:

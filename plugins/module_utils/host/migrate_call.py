@@ -86,7 +86,7 @@ def _looked(
     """What the app told, and the verdict on it."""
     began, started = time.time(), time.monotonic()
     told = _told(oneoff, params, code.running)
-    result = judged(told, declared, code, params.get("allow_data_loss") or ())
+    result = judged(told, declared, code, params.get("allow_data_loss") or (), params.get("only"))
     result["timeline"] = [
         {
             "step": "plan",
@@ -159,7 +159,11 @@ def _refusal(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:
 
 
 def judged(
-    told: Mapping[str, Any], declared: Mapping[str, str], code: Code | None = None, allowed: Sequence[str] = ()
+    told: Mapping[str, Any],
+    declared: Mapping[str, str],
+    code: Code | None = None,
+    allowed: Sequence[str] = (),
+    only: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The verdict on what was told, as the module returns it."""
     code = code or Code()
@@ -179,7 +183,7 @@ def judged(
         kept = expansion.made(rows, {(m["app"], m["name"]): len(m["operations"]) for m in recorded})
         decided = decide.as_dicts(decide.judge(database, declared, made=kept))
         waiting += expansion.open_operations(
-            rows, database.alias, one.get("known") or {}, code.running, allowed, code.inactive
+            rows, database.alias, one.get("known") or {}, code.running, allowed, code.inactive, only
         )
         plan += decided["plan"]
         refused += decided["refused"]

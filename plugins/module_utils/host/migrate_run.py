@@ -229,7 +229,7 @@ def ended(
         for d in answer["databases"]
         for o in expansion.open_operations(
             d.get("ledger") or [], d["alias"], {**ours, **known.get(d["alias"], {})}, code.running,
-            params.get("allow_data_loss") or (), code.inactive,
+            params.get("allow_data_loss") or (), code.inactive, params.get("only"),
         )
     ]  # fmt: skip
     unrecorded = any(a["unrecorded"] for a in result["abandoned"])

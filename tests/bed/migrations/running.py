@@ -44,7 +44,9 @@ class Running(Project):
         script = app_script.as_text(migrate_call._MODULES, [[], True, 3000, "", code.running])
         told = app_script.answer_in(self.manage("shell", "-c", script))
         assert told is not None and "error" not in told, told
-        result = migrate_call.judged(told, params.get("declared") or {}, code, params.get("allow_data_loss") or ())
+        result = migrate_call.judged(
+            told, params.get("declared") or {}, code, params.get("allow_data_loss") or (), params.get("only")
+        )
         given = {"state": state, "lock_timeout": self.limits[0] / 1000, "retries": self.limits[1], "wait": 20, **params}
         migrate_run._refuse(state, given, code, told, result)
         return migrate_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
@@ -78,6 +80,11 @@ class Running(Project):
         except BadInput as error:
             return error.message()
         raise AssertionError("it was not refused")
+
+    def plan_of(self, release: str) -> dict[str, Any]:
+        """What the module would return for a look alone."""
+        _order, _told, result, _code = self.order("planned", release)
+        return result
 
     def expand(self, release: str, **params: Any) -> dict[str, Any]:
         return self.run("expanded", release, **params)
