@@ -65,8 +65,14 @@ def test_going_back_reverses_nothing_and_another_update_drops_nothing_that_is_us
     # By name it may be dropped, but it is used.
     update(migrated, "v3", update_allow_data_loss=["tours.0004_channel"])
     assert "note" in columns(migrated)
+    looked = migrated.update("m2", "--check", update_allow_data_loss=["tours.0004_channel"])
+    assert looked.returncode == 0 and migrated.version() == "v3", looked.output[-4000:]
     update(migrated, "m2", update_allow_data_loss=["tours.0004_channel"])
     assert "note" in columns(migrated)
+    # By name, and nothing that runs needs it: but the version that comes does.
+    update(migrated, "m1", update_allow_data_loss=["tours.0004_channel"])
+    assert "note" in columns(migrated)
+    update(migrated, "m2")
 
 
 @pytest.mark.matrix
