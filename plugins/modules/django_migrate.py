@@ -246,6 +246,18 @@ open:
   returned: when the image is there
   type: list
   elements: dict
+behind:
+  description:
+    - Migrations that are recorded and that this image does not know, each with C(verdict) and C(reason), for whoever wants to
+      go back to this code. V(code only) and V(abandon) need nothing of the database, V(reverse) needs O(state=reversed),
+      V(restore) the backup from before; V(unknown) was not run by this module.
+  returned: when the image is there
+  type: list
+  elements: dict
+way_back:
+  description: The worst of these verdicts.
+  returned: when the image is there
+  type: str
 due:
   description: Whether O(state=expanded) has something to do, if only to end what an earlier one has begun.
   returned: when the image is there

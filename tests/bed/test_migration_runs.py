@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,49 @@ def test_what_the_version_that_comes_does_not_have_is_not_contracted_before_it(m
     (waiting,) = project.plan_of("r2")["open"]
     assert waiting["known"] is True
     assert project.contract("r1", only=["shop.0002_remove"], **allow)["open"] == []
+
+
+def test_older_code_is_told_whether_it_can_come_back(make: Make) -> None:
+    project = make()
+
+    def back() -> tuple[str, str, list[dict[str, Any]]]:
+        """What code is told that has no migration but the first."""
+        names = sorted((project.folder / "shop/migrations").glob("000[2-9]*.py"))
+        for path in names:
+            path.rename(project.folder / path.name)
+        try:
+            told = project.plan_of("r0")
+        finally:
+            for path in names:
+                (project.folder / path.name).rename(path)
+        return told["way_back"], told["msg"], told["behind"]
+
+    assert back()[0] == "code only"
+    project.migration("0002_note", NOTE, "0001_initial")
+    project.expand("r1")
+    assert back()[0] == "code only"
+    project.migration("0003_name", 'migrations.AlterField("item", "note", models.CharField(max_length=9, default=""))',
+                      "0002_note")  # fmt: skip
+    project.migration("0004_remove", REMOVE, "0003_name")
+    project.serving = ("r1",)
+    project.expand("r2")
+    assert back()[0] == "abandon"
+    project.serving = ("r2",)
+    project.contract("r2")
+    verdict, said, _each = back()
+    assert verdict == "reverse" and "needs the reversal of shop.0003_name" in said, said
+    project.contract("r2", allow_data_loss=["shop.0004_remove"])
+    verdict, said, _each = back()
+    assert verdict == "restore" and "shop.0004_remove" in said and "backup" in said, said
+    # Everything of it is settled by then, and still told.
+    assert [state for _n, _i, state in project.ledger()][-1] == "settled"
+    project.migration(
+        "0005_plain", 'migrations.AddField("item", "more", models.IntegerField(null=True))', "0004_remove"
+    )
+    project.manage("migrate")
+    told = project.plan_of("r2")
+    assert told["way_back"] == "code only" and told["behind"] == []
+    assert [b["name"] for b in back()[2] if b["verdict"] == "unknown"] == ["0005_plain"]
 
 
 def test_the_code_that_serves_is_what_is_judged_by_not_what_is_recorded(make: Make) -> None:

@@ -194,24 +194,20 @@ def orders(plan: Sequence[Mapping[str, Any]], words: Mapping[Any, Sequence[str]]
                     "method": verdict.get("method", ""),
                     "drops_data": bool(verdict.get("drops_data")),
                     "phase": verdict.get("phase", ""),
+                    "reversible": bool(verdict.get("reversible", False)),
                 }
             )
         found.append({"app": one["app"], "name": one["name"], "operations": list(words[key]), "actions": actions})
     return found
 
 
-def at_once(migrations: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """The same, with everything run as Django runs it."""
-    plain = {"action": "now", "method": "", "drops_data": False, "phase": ""}
-    return [
-        {
-            "app": m["app"],
-            "name": m["name"],
-            "operations": list(m["words"]),
-            "actions": [dict(plain) for _word in m["words"]],
-        }
-        for m in migrations
-    ]
+def at_once(plan: Sequence[Mapping[str, Any]], words: Mapping[Any, Sequence[str]]) -> list[Any]:
+    """The same, with everything run as Django runs it; what was judged of it is kept for who wants to go back."""
+    found = orders(plan, words, {})
+    for one in found:
+        for action in one["actions"]:
+            action.update(action="now", method="")
+    return found
 
 
 def only_additive(plan: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

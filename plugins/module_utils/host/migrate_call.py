@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..decide import expansion
+from ..decide import expansion, way_back
 from ..decide import migrations as decide
 from ..decide.schema import database_of
 from . import (
@@ -173,6 +173,7 @@ def judged(
     refused: list[dict[str, Any]] = []
     to_record: list[dict[str, str]] = []
     notes: list[str] = []
+    behind: list[way_back.Behind] = []
     for one in told["databases"]:
         if one.get("left_out"):
             notes.append(f"{one['alias']} is left out: {one['left_out']}")
@@ -185,6 +186,7 @@ def judged(
         waiting += expansion.open_operations(
             rows, database.alias, one.get("known") or {}, code.running, allowed, code.inactive, only
         )
+        behind += way_back.behind(one.get("unknown") or [], one.get("history") or [], database.alias)
         plan += decided["plan"]
         refused += decided["refused"]
         due = due or bool(decided["plan"] or database.to_record)
@@ -199,8 +201,12 @@ def judged(
         "django": told["django"],
         "notes": notes,
         "open": [asdict(o) for o in waiting],
+        "behind": [asdict(b) for b in behind],
+        "way_back": way_back.overall(behind),
         "due": due,
-        "msg": _sentence(plan, refused, to_record) + _still_open(waiting),
+        "msg": _sentence(plan, refused, to_record)
+        + _still_open(waiting)
+        + (f"; {way_back.sentence(behind)}" if behind else ""),
     }
 
 

@@ -155,8 +155,8 @@ def order_of(
             plan = [m for m in result["plan"] if m["database"] == alias]
             order["migrations"] = expansion.orders(plan, words, expansion.made(rows, {}))
         elif state == "migrated":
-            named = [{**m, "words": words[(m["app"], m["name"])]} for m in pending]
-            order["migrations"] = expansion.at_once(named)
+            plan = [m for m in result["plan"] if m["database"] == alias]
+            order["migrations"] = expansion.at_once(plan, words)
             if not code.running:  # no code was made for what was before
                 order["settle"] = [list(key) for key in words]
         elif state == "contracted":

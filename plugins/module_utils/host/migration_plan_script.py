@@ -104,7 +104,19 @@ def database(
         "to_record": _unrecorded(loader),
         "ledger": rows,
         "known": _known(loader.graph, rows),
+        **_behind(connection, loader),
     }
+
+
+def _behind(connection: Any, loader: Any) -> dict[str, Any]:
+    """What was recorded by other code and is unknown to this one, with our rows of it."""
+    known = {*loader.disk_migrations, *(tuple(part) for m in loader.disk_migrations.values() for part in m.replaces)}
+    unknown = [key for key in loader.recorder_applied if key not in known]
+    rows = Ledger(connection).rows(settled=True) if unknown and connection.vendor == "postgresql" else []
+    apps, ours = {app for app, _name in known}, {(r["app"], r["name"]) for r in rows}
+    # Of apps that were removed long ago the records stay for ever.
+    unknown = [key for key in unknown if key[0] in apps or key in ours]
+    return {"unknown": [list(k) for k in unknown], "history": [r for r in rows if (r["app"], r["name"]) in unknown]}
 
 
 def _ahead(executor: Any, keys: list[tuple[str, str]]) -> list[Any]:
