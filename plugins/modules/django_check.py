@@ -11,7 +11,7 @@ short_description: Ask Django's own checks, and the app's tests, of an image bef
 description:
   - Asks the image of a service, in a container of its own with the entrypoint bypassed, what C(check --deploy) and
     C(makemigrations --check) would say. Both are one container. No database is asked, and nothing is written.
-  - Errors fail, silenced ones (C(SILENCED_SYSTEM_CHECKS)) do not. Warnings are returned in RV(warnings).
+  - Errors fail, silenced ones (C(SILENCED_SYSTEM_CHECKS)) do not. Warnings are returned in RV(check_warnings).
   - Changes of models that no migration has fail, by the app's name. An app that lies in C(site-packages) is only noted, since
     nobody here can commit a migration for it, unless it is installed there together with the project's settings, or its
     migrations are the project's own (C(MIGRATION_MODULES)).
@@ -90,7 +90,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-warnings:
+check_warnings:
   description: What Django warns of and did not silence, and what it says below that.
   returned: always
   type: list
@@ -112,8 +112,8 @@ warnings:
     object:
       description: What it is about, such as a model; empty for the whole project.
       type: str
-errors:
-  description: What fails the module, of the same form as RV(warnings).
+check_errors:
+  description: What fails the module, of the same form as RV(check_warnings).
   returned: always
   type: list
   elements: dict

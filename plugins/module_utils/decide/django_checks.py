@@ -79,8 +79,9 @@ class Verdict:
     def result(self) -> dict[str, Any]:
         """As a module returns it."""
         return {
-            "warnings": [asdict(m) for m in self.warnings],
-            "errors": [asdict(m) for m in self.errors],
+            # Ansible takes a key "warnings" for its own.
+            "check_warnings": [asdict(m) for m in self.warnings],
+            "check_errors": [asdict(m) for m in self.errors],
             "missing_migrations": [{"app": m.app, "operations": list(m.operations)} for m in self.missing if m.own],
             "notes": self.notes,
         }

@@ -89,12 +89,15 @@ def out_of_reach(databases: Sequence[Mapping[str, str]], names: Collection[str],
     if _OWN_SETTINGS.search(" ".join(words)):
         return ""
     for one in databases:
-        if "sqlite" in one["engine"] or one["engine"].endswith("dummy"):
+        # SQLite and SpatiaLite are files.
+        if "lite" in one["engine"] or one["engine"].endswith("dummy"):
             continue
         missing = [host for host in (one["host"] or "").split(",") if host not in names]
         if missing:
             where = f"at {missing[0]}" if missing[0] else "not named by a host"
-            return f"the database {one['alias']} of the app's settings is {where}, and that is no database of this project"
+            return (
+                f"the database {one['alias']} of the app's settings is {where}, and that is no database of this project"
+            )
     return ""
 
 
@@ -132,8 +135,11 @@ def scratch_project(
             services[server]["healthcheck"] = {**known, "interval": "1s", "retries": 300}
     # What Compose resolved has its dollar signs doubled, and so must what we add.
     first, *rest = [word.replace("$", "$$") for word in words]
+    app = _bare(project["services"][service], images[service], labels, source, plain_files)
     services[TESTS] = {
-        **_bare(project["services"][service], images[service], labels, source, plain_files),
+        **app,
+        # What fails is told by the end of the output, so that has to come in its order.
+        "environment": {**(app.get("environment") or {}), "PYTHONUNBUFFERED": "1"},
         "entrypoint": [first],
         "command": rest,
         "pull_policy": "never",

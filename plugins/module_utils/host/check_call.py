@@ -229,6 +229,11 @@ def _tested(
     write_private(path, output)
     seconds = round(time.monotonic() - started, 1)
     result["timeline"].append(_entry("test", view.service, began, started, "ok"))
-    result["tests"] = {"command": _command(view), "seconds": seconds, "last_lines": last_lines(output, (), 5), "log": path}
+    result["tests"] = {
+        "command": _command(view),
+        "seconds": seconds,
+        "last_lines": last_lines(output, (), 5),
+        "log": path,
+    }
     result["msg"] += f"; {_command(view)} passed in a scratch copy after {seconds:g} s"
     return result

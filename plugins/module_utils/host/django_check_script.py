@@ -54,7 +54,7 @@ def migrations() -> tuple[list[dict[str, Any]], list[str]]:
     from django.db.migrations.questioner import MigrationQuestioner
     from django.db.migrations.state import ProjectState
 
-    loader = MigrationLoader(None, ignore_no_initial=True)
+    loader = MigrationLoader(None, ignore_no_migrations=True)
     conflicts = loader.detect_conflicts()
     if conflicts:
         return [], [f"{', '.join(sorted(leaves))} in {app}" for app, leaves in sorted(conflicts.items())]
