@@ -336,16 +336,24 @@ def test_the_teams_own_apps_stop_wherever_they_are_installed(stack: Stack) -> No
         }
     )
     assert [m["app"] for m in stack()["missing_migrations"]] == ["others"]
+    # An app of others is not yours because both have scripts.
+    scripts = "../../bin/{0},,\n__pycache__/{0}.cpython-313.pyc,,\n{0}/__init__.py,,\n"
     own = 'import os, sys\nos.environ["DJANGO_SETTINGS_MODULE"] = "configuration"\n'
-    record = "others/__init__.py,,\nothers/models.py,,\nconfiguration/__init__.py,,\n"
-    stack.write(
-        {
-            "manage.py": own + FILES["manage.py"],
-            "vendor/site-packages/configuration/__init__.py": FILES["settings.py"],
-            "vendor/site-packages/shop-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: shop\nVersion: 1\n",
-            "vendor/site-packages/shop-1.dist-info/RECORD": record,
-        }
-    )
+    installed = {
+        "manage.py": own + FILES["manage.py"],
+        "vendor/site-packages/configuration/__init__.py": FILES["settings.py"],
+        "vendor/site-packages/shop-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: shop\nVersion: 1\n",
+        "vendor/site-packages/shop-1.dist-info/RECORD": scripts.format("configuration"),
+        "vendor/site-packages/others-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: others\nVersion: 1\n",
+        "vendor/site-packages/others-1.dist-info/RECORD": scripts.format("others"),
+    }
+    stack.write(installed)
+    result = stack()
+    assert result["missing_migrations"] == [] and "others (" in result["notes"][0]
+    record = {
+        "vendor/site-packages/shop-1.dist-info/RECORD": scripts.format("configuration") + scripts.format("others")
+    }
+    stack.write({**installed, **record})
     assert [m["app"] for m in stack()["missing_migrations"]] == ["others"]
 
 

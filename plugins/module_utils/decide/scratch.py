@@ -149,6 +149,7 @@ def scratch_project(
     network = {
         "name": name,
         "internal": True,
+        "enable_ipv6": False,
         "labels": labels,
         # Without it this host has an address in there, and whatever listens on it could be reached (measured).
         "driver": "bridge",

@@ -91,12 +91,14 @@ def _own_packages() -> set[str]:
     from django.conf import settings
 
     named = (os.environ.get("DJANGO_SETTINGS_MODULE"), getattr(settings, "ROOT_URLCONF", ""))
-    own = {str(name).split(".")[0] for name in named if name}
+    known = {str(name).split(".")[0] for name in named if name}
+    beside: set[str] = set()
     for distribution in metadata.distributions():
-        parts = {path.parts[0] for path in distribution.files or () if len(path.parts) > 1}
-        if parts & own:
-            own |= parts
-    return own
+        # Others have scripts in bin and caches as well: only packages tell whose they are.
+        tops = {path.parts[0] for path in distribution.files or () if len(path.parts) > 1}
+        packages = {top for top in tops if top.isidentifier() and top not in ("bin", "__pycache__")}
+        beside |= packages if packages & known else set()
+    return known | beside
 
 
 def databases() -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ from ..decide.scratch import LABEL, TESTS, awaited_port
 from ..journal import Fence
 from . import processes
 from .compose import Compose, ComposeFailed
-from .engine import Engine, label_of, pid_of
+from .engine import Engine, pid_of
 from .progress import Progress
 from .refusal import BadInput
 
@@ -224,8 +224,3 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for one in mine:
             signal.signal(one, kept[one])
-
-
-def labelled(engine: Engine, project: str) -> list[str]:
-    """The scratch projects of a project that are there, by their names."""
-    return sorted({label_of(i, _OF) for i in engine.containers({LABEL: project})})
