@@ -81,7 +81,7 @@ def _is_own(loader: Any, label: str) -> bool:
     place = str(next((p for p in places if p), apps.get_app_config(label).path))
     if not _INSTALLED & set(place.split(os.sep)):
         return True
-    return (module or label).split(".")[0] in _own_packages()
+    return (module or label).partition(".")[0] in _own_packages()
 
 
 def _own_packages() -> set[str]:
@@ -91,7 +91,7 @@ def _own_packages() -> set[str]:
     from django.conf import settings
 
     named = (os.environ.get("DJANGO_SETTINGS_MODULE"), getattr(settings, "ROOT_URLCONF", ""))
-    known = {str(name).split(".")[0] for name in named if name}
+    known = {str(name).partition(".")[0] for name in named if name}
     beside: set[str] = set()
     for distribution in metadata.distributions():
         # Others have scripts in bin and caches as well: only packages tell whose they are.
