@@ -34,7 +34,7 @@ _MEANINGS = (
     ("No module named 'django'", "the image of {service} has no Django", "set service to the one that runs Django"),
     (
         "did not end in",
-        "the plan of {service} took longer than {timeout:g} s",
+        "asking {service} for its {about} took longer than {timeout:g} s",
         "see whether its database answers; set timeout",
     ),
 )
@@ -50,6 +50,7 @@ class OneOff:
     """Where such containers come from.
 
     :param project: the Compose project's name.
+    :param about: what it is asked for, as messages name it.
     """
 
     engine: Engine
@@ -58,6 +59,7 @@ class OneOff:
     service: str
     manage_py: str
     timeout: float
+    about: str = "migrations"
 
     def _command(self, purpose: str) -> tuple[str, list[str]]:
         # Two at once are two containers: each takes away its own.
@@ -79,7 +81,7 @@ class OneOff:
             for inspection in self.engine.containers({LABEL: name}):
                 self._end(str(inspection["Id"]))
             raise self.meaning(str(error)) from error
-        return self._answer(printed, "gave no plan")
+        return self._answer(printed, f"told nothing of its {self.about}")
 
     def follow(
         self,
@@ -133,11 +135,11 @@ class OneOff:
 
     def meaning(self, words: str) -> BadInput:
         """What the last words of a process mean that could not even begin."""
-        known = {"service": self.service, "manage_py": self.manage_py, "timeout": self.timeout}
+        known = {"service": self.service, "manage_py": self.manage_py, "timeout": self.timeout, "about": self.about}
         for sign, what, advice in _MEANINGS:
             if sign in words:
                 return BadInput(what.format(**known), advice)
-        return BadInput(f"{self.service} could not be asked for its migrations: {without_credentials(words)}")
+        return BadInput(f"{self.service} could not be asked for its {self.about}: {without_credentials(words)}")
 
     def _sweep(self, purpose: str, age: float) -> None:
         """Take away containers whose client must have ended long ago, and such as have ended."""

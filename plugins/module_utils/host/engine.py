@@ -294,12 +294,16 @@ class Engine:
                 self._call("remove_container", made, v=True, force=True)
 
     def remove_labelled(self, label: str, spared: Callable[[str], bool]) -> None:
-        """Remove the containers and volumes with a label, running or not, but those whose name is ``spared``."""
+        """Remove the containers, volumes and networks with a label, running or not, but those whose name is ``spared``."""
         for entry in self._call("containers", all=True, filters={"label": [label]}):
             if not any(spared(str(name).lstrip("/")) for name in entry.get("Names") or [""]):
                 with contextlib.suppress(EngineFailed, NotFound):
                     self._call("remove_container", entry["Id"], v=True, force=True)
         self.remove_volumes(name for name in self.volumes(label) if not spared(name))
+        for entry in self._call("networks", filters={"label": [label]}):
+            if not spared(str(entry["Name"])):
+                with contextlib.suppress(EngineFailed, NotFound):
+                    self._call("remove_network", entry["Id"])
 
     def volumes(self, label: str) -> set[str]:
         """The names of the volumes with a label."""

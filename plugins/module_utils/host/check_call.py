@@ -1,0 +1,239 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``django_check``: what Django itself says of an image before anything of it runs, and what its tests say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..decide import django_checks, scratch
+from ..decide.masking import without_secrets
+from ..decide.release_commands import last_lines
+from ..decide.services import BadService, chosen_kind
+from ..journal import Fence, working
+from . import app_script, django_check_script
+from .call_result import BadInput
+from .compose import Compose, ComposeFailed
+from .django_oneoff import OneOff, without_credentials
+from .engine import Engine, EngineFailed
+from .files import private_directory, write_private
+from .progress import Progress
+from .project import compose_of, connect, image_name, state_dir_of
+from .records import iso
+from .scratch import Scratch, TestsFailed, scratch_name, sweep, told_of
+
+LOG = "django-tests.log"
+
+
+@dataclass(frozen=True)
+class _View:
+    """The project and what of it is asked."""
+
+    compose: Compose
+    engine: Engine
+    project: dict[str, Any]
+    service: str
+    words: tuple[str, ...]
+    checks: tuple[str, ...]
+    servers: list[str]
+
+    @property
+    def name(self) -> str:
+        return str(self.project["name"])
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.project["services"][self.service]
+        return found
+
+
+def check(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call.
+
+    :raises BadInput: nothing could be asked, and why.
+    """
+    try:
+        view = _looked(params)
+        if not view.engine.image(image_name(view.project, view.service)) and not check_mode:
+            image = image_name(view.project, view.service)
+            raise BadInput(f"the image {image} of {view.service} is not on this host", "build or pull it first")
+        if check_mode and not _could_be_asked(view):
+            return _result(django_checks.Verdict(), "unknown until built")
+        return _checked(view, params, check_mode)
+    except EngineFailed as error:
+        raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
+
+
+def _looked(params: Mapping[str, Any]) -> _View:
+    try:
+        words = scratch.command_of(params.get("test_command"))
+    except scratch.BadCommand as error:
+        raise BadInput(f"test_command: {error}", 'write "manage.py test --noinput", or its words as a list') from error
+    compose = compose_of(params)
+    engine = connect(compose.project_src)
+    service, options = str(params["service"]), params.get("service_options") or {}
+    try:
+        project = compose.resolved()
+    except ComposeFailed as error:
+        raise BadInput(f"the Compose project is not valid: {error}") from error
+    services = project.get("services") or {}
+    if service not in services:
+        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    servers: list[str] = []
+    if words:
+        configs = {n: engine.image(image_name(project, n)).get("Config") or {} for n in services}
+        try:
+            kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}) for n, s in services.items()}
+        except BadService as error:
+            raise BadInput(str(error)) from error
+        servers = scratch.servers_of(project, kinds)
+    return _View(compose, engine, project, service, words, tuple(params.get("checks") or ()), servers)
+
+
+def _could_be_asked(view: _View) -> bool:
+    """Whether a one-off container would leave nothing behind: Compose makes networks and volumes that are not there."""
+    if not view.engine.image(image_name(view.project, view.service)):
+        return False
+    networks, volumes = view.project.get("networks") or {}, view.project.get("volumes") or {}
+    attached = view.definition.get("networks") or {}
+    wanted = {str((networks.get(n) or {}).get("name") or f"{view.name}_{n}") for n in attached}
+    mounted = [str(v.get("source")) for v in view.definition.get("volumes") or [] if v.get("type") == "volume"]
+    own = [n for n in mounted if n in volumes and not (volumes[n] or {}).get("external")]
+    needed = {str((volumes[n] or {}).get("name") or f"{view.name}_{n}") for n in own}
+    there = view.engine.volumes(f"com.docker.compose.project={view.name}")
+    return wanted <= set(view.engine.networks()) and needed <= there
+
+
+def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    state_dir = state_dir_of(params, view.name)
+    locked = not check_mode and (view.words or params.get("lock_token"))
+    lock = working(params, state_dir, f"django_check of {view.name}") if locked else contextlib.nullcontext()
+    with lock as fence:
+        if fence:
+            with fence.act("sweep scratch copies"):
+                sweep(view.engine, view.name)
+        began, started = time.time(), time.monotonic()
+        told = _told(view, params)
+        verdict = django_checks.verdict_of(told)
+        result = _result(verdict, verdict.sentence(view.checks))
+        result["django"] = str(told["django"])
+        result["timeline"].append(_entry("check", view.service, began, started, "failed" if verdict.stops else "ok"))
+        if verdict.stops:
+            return _failed(result, *verdict.refusal(view.service, str(params["manage_py"])))
+        if not view.words:
+            return result
+        names = {n for s in view.servers for n in scratch.names_in(view.project, view.service, s)}
+        problem = scratch.out_of_reach(told["databases"], names, view.words)
+        if problem:
+            raise BadInput(
+                f"test_command: {problem}, so its tests would have none",
+                "let the project have that database as a service (of kind database), give the command settings of its own "
+                "(--settings), or leave it out",
+            )
+        if not fence:
+            result["msg"] += f"; would run {_command(view)}"
+            return result
+        return _tested(view, params, fence, state_dir, result)
+
+
+def _told(view: _View, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What the script in a one-off container of the service has told, without secrets."""
+    oneoff = OneOff(
+        view.engine, view.compose, view.name, view.service, str(params["manage_py"]), float(params["timeout"]), "checks"
+    )
+    told = oneoff.ask(app_script.as_text((django_check_script,), [list(view.checks)]))
+    told = _masked(told, lambda text: without_credentials(without_secrets(text, view.definition)))
+    if told.get("error"):
+        step, words = told["error"]["step"], told["error"]["message"]
+        raise BadInput(
+            f"{view.service} breaks off in {step}: {words}", f"{params['manage_py']} {step} says the same; correct that"
+        )
+    return dict(told)
+
+
+def _masked(told: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(told, Mapping):
+        # A host is compared, and never shown with what surrounds it in an address.
+        return {key: value if key == "host" else _masked(value, mask) for key, value in told.items()}
+    if isinstance(told, list):
+        return [_masked(value, mask) for value in told]
+    return mask(told) if isinstance(told, str) else told
+
+
+def _result(verdict: django_checks.Verdict, sentence: str) -> dict[str, Any]:
+    return {"changed": False, **verdict.result(), "tests": {}, "timeline": [], "msg": sentence}
+
+
+def _entry(step: str, service: str, began: float, started: float, result: str) -> dict[str, Any]:
+    return {
+        "step": step, "service": service, "container": "", "started": iso(began),
+        "seconds": round(time.monotonic() - started, 3), "result": result,
+    }  # fmt: skip
+
+
+def _failed(result: dict[str, Any], what: str, then: str) -> dict[str, Any]:
+    message = f"What: {what}\nNow: nothing was touched, what was serving still is\nNext: {then}"
+    return {**result, "failed": True, "msg": message}
+
+
+def _command(view: _View) -> str:
+    return without_secrets(shlex.join(view.words), view.definition)
+
+
+def _plain_files(project: Mapping[str, Any], services: Sequence[str]) -> set[str]:
+    """The sources of mounts that are regular files."""
+    mounts = [v for s in services for v in project["services"][s].get("volumes") or [] if v.get("type") == "bind"]
+    return {str(v["source"]) for v in mounts if os.path.isfile(str(v.get("source")))}
+
+
+def _tested(
+    view: _View, params: Mapping[str, Any], fence: Fence, state_dir: str, result: dict[str, Any]
+) -> dict[str, Any]:
+    used = [*view.servers, view.service]
+    images = {n: image_name(view.project, n) for n in used}
+    definition = scratch.scratch_project(
+        view.project, view.service, view.servers, images, view.words, scratch_name(view.name),
+        view.compose.project_src, _plain_files(view.project, used),
+    )  # fmt: skip
+    progress = Progress.open(state_dir, str(params.get("progress_id") or ""))
+    configs = {n: view.engine.image(image).get("Config") or {} for n, image in images.items()}
+    copy = Scratch(view.engine, view.compose, definition, configs, fence, progress)
+    path = os.path.join(private_directory(os.path.join(state_dir, "logs")), LOG)
+    began, started = time.time(), time.monotonic()
+    progress.say(f"tests: {_command(view)} in a scratch copy of {', '.join(view.servers) or 'nothing'}", "test")
+    try:
+        output = copy.run(float(params["timeout"]))
+    except TestsFailed as error:
+        result["timeline"].append(_entry("test", view.service, began, started, "failed"))
+        fence.details["result"] = "failed: tests"
+        what = str(error)
+        if error.output:
+            write_private(path, error.output)
+            what = what if "\n" in what else f"{what}{told_of(error.output)}"
+            what += f"\n  (all of it is in {path} on this host)"
+        return _failed(
+            result,
+            f"{_command(view)} ({view.service}): {what}",
+            "correct it and run the same command again; the tests had no more than a scratch copy, which is gone. To go on "
+            "without them leave out test_command (update_test_command in a playbook)",
+        )
+    finally:
+        progress.close()
+    write_private(path, output)
+    seconds = round(time.monotonic() - started, 1)
+    result["timeline"].append(_entry("test", view.service, began, started, "ok"))
+    result["tests"] = {
+        "command": _command(view),
+        "seconds": seconds,
+        "last_lines": last_lines(output, (), 5),
+        "log": path,
+    }
+    result["msg"] += f"; {_command(view)} passed in a scratch copy after {seconds:g} s"
+    return result
