@@ -96,7 +96,7 @@ def test_plain_migrate_moves_everything(make: Make) -> None:
 
 
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.matrix)])
-@pytest.mark.parametrize("phase", ["between", "before"])
+@pytest.mark.parametrize("phase", ["between", pytest.param("before", marks=pytest.mark.matrix)])
 def test_killed_at_any_statement_every_row_is_moved_once(make: Make, phase: str, step: int) -> None:
     project = make(settings=KILLER)
     project.migration("0003_fill", **MOVE, more=f'    atomic = False\nevenkeel_phase = "{phase}"')

@@ -70,6 +70,7 @@ def test_a_service_more_and_a_service_less(shop: Shop) -> None:
     assert ids(shop, "db", "redis", "nginx") == standing
 
 
+@pytest.mark.matrix
 def test_an_environment_that_changed_is_a_release_of_its_own(shop: Shop) -> None:
     good(shop.update("v3"))
     expect(shop)
