@@ -24,6 +24,12 @@ options:
       - Build even what is there, without the cache.
     type: bool
     default: false
+  build:
+    description:
+      - V(policy) builds what is not there. V(never) refuses where an image is not there, for going back without building.
+    type: str
+    choices: [policy, never]
+    default: policy
   memory:
     description:
       - Bytes that all builds together may take. Without it nine tenths of what is available.
@@ -66,6 +72,7 @@ def main() -> None:
         argument_spec={
             **PROJECT_ARGUMENTS,
             "rebuild": {"type": "bool", "default": False},
+            "build": {"type": "str", "choices": ["policy", "never"], "default": "policy"},
             "memory": {"type": "int"},
         },
         supports_check_mode=True,

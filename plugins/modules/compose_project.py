@@ -39,6 +39,12 @@ options:
       - Per service what C(x-evenkeel) may say as well, of which C(kind) matters here.
     type: dict
     default: {}
+  regenerate:
+    description:
+      - Whether the file is generated from the user's files and today's environment. V(false) leaves the one that is there, and
+        returns the same of it.
+    type: bool
+    default: true
   live_dir:
     description:
       - Folder in which a proxy finds what it mounts out of the tree, such as its configuration, at paths that never change.
@@ -120,6 +126,7 @@ def main() -> None:
             "revision": {"type": "str", "required": True},
             "mounts_dir": {"type": "path", "required": True},
             "service_options": {"type": "dict", "default": {}},
+            "regenerate": {"type": "bool", "default": True},
             "live_dir": {"type": "path"},
             "data_dir": {"type": "path"},
             "serving_src": {"type": "path"},

@@ -27,6 +27,7 @@ options:
     description:
       - V(present) makes sure that there is a release of O(version) with these O(shared) files and O(inputs). The current one is
         taken where it is that already, then the newest that is.
+      - V(found) tells which release O(release) means, and changes nothing.
       - V(built) says that all that O(release) needs to run is there. Only such a release can become the current one.
       - V(next) makes the link C(next) point to O(release), for a server that listens to the host only, so that it can be
         looked at before users meet it. The link goes when the release becomes the current one or bad.
@@ -34,7 +35,7 @@ options:
       - V(absent) takes O(release) away, unless it is the current one, the one to go back to, or used by a container.
       - V(bad) marks O(release) so that it is not taken up again, unless it is the current one.
     type: str
-    choices: [present, built, next, active, bad, absent]
+    choices: [present, found, built, next, active, bad, absent]
     default: present
   repo:
     description:
@@ -50,6 +51,8 @@ options:
   release:
     description:
       - Id of a release. Needed for every O(state) but V(present).
+      - With O(state=found) also the beginning of a commit, or what a release was asked for by. Without it the one that was
+        found good last before the current one.
     type: str
   verified:
     description:
@@ -57,6 +60,13 @@ options:
         It is made V(verified) by a second call, once what has to be reloaded is reloaded and answers.
     type: bool
     default: true
+  left:
+    description:
+      - With O(state=active), what becomes of the release that is left. V(bad) marks it before the switch, and notes that
+        O(release) is current by a rollback; O(state=found) without a name then means that one.
+    type: str
+    choices: [kept, bad]
+    default: kept
   activate_at:
     description:
       - With O(state=active) the switch is made at this moment, ISO 8601 with its zone, at most an hour away. Everything but
@@ -197,13 +207,14 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "state": {
                 "type": "str",
-                "choices": ["present", "built", "next", "active", "bad", "absent"],
+                "choices": ["present", "found", "built", "next", "active", "bad", "absent"],
                 "default": "present",
             },
             "repo": {"type": "str"},
             "version": {"type": "str", "default": "main"},
             "release": {"type": "str"},
             "verified": {"type": "bool", "default": True},
+            "left": {"type": "str", "choices": ["kept", "bad"], "default": "kept"},
             "activate_at": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},

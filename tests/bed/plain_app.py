@@ -61,14 +61,15 @@ class PlainApp:
         self.git("tag", "--force", tag)
         return self.git("rev-parse", "HEAD")
 
-    def argv(self, version: str, *arguments: str, **variables: Any) -> list[str]:
-        """The command line a user would type."""
+    def argv(self, version: str, *arguments: str, playbook: str = "update", **variables: Any) -> list[str]:
+        """The command line a user would type; ``version`` is what the playbook goes to."""
         inventory = {"all": {"hosts": {"server": dict(self.host)}, "vars": self.variables}}
         path = self.folder / "inventory.json"
         path.write_text(json.dumps(inventory), encoding="utf-8")
-        further = json.dumps({"update_version": version, **variables})
-        playbook = str(Path(sys.executable).parent / "ansible-playbook")
-        return [playbook, "evenkeel.deploy.update", "-i", str(path), "-e", further, *arguments]
+        to = {"update": "update_version", "rollback": "rollback_to"}[playbook]
+        further = json.dumps({to: version, **variables})
+        ansible = str(Path(sys.executable).parent / "ansible-playbook")
+        return [ansible, f"evenkeel.deploy.{playbook}", "-i", str(path), "-e", further, *arguments]
 
     @staticmethod
     def environment() -> dict[str, str]:

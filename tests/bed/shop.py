@@ -132,9 +132,9 @@ class Shop:
 
     # -- what a user runs -----------------------------------------------------------------------------
 
-    def playbook_argv(self, *arguments: str, **variables: Any) -> list[str]:
-        """The command line a user would type for ``update.yml``."""
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "evenkeel.deploy.update"]
+    def playbook_argv(self, *arguments: str, playbook: str = "update", **variables: Any) -> list[str]:
+        """The command line a user would type for ``update.yml``, or for another playbook."""
+        argv = [str(Path(sys.executable).parent / "ansible-playbook"), f"evenkeel.deploy.{playbook}"]
         return [*argv, "-i", str(self.folder / "inventory.json"), "-e", json.dumps(variables), *arguments]
 
     @property
@@ -161,9 +161,17 @@ class Shop:
 
     def update(self, version: str, *arguments: str, **variables: Any) -> Play:
         """Run the playbook ``update`` to its end."""
+        return self.play(*arguments, update_version=version, **variables)
+
+    def rollback(self, *arguments: str, **variables: Any) -> Play:
+        """Run the playbook ``rollback`` to its end."""
+        return self.play(*arguments, playbook="rollback", **variables)
+
+    def play(self, *arguments: str, **variables: Any) -> Play:
+        """Run a playbook to its end."""
         began = time.monotonic()
         done = subprocess.run(
-            self.playbook_argv(*arguments, update_version=version, **variables),
+            self.playbook_argv(*arguments, **variables),
             cwd=ROOT,
             env=self.environment,
             capture_output=True,

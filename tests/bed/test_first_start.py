@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,14 +41,14 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     return made.create()
 
 
-def kill_when(shop: Shop, log: Path, due: Callable[[str], bool]) -> None:
-    """Begin the first deployment and kill it with all that it has started once something is so.
+def kill_when(shop: Shop, log: Path, due: Callable[[str], bool], **variables: Any) -> None:
+    """Begin the first deployment, or another playbook, and kill it with all that it has started once something is so.
 
     :param due: asked of what it has printed.
     """
     with log.open("w", encoding="utf-8") as stream:
         begun = subprocess.Popen(
-            shop.playbook_argv(update_version="v1"), cwd=ROOT, env=shop.environment,
+            shop.playbook_argv(**(variables or {"update_version": "v1"})), cwd=ROOT, env=shop.environment,
             stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
         )  # fmt: skip
     end = time.monotonic() + 300

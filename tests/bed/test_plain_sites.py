@@ -104,10 +104,24 @@ def test_a_static_site_goes_from_nothing_to_v2_and_a_second_run_does_nothing(sit
     assert snapshot(site.root) == before
     second = site.update("v2")
     assert second.returncode == 0 and site.page() == "v2" and len(site.reloads()) == 2, second.output
-    assert "if it was wrong: ansible-playbook update.yml -e update_version=" in second.output
+    assert "if it was wrong: ansible-playbook evenkeel.deploy.rollback goes back to " in second.output
     again = site.update("v2")
     assert (again.returncode, again.changed) == (0, 0), again.output
     assert len(site.reloads()) == 2 and site.states() == ["verified", "verified"]
+
+
+def test_back_and_not_further_back_and_on_again(site: Site) -> None:
+    site.at_v2()
+    before = len(site.reloads())
+    back = site.update("", playbook="rollback")
+    assert back.returncode == 0 and site.page() == "v1", back.output
+    assert site.states() == ["verified", "bad"] and len(site.reloads()) == before + 1
+    again = site.update("", playbook="rollback")
+    assert (again.returncode, again.changed) == (0, 0) and site.page() == "v1", again.output
+    # What was marked bad is made anew.
+    on = site.update("v2")
+    assert on.returncode == 0 and site.page() == "v2", on.output
+    assert site.states()[-1] == "verified"
 
 
 def test_what_does_not_answer_is_taken_back_and_the_hook_runs_again(site: Site) -> None:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import releases
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases import (
     ACTIVE,
     BAD,
@@ -171,3 +174,43 @@ def test_where_to_go_back_to(wanted: str, current: str, back: str) -> None:
 
 def test_there_may_be_nothing_to_go_back_to() -> None:
     assert way_back_from("3", [Release("3", "c", ACTIVE), Release("5", "e", BAD, 9.0)], "3") == ""
+
+
+def kept(name: str, state: str = releases.VERIFIED, at: float = 1.0, **more: Any) -> releases.Release:
+    return releases.Release(f"20261120T0000{name}Z-aaaaaa{name}", f"aaaaaa{name}", state, at, **more)
+
+
+@pytest.mark.parametrize(
+    ("named", "all_of_them", "found"),
+    [
+        ("", [kept("01", at=1), kept("02", at=2), kept("03", at=3)], "02"),
+        # The one that was found good last, not the one that was made last.
+        ("", [kept("01", at=9), kept("02", at=2), kept("03", at=10)], "01"),
+        ("", [kept("01", at=1), kept("02", releases.BAD, 2), kept("03", at=3)], "01"),
+        # A second call does not go further back.
+        ("", [kept("01", at=1), kept("02", at=2), kept("03", at=3, came_back=True)], "03"),
+        # Only where it is the current one.
+        ("", [kept("01", at=1), kept("02", at=2, came_back=True), kept("03", at=3)], "02"),
+        ("v1", [kept("01", at=1, version="v1"), kept("02", at=2, version="v1"), kept("03")], "02"),
+        ("aaaaaa01", [kept("01"), kept("02"), kept("03")], "01"),
+        ("v2", [kept("01"), kept("02", releases.BAD, version="v2"), kept("03")], "02"),
+        ("v2", [kept("01", version="v2"), kept("02", releases.BAD, 5, version="v2"), kept("03")], "01"),
+    ],
+)
+def test_the_release_to_go_back_to(named: str, all_of_them: list[releases.Release], found: str) -> None:
+    name, problem = releases.find(named, all_of_them, all_of_them[-1].id)
+    assert (name, problem) == (kept(found).id, "")
+
+
+@pytest.mark.parametrize(
+    ("named", "all_of_them", "why"),
+    [
+        ("", [kept("01", releases.BAD), kept("02")], "no earlier release was ever found good"),
+        ("", [kept("01")], "no earlier release was ever found good"),
+        ("v9", [kept("01"), kept("02")], "no release is v9; there are: 20261120T000001Z-aaaaaa01"),
+        ("aaaaaa01", [kept("01", releases.PREPARING, 0), kept("02")], "was never built"),
+    ],
+)
+def test_why_there_is_none_to_go_back_to(named: str, all_of_them: list[releases.Release], why: str) -> None:
+    name, problem = releases.find(named, all_of_them, all_of_them[-1].id)
+    assert name == "" and why in problem

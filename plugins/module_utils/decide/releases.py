@@ -19,7 +19,8 @@ class Release:
     """One release: its id, the commit it is the tree of, its state.
 
     ``verified`` is when it was last found good (UNIX seconds, 0 for never), ``pinned`` whether somebody wants it kept,
-    ``inputs`` a keyed hash of what else it is made from, such as the server's environment file.
+    ``inputs`` a keyed hash of what else it is made from, such as the server's environment file, ``version`` what it was
+    asked for by, ``came_back`` whether it is the current one by a rollback.
     """
 
     id: str
@@ -28,6 +29,8 @@ class Release:
     verified: float = 0.0
     pinned: bool = False
     inputs: str = ""
+    version: str = ""
+    came_back: bool = False
 
 
 def is_id(text: str) -> bool:
@@ -84,6 +87,33 @@ def way_back(releases: Sequence[Release], current: str) -> str:
     """The release to go back to: the one that was found good last before the current one, empty when there is none."""
     good = sorted((r.verified, r.id) for r in releases if _was_good(r) and r.id != current)
     return good[-1][1] if good else ""
+
+
+def find(named: str, releases: Sequence[Release], current: str) -> tuple[str, str]:
+    """The release to go back to and an empty text, or an empty one and why there is none.
+
+    :param named: an id, the beginning of a commit, or what a release was asked for by; empty for the one found good last
+        before the current one, or the current one where a rollback has led to it.
+    """
+    known = ", ".join(r.id + (f" ({r.state})" if r.state != VERIFIED else "") for r in releases) or "none"
+    if not named:
+        # Asked twice, by two people or after a connection was lost, it does not go back twice.
+        if any(r.id == current and r.came_back for r in releases):
+            return current, ""
+        found = way_back(releases, current)
+        return found, "" if found else f"no earlier release was ever found good; there are: {known}"
+    alike = [
+        r
+        for r in releases
+        if named in (r.id, r.version) or (re.fullmatch("[0-9a-f]{7,40}", named) and r.revision.startswith(named))
+    ]
+    if not alike:
+        return "", f"no release is {named}; there are: {known}"
+    # Of several the one that was found good last; one that is named may be bad.
+    best = max(alike, key=lambda r: (r.state != BAD, r.verified, r.id))
+    if best.state == PREPARING:
+        return "", f"release {best.id} was never built"
+    return best.id, ""
 
 
 def _was_good(release: Release) -> bool:

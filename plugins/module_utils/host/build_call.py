@@ -133,6 +133,11 @@ def _build_missing(
         str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
     }
     missing = [image for image in sorted(wanted) if params.get("rebuild") or not engine.image(image)]
+    if missing and params.get("build") == "never":
+        raise BadInput(
+            f"{', '.join(missing)} is not on this host any more, and nothing is to be built",
+            "update to that revision (update_version), which builds it anew; or load it, and run the same command again",
+        )
     parent = ""
     if missing and logs:
         parent = limit_builds(engine, memory_limit(memory_of_machine()[1], int(params.get("memory") or 0)))

@@ -66,7 +66,7 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
     :raises BadInput: nothing was touched.
     """
     store = store_of(params)
-    if check_mode:
+    if check_mode or params["state"] == "found":
         return _manage(store, params, True, lambda _what: nullcontext())
     if params["state"] == "present":
         store.make_folders()
@@ -83,6 +83,11 @@ def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act)
     if state == "present":
         return _present(store, params, check_mode, act)
     known = {r.id: r for r in store.all()}
+    if state == "found":
+        found, problem = releases.find(release, list(known.values()), store.current())
+        if problem:
+            raise BadInput(problem, "an update to a revision that works (update_version) is the other way")
+        return _facts(store, found, False)
     if state == "absent" and releases.is_id(release) and release not in known:
         return _facts(store, release, False)
     if release not in known:
@@ -127,11 +132,17 @@ def _active(
     moment = _moment(str(params.get("activate_at") or ""))
     verified, before = params.get("verified", True), store.current()
     enough = (releases.VERIFIED,) if verified else (releases.VERIFIED, releases.ACTIVE)
+    leaves = params.get("left") == releases.BAD and before not in ("", release.id)
     changed = before != release.id or release.state not in enough
     if changed and not check_mode:
         # Others may act in the meantime; the last moments are the switch's own.
         time.sleep(max(0.0, moment - time.time() - _LAST_MOMENTS))
         with act(f"switch current to {release.id}"):
+            if leaves:
+                # Before the switch: whoever asks for the way back from now on is not led to what was left.
+                store.note(before, state=releases.BAD)
+            if before != release.id:
+                store.note(release.id, came_back=leaves)
             if not verified:
                 # Before the switch: whatever is killed from now on leaves a record that there is more to do.
                 store.note(release.id, state=releases.ACTIVE)

@@ -85,6 +85,8 @@ class Store:
                 float(m.get("verified") or 0),
                 bool(m.get("pinned")),
                 str(m.get("inputs") or ""),
+                str(m.get("version") or ""),
+                bool(m.get("came_back")),
             )
             for n, m in manifests.items()
             if m.get("revision")

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Going back: one command, under load, without git, twice, killed, from a release that crashes, and when it cannot be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bed.killed_roll import QUICK
+from tests.bed.migrated_shop import columns, commit_versions, sql
+from tests.bed.nothing_lost import assert_nothing_lost
+from tests.bed.shop import Play, Shop, run
+from tests.bed.test_first_start import kill_when
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    """A shop that went from v1 to m1 and m2, of which the last has put something off."""
+    made = Shop("rollback", {"app_keep_releases": 6})
+    made.destroy()
+    try:
+        made.create()
+        commit_versions(made)
+        for version in ("m1", "m2"):
+            play = made.update(version, app_services=QUICK)
+            assert play.returncode == 0, play.output[-4000:]
+        yield made
+    finally:
+        made.destroy()
+
+
+def manifests(shop: Shop) -> list[dict[str, Any]]:
+    return [json.loads(p.read_text()) for p in sorted(shop.root.glob("releases/*/.evenkeel/manifest.json"))]
+
+
+def states(shop: Shop) -> dict[str, str]:
+    """The state of each release, by what it was asked for by."""
+    return {m["version"]: m["state"] for m in manifests(shop)}
+
+
+def went_back(shop: Shop, to: str, **variables: Any) -> Play:
+    """Go back under load; nothing may be lost by it."""
+    with shop.load() as load:
+        play = shop.rollback(app_services=QUICK, **variables)
+        result = load.stop()
+    assert play.returncode == 0, play.output[-5000:]
+    assert shop.version() == to and shop.leftovers() == []
+    assert_nothing_lost(shop, load, result)
+    print(f"\nevidence: back to {to}: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
+    return play
+
+
+def test_back_under_load_without_git_and_without_building_and_only_once(shop: Shop) -> None:
+    away = shop.folder / "away.git"
+    shop.repository.rename(away)
+    (shop.root / "mirror.git").rename(shop.folder / "mirror.git")
+    try:
+        play = went_back(shop, "m1")
+    finally:
+        away.rename(shop.repository)
+        (shop.folder / "mirror.git").rename(shop.root / "mirror.git")
+    assert "verdict: abandon" in play.output and "is marked bad" in play.output
+    assert states(shop) == {"m1": "verified", "m2": "bad"}
+    assert "note" in columns(shop) and "channel" in columns(shop)
+    # Whoever runs it once more, or a second person, is not led further.
+    again = shop.rollback(app_services=QUICK)
+    assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
+    assert shop.version() == "m1"
+    # By name one goes wherever one likes.
+    named = shop.rollback(app_services=QUICK, rollback_to="m2")
+    assert named.returncode == 0 and shop.version() == "m2", named.output[-4000:]
+
+
+def test_what_is_not_there_is_said_before_anything_is_touched(shop: Shop) -> None:
+    before = shop.version()
+    nowhere = shop.rollback(rollback_to="v9")
+    assert nowhere.returncode != 0 and "no release is v9; there are: " in nowhere.message
+    looked = shop.rollback("--check", rollback_to="m1")
+    assert looked.returncode == 0 and "verdict: " in looked.output and shop.version() == before, looked.output[-3000:]
+    assert shop.leftovers() == []
+
+
+@pytest.mark.matrix
+def test_from_a_release_that_crashes_all_the_time(shop: Shop) -> None:
+    assert shop.update("m3", app_services=QUICK).returncode == 0
+    # It was found good, and ends whenever it is started.
+    for container in shop.containers("api"):
+        run(["docker", "exec", "-u", "0", container, "sh", "-c", "echo 'raise SystemExit(3)' > /app/shop/wsgi.py"])
+        run(["docker", "restart", "-t", "1", container])
+    play = shop.rollback(app_services=QUICK)
+    assert play.returncode == 0, play.output[-5000:]
+    assert shop.version() == "m2" and shop.leftovers() == []
+    assert states(shop)["m3"] == "bad"
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("at", ["Roll behind the proxy", "Make it the current release", "Give back the lock"])
+def test_killed_in_the_middle_the_same_command_ends_it(shop: Shop, at: str, tmp_path: Path) -> None:
+    assert shop.update("m2", app_services=QUICK).returncode == 0
+    assert shop.update("m3", app_services=QUICK).returncode == 0
+    with shop.load() as load:
+        kill_when(shop, tmp_path / "log", lambda text: f"{at}" in text, playbook="rollback", app_services=QUICK)
+        play = shop.rollback(app_services=QUICK, app_lock_take_over=True)
+        result = load.stop()
+    assert play.returncode == 0, play.output[-5000:]
+    assert shop.version() == "m2" and shop.leftovers() == []
+    assert_nothing_lost(shop, load, result)
+    assert states(shop)["m3"] == "bad" and states(shop)["m2"] == "verified"
+
+
+@pytest.mark.matrix
+def test_an_image_that_is_gone_and_a_column_that_is_gone_are_said_first(shop: Shop) -> None:
+    assert shop.update("m3", app_services=QUICK).returncode == 0
+    gone = shop.update("m4", app_services=QUICK, update_allow_data_loss=["tours.0004_channel"])
+    assert gone.returncode == 0 and "note" not in columns(shop), gone.output[-3000:]
+    refused = shop.rollback(rollback_to="m1")
+    assert refused.returncode != 0 and "tours.0004_channel" in refused.message and "backup" in refused.message
+    assert shop.version() == "m4"
+    # A migration that somebody ran by hand is not guessed.
+    sql(shop, "INSERT INTO django_migrations (app, name, applied) VALUES ('tours', '0009_by_hand', now())")
+    unknown = shop.rollback(rollback_to="m3")
+    assert unknown.returncode != 0 and "0009_by_hand" in unknown.message and "rollback_unknown" in unknown.message
+    sql(shop, "DELETE FROM django_migrations WHERE name = '0009_by_hand'")
+    (revision,) = [m["revision"] for m in manifests(shop) if m["version"] == "m3"]
+    run(["docker", "rmi", f"{shop.name}-api:{revision[:12]}"])
+    pruned = shop.rollback(rollback_to="m3")
+    assert pruned.returncode != 0 and "is not on this host any more" in pruned.message and shop.version() == "m4"
