@@ -154,12 +154,6 @@ options:
       - Needed for what cannot be done without a gap, such as O(order=stop-first) for a web service.
     type: bool
     default: false
-  backwards:
-    description:
-      - Whether an older version comes back. Then what sends tasks changes over first, and the workers, which know the newer
-        tasks too, last.
-    type: bool
-    default: false
   remove_orphans:
     description:
       - Whether containers of services that the project no longer has are drained, stopped and removed, after all else.
@@ -326,7 +320,6 @@ def main() -> None:
             "generation": {"type": "str"},
             "images": {"type": "dict", "default": {}},
             "allow_downtime": {"type": "bool", "default": False},
-            "backwards": {"type": "bool", "default": False},
             "remove_orphans": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

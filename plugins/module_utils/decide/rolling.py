@@ -23,7 +23,6 @@ from .stack import (
     Policy,
     Stack,
     View,
-    Wanted,
     is_current,
     is_outdated,
     is_stand_in,
@@ -50,11 +49,6 @@ from .steps import (
 
 #: The way back: what sends tasks goes first, the workers that know the new ones later, what all may depend on last.
 _BACKWARD = (SCHEDULER, WEB, WORKER, OTHER)
-
-
-def in_order_back(services: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
-    """Services in the order in which older ones come back."""
-    return tuple(sorted(services, key=lambda wanted: _BACKWARD.index(wanted.kind)))
 
 
 def _ids(containers: tuple[Container, ...]) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from ..decide.dependencies import in_order, needed_by
 from ..decide.nginx_config import UNIX, Route
 from ..decide.nginx_include import FOLDER
 from ..decide.rest_of_stack import Present, Rest, changed_networks, gap_of, kind_seen, moved_data, notes_on, rest_of
-from ..decide.rolling import in_order_back
 from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of
 from ..decide.stack import OTHER, STOP_FIRST, WEB, Policy, Stack, view_of
 from ..decide.two_at_once import alone, objections
@@ -49,7 +48,6 @@ class Call:
     state_dir: str
     allow_downtime: bool
     together: bool = True
-    backwards: bool = False
     newer_than: float = 0.0
     kinds: dict[str, str] = field(default_factory=dict)
     ways: dict[str, str] = field(default_factory=dict)
@@ -65,8 +63,7 @@ class Call:
 
     def policy(self) -> Policy:
         action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
-        wanted = tuple(t.wanted for t in self.targets)
-        return Policy(in_order_back(wanted) if self.backwards else wanted, action, self.together)
+        return Policy(tuple(t.wanted for t in self.targets), action, self.together)
 
 
 def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
@@ -113,7 +110,6 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         proxy_name,
         state_dir_of(params, str(project["name"])),
         bool(params.get("allow_downtime")),
-        backwards=bool(params.get("backwards")),
         kinds=kinds,
     )
     call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
