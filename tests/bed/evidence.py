@@ -151,6 +151,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "Updates that migrate, under load: a table of 450,000 orders, a rename over three releases, three databases",
         lambda: beds("tests/bed/test_update_migrations.py", "tests/bed/test_update_shards.py"),
     ),
+    "rollback": (
+        "Back to a release that is there: twice, killed, from one that crashes, and when it cannot be",
+        lambda: beds("tests/bed/test_rollback.py"),
+    ),
     "first": (
         "From an empty folder to a shop that serves, killed in each step",
         lambda: beds("tests/bed/test_first_start.py"),
