@@ -1,0 +1,164 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is a backup of a database worth: which one is good enough, which may go, what is wrong with one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+READ, RESTORED = "read", "restored"
+#: How the archives of ``pg_dump --format custom`` begin.
+MAGIC = b"PGDMP"
+_NAME = re.compile(r"^[A-Za-z0-9_-]+-\d{8}T\d{6}Z(\.\d+)?\.dump$")
+# Of a first dump nothing is known but what it is made from: compressed and without indexes it is less than this part.
+_FIRST = 3
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One dump that lies there whole, with its manifest.
+
+    :ivar started: UNIX seconds at which its snapshot was taken.
+    :ivar proven: ``read`` to its end, or ``restored`` and compared.
+    :ivar releases: the releases that it was made for.
+    """
+
+    name: str
+    started: float
+    size: int
+    proven: str
+    releases: tuple[str, ...] = ()
+
+
+def is_name(text: str) -> bool:
+    """Whether a file is named as this collection names dumps."""
+    return bool(_NAME.fullmatch(text))
+
+
+def new_name(database: str, moment: str, taken: Collection[str]) -> str:
+    """A fresh file name: ``<database>-<UTC time>.dump``, counted up where two fall into one second.
+
+    :param moment: UTC as ``YYYYMMDDTHHMMSSZ``.
+    """
+    base, count = f"{re.sub(r'[^A-Za-z0-9_-]', '_', database)}-{moment}", 1
+    name = f"{base}.dump"
+    while name in taken:
+        count += 1
+        name = f"{base}.{count}.dump"
+    return name
+
+
+def newest_first(backups: Collection[Backup]) -> list[Backup]:
+    """The same in the order in which they are looked at."""
+    return sorted(backups, key=lambda b: (b.started, b.name), reverse=True)
+
+
+def good_enough(backups: Collection[Backup], since: float) -> Backup | None:
+    """The newest proven one whose snapshot was not taken before ``since`` (UNIX seconds)."""
+    return next((b for b in newest_first(backups) if b.proven in (READ, RESTORED) and b.started >= since), None)
+
+
+def to_remove(backups: Collection[Backup], keep: int, living: Collection[str]) -> list[Backup]:
+    """Those that may go, the oldest first.
+
+    The ``keep`` newest stay, those that were made for a release that is still there, and the newest one that was truly
+    restored: until another has been, it is the one that is known to be good.
+
+    :param keep: 0 leaves everything.
+    """
+    ordered = newest_first(backups)
+    if keep < 1:
+        return []
+    proven = next((b.name for b in ordered if b.proven == RESTORED), "")
+    late = (b for b in ordered[keep:] if b.name != proven and not set(b.releases) & set(living))
+    return list(reversed(list(late)))
+
+
+def room_for(last: int, database: int) -> int:
+    """Bytes that the next dump may take.
+
+    :param last: bytes of the one before, 0 where there is none; ``database``: the database's own size.
+    """
+    return last + last // 4 if last else database // _FIRST
+
+
+def wrong_with_head(head: bytes, size: int, noted: int) -> str:
+    """What can be told of a file without reading it, empty where nothing is wrong.
+
+    :param head: its first bytes; ``noted``: its size as the manifest has it, -1 where there is none.
+    """
+    if size == 0:
+        return "is empty (0 bytes)"
+    if noted > size:
+        return f"is truncated: {size} of {noted} bytes are there"
+    if not head.startswith(MAGIC):
+        return "is no archive of pg_dump's custom format"
+    return ""
+
+
+# What pg_restore says of an archive, and what that means.
+_MEANINGS = (
+    ("unsupported version", "was made by a newer pg_dump than the pg_restore of this server, which cannot read it"),
+    ("end of file", "is truncated"),
+    ("too short", "is truncated"),
+    ("uncompress", "is corrupted"),
+    ("corrupt", "is corrupted"),
+    ("unexpected", "is corrupted"),
+    ("valid archive", "is no archive of pg_dump's custom format"),
+)
+
+
+def meaning(complaint: str) -> str:
+    """What a complaint of pg_restore about an archive means, with its own words."""
+    said = first_complaint(complaint)
+    name = next((words for sign, words in _MEANINGS if sign in said), "cannot be read")
+    return f"{name} ({said})"
+
+
+def first_complaint(stderr: str) -> str:
+    """The first error of a PostgreSQL program, on one line, and never what rows or statements it quotes."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"\b(error|FATAL|ERROR)\b:", line)] or lines[-1:]
+    # The statement and the row that it was at come after this line, and values in it stand in parentheses.
+    return errors[0][:300] if errors else "it gave no reason"
+
+
+def role_statements(roles: Sequence[Mapping[str, Any]], present: Collection[str]) -> list[str]:
+    """SQL that makes the roles that what is restored belongs to, none of which can log in."""
+    missing = [str(r["name"]) for r in roles if str(r["name"]) not in present and not str(r["name"]).startswith("pg_")]
+    made = [f"CREATE ROLE {quoted(name)} NOLOGIN;" for name in missing]
+    members = [(str(r["name"]), str(m)) for r in roles for m in r.get("member_of") or [] if str(r["name"]) in missing]
+    return made + [f"GRANT {quoted(group)} TO {quoted(name)};" for name, group in members]
+
+
+def quoted(identifier: str) -> str:
+    """A name as SQL takes it, whatever is in it."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def differences(noted: Mapping[str, Any], restored: Mapping[str, Any]) -> list[str]:
+    """Where what was restored is not what was noted in the snapshot of the dump; empty where it is the same.
+
+    :param noted: ``relations`` (kind to names), ``rows`` (table to rows), ``extensions`` (name to version),
+        ``migrations``, ``large_objects``.
+    """
+    found = []
+    kinds = {**noted.get("relations", {}), **restored.get("relations", {})}
+    for kind in sorted(kinds):
+        before, after = set(noted["relations"].get(kind, ())), set(restored["relations"].get(kind, ()))
+        found += [f"{kind} {name} is missing" for name in sorted(before - after)]
+        found += [f"{kind} {name} was not there" for name in sorted(after - before)]
+    for table, rows in sorted(noted.get("rows", {}).items()):
+        there = restored.get("rows", {}).get(table)
+        if there is not None and there != rows:
+            found.append(f"{table} has {there} rows instead of {rows}")
+    for name in sorted(set(noted.get("extensions", {})) - set(restored.get("extensions", {}))):
+        found.append(f"extension {name} is missing")
+    for key in ("migrations", "large_objects"):
+        if noted.get(key) != restored.get(key):
+            found.append(f"{key} differ")
+    return found

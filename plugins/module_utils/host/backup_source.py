@@ -1,0 +1,90 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which service of a project is the database that is backed up, and the server in its container."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..decide.services import DATABASE, BadService, chosen_kind
+from .compose import ComposeFailed
+from .engine import Engine, pid_of
+from .postgres import Server, server_in
+from .project import compose_of, connect, image_name
+from .refusal import BadInput
+
+ELSEWHERE = (
+    "a database that is no service of the project is backed up where it runs: by its provider's snapshots, or by "
+    "docker run --rm -i --env-file FILE postgres:VERSION pg_dump --format custom, with PGHOST, PGUSER, PGPASSWORD and "
+    "PGDATABASE in that file"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is backed up.
+
+    :ivar inspection: of the container.
+    """
+
+    engine: Engine
+    project: str
+    service: str
+    inspection: Mapping[str, Any]
+    server: Server
+
+
+def source_of(params: Mapping[str, Any]) -> Source | None:
+    """The database of a call; None where the project has none and that is no mistake (``optional``).
+
+    :raises BadInput: it is not there, does not run, or is no PostgreSQL.
+    """
+    compose = compose_of(params)
+    engine = connect(compose.project_src)
+    try:
+        project = compose.resolved()
+    except ComposeFailed as error:
+        raise BadInput(f"the Compose project is not valid: {error}") from error
+    service = str(params.get("service") or "")
+    named = bool(service)
+    if named and service not in project.get("services", {}):
+        raise BadInput(f"there is no service {service} in the project", "set app_database_service")
+    service = service or _found(engine, project, params)
+    if not service:
+        if params.get("optional"):
+            return None
+        raise BadInput("the project has no database service", f"set app_database_service; {ELSEWHERE}")
+    name = str(project["name"])
+    labels = {"com.docker.compose.project": name, "com.docker.compose.service": service}
+    mine = [i for i in engine.containers({**labels, "com.docker.compose.oneoff": "False"}) if pid_of(i) is not None]
+    if not mine:
+        raise BadInput(f"{service} does not run", f"start it: docker compose -p {name} start {service}")
+    code, said = engine.run_inside(str(mine[0]["Id"]), ["pg_dump", "--version"])
+    if code != 0 or "PostgreSQL" not in said:
+        if params.get("optional") and not named:
+            return None
+        raise BadInput(
+            f"the container of {service} has no pg_dump of PostgreSQL", "set app_database_service to one that has"
+        )
+    return Source(engine, name, service, mine[0], server_in(engine, mine[0], str(params.get("database") or "")))
+
+
+def _found(engine: Engine, project: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """The one service of the kind ``database``, empty where there is none."""
+    options = params.get("service_options") or {}
+    found = []
+    for name, service in project.get("services", {}).items():
+        image = engine.image(image_name(project, name)).get("Config") or {}
+        try:
+            if chosen_kind(name, service, image, options.get(name) or {}) == DATABASE:
+                found.append(name)
+        except BadService as error:
+            raise BadInput(str(error)) from error
+    if len(found) > 1:
+        raise BadInput(
+            f"the project has several databases: {', '.join(sorted(found))}", "set app_database_service to one"
+        )
+    return found[0] if found else ""

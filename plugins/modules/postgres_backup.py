@@ -1,0 +1,234 @@
+#!/usr/bin/python
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgres_backup
+short_description: Dump the PostgreSQL database of a Compose project, and prove that the dump can be restored
+description:
+  - With O(state=present) the database's own container runs C(pg_dump), and what it prints is written to O(dest) as it comes.
+    A dump has its name only when it is whole, C(pg_restore) of the same container has read it to its end, and its manifest
+    is written. Whatever fails before that leaves no file that looks like a backup.
+  - Tables are counted in the very snapshot that is dumped. With O(state=verified) the dump is restored into a server that is
+    thrown away, made of the same image without a network, and what is in it is compared with that.
+  - User, database and password are those of the container's environment. Nothing secret is on a command line, in the
+    manifest or in the result. What C(ALTER DATABASE SET) and C(ALTER ROLE SET) have set is in the manifest (mode 0600).
+  - A dump takes the weakest lock of each table. C(ALTER TABLE) and its like wait for it, and everything after them.
+version_added: 0.1.0
+author:
+  - evenkeel contributors (@evenkeel)
+extends_documentation_fragment:
+  - evenkeel.deploy.project
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check_mode and return changed status prediction without modifying target.
+  diff_mode:
+    support: full
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+  idempotent:
+    support: partial
+    description: Each call with O(state=present) makes a dump, unless O(newer_than) says that there is one already.
+options:
+  service:
+    description:
+      - The service that is the database. Without it the only one of the kind C(database).
+    type: str
+  service_options:
+    description:
+      - Per service what C(x-evenkeel) may say as well, to find the database by its C(kind).
+    type: dict
+    default: {}
+  database:
+    description:
+      - The database's name. Without it the one of the container's C(POSTGRES_DB).
+    type: str
+  dest:
+    description:
+      - Folder of the backups on the target, absolute. It is made with mode 0700. It may have those of other databases as well.
+    type: path
+    required: true
+  format:
+    description:
+      - V(custom) is C(pg_dump --format custom), compressed, of which single tables can be restored.
+    type: str
+    choices: [custom]
+    default: custom
+  keep:
+    description:
+      - How many backups of this database are left. One that was made for a O(release) which is still in O(releases_dir), and
+        the newest that was truly restored, are left as well. V(0) leaves all.
+    type: int
+    default: 7
+  state:
+    description:
+      - V(present) makes a dump, reads it to its end and writes its manifest.
+      - V(verified) restores O(backup), compares, and notes that in the manifest. One that was restored before and whose
+        checksum is still the same is not restored again.
+    type: str
+    choices: [present, verified]
+    default: present
+  backup:
+    description:
+      - With O(state=verified) the file in O(dest). Without it the newest backup of this database.
+    type: str
+  newer_than:
+    description:
+      - Seconds, or a timestamp such as V(2026-11-20T08:00:00Z). A backup whose snapshot is not older is good enough then, and
+        no other is made.
+    type: str
+  release:
+    description:
+      - The release before whose changes this backup is made. It is kept for as long as that release.
+    type: str
+  releases_dir:
+    description:
+      - Folder with the releases that there are.
+    type: path
+  optional:
+    description:
+      - That it is no failure where there is nothing to back up, which is a project without a PostgreSQL service, and a database
+        without a table. RV(backup) is empty then, and RV(msg) says why.
+    type: bool
+    default: false
+  lock_timeout:
+    description:
+      - Seconds for which the lock of a table is waited for.
+    type: float
+    default: 30.0
+  min_free:
+    description:
+      - What is left free on the disk of O(dest), such as V(1G). The dump is not begun, or is given up, where it would not be.
+    type: str
+    default: 256M
+  verify_memory:
+    description:
+      - Memory that the server which is thrown away may take.
+    type: str
+    default: 512M
+  timeout:
+    description:
+      - Seconds that dumping, reading and restoring may take each.
+    type: float
+    default: 7200.0
+  progress_id:
+    description:
+      - Used by the action plugin to show progress. Leave it out.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Back up the shop's database
+  evenkeel.deploy.postgres_backup:
+    project_src: /srv/travel/current
+    dest: /srv/travel/backups
+    keep: 14
+
+- name: Have one that is not older than an hour
+  evenkeel.deploy.postgres_backup:
+    project_src: /srv/travel/current
+    service: db
+    dest: /srv/travel/backups
+    newer_than: "3600"
+
+- name: Prove that the newest one can be restored
+  evenkeel.deploy.postgres_backup:
+    project_src: /srv/travel/current
+    dest: /srv/travel/backups
+    state: verified
+"""
+
+RETURN = r"""
+backup:
+  description: The backup that was made, found or verified; empty where there is none.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: The dump. Its manifest is beside it, with C(.json) after its name.
+      type: str
+    bytes:
+      description: Its size.
+      type: int
+    sha256:
+      description: Its checksum.
+      type: str
+    seconds:
+      description: How long it took to make and read.
+      type: float
+    started:
+      description: The time from which its snapshot is.
+      type: str
+    server_version:
+      description: The version of the server that it is of.
+      type: str
+    database:
+      description: The database's name.
+      type: str
+    migrations:
+      description: The C(count) of migrations that Django had recorded, and the C(latest) of each app.
+      type: dict
+    proven:
+      description: V(read) to its end, or V(restored) and compared.
+      type: str
+    releases:
+      description: The releases that it was made for.
+      type: list
+      elements: str
+removed:
+  description: The backups that are no longer kept.
+  returned: success
+  type: list
+  elements: str
+timeline:
+  description: What was done and how long it took.
+  returned: success
+  type: list
+  elements: dict
+msg:
+  description: The same in a sentence.
+  returned: always
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_call import backup
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **PROJECT_ARGUMENTS,
+            **PROGRESS_ARGUMENTS,
+            "service": {"type": "str"},
+            "service_options": {"type": "dict", "default": {}},
+            "database": {"type": "str"},
+            "dest": {"type": "path", "required": True},
+            "format": {"type": "str", "choices": ["custom"], "default": "custom"},
+            "keep": {"type": "int", "default": 7},
+            "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
+            "backup": {"type": "str"},
+            "newer_than": {"type": "str"},
+            "release": {"type": "str"},
+            "releases_dir": {"type": "path"},
+            "optional": {"type": "bool", "default": False},
+            "lock_timeout": {"type": "float", "default": 30.0},
+            "min_free": {"type": "str", "default": "256M"},
+            "verify_memory": {"type": "str", "default": "512M"},
+            "timeout": {"type": "float", "default": 7200.0},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, backup)
+
+
+if __name__ == "__main__":
+    main()
