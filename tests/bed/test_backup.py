@@ -297,6 +297,20 @@ def test_one_that_is_locked_out_says_who_it_waited_for_and_what_cannot_be_is_ref
     assert "dest relative is relative" in fresh.refusal(dest="relative")
 
 
+def test_a_project_without_a_database_and_a_database_without_a_table(fresh: Stack) -> None:
+    project = json.loads((fresh.folder / "compose.yaml").read_text())
+    alone = fresh.folder / "alone"
+    alone.mkdir(exist_ok=True)
+    (alone / "compose.yaml").write_text(json.dumps({**project, "services": {"cache": project["services"]["cache"]}}))
+    result = fresh(project_src=str(alone), optional=True)
+    assert (result["changed"], result["backup"]) == (False, {}) and "no PostgreSQL service" in result["msg"]
+    assert "set app_database_service" in fresh.refusal(project_src=str(alone))
+    assert "has no table yet" in fresh(database="postgres", optional=True)["msg"]
+    assert fresh.files() == []
+    # The database that every server has from its beginning can be restored too.
+    assert fresh(database="postgres")["changed"] and fresh(database="postgres", state="verified")["changed"]
+
+
 def command_lines() -> str:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

@@ -19,7 +19,7 @@ from .backup_proof import Proof, read_to_its_end
 from .backup_source import ELSEWHERE, Source, source_of
 from .backup_store import BackupStore, NoRoom, Part, checksum
 from .backup_told import BackupFailed, Timeline, iso, told, unchanged
-from .postgres import PostgresFailed, Snapshot
+from .postgres import PostgresFailed, Snapshot, await_server
 from .progress import Progress
 from .project import state_dir_of
 from .refusal import BadInput
@@ -28,6 +28,8 @@ from .refusal import BadInput
 _TELL = 5.0
 # Seconds after which the engine has noticed that a container ended.
 _NOTICED = 2.0
+# Seconds that a database may take to start.
+_STARTS = 60.0
 
 
 def backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class Dump:
         lock_timeout = float(self._params["lock_timeout"])
         try:
             with self._timeline.step("snapshot"):
+                await_server(self._source.engine, self._source.server, _STARTS)
                 snapshot = Snapshot(self._source.server, lock_timeout)
             try:
                 name = self._dumped(fence, snapshot, lock_timeout, began)

@@ -15,6 +15,7 @@ import os
 import secrets
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -26,6 +27,8 @@ from .engine import Engine
 _CHUNK = 1024 * 1024
 # Error output that is kept: its begin says why, its end repeats it.
 _KEPT = 64 * 1024
+# Seconds after which one that listens on its socket alone is taken for started.
+_TCP = 8.0
 PSQL = ("psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1")
 
 
@@ -235,6 +238,23 @@ def inventory_of(server: Server) -> dict[str, Any]:
     script = f"{inventory.BEGIN}{inventory.INVENTORY}COMMIT;\n"
     printed = server.run([*server.words(*PSQL), "--dbname", server.database], script.encode(), 3600.0)
     return inventory.read(line for line in printed.splitlines() if line and line != inventory.END)
+
+
+def await_server(engine: Engine, server: Server, patience: float) -> None:
+    """Wait until a server that is being started answers.
+
+    On TCP first: while an image makes its cluster, a server answers on the socket that is about to end.
+
+    :raises PostgresFailed: it does not in ``patience`` seconds.
+    """
+    asked = ["pg_isready", "--quiet", "--username", server.user]
+    began = time.monotonic()
+    while time.monotonic() - began < patience:
+        for where in (["--host", "127.0.0.1"], []) if time.monotonic() - began > _TCP else (["--host", "127.0.0.1"],):
+            if engine.run_inside(server.container, [*asked, *where])[0] == 0:
+                return
+        time.sleep(0.3)
+    raise PostgresFailed(f"the server did not answer in {patience:g} s")
 
 
 def server_in(engine: Engine, inspection: Mapping[str, Any], database: str = "") -> Server:
