@@ -68,13 +68,24 @@ options:
       - V(present) makes a dump, reads it to its end and writes its manifest.
       - V(verified) restores O(backup), compares, and notes that in the manifest. One that was restored before and whose
         checksum is still the same is not restored again.
+      - V(restored) puts O(backup) in the place of the database. It is read to its end, a dump of now is made, and the backup is
+        restored into a new database and compared. Then all sessions are ended and the names are exchanged in one transaction.
+        The database of before is kept under another name, RV(replaced). Whatever fails leaves the database as it was. What was
+        restored before is not restored again for as long as it is the database.
     type: str
-    choices: [present, verified]
+    choices: [present, verified, restored]
     default: present
   backup:
     description:
-      - With O(state=verified) the file in O(dest). Without it the newest backup of this database.
+      - The file in O(dest). With O(state=verified) and without it the newest backup of this database; O(state=restored) needs it.
     type: str
+  allow_downtime:
+    description:
+      - Needed for O(state=restored), which ends all sessions and goes back behind what was written. What is written between the
+        dump of now and the exchange is only in the database that is kept. Stop workers and schedulers before; tasks that are
+        queued in a broker are not looked at.
+    type: bool
+    default: false
   newer_than:
     description:
       - Seconds, or a timestamp such as V(2026-11-20T08:00:00Z). A backup whose snapshot is not older is good enough then, and
@@ -139,6 +150,14 @@ EXAMPLES = r"""
     project_src: /srv/travel/current
     dest: /srv/travel/backups
     state: verified
+
+- name: Go back to the rows of a backup
+  evenkeel.deploy.postgres_backup:
+    project_src: /srv/travel/current
+    dest: /srv/travel/backups
+    backup: shop-20261120T084911Z.dump
+    state: restored
+    allow_downtime: true
 """
 
 RETURN = r"""
@@ -183,6 +202,19 @@ removed:
   returned: success
   type: list
   elements: str
+replaced:
+  description: The name under which the database of before is kept.
+  returned: when a backup was restored
+  type: str
+safety:
+  description: The dump that was made of it.
+  returned: when a backup was restored
+  type: str
+written_since:
+  description: The tables that have another number of rows than the backup.
+  returned: with O(state=restored), when it is or would be restored
+  type: list
+  elements: str
 timeline:
   description: What was done and how long it took.
   returned: success
@@ -214,8 +246,9 @@ def main() -> None:
             "dest": {"type": "path", "required": True},
             "format": {"type": "str", "choices": ["custom"], "default": "custom"},
             "keep": {"type": "int", "default": 7},
-            "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "verified", "restored"], "default": "present"},
             "backup": {"type": "str"},
+            "allow_downtime": {"type": "bool", "default": False},
             "newer_than": {"type": "str"},
             "release": {"type": "str"},
             "releases_dir": {"type": "path"},

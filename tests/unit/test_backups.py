@@ -145,6 +145,15 @@ def test_the_same_is_the_same_and_each_difference_is_named() -> None:
     ]
 
 
+def test_what_was_written_since_begins_with_what_differs_most() -> None:
+    noted, now = {"public.a": 3, "public.b": 10, "public.gone": 1}, {"public.a": 3, "public.b": 1_200, "public.new": 2}
+    assert decide.written_since(noted, now) == [
+        "public.b 1,200 rows now, 10 in the backup",
+        "public.new 2 rows now, 0 in the backup",
+        "public.gone 0 rows now, 1 in the backup",
+    ]
+
+
 def test_roles_are_made_without_a_login_and_whatever_they_are_called() -> None:
     roles = [
         {"name": "shop", "member_of": []},

@@ -162,3 +162,10 @@ def differences(noted: Mapping[str, Any], restored: Mapping[str, Any]) -> list[s
         if noted.get(key) != restored.get(key):
             found.append(f"{key} differ")
     return found
+
+
+def written_since(noted: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    """The tables that have another number of rows than a backup, those that differ most first."""
+    changed = [(t, noted.get(t, 0), now.get(t, 0)) for t in {*noted, *now} if noted.get(t, 0) != now.get(t, 0)]
+    ordered = sorted(changed, key=lambda c: (-abs(c[2] - c[1]), c[0]))
+    return [f"{table} {rows:,} rows now, {then:,} in the backup" for table, then, rows in ordered]

@@ -43,12 +43,12 @@ class Proof:
 
     def foreseen(self) -> dict[str, Any]:
         """What the call would do."""
-        name = self._chosen()
+        name = self.chosen()
         if self._store.manifest(name).get("proven") == decide.RESTORED:
             return {**unchanged(), "backup": told(self._store, name), "msg": f"{name} was restored before"}
         return {**unchanged(), "changed": True, "msg": f"{name} would be restored and compared"}
 
-    def _chosen(self) -> str:
+    def chosen(self) -> str:
         """The dump that is named, or the newest one.
 
         :raises BadInput: there is none.
@@ -69,10 +69,10 @@ class Proof:
 
     def verified(self) -> dict[str, Any]:
         """Restore one into a server that is thrown away, and compare."""
-        name = self._chosen()
+        name = self.chosen()
         manifest = self._store.manifest(name)
         with self._timeline.step("read"):
-            self._refuse_what_is_not_whole(name, manifest)
+            self.refuse_what_is_not_whole(name, manifest)
         if manifest.get("proven") == decide.RESTORED:
             text = f"{name} was restored and compared at {manifest.get('proven_at')}, and is what it was"
             return {**unchanged(), "backup": told(self._store, name), "timeline": self._timeline.entries, "msg": text}
@@ -119,7 +119,11 @@ class Proof:
             "msg": f"{name} was restored in {took:g} s: {tables} tables with {rows:,} rows, as they were dumped",
         }
 
-    def _refuse_what_is_not_whole(self, name: str, manifest: Mapping[str, Any]) -> None:
+    def refuse_what_is_not_whole(self, name: str, manifest: Mapping[str, Any]) -> None:
+        """Read all of a dump.
+
+        :raises BackupFailed: it is not what it was, and what is wrong with it.
+        """
         path = self._store.path(name)
         advice = "make another one (state present), or name an earlier one as backup"
         with open(path, "rb") as stream:

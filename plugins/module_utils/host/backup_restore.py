@@ -1,0 +1,229 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Putting a backup in the place of the database: restored beside it, compared, and given its name in one transaction.
+
+Until that transaction nothing of the database is touched; after it the one before is still there, under another name.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..decide import backups as decide
+from ..journal import Fence
+from .backup_dump import Dump
+from .backup_proof import Proof
+from .backup_source import Source
+from .backup_store import BackupStore
+from .backup_told import BackupFailed, Timeline, iso, told, unchanged
+from .postgres import PSQL, PostgresFailed, Server, inventory_of
+from .progress import Progress
+from .refusal import BadInput
+
+# Somebody may connect in the moment between the end of all sessions and the lock; then it is tried again.
+_TRIES = 20
+_KNOWN = """\
+SELECT pg_catalog.to_jsonb(d) || jsonb_build_object('owner', pg_catalog.pg_get_userbyid(datdba), 'number', d.oid::bigint,
+  'size', pg_catalog.pg_database_size(d.oid), 'folder', pg_catalog.current_setting('data_directory'))
+FROM pg_catalog.pg_database d WHERE datname = :'old';
+"""
+# What a killed call has begun may go on for a while.
+_DROP = """\
+SELECT FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'new') ended;
+DROP DATABASE IF EXISTS :"new";
+"""
+_CREATE = """\
+SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LC_COLLATE %L LC_CTYPE %L', :'new',
+  pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype)
+  || CASE to_jsonb(d) ->> 'datlocprovider'
+    WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %L', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'))
+    WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %L', to_jsonb(d) ->> 'datlocale')
+    ELSE '' END
+FROM pg_database d WHERE datname = :'old' \\gexec
+"""
+# What belongs to the database itself, and is in no dump without its name: who may connect, and its settings.
+_ALIKE = """\
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', :'new') FROM pg_database WHERE datname = :'old' AND datacl IS NOT NULL \\gexec
+SELECT format('GRANT %s ON DATABASE %I TO %s%s', a.privilege_type, :'new', CASE a.grantee WHEN 0 THEN 'PUBLIC'
+  ELSE quote_ident(pg_get_userbyid(a.grantee)) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = :'old' AND a.grantee <> d.datdba \\gexec
+SELECT CASE s.setrole WHEN 0 THEN format('ALTER DATABASE %I', :'new')
+  ELSE format('ALTER ROLE %I IN DATABASE %I', pg_get_userbyid(s.setrole), :'new') END
+  || format(' SET %I TO ', split_part(c, '=', 1)) || CASE WHEN split_part(c, '=', 1) IN ('search_path', 'temp_tablespaces',
+    'local_preload_libraries', 'session_preload_libraries') THEN substr(c, strpos(c, '=') + 1)
+    ELSE quote_literal(substr(c, strpos(c, '=') + 1)) END
+FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c WHERE d.datname = :'old' \\gexec
+"""
+# Renaming locks the database against whoever connects, and waits for the sessions that were ended.
+_SWAP = """\
+BEGIN;
+SELECT FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE datname IN (:'old', :'new') AND pid <> pg_backend_pid()) ended;
+ALTER DATABASE :"old" RENAME TO :"before";
+ALTER DATABASE :"new" RENAME TO :"old";
+COMMIT;
+"""
+
+
+class Restoring:
+    """One call with ``state: restored``.
+
+    :param spare: bytes that are to be left on the database's disk.
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        source: Source,
+        store: BackupStore,
+        spare: int,
+        proof: Proof,
+        progress: Progress,
+    ) -> None:
+        self._params, self._source, self._store, self._spare = params, source, store, spare
+        self._proof, self._progress = proof, progress
+        self._timeline = Timeline(source)
+        self._old = source.server.database
+        self._new = f"{self._old.encode()[:38].decode('utf-8', 'ignore')}_restoring"
+
+    def restored(self, fence: Fence | None) -> dict[str, Any]:
+        """Carry it out.
+
+        :param fence: None to tell what would be done.
+        :raises BadInput: it was not done; the database is as it was.
+        """
+        if not self._params.get("backup"):
+            raise BadInput("state restored needs the exact backup", "name the file in dest as backup")
+        name = self._proof.chosen()
+        manifest = self._store.manifest(name)
+        if (manifest.get("project"), manifest.get("database")) != (self._source.project, self._old):
+            raise BadInput(
+                f"{name} has no manifest of ours for {self._old}", "restore it by hand: roles/backup/README.md"
+            )
+        try:
+            known = self._known()
+            if manifest.get("restored_as") == known["number"]:
+                text = f"{self._old} is what was restored from {name}"
+                return {**unchanged(), "backup": told(self._store, name), "msg": text}
+            since = decide.written_since(manifest["rows"], inventory_of(self._source.server)["rows"])
+        except PostgresFailed as error:
+            raise BackupFailed(f"{self._old} could not be asked: {error}") from error
+        lost = "; ".join(since[:5]) + (f"; and {len(since) - 5} more tables" if len(since) > 5 else "")
+        written = (
+            f"since {manifest['started']} there was written: {lost or 'nothing that changes how many rows there are'}"
+        )
+        if not self._params.get("allow_downtime"):
+            raise BadInput(
+                f"restoring {name} takes {self._old} away from all who are connected, and goes back behind what was written: "
+                f"{written}",
+                "stop workers and schedulers, then the same with allow_downtime: true; a dump of now is made first, and the "
+                "database of now is kept under another name",
+            )
+        result = {**unchanged(), "changed": True, "backup": told(self._store, name), "written_since": since}
+        if fence is None:
+            return {**result, "msg": f"{name} would be restored as {self._old}; {written}"}
+        with self._timeline.step("read"):
+            self._proof.refuse_what_is_not_whole(name, manifest)
+        self._refuse_without_room(known, manifest)
+        # Nothing is removed now: what is restored could be the one that is too old.
+        safety = Dump(self._params, self._source, self._store, 0, self._spare, self._progress).present(fence, None)
+        before = self._put(fence, name, manifest)
+        return {
+            **result,
+            "safety": safety["backup"].get("path", ""),
+            "replaced": before,
+            "timeline": safety["timeline"] + self._timeline.entries,
+            "diff": {"before": f"{self._old}: {known['number']}\n", "after": f"{self._old}: {name}\n"},
+            "msg": f"{self._old} is what was dumped at {manifest['started']}; the one before is kept as {before}, and in "
+            f"{safety['backup'].get('path')}; {written}. When it is not needed any more: docker exec "
+            f"{str(self._source.inspection.get('Name') or '').lstrip('/')} dropdb -U {self._source.server.user} {before}",
+        }
+
+    def _put(self, fence: Fence, name: str, manifest: dict[str, Any]) -> str:
+        """Restore it beside the database, and give it its name; returns the name of the one before."""
+        new = Server(self._source.server.container, self._source.server.user, self._new, self._source.server.password)
+        timeout = float(self._params["timeout"])
+        moment = time.strftime("%Y%m%dt%H%M%Sz", time.gmtime())
+        before = f"{self._new[: -len('_restoring')]}_before_{moment}"
+        try:
+            with self._timeline.step("restore"), open(self._store.path(name), "rb") as stream:
+                with fence.act(f"make {self._new}"):
+                    self._sql(_DROP + _CREATE)
+                self._progress.say(f"{name} is being restored beside {self._old}", "restore", self._source.service)
+                program = ["pg_restore", "--exit-on-error", "--no-tablespaces", "--dbname", self._new]
+                new.run(new.words(*program), stream, timeout)
+                self._sql(_ALIKE)
+            with self._timeline.step("compare"):
+                wrong = decide.differences(manifest, inventory_of(new))
+                if wrong:
+                    raise PostgresFailed(f"what was restored is not what was dumped: {'; '.join(wrong[:3])}")
+                new.run([*new.words(*PSQL), "--dbname", self._new, "--command", "ANALYZE"], timeout=timeout)
+            with self._timeline.step("swap"):
+                # Before it: whoever comes after a kill knows by this that it was done.
+                number = self._known(self._new)["number"]
+                self._store.note(name, {**manifest, "restored_as": number, "restored_at": iso(time.time())})
+                self._swap(fence, before)
+        except PostgresFailed as error:
+            self._take_away(fence)
+            raise BackupFailed(
+                f"{name} could not be put in the place of {self._old}: {error}",
+                "the database is the one that it was; see above",
+            ) from error
+        return before
+
+    def _swap(self, fence: Fence, before: str) -> None:
+        """Exchange the names, all or nothing."""
+        for left in reversed(range(_TRIES)):
+            with fence.act(f"swap {self._new} for {self._old}"):
+                try:
+                    self._sql(_SWAP, before=before)
+                    return
+                except PostgresFailed as error:
+                    if not left or "being accessed by other users" not in error.stderr:
+                        raise
+            time.sleep(0.2)
+
+    def _take_away(self, fence: Fence) -> None:
+        try:
+            with fence.act(f"drop {self._new}"):
+                self._sql(_DROP)
+        except PostgresFailed:
+            # The next call begins with that.
+            return
+
+    def _known(self, database: str = "") -> dict[str, Any]:
+        """What the server knows of a database."""
+        printed = self._sql(_KNOWN, old=database or self._old).strip()
+        if not printed:
+            raise PostgresFailed(f"there is no database {database or self._old}")
+        return dict(json.loads(printed))
+
+    def _sql(self, script: str, **names: str) -> str:
+        """Run a script in another database than the one that is exchanged; names are quoted by psql."""
+        given = {"old": self._old, "new": self._new, **names}
+        server = self._source.server
+        other = "template1" if self._old == "postgres" else "postgres"
+        words = [*server.words(*PSQL), "--dbname", other]
+        for key, value in given.items():
+            words += ["--set", f"{key}={value}"]
+        return server.run(words, f"SET search_path = pg_catalog;\n{script}".encode())
+
+    def _refuse_without_room(self, known: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+        """Look whether another one fits on the disk of the database, which would stop where that is full."""
+        code, said = self._source.engine.run_inside(
+            self._source.server.container, ["df", "-P", "-k", str(known["folder"])]
+        )
+        fields = said.splitlines()[-1].split() if code == 0 else []
+        if len(fields) < 4 or not fields[3].isdigit():
+            return
+        free, needed = int(fields[3]) * 1024, int(manifest.get("database_size") or known["size"])
+        if needed + needed // 4 + self._spare > free:
+            raise BackupFailed(
+                f"the disk of {self._source.service} has {free // 2**20} MiB free, a second database takes about "
+                f"{needed // 2**20} MiB, and {self._spare // 2**20} MiB are to be left",
+                "make room there",
+            )
