@@ -39,7 +39,7 @@ options:
     type: str
   service_options:
     description:
-      - Per service what C(x-evenkeel) may say as well, to find the database by its C(kind).
+      - Per service what C(x-evenkeel) may say as well, to find the database, workers and schedulers by their C(kind).
     type: dict
     default: {}
   database:
@@ -69,7 +69,8 @@ options:
       - V(verified) restores O(backup), compares, and notes that in the manifest. One that was restored before and whose
         checksum is still the same is not restored again.
       - V(restored) puts O(backup) in the place of the database. It is read to its end, a dump of now is made, and the backup is
-        restored into a new database and compared. Then all sessions are ended and the names are exchanged in one transaction.
+        restored into a new database and compared. Then workers and schedulers are stopped, all sessions are ended, the names are
+        exchanged in one transaction, and who was stopped is started again.
         The database of before is kept under another name, RV(replaced). Whatever fails leaves the database as it was. What was
         restored before is not restored again for as long as it is the database.
     type: str
@@ -82,8 +83,8 @@ options:
   allow_downtime:
     description:
       - Needed for O(state=restored), which ends all sessions and goes back behind what was written. What is written between the
-        dump of now and the exchange is only in the database that is kept. Stop workers and schedulers before; tasks that are
-        queued in a broker are not looked at.
+        dump of now and the exchange is only in the database that is kept. Web services go on running, and tasks that are queued in
+        a broker stay queued.
     type: bool
     default: false
   newer_than:

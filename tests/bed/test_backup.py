@@ -60,8 +60,14 @@ class Stack:
             },
         }
         other = {"image": "evenkeel/redis:8", "profiles": ["never"]}
+        patient = "trap 'exit 0' TERM; while :; do sleep 1 & wait $$!; done"
+        celery = {
+            "image": "evenkeel/redis:8", "entrypoint": ["sh", "-c", patient], "labels": {LABEL: NAME},
+            "x-evenkeel": {"kind": "worker"},
+        }  # fmt: skip
         networks = {"default": {"labels": {LABEL: NAME}}}
-        project = {"name": NAME, "services": {"db": db, "cache": other}, "networks": networks}
+        services = {"db": db, "cache": other, "celery": celery}
+        project = {"name": NAME, "services": services, "networks": networks}
         (self.folder / "compose.yaml").write_text(json.dumps(project))
 
     def compose(self, *words: str) -> str:
@@ -216,6 +222,7 @@ def test_what_is_not_whole_is_refused_by_name(fresh: Stack) -> None:
     assert fresh(newer_than="600")["changed"]
 
 
+@pytest.mark.matrix
 def test_a_restored_database_that_is_another_is_noticed(fresh: Stack) -> None:
     name = Path(fresh()["backup"]["path"]).name
     path = fresh.dest / f"{name}.json"
@@ -507,8 +514,8 @@ def test_one_that_is_killed_in_the_middle_leaves_nothing_and_holds_no_lock(fresh
         fresh.sql(SCHEMA.format(rows=20_000))
 
 
-def playbook(stack: Stack, **variables: Any) -> subprocess.CompletedProcess[str]:
-    """The playbook ``backup`` on an app that lies as an update leaves it."""
+def playbook(stack: Stack, name: str = "backup", **variables: Any) -> subprocess.CompletedProcess[str]:
+    """A playbook on an app that lies as an update leaves it."""
     root = stack.folder / "srv"
     (root / "releases").mkdir(parents=True, exist_ok=True)
     if not (root / "current").is_symlink():
@@ -516,7 +523,7 @@ def playbook(stack: Stack, **variables: Any) -> subprocess.CompletedProcess[str]
     known = {"app_name": NAME, "app_root": str(root), "app_repo": "unused", "backup_dest": str(stack.dest), **variables}
     argv = [
         str(Path(sys.executable).parent / "ansible-playbook"),
-        "evenkeel.deploy.backup",
+        f"evenkeel.deploy.{name}",
         "-i",
         "localhost,",
         "-c",
@@ -541,3 +548,35 @@ def test_the_playbook_backs_up_proves_and_gives_its_lock_back(fresh: Stack) -> N
     assert failed.returncode == 2 and "What: the database refused" in failed.stdout
     # Both have given the lock back: a call alone takes it at once.
     assert fresh(state_dir=str(fresh.folder / "srv/.evenkeel"), newer_than="600")["changed"] is False
+
+
+@pytest.mark.matrix
+def test_the_playbook_restores_and_the_worker_stands_still_meanwhile(one_database: Stack) -> None:
+    stack = one_database
+    name = Path(stack()["backup"]["path"]).name
+    stack.sql("INSERT INTO orders (reference, note) VALUES ('x', 'written since')")
+    stack.compose("up", "-d", "celery")
+    worker = f"{NAME}-celery-1"
+    state = ["docker", "inspect", "-f", "{{.State.Running}} {{.State.StartedAt}}", worker]
+    before = run(state)
+    try:
+        refused = playbook(stack, "restore", restore_backup=name)
+        assert refused.returncode == 2 and "20,001 rows now, 20,000 in the backup" in " ".join(refused.stdout.split())
+        assert run(state) == before and stack.sql(ORDERS) == "20001"
+        done = playbook(stack, "restore", restore_backup=name, restore_allow_downtime=True, backup_min_free="0")
+        assert done.returncode == 0 and "changed=1" in done.stdout, done.stdout[-4000:]
+        assert "is what was dumped at" in " ".join(done.stdout.split()) and PASSWORD not in done.stdout
+        assert stack.sql(ORDERS) == "20000"
+        after = run(state)
+        assert after.startswith("true") and after != before
+        # A call that was killed in the midst of it: the next one starts again who was stopped.
+        record = stack.folder / "srv/.evenkeel/restoring.json"
+        assert not record.exists()
+        run(["docker", "stop", "-t", "5", worker])
+        identity = run(["docker", "inspect", "-f", "{{.Id}}", worker]).strip()
+        record.write_text(json.dumps({"containers": [identity, "0" * 64]}))
+        again = playbook(stack, "restore", restore_backup=name, restore_allow_downtime=True)
+        assert again.returncode == 0 and "changed=0" in again.stdout, again.stdout[-4000:]
+        assert run(state).startswith("true") and not record.exists()
+    finally:
+        stack.compose("rm", "--force", "--stop", "celery")

@@ -16,12 +16,15 @@ from typing import Any
 from ..decide import backups as decide
 from ..journal import Fence
 from .backup_dump import Dump
+from .backup_pause import Pause
 from .backup_proof import Proof
 from .backup_source import Source
 from .backup_store import BackupStore
 from .backup_told import BackupFailed, Timeline, iso, told, unchanged
+from .engine import EngineFailed
 from .postgres import PSQL, PostgresFailed, Server, inventory_of
 from .progress import Progress
+from .project import state_dir_of
 from .refusal import BadInput
 
 # Somebody may connect in the moment between the end of all sessions and the lock; then it is tried again.
@@ -91,6 +94,18 @@ class Restoring:
         self._new = f"{self._old.encode()[:38].decode('utf-8', 'ignore')}_restoring"
 
     def restored(self, fence: Fence | None) -> dict[str, Any]:
+        """Carry it out, or tell what would be done; see :meth:`_restored`."""
+        if fence is None:
+            return self._restored(None, None)
+        pause = Pause(self._source, state_dir_of(self._params, self._source.project), fence)
+        problems: list[str] = []
+        try:
+            result = self._restored(fence, pause)
+        finally:
+            problems += pause.end()
+        return {**result, "msg": "; ".join([result["msg"], *problems])}
+
+    def _restored(self, fence: Fence | None, pause: Pause | None) -> dict[str, Any]:
         """Carry it out.
 
         :param fence: None to tell what would be done.
@@ -120,18 +135,18 @@ class Restoring:
             raise BadInput(
                 f"restoring {name} takes {self._old} away from all who are connected, and goes back behind what was written: "
                 f"{written}",
-                "stop workers and schedulers, then the same with allow_downtime: true; a dump of now is made first, and the "
-                "database of now is kept under another name",
+                "the same with allow_downtime: true; a dump of now is made first, and the database of now is kept under "
+                "another name",
             )
         result = {**unchanged(), "changed": True, "backup": told(self._store, name), "written_since": since}
-        if fence is None:
+        if fence is None or pause is None:
             return {**result, "msg": f"{name} would be restored as {self._old}; {written}"}
         with self._timeline.step("read"):
             self._proof.refuse_what_is_not_whole(name, manifest)
         self._refuse_without_room(known, manifest)
         # Nothing is removed now: what is restored could be the one that is too old.
         safety = Dump(self._params, self._source, self._store, 0, self._spare, self._progress).present(fence, None)
-        before = self._put(fence, name, manifest)
+        before = self._put(fence, pause, name, manifest)
         return {
             **result,
             "safety": safety["backup"].get("path", ""),
@@ -143,7 +158,7 @@ class Restoring:
             f"{str(self._source.inspection.get('Name') or '').lstrip('/')} dropdb -U {self._source.server.user} {before}",
         }
 
-    def _put(self, fence: Fence, name: str, manifest: dict[str, Any]) -> str:
+    def _put(self, fence: Fence, pause: Pause, name: str, manifest: dict[str, Any]) -> str:
         """Restore it beside the database, and give it its name; returns the name of the one before."""
         new = Server(self._source.server.container, self._source.server.user, self._new, self._source.server.password)
         timeout = float(self._params["timeout"])
@@ -166,8 +181,9 @@ class Restoring:
                 # Before it: whoever comes after a kill knows by this that it was done.
                 number = self._known(self._new)["number"]
                 self._store.note(name, {**manifest, "restored_as": number, "restored_at": iso(time.time())})
+                pause.stop()
                 self._swap(fence, before)
-        except PostgresFailed as error:
+        except (PostgresFailed, EngineFailed) as error:
             self._take_away(fence)
             raise BackupFailed(
                 f"{name} could not be put in the place of {self._old}: {error}",

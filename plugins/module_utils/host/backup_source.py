@@ -28,6 +28,7 @@ class Source:
     """What is backed up.
 
     :ivar inspection: of the container.
+    :ivar kinds: of each service of the project.
     """
 
     engine: Engine
@@ -35,6 +36,7 @@ class Source:
     service: str
     inspection: Mapping[str, Any]
     server: Server
+    kinds: Mapping[str, str]
 
 
 def source_of(params: Mapping[str, Any]) -> Source | None:
@@ -52,7 +54,8 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
     named = bool(service)
     if named and service not in project.get("services", {}):
         raise BadInput(f"there is no service {service} in the project", "set app_database_service")
-    service = service or _found(engine, project, params)
+    kinds = _kinds(engine, project, params)
+    service = service or _found(kinds)
     if not service:
         if params.get("optional"):
             return None
@@ -69,22 +72,25 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
         raise BadInput(
             f"the container of {service} has no pg_dump of PostgreSQL", "set app_database_service to one that has"
         )
-    return Source(engine, name, service, mine[0], server_in(engine, mine[0], str(params.get("database") or "")))
+    return Source(engine, name, service, mine[0], server_in(engine, mine[0], str(params.get("database") or "")), kinds)
 
 
-def _found(engine: Engine, project: Mapping[str, Any], params: Mapping[str, Any]) -> str:
-    """The one service of the kind ``database``, empty where there is none."""
+def _kinds(engine: Engine, project: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, str]:
+    """The kind of each service."""
     options = params.get("service_options") or {}
-    found = []
+    found = {}
     for name, service in project.get("services", {}).items():
         image = engine.image(image_name(project, name)).get("Config") or {}
         try:
-            if chosen_kind(name, service, image, options.get(name) or {}) == DATABASE:
-                found.append(name)
+            found[name] = chosen_kind(name, service, image, options.get(name) or {})
         except BadService as error:
             raise BadInput(str(error)) from error
+    return found
+
+
+def _found(kinds: Mapping[str, str]) -> str:
+    """The one service of the kind ``database``, empty where there is none."""
+    found = sorted(name for name, kind in kinds.items() if kind == DATABASE)
     if len(found) > 1:
-        raise BadInput(
-            f"the project has several databases: {', '.join(sorted(found))}", "set app_database_service to one"
-        )
+        raise BadInput(f"the project has several databases: {', '.join(found)}", "set app_database_service to one")
     return found[0] if found else ""

@@ -1,0 +1,77 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workers and schedulers, stopped while the database under them is another.
+
+Who was stopped is written down before: whoever comes after a killed call starts them again, and nobody who was stopped by others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+from ..decide.stack import SCHEDULER, WORKER
+from ..journal import Fence
+from .backup_source import Source
+from .engine import EngineFailed, label_of, pid_of
+from .files import private_directory, read_json, write_private
+
+# Seconds that a task may take to end.
+_PATIENCE = 300.0
+
+
+class Pause:
+    """Those of one project.
+
+    :param directory: the state directory.
+    """
+
+    def __init__(self, source: Source, directory: str, fence: Fence) -> None:
+        self._source, self._fence = source, fence
+        self._directory = directory
+        self._path = os.path.join(directory, "restoring.json")
+
+    def stop(self) -> list[str]:
+        """Stop those that run, schedulers first; returns their names.
+
+        :raises EngineFailed: one could not be stopped.
+        """
+        found = self._source.engine.containers(
+            {"com.docker.compose.project": self._source.project, "com.docker.compose.oneoff": "False"}
+        )
+        order = {SCHEDULER: 0, WORKER: 1}
+        kind_of = {str(i["Id"]): self._source.kinds.get(label_of(i, "com.docker.compose.service"), "") for i in found}
+        running = [i for i in found if pid_of(i) is not None and kind_of[str(i["Id"])] in order]
+        running.sort(key=lambda i: order[kind_of[str(i["Id"])]])
+        if not running:
+            return []
+        left = list(read_json(self._path).get("containers") or [])
+        private_directory(self._directory)
+        write_private(
+            self._path, json.dumps({"containers": list(dict.fromkeys([*left, *(str(i["Id"]) for i in running)]))})
+        )
+        for inspection in running:
+            with self._fence.act(f"stop {inspection['Name']}"):
+                grace = float((inspection.get("Config") or {}).get("StopTimeout") or 0.0)
+                self._source.engine.stop(str(inspection["Id"]), max(grace, _PATIENCE))
+        return [str(i["Name"]).lstrip("/") for i in running]
+
+    def end(self) -> list[str]:
+        """Start again who was stopped, by a call before as well; returns what could not be started."""
+        problems = []
+        for container in reversed(read_json(self._path).get("containers") or []):
+            inspection = self._source.engine.inspect(str(container))
+            if not inspection or pid_of(inspection) is not None:
+                continue
+            name = str(inspection["Name"]).lstrip("/")
+            try:
+                with self._fence.act(f"start {name}"):
+                    self._source.engine.start(str(container))
+            except EngineFailed as error:
+                problems.append(f"{name} was stopped and could not be started again: {error}; docker start {name}")
+        if not problems:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+        return problems
