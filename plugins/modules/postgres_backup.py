@@ -72,7 +72,7 @@ options:
         restored into a new database and compared. Then workers and schedulers are stopped, all sessions are ended, the names are
         exchanged in one transaction, and who was stopped is started again.
         The database of before is kept under another name, RV(replaced). Whatever fails leaves the database as it was. What was
-        restored before is not restored again for as long as it is the database.
+        restored before is not restored once more for as long as it is the database, but with O(again).
     type: str
     choices: [present, verified, restored]
     default: present
@@ -85,6 +85,11 @@ options:
       - Needed for O(state=restored), which ends all sessions and goes back behind what was written. What is written between the
         dump of now and the exchange is only in the database that is kept. Web services go on running, and tasks that are queued in
         a broker stay queued.
+    type: bool
+    default: false
+  again:
+    description:
+      - With O(state=restored), restore also what the database was restored from already, to lose what was written since.
     type: bool
     default: false
   newer_than:
@@ -250,6 +255,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "verified", "restored"], "default": "present"},
             "backup": {"type": "str"},
             "allow_downtime": {"type": "bool", "default": False},
+            "again": {"type": "bool", "default": False},
             "newer_than": {"type": "str"},
             "release": {"type": "str"},
             "releases_dir": {"type": "path"},

@@ -371,6 +371,7 @@ def test_a_backup_takes_the_place_of_the_database_while_somebody_writes(one_data
         assert stack.sql(DATABASES).split() == ["shop", result["replaced"]]
         again = stack(**given)
         assert (again["changed"], len(stack.sql(DATABASES).split())) == (False, 2)
+        assert stack(check=True, again=True, **given)["changed"]
     finally:
         ended.set()
         ended_now = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"
@@ -406,14 +407,14 @@ def test_one_that_is_killed_while_it_restores_leaves_one_database_or_the_other(o
         # It is there at each moment, and whole.
         rows = stack.sql(ORDERS)
         assert rows in ("20000", "20001"), moment
-        seen.add((rows, "shop_restoring" in stack.sql(DATABASES).split()))
+        seen.add((rows, "shop_evenkeel_restoring" in stack.sql(DATABASES).split()))
         if process.returncode == 0:
             break
     assert process.returncode == 0
     assert len(seen) > 1, "it was never killed in the midst of it"
     result = stack(**given)
     assert not result["changed"] and stack.sql(ORDERS) == "20000"
-    assert "shop_restoring" not in stack.sql(DATABASES).split()
+    assert "shop_evenkeel_restoring" not in stack.sql(DATABASES).split()
     assert [p.name for p in stack.dest.glob("*.part")] == []
 
 
@@ -460,7 +461,34 @@ def command_lines() -> str:
     return "\n".join(found)
 
 
+@contextlib.contextmanager
+def password_wanted(stack: Stack) -> Iterator[None]:
+    """Its socket too asks for a password while the block runs."""
+    file = "/var/lib/postgresql/data/pg_hba.conf"
+    for words in (["cp", file, "/tmp/pg_hba.conf"], ["sed", "-i", "s/trust$/scram-sha-256/", file]):
+        run(["docker", "exec", f"{NAME}-db-1", *words])
+    try:
+        run(["docker", "kill", "-s", "HUP", f"{NAME}-db-1"])
+        assert eventually(lambda: not works(stack))
+        yield
+    finally:
+        run(["docker", "exec", f"{NAME}-db-1", "cp", "/tmp/pg_hba.conf", file])
+        run(["docker", "kill", "-s", "HUP", f"{NAME}-db-1"])
+        assert eventually(lambda: works(stack))
+
+
+def works(stack: Stack) -> bool:
+    psql = ["docker", "exec", f"{NAME}-db-1", "psql", "-w", "-U", "shop", "-d", "shop", "-c", "SELECT 1"]
+    return subprocess.run(psql, capture_output=True, check=False).returncode == 0
+
+
 def test_the_password_is_on_no_command_line_and_in_no_output(fresh: Stack) -> None:
+    with password_wanted(fresh):
+        look_for_the_password(fresh)
+    assert fresh(state="verified")["backup"]["proven"] == "restored"
+
+
+def look_for_the_password(fresh: Stack) -> None:
     seen: list[str] = []
     ended = threading.Event()
 

@@ -91,7 +91,9 @@ class Restoring:
         self._proof, self._progress = proof, progress
         self._timeline = Timeline(source)
         self._old = source.server.database
-        self._new = f"{self._old.encode()[:38].decode('utf-8', 'ignore')}_restoring"
+        # A name that nobody else gives: what has it is dropped.
+        self._short = self._old.encode()[:38].decode("utf-8", "ignore")
+        self._new = f"{self._short}_evenkeel_restoring"
 
     def restored(self, fence: Fence | None) -> dict[str, Any]:
         """Carry it out, or tell what would be done; see :meth:`_restored`."""
@@ -121,8 +123,8 @@ class Restoring:
             )
         try:
             known = self._known()
-            if manifest.get("restored_as") == known["number"]:
-                text = f"{self._old} is what was restored from {name}"
+            if manifest.get("restored_as") == known["number"] and not self._params.get("again"):
+                text = f"{self._old} is what was restored from {name} at {manifest.get('restored_at')}, and what was written since"
                 return {**unchanged(), "backup": told(self._store, name), "msg": text}
             since = decide.written_since(manifest["rows"], inventory_of(self._source.server)["rows"])
         except PostgresFailed as error:
@@ -163,7 +165,7 @@ class Restoring:
         new = Server(self._source.server.container, self._source.server.user, self._new, self._source.server.password)
         timeout = float(self._params["timeout"])
         moment = time.strftime("%Y%m%dt%H%M%Sz", time.gmtime())
-        before = f"{self._new[: -len('_restoring')]}_before_{moment}"
+        before = f"{self._short}_before_{moment}"
         try:
             with self._timeline.step("restore"), open(self._store.path(name), "rb") as stream:
                 with fence.act(f"make {self._new}"):
