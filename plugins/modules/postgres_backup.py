@@ -118,7 +118,8 @@ options:
     default: 30.0
   min_free:
     description:
-      - What is left free on the disk of O(dest), such as V(1G). The dump is not begun, or is given up, where it would not be.
+      - What is left free on the disk of O(dest), and on that of what is restored, such as V(1G). A dump is not begun, or is given
+        up, where it would not be.
     type: str
     default: 256M
   verify_memory:

@@ -155,6 +155,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "Back to a release that is there: twice, killed, from one that crashes, and when it cannot be",
         lambda: beds("tests/bed/test_rollback.py"),
     ),
+    "backup": (
+        "Backups: what is not whole, disks that are full, kills, a server that is restarted, and the way back",
+        lambda: beds("tests/bed/test_backup.py", "tests/bed/test_update_backup.py"),
+    ),
     "first": (
         "From an empty folder to a shop that serves, killed in each step",
         lambda: beds("tests/bed/test_first_start.py"),

@@ -311,6 +311,13 @@ def test_one_that_is_locked_out_says_who_it_waited_for_and_what_cannot_be_is_ref
     assert "the database refused" in fresh.refusal(database="nowhere")
     assert "neither a number of seconds nor a timestamp" in fresh.refusal(newer_than="yesterday")
     assert "there is no backup" in fresh.refusal(state="verified")
+    name = Path(fresh()["backup"]["path"]).name
+    assert "what is restored takes about" in fresh.refusal(state="verified", min_free="900T")
+    assert "of memory are available" in fresh.refusal(state="verified", verify_memory="900T")
+    # One of somebody else's can be tried as well; there is nothing to compare it with.
+    foreign = fresh.copied(name).name
+    told = fresh(state="verified", backup=foreign)
+    assert not told["changed"] and "it has no manifest" in told["msg"]
     assert "dest relative is relative" in fresh.refusal(dest="relative")
 
 

@@ -37,10 +37,10 @@ def backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     store = BackupStore(str(params["dest"]), of)
     if check_mode:
         if params["state"] == "restored":
-            proof = Proof(params, source, store, memory, Progress())
+            proof = Proof(params, source, store, memory, spare, Progress())
             return Restoring(params, source, store, spare, proof, Progress()).restored(None)
         if params["state"] == "verified":
-            return Proof(params, source, store, memory, Progress()).foreseen()
+            return Proof(params, source, store, memory, spare, Progress()).foreseen()
         return Dump(params, source, store, keep, spare, Progress()).foreseen(since)
     store.make()
     directory = state_dir_of(params, source.project)
@@ -48,10 +48,10 @@ def backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
         try:
             if params["state"] == "restored":
-                proof = Proof(params, source, store, memory, progress)
+                proof = Proof(params, source, store, memory, spare, progress)
                 return fence.told(Restoring(params, source, store, spare, proof, progress).restored(fence))
             if params["state"] == "verified":
-                return fence.told(Proof(params, source, store, memory, progress).verified())
+                return fence.told(Proof(params, source, store, memory, spare, progress).verified())
             return fence.told(Dump(params, source, store, keep, spare, progress).present(fence, since))
         finally:
             progress.close()

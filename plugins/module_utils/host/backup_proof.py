@@ -19,6 +19,10 @@ from .progress import Progress
 from .refusal import BadInput
 from .throwaway_postgres import restore, sweep, thrown_away
 
+_NOW = "nothing was changed, and the backups are as they were"
+# What is known of a dump without a manifest: restored it is about as many times as large.
+_GROWS = 8
+
 
 def read_to_its_end(server: Server, stream: IO[bytes], timeout: float) -> None:
     """Have the server's own pg_restore read all of an archive: its table of contents alone says nothing of the rest.
@@ -31,13 +35,20 @@ def read_to_its_end(server: Server, stream: IO[bytes], timeout: float) -> None:
 class Proof:
     """One call with ``state: verified``.
 
-    :param memory: bytes that the server may take.
+    :param memory: bytes that the server may take; ``spare``: bytes that are to be left on the disk for everybody else.
     """
 
     def __init__(
-        self, params: Mapping[str, Any], source: Source, store: BackupStore, memory: int, progress: Progress
+        self,
+        params: Mapping[str, Any],
+        source: Source,
+        store: BackupStore,
+        memory: int,
+        spare: int,
+        progress: Progress,
     ) -> None:
-        self._params, self._source, self._store, self._memory = params, source, store, memory
+        self._params, self._source, self._store = params, source, store
+        self._memory, self._spare = memory, spare
         self._timeline = Timeline(source)
         self._progress = progress
 
@@ -77,6 +88,9 @@ class Proof:
             text = f"{name} was restored and compared at {manifest.get('proven_at')}, and is what it was"
             return {**unchanged(), "backup": told(self._store, name), "timeline": self._timeline.entries, "msg": text}
         self._refuse_without_memory()
+        self._refuse_without_room(
+            int(manifest.get("database_size") or _GROWS * os.path.getsize(self._store.path(name)))
+        )
         engine, server = self._source.engine, self._source.server
         began = time.monotonic()
         sweep(engine, self._source.project)
@@ -90,10 +104,16 @@ class Proof:
             ):
                 self._progress.say(f"{name} is being restored", "restore", self._source.service)
                 timeout = float(self._params["timeout"])
-                there = restore(other, self._store.path(name), server.database, manifest.get("roles") or [], timeout)
+                there = restore(
+                    other,
+                    self._store.path(name),
+                    str(manifest.get("database") or ""),
+                    manifest.get("roles") or [],
+                    timeout,
+                )
         except PostgresFailed as error:
             raise BackupFailed(
-                f"{name} could not be restored: {error}", "make another one, and keep those before"
+                f"{name} could not be restored: {error}", "make another one, and keep those before", _NOW
             ) from error
         took = round(time.monotonic() - began, 1)
         if not manifest:
@@ -105,6 +125,7 @@ class Proof:
             raise BackupFailed(
                 f"{name} was restored, and is not what was dumped: {'; '.join(wrong[:3])}{more}",
                 "make another one, and keep those before",
+                _NOW,
             )
         self._store.note(
             name, {**manifest, "proven": decide.RESTORED, "proven_at": iso(time.time()), "restored_in": took}
@@ -137,7 +158,7 @@ class Proof:
             except PostgresFailed as error:
                 wrong = decide.meaning(error.stderr or str(error))
         if wrong:
-            raise BackupFailed(f"{name} {wrong}", advice)
+            raise BackupFailed(f"{name} {wrong}", advice, _NOW)
 
     def _refuse_without_memory(self) -> None:
         with open("/proc/meminfo", encoding="ascii") as stream:
@@ -146,4 +167,21 @@ class Proof:
             raise BackupFailed(
                 f"{free // 2**20} MiB of memory are available, the server to restore into may take {self._memory // 2**20}",
                 "give it less with verify_memory, or verify when less is running",
+                _NOW,
+            )
+
+    def _refuse_without_room(self, needed: int) -> None:
+        """Look whether what is restored fits on the engine's disk, which may be that of the database too."""
+        folder = str(self._source.engine.info().get("DockerRootDir") or "")
+        if not os.path.isdir(folder):
+            # An engine elsewhere.
+            return
+        disk = os.statvfs(folder)
+        free = disk.f_bavail * disk.f_frsize
+        if needed + needed // 4 + self._spare > free:
+            raise BackupFailed(
+                f"{folder} has {free // 2**20} MiB free, what is restored takes about {needed // 2**20} MiB, and "
+                f"{self._spare // 2**20} MiB are to be left",
+                "make room there, or verify on another server",
+                _NOW,
             )

@@ -128,7 +128,7 @@ class Restoring:
                 return {**unchanged(), "backup": told(self._store, name), "msg": text}
             since = decide.written_since(manifest["rows"], inventory_of(self._source.server)["rows"])
         except PostgresFailed as error:
-            raise BackupFailed(f"{self._old} could not be asked: {error}") from error
+            raise BackupFailed(f"{self._old} could not be asked: {error}", now="nothing was touched") from error
         lost = "; ".join(since[:5]) + (f"; and {len(since) - 5} more tables" if len(since) > 5 else "")
         written = (
             f"since {manifest['started']} there was written: {lost or 'nothing that changes how many rows there are'}"
@@ -189,7 +189,8 @@ class Restoring:
             self._take_away(fence)
             raise BackupFailed(
                 f"{name} could not be put in the place of {self._old}: {error}",
-                "the database is the one that it was; see above",
+                "make that right, or restore another backup; the same command begins anew",
+                f"{self._old} is the database that it was, a dump of it was made",
             ) from error
         return before
 
@@ -244,4 +245,5 @@ class Restoring:
                 f"the disk of {self._source.service} has {free // 2**20} MiB free, a second database takes about "
                 f"{needed // 2**20} MiB, and {self._spare // 2**20} MiB are to be left",
                 "make room there",
+                f"{self._old} is the database that it was",
             )

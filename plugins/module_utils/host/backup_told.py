@@ -14,14 +14,15 @@ from .refusal import BadInput
 
 
 class BackupFailed(BadInput):
-    """There is no new backup, or one is not good; nothing that serves was touched."""
+    """There is no new backup, or one is not good; nothing that serves was touched.  ``now`` is what is there then."""
+
+    def __init__(self, what: str, advice: str = "", now: str = "") -> None:
+        super().__init__(what, advice)
+        self._now = now or "no file that looks like a new backup was left, earlier ones are as they were"
 
     def message(self) -> str:
         advice = self.advice or "correct that and run the same command again"
-        return (
-            f"What: {self}\nNow: no file that looks like a new backup was left, earlier ones are as they were, and "
-            f"what was serving still is\nNext: {advice}"
-        )
+        return f"What: {self}\nNow: {self._now}, and what was serving still is\nNext: {advice}"
 
 
 class Timeline:
