@@ -109,10 +109,7 @@ def test_nothing_is_migrated_without_a_backup_and_it_is_of_the_rows_before(app: 
     assert manifest["migrations"] == {"count": 1, "latest": {"shop": "0001_initial"}}
     assert manifest["proven"] == "read" and manifest["releases"] == [RELEASE]
     # Nothing is pending: no other one, unless it is asked for.
-    app.update(update_contract="manual")
-    assert len(app.manifests()) == 1
-    app.update(update_contract="manual", update_backup="never")
-    assert len(app.manifests()) == 1
-    output = app.update(update_contract="manual", update_backup="always")
-    assert output.startswith("0 "), output[-2500:]
-    assert len(app.manifests()) == 2
+    for backup, expected in (("auto", 1), ("never", 1), ("always", 2)):
+        output = app.update(update_contract="manual", update_backup=backup)
+        assert output.startswith("0 "), output[-2500:]
+        assert len(app.manifests()) == expected, backup
