@@ -60,14 +60,11 @@ class Migration(migrations.Migration):
     dependencies = [("tours", "0005_contact")]
     operations = [migrations.RunPython(fill, migrations.RunPython.noop)]
 """
-_FORM = """
+_FIELDS = """        fields = ["tour", "reference", "email"]
+"""
+_RENAMED = """        fields = ["tour", "reference"]
 
-class OrderForm(OrderForm):
     email = forms.EmailField()
-
-    class Meta:
-        model = Order
-        fields = ["tour", "reference"]
 
     def save(self, commit=True):
         self.instance.contact = self.cleaned_data["email"]
@@ -98,7 +95,7 @@ def commit_versions(shop: Shop) -> None:
     """m1 has a note; m2 has none, but a channel, and an index on the big table; m3 is code alone.
 
     m4 writes the address under another name too and copies those of years, m5 asks each order for a channel, m6 knows
-    the address by its new name alone, which it asks of each order, m7 is code alone.
+    the address by its new name alone, which it asks of each order, m7 is code alone, m8 has a note again.
     """
     field = "models.CharField(max_length={}, null=True)"
     _commit(shop, "m1", "v2", _models(NOTE), "0003_note", "0002_first_tours",
@@ -114,11 +111,15 @@ def commit_versions(shop: Shop) -> None:
     _commit(shop, "m5", "m4", _models(filled + CONTACT, _INDEXED, _BOTH), "0007_channel", "0006_copy",
             'migrations.AlterField("order", "channel", models.CharField(default="web", max_length=20))')  # fmt: skip
     form = (ROOT / "demo/shop/tours/forms.py").read_text(encoding="utf-8")
+    assert _FIELDS in form
+    forms = {"tours/forms.py": form.replace(_FIELDS, _RENAMED)}
     _commit(shop, "m6", "m5", _models(filled + _REQUIRED, ""), "0008_contact", "0007_channel",
             'migrations.AlterField("order", "contact", models.EmailField(max_length=254))',
             'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254, null=True))',
-            'migrations.RemoveField("order", "email")', files={"tours/forms.py": form + _FORM})  # fmt: skip
-    _commit(shop, "m7", "m6", _models(filled + _REQUIRED, ""), files={"tours/forms.py": form + _FORM})
+            'migrations.RemoveField("order", "email")', files=forms)  # fmt: skip
+    _commit(shop, "m7", "m6", _models(filled + _REQUIRED, ""), files=forms)
+    _commit(shop, "m8", "m7", _models(filled + _REQUIRED + NOTE, ""), "0009_note", "0008_contact",
+            f'migrations.AddField("order", "note", {field.format(80)})', files=forms)  # fmt: skip
 
 
 def sql(shop: Shop, statement: str, database: str = "shop") -> str:
