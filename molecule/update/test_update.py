@@ -62,7 +62,7 @@ def test_nothing_is_left_over(host: Any) -> None:
     )
     assert sorted(lines) == [f"{service} running" for service in SERVICES]
     assert "evenkeel" not in host.check_output("docker exec travel-nginx-1 cat /etc/hosts")
-    top = [".evenkeel", "current", "mirror.git", "releases", "shared"]
+    top = [".evenkeel", "backups", "current", "mirror.git", "releases", "shared"]
     assert sorted(host.check_output(f"ls -A {ROOT}").split()) == top
     assert host.check_output(f"find {ROOT} -name '.making-*' -o -name '*.part' -o -name '.evenkeel-*'") == ""
     assert len(host.file(f"{ROOT}/releases").listdir()) == 2
