@@ -112,7 +112,8 @@ def commit_versions(shop: Shop) -> None:
             'migrations.AlterField("order", "channel", models.CharField(default="web", max_length=20))')  # fmt: skip
     form = (ROOT / "demo/shop/tours/forms.py").read_text(encoding="utf-8")
     assert _FIELDS in form
-    forms = {"tours/forms.py": form.replace(_FIELDS, _RENAMED)}
+    admin = (ROOT / "demo/shop/tours/admin.py").read_text(encoding="utf-8")
+    forms = {"tours/forms.py": form.replace(_FIELDS, _RENAMED), "tours/admin.py": admin.replace('"email"', '"contact"')}
     _commit(shop, "m6", "m5", _models(filled + _REQUIRED, ""), "0008_contact", "0007_channel",
             'migrations.AlterField("order", "contact", models.EmailField(max_length=254))',
             'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254, null=True))',
