@@ -13,7 +13,7 @@ import pytest
 from tests.bed.migrations.running import Running
 from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 from tests.bed.test_migration_crashes import KILLER, keep, points, reset
-from tests.bed.test_migration_runs import CREATE, NOTE
+from tests.bed.test_migration_runs import CREATE, NOTE, REMOVE
 
 Make = Callable[..., Running]
 OTHERS = [pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS if v != "5.2"]
@@ -86,6 +86,19 @@ def test_between_is_after_the_roll_and_before_what_needs_it(make: Make) -> None:
     assert not project.contract("r1", only_data_moves=True)["changed"]
     assert project.contract("r1")["open"] == []
     assert project.rows("SELECT attnotnull FROM pg_attribute WHERE attname = 'note'") == [(True,)]
+
+
+def test_it_does_not_wait_for_a_column_that_nobody_has_named(make: Make) -> None:
+    project = make()
+    project.migration("0003_remove", REMOVE, "0002_note")
+    project.migration("0004_fill", **{**MOVE, "after": "0003_remove"}, more='evenkeel_phase = "between"')
+    result = project.expand("r1")
+    assert [(o["name"], o["moves"]) for o in result["open"]] == [("0003_remove", False), ("0004_fill", True)]
+    project.serving = ("r1",)
+    moved = project.contract("r1", only_data_moves=True)
+    assert not moved.get("failed"), moved["msg"]
+    assert project.rows(COUNTED) == [("x", 45)] and "old" in project.columns()
+    assert project.contract("r1", allow_data_loss=["shop.0003_remove"])["open"] == []
 
 
 def test_plain_migrate_moves_everything(make: Make) -> None:

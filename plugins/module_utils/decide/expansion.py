@@ -108,7 +108,7 @@ def open_operations(
     :param inactive: why the release that is asked is not the active one.
     :param only: migrations that the release has which comes next; None where none does.
     """
-    wholes, found, waiting = _wholes(rows), [], set()
+    wholes, found, waiting, moving = _wholes(rows), [], set(), set()
     for row in rows:
         if row["index"] < 0 or not row["app"] or row["state"] not in OPEN:
             continue
@@ -116,19 +116,26 @@ def open_operations(
         reason = _reason(row, whole, known, running, allowed, inactive)
         if not reason and only is not None and f"{row['app']}.{row['name']}" not in only:
             reason = "the release that comes does not have it: its code may need it"
-        if not reason and row["app"] in waiting:
+        # Rows are moved by models as the code that serves has them, which works whether the others are done or not.
+        if not reason and row["app"] in (moving if _moves(row) else waiting):
             reason = "what comes before it in its app waits"
         if reason:
             waiting.add(row["app"])
+            if _moves(row):
+                moving.add(row["app"])
         found.append(
             Open(
                 row["app"], row["name"], database, row["index"], row["operation"], row["state"], row["release"],
                 row["since"], bool(row["detail"].get("drops_data")), reason,
-                row["detail"].get("method") == "batches" and row["detail"].get("phase") == "between",
+                _moves(row),
                 _is_known(row, known),
             )
         )  # fmt: skip
     return found
+
+
+def _moves(row: Row) -> bool:
+    return row["detail"].get("method") == "batches" and row["detail"].get("phase") == "between"
 
 
 def _is_known(row: Row, known: Mapping[str, Sequence[str]]) -> bool:
