@@ -177,3 +177,21 @@ def test_a_default_that_is_filled_in_is_parted_too() -> None:
         'ALTER TABLE "t" ALTER COLUMN "a" DROP DEFAULT',
     ):
         assert online(sql) == ([], [{"sql": sql}])
+
+
+def test_rows_are_moved_whatever_waits_before_them_but_in_their_own_order() -> None:
+    batches = {"method": "batches", "phase": "between"}
+
+    def one(name: str, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{**r, "name": name} for r in rows]
+
+    rows = [*one("0002_x", *ROWS), *one("0003_y", row(-1, "expanded"), row(0, "deferred", **batches)),
+            *one("0004_z", row(-1, "expanded"), row(0, "deferred", phase="after"))]  # fmt: skip
+    known = {f"shop.{name}": ["Remove field a"] for name in ("0002_x", "0003_y", "0004_z")}
+    found = expansion.open_operations(rows, "default", known, [container("r1")])
+    assert [(o.moves, bool(o.waits_for)) for o in found] == [(False, True), (True, False), (False, True)]
+    # One that cannot run yet keeps those after it.
+    rows[3] = {**rows[3], "operation": "Another"}
+    rows[5] = {**rows[5], "detail": batches}
+    found = expansion.open_operations(rows, "default", known, [container("r1")])
+    assert [(o.moves, bool(o.waits_for)) for o in found] == [(False, True), (True, True), (True, True)]

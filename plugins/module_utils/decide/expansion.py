@@ -108,7 +108,9 @@ def open_operations(
     :param inactive: why the release that is asked is not the active one.
     :param only: migrations that the release has which comes next; None where none does.
     """
-    wholes, found, waiting, moving = _wholes(rows), [], set(), set()
+    wholes, found = _wholes(rows), []
+    waiting: set[str] = set()
+    moving: set[str] = set()
     for row in rows:
         if row["index"] < 0 or not row["app"] or row["state"] not in OPEN:
             continue
@@ -135,7 +137,7 @@ def open_operations(
 
 
 def _moves(row: Row) -> bool:
-    return row["detail"].get("method") == "batches" and row["detail"].get("phase") == "between"
+    return bool(row["detail"].get("method") == "batches" and row["detail"].get("phase") == "between")
 
 
 def _is_known(row: Row, known: Mapping[str, Sequence[str]]) -> bool:
