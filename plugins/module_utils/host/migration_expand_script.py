@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from . import migration_online_script as online
@@ -309,17 +308,6 @@ def executor_of(run: Run) -> type:
     return Executor
 
 
-@contextmanager
-def _as_executor(run: Run) -> Iterator[None]:
-    from django.core.management.commands import migrate
-
-    plain, migrate.MigrationExecutor = migrate.MigrationExecutor, executor_of(run)
-    try:
-        yield
-    finally:
-        migrate.MigrationExecutor = plain
-
-
 def command() -> Any:
     """Django's ``migrate``, as the app has it.
 
@@ -335,18 +323,30 @@ def command() -> Any:
     return made
 
 
+def call_migrate(executor: type, alias: str, words: list[str]) -> None:
+    """Run Django's own command, with a class of ours in place of its executor.
+
+    :raises Stopped: as the executor does, or the app's command is none of Django's.
+    """
+    import io
+
+    from django.core.management import call_command
+    from django.core.management.commands import migrate as module
+
+    made = command()
+    plain, module.MigrationExecutor = module.MigrationExecutor, executor
+    try:
+        call_command(made, *words, database=alias, interactive=False, verbosity=0,
+                     stdout=io.StringIO(), stderr=io.StringIO())  # fmt: skip
+    finally:
+        module.MigrationExecutor = plain
+
+
 def migrate(run: Run, target: list[str]) -> None:
     """Run everything that was decided, by Django's own command, and its signals after it.
 
     :raises Stopped: before anything was touched, or told with what was done.
     """
-    import io
-
-    from django.core.management import call_command
-
-    made = command()
-    with _as_executor(run):
-        call_command(made, *target, database=run.session.connection.alias, interactive=False, verbosity=0,
-                     stdout=io.StringIO(), stderr=io.StringIO())  # fmt: skip
+    call_migrate(executor_of(run), run.session.connection.alias, target)
     if run.ledger.there():
         run.ledger.forget(*SIGNALS[:2])

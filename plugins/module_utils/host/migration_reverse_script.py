@@ -10,13 +10,12 @@ Django's record is one transaction.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..decide import expansion
 from .migration_contract_script import lossless, states
-from .migration_expand_script import Key, Run, command, key_of, operations_of, said
+from .migration_expand_script import Key, Run, call_migrate, key_of, operations_of, said
 from .migration_session_script import Stopped, say
 
 #: Django's own operations whose way back restores no row: what they took is in a backup, or nowhere.
@@ -105,20 +104,12 @@ class Reverse:
 
         :raises Stopped: one of them cannot be; those before it are taken back.
         """
-        import io
+        if self.plan:
+            app, name = self.target
+            call_migrate(self._executor(), self.session.connection.alias, [app, name or "zero"])
 
-        from django.core.management import call_command
-
-        if not self.plan:
-            return
-        app, name = self.target
-        with self._as_executor():
-            call_command(command(), app, name or "zero", database=self.session.connection.alias, interactive=False,
-                         verbosity=0, stdout=io.StringIO(), stderr=io.StringIO())  # fmt: skip
-
-    @contextmanager
-    def _as_executor(self) -> Iterator[None]:
-        from django.core.management.commands import migrate
+    def _executor(self) -> type:
+        """Django's executor, with what is ours of the way back."""
         from django.db.migrations.executor import MigrationExecutor
 
         outer, wanted = self, [key_of(m) for m in self.plan]
@@ -134,11 +125,7 @@ class Reverse:
                 outer._one(self, migration)
                 return state
 
-        migrate.MigrationExecutor = Executor
-        try:
-            yield
-        finally:
-            migrate.MigrationExecutor = MigrationExecutor
+        return Executor
 
     def _one(self, executor: Any, migration: Any) -> None:
         key, began = key_of(migration), time.monotonic()
