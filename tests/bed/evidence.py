@@ -148,7 +148,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         ),
     ),
     "migrated": (
-        "Updates that migrate, under load: a table of 450,000 orders, a rename over three releases, three databases",
+        "Updates that migrate, under load: a table of a million orders, a rename over three releases, three databases",
         lambda: beds("tests/bed/test_update_migrations.py", "tests/bed/test_update_shards.py"),
     ),
     "rollback": (

@@ -26,7 +26,7 @@ def migrated() -> Iterator[Shop]:
         first = made.update("m1")
         assert first.returncode == 0, first.output[-6000:]
         assert sql(made, "SELECT count(*) FROM evenkeel_migrations WHERE state <> 'settled'") == "0"
-        fill(made, 450_000)
+        fill(made, 1_000_000)
         yield made
     finally:
         made.destroy()
@@ -152,7 +152,7 @@ def test_what_plain_migrate_costs_in_comparison(migrated: Shop) -> None:
         other.create()
         commit_versions(other)
         assert other.update("m1").returncode == 0
-        fill(other, 450_000)
+        fill(other, 1_000_000)
         image = f"{migrated.name}-api"
         tags = run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", image]).split()
         newest = tags[0]
