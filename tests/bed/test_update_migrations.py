@@ -12,6 +12,9 @@ from tests.bed.migrated_shop import columns, commit_versions, fill, sql
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import LABEL, Play, Shop, run
 
+# An update that migrates is in `make test` with the beds of rollback; a million rows are not needed each time.
+pytestmark = pytest.mark.matrix
+
 AT_FIRST = ["created_at", "email", "id", "note", "reference", "tour_id"]
 
 
@@ -58,7 +61,6 @@ def test_a_column_goes_one_comes_and_an_index_is_built_while_orders_are_written(
     assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
 
 
-@pytest.mark.matrix
 def test_going_back_reverses_nothing_and_another_update_drops_nothing_that_is_used(migrated: Shop) -> None:
     update(migrated, "m1")
     assert columns(migrated) == sorted([*AT_FIRST, "channel"])
@@ -75,7 +77,6 @@ def test_going_back_reverses_nothing_and_another_update_drops_nothing_that_is_us
     update(migrated, "m2")
 
 
-@pytest.mark.matrix
 def test_the_next_update_drops_what_nobody_uses_any_more_if_it_is_named(migrated: Shop) -> None:
     unnamed = update(migrated, "m3", "code alone")
     assert "note" in columns(migrated) and "allow_data_loss" in unnamed.output
@@ -93,7 +94,6 @@ def not_null(shop: Shop, column: str) -> bool:
     return found == "t"
 
 
-@pytest.mark.matrix
 def test_not_null_and_the_rest_of_the_new_name_come_when_nobody_is_left_who_does_not_know_them(migrated: Shop) -> None:
     update(migrated, "m5", "a channel is asked of each order (waits)")
     assert not not_null(migrated, "channel")
@@ -111,7 +111,6 @@ def test_not_null_and_the_rest_of_the_new_name_come_when_nobody_is_left_who_does
     assert sql(migrated, "SELECT count(*) FROM tours_order WHERE contact IS NULL") == "0"
 
 
-@pytest.mark.matrix
 def test_a_lock_that_is_never_given_leaves_the_version_before_serving(migrated: Shop) -> None:
     holder = [
         "docker",
@@ -143,7 +142,6 @@ def test_a_lock_that_is_never_given_leaves_the_version_before_serving(migrated: 
     assert_nothing_lost(migrated, load, result)
 
 
-@pytest.mark.matrix
 def test_what_plain_migrate_costs_in_comparison(migrated: Shop) -> None:
     """The same migrations as Django runs them, beside the code from before."""
     other = Shop("plain-migrate")
