@@ -67,6 +67,12 @@ options:
     type: str
     choices: [kept, bad]
     default: kept
+  accept_bad:
+    description:
+      - With O(state=present), the id or the beginning of the commit of a release that was left as V(bad) (O(left)), of which
+        O(version) may bring commits again. Otherwise such a O(version) is refused, unless later commits took them back, by
+        what C(git revert) writes or by their content. What is current already, and what it is made from, is not refused.
+    type: str
   activate_at:
     description:
       - With O(state=active) the switch is made at this moment, ISO 8601 with its zone, at most an hour away. Everything but
@@ -215,6 +221,7 @@ def main() -> None:
             "release": {"type": "str"},
             "verified": {"type": "bool", "default": True},
             "left": {"type": "str", "choices": ["kept", "bad"], "default": "kept"},
+            "accept_bad": {"type": "str"},
             "activate_at": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},

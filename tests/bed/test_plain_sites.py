@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,8 +69,12 @@ class Site(PlainApp):
 
     def states(self) -> list[str]:
         """The state of each release, oldest first."""
+        return [str(m["state"]) for m in self.manifests()]
+
+    def manifests(self) -> list[dict[str, Any]]:
+        """The manifest of each release, oldest first."""
         found = sorted((self.root / "releases").glob("*/.evenkeel/manifest.json"))
-        return [str(json.loads(path.read_text())["state"]) for path in found]
+        return [json.loads(path.read_text()) for path in found]
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +123,11 @@ def test_back_and_not_further_back_and_on_again(site: Site) -> None:
     assert site.states() == ["verified", "bad"] and len(site.reloads()) == before + 1
     again = site.update("", playbook="rollback")
     assert (again.returncode, again.changed) == (0, 0) and site.page() == "v1", again.output
+    refused = site.update("v2")
+    left = site.manifests()[-1]["id"]
+    assert refused.returncode != 0 and f"update_accept_bad={left}" in refused.output and site.page() == "v1"
     # What was marked bad is made anew.
-    on = site.update("v2")
+    on = site.update("v2", update_accept_bad=left)
     assert on.returncode == 0 and site.page() == "v2", on.output
     assert site.states()[-1] == "verified"
 

@@ -20,7 +20,8 @@ class Release:
 
     ``verified`` is when it was last found good (UNIX seconds, 0 for never), ``pinned`` whether somebody wants it kept,
     ``inputs`` a keyed hash of what else it is made from, such as the server's environment file, ``version`` what it was
-    asked for by, ``came_back`` whether it is the current one by a rollback.
+    asked for by, ``came_back`` whether it is the current one by a rollback, ``left_for`` the commit of the release that it
+    was left for by one.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Release:
     inputs: str = ""
     version: str = ""
     came_back: bool = False
+    left_for: str = ""
 
 
 def is_id(text: str) -> bool:

@@ -14,9 +14,9 @@ from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, Callable
 
-from ..decide import releases
+from ..decide import releases, taken_back
 from ..journal import working
-from . import retention
+from . import git_history, retention
 from .call_result import BadInput
 from .engine import EngineFailed
 from .files import KEY
@@ -140,7 +140,7 @@ def _active(
         with act(f"switch current to {release.id}"):
             if leaves:
                 # Before the switch: whoever asks for the way back from now on is not led to what was left.
-                store.note(before, state=releases.BAD)
+                store.note(before, state=releases.BAD, left_for=release.revision)
             if before != release.id:
                 store.note(release.id, came_back=leaves)
             if not verified:
@@ -204,6 +204,7 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
     version, source = str(params["version"]), str(params["repo"])
     if is_plain_folder(source):
         revision, size = revision_of(source), size_of(source)
+        _refuse_rolled_back(store, params, revision, None)
 
         def export(target: str) -> None:
             copy_into(source, revision, target, store.owner)
@@ -215,15 +216,44 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     try:
         if check_mode:
-            return _made(store, params, git.planned_commit(source, version), (0, 0), lambda _target: None, True, act)
+            planned = git.planned_commit(source, version)
+            _refuse_rolled_back(store, params, planned, git)
+            return _made(store, params, planned, (0, 0), lambda _target: None, True, act)
         git.update(source)
         commit = git.commit_of(version)
+        _refuse_rolled_back(store, params, commit, git)
         complaints = git.objections(commit)
         if complaints:
             raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
         return _made(store, params, commit, git.size_of(commit), lambda target: git.export(commit, target), False, act)
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
+
+
+def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> None:
+    """Refuse a revision that still brings what was rolled back, unless that release is named.
+
+    :param git: where the history is; a plain folder has none, and only the very same content is known again.
+    :raises BadInput: it does.
+    """
+    accepted, current = str(params.get("accept_bad") or ""), store.current()
+    serving = str(store.manifest(current).get("revision", "")) if current else ""
+    left = [r for r in store.all() if r.state == releases.BAD and r.left_for]
+    if accepted and not any(r.id == accepted or (len(accepted) >= 7 and r.revision.startswith(accepted)) for r in left):
+        names = ", ".join(r.id for r in left) or "none"
+        raise BadInput(
+            f"no release that was rolled back is {accepted}; there are: {names}", "name one of them, or none"
+        )
+    for release in left:
+        if accepted and (release.id == accepted or release.revision.startswith(accepted)):
+            continue
+        if git is not None:
+            brought, told = git_history.brought_again(git, release.left_for, release.revision, revision, serving)
+        else:
+            same = revision == release.revision != serving
+            brought, told = [taken_back.Commit(revision, (), "the very same")] if same else [], True
+        if brought:
+            raise BadInput(*taken_back.refusal(f"{params['version']} ({revision[:12]})", release.id, brought, told))
 
 
 def _made(

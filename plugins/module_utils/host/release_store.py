@@ -87,6 +87,7 @@ class Store:
                 str(m.get("inputs") or ""),
                 str(m.get("version") or ""),
                 bool(m.get("came_back")),
+                str(m.get("left_for") or ""),
             )
             for n, m in manifests.items()
             if m.get("revision")

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was rolled back is not deployed again by the next update, on real repositories."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.taken_back import Commit, still_brought
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Git
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git_history import history, revert
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
+from tests.unit.app_on_a_server import App, commit, git, refusal
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    """An app that went to a second version and was rolled back from it."""
+    made = App(tmp_path)
+    first = serve(made)
+    commit(made.source, wrong="1")
+    commit(made.source, more="1")
+    serve(made)
+    made("active", release=first, left="bad")
+    return made
+
+
+def rolled_back(app: App) -> str:
+    """The id of the release that was left."""
+    return next(r.id for r in Store(str(app.root)).all() if r.left_for)
+
+
+def serve(app: App, **more: str) -> str:
+    name = app.built(**more)
+    app("active", release=name)
+    return name
+
+
+def test_the_same_and_what_comes_after_it_are_refused(app: App) -> None:
+    said = refusal(app)
+    assert "still has what was rolled back with release" in said and "git revert" in said
+    later = commit(app.source, other="1")
+    said = refusal(app)
+    assert later[:12] in said and "update_accept_bad=" in said
+    # Before the bad ones, or beside them: nothing of theirs.
+    git(app.source, "switch", "--quiet", "--create", "beside", app.first)
+    commit(app.source, beside="1")
+    assert app(version="beside")["changed"]
+
+
+def test_check_mode_says_it_too(app: App) -> None:
+    assert "still has" in refusal(app, check=True)
+
+
+def test_what_was_reverted_is_taken_up_and_what_was_brought_back_is_not(app: App) -> None:
+    for back in ("HEAD", "HEAD~2"):
+        git(app.source, "revert", "--no-edit", back)
+    commit(app.source, other="1")
+    assert app()["changed"]
+    git(app.source, "revert", "--no-edit", "HEAD~1")
+    assert "still has" in refusal(app)
+
+
+def test_one_of_two_reverted_is_not_enough(app: App) -> None:
+    git(app.source, "revert", "--no-edit", "HEAD~1")
+    said = refusal(app)
+    assert "more" not in said.split("Next")[0].split("release")[0] and said.count("'x'") == 1
+
+
+def test_taken_back_by_hand_in_one_commit(app: App) -> None:
+    commit(app.source, other="1")
+    git(app.source, "rm", "--quiet", "wrong", "more")
+    git(app.source, "commit", "--quiet", "--message", "Take it out")
+    assert app()["changed"]
+
+
+def test_taken_out_of_a_file_that_changed_otherwise(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    lines = "".join(f"{n}\n" for n in range(40))
+    commit(app.source, code=lines)
+    first = serve(app)
+    commit(app.source, code=lines.replace("5\n", "wrong\n", 1))
+    serve(app)
+    app("active", release=first, left="bad")
+    commit(app.source, code=lines.replace("30\n", "another\n").replace("5\n", "wrong\n", 1))
+    assert "still has" in refusal(app)
+    commit(app.source, code=lines.replace("30\n", "another\n"))
+    assert app()["changed"]
+
+
+def test_what_cannot_be_told_is_refused_and_says_so(app: App) -> None:
+    commit(app.source, wrong="2", more="2")
+    assert "cannot be told" in refusal(app)
+
+
+def test_a_named_one_is_accepted_and_from_then_on_without_a_word(app: App) -> None:
+    commit(app.source, wrong="mended")
+    assert "no release that was rolled back is 1234567" in refusal(app, accept_bad="1234567")
+    serve(app, accept_bad=rolled_back(app))
+    commit(app.source, other="1")
+    assert app()["changed"]
+
+
+def test_a_release_that_failed_by_itself_is_tried_again(app: App, tmp_path: Path) -> None:
+    other = App(tmp_path / "other")
+    serve(other)
+    commit(other.source, second="1")
+    failed = other.built()
+    other("bad", release=failed)
+    assert other()["release"] != failed
+
+
+def test_a_plain_folder_is_known_again_by_its_content(tmp_path: Path) -> None:
+    upload = tmp_path / "upload"
+    upload.mkdir()
+    (upload / "index.html").write_text("1")
+    app = App(tmp_path)
+    first = serve(app, repo=str(upload))
+    (upload / "index.html").write_text("2")
+    serve(app, repo=str(upload))
+    app("active", release=first, left="bad")
+    assert "still has" in refusal(app, repo=str(upload))
+    (upload / "index.html").write_text("3")
+    assert app(repo=str(upload))["changed"]
+
+
+# -- the commits that take back -----------------------------------------------------------------------------
+
+
+def merged(app: App) -> None:
+    """Two commits of a branch come in by a merge."""
+    git(app.source, "switch", "--quiet", "--create", "topic")
+    commit(app.source, topic="1")
+    commit(app.source, topic="2")
+    git(app.source, "switch", "--quiet", "main")
+    commit(app.source, meanwhile="1")
+    git(app.source, "merge", "--quiet", "--no-ff", "--no-edit", "topic")
+
+
+def test_commits_that_take_back_give_the_tree_from_before_and_are_known_as_that(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    first = serve(app)
+    commit(app.source, wrong="1")
+    merged(app)
+    bad = serve(app)
+    head = git(app.source, "rev-parse", "HEAD")
+    app("active", release=first, left="bad")
+    mirror = Git(str(app.root / "mirror.git"))
+    tip = revert(mirror, app.first, head)
+    assert mirror.inside("rev-parse", f"{tip}^{{tree}}") == mirror.inside("rev-parse", f"{app.first}^{{tree}}")
+    assert len(history(mirror, "--first-parent", tip, f"^{head}")) == 3
+    git(app.source, "fetch", "--quiet", str(app.root / "mirror.git"), tip)
+    commit(app.source, after="1")
+    assert bad in refusal(app)
+    git(app.source, "merge", "--quiet", "--no-edit", "FETCH_HEAD")
+    # Merged into trunk, as a developer would: by what it says.
+    commit(app.source, wrong="another thing of that name")
+    assert app()["changed"]
+
+
+def test_from_a_side_branch_one_commit_takes_all_back(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    merged(app)
+    head, topic = git(app.source, "rev-parse", "HEAD"), git(app.source, "rev-parse", "topic")
+    mirror = Git(str(app.source / ".git"))
+    tip = revert(mirror, topic, head)
+    assert mirror.inside("rev-parse", f"{tip}^{{tree}}") == mirror.inside("rev-parse", f"{topic}^{{tree}}")
+    assert still_brought({head}, history(mirror, tip, f"^{topic}")) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32))
+def test_each_commit_is_there_as_often_as_it_was_not_taken_back(seed: int) -> None:
+    """Reverts of reverts of any depth, against a count."""
+    dice = random.Random(seed)
+    ids = [f"{n:040x}" for n in range(1, 30)]
+    log: list[Commit] = []
+    bad: set[str] = set()
+    there: set[str] = set()
+    means: dict[str, tuple[str, bool]] = {}
+    for one in ids:
+        parents = (log[-1].id,) if log else ()
+        revertable = [c for c in means if (means[c][0] in there) == means[c][1]]
+        if revertable and dice.random() < 0.6:
+            target = dice.choice(revertable)
+            what, adds = means[target]
+            means[one] = (what, not adds)
+            there = there - {what} if adds else there | {what}
+            log.append(Commit(one, parents, f"Revert\n\nThis reverts commit {target}.\n"))
+        else:
+            means[one] = (one, True)
+            bad.add(one)
+            there.add(one)
+            log.append(Commit(one, parents, "x"))
+    assert {c.id for c in still_brought(bad, log)} == there
