@@ -21,6 +21,7 @@ from tests.bed.evidence_page import sections, versions, written  # noqa: E402 (t
 from tests.bed.evidence_rows import bad_versions, behind, kills, table, updates, workers  # noqa: E402 (likewise)
 from tests.bed.fronts import FRONTS  # noqa: E402 (likewise)
 from tests.bed.migrations.truth import truth_table  # noqa: E402 (likewise)
+from tests.bed.migrations.verdicts import pairs_table  # noqa: E402 (likewise)
 from tests.bed.plain_evidence import plain  # noqa: E402 (likewise)
 from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
 from tests.bed.switch_race import races  # noqa: E402 (likewise)
@@ -184,6 +185,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: f"{plain()}\n\n{beds('tests/bed/test_plain_sites.py')}",
     ),
     "migrations": ("Migrations: what was said of them, and what they do", truth_table),
+    "pairs": ("Pairs of releases: whether older code can come back, and what it then does", pairs_table),
     "switch": ("Readers while the current release is switched", switch_races),
     "properties": ("Simulated histories", properties),
     "bench": ("Beside the usual ways", bench),

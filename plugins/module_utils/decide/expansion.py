@@ -204,6 +204,8 @@ def orders(plan: Sequence[Mapping[str, Any]], words: Mapping[Any, Sequence[str]]
                     "drops_data": bool(verdict.get("drops_data")),
                     "phase": verdict.get("phase", ""),
                     "reversible": bool(verdict.get("reversible", False)),
+                    # For who comes back, whose deletes it is about for as long as the rows are there.
+                    "beware": str(verdict.get("beware") or ""),
                 }
             )
         found.append({"app": one["app"], "name": one["name"], "operations": list(words[key]), "actions": actions})

@@ -145,8 +145,8 @@ def table_added(change: Change, world: World) -> Effect:
 
 def orphans(table: str, targets: list[str]) -> str:
     return (
-        f"until the old code is gone, its deletes in {', '.join(targets)} fail for rows that the new code already "
-        f"refers to in {table}: it does not know that they go along"
+        f"the old code's deletes in {', '.join(targets)} fail for rows that the new code already refers to in {table}: "
+        "it does not know that they go along"
     )
 
 

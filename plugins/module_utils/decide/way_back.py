@@ -28,6 +28,7 @@ class Behind:
     """A migration that is recorded and that the older code does not know.
 
     :ivar verdict: one of :data:`VERDICTS`; ``reason`` names the operation that decides.
+    :ivar beware: what goes wrong with rows that the newer code has written, though the older one works; empty for nothing.
     """
 
     app: str
@@ -35,6 +36,7 @@ class Behind:
     database: str
     verdict: str
     reason: str
+    beware: str = ""
 
 
 def behind(unknown: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]], database: str) -> list[Behind]:
@@ -43,7 +45,8 @@ def behind(unknown: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]], 
     :param unknown: app and name of each.
     :param rows: our rows of them, those that are settled included.
     """
-    return [Behind(app, name, database, *_of(_own(rows, app, name))) for app, name in unknown]
+    owned = [(app, name, _own(rows, app, name)) for app, name in unknown]
+    return [Behind(app, name, database, *_of(own), _beware(own)) for app, name, own in owned]
 
 
 def _own(rows: Sequence[Mapping[str, Any]], app: str, name: str) -> dict[int, Mapping[str, Any]]:
@@ -61,6 +64,13 @@ def _of(rows: Mapping[int, Mapping[str, Any]]) -> tuple[str, str]:
     for index, action in enumerate(whole["detail"]["actions"]):
         found = max(found, _operation(action, rows.get(index), words[index]), key=lambda v: VERDICTS.index(v[0]))
     return found
+
+
+def _beware(rows: Mapping[int, Mapping[str, Any]]) -> str:
+    """What was said of the operations that were run, once each."""
+    actions = rows[WHOLE]["detail"]["actions"] if WHOLE in rows else ()
+    run = (a for i, a in enumerate(actions) if i not in rows or rows[i]["state"] not in _NOT_RUN)
+    return "; ".join(dict.fromkeys(str(a["beware"]) for a in run if a.get("beware")))
 
 
 def _operation(action: Mapping[str, Any], row: Mapping[str, Any] | None, words: str) -> tuple[str, str]:
@@ -90,10 +100,12 @@ def sentence(found: Sequence[Behind]) -> str:
     deciding = [b for b in found if b.verdict == verdict]
     names = ", ".join(f"{b.app}.{b.name}" for b in deciding)
     reasons = "; ".join(dict.fromkeys(b.reason for b in deciding))
+    warned = "; ".join(dict.fromkeys(b.beware for b in found if b.beware))
+    beware = f"; beware: {warned}" if warned else ""
     if verdict == CODE_ONLY:
-        return "going back to this code needs nothing of the database"
+        return f"going back to this code needs nothing of the database{beware}"
     if verdict == ABANDON:
-        return f"going back to this code needs nothing of the database; what waits of {names} goes on waiting"
+        return f"going back to this code needs nothing of the database; what waits of {names} goes on waiting{beware}"
     if verdict == REVERSE:
         return f"this code needs the reversal of {names} ({reasons}): django_migrate with state reversed, in a window"
     if verdict == RESTORE:

@@ -19,8 +19,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 if str(Path(__file__).parent) in sys.path:
     sys.path.remove(str(Path(__file__).parent))
 
-# others.py is run where these are installed.
-FURTHER_APPS = ["django_safemigrate"] if Path(sys.argv[0]).name == "others.py" else []
+# others.py is run where these are installed; pairs.py has made the app that its migrations are of.
+FURTHER_APPS = {"others.py": ["django_safemigrate"], "pairs.py": ["shop"]}.get(Path(sys.argv[0]).name, [])
 
 import django  # noqa: E402 (the lines above make the rest importable)
 from django.conf import settings  # noqa: E402 (likewise)

@@ -23,7 +23,7 @@ CACHE = ROOT / ".cache" / "migrations"
 VERSIONS = {"4.2": "django~=4.2.0", "5.2": "django~=5.2.0", "newest": "django>=6"}
 #: What is compared with, in an environment of its own.
 OTHERS = ["django~=5.2.0", "psycopg[binary]", "django-migration-linter~=6.0", "django-safemigrate~=6.0"]
-BEWARE = "beware: until the old code is gone, its deletes fail for rows that the new code already refers to"
+BEWARE = "beware: the old code's deletes fail for rows that the new code already refers to"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 BESIDE = """## Beside two other tools
 
