@@ -23,13 +23,17 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Complaint:
-    """Why nginx refuses: what kind of reason, in one sentence, what to do, and where it stands (line 0: not told)."""
+    """Why nginx refuses: what kind of reason, in one sentence, what to do, and where it stands (line 0: not told).
+
+    ``host`` is the name that means nothing, empty where it is about something else.
+    """
 
     kind: str
     text: str
     advice: str
     file: str = ""
     line: int = 0
+    host: str = ""
 
 
 _LEVEL = re.compile(r"^.*?\[(?:emerg|crit|alert|error)\](?: \d+#\d+:)? ?(.*)$")
@@ -63,21 +67,26 @@ def complaint_of(output: str) -> Complaint:
     for judge in (_host, _certificate, _access):
         found = judge(body, where)
         if found:
-            return Complaint(found[0], found[1], found[2], file, line)
+            return Complaint(found[0], found[1], found[2], file, line, _unresolved(body) if found[0] == UPSTREAM else "")
     advice = f"correct line {line} of {file}" if line else "correct the configuration"
     if body.startswith(("invalid parameter", "invalid number of arguments", "unexpected")):
         advice += "; often the line before it lacks its semicolon or brace"
     return Complaint(SYNTAX if file else OTHER, f"{_without_values(body)}{where}", advice, file, line)
 
 
+def _unresolved(body: str) -> str:
+    match = _NO_HOST.match(body)
+    text = str(match.group("host") or match.group("other") or "") if match else ""
+    host = text.rsplit("@", 1)[-1].split("/", 1)[0]
+    return host if re.match(r"^[\w.:\[\]-]{1,253}$", host) else ""
+
+
 def _host(body: str, where: str) -> tuple[str, str, str] | None:
     match = _NO_HOST.match(body)
     if not match:
         return None
-    host = str(match.group("host") or match.group("other") or "").rsplit("@", 1)[-1].split("/", 1)[0]
     kind = "resolver" if match.group("place") == "resolver" else "upstream"
-    if not re.match(r"^[\w.:\[\]-]{1,253}$", host):
-        host = "(not shown)"
+    host = _unresolved(body) or "(not shown)"
     return (
         UPSTREAM,
         f"the {kind} {host} cannot be resolved{where}",

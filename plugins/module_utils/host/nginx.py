@@ -23,6 +23,8 @@ _MARK = "# evenkeel"
 #: In the place of a service's name: the proxy is no container but this host's own.
 HOST = "nginx of this host"
 QUITTING = "worker process is shutting down"
+# Names that are given an address while a configuration is read; the kernel refuses to connect to it at once.
+_READING, _NOWHERE = "(read)", "255.255.255.255"
 
 
 class NginxFailed(Exception):
@@ -110,6 +112,10 @@ class Master:
         if code != 0:
             raise NginxFailed(f"{self.name}: nginx -T failed: {complaint_of(output).text}")
         return output
+
+    def described(self) -> str:
+        """The same, also while a name in it means nothing, where that can be had."""
+        return self.dump()
 
     def reload(self, timeout: float = 30.0) -> None:
         """Reload, and return once new workers have taken over.
@@ -247,6 +253,28 @@ class Nginx(Master):
             return base64.b64decode(output)
         code, output = self.engine.run_inside(self.id, ["cat", path], user="0", errors_too=False)
         return output.encode("utf-8") if code == 0 else None
+
+    def described(self) -> str:
+        """See the base class; a name whose containers all crash again and again has an address for as long as it is read.
+
+        One that nothing can connect to, should somebody else reload at that very moment: it fails there as it did before.
+        """
+        missing: list[str] = []
+        if _READING in self.pins():  # of a call that was killed
+            self.pin(_READING, (), ())
+        try:
+            while True:
+                code, output = self.command("-T", errors_too=False)
+                host = complaint_of(output).host.split(":")[0] if code else ""
+                if code == 0:
+                    return output
+                if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", host) or host in missing:
+                    return self.dump()
+                missing.append(host)
+                self.pin(_READING, missing, [_NOWHERE])
+        finally:
+            if missing:
+                self.pin(_READING, (), ())
 
     # -- pins -----------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ def _host_proxy(project: str, services: Iterable[str]) -> tuple[str, tuple[Route
 
 def _routes_of(nginx: Nginx) -> tuple[Route, ...]:
     try:
-        return routes(load(nginx.dump()))
+        return routes(load(nginx.described()))
     except UnreadableConfig as error:
         raise BadInput(
             f"the configuration of {nginx.name} cannot be read safely: {error}",
