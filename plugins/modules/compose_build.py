@@ -26,7 +26,8 @@ options:
     default: false
   build:
     description:
-      - V(policy) builds what is not there. V(never) refuses where an image is not there, for going back without building.
+      - V(policy) builds what is not there. V(never) is for going back without building. What is gone is loaded from the
+        archive in the release's folder (M(evenkeel.deploy.image_archive)); where there is none, or it is damaged, it refuses.
     type: str
     choices: [policy, never]
     default: policy
@@ -45,6 +46,11 @@ EXAMPLES = r"""
 RETURN = r"""
 built:
   description: The images that were built.
+  returned: always
+  type: list
+  elements: str
+loaded:
+  description: The images that were loaded from the release's archive.
   returned: always
   type: list
   elements: str

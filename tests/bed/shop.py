@@ -93,6 +93,8 @@ class Shop:
             "app_verify_paths": [{"path": "/", "contains": "Even Keel Travel"}, {"path": "/api/tours/"}],
             # A version that never becomes ready is given up sooner than on a server.
             "app_services": {"api": {"ready_timeout": 20}},
+            # Seconds of each update; it has a bed of its own.
+            "app_image_archive": "never",
             **(variables or {}),
         }
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from ..decide.backups import Backup, is_name
 from .files import read_json, sync_directory, write_private
@@ -31,6 +31,21 @@ _LOOK = 16 * 1024 * 1024
 
 class NoRoom(Exception):
     """The disk has no room for this file; the message is for the user."""
+
+
+class Folder(Protocol):
+    """What a file that is being written asks of the folder it will be in."""
+
+    folder: str
+
+    def path(self, name: str) -> str:
+        """Where a file of the folder is."""
+
+    def free(self) -> int:
+        """Bytes that may still be written."""
+
+    def note(self, name: str, manifest: dict[str, Any]) -> None:
+        """Write down what the file will be, before it gets its name."""
 
 
 class BackupStore:
@@ -136,25 +151,36 @@ class BackupStore:
     @contextlib.contextmanager
     def part(self, name: str, spare: int) -> Iterator[Part]:
         """A file that is written, and is gone at the end of the block unless it was kept."""
-        path = self.path(f"{name}{PART}")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags, 0o600), "w+b", buffering=0) as stream:
-            part = Part(self, name, stream, spare)
+        with part_of(self, name, spare) as part:
             try:
                 yield part
             finally:
                 if not part.kept:
-                    self._unlink(f"{name}{PART}")
                     self._unlink(f"{name}{MANIFEST}")
 
 
+@contextlib.contextmanager
+def part_of(folder: Folder, name: str, spare: int) -> Iterator[Part]:
+    """A file of a folder that is written, and is gone at the end of the block unless it was kept."""
+    path = folder.path(f"{name}{PART}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "w+b", buffering=0) as stream:
+        part = Part(folder, name, stream, spare)
+        try:
+            yield part
+        finally:
+            if not part.kept:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+
+
 class Part:
-    """A dump that is not whole yet.
+    """A file that is not whole yet.
 
     :param spare: bytes that are to be left on the disk for everybody else.
     """
 
-    def __init__(self, store: BackupStore, name: str, stream: IO[bytes], spare: int) -> None:
+    def __init__(self, store: Folder, name: str, stream: IO[bytes], spare: int) -> None:
         self._store = store
         self._name = name
         self._spare = spare
@@ -210,7 +236,7 @@ class Part:
             raise NoRoom(self._full("the disk is full")) from error
 
     def _full(self, why: str) -> str:
-        return f"{self._store.folder}: {why} after {self.size // 2**20} MiB of the dump"
+        return f"{self._store.folder}: {why} after {self.size // 2**20} MiB of {self._name}"
 
 
 def checksum(path: str, each: Callable[[], None] = lambda: None) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any
 
 from ..decide.build import BadBuild, Build, build_command, memory_limit
-from ..journal import working
+from ..journal import Fence, working
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
 from .files import private_directory
+from .image_archive import bring_back, in_archive
 from .processes import memory_of_machine
 from .project import compose_of, connect, state_dir_of
 
@@ -116,7 +117,7 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
         with working(params, state, f"compose_build of {project['name']}") as fence:
             logs = private_directory(os.path.join(state, "logs"))
-            return fence.told(_build_missing(params, engine, project, logs, fence.check))
+            return fence.told(_build_missing(params, engine, project, logs, fence))
     except ComposeFailed as error:
         raise BadInput(f"the images cannot be built: {error}") from error
 
@@ -126,18 +127,16 @@ def _build_missing(
     engine: Engine,
     project: Mapping[str, Any],
     logs: str,
-    check: Callable[[], None] = lambda: None,
+    fence: Fence | None = None,
 ) -> dict[str, Any]:
-    """Build, or only say what would be built where there is no folder for logs; ``check`` the lock before each."""
+    """Build, or load where nothing is to be built; without a ``fence`` only say what would be."""
     wanted = {
         str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
     }
+    loaded: list[str] = []
+    if params.get("build") == "never":
+        loaded = _have_back(str(params["project_src"]), engine, project, wanted, fence)
     missing = [image for image in sorted(wanted) if params.get("rebuild") or not engine.image(image)]
-    if missing and params.get("build") == "never":
-        raise BadInput(
-            f"{', '.join(missing)} is not on this host any more, and nothing is to be built",
-            "update to that revision (update_version), which builds it anew; or load it, and run the same command again",
-        )
     parent = ""
     if missing and logs:
         parent = limit_builds(engine, memory_limit(memory_of_machine()[1], int(params.get("memory") or 0)))
@@ -149,12 +148,35 @@ def _build_missing(
             raise BadInput(f"{image}: {error}") from error
         commands.append((image, command))
     for image, command in commands if logs else []:
-        check()
+        if fence:
+            fence.check()
         _run(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
     unlimited = bool(commands and logs and not parent)
     return {
-        "changed": bool(missing),
+        "changed": bool(missing or loaded),
         "built": missing,
+        "loaded": loaded,
         "images": {i: engine.image(i).get("Id", "") for i in sorted(wanted)},
         "notes": ["builds ran without limits: they can be set by root only"] if unlimited else [],
     }
+
+
+def _have_back(
+    tree: str, engine: Engine, project: Mapping[str, Any], built: Mapping[str, Any], fence: Fence | None
+) -> list[str]:
+    """Load what is gone from the release's archive; returns the names, also where they only would be.
+
+    :raises BadInput: an image that only a build could make is in no archive, or its archive is damaged.
+    """
+    services = project.get("services", {}).values()
+    gone = sorted({str(s["image"]) for s in services if s.get("image") and not engine.image(str(s["image"]))})
+    found = in_archive(tree, gone) if gone else {}
+    lost = [name for name in gone if name in built and name not in found]
+    if lost:
+        raise BadInput(
+            f"{', '.join(lost)} is not on this host any more, in no archive, and nothing is to be built",
+            "update to that revision (update_version), which builds it anew; or load it, and run the same command again",
+        )
+    if fence:
+        bring_back(engine, found, fence)
+    return sorted(found)

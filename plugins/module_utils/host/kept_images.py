@@ -54,6 +54,12 @@ def _written(run: str) -> str:
     return head.upper() + dash + rest
 
 
+def parts_of(name: str) -> tuple[str, str]:
+    """Repository and tag of an image's name; a colon before the last slash is of the registry's port."""
+    repository, _colon, tag = name.rpartition(":") if ":" in name.rsplit("/", 1)[-1] else (name, ":", "latest")
+    return repository, tag
+
+
 def put_back(engine: Engine, names: Mapping[str, str], images: Mapping[str, Sequence[str]]) -> list[str]:
     """Make the names that services use mean the images they ran before.
 
@@ -73,8 +79,7 @@ def put_back(engine: Engine, names: Mapping[str, str], images: Mapping[str, Sequ
                 f"{service}: the image that served before ({ids[0][:19]}) is not on this host any more",
                 f"build or pull it, so that {name} is that version again",
             )
-        repository, _colon, tag = name.rpartition(":") if ":" in name.rsplit("/", 1)[-1] else (name, ":", "latest")
-        engine.tag(present[0], repository, tag)
+        engine.tag(present[0], *parts_of(name))
         moved.append(name)
     return moved
 

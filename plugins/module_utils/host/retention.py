@@ -55,7 +55,7 @@ class Used:
 
         :raises EngineFailed: it does not answer.
         """
-        if not any(_generated(store, r.id) for r in store.all()) and not has_engine():
+        if not any(generated(store, r.id) for r in store.all()) and not has_engine():
             return cls()
         engine = Engine()
         containers = engine.containers({})
@@ -150,7 +150,7 @@ def _releases_in(store: Store, paths: Iterable[str]) -> set[str]:
     return {path[len(inside) :].split("/")[0] for path in real if path.startswith(inside)}
 
 
-def _generated(store: Store, release: str) -> dict[str, Any]:
+def generated(store: Store, release: str) -> dict[str, Any]:
     """A release's generated project, empty where it has none; a plain app may have a ``compose.yaml`` of its own."""
     project = read_json(os.path.join(store.path_of(release), GENERATED))
     return project if MARK in project else {}
@@ -159,7 +159,7 @@ def _generated(store: Store, release: str) -> dict[str, Any]:
 def _images_of(store: Store, release: str) -> set[str]:
     """The images that were built for a release: named with its revision."""
     revision = str(store.manifest(release).get("revision") or "")
-    services = _generated(store, release).get("services") or {}
+    services = generated(store, release).get("services") or {}
     names = {str(s.get("image") or "") for s in services.values() if isinstance(s, dict)}
     return {name for name in names if revision and name.endswith(f":{revision[:12]}")}
 
