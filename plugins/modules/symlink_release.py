@@ -52,7 +52,7 @@ options:
     description:
       - Id of a release. Needed for every O(state) but V(present).
       - With O(state=found) also the beginning of a commit, or what a release was asked for by. Without it the one that was
-        found good last before the current one.
+        found good last before the current one, or the current one where an update ended in the middle.
     type: str
   verified:
     description:

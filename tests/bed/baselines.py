@@ -108,6 +108,38 @@ class OnThisEngine:
             found.append(self._groups[identity])
         return found
 
+    @contextlib.contextmanager
+    def _fresh_api(self, image: str) -> Iterator[str]:
+        """A container like api's, of another image, that nobody but us knows; created, not started."""
+        model = self.inspections("api")[0]
+        network = sorted(model["NetworkSettings"]["Networks"])[0]
+        mounts = [Mount(m["Destination"], m["Name"], "volume") for m in model["Mounts"] if m["Type"] == "volume"]
+        made = self.engine.create_container(
+            image, environment=model["Config"]["Env"], labels={LABEL: self.shop.name},
+            host_config=self.engine.create_host_config(mounts=mounts, network_mode=network),
+        )  # fmt: skip
+        try:
+            yield str(made["Id"])
+        finally:
+            self.engine.remove_container(made["Id"], force=True, v=True)
+
+    def boots_and_stops(self, image: str, times: int) -> Bound:
+        """Create and boot, and stop, a fresh api container of an image a number of times: medians."""
+        boots, stops = [], []
+        for _time in range(times):
+            began = time.monotonic()
+            with self._fresh_api(image) as identity:
+                self.engine.start(identity)
+                networks = self.engine.inspect_container(identity)["NetworkSettings"]["Networks"]
+                _wait_for_health(next(iter(networks.values()))["IPAddress"], began + 60)
+                boots.append(time.monotonic() - began)
+                time.sleep(1.0)
+                began = time.monotonic()
+                self.engine.stop(identity, timeout=40)
+                stops.append(time.monotonic() - began)
+            time.sleep(1.0)
+        return Bound(statistics.median(boots), statistics.median(stops), tuple(boots), tuple(stops))
+
 
 class Checkout(OnThisEngine):
     """A git checkout with plain Compose in it."""
@@ -182,45 +214,18 @@ class Checkout(OnThisEngine):
 
     # -- the least that any method can take -----------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _fresh_api(self) -> Iterator[str]:
-        """A container like api's, of v2, that nobody but us knows; created, not started."""
-        model = self.inspections("api")[0]
-        network = sorted(model["NetworkSettings"]["Networks"])[0]
-        mounts = [Mount(m["Destination"], m["Name"], "volume") for m in model["Mounts"] if m["Type"] == "volume"]
-        made = self.engine.create_container(
-            self.image("v2"), environment=model["Config"]["Env"], labels={LABEL: self.shop.name},
-            host_config=self.engine.create_host_config(mounts=mounts, network_mode=network),
-        )  # fmt: skip
-        try:
-            yield str(made["Id"])
-        finally:
-            self.engine.remove_container(made["Id"], force=True, v=True)
-
     def lower_bound(self, rate: float, times: int = 5) -> Bound:
         """Create and boot, and stop, a fresh api container while v1 is under load: medians."""
         self.prepare(Method("bound", "", "checkout", ("api",)))
         wait_until_serving(self.url, "v1")
         wait_until_quiet()
-        boots, stops = [], []
         with load_on(self, rate) as load:
             time.sleep(WARM_SECONDS)
-            for _time in range(times):
-                began = time.monotonic()
-                with self._fresh_api() as identity:
-                    self.engine.start(identity)
-                    networks = self.engine.inspect_container(identity)["NetworkSettings"]["Networks"]
-                    _wait_for_health(next(iter(networks.values()))["IPAddress"], began + 60)
-                    boots.append(time.monotonic() - began)
-                    time.sleep(1.0)
-                    began = time.monotonic()
-                    self.engine.stop(identity, timeout=40)
-                    stops.append(time.monotonic() - began)
-                time.sleep(1.0)
+            bound = self.boots_and_stops(self.image("v2"), times)
             result = load.stop()
         if result.failed_beyond_race:
             raise BedError(f"{result.failed} requests failed while nothing was updated: {result.failed_by_kind}")
-        return Bound(statistics.median(boots), statistics.median(stops), tuple(boots), tuple(stops))
+        return bound
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Server:
     :param packages: what is installed on it besides.
     :param compose: what its Compose file is made of the shop's; users of a server come from outside of it.
     :param memory: see :class:`NestedEngine`.
+    :param variables: further variables of the playbooks.
     :param become: whether the plays become root; without it ``deploy`` owns ``app_root`` and is in the group docker.
     """
 
@@ -81,8 +82,10 @@ class Server:
         packages: Sequence[str] = (),
         compose: Callable[[str], str] = lambda text: text.replace('"127.0.0.1:$', '"$'),
         memory: str = "",
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = f"evenkeel-{name}"
+        self.variables = dict(variables or {})
         self.become = become
         self.compose = compose
         self.folder = BEDS / name
@@ -145,6 +148,9 @@ class Server:
             "app_owner": "deploy" if self.become else "",
             "app_health_url": "http://127.0.0.1:8080/health/",
             "app_verify_paths": [{"path": "/", "contains": "Even Keel Travel"}, {"path": "/api/tours/"}],
+            # Seconds of each update; it has a bed of its own.
+            "app_image_archive": "never",
+            **self.variables,
         }
         inventory = {"all": {"hosts": {self.name: host}, "vars": variables}}
         (self.folder / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
@@ -168,19 +174,27 @@ class Server:
 
     # -- what a user runs -----------------------------------------------------------------------------
 
-    def begin(self, version: str) -> Begun:
+    def begin(self, version: str, **variables: Any) -> Begun:
         """Start the playbook ``update`` over ssh, to a version of the shop or to a tag made of its ``-server`` one."""
         version = version if "-server" in version else f"{version}-server"
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "evenkeel.deploy.update"]
-        argv += ["-i", str(self.folder / "inventory.json"), "-e", json.dumps({"update_version": version})]
+        return self.begin_playbook("update", update_version=version, **variables)
+
+    def begin_playbook(self, playbook: str, **variables: Any) -> Begun:
+        """Start a playbook of ours over ssh."""
+        argv = [str(Path(sys.executable).parent / "ansible-playbook"), f"evenkeel.deploy.{playbook}"]
+        argv += ["-i", str(self.folder / "inventory.json"), "-e", json.dumps(variables)]
         own = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}
         own["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(self.control)
         self._begun.append(Begun(argv, {**os.environ, **own}, self.folder / "playbook.log"))
         return self._begun[-1]
 
-    def update(self, version: str) -> Play:
-        """The same, to its end."""
-        return self.begin(version).end()
+    def update(self, version: str, **variables: Any) -> Play:
+        """The playbook ``update``, to its end."""
+        return self.begin(version, **variables).end()
+
+    def rollback(self, **variables: Any) -> Play:
+        """The playbook ``rollback``, to its end."""
+        return self.begin_playbook("rollback", **variables).end()
 
     def cut_connections(self) -> int:
         """Kill every ssh of this server's playbooks, the one that keeps the connection included; returns how many."""

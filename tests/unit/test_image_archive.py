@@ -28,8 +28,12 @@ class FakeEngine:
     """Names, and what each image holds; an archive is the id and the content."""
 
     def __init__(self) -> None:
-        self.names = {"shop:aaaaaaa": SHOP, "worker:aaaaaaa": SHOP, "reg:5000/front:1": FRONT, "shop:bbbbbbb": "sha256:b"}
-        self.api = self
+        self.names = {
+            "shop:aaaaaaa": SHOP,
+            "worker:aaaaaaa": SHOP,
+            "reg:5000/front:1": FRONT,
+            "shop:bbbbbbb": "sha256:b",
+        }
         self.broken = False
         self.holds = {SHOP: b"shop" * 5000, FRONT: os.urandom(2000)}
 
@@ -39,6 +43,9 @@ class FakeEngine:
 
     def running(self) -> list[dict[str, Any]]:
         return []
+
+    def parts(self, call: str, what: Any) -> Iterator[Any]:
+        yield from getattr(self, call)(what)
 
     def get_image(self, name: str) -> Iterator[bytes]:
         yield self.names[name].encode()
@@ -89,7 +96,9 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def kept(store: Store, engine: FakeEngine, release: str = OLD, policy: str = "always", fence: Any = None) -> dict[str, Any]:
+def kept(
+    store: Store, engine: FakeEngine, release: str = OLD, policy: str = "always", fence: Any = None
+) -> dict[str, Any]:
     used = Used(engine, images=frozenset({"sha256:b"}))  # type: ignore[arg-type]
     return image_archive._kept(store, engine, used, release, policy, fence or Fence())  # type: ignore[arg-type]
 
@@ -109,7 +118,9 @@ def test_what_is_pruned_comes_back_under_all_its_names(store: Store, engine: Fak
     engine.prune()
     # An archive of what is gone is what it is for, and stays.
     assert not kept(store, engine)["changed"] and "not whole" not in kept(store, engine)["msg"]
-    found = image_archive.in_archive(store.path_of(OLD), ["shop:aaaaaaa", "worker:aaaaaaa", "reg:5000/front:1", "else:1"])
+    found = image_archive.in_archive(
+        store.path_of(OLD), ["shop:aaaaaaa", "worker:aaaaaaa", "reg:5000/front:1", "else:1"]
+    )
     assert sorted(found) == ["reg:5000/front:1", "shop:aaaaaaa", "worker:aaaaaaa"]
     image_archive.bring_back(engine, found, Fence())  # type: ignore[arg-type]
     assert (engine.names["worker:aaaaaaa"], engine.names["reg:5000/front:1"]) == (SHOP, FRONT)
@@ -121,7 +132,9 @@ def test_one_that_is_damaged_is_refused_by_name(store: Store, engine: FakeEngine
     whole = path.read_bytes()
     path.write_bytes(whole[:-8] + b"x" * 8)
     engine.prune()
-    with pytest.raises(BadInput, match="shop:aaaaaaa is not on this host any more, and its archive .* is damaged") as error:
+    with pytest.raises(
+        BadInput, match="shop:aaaaaaa is not on this host any more, and its archive .* is damaged"
+    ) as error:
         image_archive.in_archive(store.path_of(OLD), ["shop:aaaaaaa"])
     assert "update_version" in error.value.advice
     path.unlink()

@@ -214,3 +214,15 @@ def test_the_release_to_go_back_to(named: str, all_of_them: list[releases.Releas
 def test_why_there_is_none_to_go_back_to(named: str, all_of_them: list[releases.Release], why: str) -> None:
     name, problem = releases.find(named, all_of_them, all_of_them[-1].id)
     assert name == "" and why in problem
+
+
+def test_from_an_update_that_was_killed_one_goes_back_to_what_it_was_leaving() -> None:
+    before, current = Release("1", "a", "verified", 1.0), Release("2", "b", "verified", 2.0)
+    begun = Release("3", "c", "built")
+    assert releases.find("", [before, current, begun], "2", {"1", "2", "3"}) == ("2", "")
+    # It was only built, or its containers are gone again; and what is bad was undone.
+    assert releases.find("", [before, current, begun], "2", {"1", "2"}) == ("1", "")
+    assert releases.find("", [before, current, Release("3", "c", "bad")], "2", {"3"}) == ("1", "")
+    # Killed after its switch, it is the current one itself.
+    assert releases.find("", [before, current, Release("3", "c", "active")], "3", {"2", "3"}) == ("2", "")
+    assert releases.find("1", [before, current, begun], "2", {"3"}) == ("1", "")

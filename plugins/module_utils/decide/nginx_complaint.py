@@ -67,7 +67,9 @@ def complaint_of(output: str) -> Complaint:
     for judge in (_host, _certificate, _access):
         found = judge(body, where)
         if found:
-            return Complaint(found[0], found[1], found[2], file, line, _unresolved(body) if found[0] == UPSTREAM else "")
+            return Complaint(
+                found[0], found[1], found[2], file, line, _unresolved(body) if found[0] == UPSTREAM else ""
+            )
     advice = f"correct line {line} of {file}" if line else "correct the configuration"
     if body.startswith(("invalid parameter", "invalid number of arguments", "unexpected")):
         advice += "; often the line before it lacks its semicolon or brace"

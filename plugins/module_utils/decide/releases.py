@@ -91,16 +91,22 @@ def way_back(releases: Sequence[Release], current: str) -> str:
     return good[-1][1] if good else ""
 
 
-def find(named: str, releases: Sequence[Release], current: str) -> tuple[str, str]:
+def find(named: str, releases: Sequence[Release], current: str, used: Collection[str] = ()) -> tuple[str, str]:
     """The release to go back to and an empty text, or an empty one and why there is none.
 
     :param named: an id, the beginning of a commit, or what a release was asked for by; empty for the one found good last
-        before the current one, or the current one where a rollback has led to it.
+        before the current one, or the current one where a rollback has led to it, or an update away from it has ended
+        in the middle.
+    :param used: releases that containers were made from.
     """
     known = ", ".join(r.id + (f" ({r.state})" if r.state != VERIFIED else "") for r in releases) or "none"
     if not named:
         # Asked twice, by two people or after a connection was lost, it does not go back twice.
         if any(r.id == current and r.came_back for r in releases):
+            return current, ""
+        # What was found good last is then the current one: the newer one was never made current, and runs in part.
+        begun = any(r.id in used and r.id > current and r.state in (BUILT, ACTIVE) for r in releases)
+        if begun and any(r.id == current and _was_good(r) for r in releases):
             return current, ""
         found = way_back(releases, current)
         return found, "" if found else f"no earlier release was ever found good; there are: {known}"

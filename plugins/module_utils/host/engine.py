@@ -159,6 +159,13 @@ class Engine:
         except NotFound as error:
             raise EngineFailed(f"{image[:19]} is not on this host any more") from error
 
+    def parts(self, call: str, what: Any) -> Iterator[Any]:
+        """What the SDK's ``get_image`` or ``load_image`` give, part by part; breaks off by :class:`EngineFailed` only."""
+        try:
+            yield from self._each_event(self._call(call, what))
+        except NotFound as error:
+            raise EngineFailed(str(error.explanation or error)) from error
+
     def untag(self, name: str) -> None:
         """Take a name away from an image; the image goes with its last name if nothing runs it."""
         with contextlib.suppress(NotFound):

@@ -15,14 +15,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..decide import archives, releases
 from ..journal import Fence, working
 from .backup_store import PART, NoRoom, Part, checksum, part_of
 from .call_result import BadInput
-from .engine import DockerException, Engine, EngineFailed, HTTPError, RequestException
+from .engine import Engine, EngineFailed
 from .files import private_directory, read_json, write_private
 from .kept_images import parts_of
 from .release_store import Store
@@ -30,7 +30,7 @@ from .retention import Used, generated
 
 _MARK = "evenkeel-images-1"
 _FOLDER, _MANIFEST = os.path.join(".evenkeel", "images"), "images.json"
-# Level 1: measured, it takes a fifth of the time of level 6 for a tenth more bytes.
+# Seconds count, not bytes: 338 MB of images became 142 MB in 7 s (measured).
 _LEVEL = 1
 
 
@@ -111,24 +111,6 @@ class _Feed:
         """Nothing is held back."""
 
 
-def _saved(engine: Engine, name: str) -> Iterator[bytes]:
-    """An image with this name of it, as ``docker save`` writes it."""
-    try:
-        yield from engine.api.get_image(name)
-    except (DockerException, RequestException, HTTPError) as error:
-        raise EngineFailed(f"{name} cannot be read: {getattr(error, 'explanation', None) or error}") from error
-
-
-def _load(engine: Engine, stream: IO[bytes]) -> None:
-    """Take an image from a file of ``docker save``, compressed or not."""
-    try:
-        for line in engine.api.load_image(stream) or ():
-            if line.get("error"):
-                raise EngineFailed(str(line["error"]))
-    except (DockerException, RequestException, HTTPError, ValueError) as error:
-        raise EngineFailed(str(getattr(error, "explanation", None) or error)) from error
-
-
 def names_of(store: Store, release: str) -> list[str]:
     """The names of all images of a release's services, jobs included; a digest is no name that could be given again."""
     services = generated(store, release).get("services") or {}
@@ -145,7 +127,9 @@ def keep_archive(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     known = store.all()
     release = str(params.get("release") or "") or releases.way_back(known, store.current())
     if release and release not in {r.id for r in known}:
-        raise BadInput(f"there is no release {release} in {store.folder}", f"there are: {', '.join(r.id for r in known)}")
+        raise BadInput(
+            f"there is no release {release} in {store.folder}", f"there are: {', '.join(r.id for r in known)}"
+        )
     try:
         engine, used = Engine(timeout=600), Used.seen(store)
     except EngineFailed as error:
@@ -157,9 +141,7 @@ def keep_archive(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return fence.told(_kept(store, engine, used, release, policy, fence))
 
 
-def _kept(
-    store: Store, engine: Engine, used: Used, release: str, policy: str, fence: Fence | None
-) -> dict[str, Any]:
+def _kept(store: Store, engine: Engine, used: Used, release: str, policy: str, fence: Fence | None) -> dict[str, Any]:
     """:param fence: None where only is to be said what would be done."""
     told: dict[str, Any] = {"changed": False, "release": release, "archived": [], "removed": [], "bytes": 0, "msg": ""}
     for other in store.all():
@@ -225,8 +207,8 @@ def _written(
             began = time.monotonic()
             with part_of(archive, _name_of(image), archives.spare(policy, total)) as part:
                 # Without a name and a time inside: the same image gives the same bytes.
-                with gzip.GzipFile("", "wb", _LEVEL, _Feed(part), 0) as packed:  # type: ignore[arg-type]
-                    for chunk in _saved(engine, names[0]):
+                with gzip.GzipFile("", "wb", _LEVEL, _Feed(part), 0) as packed:
+                    for chunk in engine.parts("get_image", names[0]):
                         packed.write(chunk)
                 part.sync()
                 manifest = {"image": image, "names": list(names), "bytes": part.size, "sha256": part.sha256}
@@ -278,7 +260,9 @@ def bring_back(engine: Engine, found: Mapping[str, Mapping[str, Any]], fence: Fe
             with fence.act(f"load {names[0]} from its archive"):
                 if not engine.image(image):
                     with open(path, "rb") as stream:
-                        _load(engine, stream)
+                        for line in engine.parts("load_image", stream):
+                            if line.get("error"):
+                                raise EngineFailed(str(line["error"]))
                 if not engine.image(image):
                     raise EngineFailed("it holds another image than was written down")
                 for name in names:

@@ -23,8 +23,10 @@ _MARK = "# evenkeel"
 #: In the place of a service's name: the proxy is no container but this host's own.
 HOST = "nginx of this host"
 QUITTING = "worker process is shutting down"
-# Names that are given an address while a configuration is read; the kernel refuses to connect to it at once.
-_READING, _NOWHERE = "(read)", "255.255.255.255"
+#: Stands for a name that nobody has, without which nginx loads nothing; the kernel refuses to connect to it at once.
+NOWHERE = "255.255.255.255"
+# In whose place names have that address while a configuration is read.
+_READING = "(read)"
 
 
 class NginxFailed(Exception):
@@ -271,7 +273,7 @@ class Nginx(Master):
                 if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", host) or host in missing:
                     return self.dump()
                 missing.append(host)
-                self.pin(_READING, missing, [_NOWHERE])
+                self.pin(_READING, missing, [NOWHERE])
         finally:
             if missing:
                 self.pin(_READING, (), ())

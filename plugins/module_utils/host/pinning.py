@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .nginx import Master, NginxFailed
+from .nginx import NOWHERE, Master, NginxFailed
 from .steering import Box, Gates, Lead
 
 # The engine names a container a moment before it starts it (all at once after its own restart): in doubt we reload.
@@ -56,12 +56,22 @@ class Pinning:
         before = nginx.pins().get(self.service)
         try:
             nginx.pin(self.service, self.names, addresses)
-            nginx.reload()
+            self._reload(nginx, addresses)
         except NginxFailed:
             nginx.pin(self.service, self.names, before.addresses if before else ())
             raise
         # Workers of before may connect to those for what they have begun.
         self.gates.close_all_but(addresses, boxes, nginx.addresses)
+
+    def _reload(self, nginx: Master, addresses: Sequence[str]) -> None:
+        try:
+            nginx.reload()
+        except NginxFailed:
+            if addresses:
+                raise
+            # What is left crashes all the time and has no address: others behind this nginx are led on all the same.
+            nginx.pin(self.service, self.names, [NOWHERE])
+            nginx.reload()
 
     def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
         """Nothing is kept here: a reload tells all."""

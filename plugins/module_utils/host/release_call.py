@@ -84,7 +84,11 @@ def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act)
         return _present(store, params, check_mode, act)
     known = {r.id: r for r in store.all()}
     if state == "found":
-        found, problem = releases.find(release, list(known.values()), store.current())
+        try:
+            used = retention.Used.seen(store).releases
+        except EngineFailed as error:
+            raise BadInput(f"what containers run of {store.root} cannot be seen: {error}") from error
+        found, problem = releases.find(release, list(known.values()), store.current(), used)
         if problem:
             raise BadInput(problem, "an update to a revision that works (update_version) is the other way")
         return _facts(store, found, False)

@@ -38,7 +38,9 @@ from tests.bed.migrations.cases import CASES, Case  # noqa: E402 (likewise)
 
 #: How a release came in: beside the code that served; then finished; in a window; by ``migrate``, past the module.
 EXPANDED, CONTRACTED, AT_ONCE, BY_HAND = "contract open", "contracted", "in a window", "by hand"
-_STUB = "from tests.bed.migrations.pairs import migration_of\ndef Migration(name, app):\n    return migration_of({}, {})\n"
+_STUB = (
+    "from tests.bed.migrations.pairs import migration_of\ndef Migration(name, app):\n    return migration_of({}, {})\n"
+)
 
 
 def migration_of(case: int, number: int) -> Any:
@@ -189,7 +191,9 @@ def among_rows_of_both(server: Server, old: int, new: int, home: Mapping[str, An
     return app_code.broken(dict(home), found)
 
 
-def measured(server: Server, old: int, new: int, how: str, homes: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+def measured(
+    server: Server, old: int, new: int, how: str, homes: tuple[dict[str, Any], dict[str, Any]]
+) -> dict[str, Any]:
     """One pair: what was said of the way back, and what the older code did."""
     home, more = homes
     told: dict[str, Any] = {"case": server.case.name, "old": old, "new": new, "how": how}
@@ -199,7 +203,9 @@ def measured(server: Server, old: int, new: int, how: str, homes: tuple[dict[str
     server.be(old)
     _told, verdict, _code = server.look(f"r{old}")
     reasons = list(dict.fromkeys(b["reason"] for b in verdict["behind"]))
-    told.update(verdict=verdict["way_back"], reasons=reasons, said=verdict["msg"], legal=sum(w for w, _g in home.values()))
+    told.update(
+        verdict=verdict["way_back"], reasons=reasons, said=verdict["msg"], legal=sum(w for w, _g in home.values())
+    )
     told["now"] = app_code.broken(home, server.outcomes(old))
     told["both"] = among_rows_of_both(server, old, new, more)
     told["beware"] = [b["beware"] for b in verdict["behind"] if b["beware"]]

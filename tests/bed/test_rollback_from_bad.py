@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Back from each bad state, under load: nothing fails but what the bad state itself loses, and no task or order is lost."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bed.baselines import Releases
+from tests.bed.killed_roll import QUICK as SHORT
+from tests.bed.load.process import LoadRun, proxy_log
+from tests.bed.load.result import Result
+from tests.bed.meter import MIX
+from tests.bed.shop import Play, Shop, run
+from tests.bed.test_first_start import kill_when
+from tests.bed.test_rollback import states
+from tests.bed.test_workers import all_run_once, send
+
+pytestmark = pytest.mark.matrix
+
+
+# A worker beside one that crashes all the time boots slowly.
+QUICK = {"api": {**SHORT["api"], "ready_timeout": 120}, "celery": {**SHORT["celery"], "ready_timeout": 180}}
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    """A shop that went from v1 to v2."""
+    made = Shop("from-bad", {"app_keep_releases": 6, "app_image_archive": "always"})
+    made.destroy()
+    try:
+        made.create()
+        for version in ("v1", "v2"):
+            play = made.update(version, app_services=QUICK)
+            assert play.returncode == 0, play.output[-4000:]
+        yield made
+    finally:
+        made.destroy()
+
+
+@pytest.fixture
+def serving(shop: Shop) -> Shop:
+    """The same at v2, whatever was before."""
+    play = shop.update("v2", app_services=QUICK)
+    assert play.returncode == 0 and shop.version() == "v2", play.output[-4000:]
+    return shop
+
+
+@contextmanager
+def away(shop: Shop) -> Iterator[None]:
+    """Neither git server nor mirror can be reached; there is no registry at all."""
+    kept = {shop.repository: shop.folder / "away.git", shop.root / "mirror.git": shop.folder / "mirror.git"}
+    for path, to in kept.items():
+        path.rename(to)
+    try:
+        yield
+    finally:
+        for path, to in kept.items():
+            to.rename(path)
+
+
+def break_app(shop: Shop, file: str, text: str) -> None:
+    """Write a file into what serves, and have it loaded."""
+    for container in shop.containers("api"):
+        run(["docker", "exec", "-u", "0", container, "sh", "-c", f"echo {text!r} > /app/{file}"])
+        run(["docker", "restart", "-t", "1", container])
+
+
+def answers_500(shop: Shop) -> None:
+    break_app(shop, "tours/views.py", "raise SystemError(500)")
+
+
+def crashes(shop: Shop) -> None:
+    break_app(shop, "shop/wsgi.py", "raise SystemExit(3)")
+
+
+def pruned(shop: Shop) -> None:
+    """The image of the release to go back to is gone, under each of its names, as after a prune."""
+    manifests = (json.loads(p.read_text()) for p in shop.root.glob("releases/*/.evenkeel/manifest.json"))
+    (revision,) = {m["revision"] for m in manifests if m["version"] == "v1"}
+    image = run(["docker", "image", "inspect", "--format", "{{.Id}}", f"{shop.name}-api:{revision[:12]}"]).strip()
+    names = run(["docker", "image", "inspect", "--format", '{{join .RepoTags " "}}', image]).split()
+    run(["docker", "rmi", *names])
+
+
+def half_rolled(shop: Shop) -> None:
+    """An update to v3 is killed while old and new are there."""
+
+    def due(text: str) -> bool:
+        return "Roll behind the proxy" in text and len(shop.containers("api")) > 1
+
+    kill_when(shop, shop.folder / "killed.log", due, update_version="v3", app_services=QUICK)
+
+
+def failures(result: Result, phase: str) -> list[dict[str, Any]]:
+    """What failed of the requests that were begun in a phase."""
+    found = result.phase(phase)
+    return [dict(f) for f in result.failures if found.start <= f["begun"] < found.start + found.seconds]
+
+
+def brought_back(shop: Shop, spoil: Callable[[Shop], None], to: str) -> tuple[Play, Result, LoadRun]:
+    """Spoil it under load, go back without git or registry, and hold what was lost to what the bad state loses."""
+    with shop.load(mix=MIX, rate=100) as load:
+        time.sleep(3)
+        load.mark("spoil")
+        spoil(shop)
+        load.mark("bad")
+        time.sleep(6)
+        load.mark("rollback")
+        with away(shop):
+            play = shop.rollback(app_services=QUICK, app_lock_take_over=True)
+        load.mark("after")
+        time.sleep(6)
+        result = load.stop()
+    assert play.returncode == 0, play.output[-5000:]
+    assert (shop.version(), shop.leftovers()) == (to, [])
+    return play, result, load
+
+
+CASES = {
+    "half rolled": (half_rolled, "v2"),
+    "images pruned": (pruned, "v1"),
+    "answers 500": (answers_500, "v1"),
+    "crashes all the time": (crashes, "v1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_back_from_what_is_bad(serving: Shop, case: str) -> None:
+    shop, (spoil, to) = serving, CASES[case]
+    sick = case in ("answers 500", "crashes all the time")
+    if not sick:
+        send(shop, f"long-{spoil.__name__}", 3, 15)
+    send(shop, f"queue-{spoil.__name__}", 100, 0.05)
+    play, result, load = brought_back(shop, spoil, to)
+    result = result.judged_by(proxy_log(shop.container("nginx")))
+    if sick:
+        # From the first answer of what was brought back on nobody meets the bad one any more.
+        first = result.versions[to]["first"]
+        begun = result.phase("rollback").start
+        before, late = failures(result, "bad"), [f for f in result.failures if f["begun"] > max(first, begun) + 0.5]
+        kinds = {(f["kind"], f["version"]) for f in before}
+        other = [f for f in failures(result, "rollback") if (f["kind"], f["version"]) not in kinds]
+        assert late == [] and other == [], (late[:5], other[:5], kinds)
+        assert failures(result, "after") == []
+        lost = f"{len(before)} failed before, until {first - begun:.1f} s after its start; then 0"
+    else:
+        assert result.failed_beyond_race == 0, [*map(json.dumps, result.failures[:8])]
+        lost = "0 failed"
+        all_run_once(shop, f"long-{spoil.__name__}", 180)
+    # What was acknowledged is there, whatever was bad.
+    verdict = shop.settle_accounts(load, result)
+    assert not (verdict.lost_rows or verdict.double_rows or verdict.lost_tasks or verdict.double_tasks), verdict
+    all_run_once(shop, f"queue-{spoil.__name__}", 180)
+    assert states(shop)[to] == "verified" and ("loaded from the archive" in play.output) == (case == "images pruned")
+    print(
+        f"\nevidence: back from '{case}' in {play.seconds:.1f} s, without git or registry: {result.total:,} requests, {lost}; "
+        f"{verdict.acknowledged:,} orders, 0 lost"
+    )
+
+
+def test_how_long_it_takes_beside_the_least_that_it_could(serving: Shop) -> None:
+    shop, times, steps = serving, [], []
+    (revision,) = {
+        m["revision"]
+        for m in (json.loads(p.read_text()) for p in shop.root.glob("releases/*/.evenkeel/manifest.json"))
+        if m["version"] == "v1"
+    }
+    with shop.load(mix=MIX, rate=100) as load:
+        time.sleep(3)
+        bound = Releases(shop).boots_and_stops(f"{shop.name}-api:{revision[:12]}", 3)
+        for to in ("v1", "v2", "v1"):
+            play = shop.rollback(
+                rollback_to=to, app_services={"api": {"prove_seconds": 0, "monitor": 0}, "celery": {"monitor": 0}}
+            )
+            assert play.returncode == 0 and shop.version() == to, play.output[-4000:]
+            times.append(play.seconds)
+        result = load.stop()
+    result = result.judged_by(proxy_log(shop.container("nginx")))
+    assert result.failed_beyond_race == 0, [*map(json.dumps, result.failures[:8])]
+    took = statistics.median(times)
+    print(
+        f"\nevidence: rollback without proof time {took:.1f} s (median of {len(times)}), {took / bound.seconds:.1f} x the lower bound of "
+        f"{bound.seconds:.1f} s: create and boot {bound.boot:.1f} + longest request in flight {bound.in_flight:.0f} + stop {bound.stop:.1f}"
+    )
