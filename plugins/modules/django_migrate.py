@@ -248,9 +248,10 @@ open:
   elements: dict
 behind:
   description:
-    - Migrations that are recorded and that this image does not know, each with C(verdict), C(reason) and C(beware) (what
-      of the older code fails with rows that the newer one has written), for whoever wants to go back to this code. V(code only) and V(abandon) need nothing of the database, V(reverse) needs O(state=reversed),
-      V(restore) the backup from before; V(unknown) was not run by this module.
+    - Migrations that are recorded and that this image does not know, each with C(verdict), C(reason) and C(beware) (what of
+      the older code fails with rows that the newer one has written), for whoever wants to go back to this code. V(code only)
+      and V(abandon) need nothing of the database, V(reverse) needs O(state=reversed), V(restore) the backup from before;
+      V(unknown) was not run by this module.
   returned: when the image is there
   type: list
   elements: dict

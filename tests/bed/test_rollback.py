@@ -16,7 +16,6 @@ from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, run
 from tests.bed.test_first_start import kill_when
 
-
 # A worker beside one that crashes all the time boots slowly.
 QUICK = {"api": {**SHORT["api"], "ready_timeout": 120}, "celery": {**SHORT["celery"], "ready_timeout": 180}}
 

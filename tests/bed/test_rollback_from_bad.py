@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,7 +166,7 @@ def test_back_from_what_is_bad(serving: Shop, case: str) -> None:
 
 
 def test_how_long_it_takes_beside_the_least_that_it_could(serving: Shop) -> None:
-    shop, times, steps = serving, [], []
+    shop, times = serving, list[float]()
     (revision,) = {
         m["revision"]
         for m in (json.loads(p.read_text()) for p in shop.root.glob("releases/*/.evenkeel/manifest.json"))

@@ -201,3 +201,26 @@ def test_a_section_that_cannot_be_built_is_refused_before_another_is(built: list
     with pytest.raises(BadInput, match=r"^b:1: build\.isolation is not supported"):
         call({}, "/logs", project=project)
     assert built == []
+
+
+def test_nothing_is_built_for_going_back_and_what_is_gone_comes_from_the_archive(
+    built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"shop:1": {"image": "sha256:a"}, "postgres:17": {"image": "sha256:p"}}
+    asked: list[Any] = []
+
+    def in_archive(tree: str, names: list[str]) -> dict[str, Any]:
+        asked.append((tree, names))
+        return {name: known[name] for name in names if name in known}
+
+    monkeypatch.setattr(build_call, "in_archive", in_archive)
+    params = {"build": "never", "project_src": "/srv/r"}
+    with pytest.raises(BadInput, match="front:1 is not on this host any more, in no archive") as error:
+        call(params, "", "postgres:17")
+    assert "update_version" in error.value.advice and asked == [("/srv/r", ["front:1", "shop:1"])]
+    # To look loads nothing, and says what it would be.
+    result = call(params, "", "front:1")
+    assert (result["changed"], result["loaded"], result["built"]) == (True, ["postgres:17", "shop:1"], ["shop:1"])
+    asked.clear()
+    result = call(params, "", "front:1", "shop:1", "postgres:17")
+    assert (result["changed"], result["loaded"], asked, built) == (False, [], [], [])

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,8 +71,6 @@ class Fence:
     """Lets everything pass."""
 
     def act(self, _what: str) -> Any:
-        import contextlib
-
         return contextlib.nullcontext()
 
     def check(self) -> None: ...
@@ -83,8 +83,6 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    import json
-
     made = Store(str(tmp_path))
     for release, images in ((OLD, ["shop:aaaaaaa", "worker:aaaaaaa", "reg:5000/front:1"]), (NEW, ["shop:bbbbbbb"])):
         os.makedirs(os.path.join(made.path_of(release), ".evenkeel"))
@@ -133,7 +131,7 @@ def test_one_that_is_damaged_is_refused_by_name(store: Store, engine: FakeEngine
     path.write_bytes(whole[:-8] + b"x" * 8)
     engine.prune()
     with pytest.raises(
-        BadInput, match="shop:aaaaaaa is not on this host any more, and its archive .* is damaged"
+        BadInput, match=r"shop:aaaaaaa is not on this host any more, and its archive .* is damaged"
     ) as error:
         image_archive.in_archive(store.path_of(OLD), ["shop:aaaaaaa"])
     assert "update_version" in error.value.advice

@@ -62,3 +62,15 @@ def test_what_somebody_else_ran_is_not_guessed_and_the_worst_counts() -> None:
     assert [b.verdict for b in found] == ["code only", "unknown"]
     assert way_back.overall(found) == "unknown" and "cannot be told: shop.0003_y" in way_back.sentence(found)
     assert way_back.overall([]) == "code only" and "needs nothing" in way_back.sentence([])
+
+
+def test_what_fails_with_rows_of_the_newer_code_is_said_beside_it() -> None:
+    warned = action("before", beware="deletes in place fail")
+    (found,) = way_back.behind(MINE, rows(warned, warned, action("before")), "default")
+    assert (found.verdict, found.beware) == ("code only", "deletes in place fail")
+    assert "beware: deletes in place fail" in way_back.sentence([found])
+    # What was not run is nobody's harm, and whoever cannot come back is told the one thing.
+    (found,) = way_back.behind(MINE, rows(warned, states={0: "deferred"}), "default")
+    assert found.beware == "" and "beware" not in way_back.sentence([found])
+    (found,) = way_back.behind(MINE, rows(warned, action("after")), "default")
+    assert "beware" not in way_back.sentence([found])

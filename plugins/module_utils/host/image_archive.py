@@ -72,9 +72,9 @@ class Archive:
         found = {}
         for name, known in self.files().items():
             path = self.path(name)
-            if name == _name_of(str(known.get("image"))) and os.path.isfile(path):
-                if os.path.getsize(path) == known.get("bytes"):
-                    found[str(known["image"])] = {**known, "file": name}
+            ours = name == _name_of(str(known.get("image"))) and os.path.isfile(path)
+            if ours and os.path.getsize(path) == known.get("bytes"):
+                found[str(known["image"])] = {**known, "file": name}
         return found
 
     def sweep(self, wanted: Sequence[str]) -> bool:

@@ -24,20 +24,34 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="evk-pairs-")
 (Path(_FOLDER.name) / "shop/__init__.py").touch()
 sys.path[:0] = [_FOLDER.name, str(Path(__file__).resolve().parents[3])]
 
-from tests.bed.migrations import measure  # noqa: E402 (it configures Django with the app that was made above)
+# It configures Django, with the app that was made above, and makes the rest importable.
+measure = importlib.import_module("tests.bed.migrations.measure")
 
-from django.conf import settings  # noqa: E402 (likewise)
+from django.conf import settings  # noqa: E402 (the line above makes it importable)
 from django.core.management import call_command  # noqa: E402 (likewise)
 from django.db import DatabaseError, connection, transaction  # noqa: E402 (likewise)
-from module_utils.host import app_script, migrate_call, migrate_run, migration_plan_script, migration_run_script  # noqa: E402 (likewise)
+from module_utils.host import (  # noqa: E402 (likewise)
+    app_script,
+    migrate_call,
+    migrate_run,
+    migration_plan_script,
+    migration_run_script,
+)
 from module_utils.host.call_result import BadInput  # noqa: E402 (likewise)
 from module_utils.host.code_that_runs import Code  # noqa: E402 (likewise)
 
 from tests.bed.migrations import app_code  # noqa: E402 (likewise)
 from tests.bed.migrations.cases import CASES, Case  # noqa: E402 (likewise)
 
-#: How a release came in: beside the code that served; then finished; in a window; by ``migrate``, past the module.
-EXPANDED, CONTRACTED, AT_ONCE, BY_HAND = "contract open", "contracted", "in a window", "by hand"
+#: How a release came in: beside the code that served; then finished; the same with each release between; in a window; by
+#: ``migrate``, past the module.
+EXPANDED, CONTRACTED, EACH, AT_ONCE, BY_HAND = (
+    "contract open",
+    "contracted",
+    "release by release",
+    "in a window",
+    "by hand",
+)
 _STUB = (
     "from tests.bed.migrations.pairs import migration_of\ndef Migration(name, app):\n    return migration_of({}, {})\n"
 )
@@ -89,6 +103,9 @@ class Server:
         self.serving = ()
         self.call("migrated", f"r{version}")
         self.serving = (f"r{version}",)
+        with connection.cursor() as cursor:
+            # What an app has left that was removed long ago, and that no code knows any more.
+            cursor.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('gone', '0001_initial', now())")
         app_code.seed(self.code(version), rows=self.case.seeds)
 
     def look(self, release: str, **params: Any) -> tuple[dict[str, Any], dict[str, Any], Code]:
@@ -148,8 +165,18 @@ class Server:
 def bring(server: Server, old: int, new: int, how: str) -> str:
     """Bring a release in; returns why that cannot be, empty where it is there."""
     server.begin(old)
-    server.be(new)
+    if how == EACH and new - old < 2:
+        return "there is none between"
     try:
+        for between in range(old + 1, new) if how == EACH else ():
+            server.be(between)
+            done = server.call("expanded", f"r{between}")
+            server.serving = (f"r{between}",)
+            if done["open"]:
+                done = server.call("contracted", f"r{between}", allow_data_loss=server.everything())
+            if done.get("failed"):
+                return "it cannot be made"
+        server.be(new)
         if how == BY_HAND:
             try:
                 call_command("migrate", verbosity=0, interactive=False)
@@ -237,7 +264,7 @@ def main() -> None:
         if names and case.name not in names:
             continue
         server, homes = Server(case), {}
-        for old, new, how in pairs_of(server, (EXPANDED, CONTRACTED, AT_ONCE, BY_HAND)):
+        for old, new, how in pairs_of(server, (EXPANDED, CONTRACTED, EACH, AT_ONCE, BY_HAND)):
             try:
                 if old not in homes:
                     homes[old] = server.home(old)
