@@ -282,7 +282,8 @@ class Releases(OnThisEngine):
     def command(self, method: Method) -> Command:
         """See :class:`tests.bed.meter.World`."""
         settings = method.options.get("settings")
-        variables: dict[str, Any] = {"update_version": "v2"}
+        # As users have it, who set nothing.
+        variables: dict[str, Any] = {"update_version": "v2", "app_image_archive": "auto"}
         if settings is not None:
             variables["app_services"] = dict.fromkeys(OURS, settings)
         return Command(self.shop.playbook_argv(**variables), ROOT, {**self.shop.environment, **AS_JSON})

@@ -162,7 +162,9 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "rollback": (
         "Back to a release that is there: twice, killed, from each bad state, pruned of its images, and when it cannot be",
-        lambda: beds("tests/bed/test_rollback.py", "tests/bed/test_rollback_from_bad.py", "tests/bed/test_image_archive.py"),
+        lambda: beds(
+            "tests/bed/test_rollback.py", "tests/bed/test_rollback_from_bad.py", "tests/bed/test_image_archive.py"
+        ),
     ),
     "backup": (
         "Backups: what is not whole, disks that are full, kills, a server that is restarted, and the way back",

@@ -1,16 +1,93 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server on which somebody prunes everything, with git and registry out of reach: the way back is in a file."""
+"""The way back is in a file: by itself with the real engine, then on a server on which somebody prunes everything."""
 
 from __future__ import annotations
 
 import json
+import os
+import tarfile
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.project import GENERATED, MARK
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import image_archive
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import write_private
+from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import working
 from tests.bed.server import Server
+from tests.bed.shop import LABEL, run
 
-pytestmark = pytest.mark.matrix
+OLD, NEW = "20261120T080000Z-aaaaaaa", "20261120T090000Z-bbbbbbb"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Path]:
+    """An app with two releases, of which the older one's image is of random bytes, with two names."""
+    names = [f"evenkeel-archived-{os.getpid()}-{service}:aaaaaaa" for service in ("api", "worker")]
+    with tarfile.open(tmp_path / "tree.tar", "w") as tree:
+        for number in range(4):
+            (tmp_path / "bytes").write_bytes(os.urandom(2**20))
+            tree.add(tmp_path / "bytes", f"file{number}")
+    run(["docker", "import", "--change", f"LABEL {LABEL}=archived", str(tmp_path / "tree.tar"), names[0]])
+    run(["docker", "tag", *names])
+    root = tmp_path / "srv"
+    for release, images in ((OLD, names), (NEW, [])):
+        (root / "releases" / release / ".evenkeel").mkdir(parents=True)
+        project = {MARK: {}, "name": "archived", "services": {name: {"image": name} for name in images}}
+        (root / "releases" / release / GENERATED).write_text(json.dumps(project))
+        manifest = {"id": release, "revision": release[-7:], "state": "verified", "verified": 1.0}
+        write_private(str(root / "releases" / release / ".evenkeel/manifest.json"), json.dumps(manifest))
+    os.symlink(f"releases/{NEW}", root / "current")
+    try:
+        yield root
+    finally:
+        for name in run(
+            ["docker", "images", "--filter", f"label={LABEL}=archived", "--format", "{{.Repository}}:{{.Tag}}"]
+        ).split():
+            run(["docker", "rmi", name])
+
+
+def test_an_image_that_is_gone_comes_back_from_its_file(app: Path) -> None:
+    params: dict[str, Any] = {"path": str(app), "policy": "always"}
+    assert image_archive.keep_archive(params, True)["changed"]
+    told = image_archive.keep_archive(params, False)
+    (written,) = told["archived"]
+    assert told["release"] == OLD and told["changed"] and written["bytes"] > 4 * 2**20, told
+    assert not image_archive.keep_archive(params, False)["changed"]
+    tree, engine = str(app / "releases" / OLD), Engine()
+    run(["docker", "rmi", *written["names"]])
+    assert engine.image(written["image"]) == {}
+    (file,) = (app / "releases" / OLD / ".evenkeel/images").glob("*.tar.gz")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1000])
+    with pytest.raises(BadInput, match="is damaged"):
+        image_archive.in_archive(tree, written["names"])
+    file.write_bytes(whole)
+    began = time.monotonic()
+    with working({}, str(app / ".evenkeel"), "compose_build of archived") as fence:
+        image_archive.bring_back(engine, image_archive.in_archive(tree, written["names"][:1]), fence)
+    assert {str(engine.image(name).get("Id")) for name in written["names"]} == {written["image"]}
+    print(
+        f"\nevidence: {written['bytes'] / 1e6:.0f} MB written in {written['seconds']} s, loaded in {time.monotonic() - began:.1f} s"
+    )
+    assert not image_archive.keep_archive(params, False)["changed"]
+    # A file that lies about its sum holds nothing that the engine takes.
+    file.write_bytes(b"x" * len(whole))
+    known = image_archive.Archive(tree).files()[file.name]
+    image_archive.Archive(tree).note(file.name, {**known, "sha256": image_archive.checksum(str(file))})
+    run(["docker", "rmi", *written["names"]])
+    with (
+        working({}, str(app / ".evenkeel"), "compose_build of archived") as fence,
+        pytest.raises(BadInput, match="cannot be loaded"),
+    ):
+        image_archive.bring_back(engine, image_archive.in_archive(tree, written["names"]), fence)
+
+
 QUICK = {"app_services": {"api": {"monitor": 0.5, "prove_seconds": 0.5}, "celery": {"monitor": 0.5}}}
 
 
@@ -33,6 +110,7 @@ def packed(server: Server) -> list[str]:
     return [line for line in archives(server) if line.endswith(".tar.gz")]
 
 
+@pytest.mark.matrix
 def test_without_room_the_update_is_good_and_says_it(server: Server) -> None:
     assert archives(server) == []
     # A file system of its own over the releases, with what is there copied into it.
@@ -47,6 +125,7 @@ def test_without_room_the_update_is_good_and_says_it(server: Server) -> None:
     assert (server.version(), server.leftovers()) == ("v2", [])
 
 
+@pytest.mark.matrix
 def test_pruned_of_everything_it_goes_back_without_git_registry_or_build(server: Server) -> None:
     play = server.update("v2", app_image_archive="auto")
     assert play.returncode == 0 and "and in an archive of" in play.output, play.output[-3000:]

@@ -164,8 +164,8 @@ def _kept(store: Store, engine: Engine, used: Used, release: str, policy: str, f
     due = {i: n for i, n in wanted.items() if i not in there or not set(n) <= set(there[i].get("names") or ())}
     problem = ""
     if due:
-        told["changed"] = True
         problem = _written(archive, engine, due, policy, [*wanted, *rescued], fence, told)
+        told["changed"] = bool(told["changed"] or told["archived"] or (fence is None and not problem))
         there = archive.whole()
     elif fence:
         with fence.act(f"look through the images of {release}"):
