@@ -10,7 +10,7 @@ import pwd
 import re
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any, Callable
 
@@ -84,10 +84,10 @@ def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act)
         return _present(store, params, check_mode, act)
     known = {r.id: r for r in store.all()}
     if state == "found":
-        try:
+        used: frozenset[str] = frozenset()
+        # Where an engine is needed, what comes next says that it is down; a plain app has none to ask.
+        with suppress(EngineFailed):
             used = retention.Used.seen(store).releases
-        except EngineFailed as error:
-            raise BadInput(f"what containers run of {store.root} cannot be seen: {error}") from error
         found, problem = releases.find(release, list(known.values()), store.current(), used)
         if problem:
             raise BadInput(problem, "an update to a revision that works (update_version) is the other way")
