@@ -19,7 +19,7 @@ from tests.bed.load.result import Result
 from tests.bed.meter import MIX
 from tests.bed.shop import Play, Shop, run
 from tests.bed.test_first_start import kill_when
-from tests.bed.test_rollback import states
+from tests.bed.test_rollback import forward, states
 from tests.bed.test_workers import all_run_once, send
 
 pytestmark = pytest.mark.matrix
@@ -47,7 +47,7 @@ def shop() -> Iterator[Shop]:
 @pytest.fixture
 def serving(shop: Shop) -> Shop:
     """The same at v2, whatever was before."""
-    play = shop.update("v2", app_services=QUICK)
+    play = forward(shop, "v2")
     assert play.returncode == 0 and shop.version() == "v2", play.output[-4000:]
     return shop
 
