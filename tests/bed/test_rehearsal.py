@@ -62,7 +62,9 @@ _CALL = "import socket; socket.create_connection(('celery', 2525), 5).close()"
 def commit_versions(shop: Shop) -> None:
     """``wrong`` writes a row, sends tasks and a mail, and then takes references for numbers; ``right`` adds a column and an index."""
     settings = (ROOT / "demo/shop/shop/settings.py").read_text(encoding="utf-8")
-    mail = 'EMAIL_HOST = os.environ.get("EMAIL_HOST", "celery")\nEMAIL_PORT = int(os.environ.get("EMAIL_PORT", "2525"))\n'
+    mail = (
+        'EMAIL_HOST = os.environ.get("EMAIL_HOST", "celery")\nEMAIL_PORT = int(os.environ.get("EMAIL_PORT", "2525"))\n'
+    )
     mail += 'EMAIL_BACKEND = os.environ.get("EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")\n'
     files = {
         "shop/version.py": 'VERSION = "wrong"\n',
@@ -107,10 +109,14 @@ def mails(shop: Shop) -> int:
 
 def seen(shop: Shop) -> dict[str, Any]:
     """Everything of production that a rehearsal could have touched."""
-    tables = "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'tours%'"
+    tables = (
+        "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'tours%'"
+    )
     broker = ["docker", "exec", shop.container("redis"), "redis-cli"]
     return {
-        "containers": sorted((i["Name"], i["Id"], i["State"]["StartedAt"], i["RestartCount"]) for i in shop.inspections()),
+        "containers": sorted(
+            (i["Name"], i["Id"], i["State"]["StartedAt"], i["RestartCount"]) for i in shop.inspections()
+        ),
         "migrations": sql(shop, "SELECT app || name || applied FROM django_migrations ORDER BY id"),
         "tours": sql(shop, "SELECT count(*), max(id) FROM tours_tour"),
         "orders": sql(shop, "SELECT count(*), max(id) FROM tours_order"),
@@ -144,13 +150,20 @@ def test_what_fails_on_real_rows_alone_is_caught_and_production_has_nothing_of_i
     assert before["mails"] == 1
     play = shop.update("wrong")
     assert play.returncode != 0, play.output[-6000:]
-    for word in ("in the rehearsal on", "tours.0004_numbers failed", "invalid input syntax", "production was not touched"):
+    for word in (
+        "in the rehearsal on",
+        "tours.0004_numbers failed",
+        "invalid input syntax",
+        "production was not touched",
+    ):
         assert word in " ".join(play.message.split()), play.output[-6000:]
     # Neither a row nor what is secret is quoted.
     assert "old-" not in play.message and SECRET not in play.output
     assert seen(shop) == before
     assert left_behind(shop) == [] and shop.leftovers() == []
-    print(f"\nevidence: a migration that fails on {ROWS:,} real rows alone: caught in {play.seconds:.0f} s, production as it was")
+    print(
+        f"\nevidence: a migration that fails on {ROWS:,} real rows alone: caught in {play.seconds:.0f} s, production as it was"
+    )
 
 
 def rehearsing(shop: Shop) -> list[dict[str, Any]]:

@@ -114,7 +114,11 @@ class Scratch:
             try:
                 own.run_by(self.definition, *words)
             except ComposeFailed as error:
-                what = "the tests could" if services == [TESTS] else f"{' and '.join(services)} for the {self.purpose} could"
+                what = (
+                    "the tests could"
+                    if services == [TESTS]
+                    else f"{' and '.join(services)} for the {self.purpose} could"
+                )
                 raise TestsFailed(f"{what} not be started: {self._masked(str(error))}") from error
 
     def _container(self, service: str) -> dict[str, Any]:
