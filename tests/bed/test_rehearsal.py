@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import processes
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rehearsal_call import rehearse
 from demo.repository import add_commit
 from tests.bed.migrated_shop import fill, sql
 from tests.bed.shop import ROOT, Shop, run
@@ -209,3 +211,41 @@ def test_killed_in_the_middle_and_then_it_foretells_what_it_takes(shop: Shop, tm
     # A second run has nothing to rehearse.
     again = shop.update("right")
     assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
+
+
+def call(shop: Shop, folder: Path, check: bool = False, **more: Any) -> dict[str, Any]:
+    """One call of the module for the release that serves, under a lock of its own."""
+    known = {
+        "state": "rehearsed", "project_src": str((shop.root / "current").resolve()), "service": "api", "manage_py": "manage.py",
+        "dest": str(shop.root / "backups"), "state_dir": str(folder), "memory": "512M", "io_rate": "0", "min_free": "0",
+        "timeout": 900.0, "contract": "next", "prove": [{"path": "/api/tours/"}],
+    }  # fmt: skip
+    return rehearse({**known, **more}, check)
+
+
+def test_it_is_refused_before_anything_is_made_and_given_up_where_it_takes_too_long(shop: Shop, tmp_path: Path) -> None:
+    looked = call(shop, tmp_path, check=True)
+    assert "would rehearse on shop-" in looked["msg"] and looked["changed"] is False
+    for more, words in (
+        ({"dest": str(tmp_path)}, "evenkeel.deploy.backup makes one"),
+        ({"min_free": "900T"}, "are to be left"),
+        ({"memory": "900T"}, "MiB of memory are available"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            call(shop, tmp_path, **more)
+        assert words in caught.value.message()
+    assert "there is none yet" in call(shop, tmp_path, check=True, dest=str(tmp_path))["msg"]
+    assert left_behind(shop) == []
+    late = call(shop, tmp_path, timeout=3.0)
+    assert late["failed"] and "longer than it may" in late["msg"], late["msg"]
+    assert left_behind(shop) == [] and not (tmp_path / "rehearsals").exists()
+
+
+@pytest.mark.matrix
+def test_what_does_not_answer_as_it_should_fails_it(shop: Shop, tmp_path: Path) -> None:
+    wrong = call(shop, tmp_path, prove=[{"path": "/"}, {"path": "/not-there/"}])
+    assert wrong["failed"] and "GET /not-there/ answered 404" in wrong["msg"], wrong["msg"]
+    assert left_behind(shop) == []
+    good = call(shop, tmp_path)
+    assert [r["status"] for r in good["rehearsal"]["requests"]] == [200, 200], good["msg"]
+    assert left_behind(shop) == []
