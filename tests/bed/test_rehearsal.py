@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,6 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rehearsal_cal
 from demo.repository import add_commit
 from tests.bed.migrated_shop import fill, sql
 from tests.bed.shop import ROOT, Shop, run
-from tests.bed.test_first_start import kill_when
 
 ROWS = 100_000
 SECRET = "never-told-5519"
@@ -175,16 +176,26 @@ def rehearsing(shop: Shop) -> list[dict[str, Any]]:
     return found
 
 
-def test_killed_in_the_middle_and_then_it_foretells_what_it_takes(shop: Shop, tmp_path: Path) -> None:
+def test_killed_in_the_middle_and_then_it_foretells_what_it_takes(shop: Shop) -> None:
     before = seen(shop)
     found: list[dict[str, Any]] = []
 
-    def migrates(_text: str) -> bool:
+    def migrates() -> bool:
         now = rehearsing(shop)
         found.extend(now)
         return any(i["Config"]["Labels"].get("com.docker.compose.oneoff") == "True" for i in now)
 
-    kill_when(shop, tmp_path / "log", migrates, update_version="right")
+    begun = subprocess.Popen(
+        shop.playbook_argv(update_version="right"), cwd=ROOT, env=shop.environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        while not migrates():
+            assert begun.poll() is None, "it was over before"
+            time.sleep(0.05)
+    finally:
+        begun.kill()
+        begun.wait(10)
     # The module lives on without the playbook: it is what has to die.
     working = json.loads((shop.root / ".evenkeel/lock").read_text())["process"]["pid"]
     for one in processes.tree(working):

@@ -43,10 +43,16 @@ def play(
     stage.fence.check()
     with step("look", view.service):
         _reachable(view, stage, str(params["manage_py"]))
+    migrations = _Migrations(view, stage, params, told)
     with step("migrate", view.service):
-        _migrated(view, stage, params, told)
+        open_ones = migrations.expand()
+    # What waits is run when users have met this version already: so it has to answer before and after.
     with step("start", view.service):
-        _asked(view, stage, params, told)
+        _start(view, stage, params, told)
+    if open_ones:
+        with step("contract", view.service):
+            if migrations.contract():
+                _ask(view, stage, told)
 
 
 def _reachable(view: View, stage: Stage, manage_py: str) -> None:
@@ -59,48 +65,58 @@ def _reachable(view: View, stage: Stage, manage_py: str) -> None:
         raise Rehearsed(problem, "only databases that are restored from a backup can be rehearsed on")
 
 
-def _migrated(view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, Any]) -> None:
-    """What the update does with the database, in its order, and what waits for later as well.
+class _Migrations:
+    """What the update does with the database, in its order, and what waits for later as well."""
 
-    :raises Rehearsed: a migration failed.
-    """
-    running = code_of(view.engine, view.project, view.service, view.compose.project_src).running
-    own = {
-        "service": view.service, "manage_py": params["manage_py"], "timeout": stage.left(), "project_src": stage.folder,
-        "databases": [], "lock_timeout": 2.0, "retries": 3, "wait": 30.0, "interrupted": {},
-        "declared_phases": params.get("declared_phases") or {}, "allow_data_loss": params.get("allow_data_loss") or [],
-        "release": params.get("release") or "", "state_dir": os.path.join(stage.folder, ".evenkeel"),
-    }  # fmt: skip
+    def __init__(self, view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, Any]) -> None:
+        self._view, self._stage, self._params, self._told = view, stage, params, told
+        self._running = code_of(view.engine, view.project, view.service, view.compose.project_src).running
+        self._plan: list[dict[str, Any]] = []
 
-    def call(state: str, code: Sequence[Mapping[str, str]], **more: Any) -> dict[str, Any]:
+    def _call(self, state: str, code: Sequence[Mapping[str, str]], **more: Any) -> dict[str, Any]:
+        stage, params = self._stage, self._params
         stage.fence.check()
-        stage.progress.say(f"rehearsal: migrations {state}", "rehearse", view.service)
+        stage.progress.say(f"rehearsal: migrations {state}", "rehearse", self._view.service)
+        own = {
+            "service": self._view.service, "manage_py": params["manage_py"], "timeout": stage.left(),
+            "project_src": stage.folder, "databases": [], "lock_timeout": 2.0, "retries": 3, "wait": 30.0, "interrupted": {},
+            "declared_phases": params.get("declared_phases") or {}, "allow_data_loss": params.get("allow_data_loss") or [],
+            "release": params.get("release") or "", "state_dir": os.path.join(stage.folder, ".evenkeel"),
+        }  # fmt: skip
         done = migrate({**own, "state": state, **more}, False, code)
-        told["migrations"] += decide.measured(done, plan)
+        self._told["migrations"] += decide.measured(done, self._plan)
         if done.get("failed") and not done.get("waits"):
             raise Rehearsed(words.cause(str(done["msg"])))
         return done
 
-    plan: list[dict[str, Any]] = []
-    planned = call("planned", running)
-    plan = planned["plan"]
-    if stage.before and params.get("contract") == "next" and any(not o["waits_for"] for o in planned["open"]):
-        # Who comes next finishes first what earlier ones have put off, with the code that serves.
-        only = [f"{o['app']}.{o['name']}" for o in planned["open"] if o["known"]]
-        call("contracted", running, project_src=stage.folder_before, only=only, release="")
-        plan = call("planned", running)["plan"]
-    state = "migrated" if params.get("allow_downtime") and planned["refused"] else "expanded"
-    done = call(state, running, additive_only=bool(params.get("additive_only")))
-    if done["open"]:
-        # As if nobody ran the code from before any more.
-        call("contracted", [])
+    def expand(self) -> bool:
+        """What is done before the new version is started; returns whether something is left for later.
+
+        :raises Rehearsed: a migration failed.
+        """
+        params = self._params
+        planned = self._call("planned", self._running)
+        self._plan = planned["plan"]
+        ready = any(not o["waits_for"] for o in planned["open"])
+        if self._stage.before and params.get("contract") == "next" and ready:
+            # Who comes next finishes first what earlier ones have put off, with the code that serves.
+            only = [f"{o['app']}.{o['name']}" for o in planned["open"] if o["known"]]
+            self._call("contracted", self._running, project_src=self._stage.folder_before, only=only, release="")
+            self._plan = self._call("planned", self._running)["plan"]
+        state = "migrated" if params.get("allow_downtime") and planned["refused"] else "expanded"
+        done = self._call(state, self._running, additive_only=bool(params.get("additive_only")))
+        return bool(done["open"])
+
+    def contract(self) -> bool:
+        """What waits, as if nobody ran the code from before any more; returns whether anything of it was run.
+
+        :raises Rehearsed: it failed.
+        """
+        return bool(self._call("contracted", [])["changed"])
 
 
-def _asked(view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, Any]) -> None:
-    """Start the web service there and ask it what a new container is asked before anyone meets it.
-
-    :raises Rehearsed: it does not answer as it should.
-    """
+def _start(view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, Any]) -> None:
+    """Start the web service there, and see :func:`_ask`."""
     web = view.web
     if (
         web is None
@@ -111,13 +127,24 @@ def _asked(view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, 
         why = "no web service" if web is None else f"{web.settings.name} listens at no port that is known"
         told["not_asked"] = f"nothing was asked by HTTP: {why}"
         return
-    settings = web.settings
     static_files(
         {"project_src": stage.folder, "service": view.service, "state": "published", "manage_py": params["manage_py"],
          "timeout": stage.left(), "state_dir": os.path.join(stage.folder, ".evenkeel")}, False
     )  # fmt: skip
-    stage.progress.say(f"rehearsal: starts {settings.name} and asks it", "rehearse", settings.name)
-    stage.start(settings.name)
+    stage.progress.say(f"rehearsal: starts {web.settings.name} and asks it", "rehearse", web.settings.name)
+    stage.start(web.settings.name)
+    _ask(view, stage, told)
+
+
+def _ask(view: View, stage: Stage, told: dict[str, Any]) -> None:
+    """Ask it what a new container is asked before anyone meets it, where it was started.
+
+    :raises Rehearsed: it does not answer as it should.
+    """
+    web = view.web
+    if web is None or told.get("not_asked"):
+        return
+    settings = web.settings
     asked = [p for p in (Probe(settings.ready_path or "/", 0), *settings.prove) if p.method == "GET"]
     requests = [{"path": p.path, "method": "GET", "status": p.status, "contains": p.contains} for p in asked]
     headers = request_headers(web.route) if web.route else {"Host": "localhost"}
