@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rehearsal, rehearsal_words
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.rehearsal import DUMMY_MAIL, PLACEHOLDER
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import migration_session_script
 
 HOSTS = {"db", "postgres", "redis"}
 SECRETS = frozenset({"real-secret", "broker-secret"})
@@ -248,3 +249,19 @@ def test_there_has_to_be_room() -> None:
     assert rehearsal_words.no_room(100, 0, 125, "/x", 1, 1) == ""
     assert "/x has" in rehearsal_words.no_room(100, 1, 125, "/x", 1, 1)
     assert "memory" in rehearsal_words.no_room(0, 0, 1, "/x", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "table", "told"),
+    [
+        ('invalid input syntax for type integer: "a "b" c"', "22P02", None, 'invalid input syntax for type integer: "…"'),
+        ('value "99999999999" is out of range for type integer', "22003", None, 'value "…" is out of range for type integer'),
+        ('could not create unique index "o_email"', "23505", "tours_order",
+         'could not create unique index "o_email" (table tours_order)'),
+        ('column "n" of relation "o" contains null values', "23502", "o", 'column "n" of relation "o" contains null values'),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_database_names_the_table_and_quotes_no_value(
+    words: str, code: str, table: str, told: str
+) -> None:
+    assert migration_session_script._without_values(words, code, table) == told
