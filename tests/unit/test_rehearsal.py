@@ -81,6 +81,11 @@ def test_addresses_of_its_own_servers_are_told_without_the_password() -> None:
     assert told(DATABASE_URL="postgres://a:b@c@db/shop") == {"DATABASE_URL": f"postgres://a:{PLACEHOLDER}@db/shop"}
 
 
+def test_its_database_is_not_asked_for_a_certificate() -> None:
+    given = {"DATABASE_URL": "postgres://shop@db/shop?sslmode=verify-full&x=1", "DB_SSLMODE": "require"}
+    assert told(**given) == {"DATABASE_URL": "postgres://shop@db/shop?sslmode=prefer&x=1", "DB_SSLMODE": "prefer"}
+
+
 def test_mail_goes_nowhere() -> None:
     assert told(EMAIL_HOST="smtp.example.com", EMAIL_PORT="587", EMAIL_URL="smtp://u:p@h", APP_EMAIL_BACKEND="x.Y") == {
         "EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": "9", "EMAIL_URL": "dummymail://", "APP_EMAIL_BACKEND": DUMMY_MAIL,

@@ -34,6 +34,8 @@ _HARMLESS = re.compile(
     r"|(PG|POSTGRES_|POSTGRESQL_|DB_|DATABASE_|SQL_)\w+|(REDIS|VALKEY|RABBITMQ|CELERY|BROKER|CACHE|MEMCACHED)_\w+"
     r"|(STATIC|MEDIA)_\w+|(CSRF|CORS|SECURE)_\w+|SESSION_COOKIE_\w+)$"
 )  # fmt: skip
+# The database of a rehearsal has no certificate.
+_INSISTS = re.compile(r"sslmode=(require|verify-ca|verify-full)")
 _ORIGINS = re.compile(r"^(DJANGO_)?(CSRF|CORS)_\w*ORIGINS$")
 
 
@@ -120,6 +122,8 @@ def _kept(
         return value if _ORIGINS.match(name) and not secrets_in(value, secrets) else _address(value, hosts, secrets)
     if _is_file(name, value):
         return value
+    if name.upper().endswith("SSLMODE"):
+        return "prefer"
     if SECRET_NAME.search(name):
         return value if _SWITCH.match(value) else PLACEHOLDER
     if _SWITCH.match(value) or _HARMLESS.match(name):
@@ -148,7 +152,8 @@ def _address(value: str, hosts: Collection[str], secrets: Collection[str]) -> st
         return None
     user, colon, password = (parts["who"] or "").partition(":")
     who = f"{user}{colon}{PLACEHOLDER if password else ''}@" if parts["who"] is not None else ""
-    return parts["scheme"] + who + parts["host"] + without(parts["rest"], secrets)
+    rest = _INSISTS.sub("sslmode=prefer", without(parts["rest"], secrets))
+    return parts["scheme"] + who + parts["host"] + rest
 
 
 @dataclass(frozen=True)
