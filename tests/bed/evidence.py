@@ -118,6 +118,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
     "workers": ("Workers with long tasks and a full queue", workers),
+    "rehearsal": (
+        "An update that is rehearsed: caught on real rows alone, killed, foretold",
+        lambda: beds("tests/bed/test_rehearsal.py"),
+    ),
     "lock": (
         "One change at a time: two at once, zombies, leases, kills with the controller",
         lambda: beds("tests/bed/test_lock.py"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..decide import expansion, way_back
@@ -45,9 +45,12 @@ _MODULES = (
 _LOOK = 3000
 
 
-def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def migrate(
+    params: Mapping[str, Any], check_mode: bool, running: Sequence[Mapping[str, str]] | None = None
+) -> dict[str, Any]:
     """Carry out one call.
 
+    :param running: the code that is to be taken for the one that runs, where it is none of this project's.
     :raises BadInput: there is no plan, and why.
     """
     compose = compose_of(params)
@@ -65,6 +68,8 @@ def migrate(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return {"changed": False, "plan": [], "refused": [], "pending": 0, "msg": "unknown until built"}
         raise BadInput(f"the image {image} of {service} is not on this host", "build or pull it first")
     code = code_of(engine, project, service, compose.project_src)
+    if running is not None:
+        code = replace(code, running=[dict(one) for one in running])
     oneoff = OneOff(engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"]))
 
     told, result = _looked(oneoff, params, declared, code)

@@ -25,6 +25,8 @@ NOT_GIVEN = ("55P03", "40P01")
 PATIENCE = 30
 Result = TypeVar("Result")
 _WRITING = threading.Lock()
+# To the last quote: a value may have some in it.
+_QUOTED = re.compile(r'".*"', re.DOTALL)
 _WORDS = re.compile(r"^[A-Za-z_\s\".,*]+")
 _BLOCKERS = """
 SELECT b.pid, coalesce(b.application_name, ''), coalesce(b.state, ''), coalesce(b.query, ''),
@@ -74,11 +76,18 @@ def words_of(error: BaseException) -> str:
     """What went wrong, in one line; of the database's words only those that quote no row."""
     inner: BaseException | None = error
     while inner is not None:
-        primary = getattr(getattr(inner, "diag", None), "message_primary", None)
+        diag = getattr(inner, "diag", None)
+        primary = getattr(diag, "message_primary", None)
         if primary:
-            return " ".join(str(primary).split())[:300]
+            return _without_values(" ".join(str(primary).split()), sqlstate(inner), getattr(diag, "table_name", None))
         inner = inner.__cause__
     return without_passwords(f"{type(error).__name__}: {' '.join(str(error).split())}")[:300]
+
+
+def _without_values(words: str, code: str, table: str | None) -> str:
+    """PostgreSQL's words: of errors of data (class 22) without the value that they quote, and with the table."""
+    told = _QUOTED.sub('"…"', words) if code.startswith("22") else words
+    return (told if not table or table in told else f"{told} (table {table})")[:300]
 
 
 def without_passwords(text: str) -> str:

@@ -298,7 +298,8 @@ def refuse_what_cannot_change_hands(call: Call, stack: Stack) -> None:
             raise problem
 
 
-def _room(engine: Engine) -> preflight.Room:
+def room_of(engine: Engine) -> preflight.Room:
+    """The memory of this machine, and the disk that the engine's data is on."""
     total, available = processes.memory_of_machine()
     root = str(engine.info().get("DockerRootDir") or "/")
     while not os.path.isdir(root):
@@ -321,7 +322,7 @@ def refuse_without_room(call: Call, machine: ComposeMachine, stack: Stack) -> No
             preflight.Extra(target.settings.name, count, used, target.settings.reservation, target.settings.limit)
         )
     if any(e.count for e in extras) or any(e.reserved for e in extras):
-        room = _room(call.engine)
+        room = room_of(call.engine)
         missing = preflight.shortages(room, extras)
         alone = [s for e in extras for s in preflight.shortages(room, [e])]
         if missing and alone:

@@ -47,9 +47,9 @@ def sweep(engine: Engine, project: str) -> None:
     engine.remove_labelled(f"{LABEL}={project}", lambda name: False)
 
 
-def scratch_name(project: str) -> str:
+def scratch_name(project: str, purpose: str = "tests") -> str:
     """A name that no project of anybody has."""
-    return f"{project}-tests-{secrets.token_hex(4)}"
+    return f"{project}-{purpose}-{secrets.token_hex(4)}"
 
 
 @dataclass
@@ -58,6 +58,7 @@ class Scratch:
 
     :param definition: see ``decide.scratch.scratch_project``.
     :param images: service → the image's configuration.
+    :param purpose: what it is for, as messages name it.
     """
 
     engine: Engine
@@ -66,6 +67,7 @@ class Scratch:
     images: Mapping[str, Mapping[str, Any]]
     fence: Fence
     progress: Progress
+    purpose: str = "tests"
 
     @property
     def name(self) -> str:
@@ -82,15 +84,26 @@ class Scratch:
         :raises TestsFailed: they did not pass.
         :raises BadInput: a signal ended it.
         """
-        with _ended_by_signals():
+        with ended_by_signals("the tests were"):
             try:
-                self._start(self.servers)
-                self._await_servers()
+                self.serve()
                 self._start([TESTS])
                 return self._await_tests(timeout)
             finally:
-                # Its name is its own: whoever has the lock by now has another one.
-                self.engine.remove_labelled(f"{_OF}={self.name}", lambda name: False)
+                self.take_away()
+
+    def serve(self) -> None:
+        """Start the databases and brokers, and wait until they are there.
+
+        :raises TestsFailed: they are not.
+        """
+        self._start(self.servers)
+        self._await_servers()
+
+    def take_away(self) -> None:
+        """Remove all of it."""
+        # Its name is its own: whoever has the lock by now has another one.
+        self.engine.remove_labelled(f"{_OF}={self.name}", lambda name: False)
 
     def _start(self, services: Sequence[str]) -> None:
         if not services:
@@ -101,7 +114,11 @@ class Scratch:
             try:
                 own.run_by(self.definition, *words)
             except ComposeFailed as error:
-                what = "the tests could" if services == [TESTS] else f"{' and '.join(services)} for the tests could"
+                what = (
+                    "the tests could"
+                    if services == [TESTS]
+                    else f"{' and '.join(services)} for the {self.purpose} could"
+                )
                 raise TestsFailed(f"{what} not be started: {self._masked(str(error))}") from error
 
     def _container(self, service: str) -> dict[str, Any]:
@@ -113,7 +130,7 @@ class Scratch:
     def _await_servers(self) -> None:
         """Wait until each server answers, as far as that can be seen from outside."""
         if self.servers:
-            self.progress.say(f"tests: waits for a scratch {' and '.join(self.servers)}", "test")
+            self.progress.say(f"{self.purpose}: waits for a scratch {' and '.join(self.servers)}", "test")
         began = time.monotonic()
         seen: dict[str, float] = {}
         while True:
@@ -203,8 +220,11 @@ def _problem(state: Mapping[str, Any], over: bool, timeout: float) -> str:
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let a signal end the block as an error would, so that what was made is taken away."""
+def ended_by_signals(what: str) -> Iterator[None]:
+    """Let a signal end the block as an error would, so that what was made is taken away.
+
+    :param what: with its verb, as in "the tests were".
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -215,7 +235,7 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: Any) -> None:
         for one in mine:
             signal.signal(one, signal.SIG_IGN)
-        raise BadInput(f"the tests were ended by {signal.Signals(number).name}", "run the same command again")
+        raise BadInput(f"{what} ended by {signal.Signals(number).name}", "run the same command again")
 
     for one in mine:
         signal.signal(one, end)
