@@ -160,7 +160,7 @@ info:
       elements: str
     edits:
       description:
-        - Per container, release or mount (C(where), C(what)) its C(differences), each with C(path), C(change) (V(changed),
+        - Per container, volume, release or mount (C(where), C(what)) its C(differences), each with C(path), C(change) (V(changed),
           V(added), V(removed), V(unread)), the sums C(before) and C(after) (SHA-256; in a release C(before) is git's blob), C(at),
           C(at_start) (written as its container started, as entrypoints do) and C(why); C(more) of them that are not listed;
           and C(unseen), why it could not be compared.

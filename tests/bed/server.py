@@ -171,8 +171,12 @@ class Server:
     def begin(self, version: str) -> Begun:
         """Start the playbook ``update`` over ssh, to a version of the shop or to a tag made of its ``-server`` one."""
         version = version if "-server" in version else f"{version}-server"
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "evenkeel.deploy.update"]
-        argv += ["-i", str(self.folder / "inventory.json"), "-e", json.dumps({"update_version": version})]
+        return self.begin_play("update", update_version=version)
+
+    def begin_play(self, playbook: str, **variables: Any) -> Begun:
+        """Start any playbook over ssh."""
+        argv = [str(Path(sys.executable).parent / "ansible-playbook"), f"evenkeel.deploy.{playbook}"]
+        argv += ["-i", str(self.folder / "inventory.json"), "-e", json.dumps(variables)]
         own = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}
         own["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(self.control)
         self._begun.append(Begun(argv, {**os.environ, **own}, self.folder / "playbook.log"))

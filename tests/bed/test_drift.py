@@ -27,7 +27,19 @@ def container() -> Iterator[str]:
     labels = [f"{LABEL}={PROJECT}", f"com.docker.compose.project={PROJECT}", "com.docker.compose.service=web"]
     words = [word for label in labels for word in ("--label", label)]
     made = run(
-        ["docker", "run", "--detach", *words, "--volume", "/data", "evenkeel/nginx:1.26", "sleep", "600"]
+        [
+            "docker",
+            "run",
+            "--detach",
+            *words,
+            "--volume",
+            "/etc/nginx/conf.d",
+            "--volume",
+            "/data",
+            "evenkeel/nginx:1.26",
+            "sleep",
+            "600",
+        ]
     ).strip()
     yield made
     run(["docker", "rm", "--force", "--volumes", made])
@@ -64,6 +76,19 @@ def test_a_hand_edit_in_a_container_is_found(container: str) -> None:
     # Where too much would have to be read, that is said instead.
     with Drifts(engine, PROJECT, Budget(files=0)) as drifts:
         assert {d.change for d in drifts.of(inspection).differences} == {"unread"}
+    assert run(["docker", "ps", "--all", "--quiet", "--filter", "label=evenkeel.reader"]).split() == []
+
+
+def test_what_a_volume_hides_of_its_image_is_found(container: str) -> None:
+    engine = Engine()
+    (inspection,) = containers_of(engine, PROJECT)
+    with Drifts(engine, PROJECT) as drifts:
+        assert drifts.of_volumes(inspection) == []
+        inside(container, "echo '# by hand' >> /etc/nginx/conf.d/default.conf; echo x > /etc/nginx/conf.d/more.conf")
+        inside(container, "echo data > /data/rows")
+        (volume,) = drifts.of_volumes(inspection)
+    assert volume.where == "/etc/nginx/conf.d"
+    assert [(d.path, d.change) for d in volume.differences] == [("/etc/nginx/conf.d/default.conf", "changed")]
     assert run(["docker", "ps", "--all", "--quiet", "--filter", "label=evenkeel.reader"]).split() == []
 
 

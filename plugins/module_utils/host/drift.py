@@ -39,6 +39,17 @@ class ContainerDrift:
     unseen: str = ""
 
 
+@dataclass(frozen=True)
+class VolumeDrift:
+    """What is seen of one volume: its name, where it is mounted; the rest as with a container."""
+
+    name: str
+    where: str
+    differences: tuple[Difference, ...] = ()
+    more: int = 0
+    unseen: str = ""
+
+
 class Drifts:
     """Looks at containers of one project, with one reader for each image, and only where something has to be compared.
 
@@ -99,6 +110,30 @@ class Drifts:
                 before.update({path: held} if held else {})
         found = drift.differences(before, after, started_at(inspection))
         return [f for f in found if not drift.is_noise(f.path)]
+
+    def of_volumes(self, inspection: Mapping[str, Any]) -> list[VolumeDrift]:
+        """What differs in volumes from the files that the image has at the same place; what only a volume has is data.
+
+        A volume is filled from the image once: later images do not reach it, and a hand edit in it stays for ever.
+        """
+        found = []
+        for mount in inspection.get("Mounts") or []:
+            where, name = str(mount.get("Destination") or ""), str(mount.get("Name") or "")
+            if mount.get("Type") != "volume" or not where or not name:
+                continue
+            try:
+                before = self.image(str(inspection.get("Image") or "")).below(where, self.budget)
+                here = ContainerFiles(self._engine, str(inspection["Id"]))
+                held = {path: here.held(path, self.budget) for path in before if not drift.is_noise(path)}
+            except (EngineFailed, NotFound) as error:
+                found.append(VolumeDrift(name, where, unseen=str(error)))
+                continue
+            kept = {path: before[path] for path in held}
+            after = {path: one for path, one in held.items() if one is not None}
+            # Whoever fills a volume gives its files other permissions.
+            differing = drift.differences(kept, after, modes=False)
+            found.append(VolumeDrift(name, where, tuple(differing[:_TOLD]), max(0, len(differing) - _TOLD)))
+        return [f for f in found if f.differences or f.unseen]
 
     def edits(
         self, inspection: Mapping[str, Any], found: ContainerDrift

@@ -14,12 +14,13 @@ from typing import Any
 
 from ..decide import releases, status
 from ..decide.project import GENERATED, MARK
-from ..decide.status import Seen, WayBack
+from ..decide.services import BROKER, DATABASE
+from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
 from .compose import ComposeFailed
 from .container_files import Budget
-from .drift import Drifts, containers_of
+from .drift import ContainerDrift, Drifts, VolumeDrift, containers_of
 from .engine import Engine, EngineFailed, NotFound
 from .files import FilesFailed, read_json
 from .git import GitFailed
@@ -29,7 +30,7 @@ from .refusal import BadInput
 from .release_store import Store
 from .retention import has_engine
 from .status_engine import EngineView
-from .tree_drift import of_mounts, of_release
+from .tree_drift import TreeDrift, of_mounts, of_release
 
 #: What can be left out since it takes time: seconds for migrations, use and drift.
 PARTS = ("drift", "migrations", "use")
@@ -67,6 +68,11 @@ def _told_holder(seen: Seen) -> dict[str, Any]:
         "since": iso(lock.since) if lock.held else "", "expires": iso(time.time() + holder.left) if lock.held else "",
         "alive": holder.alive, "quiet": round(holder.quiet, 1), "rebooted": holder.rebooted, "owed": lock.owed,
     }  # fmt: skip
+
+
+def _told_edit(where: str, what: str, one: ContainerDrift | VolumeDrift | TreeDrift) -> dict[str, Any]:
+    differences = [asdict(d) for d in one.differences]
+    return {"where": where, "what": what, "differences": differences, "more": one.more, "unseen": one.unseen}
 
 
 class _Look:
@@ -146,7 +152,9 @@ class _Look:
                 seen = replace(seen, way_back=self._way_back(engine))
             if "drift" in self.parts:
                 with self._part("drift"):
-                    seen = replace(seen, edits=[*self._edits(engine), *self._trees(seen, view.inspections)])
+                    seen = replace(
+                        seen, edits=[*self._edits(engine, seen.services), *self._trees(seen, view.inspections)]
+                    )
             if "migrations" in self.parts and project and self.django in project.get("services", {}):
                 seen = self._migrations(seen, source)
         if "services" in self.unseen:
@@ -156,15 +164,21 @@ class _Look:
 
     # -- what somebody changed ------------------------------------------------------------------------
 
-    def _edits(self, engine: Engine) -> list[dict[str, Any]]:
-        found = []
+    def _edits(self, engine: Engine, services: Sequence[Service]) -> list[dict[str, Any]]:
+        # What databases and brokers have in their volumes is data.
+        data = {s.name for s in services if s.kind in (DATABASE, BROKER)}
+        found, known = [], set()
         with Drifts(engine, self.app) as drifts:
             for inspection in containers_of(engine, self.app):
                 one = drifts.of(inspection)
-                if one.differences or one.unseen:
-                    told = {"differences": [asdict(d) for d in one.differences], "more": one.more, "unseen": one.unseen}
-                    found.append({"where": one.name, "what": "container", "service": one.service, **told})
-        return found
+                told = _told_edit(one.name, "container", one)
+                found.append({**told, "service": one.service})
+                for volume in drifts.of_volumes(inspection) if one.service not in data else ():
+                    # One that several services mount is told once.
+                    if volume.name not in known:
+                        known.add(volume.name)
+                        found.append(_told_edit(f"volume {volume.name}", "volume", volume))
+        return [f for f in found if f["differences"] or f["unseen"]]
 
     def _trees(self, seen: Seen, inspections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         current = str(seen.release.get("id") or "")
@@ -175,14 +189,7 @@ class _Look:
             trees.append(of_release(self.store, current))
         with self._part("drift of mounts"):
             trees += of_mounts(self.store, inspections, Budget())
-        return [
-            {
-                "where": one.path, "what": one.what, "differences": [asdict(d) for d in one.differences], "more": one.more,
-                "unseen": one.unseen,
-            }
-            for one in trees
-            if one.differences or one.unseen
-        ]  # fmt: skip
+        return [_told_edit(one.path, one.what, one) for one in trees if one.differences or one.unseen]
 
     # -- the way back, and the database ------------------------------------------------------------------
 
