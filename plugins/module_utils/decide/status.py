@@ -21,6 +21,8 @@ ACT, NOTE = "act", "note"
 # Playbooks that bring what runs from one state to another, and the variable that names that state.
 _TARGETS = {"update": "update_version", "rollback": "rollback_to", "restore": "restore_backup", "hotfix": "hotfix_ref"}
 _MOVES = ("update", "rollback", "hotfix")
+# Others that an operation may be of; what is none of these is a module that was called alone.
+_PLAYBOOKS = {*_TARGETS, "backup", "plan", "adopt", "server", "init"}
 #: What role update names as the target of a rollback that names none.
 _BEFORE = "the release before"
 # Bytes, and part of all, below which a disk or memory is called full.
@@ -129,7 +131,7 @@ class Seen:
 
 def command_of(playbook: str, target: str) -> str:
     """The command that begins this operation again, empty for a module that was called alone."""
-    if playbook in ("", "manual") or not playbook.replace("_", "").isalnum():
+    if playbook not in _PLAYBOOKS:
         return ""
     words = f"ansible-playbook evenkeel.deploy.{playbook}"
     if playbook in _TARGETS and target and target != _BEFORE:
@@ -138,9 +140,8 @@ def command_of(playbook: str, target: str) -> str:
 
 
 def again(seen: Seen) -> str:
-    """The command that makes everything as the current release has it."""
-    release = seen.release
-    return command_of("update", str(release.get("version") or release.get("revision") or "")) if release else ""
+    """The command that makes everything as the current release has it; by its commit, since a branch may have moved."""
+    return command_of("update", str(seen.release.get("revision") or "")[:12]) if seen.release.get("revision") else ""
 
 
 def findings(seen: Seen) -> list[Finding]:
@@ -251,7 +252,7 @@ def _of_services(seen: Seen, finish: str) -> list[Finding]:
         if service.kind == "job":
             continue
         good = [c for c in service.containers if c.state == "running"]
-        repair = finish or (f"docker compose up -d in the current release, or {again(seen)}" if again(seen) else "")
+        repair = finish or again(seen)
         if len(good) < service.replicas:
             found.append(Finding(ACT, "services", f"{service.name}: {len(good)} of {service.replicas} run", repair))
         if len(good) > service.replicas:
@@ -334,15 +335,9 @@ def _of_way_back(seen: Seen, broken: bool) -> list[Finding]:
         return [Finding(NOTE, "way back", "there is no earlier release that was found good")]
     found = []
     if back.missing:
-        command = command_of("update", back.version or back.revision)
-        found.append(
-            Finding(
-                ACT,
-                "way back",
-                f"{back.release} cannot simply come back: {'; '.join(back.missing)}",
-                f"{command} builds it anew",
-            )
-        )
+        what = f"{back.release} cannot simply come back: {'; '.join(back.missing)}"
+        advice = f"pull or load what is gone; without it the way back is an update to {back.revision[:12]}, which builds it anew"
+        found.append(Finding(ACT, "way back", what, advice))
     if back.verdict in ("reverse", "restore", "unknown"):
         what = f"{back.release} cannot run on the database as it is (verdict: {back.verdict})"
         found.append(
