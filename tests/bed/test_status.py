@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lease import Operation
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import deploy_info
+from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper, LockHeld
 from tests.bed.killed_roll import QUICK
 from tests.bed.shop import Shop, run
 from tests.bed.test_lock import QUICKLY, Running
@@ -103,7 +105,8 @@ def test_two_at_once_and_a_killed_one_status_says_what_to_run_and_that_converges
     told = look(shop)
     assert told["status"] == "running" and told["info"]["holder"]["alive"] and to_do(told) == [], told["text"]
     assert f"update of {shop.name} to v1 by " in "\n".join(told["text"])
-    assert shop.update("v3", **QUICKLY).returncode != 0
+    with pytest.raises(LockHeld, match=f"update of {shop.name} to v1, begun"):
+        Keeper(str(shop.root / ".evenkeel")).take(Operation("update", shop.name, "v3"), "somebody else", at_once=True)
     first.until_event("rotate api")
     first.kill()
     told = look(shop, "drift")
