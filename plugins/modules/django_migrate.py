@@ -233,6 +233,10 @@ pending:
   description: How many migrations are pending.
   returned: always
   type: int
+applied:
+  description: How many migrations the databases have recorded.
+  returned: when the image is there
+  type: int
 to_record:
   description: Squashed migrations whose parts have all been run. Only C(migrate) records them, even where nothing is pending.
   returned: when the image is there

@@ -76,6 +76,25 @@ def _with_timeout(addresses: Iterable[str], seconds: float) -> str:
     return ", ".join(f"{a} timeout {max(1, int(seconds + 0.999))}s" for a in addresses)
 
 
+def tables(pid: int) -> list[str]:
+    """What there is of ours in the network namespace of this process: a gate, refusals.
+
+    :raises FirewallFailed: nft cannot be run, or refuses.
+    """
+    code, output, complaint = _nft(pid, "-j", "list", "tables")
+    if code != 0:
+        raise FirewallFailed(f"nft refused to list tables: {complaint.strip()[:200] or code}")
+    entries = (e.get("table") for e in json.loads(output).get("nftables") or [])
+    names = sorted(str(t.get("name")) for t in entries if isinstance(t, dict))
+    refusals = [bytes.fromhex(n[len(_TABLE) + 1 :]).decode("utf-8", "replace") for n in names if _is_own_table(n)]
+    return ["a gate"] * names.count(_TABLE) + [f"refusals for {service}" for service in refusals]
+
+
+def _is_own_table(name: str) -> bool:
+    head, _line, hexed = name.partition("_")
+    return head == _TABLE and len(hexed) % 2 == 0 and bool(hexed) and set(hexed) <= set("0123456789abcdef")
+
+
 # -- gates: who may connect to a container -------------------------------------------------------------------
 
 

@@ -173,7 +173,7 @@ def judged(
     """The verdict on what was told, as the module returns it."""
     code = code or Code()
     waiting: list[expansion.Open] = []
-    due = False
+    due, applied = False, 0
     plan: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     to_record: list[dict[str, str]] = []
@@ -184,6 +184,7 @@ def judged(
             notes.append(f"{one['alias']} is left out: {one['left_out']}")
             continue
         _hold_declarations(one["migrations"])
+        applied += int(one.get("applied") or 0)
         database = database_of(one)
         rows, recorded = one.get("ledger") or [], [m for m in one["migrations"] if m.get("recorded")]
         kept = expansion.made(rows, {(m["app"], m["name"]): len(m["operations"]) for m in recorded})
@@ -202,6 +203,7 @@ def judged(
         "plan": plan,
         "refused": refused,
         "pending": len(plan),
+        "applied": applied,
         "to_record": to_record,
         "django": told["django"],
         "notes": notes,

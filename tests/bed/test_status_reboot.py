@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The power goes in the middle of an update, engine and all: ``status`` says what to run, and that converges."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from tests.bed.server import Server
+from tests.bed.server_evidence import AFTER_SWITCH, BEFORE_SWITCH
+
+
+def told(server: Server) -> str:
+    """What ``status`` prints, on one line, since the callback folds long ones."""
+    play = server.begin_playbook("status", status_look_at=["drift"]).end()
+    assert play.returncode == 0 and play.changed == 0, play.output[-3000:]
+    return " ".join(play.output.split())
+
+
+@pytest.mark.matrix
+def test_after_a_power_cut_in_the_middle_status_says_what_to_run() -> None:
+    with Server("status-server") as server:
+        first = server.update("v1")
+        assert first.returncode == 0, first.output[-3000:]
+        assert ": fine" in told(server)
+        for version, place in (("v2", BEFORE_SWITCH), ("v1", AFTER_SWITCH)):
+            begun = server.begin(version)
+            begun.wait_for(place)
+            server.engine.cut_power()
+            server.engine.power_on()
+            server.engine.wait_for_engine(120)
+            begun.end()
+            said = told(server)
+            assert ": unfinished" in said, said[-3000:]
+            found = re.search(r"next: (ansible-playbook \S+ -e \S+?)['\s]", said)
+            assert found, said[-3000:]
+            words = shlex.split(found[1])
+            assert words[:3] == ["ansible-playbook", "evenkeel.deploy.update", "-e"]
+            name, _equals, target = words[3].partition("=")
+            assert (name, target) == ("update_version", f"{version}-server")
+            again = server.begin_playbook("update", update_version=target).end()
+            assert again.returncode == 0, again.output[-3000:]
+            assert server.version() == version and server.leftovers() == []
+            assert ": fine" in told(server)
