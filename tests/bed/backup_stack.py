@@ -201,6 +201,6 @@ def playbook(stack: Stack, name: str = "backup", **variables: Any) -> subprocess
     ]
     return subprocess.run(
         [*argv, "-e", f"ansible_python_interpreter={sys.executable}", "-e", json.dumps(known)],
-        cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=900,
         env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip

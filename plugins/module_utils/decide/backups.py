@@ -127,6 +127,18 @@ def first_complaint(stderr: str) -> str:
     return errors[0][:300] if errors else "it gave no reason"
 
 
+def has_pg_dump(code: int, said: str) -> bool | None:
+    """Whether a container has ``pg_dump`` of PostgreSQL, by what ``pg_dump --version`` did there; None where that says nothing.
+
+    A busy engine that did not answer in time must not pass for a database of another make: an update would go on without a
+    backup.
+    """
+    if code == 0:
+        return "PostgreSQL" in said
+    lacking = code in (126, 127) and any(sign in said.lower() for sign in ("not found", "no such file"))
+    return False if lacking else None
+
+
 def role_statements(roles: Sequence[Mapping[str, Any]], present: Collection[str]) -> list[str]:
     """SQL that makes the roles that what is restored belongs to, none of which can log in."""
     missing = [str(r["name"]) for r in roles if str(r["name"]) not in present and not str(r["name"]).startswith("pg_")]

@@ -16,6 +16,7 @@ from typing import Any
 from ..decide.access import differences as access_differences
 from ..journal import Fence
 from .backup_dump import Dump
+from .backup_hold import Hold
 from .backup_pause import Pause, queued
 from .backup_proof import Proof
 from .backup_restorable import Restorable, restorable
@@ -23,6 +24,7 @@ from .backup_source import Source
 from .backup_store import BackupStore
 from .backup_told import BackupFailed, Timeline, unchanged
 from .engine import EngineFailed
+from .firewall import FirewallFailed
 from .postgres import PSQL, PostgresFailed, Server, access_of, inventory_of
 from .progress import Progress
 from .project import state_dir_of
@@ -30,7 +32,6 @@ from .refusal import BadInput
 
 # Somebody may connect in the moment between the end of all sessions and the lock; then it is tried again.
 _TRIES = 20
-_GAP = "Sessions are ended for the exchange of the names, which takes about a second: requests under way in it fail"
 _KNOWN = """\
 SELECT pg_catalog.to_jsonb(d) || jsonb_build_object('owner', pg_catalog.pg_get_userbyid(datdba), 'number', d.oid::bigint,
   'size', pg_catalog.pg_database_size(d.oid), 'folder', pg_catalog.current_setting('data_directory'))
@@ -62,6 +63,10 @@ SELECT CASE s.setrole WHEN 0 THEN format('ALTER DATABASE %I', :'new')
     'local_preload_libraries', 'session_preload_libraries') THEN substr(c, strpos(c, '=') + 1)
     ELSE quote_literal(substr(c, strpos(c, '=') + 1)) END
 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c WHERE d.datname = :'old' \\gexec
+"""
+_BUSY = """\
+SELECT count(*) FROM pg_stat_activity WHERE datname = :'old' AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+  AND state <> 'idle';
 """
 # Renaming locks the database against whoever connects, and waits for the sessions that were ended.
 _SWAP = """\
@@ -130,18 +135,19 @@ class Restoring:
         except PostgresFailed as error:
             raise BackupFailed(f"{self._old} could not be asked: {error}", now="nothing was touched") from error
         waiting, told_queues = queued(self._source)
+        hold = Hold(self._source)
         lost = "; ".join(since[:5]) + (f"; and {len(since) - 5} more tables" if len(since) > 5 else "")
         written = f"since {dump.since} there was written: {lost or 'nothing that changes how many rows there are'}; {told_queues}"
         if not self._params.get("allow_downtime"):
             raise BadInput(
                 f"restoring {dump.name} takes {self._old} away from all who are connected, and goes back behind what was "
-                f"written: {written}. {_GAP}",
+                f"written: {written}. {hold.words[0].upper()}{hold.words[1:]}",
                 "the same with allow_downtime: true; a dump of now is made first, and the database of now is kept under "
                 "another name",
             )
         result = {**unchanged(), "changed": True, "backup": dump.told(), "written_since": since, "queued": waiting}
         if fence is None or pause is None:
-            return {**result, "msg": f"{dump.name} would be restored as {self._old}; {written}"}
+            return {**result, "msg": f"{dump.name} would be restored as {self._old}; {written}; {hold.words}"}
         with self._timeline.step("read"):
             dump.read()
         self._refuse_without_room(known, dump.size)
@@ -188,9 +194,10 @@ class Restoring:
                 # Before it: whoever comes after a kill knows by this that it was done.
                 dump.note(int(self._known(self._new)["number"]))
                 pause.stop()
-            with self._timeline.step("swap"):
+            self._progress.say(Hold(self._source).words, "swap", self._source.service)
+            with self._timeline.step("swap"), Hold(self._source).held(fence, self._is_busy):
                 self._swap(fence, before)
-        except (PostgresFailed, EngineFailed) as error:
+        except (PostgresFailed, EngineFailed, FirewallFailed) as error:
             self._take_away(fence)
             raise BackupFailed(
                 f"{dump.name} could not be put in the place of {self._old}: {error}",
@@ -210,6 +217,10 @@ class Restoring:
                     if not left or "being accessed by other users" not in error.stderr:
                         raise
             time.sleep(0.2)
+
+    def _is_busy(self) -> bool:
+        """Whether a statement or a transaction is under way in the database."""
+        return self._sql(_BUSY).strip() != "0"
 
     def _take_away(self, fence: Fence) -> None:
         try:
