@@ -171,7 +171,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
             "tests/bed/test_restore_plain.py",
             "tests/bed/test_restore_load.py",
             "tests/bed/test_update_backup.py",
-        ),  # fmt: skip
+        ),
     ),
     "first": (
         "From an empty folder to a shop that serves, killed in each step",
