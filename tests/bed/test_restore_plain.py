@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_what_is_not_whole_or_leads_elsewhere_is_refused_before_anything(one_dat
         "is an archive of pg_dump's custom format": ("a.sql", dumped("pg_dump", "--format", "custom")),
         "is of a newer server (PostgreSQL 99)": (
             "a.sql",
-            whole.replace(b"database version 17", b"database version 99"),
+            re.sub(rb"database version \d+", b"database version 99", whole),
         ),
         "was made with --create": ("a.sql", dumped("pg_dump", "--create")),
         "pg_dumpall": ("a.sql", dumped("pg_dumpall")),
