@@ -280,6 +280,7 @@ def test_whom_to_connect_as_is_in_the_containers_environment(
     [
         (0, "pg_dump (PostgreSQL) 17.6", True),
         (0, "pg_dump of something else", False),
+        (0, "", None),
         (127, 'exec: "pg_dump": executable file not found in $PATH: unknown', False),
         (126, "fork/exec /usr/bin/pg_dump: no such file or directory", False),
         (124, "no end within 30 s", None),

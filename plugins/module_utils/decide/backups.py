@@ -139,7 +139,8 @@ def has_pg_dump(code: int, said: str) -> bool | None:
     backup.
     """
     if code == 0:
-        return "PostgreSQL" in said
+        # An empty answer says nothing: a busy engine may lose it.
+        return "PostgreSQL" in said if said.strip() else None
     lacking = code in (126, 127) and any(sign in said.lower() for sign in ("not found", "no such file"))
     return False if lacking else None
 
