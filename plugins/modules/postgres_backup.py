@@ -73,18 +73,24 @@ options:
         exchanged in one transaction, and who was stopped is started again.
         The database of before is kept under another name, RV(replaced). Whatever fails leaves the database as it was. What was
         restored before is not restored once more for as long as it is the database, but with O(again).
+        Requests to web services wait for the exchange, where this is run as root and nft is there.
+        What O(allow_downtime) is asked for tells what was written since, what is queued, and what becomes of requests.
     type: str
     choices: [present, verified, restored]
     default: present
   backup:
     description:
       - The file in O(dest). With O(state=verified) and without it the newest backup of this database; O(state=restored) needs it.
+      - With O(state=restored) a plain dump (C(.sql), C(.sql.gz)) as well, which may lie elsewhere if its path is absolute. All of
+        it is read first. One that is truncated, corrupted, of a newer server or of more than one database, made with
+        C(--create), or with C(--clean) and without C(--if-exists), or has commands of C(psql) in it, is refused by name. What it
+        says is run as the user of the container, usually a superuser, so restore what you trust.
     type: str
   allow_downtime:
     description:
       - Needed for O(state=restored), which ends all sessions and goes back behind what was written. What is written between the
         dump of now and the exchange is only in the database that is kept. Web services go on running, and tasks that are queued in
-        a broker stay queued.
+        a broker stay queued. A request that is under way longer than 10 seconds, or cannot be held, fails.
     type: bool
     default: false
   again:
@@ -165,6 +171,14 @@ EXAMPLES = r"""
     backup: shop-20261120T084911Z.dump
     state: restored
     allow_downtime: true
+
+- name: The same from what pg_dump and gzip have written
+  evenkeel.deploy.postgres_backup:
+    project_src: /srv/travel/current
+    dest: /srv/travel/backups
+    backup: /home/ann/backup.sql.gz
+    state: restored
+    allow_downtime: true
 """
 
 RETURN = r"""
@@ -220,6 +234,15 @@ safety:
 written_since:
   description: The tables that have another number of rows than the backup.
   returned: with O(state=restored), when it is or would be restored
+  type: list
+  elements: str
+queued:
+  description: Tasks that wait in each queue of the project's workers.
+  returned: with O(state=restored), when it is or would be restored
+  type: dict
+differs:
+  description: Where owner, extensions and grants are others than in the database of before.
+  returned: when a backup was restored
   type: list
   elements: str
 timeline:

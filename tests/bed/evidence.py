@@ -172,7 +172,13 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "backup": (
         "Backups: what is not whole, disks that are full, kills, a server that is restarted, and the way back",
-        lambda: beds("tests/bed/test_backup.py", "tests/bed/test_update_backup.py"),
+        lambda: beds(
+            "tests/bed/test_backup.py",
+            "tests/bed/test_restore.py",
+            "tests/bed/test_restore_plain.py",
+            "tests/bed/test_restore_load.py",
+            "tests/bed/test_update_backup.py",
+        ),
     ),
     "first": (
         "From an empty folder to a shop that serves, killed in each step",

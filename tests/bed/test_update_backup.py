@@ -60,7 +60,7 @@ class App:
         argv = [str(Path(sys.executable).parent / "ansible-playbook"), str(play), "-i", "localhost,", "-c", "local"]
         done = subprocess.run(
             [*argv, "-e", f"ansible_python_interpreter={sys.executable}", "-e", json.dumps(known)],
-            cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=180,
+            cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=900,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
         )  # fmt: skip
         output = " ".join((done.stdout + done.stderr).split())

@@ -273,3 +273,23 @@ def test_whom_to_connect_as_is_in_the_containers_environment(
     found = server_in(NoEngine(), {"Id": "c", "Config": {"Env": environment}})  # type: ignore[arg-type]
     assert found == Server("c", user, database, password)
     assert not password or password not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "expected"),
+    [
+        (0, "pg_dump (PostgreSQL) 17.6", True),
+        (0, "pg_dump of something else", False),
+        (0, "", None),
+        (127, 'exec: "pg_dump": executable file not found in $PATH: unknown', False),
+        (126, "fork/exec /usr/bin/pg_dump: no such file or directory", False),
+        (124, "no end within 30 s", None),
+        (126, "Container 1234 is not running", None),
+        (126, "Read timed out", None),
+        (137, "", None),
+    ],
+)
+def test_an_engine_that_does_not_answer_is_no_database_of_another_make(
+    code: int, said: str, expected: bool | None
+) -> None:
+    assert decide.has_pg_dump(code, said) is expected

@@ -13,7 +13,7 @@ from typing import Any
 READ, RESTORED = "read", "restored"
 #: How the archives of ``pg_dump --format custom`` begin.
 MAGIC = b"PGDMP"
-_NAME = re.compile(r"^[A-Za-z0-9_-]+-\d{8}T\d{6}Z(\.\d+)?\.dump$")
+_NAME = re.compile(r"^[A-Za-z0-9_-]+-\d{8}T\d{6}Z(\.\d+)?\.(dump|tar|tar\.age)$")
 # Of a first dump nothing is known but what it is made from: compressed and without indexes it is less than this part.
 _FIRST = 3
 
@@ -35,20 +35,25 @@ class Backup:
 
 
 def is_name(text: str) -> bool:
-    """Whether a file is named as this collection names dumps."""
+    """Whether a file is named as this collection names backups."""
     return bool(_NAME.fullmatch(text))
 
 
-def new_name(database: str, moment: str, taken: Collection[str]) -> str:
+def is_label(text: str) -> bool:
+    """Whether that may be what the name of a backup begins with."""
+    return bool(re.fullmatch(r"[A-Za-z0-9_-]{1,60}", text)) and not text.startswith("-")
+
+
+def new_name(database: str, moment: str, taken: Collection[str], suffix: str = "dump") -> str:
     """A fresh file name: ``<database>-<UTC time>.dump``, counted up where two fall into one second.
 
     :param moment: UTC as ``YYYYMMDDTHHMMSSZ``.
     """
     base, count = f"{re.sub(r'[^A-Za-z0-9_-]', '_', database)}-{moment}", 1
-    name = f"{base}.dump"
+    name = f"{base}.{suffix}"
     while name in taken:
         count += 1
-        name = f"{base}.{count}.dump"
+        name = f"{base}.{count}.{suffix}"
     return name
 
 
@@ -125,6 +130,19 @@ def first_complaint(stderr: str) -> str:
     errors = [line for line in lines if re.search(r"\b(error|FATAL|ERROR)\b:", line)] or lines[-1:]
     # The statement and the row that it was at come after this line, and values in it stand in parentheses.
     return errors[0][:300] if errors else "it gave no reason"
+
+
+def has_pg_dump(code: int, said: str) -> bool | None:
+    """Whether a container has ``pg_dump`` of PostgreSQL, by what ``pg_dump --version`` did there; None where that says nothing.
+
+    A busy engine that did not answer in time must not pass for a database of another make: an update would go on without a
+    backup.
+    """
+    if code == 0:
+        # An empty answer says nothing: a busy engine may lose it.
+        return "PostgreSQL" in said if said.strip() else None
+    lacking = code in (126, 127) and any(sign in said.lower() for sign in ("not found", "no such file"))
+    return False if lacking else None
 
 
 def role_statements(roles: Sequence[Mapping[str, Any]], present: Collection[str]) -> list[str]:

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Workers and schedulers, stopped while the database under them is another.
+"""Workers and schedulers, asked what is queued, and stopped while the database under them is another.
 
 Who was stopped is written down before: whoever comes after a killed call starts them again, and nobody who was stopped by others.
 """
@@ -11,15 +11,47 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from typing import Any
 
 from ..decide.stack import SCHEDULER, WORKER
 from ..journal import Fence
 from .backup_source import Source
+from .celery_nodes import CeleryNodes
 from .engine import EngineFailed, label_of, pid_of
 from .files import private_directory, read_json, write_private
 
 # Seconds that a task may take to end.
 _PATIENCE = 300.0
+
+
+def running_of(source: Source, kind: str) -> list[dict[str, Any]]:
+    """The containers of a kind that run."""
+    found = source.engine.containers(
+        {"com.docker.compose.project": source.project, "com.docker.compose.oneoff": "False"}
+    )
+    mine = [i for i in found if source.kinds.get(label_of(i, "com.docker.compose.service"), "") == kind]
+    return [i for i in mine if pid_of(i) is not None]
+
+
+def queued(source: Source) -> tuple[dict[str, int], str]:
+    """What waits in each queue of the project's workers, and the same in words."""
+    counts: dict[str, int] = {}
+    fetched, silent = 0, []
+    nodes = CeleryNodes(source.engine)
+    for inspection in running_of(source, WORKER):
+        told = nodes.queued(inspection)
+        if told is None:
+            silent.append(str(inspection["Name"]).lstrip("/"))
+            continue
+        counts.update(told[0])
+        fetched += told[1]
+    words = [f"{count:,} in {queue}" for queue, count in sorted(counts.items())]
+    words += [f"{fetched:,} fetched by workers"] if counts else []
+    words += [f"{name} could not be asked" for name in silent]
+    return (
+        counts,
+        f"tasks that are queued: {', '.join(words)}" if words else "no worker runs that could say what is queued",
+    )
 
 
 class Pause:
@@ -38,13 +70,7 @@ class Pause:
 
         :raises EngineFailed: one could not be stopped.
         """
-        found = self._source.engine.containers(
-            {"com.docker.compose.project": self._source.project, "com.docker.compose.oneoff": "False"}
-        )
-        order = {SCHEDULER: 0, WORKER: 1}
-        kind_of = {str(i["Id"]): self._source.kinds.get(label_of(i, "com.docker.compose.service"), "") for i in found}
-        running = [i for i in found if pid_of(i) is not None and kind_of[str(i["Id"])] in order]
-        running.sort(key=lambda i: order[kind_of[str(i["Id"])]])
+        running = [*running_of(self._source, SCHEDULER), *running_of(self._source, WORKER)]
         if not running:
             return []
         left = list(read_json(self._path).get("containers") or [])

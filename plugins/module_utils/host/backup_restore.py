@@ -13,16 +13,19 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..decide import backups as decide
+from ..decide.access import differences as access_differences
 from ..journal import Fence
 from .backup_dump import Dump
-from .backup_pause import Pause
+from .backup_hold import Hold
+from .backup_pause import Pause, queued
 from .backup_proof import Proof
+from .backup_restorable import Restorable, restorable
 from .backup_source import Source
 from .backup_store import BackupStore
-from .backup_told import BackupFailed, Timeline, iso, told, unchanged
+from .backup_told import BackupFailed, Timeline, unchanged
 from .engine import EngineFailed
-from .postgres import PSQL, PostgresFailed, Server, inventory_of
+from .firewall import FirewallFailed
+from .postgres import PSQL, PostgresFailed, Server, access_of, inventory_of
 from .progress import Progress
 from .project import state_dir_of
 from .refusal import BadInput
@@ -61,6 +64,10 @@ SELECT CASE s.setrole WHEN 0 THEN format('ALTER DATABASE %I', :'new')
     ELSE quote_literal(substr(c, strpos(c, '=') + 1)) END
 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c WHERE d.datname = :'old' \\gexec
 """
+_BUSY = """\
+SELECT count(*) FROM pg_stat_activity WHERE datname = :'old' AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+  AND state <> 'idle';
+"""
 # Renaming locks the database against whoever connects, and waits for the sessions that were ended.
 _SWAP = """\
 BEGIN;
@@ -91,6 +98,7 @@ class Restoring:
         self._proof, self._progress = proof, progress
         self._timeline = Timeline(source)
         self._old = source.server.database
+        self._directory = state_dir_of(params, source.project)
         # A name that nobody else gives: what has it is dropped.
         self._short = self._old.encode()[:38].decode("utf-8", "ignore")
         self._new = f"{self._short}_evenkeel_restoring"
@@ -99,7 +107,7 @@ class Restoring:
         """Carry it out, or tell what would be done; see :meth:`_restored`."""
         if fence is None:
             return self._restored(None, None)
-        pause = Pause(self._source, state_dir_of(self._params, self._source.project), fence)
+        pause = Pause(self._source, self._directory, fence)
         problems: list[str] = []
         try:
             result = self._restored(fence, pause)
@@ -113,86 +121,90 @@ class Restoring:
         :param fence: None to tell what would be done.
         :raises BadInput: it was not done; the database is as it was.
         """
-        if not self._params.get("backup"):
-            raise BadInput("state restored needs the exact backup", "name the file in dest as backup")
-        name = self._proof.chosen()
-        manifest = self._store.manifest(name)
-        if (manifest.get("project"), manifest.get("database")) != (self._source.project, self._old):
-            raise BadInput(
-                f"{name} has no manifest of ours for {self._old}", "restore it by hand: roles/backup/README.md"
-            )
+        dump = restorable(self._params, self._source, self._store, self._proof, self._directory)
         try:
             known = self._known()
-            if manifest.get("restored_as") == known["number"] and not self._params.get("again"):
-                text = f"{self._old} is what was restored from {name} at {manifest.get('restored_at')}, and what was written since"
-                return {**unchanged(), "backup": told(self._store, name), "msg": text}
-            since = decide.written_since(manifest["rows"], inventory_of(self._source.server)["rows"])
+            with self._timeline.step("look"):
+                dump.look()
+            if dump.restored_as == known["number"] and not self._params.get("again"):
+                text = f"{self._old} is what was restored from {dump.name} at {dump.restored_at}, and what was written since"
+                return {**unchanged(), "backup": dump.told(), "msg": text}
+            now = inventory_of(self._source.server)
+            since = dump.written_since(now["rows"])
+            access = access_of(self._source.server)
         except PostgresFailed as error:
             raise BackupFailed(f"{self._old} could not be asked: {error}", now="nothing was touched") from error
+        waiting, told_queues = queued(self._source)
+        hold = Hold(self._source)
         lost = "; ".join(since[:5]) + (f"; and {len(since) - 5} more tables" if len(since) > 5 else "")
-        written = (
-            f"since {manifest['started']} there was written: {lost or 'nothing that changes how many rows there are'}"
-        )
+        written = f"since {dump.since} there was written: {lost or 'nothing that changes how many rows there are'}; {told_queues}"
         if not self._params.get("allow_downtime"):
             raise BadInput(
-                f"restoring {name} takes {self._old} away from all who are connected, and goes back behind what was written: "
-                f"{written}",
+                f"restoring {dump.name} takes {self._old} away from all who are connected, and goes back behind what was "
+                f"written: {written}. {hold.words[0].upper()}{hold.words[1:]}",
                 "the same with allow_downtime: true; a dump of now is made first, and the database of now is kept under "
                 "another name",
             )
-        result = {**unchanged(), "changed": True, "backup": told(self._store, name), "written_since": since}
+        result = {**unchanged(), "changed": True, "backup": dump.told(), "written_since": since, "queued": waiting}
         if fence is None or pause is None:
-            return {**result, "msg": f"{name} would be restored as {self._old}; {written}"}
+            return {**result, "msg": f"{dump.name} would be restored as {self._old}; {written}; {hold.words}"}
         with self._timeline.step("read"):
-            self._proof.refuse_what_is_not_whole(name, manifest)
-        self._refuse_without_room(known, manifest)
+            dump.read()
+        self._refuse_without_room(known, dump.size)
         # Nothing is removed now: what is restored could be the one that is too old.
         safety = Dump(self._params, self._source, self._store, 0, self._spare, self._progress).present(fence, None)
-        before = self._put(fence, pause, name, manifest)
+        before, differs = self._put(fence, pause, dump, access)
+        other = f"; it differs from the one before: {'; '.join(differs[:5])}" if differs else ""
+        other += f"; and {len(differs) - 5} more" if len(differs) > 5 else ""
         return {
             **result,
             "safety": safety["backup"].get("path", ""),
             "replaced": before,
+            "differs": differs,
             "timeline": safety["timeline"] + self._timeline.entries,
-            "diff": {"before": f"{self._old}: {known['number']}\n", "after": f"{self._old}: {name}\n"},
-            "msg": f"{self._old} is what was dumped at {manifest['started']}; the one before is kept as {before}, and in "
+            "diff": {"before": f"{self._old}: {known['number']}\n", "after": f"{self._old}: {dump.name}\n"},
+            "msg": f"{self._old} is what was dumped at {dump.since}{other}; the one before is kept as {before}, and in "
             f"{safety['backup'].get('path')}; {written}. When it is not needed any more: docker exec "
             f"{str(self._source.inspection.get('Name') or '').lstrip('/')} dropdb -U {self._source.server.user} {before}",
         }
 
-    def _put(self, fence: Fence, pause: Pause, name: str, manifest: dict[str, Any]) -> str:
-        """Restore it beside the database, and give it its name; returns the name of the one before."""
+    def _put(self, fence: Fence, pause: Pause, dump: Restorable, access: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Restore it beside the database, and give it its name; returns the name of the one before, and where it differs.
+
+        :param access: of the database of now.
+        """
         new = Server(self._source.server.container, self._source.server.user, self._new, self._source.server.password)
         timeout = float(self._params["timeout"])
         moment = time.strftime("%Y%m%dt%H%M%Sz", time.gmtime())
         before = f"{self._short}_before_{moment}"
         try:
-            with self._timeline.step("restore"), open(self._store.path(name), "rb") as stream:
+            with self._timeline.step("restore"):
                 with fence.act(f"make {self._new}"):
                     self._sql(_DROP + _CREATE)
-                self._progress.say(f"{name} is being restored beside {self._old}", "restore", self._source.service)
-                program = ["pg_restore", "--exit-on-error", "--no-tablespaces", "--dbname", self._new]
-                new.run(new.words(*program), stream, timeout)
+                self._progress.say(f"{dump.name} is being restored beside {self._old}", "restore", self._source.service)
+                dump.fill(new, timeout)
                 self._sql(_ALIKE)
             with self._timeline.step("compare"):
-                wrong = decide.differences(manifest, inventory_of(new))
+                wrong = dump.differences(inventory_of(new))
                 if wrong:
                     raise PostgresFailed(f"what was restored is not what was dumped: {'; '.join(wrong[:3])}")
+                differs = access_differences(access, access_of(new))
                 new.run([*new.words(*PSQL), "--dbname", self._new, "--command", "ANALYZE"], timeout=timeout)
-            with self._timeline.step("swap"):
+            with self._timeline.step("pause"):
                 # Before it: whoever comes after a kill knows by this that it was done.
-                number = self._known(self._new)["number"]
-                self._store.note(name, {**manifest, "restored_as": number, "restored_at": iso(time.time())})
+                dump.note(int(self._known(self._new)["number"]))
                 pause.stop()
+            self._progress.say(Hold(self._source).words, "swap", self._source.service)
+            with self._timeline.step("swap"), Hold(self._source).held(fence, self._is_busy):
                 self._swap(fence, before)
-        except (PostgresFailed, EngineFailed) as error:
+        except (PostgresFailed, EngineFailed, FirewallFailed) as error:
             self._take_away(fence)
             raise BackupFailed(
-                f"{name} could not be put in the place of {self._old}: {error}",
+                f"{dump.name} could not be put in the place of {self._old}: {error}",
                 "make that right, or restore another backup; the same command begins anew",
                 f"{self._old} is the database that it was, a dump of it was made",
             ) from error
-        return before
+        return before, differs
 
     def _swap(self, fence: Fence, before: str) -> None:
         """Exchange the names, all or nothing."""
@@ -205,6 +217,10 @@ class Restoring:
                     if not left or "being accessed by other users" not in error.stderr:
                         raise
             time.sleep(0.2)
+
+    def _is_busy(self) -> bool:
+        """Whether a statement or a transaction is under way in the database."""
+        return self._sql(_BUSY).strip() != "0"
 
     def _take_away(self, fence: Fence) -> None:
         try:
@@ -231,7 +247,7 @@ class Restoring:
             words += ["--set", f"{key}={value}"]
         return server.run(words, f"SET search_path = pg_catalog;\n{script}".encode())
 
-    def _refuse_without_room(self, known: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    def _refuse_without_room(self, known: Mapping[str, Any], size: int) -> None:
         """Look whether another one fits on the disk of the database, which would stop where that is full."""
         code, said = self._source.engine.run_inside(
             self._source.server.container, ["df", "-P", "-k", str(known["folder"])]
@@ -239,7 +255,7 @@ class Restoring:
         fields = said.splitlines()[-1].split() if code == 0 else []
         if len(fields) < 4 or not fields[3].isdigit():
             return
-        free, needed = int(fields[3]) * 1024, int(manifest.get("database_size") or known["size"])
+        free, needed = int(fields[3]) * 1024, size or int(known["size"])
         if needed + needed // 4 + self._spare > free:
             raise BackupFailed(
                 f"the disk of {self._source.service} has {free // 2**20} MiB free, a second database takes about "

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..decide.backups import has_pg_dump
 from ..decide.services import DATABASE, BadService, chosen_kind
 from .compose import ComposeFailed
 from .engine import Engine, pid_of
@@ -16,6 +17,9 @@ from .postgres import Server, server_in
 from .project import compose_of, connect, image_name
 from .refusal import BadInput
 
+# Seconds in which a program that prints its version is there, on a machine that is busy too.
+_ANSWERS = 120.0
+_TRIES = 3
 ELSEWHERE = (
     "a database that is no service of the project is backed up where it runs: by its provider's snapshots, or by "
     "docker run --rm -i --env-file FILE postgres:VERSION pg_dump --format custom, with PGHOST, PGUSER, PGPASSWORD and "
@@ -65,8 +69,17 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
     mine = [i for i in engine.containers({**labels, "com.docker.compose.oneoff": "False"}) if pid_of(i) is not None]
     if not mine:
         raise BadInput(f"{service} does not run", f"start it: docker compose -p {name} start {service}")
-    code, said = engine.run_inside(str(mine[0]["Id"]), ["pg_dump", "--version"])
-    if code != 0 or "PostgreSQL" not in said:
+    for _again in range(_TRIES):
+        code, said = engine.run_inside(str(mine[0]["Id"]), ["pg_dump", "--version"], timeout=_ANSWERS)
+        known = has_pg_dump(code, said)
+        if known is not None:
+            break
+    if known is None:
+        raise BadInput(
+            f"the container of {service} could not be asked for its pg_dump (exit code {code}): {said.strip()[-200:]}",
+            "run the same command again; docker ps and docker logs say more of that container",
+        )
+    if not known:
         if params.get("optional") and not named:
             return None
         raise BadInput(

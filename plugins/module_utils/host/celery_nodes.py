@@ -124,6 +124,14 @@ class CeleryNodes:
         count = answer.get("tasks")
         return int(count) if isinstance(count, int) else None
 
+    def queued(self, inspection: Mapping[str, Any]) -> tuple[dict[str, int], int] | None:
+        """Tasks that wait in each of its queues, and how many it has fetched itself; None where it does not say."""
+        answer, _problem = self._ask(inspection, "queued")
+        counts = answer.get("queued")
+        if not isinstance(counts, dict):
+            return None
+        return {str(queue): int(count) for queue, count in counts.items()}, int(answer.get("fetched") or 0)
+
     def _ask(self, inspection: Mapping[str, Any], act: str) -> tuple[dict[str, Any], str]:
         node, environment, folder = self._of(inspection)
         if node is None:

@@ -23,7 +23,8 @@ def main() -> None:
     """Carry out one act; see the module's text."""
     act, name, node, path, said, seconds = sys.argv[1:7]
     sys.path.insert(0, os.getcwd())
-    control = importlib.import_module("celery.app.utils").find_app(name).control
+    app = importlib.import_module("celery.app.utils").find_app(name)
+    control = app.control
 
     def ask(question: str) -> object:
         # With a limit it returns with the one answer instead of waiting for others.
@@ -46,6 +47,18 @@ def main() -> None:
                 return tasks
             time.sleep(0.2)
 
+    def waiting(names: list[str]) -> dict[str, int]:
+        counts = {}
+        with app.connection_for_read() as connection:
+            for queue in names:
+                # One channel each: a broker ends that in which a queue was asked for that is not there.
+                with connection.channel() as channel:
+                    try:
+                        counts[queue] = int(channel.queue_declare(queue=queue, passive=True).message_count)
+                    except connection.channel_errors:
+                        counts[queue] = 0
+        return counts
+
     answer: dict[str, object] = {}
     if act == "ping":
         answer = {"ok": ask("ping") is not None}
@@ -66,6 +79,11 @@ def main() -> None:
         answer = {"ok": all(told)}
         if answer["ok"]:
             os.remove(path)
+    elif act == "queued":
+        found = ask("active_queues")
+        queues = [str(q["name"]) for q in found] if isinstance(found, list) else list(app.amqp.queues)
+        counts = [ask("active"), ask("reserved"), ask("scheduled")]
+        answer = {"queued": waiting(queues), "fetched": sum(len(c) for c in counts if isinstance(c, list))}
     elif act == "tasks":
         answer = {"tasks": left(seconds)}
     sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")

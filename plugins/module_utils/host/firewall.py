@@ -16,7 +16,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
-_TABLE = "evenkeel"
+_TABLE, _HELD = "evenkeel", "evenkeel_held"
 _PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 #: SYN and no ACK: what is established goes on.
 _NEW = "tcp flags & (syn | ack) == syn"
@@ -190,3 +190,35 @@ def refuse_nobody(pid: int, service: str) -> None:
     """
     table = _own_table(service)
     _apply(pid, f"add table inet {table}\ndelete table inet {table}\n")
+
+
+# -- holding: what comes to a container waits ------------------------------------------------------------------
+
+
+def hold(pid: int, ports: Iterable[int], seconds: float) -> None:
+    """Let everything that comes to these ports from outside wait: those who sent it send it again until it is let in.
+
+    What is established waits as well, or one that keeps its connections would not; answers go out.
+
+    :param seconds: after which it is let in by itself.
+    :raises FirewallFailed: nft refuses.
+    """
+    held = _with_timeout((str(p) for p in sorted(set(ports))), seconds)
+    lines = [
+        f"add table inet {_HELD}",
+        f"delete table inet {_HELD}",
+        f"add table inet {_HELD}",
+        f"add set inet {_HELD} held {{ type inet_service; flags timeout; }}",
+        f"add chain inet {_HELD} in {{ type filter hook input priority -20; policy accept; }}",
+        f'add rule inet {_HELD} in iif != "lo" tcp dport @held drop',
+        f"add element inet {_HELD} held {{ {held} }}",
+    ]
+    _apply(pid, "\n".join(lines) + "\n")
+
+
+def let_in(pid: int) -> None:
+    """Hold nothing any more.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    _apply(pid, f"add table inet {_HELD}\ndelete table inet {_HELD}\n")

@@ -16,7 +16,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -138,6 +138,43 @@ class Server:
         if code != 0:
             raise PostgresFailed(f"{words[0]} ended with exit code {code}", complaints.text() or "no words")
 
+    def feed(self, words: Sequence[str], parts: Iterable[bytes], timeout: float) -> None:
+        """Run a program that is given what comes, part after part; what it prints is of no interest.
+
+        :param parts: what it raises ends the program.
+        :raises PostgresFailed: it failed, or took longer than ``timeout`` seconds.
+        """
+        process = self.begin(words, subprocess.PIPE)
+        complaints, _said = _Drain(process.stderr), _Drain(process.stdout)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(timeout, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            # A program that fails reads no further; its own words say more than the pipe that broke.
+            with contextlib.suppress(BrokenPipeError):
+                if process.stdin is not None:
+                    for part in parts:
+                        process.stdin.write(part)
+                    process.stdin.close()
+            code = process.wait()
+        finally:
+            timer.cancel()
+            process.kill()
+            process.wait()
+            with contextlib.suppress(OSError):
+                if process.stdin is not None:
+                    process.stdin.close()
+        if late.is_set():
+            raise PostgresFailed(f"{words[0]} did not end in {timeout:g} s")
+        if code != 0:
+            raise PostgresFailed(f"{words[0]} ended with exit code {code}", complaints.text() or "no words")
+
 
 class Snapshot:
     """A transaction that keeps a snapshot of the database while it is dumped, and counts in it.
@@ -238,6 +275,15 @@ def inventory_of(server: Server) -> dict[str, Any]:
     script = f"{inventory.BEGIN}{inventory.INVENTORY}COMMIT;\n"
     printed = server.run([*server.words(*PSQL), "--dbname", server.database], script.encode(), 3600.0)
     return inventory.read(line for line in printed.splitlines() if line and line != inventory.END)
+
+
+def access_of(server: Server) -> dict[str, Any]:
+    """Who owns and who may do what in a database now; see ``decide.access``.
+
+    :raises PostgresFailed: it could not be asked.
+    """
+    printed = server.run([*server.words(*PSQL), "--dbname", server.database], inventory.ACCESS.encode())
+    return _json(printed)
 
 
 def await_server(engine: Engine, server: Server, patience: float) -> None:

@@ -61,6 +61,20 @@ WHERE c.relkind = 'r' AND {_MINE} \\gexec
 SELECT '{END}';
 """
 
+_ACCESS = f"""\
+SELECT json_build_object('owner', pg_get_userbyid(d.datdba),
+  'extensions', (SELECT coalesce(json_object_agg(extname, extversion), '{{}}') FROM pg_extension),
+  'relations', (SELECT coalesce(json_object_agg(n.nspname || '.' || c.relname, json_build_object(
+      'owner', pg_get_userbyid(c.relowner),
+      'grants', ARRAY(SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee) END || ' ' || a.privilege_type
+        FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner ORDER BY 1))), '{{}}')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {_MINE}))
+FROM pg_database d WHERE datname = current_database();
+"""
+
+#: Owner, extensions, and who owns and may do what with each relation; one line of JSON.
+ACCESS = f"{BEGIN}{_ACCESS}COMMIT;\n"
+
 
 def read(lines: Iterable[str]) -> dict[str, Any]:
     """What :data:`INVENTORY` has printed, as a manifest keeps it.

@@ -1,0 +1,262 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A folder or a file of an app in an archive: what users have uploaded, or its ``.env``.
+
+Files are read while the app writes them: one that changes meanwhile is named, and one that vanishes.  The archive is written as
+every backup is: its name comes last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tarfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from ..decide import backups as decide
+from ..decide.values import size as size_of
+from ..journal import Fence, working
+from .age import Sealed, refuse_without_age
+from .backup_store import BackupStore, NoRoom, Part
+from .backup_told import BackupFailed, iso, told, unchanged
+from .files_restore import put_back
+from .refusal import BadInput
+
+_CHUNK = 1024 * 1024
+# What a header and the padding of one file take at most in an archive.
+_BESIDE = 2048
+
+
+@dataclass
+class Seen:
+    """What was met on the way.
+
+    :ivar changed: files that were written to while they were read; ``gone``: that vanished; ``left_out``: that are no files.
+    """
+
+    files: int = 0
+    size: int = 0
+    changed: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def files_backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: there is no backup, and why.
+    """
+    name, path = str(params["name"]), os.path.normpath(str(params["path"]))
+    if not os.path.isabs(path) or path == "/":
+        raise BadInput(f"path {path} has to be absolute, and below /")
+    if not decide.is_label(name):
+        raise BadInput(f"name {name!r} is none", "letters, digits, - and _")
+    try:
+        spare = size_of(params["min_free"])
+    except ValueError as error:
+        raise BadInput(f"min_free: {error}") from error
+    store = BackupStore(str(params["dest"]), ("", path, name))
+    if params["state"] == "restored":
+        if check_mode:
+            return put_back(store, name, path, params, None)
+        with _held(params, store, name) as fence:
+            return fence.told(put_back(store, name, path, params, fence))
+    if not os.path.lexists(path):
+        raise BadInput(f"{path} is not there, nothing of it can be backed up")
+    if os.path.islink(path):
+        raise BadInput(f"{path} is a link", f"name {os.path.realpath(path)}")
+    if os.path.commonpath([os.path.realpath(path), os.path.realpath(store.folder)]) == os.path.realpath(path):
+        raise BadInput(f"dest {store.folder} is in {path}, which is backed up", "name a folder elsewhere as dest")
+    recipients = [str(r) for r in params.get("encrypt_to") or []]
+    refuse_without_age(recipients)
+    if check_mode:
+        return {**unchanged(), "changed": True, "msg": f"{path} would be backed up"}
+    store.make()
+    with _held(params, store, name) as fence:
+        return fence.told(_made(params, store, name, path, recipients, spare, fence))
+
+
+@contextlib.contextmanager
+def _held(params: Mapping[str, Any], store: BackupStore, name: str) -> Iterator[Fence]:
+    directory = str(params.get("state_dir") or os.path.join(store.folder, ".evenkeel"))
+    with working(params, directory, f"files_backup of {name}") as fence, store.held():
+        yield fence
+
+
+def _made(
+    params: Mapping[str, Any],
+    store: BackupStore,
+    name: str,
+    path: str,
+    recipients: Sequence[str],
+    spare: int,
+    fence: Fence,
+) -> dict[str, Any]:
+    """Write an archive and read it again."""
+    began = time.time()
+    needed = sum(_BESIDE + known.st_size for _path, known in _walk(path, path, Seen()))
+    if needed + spare > store.free():
+        raise BackupFailed(
+            f"{store.folder} has {store.free() // 2**20} MiB free, {path} takes {needed // 2**20} MiB, and {spare // 2**20} MiB "
+            "are to be left",
+            "make room there, or name another folder as dest",
+        )
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began))
+    file = decide.new_name(name, moment, store.names(), "tar.age" if recipients else "tar")
+    seen = Seen()
+    try:
+        with store.part(file, spare) as part:
+            if recipients:
+                with Sealed(recipients, part.write) as sealed:
+                    _write(path, sealed, seen)
+            else:
+                _write(path, part, seen)
+            part.sync()
+            if not recipients:
+                _read_again(part, seen)
+            manifest = {
+                "format": "tar", "bytes": part.size, "sha256": part.sha256, "started": iso(began), "started_at": began,
+                "seconds": round(time.time() - began, 1), "files": seen.files, "files_bytes": seen.size,
+                "changed": seen.changed, "gone": seen.gone, "left_out": seen.left_out, "encrypted": bool(recipients),
+                "folder": os.path.isdir(path),
+                # What is encrypted only its owner can read.
+                "proven": "" if recipients else decide.READ,
+            }  # fmt: skip
+            with fence.act(f"keep backup {file}"):
+                part.keep(manifest)
+    except NoRoom as error:
+        raise BackupFailed(str(error), "make room there, or name another folder as dest") from error
+    late = [b.name for b in decide.to_remove(store.all(), int(params["keep"]), [])]
+    for old in late:
+        with fence.act(f"remove backup {old}"):
+            store.remove(old)
+    notes = [
+        f"{len(found)} {what}: {', '.join(found[:3])}" + (" and more" if len(found) > 3 else "")
+        for what, found in (
+            ("were written to meanwhile", seen.changed),
+            ("vanished meanwhile", seen.gone),
+            ("are no files and were left out", seen.left_out),
+        )
+        if found
+    ]
+    told_as = f"{path} is backed up: {store.path(file)} ({seen.files:,} files, {seen.size:,} bytes)"
+    return {
+        **unchanged(),
+        "changed": True,
+        "backup": told(store, file),
+        "files": seen.files,
+        "files_changed": seen.changed,
+        "removed": late,
+        "msg": "; ".join([told_as, *notes]),
+    }
+
+
+def _walk(root: str, path: str, seen: Seen) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file, folder and link, folders before what is in them; no link is followed."""
+    try:
+        known = os.lstat(path)
+        entries = sorted(os.listdir(path)) if stat.S_ISDIR(known.st_mode) else []
+    except FileNotFoundError:
+        seen.gone.append(os.path.relpath(path, root))
+        return
+    yield path, known
+    for entry in entries:
+        yield from _walk(root, os.path.join(path, entry), seen)
+
+
+def _write(path: str, sink: Part | Sealed, seen: Seen) -> None:
+    """Write everything into an archive, under its name relative to ``path``."""
+    with tarfile.open(mode="w|", fileobj=sink, format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as archive:  # type: ignore[call-overload]
+        for each, known in _walk(path, path, seen):
+            name = os.path.relpath(each, path) if each != path else os.path.basename(path)
+            if stat.S_ISREG(known.st_mode):
+                _add_file(archive, each, name, seen)
+            elif each != path or not stat.S_ISDIR(known.st_mode):
+                _add_other(archive, each, name, known, seen)
+
+
+def _entry(name: str, known: os.stat_result) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.mode, entry.uid, entry.gid, entry.mtime = (
+        stat.S_IMODE(known.st_mode),
+        known.st_uid,
+        known.st_gid,
+        known.st_mtime,
+    )
+    return entry
+
+
+def _add_other(archive: tarfile.TarFile, path: str, name: str, known: os.stat_result, seen: Seen) -> None:
+    entry = _entry(name, known)
+    if stat.S_ISDIR(known.st_mode):
+        entry.type = tarfile.DIRTYPE
+    elif stat.S_ISLNK(known.st_mode):
+        try:
+            entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
+        except FileNotFoundError:
+            seen.gone.append(name)
+            return
+    else:
+        seen.left_out.append(name)
+        return
+    archive.addfile(entry)
+
+
+def _add_file(archive: tarfile.TarFile, path: str, name: str, seen: Seen) -> None:
+    try:
+        # Whatever the name is by now, a pipe or a link is not waited for or followed.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) and error.errno is not None and os.path.lexists(path):
+            raise BackupFailed(
+                f"{path} cannot be read: {error.strerror}", "run with become: true, or name another path"
+            ) from error
+        seen.gone.append(name)
+        return
+    with os.fdopen(handle, "rb") as stream:
+        before = os.fstat(stream.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            seen.left_out.append(name)
+            return
+        entry = _entry(name, before)
+        entry.size = before.st_size
+        archive.addfile(entry, _Exactly(stream, before.st_size))  # type: ignore[arg-type]
+        after = os.fstat(stream.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            seen.changed.append(name)
+    seen.files += 1
+    seen.size += before.st_size
+
+
+class _Exactly:
+    """As many bytes of a file as were announced: what was cut off meanwhile is made up for by zeros."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self._stream, self._left = stream, size
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        wanted = min(size, self._left)
+        found = self._stream.read(wanted)
+        self._left -= wanted
+        return found + b"\0" * (wanted - len(found))
+
+
+def _read_again(part: Part, seen: Seen) -> None:
+    """Read the archive to its end.
+
+    :raises BackupFailed: it is not what was written.
+    """
+    part.stream.seek(0)
+    try:
+        with tarfile.open(fileobj=part.stream, mode="r|", bufsize=_CHUNK) as archive:
+            sizes = [entry.size for entry in archive if entry.isreg()]
+    except (tarfile.TarError, EOFError) as error:
+        raise BackupFailed(f"what was written cannot be read: {error}") from error
+    if (len(sizes), sum(sizes)) != (seen.files, seen.size):
+        raise BackupFailed("what was written is not what was read")

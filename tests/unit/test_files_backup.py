@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uploads and environment files in archives: whole, or not there at all; and put back without touching what is newer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import age
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import files_backup as subject
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+
+KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+
+
+class App:
+    def __init__(self, folder: Path) -> None:
+        self.media, self.dest = folder / "media", folder / "backups"
+        (self.media / "2026/ü ber").mkdir(parents=True)
+        (self.media / "2026/ü ber/a\nb.jpg").write_bytes(os.urandom(70_000))
+        (self.media / "empty").write_bytes(b"")
+        (self.media / "link").symlink_to("2026")
+        os.mkfifo(self.media / "pipe")
+
+    def __call__(self, check: bool = False, **more: Any) -> dict[str, Any]:
+        given = {
+            "name": "media", "path": str(self.media), "dest": str(self.dest), "state": "present", "keep": 7, "min_free": "0",
+            "encrypt_to": [], "replace": False, **more,
+        }  # fmt: skip
+        return subject.files_backup(given, check)
+
+    def refused(self, **more: Any) -> str:
+        before = self.files()
+        with pytest.raises(BadInput) as caught:
+            self(**more)
+        assert self.files() == before
+        return caught.value.message()
+
+    def files(self) -> list[str]:
+        return sorted(p.name for p in self.dest.glob("[!.]*")) if self.dest.exists() else []
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    return App(tmp_path)
+
+
+def test_what_is_backed_up_is_put_back_and_what_is_newer_stays(app: App) -> None:
+    assert app(check=True)["changed"] and not app.dest.exists()
+    made = app()
+    assert made["files"] == 2 and "1 are no files and were left out: pipe" in made["msg"], made["msg"]
+    path = Path(made["backup"]["path"])
+    assert {p.stat().st_mode & 0o777 for p in app.dest.iterdir() if p.is_file() and p.name != ".lock"} == {0o600}
+    assert json.loads(Path(f"{path}.json").read_text())["proven"] == "read"
+    again = {"state": "restored", "backup": path.name}
+    assert not app(**again)["changed"]
+
+    content = (app.media / "2026/ü ber/a\nb.jpg").read_bytes()
+    shutil.rmtree(app.media / "2026")
+    (app.media / "empty").write_bytes(b"newer")
+    (app.media / "more").write_bytes(b"more")
+    foreseen = app(check=True, **again)
+    assert foreseen["changed"] and not (app.media / "2026").exists()
+    done = app(**again)
+    assert done["changed"] and done["differing"] == ["empty"], done
+    assert (app.media / "2026/ü ber/a\nb.jpg").read_bytes() == content
+    assert (app.media / "empty").read_bytes() == b"newer" and (app.media / "more").exists()
+    assert not app(**again)["changed"]
+    assert app(replace=True, **again)["changed"] and (app.media / "empty").read_bytes() == b""
+    assert not app(replace=True, **again)["changed"]
+    assert list(app.media.rglob(".evenkeel-*")) == []
+
+
+def test_an_environment_file_is_one_file(app: App, tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text("SECRET=never-told-1")
+    env.chmod(0o600)
+    made = app(name="env", path=str(env))
+    assert "never-told-1" not in json.dumps(made) and made["files"] == 1
+    env.unlink()
+    given = {"name": "env", "path": str(env), "state": "restored", "backup": Path(made["backup"]["path"]).name}
+    assert app(**given)["changed"] and env.read_text() == "SECRET=never-told-1" and env.stat().st_mode & 0o777 == 0o600
+    assert not app(**given)["changed"]
+    # Each kind is kept for itself.
+    app(keep=1)
+    assert app(name="env", path=str(env), keep=1)["removed"] == [Path(made["backup"]["path"]).name]
+
+
+def test_a_file_that_changes_or_vanishes_while_it_is_read_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    big = app.media / "big"
+    big.write_bytes(b"x" * 3_000_000)
+    read = subject._Exactly.read
+
+    def shrinking(self: Any, size: int) -> bytes:
+        if self._left >= 3_000_000:
+            os.truncate(big, 1_000_000)
+        (app.media / "empty").unlink(missing_ok=True)
+        return read(self, size)
+
+    monkeypatch.setattr(subject._Exactly, "read", shrinking)
+    made = app()
+    assert "big" in made["files_changed"] and "vanished meanwhile: empty" in made["msg"], made["msg"]
+    with tarfile.open(made["backup"]["path"]) as archive:
+        assert archive.getmember("big").size == 3_000_000
+
+
+def test_what_cannot_be_is_refused_by_name_and_leaves_nothing(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "is not there" in app.refused(path="/nowhere/at/all")
+    assert "absolute" in app.refused(path="relative")
+    assert "is none" in app.refused(name="../x")
+    assert "is a link" in app.refused(path=str(app.media / "link"))
+    assert "MiB are to be left" in app.refused(min_free="900T")
+    assert "no public key of age" in app.refused(encrypt_to=["-rf"])
+    monkeypatch.setattr(age.shutil, "which", lambda _name: None)
+    assert "age is not installed" in app.refused(encrypt_to=[KEY])
+    assert "which is backed up" in app.refused(dest=str(app.media / "backups"))
+    name = Path(app()["backup"]["path"]).name
+    given = {"state": "restored", "backup": name}
+    assert "no backup of" in app.refused(state="restored", backup="media-20200101T000000Z.tar")
+    assert "no backup of" in app.refused(name="other", **given)
+    whole = (app.dest / name).read_bytes()
+    (app.dest / name).write_bytes(whole[:-10_000])
+    assert "is truncated" in app.refused(**given)
+    (app.dest / name).write_bytes(whole[:600] + b"\xff" + whole[601:])
+    assert "is corrupted" in app.refused(**given)
+
+
+def test_nothing_is_written_through_a_link_that_came_later(app: App, tmp_path: Path) -> None:
+    name = Path(app()["backup"]["path"]).name
+    shutil.rmtree(app.media / "2026")
+    (app.media / "2026").symlink_to(tmp_path)
+    with pytest.raises(BadInput, match="is a link by now"):
+        app(state="restored", backup=name)
+    assert not (tmp_path / "ü ber").exists()
+
+
+@pytest.mark.skipif(shutil.which("age") is None, reason="needs age")
+def test_what_is_encrypted_is_read_by_its_key_alone(app: App, tmp_path: Path) -> None:
+    import subprocess
+
+    key = tmp_path / "key"
+    subprocess.run(["age-keygen", "-o", str(key)], check=True, capture_output=True)
+    public = next(line.split()[-1] for line in key.read_text().splitlines() if "public key" in line)
+    made = app(encrypt_to=[public])
+    path = Path(made["backup"]["path"])
+    assert path.name.endswith(".tar.age") and path.read_bytes().startswith(b"age-encryption.org/v1")
+    plain = subprocess.run(["age", "-d", "-i", str(key), str(path)], check=True, capture_output=True).stdout
+    (tmp_path / "plain.tar").write_bytes(plain)
+    with tarfile.open(tmp_path / "plain.tar") as archive:
+        assert "2026/ü ber/a\nb.jpg" in archive.getnames()
+    assert "is encrypted" in app.refused(state="restored", backup=path.name)
