@@ -38,6 +38,12 @@ except ImportError:
         """See above."""
 
 
+__all__ = [
+    "APIError", "DockerException", "Engine", "EngineBarred", "EngineFailed", "NotFound", "RequestException", "addresses_of",
+    "gateways_of", "label_of", "networks_of", "pid_of", "stop_signal_of",
+]  # fmt: skip
+
+
 class EngineFailed(Exception):
     """The engine cannot be used or refused something; the message is for the user."""
 
@@ -228,9 +234,10 @@ class Engine:
             if pid > 1 and running == [word.encode() for word in argv]:
                 os.kill(pid, signal.SIGKILL)
 
-    def changed_paths(self, container_id: str) -> list[str]:
-        """Paths that differ between a container's own layer and its image, folders on the way to them included."""
-        return [str(entry["Path"]) for entry in self._call("diff", container_id) or []]
+    def changed_paths(self, container_id: str) -> dict[str, str]:
+        """Paths that differ between a container's own layer and its image, folders on the way to them included, and how."""
+        kinds = ("changed", "added", "removed")
+        return {str(entry["Path"]): kinds[int(entry["Kind"])] for entry in self._call("diff", container_id) or []}
 
     def archive(self, container_id: str, path: str, limit: int = 64 * 1024 * 1024) -> bytes:
         """A file or folder of a container as a tar archive, mounts included; empty when it is not there.

@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import subprocess
+import tempfile
 from collections.abc import Sequence
 
 from .processes import processes
@@ -176,6 +177,27 @@ class Git:
     def _uses_lfs(self, blob: str) -> bool:
         lines = self.inside("cat-file", "blob", blob).splitlines()
         return any("filter=lfs" in line.split()[1:] for line in lines if not line.startswith("#"))
+
+    def edits(self, commit: str, folder: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
+        """What differs in a folder that a commit was exported to, and what is there besides; nothing of it is touched.
+
+        Attributes that change content on its way out, such as ends of lines, are honoured.
+
+        :returns: path → (git's letter for the kind, the blob of the commit), and the paths that the commit has not.
+        """
+        with tempfile.TemporaryDirectory(prefix="evenkeel-") as private:
+            os.chown(private, self._user.pw_uid, self._user.pw_gid)
+            extra = (("GIT_INDEX_FILE", os.path.join(private, "index")), ("GIT_OPTIONAL_LOCKS", "0"))
+            self.inside("read-tree", commit, extra=extra)
+            # No driver of anybody's configuration: a file may be hostile.
+            words = ["--no-ext-diff", "--no-textconv", "--no-renames", "--raw", "--no-abbrev", "-z"]
+            parts = self.inside("--work-tree", folder, "-c", "core.fsmonitor=false", "diff", *words, extra=extra).split(
+                "\0"
+            )
+            others = self.inside("--work-tree", folder, "ls-files", "--others", "-z", extra=extra).split("\0")
+        # :100644 100644 <blob> <blob> M, then its path.
+        found = {path: (about.split()[4], about.split()[2]) for about, path in zip(parts[::2], parts[1::2])}
+        return found, [path for path in others if path]
 
     def export(self, commit: str, folder: str) -> None:
         """Write a commit's whole tree into an existing empty folder (``git archive`` would leave out export-ignored files)."""

@@ -244,7 +244,7 @@ class ContainerSite(Site):
         try:
             self.engine.remove_labelled(label, _is_young)
             mounts = [str(m.get("Destination")) for m in self.inspection.get("Mounts") or []]
-            changes = self.engine.changed_paths(self.nginx.id)
+            changes = list(self.engine.changed_paths(self.nginx.id))
             prefix = os.path.dirname(self.nginx.main_file())
             folders = twins.folders_to_copy(list(candidates), prefix, changes, mounts)
             archives = {}

@@ -1,0 +1,136 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What somebody changed by hand in containers: their own layers against their images.  Contents never leave this host."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from ..decide import drift
+from ..decide.drift import Difference, Held
+from .container_files import Budget, ContainerFiles, image_files
+from .engine import Engine, EngineFailed, NotFound, label_of
+from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, started_at
+
+# Differences of one container that are told; an `apt-get install` by hand has thousands.
+_TOLD = 200
+
+
+@dataclass(frozen=True)
+class ContainerDrift:
+    """What is seen of one container.
+
+    :ivar differences: at most 200; ``more`` is how many there are besides.
+    :ivar noise: paths that its programs write as they run, which are not compared.
+    :ivar unseen: why it could not be looked at, empty where it was.
+    """
+
+    name: str
+    service: str
+    image: str
+    differences: tuple[Difference, ...] = ()
+    more: int = 0
+    noise: int = 0
+    unseen: str = ""
+
+
+class Drifts:
+    """Looks at containers of one project, with one reader for each image, and only where something has to be compared.
+
+    A context manager; nothing of it is left behind::
+
+        with Drifts(engine, "travel") as drifts:
+            seen = drifts.of(inspection)
+    """
+
+    def __init__(self, engine: Engine, project: str, budget: Budget | None = None) -> None:
+        self._engine = engine
+        self._project = project
+        self.budget = budget or Budget()
+        self._readers: dict[str, ContainerFiles] = {}
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Drifts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._open.close()
+
+    def image(self, image: str) -> ContainerFiles:
+        """The files of an image.
+
+        :raises EngineFailed: it cannot be read.
+        """
+        if image not in self._readers:
+            self._readers[image] = self._open.enter_context(image_files(self._engine, image, self._project))
+        return self._readers[image]
+
+    def of(self, inspection: Mapping[str, Any]) -> ContainerDrift:
+        """What differs in a container's own layer; mounts are not part of it."""
+        name = str(inspection.get("Name") or "").lstrip("/")
+        service, image = label_of(inspection, SERVICE_LABEL), str(inspection.get("Image") or "")
+        try:
+            changes = self._engine.changed_paths(str(inspection["Id"]))
+            wanted, noise = drift.to_read(changes, mounted(inspection))
+            found = self._compared(inspection, image, {path: changes[path] for path in wanted})
+        except NotFound:
+            return ContainerDrift(name, service, image, unseen="it is not there any more")
+        except EngineFailed as error:
+            return ContainerDrift(name, service, image, unseen=str(error))
+        return ContainerDrift(name, service, image, tuple(found[:_TOLD]), max(0, len(found) - _TOLD), noise)
+
+    def _compared(self, inspection: Mapping[str, Any], image: str, changes: Mapping[str, str]) -> list[Difference]:
+        here = ContainerFiles(self._engine, str(inspection["Id"]))
+        before: dict[str, Held] = {}
+        after: dict[str, Held] = {}
+        for path, change in changes.items():
+            if change != drift.REMOVED:
+                held = here.held(path, self.budget)
+                after.update({path: held} if held else {})
+            if change == drift.REMOVED:
+                before.update(self.image(image).below(path, self.budget))
+            elif change == drift.CHANGED and path in after and after[path].kind != drift.FOLDER:
+                held = self.image(image).held(path, self.budget)
+                before.update({path: held} if held else {})
+        found = drift.differences(before, after, started_at(inspection))
+        return [f for f in found if not drift.is_noise(f.path)]
+
+    def edits(
+        self, inspection: Mapping[str, Any], found: ContainerDrift
+    ) -> Iterator[tuple[Difference, bytes | None, bytes | None]]:
+        """The contents of each file that differs, as the image has it and as the container does; None for no file.
+
+        For capturing a hand edit (see ``decide.drift.patch_of``): whoever calls this keeps them private, they may hold secrets.
+
+        :raises EngineFailed: the engine does not answer.
+        :raises TooMuch: a file is larger than may be read.
+        """
+        here = ContainerFiles(self._engine, str(inspection["Id"]))
+        for difference in found.differences:
+            old = new = None
+            if difference.change in (drift.CHANGED, drift.REMOVED):
+                old = self.image(found.image).content(difference.path, self.budget.one)
+            if difference.change in (drift.CHANGED, drift.ADDED):
+                new = here.content(difference.path, self.budget.one)
+            yield difference, old, new
+
+
+def mounted(inspection: Mapping[str, Any]) -> list[str]:
+    """Where in a container something else lies over its own layer."""
+    found = {str(m.get("Destination") or "") for m in inspection.get("Mounts") or []}
+    found |= set((inspection.get("HostConfig") or {}).get("Tmpfs") or {})
+    return sorted(path for path in found if path)
+
+
+def containers_of(engine: Engine, project: str) -> list[dict[str, Any]]:
+    """The containers of a project's services, running or not, without one-offs.
+
+    :raises EngineFailed: the engine does not answer.
+    """
+    found = engine.containers({PROJECT_LABEL: project})
+    return [i for i in found if label_of(i, ONE_OFF_LABEL) != "True"]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hand edits in a real container and a real release are found, noise is not, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.drift import patch_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.container_files import Budget
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.drift import Drifts, containers_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.mounts import place
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.tree_drift import of_mounts, of_release
+from tests.bed.shop import LABEL, run
+
+PROJECT = "evenkeel-drift"
+
+
+@pytest.fixture
+def container() -> Iterator[str]:
+    labels = [f"{LABEL}={PROJECT}", f"com.docker.compose.project={PROJECT}", "com.docker.compose.service=web"]
+    words = [word for label in labels for word in ("--label", label)]
+    made = run(
+        ["docker", "run", "--detach", *words, "--volume", "/data", "evenkeel/nginx:1.26", "sleep", "600"]
+    ).strip()
+    yield made
+    run(["docker", "rm", "--force", "--volumes", made])
+
+
+def inside(container: str, script: str) -> None:
+    run(["docker", "exec", "-u", "0", container, "sh", "-c", script])
+
+
+def test_a_hand_edit_in_a_container_is_found(container: str) -> None:
+    engine = Engine()
+    with Drifts(engine, PROJECT) as drifts:
+        (inspection,) = containers_of(engine, PROJECT)
+        assert drifts.of(inspection).differences == ()
+    inside(container, "sleep 16; echo '# by hand' >> /etc/nginx/nginx.conf; chmod 600 /etc/nginx/mime.types")
+    inside(container, "echo new > /opt/new.txt; ln -s new.txt /opt/link; mkdir -p /opt/empty; touch /etc/passwd")
+    inside(container, "rm -r /etc/skel; rm -f /etc/os-release; echo x > /run/x.pid; mkfifo /opt/pipe; echo y > /data/y")
+    inside(
+        container,
+        "head -c 9000000 /dev/zero > /opt/big; echo z > /tmp/z; mkdir /opt/__pycache__; echo c > /opt/__pycache__/c.pyc",
+    )
+    with Drifts(engine, PROJECT) as drifts:
+        seen = drifts.of(inspection)
+        found = {d.path: d for d in seen.differences}
+        assert {p: d.change for p, d in found.items() if not p.startswith("/etc/skel")} == {
+            "/etc/nginx/nginx.conf": "changed", "/etc/nginx/mime.types": "changed", "/opt/new.txt": "added",
+            "/opt/link": "added", "/etc/os-release": "removed", "/opt/big": "unread",
+        }  # fmt: skip
+        assert all(d.change == "removed" for p, d in found.items() if p.startswith("/etc/skel/"))
+        assert not any(d.at_start for d in found.values())
+        contents = {d.path: (old, new) for d, old, new in drifts.edits(inspection, seen) if d.change != "unread"}
+    old, new = contents["/etc/nginx/nginx.conf"]
+    assert old is not None and new == old + b"# by hand\n" and "+# by hand\n" in patch_of("nginx.conf", old, new)
+    # Where too much would have to be read, that is said instead.
+    with Drifts(engine, PROJECT, Budget(files=0)) as drifts:
+        assert {d.change for d in drifts.of(inspection).differences} == {"unread"}
+    assert run(["docker", "ps", "--all", "--quiet", "--filter", "label=evenkeel.reader"]).split() == []
+
+
+def test_a_hand_edit_in_a_release_and_in_what_is_mounted_out_of_it_is_found(tmp_path: Path) -> None:
+    source, root = tmp_path / "source", tmp_path / "srv"
+    (source / "code").mkdir(parents=True)
+    (root / "shared").mkdir(parents=True)
+    for name in ("code/a.py", "code/b.py", "README"):
+        (source / name).write_text(f"{name}\r\n")
+    (source / ".gitattributes").write_text("*.py text eol=crlf\n")
+    (root / "shared/.env").write_text("A=1\n")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-C", str(source)]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    run(["git", "clone", "-q", "--mirror", str(source), str(root / "mirror.git")])
+    commit = run([*git, "rev-parse", "HEAD"]).strip()
+    store = Store(str(root))
+    store.make_folders()
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Git
+
+    mirror = Git(str(root / "mirror.git"))
+    release = store.create(lambda target: mirror.export(commit, target), commit, "v1", [".env"])
+    tree = root / "releases" / release
+    copy, _made = place(str(tree / "code"), str(root / "mounts"), str(tree))
+    (tree / "compose.yaml").write_text(json.dumps({"x": copy}))
+    mounts = [{"Mounts": [{"Type": "bind", "Source": copy}]}]
+    assert of_release(store, release).differences == () and of_release(store, release).unseen == ""
+    assert of_mounts(store, mounts, Budget()) == []
+    (Path(copy) / "b.py").write_text("by hand\n")
+    (Path(copy) / "c.py").write_text("new\n")
+    (mounted,) = of_mounts(store, mounts, Budget())
+    assert {d.path: d.change for d in mounted.differences} == {"b.py": "changed", "c.py": "added"}
+    (tree / "code/a.py").unlink()
+    (tree / "README").write_text("by hand\n")
+    (tree / "new\n.py").write_text("")
+    seen = of_release(store, release)
+    assert {d.path: d.change for d in seen.differences} == {
+        "code/a.py": "removed",
+        "README": "changed",
+        "new\n.py": "added",
+    }
+    # What it was made of is gone as well: it is not what it was, and more cannot be said.
+    (mounted,) = of_mounts(store, mounts, Budget())
+    assert mounted.differences == () and "no release holds" in mounted.unseen
