@@ -18,7 +18,7 @@ from ..decide.rest_of_stack import Present, Rest, changed_networks, gap_of, kind
 from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of
 from ..decide.stack import OTHER, STOP_FIRST, WEB, Policy, Stack, view_of
 from ..decide.two_at_once import alone, objections
-from . import generations, processes
+from . import adopted, generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .configurations import keys_that_differ
@@ -150,7 +150,8 @@ def _see_to_the_rest(
         raise BadInput(problem, "nothing was touched; correct it and run the same command again")
     wanted = {n: k for n, k in call.kinds.items() if not _is_off(call.project["services"][n])}
     ids = {n: str(images[n].get("Id") or "") for n in wanted}
-    sources = files_of(call.compose)
+    # What was started by hand, and taken over, is ours as well.
+    sources = files_of(call.compose) | adopted.files(call.state_dir)
     rest = rest_of(wanted, call.hashes, ids, present, sources)
     differing = [*rest.recreate, *rest.recreate_last]
     call.settled = tuple(p.service for p in present if p.config_hash == call.hashes.get(p.service))

@@ -1,0 +1,55 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is remembered of a stack that was taken over: from where it ran, and what stays there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..decide.project import GENERATED
+from .files import read_json, sync_directory, write_private
+from .release_store import Store
+
+_RECORD = "adopted.json"
+#: In a release's own folder: how it comes back once what was started by hand is gone.
+RETURNING = os.path.join(".evenkeel", "returning.json")
+
+
+def record(state_dir: str) -> dict[str, Any]:
+    """What was taken over, empty where nothing was: ``release folder files places images made``."""
+    return read_json(os.path.join(state_dir, _RECORD))
+
+
+def write(state_dir: str, about: Mapping[str, Any]) -> None:
+    """Remember it."""
+    write_private(os.path.join(state_dir, _RECORD), json.dumps(about, indent=1, sort_keys=True) + "\n")
+
+
+def forget(state_dir: str) -> None:
+    """Remember it no longer."""
+    os.unlink(os.path.join(state_dir, _RECORD))
+    sync_directory(state_dir)
+
+
+def files(state_dir: str) -> frozenset[str]:
+    """The Compose files that it was started from."""
+    return frozenset(str(f) for f in record(state_dir).get("files") or [])
+
+
+def waiting(store: Store) -> list[str]:
+    """Releases whose containers were started by hand and have been replaced since: these come back as releases do."""
+    current = store.current()
+    return [
+        r.id for r in store.all() if r.id != current and os.path.exists(os.path.join(store.path_of(r.id), RETURNING))
+    ]
+
+
+def make_ready_to_return(store: Store, release: str) -> None:
+    """Let a release be what it is when it comes back: images by its own names, mounted files from copies of its own."""
+    path = store.path_of(release)
+    os.replace(os.path.join(path, RETURNING), os.path.join(path, GENERATED))
+    sync_directory(path)
