@@ -78,5 +78,5 @@ class HandStarted(Shop):
         return {
             str(p.relative_to(self.home)): p.read_text(errors="replace")
             for p in sorted(self.home.rglob("*"))
-            if p.is_file()
+            if "pgdata" not in p.parts and p.is_file()
         }

@@ -22,12 +22,12 @@ from .adopt_view import View, see
 from .call_result import BadInput
 from .engine import EngineFailed
 from .files import private_directory, write_private
+from .project import image_name
 from .project_call import live_of, place_all, put_aside
 from .release_call import store_of
 from .release_store import Store
 from .retention import Act
 from .snapshot import copy
-
 
 # What such a release is made from: never what an update makes one from, so the first update makes its own.
 _INPUTS = "adopted"
@@ -109,8 +109,8 @@ def _make(
         found = adoption.as_found(view.project, view.origin.folder, path, view.tree.revision, view.places)
         write_private(os.path.join(path, generated.GENERATED), generated.as_text(found))
         returning = _returning(params, store, view, release)
-        write_private(os.path.join(path, adopted.RETURNING), generated.as_text(returning))
         about["images"] = _keep_images(view, returning)
+        write_private(os.path.join(path, adopted.RETURNING), generated.as_text(returning))
         if view.env_source:
             with open(view.env_source, encoding="utf-8") as stream:
                 write_private(os.path.join(path, ".evenkeel", "env"), stream.read())
@@ -157,16 +157,25 @@ def _returning(params: Mapping[str, Any], store: Store, view: View, release: str
     return set_apart(result, params.get("service_options") or {})
 
 
-def _keep_images(view: View, returning: Mapping[str, Any]) -> list[str]:
-    """Give what runs the names by which the release comes back; returns them."""
-    names = []
-    for service, image in generated.image_names(view.project, view.tree.revision).items():
-        ids = view.images.get(service) or []
-        if ids and returning["services"][service].get("image") == image:
-            repository, _colon, tag = image.rpartition(":")
-            view.engine.tag(ids[0], repository, tag)
-            names.append(image)
-    return sorted(set(names))
+def _keep_images(view: View, returning: dict[str, Any]) -> list[str]:
+    """Give what runs the names by which the release comes back, and write these into it; returns them.
+
+    Services of one recipe may run different images: one was built anew and the other was not.
+    """
+    kept: dict[str, str] = {}
+    for service, name in generated.image_names(view.project, view.tree.revision).items():
+        present = str(view.engine.image(image_name(view.project, service)).get("Id") or "")
+        image = (view.images.get(service) or [present])[0]
+        if not image:
+            continue
+        if kept.setdefault(name, image) != image:
+            name = f"{view.project['name']}-{service}:{view.tree.revision[:12]}"
+            kept[name] = image
+        returning["services"][service]["image"] = name
+    for name, image in kept.items():
+        repository, _colon, tag = name.rpartition(":")
+        view.engine.tag(image, repository, tag)
+    return sorted(kept)
 
 
 def _undo(

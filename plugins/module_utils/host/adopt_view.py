@@ -29,7 +29,7 @@ _CODE = (".py", ".js", ".ts", ".php", ".rb", ".html")
 class View:
     """A stack that can be taken over.
 
-    :ivar images: service → ids of the images that run.
+    :ivar images: service → ids of the images that its containers have, those that run first.
     :ivar env_source: the server's own environment file, empty where there is none.
     :ivar data: relative paths of mounts that are no part of a version.
     """
@@ -83,8 +83,8 @@ def see(params: Mapping[str, Any], store: Store) -> View:
     folder = _checked(origin, store, [str(f) for f in params.get("files") or []])
     project, hashes = _resolved(origin, name, [started(i) for i in mine])
     images: dict[str, list[str]] = {}
-    for seen in (started(i) for i in mine):
-        ids = images.setdefault(seen.service, []) if seen.running else []
+    for seen in sorted((started(i) for i in mine), key=lambda c: not c.running):
+        ids = images.setdefault(seen.service, [])
         ids += [seen.image] if seen.image not in ids else []
     env_source = _environment(origin, str(params.get("env_file") or ""), store)
     binds = adoption.binds_inside(project, folder)
@@ -203,7 +203,9 @@ def _notes(
         f"{n}: runs an image that {image_name(project, n)} does not mean any more (it was built or pulled since)"
         for n in adoption.moved_names(mine, ids)
     ]
-    return notes + [f"{n}: does not run, and is left so" for n in sorted(set(services) - set(images))]
+    return notes + [
+        f"{n}: does not run, and is left so" for n in sorted(set(services) - {c.service for c in mine if c.running})
+    ]
 
 
 def _parted(mine: Sequence[Mapping[str, Any]], places: Mapping[str, str]) -> list[str]:
