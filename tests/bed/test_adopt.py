@@ -98,6 +98,7 @@ def test_a_checkout_is_adopted_given_up_and_adopted_again(shop: HandStarted) -> 
     assert ok(shop.adopt(adopt_state="absent")).changed == 0
 
 
+@pytest.mark.matrix
 def test_hand_edits_are_reported_and_kept_as_commits(shop: HandStarted) -> None:
     commit = run(["git", "-C", str(shop.home), "rev-parse", "HEAD"]).strip()
     (shop.home / "README.md").write_text("by hand\n")
@@ -116,6 +117,7 @@ def test_hand_edits_are_reported_and_kept_as_commits(shop: HandStarted) -> None:
     assert manifest(shop)["adopted"]["commit"] == commit != manifest(shop)["revision"]
 
 
+@pytest.mark.matrix
 def test_it_is_updated_and_brought_back_though_it_was_started_elsewhere(shop: HandStarted) -> None:
     there_and_back(shop)
     refused = shop.adopt(adopt_state="absent")
@@ -127,7 +129,9 @@ def test_it_is_updated_and_brought_back_though_it_was_started_elsewhere(shop: Ha
 @pytest.mark.matrix
 @pytest.mark.parametrize("form", ["no-git", "named", "siblings", "data"])
 def test_each_way_in_which_people_run_it(form: str) -> None:
-    named = [(f"  {s}:\n    ", f"  {s}:\n    container_name: evenkeel-adopt-{s}\n    ") for s in ("db", "nginx", "api")]
+    named = [
+        (f"\n  {s}:\n    ", f"\n  {s}:\n    container_name: evenkeel-adopt-{s}\n    ") for s in ("db", "nginx", "api")
+    ]
     data = [("      - pgdata:/var/lib/postgresql/data\n", "      - ./pgdata:/var/lib/postgresql/data\n")]
     edits = {"named": named, "data": data}.get(form, [])
     shop = started(f"adopt-{form}", place="app_v3" if form == "siblings" else "app", edits=edits)

@@ -153,6 +153,20 @@ def test_what_runs_is_what_is_wanted_and_no_update_touches_what_stands(
         adopt({**params, "state": "absent"}, False)
 
 
+def test_a_failed_update_goes_back_to_what_still_runs_or_to_what_can_be_started(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = run_it(params, monkeypatch)
+    result = adopt(params, False)
+    monkeypatch.setattr(adopted, "Engine", lambda: engine)
+    call = {"project_src": result["release_path"], "state_dir": f"{params['path']}/.evenkeel"}
+    assert not adopted.see_to_return(call) and hashes_in(result["release_path"]) == engine.hashes
+    engine.stands = [c for c in engine.stands if c["Name"] != f"/{NAME}-api-1"]
+    assert adopted.see_to_return(call) and not adopted.see_to_return(call)
+    again = hashes_in(result["release_path"])
+    assert {s for s, h in again.items() if h == engine.hashes[s]} == set(_STANDING)
+
+
 def test_giving_up_takes_away_all_that_was_made(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     engine, root = run_it(params, monkeypatch), Path(params["path"])
     result = adopt(params, False)

@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide.project import GENERATED
+from ..journal import working
+from .compose import Compose
+from .engine import Engine, label_of
 from .files import read_json, sync_directory, write_private
 from .release_store import Store
 
 _RECORD = "adopted.json"
+_SERVICE, _HASH = "com.docker.compose.service", "com.docker.compose.config-hash"
 #: In a release's own folder: how it comes back once what was started by hand is gone.
 RETURNING = os.path.join(".evenkeel", "returning.json")
 
@@ -53,3 +57,28 @@ def make_ready_to_return(store: Store, release: str) -> None:
     path = store.path_of(release)
     os.replace(os.path.join(path, RETURNING), os.path.join(path, GENERATED))
     sync_directory(path)
+
+
+def see_to_return(params: Mapping[str, Any]) -> bool:
+    """Make a release ready to come back where a failed update has already removed what was started by hand.
+
+    As long as all of it runs, it is wanted just as it is.
+
+    :returns: whether that was done.
+    """
+    path = str(params["project_src"])
+    if not os.path.exists(os.path.join(path, RETURNING)):
+        return False
+    project = read_json(os.path.join(path, GENERATED))
+    name = str(project.get("name"))
+    built = {s for s, definition in (project.get("services") or {}).items() if definition.get("build")}
+    hashes = Compose(path, project_name=name).hashes(project)
+    containers = Engine().containers({"com.docker.compose.project": name})
+    there = {label_of(i, _SERVICE) for i in containers if label_of(i, _HASH) in hashes.values()}
+    if all(service in there for service in built):
+        return False
+    state_dir = str(params.get("state_dir") or f"/var/lib/evenkeel/{name}")
+    with working(params, state_dir, f"compose_rolling of {name}") as fence, fence.act("make it ready to come back"):
+        os.replace(os.path.join(path, RETURNING), os.path.join(path, GENERATED))
+        sync_directory(path)
+    return True
