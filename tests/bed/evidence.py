@@ -115,6 +115,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "A container that comes back at another address, with and without a guard",
         lambda: beds("tests/bed/test_guard.py", "tests/bed/test_guard_unit.py"),
     ),
+    "adopt": (
+        "Stacks that were started by hand, taken over, updated and brought back",
+        lambda: beds("tests/bed/test_adopt_under_load.py", "tests/bed/test_adopt.py"),
+    ),
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
     "workers": ("Workers with long tasks and a full queue", workers),

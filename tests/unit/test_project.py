@@ -277,7 +277,7 @@ def test_an_override_that_is_asked_for_is_read_again(release: Path) -> None:
 
 
 def test_what_was_killed_before_it_wrote_goes_on(release: Path) -> None:
-    project_call._put_aside(str(release))
+    project_call.put_aside(str(release))
     assert call(release)["changed"]
     assert plain(release)["services"]["api"]["image"] == "a:1"
 

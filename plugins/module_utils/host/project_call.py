@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import project as generated
+from ..decide.adoption import beside
 from ..decide.jobs import jobs_of, set_apart
 from ..decide.rest_of_stack import keep_environments
 from ..journal import working
+from . import adopted
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
@@ -33,7 +35,7 @@ def _read(path: str) -> str:
 
 
 def _sources(params: Mapping[str, Any]) -> Compose:
-    """The user's files, those under another name that :func:`_put_aside` has given it."""
+    """The user's files, those under another name that :func:`put_aside` has given it."""
     files = [os.path.normpath(str(path)) for path in params.get("files") or []]
     if not files:
         raise BadInput("files: the project's own Compose files are needed", "set app_compose_files")
@@ -42,7 +44,7 @@ def _sources(params: Mapping[str, Any]) -> Compose:
     return compose_of({**params, "files": files})
 
 
-def _put_aside(root: str) -> None:
+def put_aside(root: str) -> None:
     """Give another name to the user's files that Compose would read instead of, or beside, the generated one."""
     text = _read(os.path.join(root, generated.GENERATED))
     if text and generated.MARK not in text:
@@ -75,17 +77,28 @@ def _refuse_other_meaning(variables: list[tuple[str, str]], project_name: str) -
             )
 
 
-def _place_all(
-    project: Mapping[str, Any], params: Mapping[str, Any], live: Mapping[str, Mapping[str, str]], check_mode: bool
+def place_all(
+    project: Mapping[str, Any],
+    params: Mapping[str, Any],
+    live: Mapping[str, Mapping[str, str]],
+    stays: Mapping[str, str],
+    check_mode: bool,
 ) -> tuple[dict[str, str], bool]:
-    """For each mount in the tree what is mounted instead, and whether a copy had to be made."""
+    """For each mount in the tree what is mounted instead, and whether a copy had to be made.
+
+    :param stays: relative path → where the data of it lies, for what was taken over.
+    """
     root, store, data = (str(params.get(key) or "") for key in ("project_src", "mounts_dir", "data_dir"))
     placed, fresh, tree = {}, False, os.path.realpath(root)
     for source in generated.tree_mounts(project, root, live):
         real = os.path.realpath(source)
+        inside = os.path.relpath(source, root)
+        if inside in stays and is_data(real, tree):
+            placed[source] = stays[inside]
+            continue
         if data and is_data(real, tree):
-            placed[source] = os.path.join(data, os.path.relpath(source, root))
-            fresh = make_room_for_data(placed[source], os.path.relpath(source, root), check_mode) or fresh
+            placed[source] = os.path.join(data, inside)
+            fresh = make_room_for_data(placed[source], inside, check_mode) or fresh
             continue
         if not os.path.exists(real):
             continue
@@ -151,12 +164,16 @@ def _facts(result: Mapping[str, Any], path: str) -> dict[str, Any]:
     }
 
 
-def _live(project: Mapping[str, Any], root: str, store: str) -> dict[str, dict[str, str]]:
+def live_of(project: Mapping[str, Any], root: str, store: str, stays: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """What proxies mount out of the tree from a path of its own; a link leads to the server's own file already."""
     tree = os.path.realpath(root)
     found = generated.live_mounts(project, root, store) if store else {}
     return {
-        name: {s: t for s, t in paths.items() if os.path.realpath(s).startswith(f"{tree}/") and not is_data(s, root)}
+        name: {
+            s: stays.get(os.path.relpath(s, root), t)
+            for s, t in paths.items()
+            if os.path.realpath(s).startswith(f"{tree}/") and not is_data(s, root)
+        }
         for name, paths in found.items()
     }
 
@@ -170,9 +187,13 @@ def _generate(
 ) -> dict[str, Any]:
     root = compose.project_src
     if not check_mode:
-        _put_aside(root)
-    live = _live(project, root, str(params.get("live_dir") or ""))
-    placed, fresh = _place_all(project, params, live, check_mode)
+        put_aside(root)
+    taken_over = adopted.record(state_dir_of(params, str(project["name"])))
+    stays = {str(k): str(v) for k, v in (taken_over.get("places") or {}).items()}
+    if taken_over:
+        project = beside(project, root, str(taken_over["folder"]))
+    live = live_of(project, root, str(params.get("live_dir") or ""), stays)
+    placed, fresh = place_all(project, params, live, stays, check_mode)
     if not check_mode:
         fresh = place_first(live, root) or fresh
     try:

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from ..decide import releases, taken_back
 from ..journal import working
-from . import git_history, retention
+from . import adopted, git_history, retention
 from .call_result import BadInput
 from .engine import EngineFailed
 from .files import KEY
@@ -154,6 +154,9 @@ def _active(
             if verified:
                 store.note(release.id, state=releases.VERIFIED, verified=round(time.time(), 3))
             store.end_look(release.id)
+    for left in [] if check_mode else adopted.waiting(store):
+        with act(f"make {left} ready to come back"):
+            adopted.make_ready_to_return(store, left)
     facts = _facts(store, release.id, changed)
     facts["diff"] = {"before": f"current -> {before or 'nothing'}\n", "after": f"current -> {release.id}\n"}
     if changed and moment:

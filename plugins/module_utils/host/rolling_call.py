@@ -19,7 +19,7 @@ from ..decide.progress import Narrator
 from ..decide.stack import WEB, Stack
 from ..decide.steps import Step
 from ..journal import Fence, working
-from . import configurations, generations, kept_images
+from . import adopted, configurations, generations, kept_images
 from .call_result import BadInput
 from .fenced import FencedMachine
 from .files import FilesFailed, private_directory, write_private
@@ -37,6 +37,8 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :returns: what the module returns (``failed`` included when it failed).
     :raises BadInput: before anything is touched.
     """
+    if not check_mode:
+        adopted.see_to_return(params)
     if params.get("images") and not check_mode:
         kept_images.bring_back(params)
     call = prepare(params, planning=check_mode)

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide import preflight, published_ports
+from ..decide.adoption import ADOPTED
 from ..decide.dependencies import in_order, needed_by
 from ..decide.nginx_config import UNIX, Route
 from ..decide.nginx_include import FOLDER
+from ..decide.project import MARK
 from ..decide.rest_of_stack import Present, Rest, changed_networks, gap_of, kind_seen, moved_data, notes_on, rest_of
 from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of
 from ..decide.stack import OTHER, STOP_FIRST, WEB, Policy, Stack, view_of
 from ..decide.two_at_once import alone, objections
-from . import generations, processes
+from . import adopted, generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .configurations import keys_that_differ
@@ -150,7 +152,8 @@ def _see_to_the_rest(
         raise BadInput(problem, "nothing was touched; correct it and run the same command again")
     wanted = {n: k for n, k in call.kinds.items() if not _is_off(call.project["services"][n])}
     ids = {n: str(images[n].get("Id") or "") for n in wanted}
-    sources = files_of(call.compose)
+    # What was started by hand, and taken over, is ours as well.
+    sources = files_of(call.compose) | adopted.files(call.state_dir)
     rest = rest_of(wanted, call.hashes, ids, present, sources)
     differing = [*rest.recreate, *rest.recreate_last]
     call.settled = tuple(p.service for p in present if p.config_hash == call.hashes.get(p.service))
@@ -249,7 +252,9 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
                 f"{name}: the image {image_name(call.project, name)} is not on this host", "build or pull it first"
             )
         service = call.project["services"][name]
-        complaints = objections(name, service, settings, images[name].get("Config") or {})
+        # What was taken over as it runs is only ever gone back to while it runs: nothing is started beside it.
+        as_found = ADOPTED in (call.project.get(MARK) or {})
+        complaints = [] if as_found else objections(name, service, settings, images[name].get("Config") or {})
         serving = [i for i in running if label_of(i, SERVICE_LABEL) == name and pid_of(i)]
         if serving and settings.order != STOP_FIRST:
             ports = published_ports.published(service)

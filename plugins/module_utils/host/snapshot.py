@@ -1,0 +1,164 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tree of a folder that an app runs from, as it is: what git knows of it and what was changed since, or all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..decide.drift import is_below
+from .git import Git, GitFailed
+from .refusal import BadInput
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What there is to copy.
+
+    :ivar paths: files and links, relative, sorted.
+    :ivar revision: the commit where nothing differs from it, else forty digits of a digest over the content.
+    :ivar commit: what is checked out, empty without git.
+    :ivar edits: what differs from that commit.
+    """
+
+    folder: str
+    paths: tuple[str, ...]
+    revision: str
+    commit: str = ""
+    edits: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Bytes and files."""
+        return sum(os.lstat(os.path.join(self.folder, p)).st_size for p in self.paths), len(self.paths)
+
+
+def git_of(folder: str) -> Git | None:
+    """git on a folder, as the user who owns it; None where it is no checkout.
+
+    :raises BadInput: its owner is nobody.
+    """
+    inside = os.path.join(folder, ".git")
+    if not os.path.lexists(inside):
+        return None
+    try:
+        return Git(inside, pwd.getpwuid(os.lstat(inside).st_uid).pw_name)
+    except KeyError as error:
+        raise BadInput(
+            f"{inside} belongs to no user of this host", f"chown it to the one who runs git in {folder}"
+        ) from error
+
+
+def _asked(git: Git, folder: str, *words: str) -> list[str]:
+    # Neither their index nor a hook of theirs is for us.
+    extra = (("GIT_OPTIONAL_LOCKS", "0"),)
+    printed = git.run("-C", folder, "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *words, extra=extra)
+    return [entry for entry in printed.split("\0") if entry]
+
+
+def tracked(folder: str, below: Iterable[str]) -> list[str]:
+    """Which of these paths of a checkout git has files of; none without git."""
+    git = git_of(folder)
+    if git is None:
+        return []
+    try:
+        return [p for p in below if _asked(git, folder, "ls-files", "-z", "--", f":(literal){p}")]
+    except GitFailed as error:
+        raise BadInput(str(error), error.advice) from error
+
+
+def look(folder: str, left_out: Sequence[str]) -> Snapshot:
+    """See what there is to copy, touching nothing.
+
+    :param left_out: relative paths that are none of a version's: data, the server's own environment.
+    :raises BadInput: it holds what a release cannot.
+    """
+    git = git_of(folder)
+    try:
+        commit, edits, paths = _of_checkout(git, folder, left_out) if git else ("", (), _all_of(folder, left_out))
+    except GitFailed as error:
+        raise BadInput(str(error), error.advice) from error
+    for path in paths:
+        _refuse_what_no_release_holds(folder, path)
+    revision = commit if git and not edits else digest(folder, paths)
+    return Snapshot(folder, tuple(paths), revision, commit, tuple(edits))
+
+
+def _of_checkout(git: Git, folder: str, left_out: Sequence[str]) -> tuple[str, list[str], list[str]]:
+    (top,) = _asked(git, folder, "rev-parse", "--show-toplevel")[:1] or [""]
+    if os.path.realpath(top.rstrip("\n")) != os.path.realpath(folder):
+        raise BadInput(f"{folder} is no whole checkout: git's is {top.strip()}", "name that folder")
+    commit = "".join(_asked(git, folder, "rev-parse", "--verify", "HEAD")).strip()
+    known = _asked(git, folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    paths = sorted({p for p in known if not is_below(p, left_out) and os.path.lexists(os.path.join(folder, p))})
+    told = _asked(git, folder, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
+    return commit, sorted(e[3:] for e in told if not is_below(e[3:], left_out)), paths
+
+
+def _all_of(folder: str, left_out: Sequence[str]) -> list[str]:
+    found = []
+    for parent, folders, names in os.walk(folder):
+        inside = os.path.relpath(parent, folder)
+        prefix = "" if inside == "." else f"{inside}/"
+        folders[:] = [n for n in folders if not is_below(prefix + n, left_out) and n != "__pycache__"]
+        linked = [n for n in folders if os.path.islink(os.path.join(parent, n))]
+        found += [
+            prefix + n for n in (*names, *linked) if not is_below(prefix + n, left_out) and not n.endswith(".pyc")
+        ]
+    return sorted(found)
+
+
+def _refuse_what_no_release_holds(folder: str, path: str) -> None:
+    mode = os.lstat(os.path.join(folder, path)).st_mode
+    if path.split("/")[0].startswith(".evenkeel"):
+        raise BadInput(f"{path} has a name that this collection keeps for its own record of a release", "rename it")
+    if stat.S_ISDIR(mode):
+        raise BadInput(
+            f"{path} is a repository in the repository, whose files are not part of it", "keep its files in git"
+        )
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise BadInput(f"{os.path.join(folder, path)} is no file, folder or link", "remove it from the folder")
+
+
+def digest(folder: str, paths: Iterable[str]) -> str:
+    """Forty digits of a digest over names, permissions and contents."""
+    total = hashlib.sha256()
+    for path in paths:
+        full = os.path.join(folder, path)
+        mode = os.lstat(full).st_mode
+        content = hashlib.sha256()
+        if stat.S_ISLNK(mode):
+            content.update(os.fsencode(os.readlink(full)))
+        else:
+            with open(full, "rb") as stream:
+                for block in iter(lambda: stream.read(1024 * 1024), b""):
+                    content.update(block)
+        executable = bool(mode & 0o100) and not stat.S_ISLNK(mode)
+        total.update(os.fsencode(f"{path}\0{stat.S_IFMT(mode):o}\0{executable}\0{content.hexdigest()}\0"))
+    return total.hexdigest()[:40]
+
+
+def copy(seen: Snapshot, target: str, owner: str) -> None:
+    """Copy it into an existing empty folder.
+
+    :param owner: to whom the copy belongs, empty for who runs this.
+    :raises BadInput: it changed in the meantime.
+    """
+    before = digest(seen.folder, seen.paths)
+    for path in seen.paths:
+        os.makedirs(os.path.dirname(os.path.join(target, path)), exist_ok=True)
+        shutil.copy2(os.path.join(seen.folder, path), os.path.join(target, path), follow_symlinks=False)
+    if digest(target, seen.paths) != before or (not seen.commit and before != seen.revision):
+        raise BadInput(f"{seen.folder} changed while it was copied", "wait until that has ended, then run this again")
+    if owner and os.geteuid() == 0:
+        user = pwd.getpwnam(owner)
+        for folder, folders, names in os.walk(target):
+            for entry in (folder, *(os.path.join(folder, n) for n in (*folders, *names))):
+                os.chown(entry, user.pw_uid, user.pw_gid, follow_symlinks=False)
