@@ -18,8 +18,9 @@ from .adopt_view import View
 from .call_result import BadInput
 from .container_files import TooMuch
 from .drift import ContainerDrift, Drifts
-from .engine import Engine, EngineFailed, pid_of
+from .engine import Engine, EngineFailed
 from .git import Git, GitFailed
+from .inspection import pid_of
 from .release_store import Store
 
 #: Where in the mirror: beside the branches of the repository, which a fetch makes equal to it.

@@ -14,7 +14,8 @@ from ..decide import adoption
 from ..decide.adoption import CannotAdopt, Origin, Started
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
-from .engine import Engine, label_of, pid_of
+from .engine import Engine
+from .inspection import label_of, pid_of
 from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from .project import connect, image_name
 from .release_store import Store

@@ -13,8 +13,9 @@ from typing import Any
 from ..decide.project import GENERATED
 from ..journal import working
 from .compose import Compose
-from .engine import Engine, label_of
+from .engine import Engine
 from .files import read_json, sync_directory, write_private
+from .inspection import label_of
 from .release_store import Store
 
 _RECORD = "adopted.json"

@@ -18,8 +18,8 @@ from ..journal import Fence
 from . import firewall, processes
 from .backup_pause import running_of
 from .backup_source import Source
-from .engine import pid_of
 from .firewall import FirewallFailed
+from .inspection import pid_of
 
 #: Seconds for which requests under way are waited for.
 PATIENCE = 10.0

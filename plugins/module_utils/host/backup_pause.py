@@ -17,8 +17,9 @@ from ..decide.stack import SCHEDULER, WORKER
 from ..journal import Fence
 from .backup_source import Source
 from .celery_nodes import CeleryNodes
-from .engine import EngineFailed, label_of, pid_of
+from .engine import EngineFailed
 from .files import private_directory, read_json, write_private
+from .inspection import label_of, pid_of
 
 # Seconds that a task may take to end.
 _PATIENCE = 300.0

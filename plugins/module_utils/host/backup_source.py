@@ -12,7 +12,8 @@ from typing import Any
 from ..decide.backups import has_pg_dump
 from ..decide.services import DATABASE, BadService, chosen_kind
 from .compose import ComposeFailed
-from .engine import Engine, pid_of
+from .engine import Engine
+from .inspection import pid_of
 from .postgres import Server, server_in
 from .project import compose_of, connect, image_name
 from .refusal import BadInput

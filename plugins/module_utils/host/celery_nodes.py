@@ -20,7 +20,8 @@ from typing import Any
 from ..decide.celery import Node, node_of
 from ..decide.commands import words_of
 from . import celery_script, processes
-from .engine import Engine, pid_of
+from .engine import Engine
+from .inspection import pid_of
 from .roller import Answer
 
 #: Seconds that one visit waits at most for a worker's tasks to end.

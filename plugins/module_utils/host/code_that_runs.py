@@ -13,7 +13,8 @@ from typing import Any
 from ..decide.project import REVISION_LABEL
 from ..decide.services import ROLLED_KINDS, kind_of
 from .django_oneoff import LABEL
-from .engine import Engine, label_of
+from .engine import Engine
+from .inspection import label_of
 from .project import image_name
 
 

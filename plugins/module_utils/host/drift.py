@@ -14,7 +14,8 @@ from typing import Any
 from ..decide import drift
 from ..decide.drift import Difference, Held
 from .container_files import Budget, ContainerFiles, image_files
-from .engine import Engine, EngineFailed, NotFound, label_of
+from .engine import Engine, EngineFailed, NotFound
+from .inspection import label_of
 from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, started_at
 
 # Differences of one container that are told; an `apt-get install` by hand has thousands.

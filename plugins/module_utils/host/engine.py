@@ -38,10 +38,7 @@ except ImportError:
         """See above."""
 
 
-__all__ = [
-    "APIError", "DockerException", "Engine", "EngineBarred", "EngineFailed", "NotFound", "RequestException", "addresses_of",
-    "gateways_of", "label_of", "networks_of", "pid_of", "stop_signal_of",
-]  # fmt: skip
+__all__ = ["APIError", "DockerException", "Engine", "EngineBarred", "EngineFailed", "NotFound", "RequestException"]
 
 
 class EngineFailed(Exception):
@@ -370,38 +367,3 @@ class Engine:
         except (EngineFailed, NotFound):
             return ""
         return output.decode("utf-8", "replace")
-
-
-def networks_of(inspection: Mapping[str, Any]) -> dict[str, str]:
-    """A container's networks, name to its address there (empty ones left out)."""
-    networks = (inspection.get("NetworkSettings") or {}).get("Networks") or {}
-    return {name: data.get("IPAddress") or "" for name, data in networks.items() if data.get("IPAddress")}
-
-
-def addresses_of(inspection: Mapping[str, Any]) -> list[str]:
-    """Every address of a container, of both families."""
-    networks = ((inspection.get("NetworkSettings") or {}).get("Networks") or {}).values()
-    return sorted({str(n.get(key)) for n in networks for key in ("IPAddress", "GlobalIPv6Address") if n.get(key)})
-
-
-def gateways_of(inspection: Mapping[str, Any]) -> list[str]:
-    """The addresses by which a container sees this host."""
-    networks = ((inspection.get("NetworkSettings") or {}).get("Networks") or {}).values()
-    return sorted({str(n.get(key)) for n in networks for key in ("Gateway", "IPv6Gateway") if n.get(key)})
-
-
-def label_of(inspection: Mapping[str, Any], label: str) -> str:
-    """A container's label, empty when it has none."""
-    return str(((inspection.get("Config") or {}).get("Labels") or {}).get(label) or "")
-
-
-def pid_of(inspection: Mapping[str, Any]) -> int | None:
-    """The host's process id of a container's main process, None when it does not run."""
-    pid = (inspection.get("State") or {}).get("Pid")
-    return int(pid) if pid else None
-
-
-def stop_signal_of(inspection: Mapping[str, Any]) -> int:
-    """The signal by which a container wants to be stopped."""
-    name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")
-    return int(name) if name.isdigit() else int(getattr(signal, name, signal.SIGTERM))

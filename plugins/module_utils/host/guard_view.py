@@ -20,10 +20,11 @@ from ..decide.nginx_include import FOLDER, is_managed
 from ..decide.nginx_syntax import Directive, UnreadableConfig, load
 from . import processes
 from .asking import reloads
-from .engine import Engine, label_of, pid_of
+from .engine import Engine
 from .files import FilesFailed, read_json
 from .flocks import flock_if_there
 from .including import AddressFile
+from .inspection import label_of, pid_of
 from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, started_at
 from .moment import lives
 from .nginx import HOST, QUITTING, HostNginx, Master, Nginx, NginxFailed

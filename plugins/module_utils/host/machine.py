@@ -19,8 +19,9 @@ from ..decide.stack import WORKER, Container, Proxy
 from . import processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
-from .engine import Engine, EngineFailed, label_of, networks_of, pid_of, stop_signal_of
+from .engine import Engine, EngineFailed
 from .firewall import FirewallFailed
+from .inspection import label_of, networks_of, pid_of, stop_signal_of
 from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
 from .probing import ask
 from .roller import Answer, Seen, StepFailed

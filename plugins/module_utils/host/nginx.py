@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decide.nginx_complaint import complaint_of
-from .engine import Engine, addresses_of, pid_of
+from .engine import Engine
+from .inspection import addresses_of, pid_of
 from .processes import Process, processes, tree
 
 _MARK = "# evenkeel"

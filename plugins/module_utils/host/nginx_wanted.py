@@ -12,7 +12,8 @@ from ..decide.nginx_twin import checked
 from ..decide.project import LIVE, MARK
 from .call_result import BadInput
 from .compose import ComposeFailed
-from .engine import Engine, label_of, pid_of
+from .engine import Engine
+from .inspection import label_of, pid_of
 from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from .nginx import Nginx
 from .nginx_site import ContainerSite, Contents, HostSite, Site

@@ -14,7 +14,8 @@ from ..decide.nginx_include import is_managed
 from ..decide.nginx_syntax import UnreadableConfig, load
 from ..decide.services import PROXY, chosen_kind
 from .call_result import BadInput
-from .engine import Engine, pid_of
+from .engine import Engine
+from .inspection import pid_of
 from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from .nginx import HOST, HostNginx, Nginx, NginxFailed
 from .project import names_of

@@ -16,7 +16,7 @@ from ..decide.stack import OTHER
 from . import processes
 from .call_result import BadInput
 from .compose import Compose
-from .engine import label_of, pid_of
+from .inspection import label_of, pid_of
 from .targets import Target
 
 HASH_LABEL = "com.docker.compose.config-hash"

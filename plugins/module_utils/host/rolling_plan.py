@@ -24,7 +24,8 @@ from . import adopted, generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .configurations import keys_that_differ
-from .engine import Engine, label_of, pid_of
+from .engine import Engine
+from .inspection import label_of, pid_of
 from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine
 from .project import compose_of, connect, image_name, state_dir_of
 from .proxy_routes import proxy_of, routes_to

@@ -20,7 +20,8 @@ from ..decide.scratch import LABEL, TESTS, awaited_port
 from ..journal import Fence
 from . import processes
 from .compose import Compose, ComposeFailed
-from .engine import Engine, pid_of
+from .engine import Engine
+from .inspection import pid_of
 from .progress import Progress
 from .refusal import BadInput
 

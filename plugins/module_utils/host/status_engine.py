@@ -17,7 +17,8 @@ from ..decide.services import JOB, PROXY, BadService, chosen_kind, kind_of
 from ..decide.status import Container, Service
 from . import firewall
 from .compose import Compose, ComposeFailed
-from .engine import DockerException, Engine, RequestException, label_of, pid_of
+from .engine import DockerException, Engine, RequestException
+from .inspection import label_of, pid_of
 from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of
 from .nginx import Nginx, NginxFailed
 from .project import image_name

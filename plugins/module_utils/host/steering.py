@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import firewall
-from .engine import addresses_of, gateways_of
+from .inspection import addresses_of, gateways_of
 from .nginx import Master
 
 # Seconds after which a gate opens by itself: far longer than any run, and yet no gate is for ever.

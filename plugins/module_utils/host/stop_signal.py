@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import processes
-from .engine import Engine, pid_of, stop_signal_of
+from .engine import Engine
+from .inspection import pid_of, stop_signal_of
 
 
 def signal_behind_shell(engine: Engine, inspection: Mapping[str, Any]) -> None:

@@ -17,8 +17,9 @@ from ..decide.services import Settings
 from . import firewall, processes, unix_sockets
 from .asking import LONGEST_WAIT, Asking, Both, learning_seconds, reloads
 from .call_result import BadInput
-from .engine import Engine, label_of, pid_of
+from .engine import Engine
 from .including import AddressFile, Including
+from .inspection import label_of, pid_of
 from .linking import Linking
 from .machine import PROJECT_LABEL, SERVICE_LABEL
 from .nginx import HOST
