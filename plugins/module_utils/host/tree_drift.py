@@ -145,7 +145,7 @@ def _of_live(store: Store, budget: Budget) -> list[TreeDrift]:
             held = _held(path, budget)
             before = {".": Held(FILE, hashlib.sha256(content).hexdigest())} if content is not None else {}
             seen = drift.differences(before, {".": held} if held else {}, modes=False)
-            found.append(TreeDrift("mount", path, tuple(s for s in seen if not drift.is_noise(path))))
+            found.append(TreeDrift("mount", path, tuple(s for s in seen if not drift.is_noise(os.path.basename(path)))))
     return found
 
 
