@@ -24,7 +24,7 @@ class Commit:
     @property
     def subject(self) -> str:
         """The first line of the message."""
-        return self.message.strip().split("\n")[0]
+        return self.message.strip().partition("\n")[0]
 
     def named(self) -> str:
         """As people name it."""
