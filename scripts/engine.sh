@@ -29,6 +29,7 @@ buildx_works() { docker buildx version >/dev/null 2>&1; }
 missing_tools() {
     command -v nft >/dev/null || echo nftables
     command -v git >/dev/null || echo git
+    command -v age >/dev/null || echo age
     command -v rsync >/dev/null || echo rsync
     command -v curl >/dev/null || echo curl
     command -v ssh-keygen >/dev/null || echo openssh-client

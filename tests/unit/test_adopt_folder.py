@@ -31,8 +31,6 @@ FILE = "docker-compose.prod.yml"
 NAME = "shop"
 _STANDING = ("db", "nginx", "redis")
 
-pytestmark = pytest.mark.skipif(not shutil.which("docker"), reason="Docker Compose resolves the project")
-
 
 class Containers:
     """An engine that has these containers and gives each service's image one id."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -140,10 +141,7 @@ def test_nothing_is_written_through_a_link_that_came_later(app: App, tmp_path: P
     assert not (tmp_path / "ü ber").exists()
 
 
-@pytest.mark.skipif(shutil.which("age") is None, reason="needs age")
 def test_what_is_encrypted_is_read_by_its_key_alone(app: App, tmp_path: Path) -> None:
-    import subprocess
-
     key = tmp_path / "key"
     subprocess.run(["age-keygen", "-o", str(key)], check=True, capture_output=True)
     public = next(line.split()[-1] for line in key.read_text().splitlines() if "public key" in line)

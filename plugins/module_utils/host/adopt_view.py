@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,7 +147,8 @@ def _resolved(origin: Origin, name: str, mine: Sequence[Started]) -> tuple[dict[
     differing = adoption.differing(mine, hashes)
     if differing:
         made_by, now = sorted({c.compose for c in mine if c.running and c.compose}), compose.version()
-        other = [v for v in made_by if v != now]
+        # A label has Compose's own number, a distribution's program its package's: 2.26.1 and 2.26.1-4.
+        other = [v for v in made_by if re.split("[-+~]", v)[0] != re.split("[-+~]", now)[0]]
         raise BadInput(
             f"what {origin.folder} says is not what runs: {', '.join(differing)}"
             + (
