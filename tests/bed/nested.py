@@ -178,7 +178,8 @@ class NestedEngine:
         :raises NestedError: it does not within ``timeout`` seconds, or the server does not run.
         """
         deadline = time.monotonic() + timeout
-        probe = ["docker", "exec", self.name, "docker", "version", "--format", "{{.Server.Version}}"]
+        # An engine that comes back listens long before it answers.
+        probe = ["docker", "exec", self.name, "timeout", "5", "docker", "version", "--format", "{{.Server.Version}}"]
         while (done := _run(probe, 30)).returncode:
             if time.monotonic() > deadline or not self.pid:
                 log = _run(["docker", "logs", "--tail", "20", self.name], 30)
