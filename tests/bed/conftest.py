@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One stack for all beds: its first start is the first deployment, and tested by being needed."""
+"""What beds share: one stack, whose first start is the first deployment and tested by being needed; one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 from tests.bed.shop import Shop
 
 
@@ -23,3 +24,19 @@ def shop() -> Iterator[Shop]:
         yield made
     finally:
         made.destroy()
+
+
+@pytest.fixture(scope="session")
+def port() -> Iterator[str]:
+    """Where a PostgreSQL in memory listens, in which each project makes its databases anew."""
+    with postgres("migrations") as port:
+        yield port
+
+
+@pytest.fixture(params=[v if v == "5.2" else pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS])
+def python(request: pytest.FixtureRequest) -> str:
+    """A Python with one version of Django: one version in every run, the others with the evidence."""
+    found = django_python(request.param)
+    if not found:
+        pytest.skip(f"no Python here can have Django {request.param}")
+    return found

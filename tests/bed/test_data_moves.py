@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.bed.migrations.running import Running
-from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 from tests.bed.test_migration_crashes import KILLER, keep, points, reset
 from tests.bed.test_migration_runs import CREATE, NOTE, REMOVE
 
 Make = Callable[..., Running]
-OTHERS = [pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS if v != "5.2"]
 # As docs/migrations.md has it, with a count beside the rows that shows what was done twice.
 FILL = """
 def batches(apps, schema_editor, after):
@@ -40,18 +38,9 @@ ROWS = "INSERT INTO shop_item (name) SELECT 'item' FROM generate_series(1, 45)"
 COUNTED = "SELECT note, count(*) FROM shop_item GROUP BY 1 ORDER BY 1"
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    with postgres("data-moves") as port:
-        yield port
-
-
-@pytest.fixture(params=["5.2", *OTHERS])
-def make(request: pytest.FixtureRequest, tmp_path: Path, port: str) -> Make:
+@pytest.fixture
+def make(tmp_path: Path, port: str, python: str) -> Make:
     """Makes a project at r0, which serves, with rows whose note is to be filled."""
-    python = django_python(request.param)
-    if not python:
-        pytest.skip(f"no Python here can have Django {request.param}")
 
     def made(**more: str) -> Running:
         project = Running(tmp_path / "project", python, port, "shop", **more)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.bed.migrations.running import Running
-from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 from tests.bed.test_migration_runs import CREATE, NOTE, REMOVE
 
 Make = Callable[..., Running]
@@ -39,21 +38,8 @@ def fill(apps, schema_editor):
 CONCURRENTLY = 'postgres.AddIndexConcurrently("item", models.Index(fields=["name"], name="by_name"))'
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    with postgres("migration-crashes") as port:
-        yield port
-
-
-OTHERS = [pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS if v != "5.2"]
-
-
-@pytest.fixture(params=["5.2", *OTHERS])
-def make(request: pytest.FixtureRequest, tmp_path: Path, port: str) -> Make:
-    python = django_python(request.param)
-    if not python:
-        pytest.skip(f"no Python here can have Django {request.param}")
-
+@pytest.fixture
+def make(tmp_path: Path, port: str, python: str) -> Make:
     def made(**more: str) -> Running:
         project = Running(tmp_path / "project", python, port, "shop", **more)
         project.migration("0001_initial", CREATE)

@@ -3,23 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.bed.migrations.running import Running
-from tests.bed.migrations.truth import django_python, postgres
+from tests.bed.migrations.truth import django_python
 from tests.bed.test_migration_runs import CREATE, NOTE
 
 SHARDS = {"default": "planned", "east": "planned_east", "west": "planned_west"}
 UNIQUE = 'migrations.RunSQL("CREATE UNIQUE INDEX one_name ON shop_item (name)", "DROP INDEX one_name")'
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    with postgres("migration-databases") as port:
-        yield port
 
 
 @pytest.fixture

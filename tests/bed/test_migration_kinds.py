@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.bed.migrations.running import Running
-from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 from tests.bed.test_migration_runs import CREATE, INDEX, ITEM, NOTE, REMOVE
 
 pytestmark = pytest.mark.matrix
@@ -17,20 +16,8 @@ pytestmark = pytest.mark.matrix
 Make = Callable[..., Running]
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    with postgres("migration-kinds") as port:
-        yield port
-
-
-OTHERS = [pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS if v != "5.2"]
-
-
-@pytest.fixture(params=["5.2", *OTHERS])
-def make(request: pytest.FixtureRequest, tmp_path: Path, port: str) -> Make:
-    python = django_python(request.param)
-    if not python:
-        pytest.skip(f"no Python here can have Django {request.param}")
+@pytest.fixture
+def make(tmp_path: Path, port: str, python: str) -> Make:
     return lambda **more: Running(tmp_path / "project", python, port, "shop", **more)
 
 

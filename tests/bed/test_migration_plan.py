@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bed.migrations.project import Project
-from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 
 ITEM = '("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=50))'
 CREATE = f'migrations.CreateModel("Item", [{ITEM}])'
@@ -18,22 +17,9 @@ NOTE = 'migrations.AddField("item", "note", models.CharField(max_length=9, null=
 Make = Callable[..., Project]
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    with postgres("migration-plan") as port:
-        yield port
-
-
-# One version in every run, the others with the evidence.
-OTHERS = [pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS if v != "5.2"]
-
-
-@pytest.fixture(params=["5.2", *OTHERS])
-def make(request: pytest.FixtureRequest, tmp_path: Path, port: str) -> Make:
+@pytest.fixture
+def make(tmp_path: Path, port: str, python: str) -> Make:
     """Makes a project with one version of Django."""
-    python = django_python(request.param)
-    if not python:
-        pytest.skip(f"no Python here can have Django {request.param}")
     return lambda apps="shop", **more: Project(tmp_path / "project", python, port, apps, **more)
 
 

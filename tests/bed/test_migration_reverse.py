@@ -4,32 +4,20 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.bed.migrations.running import Running
-from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 from tests.bed.test_migration_crashes import KILLER, keep, points, reset
 from tests.bed.test_migration_runs import CREATE, INDEX, NOTE, REMOVE
 
 Make = Callable[..., Running]
-OTHERS = [pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS if v != "5.2"]
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    with postgres("migration-reverse") as port:
-        yield port
-
-
-@pytest.fixture(params=["5.2", *OTHERS])
-def make(request: pytest.FixtureRequest, tmp_path: Path, port: str) -> Make:
-    python = django_python(request.param)
-    if not python:
-        pytest.skip(f"no Python here can have Django {request.param}")
-
+@pytest.fixture
+def make(tmp_path: Path, port: str, python: str) -> Make:
     def made(**more: str) -> Running:
         project = Running(tmp_path / "project", python, port, "shop", **more)
         project.migration("0001_initial", CREATE)

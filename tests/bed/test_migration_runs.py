@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bed.migrations.running import Running
-from tests.bed.migrations.truth import VERSIONS, django_python, postgres
 
 ITEM = (
     '("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=50)), '
@@ -23,21 +22,9 @@ INDEX = 'migrations.AddIndex("item", models.Index(fields=["name"], name="by_name
 Make = Callable[..., Running]
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    with postgres("migration-runs") as port:
-        yield port
-
-
-OTHERS = [pytest.param(v, marks=pytest.mark.matrix) for v in VERSIONS if v != "5.2"]
-
-
-@pytest.fixture(params=["5.2", *OTHERS])
-def make(request: pytest.FixtureRequest, tmp_path: Path, port: str) -> Make:
+@pytest.fixture
+def make(tmp_path: Path, port: str, python: str) -> Make:
     """Makes a project at release r0, which serves."""
-    python = django_python(request.param)
-    if not python:
-        pytest.skip(f"no Python here can have Django {request.param}")
 
     def made(**more: str) -> Running:
         project = Running(tmp_path / "project", python, port, "shop", **more)
