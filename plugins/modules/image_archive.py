@@ -18,13 +18,9 @@ version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
+  - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
 options:
-  path:
-    description:
-      - The app's folder on the target (C(app_root)), absolute.
-    type: path
-    required: true
   release:
     description:
       - Id of a release. Without it the one that was found good last before the current one.
@@ -37,15 +33,6 @@ options:
     type: str
     choices: [auto, always, never]
     default: auto
-  state_dir:
-    description:
-      - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path).
-    type: path
-  lock_token:
-    description:
-      - What M(evenkeel.deploy.deploy_lock) returned to the operation that this call is part of.
-        Without it the module takes the lock for as long as it runs.
-    type: str
 requirements:
   - Docker Engine 20.10 or newer
   - Docker SDK for Python 5.0 or newer (package C(python3-docker))

@@ -19,16 +19,12 @@ version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
+  - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
 attributes:
   diff_mode:
     support: none
 options:
-  path:
-    description:
-      - The app's folder on the target (C(app_root)), absolute.
-    type: path
-    required: true
   release:
     description:
       - Id of a release, as M(evenkeel.deploy.symlink_release) returns it.
@@ -58,15 +54,6 @@ options:
   owner:
     description:
       - The user who prepares. Without it the one who runs the module.
-    type: str
-  state_dir:
-    description:
-      - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path).
-    type: path
-  lock_token:
-    description:
-      - What M(evenkeel.deploy.deploy_lock) returned to the operation that this call is part of.
-        Without it the module takes the lock for as long as it runs.
     type: str
   progress_id:
     description:

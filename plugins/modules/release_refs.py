@@ -16,13 +16,9 @@ version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
+  - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
 options:
-  path:
-    description:
-      - The app's folder on the target (C(app_root)), absolute.
-    type: path
-    required: true
   repo:
     description:
       - git URL, or path on the target. A plain folder is told nothing.
@@ -66,15 +62,6 @@ options:
   owner:
     description:
       - The user who runs git. Without it the one who runs the module.
-    type: str
-  state_dir:
-    description:
-      - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path).
-    type: path
-  lock_token:
-    description:
-      - What M(evenkeel.deploy.deploy_lock) returned to the operation that this call is part of.
-        Without it the module takes the lock for as long as it runs.
     type: str
 requirements:
   - git
