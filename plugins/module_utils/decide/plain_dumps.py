@@ -103,7 +103,7 @@ class PlainDump:
         if not self._began:
             return "is no plain dump of pg_dump: its first line is another one"
         if self._copying is not None or self._open or not self._complete:
-            return "is truncated: pg_dump's last line, “PostgreSQL database dump complete”, is not at its end"
+            return "is truncated: pg_dump's last line, 'PostgreSQL database dump complete', is not at its end"
         if self.version > server > 0:
             return f"is of a newer server (PostgreSQL {self.version}) than the one here ({server})"
         if not self.tables:
