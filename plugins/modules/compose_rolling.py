@@ -39,6 +39,13 @@ options:
         C(drain_policy), C(stop_timeout), and C(publish) (see M(evenkeel.deploy.compose_job)).
     type: dict
     default: {}
+  only:
+    description:
+      - A part of the services that would be replaced. V(workers) are those that run Celery's tasks, V(others) are the rest.
+        On the way back to an older version the others go first, since they send what older workers do not know
+        (M(evenkeel.deploy.celery_queues)).
+    type: str
+    choices: [workers, others]
   order:
     description:
       - Whether new containers are started before old ones are stopped. Web services and workers do so by default,
@@ -302,6 +309,7 @@ def main() -> None:
             **PROGRESS_ARGUMENTS,
             "services": {"type": "list", "elements": "str", "default": []},
             "service_options": {"type": "dict", "default": {}},
+            "only": {"type": "str", "choices": ["workers", "others"]},
             "order": {"type": "str", "choices": ["start-first", "stop-first"]},
             "parallelism": {"type": "int"},
             "delay": {"type": "float"},

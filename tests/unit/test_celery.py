@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.celery import Node, node_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.celery import (
+    Consumer,
+    Node,
+    consumer_of,
+    fetches_tasks,
+    node_of,
+)
 
 HOST = "0d1f2a3b4c5d"
 
@@ -42,3 +48,31 @@ def test_a_worker_is_known_by_its_command(command: str, node: Node | None) -> No
 
 def test_the_app_may_stand_in_the_environment() -> None:
     assert node_of(["celery", "worker"], HOST, {"CELERY_APP": "shop"}) == Node("python3", "shop", f"celery@{HOST}")
+
+
+@pytest.mark.parametrize(
+    ("command", "consumer"),
+    [
+        ("celery -A shop worker --loglevel info", Consumer("python3", "shop")),
+        (
+            "/venv/bin/python -m celery -A shop worker -Q mail,slow -X slow -I extra.tasks -n w1",
+            Consumer("/venv/bin/python", "shop", "", ("mail", "slow"), ("slow",), ("extra.tasks",)),
+        ),
+        (
+            "celery --app shop -b redis://other worker --queues=mail",
+            Consumer("python3", "shop", "redis://other", ("mail",)),
+        ),
+        ("celery worker --beat", Consumer("python3", "shop.default")),
+        ("celery -A $APP worker", None),
+        ("celery -A shop beat", None),
+    ],
+)
+def test_what_a_worker_fetches_is_known_by_its_command(command: str, consumer: Consumer | None) -> None:
+    assert consumer_of(command.split(), {"CELERY_APP": "shop.default"}) == consumer
+
+
+def test_a_scheduler_that_is_a_worker_too_fetches() -> None:
+    assert fetches_tasks("worker", ["/start-worker.sh"])
+    assert fetches_tasks("scheduler", ["celery", "-A", "shop", "worker", "-B"])
+    assert not fetches_tasks("scheduler", ["celery", "-A", "shop", "beat"])
+    assert not fetches_tasks("web", ["gunicorn", "shop.wsgi"])

@@ -1,13 +1,15 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How one Celery worker among several is spoken to: its app and its node name, read from its command line."""
+"""What a command line says of a Celery worker: its app, the node it is among several, the queues that it fetches from."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from .stack import SCHEDULER, WORKER
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,60 @@ def _option(words: Sequence[str], *names: str) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class Consumer:
+    """What any worker of a command line does, whichever container it runs in.
+
+    :ivar queues: its ``-Q``, empty for all that its app has but ``excluded`` (its ``-X``).
+    :ivar includes: the modules that it imports beside those of its app (``-I``).
+    """
+
+    interpreter: str
+    app: str
+    broker: str = ""
+    queues: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
+
+
+def _worker_in(words: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The interpreter and the options of a command line, None where it is no worker."""
+    names = [word.rsplit("/", 1)[-1] for word in words]
+    at = names.index("celery") if "celery" in names else -1
+    if at < 0 or "worker" not in words[at + 1 :]:
+        return None
+    first = words[0] if re.match(r"(python|pypy)[\d.]*$", names[0]) else "python3"
+    return first, [w for w in words[at + 1 :] if w != "worker"]
+
+
+def fetches_tasks(kind: str, words: Sequence[str]) -> bool:
+    """Whether a service of this kind runs tasks: workers do, and schedulers that are one as well (``worker --beat``)."""
+    return kind == WORKER or (kind == SCHEDULER and _worker_in(words) is not None)
+
+
+def consumer_of(words: Sequence[str], environment: Mapping[str, str]) -> Consumer | None:
+    """What a worker of this command line fetches, None where it is none, or which app it has cannot be told."""
+    found = _worker_in(words)
+    if found is None:
+        return None
+    first, options = found
+    app = _option(options, "-A", "--app") or environment.get("CELERY_APP", "")
+    if not app or "$" in app:
+        return None
+
+    def listed(*names: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in _option(options, *names).split(",") if part.strip())
+
+    return Consumer(
+        first,
+        app,
+        _option(options, "-b", "--broker"),
+        listed("-Q", "--queues"),
+        listed("-X", "--exclude-queues"),
+        listed("-I", "--include"),
+    )
+
+
 def node_of(words: Sequence[str], hostname: str, environment: Mapping[str, str]) -> Node | None:
     """The node that a command line makes, None where it is no worker or shares its name with others.
 
@@ -43,11 +99,10 @@ def node_of(words: Sequence[str], hostname: str, environment: Mapping[str, str])
     Names are made as ``celery.utils.nodenames`` makes them: ``celery@%h`` without ``-n``, ``celery@`` before a name
     that has no ``@``.
     """
-    names = [word.rsplit("/", 1)[-1] for word in words]
-    at = names.index("celery") if "celery" in names else -1
-    if at < 0 or "worker" not in words[at + 1 :]:
+    found = _worker_in(words)
+    if found is None:
         return None
-    options = [w for w in words[at + 1 :] if w != "worker"]
+    first, options = found
     app = _option(options, "-A", "--app") or environment.get("CELERY_APP", "")
     given = _option(options, "-n", "--hostname") or "%h"
     name = given if "@" in given else f"celery@{given}"
@@ -57,5 +112,4 @@ def node_of(words: Sequence[str], hostname: str, environment: Mapping[str, str])
     # A name that is the same in every container reaches old and new alike.
     if not app or "%" in name or "$" in name + app or short not in name:
         return None
-    first = words[0] if re.match(r"(python|pypy)[\d.]*$", names[0]) else "python3"
     return Node(first, app, name, _option(options, "-b", "--broker"))

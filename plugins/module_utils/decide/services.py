@@ -197,17 +197,27 @@ def chosen_kind(
         unknown = sorted(set(given) - set(OPTION_KEYS)) if isinstance(given, Mapping) else [str(given)]
         if unknown:
             raise BadService(f"{source}: unknown key {unknown[0]!r}; known are {', '.join(OPTION_KEYS)}")
+    kind = options.get("kind") or beside.get("kind") or (WEB if port else kind_of(_complete(service, image)))
+    if kind not in KINDS:
+        raise BadService(f"{name}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
+    return str(kind)
+
+
+def _complete(service: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition with what it leaves to its image."""
     entrypoint, command = service.get("entrypoint"), service.get("command")
     # As the engine does it: an entrypoint of one's own leaves nothing of the image's command.
-    complete = {
+    return {
         **service,
         "entrypoint": entrypoint or image.get("Entrypoint"),
         "command": command or (None if entrypoint else image.get("Cmd")),
     }
-    kind = options.get("kind") or beside.get("kind") or (WEB if port else kind_of(complete))
-    if kind not in KINDS:
-        raise BadService(f"{name}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
-    return str(kind)
+
+
+def words_in(service: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
+    """The whole command line of a service, its image's entrypoint and command included, as words."""
+    whole_one = _complete(service, image)
+    return words_of(whole_one["entrypoint"]) + words_of(whole_one["command"])
 
 
 def settings_of(

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import app_script
@@ -51,6 +51,7 @@ class OneOff:
 
     :param project: the Compose project's name.
     :param about: what it is asked for, as messages name it.
+    :param environment: variables that an entrypoint would have set.
     """
 
     engine: Engine
@@ -60,13 +61,18 @@ class OneOff:
     manage_py: str
     timeout: float
     about: str = "migrations"
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def _command(self, purpose: str) -> tuple[str, list[str]]:
         # Two at once are two containers: each takes away its own.
         name = f"{self.project}-{purpose}-{uuid.uuid4().hex[:12]}"
         labels = ["--label", f"{LABEL}={name}", "--label", f"evenkeel.{purpose}={self.project}"]
-        command = ["run", "--rm", "-T", "--no-deps", "--name", name, *labels, "--entrypoint", "python"]
-        return name, [*command, self.service, self.manage_py, "shell", "-c"]
+        names = [word for variable in sorted(self.environment) for word in ("--env", variable)]
+        return name, ["run", "--rm", "-T", "--no-deps", "--name", name, *labels, *names, *self._inside()]
+
+    def _inside(self) -> list[str]:
+        """The interpreter that a script is given to, and of which service."""
+        return ["--entrypoint", "python", self.service, self.manage_py, "shell", "-c"]
 
     def ask(self, script: str) -> dict[str, Any]:
         """What a script that changes nothing tells.
@@ -76,7 +82,7 @@ class OneOff:
         name, command = self._command("plan")
         self._sweep("plan", self.timeout)
         try:
-            printed = self.compose.run(*command, script, timeout=self.timeout)
+            printed = self.compose.run(*command, script, timeout=self.timeout, environment=self.environment)
         except ComposeFailed as error:
             for inspection in self.engine.containers({LABEL: name}):
                 self._end(str(inspection["Id"]))

@@ -12,12 +12,13 @@ from typing import Any
 
 from ..decide import preflight, published_ports
 from ..decide.adoption import ADOPTED
+from ..decide.celery import fetches_tasks
 from ..decide.dependencies import in_order, needed_by
 from ..decide.nginx_config import UNIX, Route
 from ..decide.nginx_include import FOLDER
 from ..decide.project import MARK
 from ..decide.rest_of_stack import Present, Rest, changed_networks, gap_of, kind_seen, moved_data, notes_on, rest_of
-from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of
+from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of, words_in
 from ..decide.stack import OTHER, STOP_FIRST, WEB, Policy, Stack, view_of
 from ..decide.two_at_once import alone, objections
 from . import adopted, generations, processes
@@ -104,6 +105,9 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         raise BadInput(str(error)) from error
     kinds = {n: kind_seen(k, services[n], [p for p in present if p.service == n]) for n, k in kinds.items()}
     names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not _is_off(s)]
+    if params.get("only"):
+        runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], configs[n]))}
+        names = [n for n in names if (n in runs) == (params["only"] == "workers")]
     call = Call(
         compose,
         engine,
