@@ -66,8 +66,9 @@ options:
   accept_bad:
     description:
       - With O(state=present), the id or the beginning of the commit of a release that was left as V(bad) (O(left)), of which
-        O(version) may bring commits again. Otherwise such a O(version) is refused, unless later commits took them back, by
-        what C(git revert) writes or by their content. What is current already, and what it is made from, is not refused.
+        O(version) may bring commits again. Otherwise such a O(version) is refused, unless later commits took them back. Contents
+        decide: a commit that says it reverts another has to do so, and the same change under another id is the same. Where that
+        cannot be told the version is refused. What is current already, and what it is made from, is not refused.
     type: str
   activate_at:
     description:
@@ -180,8 +181,9 @@ removed_images:
   type: list
   elements: str
 notes:
-  description: What could not be taken away, and why.
-  returned: with O(keep), when something was switched
+  description:
+    - What could not be taken away, and why. In check mode what cannot be known of O(version) before it is fetched.
+  returned: with O(keep), when something was switched, and in check mode where there is something to say
   type: list
   elements: str
 """

@@ -128,6 +128,126 @@ def test_a_plain_folder_is_known_again_by_its_content(tmp_path: Path) -> None:
     assert app(repo=str(upload))["changed"]
 
 
+# -- contents, whatever commits are called and say ------------------------------------------------------------
+
+
+def test_a_message_that_says_it_reverts_is_not_believed_alone(app: App) -> None:
+    bad, more = git(app.source, "rev-parse", "HEAD~1"), git(app.source, "rev-parse", "HEAD")
+    (app.source / "notes").write_text("1")
+    git(app.source, "add", "--all")
+    git(app.source, "commit", "--quiet", "--message", f"x\n\nThis reverts commit {bad}.\nThis reverts commit {more}.")
+    assert "still has" in refusal(app)
+
+
+def test_half_a_revert_is_none(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    first = serve(app)
+    bad = commit(app.source, one="wrong", two="wrong")
+    serve(app)
+    app("active", release=first, left="bad")
+    git(app.source, "rm", "--quiet", "one")
+    git(app.source, "commit", "--quiet", "--message", f"Revert\n\nThis reverts commit {bad}.")
+    assert "still has" in refusal(app)
+    git(app.source, "rm", "--quiet", "two")
+    git(app.source, "commit", "--quiet", "--message", "The rest")
+    assert app()["changed"]
+
+
+def test_a_revert_that_met_a_conflict_counts_by_what_it_leaves(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    lines = [f"{n}" for n in range(40)]
+    commit(app.source, code="\n".join(lines))
+    first = serve(app)
+    lines[5] = "wrong"
+    bad = commit(app.source, code="\n".join(lines))
+    serve(app)
+    app("active", release=first, left="bad")
+    lines[30] = "another"
+    commit(app.source, code="\n".join(lines))
+    lines[5], lines[20] = "5", "with it"
+    (app.source / "code").write_text("\n".join(lines))
+    git(app.source, "commit", "--quiet", "--all", "--message", f"Revert\n\nThis reverts commit {bad}.")
+    lines[5] = "a later thought"
+    commit(app.source, code="\n".join(lines))
+    assert app()["changed"]
+
+
+@pytest.fixture
+def beside(app: App) -> App:
+    """Back at the first version, on a branch of its own."""
+    git(app.source, "switch", "--quiet", "--create", "beside", app.first)
+    commit(app.source, beside="1")
+    return app
+
+
+def test_what_is_picked_again_under_another_id_is_refused(beside: App) -> None:
+    git(beside.source, "cherry-pick", "main~1")
+    picked = git(beside.source, "rev-parse", "HEAD")
+    said = refusal(beside, version="beside")
+    assert picked[:10] in said and "update_accept_bad=" in said
+    git(beside.source, "revert", "--no-edit", "HEAD")
+    assert beside(version="beside")["changed"]
+
+
+def test_what_was_picked_and_taken_out_by_hand_is_taken_up(beside: App) -> None:
+    git(beside.source, "cherry-pick", "main~1")
+    commit(beside.source, other="1")
+    git(beside.source, "rm", "--quiet", "wrong")
+    git(beside.source, "commit", "--quiet", "--message", "Without it")
+    assert beside(version="beside")["changed"]
+
+
+def test_what_is_picked_again_after_it_was_reverted_is_refused(app: App) -> None:
+    for back in ("HEAD", "HEAD~2"):
+        git(app.source, "revert", "--no-edit", back)
+    assert app(check=True)["changed"] is not None
+    git(app.source, "cherry-pick", "HEAD~3")
+    assert "still has" in refusal(app)
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_what_comes_squashed_is_refused(beside: App, more: bool) -> None:
+    git(beside.source, "merge", "--squash", "main")
+    if more:
+        (beside.source / "with_it").write_text("1")
+        git(beside.source, "add", "--all")
+    git(beside.source, "commit", "--quiet", "--message", "All of it")
+    assert "still has" in refusal(beside, version="beside")
+
+
+def test_another_change_of_the_same_lines_is_not_it(beside: App) -> None:
+    commit(beside.source, wrong="mended", more="mended")
+    assert beside(version="beside")["changed"]
+
+
+def test_what_the_good_one_had_as_well_is_not_brought(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    git(app.source, "switch", "--quiet", "--create", "topic")
+    commit(app.source, both="1")
+    git(app.source, "switch", "--quiet", "main")
+    git(app.source, "cherry-pick", "topic")
+    first = serve(app)
+    git(app.source, "switch", "--quiet", "topic")
+    commit(app.source, wrong="1")
+    serve(app, version="topic")
+    app("active", release=first, left="bad")
+    git(app.source, "switch", "--quiet", "main")
+    commit(app.source, later="1")
+    assert app()["changed"]
+
+
+def test_check_mode_says_what_only_a_fetch_can_tell(app: App) -> None:
+    assert "notes" not in app(check=True, accept_bad=rolled_back(app))
+    commit(app.source, other="1")
+    seen = app(check=True)
+    assert seen["notes"] == [
+        f"whether main still has what was rolled back with release {rolled_back(app)}: unknown until fetched"
+    ]
+    assert "still has" in refusal(app)
+    # Fetched by then.
+    assert "still has" in refusal(app, check=True)
+
+
 # -- the commits that take back -----------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,13 +32,45 @@ class Commit:
         return f"{self.id[:10]} {self.subject[:60]!r}"
 
 
-def still_brought(rolled_back: Collection[str], history: Sequence[Commit]) -> list[Commit]:
+def claims(history: Sequence[Commit]) -> dict[str, list[str]]:
+    """By commit, the commits of the history before it that its message says it reverts."""
+    before: list[str] = []
+    found: dict[str, list[str]] = {}
+    for commit in history:
+        named = _REVERTS.findall(commit.message)
+        reverted = [next((c for c in before if c.startswith(n)), "") for n in named]
+        if any(reverted):
+            found[commit.id] = [c for c in reverted if c]
+        before.append(commit.id)
+    return found
+
+
+# Where a change stands in its file, and what Git calls its contents: both differ for the same change elsewhere.
+_PLACE = re.compile(r"^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*$|^index [0-9a-f]+\.\.[0-9a-f]+.*\n", re.MULTILINE)
+
+
+def identity_of(diff: str) -> str:
+    """What a change is, wherever in its files it stands: as ``git patch-id``, but that whitespace counts; empty for none.
+
+    :param diff: ``git diff --binary``.
+    """
+    text = _PLACE.sub("", diff).strip()
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
+
+
+def still_brought(
+    rolled_back: Collection[str],
+    history: Sequence[Commit],
+    doubted: Collection[tuple[str, str]] = (),
+) -> list[Commit]:
     """The commits of ``rolled_back`` that the history has and nobody reverted, by what its messages say; oldest first.
 
     A revert of a revert brings back; the revert of a merge takes back all that the merge brought.
 
     :param history: parents before children, with the commits that were rolled back.
+    :param doubted: pairs of a commit and one that it says it reverts, of which that was not seen.
     """
+    said = claims(history)
     known = {c.id: c for c in history}
     # By commit: what it adds to what is there, and what it takes away.
     effects: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
@@ -45,10 +78,10 @@ def still_brought(rolled_back: Collection[str], history: Sequence[Commit]) -> li
     for commit in history:
         adds: frozenset[str] = frozenset({commit.id}) & frozenset(rolled_back)
         takes: frozenset[str] = frozenset()
-        for named in _REVERTS.findall(commit.message):
-            reverted = next((c for c in effects if c.startswith(named)), "")
-            brought, taken = _brought_by(known[reverted], known, effects) if reverted else (frozenset(), frozenset())
-            adds, takes = adds | taken, takes | brought
+        for reverted in said.get(commit.id, ()):
+            brought, taken = _brought_by(known[reverted], known, effects)
+            # That it brings something back is believed of whoever says so.
+            adds, takes = adds | taken, takes | (frozenset() if (commit.id, reverted) in doubted else brought)
         effects[commit.id] = (adds, takes)
         there = (there | adds) - takes
     return [c for c in history if c.id in there]
@@ -88,9 +121,7 @@ def refusal(version: str, release: str, brought: Sequence[Commit], told: bool) -
     """
     some = ", ".join(c.named() for c in brought[:3]) + (f" and {len(brought) - 3} more" if len(brought) > 3 else "")
     unsure = (
-        ""
-        if told
-        else "; whether their content was taken back otherwise cannot be told, later commits changed the same lines"
+        "" if told else "; whether their content was taken back cannot be told, other commits changed the same lines"
     )
     advice = (
         "revert them there (git revert), or, where what was wrong is mended by later commits, run the same command "

@@ -8,14 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..decide.taken_back import Commit, still_brought
+from . import git_content
 from .git import Git, GitFailed
-
-#: Commits made here carry no person's name; no configuration of the owner's is needed or heeded.
-IDENTITY = tuple(
-    (f"GIT_{role}_{key}", value)
-    for role in ("AUTHOR", "COMMITTER")
-    for key, value in (("NAME", "evenkeel"), ("EMAIL", "evenkeel@localhost"))
-)
+from .git_content import IDENTITY
 
 
 def has(git: Git, commit: str) -> bool:
@@ -42,48 +37,31 @@ def history(git: Git, *words: str) -> list[Commit]:
 def brought_again(git: Git, good: str, bad: str, new: str, serving: str = "") -> tuple[list[Commit], bool]:
     """The commits of ``good..bad`` that ``new`` still brings, oldest first, and whether contents could be compared.
 
-    What was taken back by hand, or by one commit for all, counts as taken back.
+    Contents decide: what was taken back by hand, or by one commit for all, counts as taken back, a commit that says it
+    reverts another counts only where that is seen, and what is there under another id is there.
 
     :param serving: a commit whose own history was accepted, since users have it.
     """
     if not (has(git, bad) and has(git, new)):
-        # What the repository has forgotten nobody can bring.
+        # What the repository has forgotten nobody can bring; what it has not told yet, whoever calls has to say.
         return [], True
-    without = [f"^{c}" for c in (good, serving) if c and has(git, c)]
+    known = [c for c in (good, serving) if c and has(git, c)]
+    without = [f"^{c}" for c in known]
     # Where what it was left for has been forgotten, nobody knows where the rest of it began.
     only = () if has(git, good) else ("--max-count=1",)
-    rolled_back = set(git.inside("rev-list", *only, bad, *without).split())
+    line = history(git, *only, bad, *without)
+    rolled_back = {c.id for c in line}
     contained = rolled_back - set(git.inside("rev-list", bad, *without, f"^{new}").split())
-    if not contained:
-        return [], True
-    left = still_brought(contained, history(git, new, *without))
-    if not left:
-        return [], True
-    taken = _taken_back_by_content(git, good, bad, new)
-    return ([], True) if taken else (left, taken is not None)
-
-
-def _taken_back_by_content(git: Git, good: str, bad: str, new: str) -> bool | None:
-    """Whether ``new`` has nothing left of what ``good..bad`` changed; None where it cannot be told."""
-    try:
-        base = git.inside("merge-base", bad, new).strip()
-        before = git.inside("merge-base", good, base).strip()
-        unlike_before, unlike_base = _unlike(git, new, before), _unlike(git, new, base)
-        left = _unlike(git, base, before) & unlike_before
-        if not left or left - unlike_base:
-            return not left
-        # Files that are neither as before nor as it was: with the change taken out once more, are they still the same?
-        backward = git.inside("commit-tree", f"{before}^{{tree}}", "-p", base, "-m", "x", extra=IDENTITY).strip()
-        merged = git.inside("merge-tree", "--write-tree", new, backward).split("\n")[0].strip()
-        return not _unlike(git, merged, new)
-    except GitFailed:
-        # A conflict, or a git before 2.38, which has no merge without a work tree.
-        return None
-
-
-def _unlike(git: Git, one: str, other: str) -> set[str]:
-    """The paths at which two trees differ."""
-    return set(git.inside("diff-tree", "-r", "-z", "--no-renames", "--name-only", one, other).split("\0")) - {""}
+    came = history(git, new, *without)
+    again = git_content.under_other_ids(git, line, [c for c in came if c.id not in rolled_back])
+    doubted = git_content.doubted(git, came) if contained or again else set()
+    left = git_content.not_gone(git, still_brought(contained | again, came, doubted), new)
+    if left:
+        taken = git_content.taken_back(git, good, bad, new)
+        # Of what came under another id the line to ``bad`` says nothing.
+        return ([], True) if taken and not again else (left, taken is not None)
+    # All of it that was there was seen to be taken back; else it may have come with others, in one commit.
+    return ([] if contained or again else git_content.there(git, line, new, known)), True
 
 
 def revert(git: Git, good: str, bad: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..decide import releases
 from ..journal import working
-from . import git_history
+from . import git_content, git_history
 from .git import Git, GitFailed
 from .plain_folder import is_plain_folder
 from .refusal import BadInput
@@ -151,5 +151,5 @@ def _name(
 def _tagged(git: Git, name: str, release: releases.Release) -> str:
     """An annotated tag in the mirror; one that the repository never took is in nobody's way."""
     git.inside("tag", "--force", "--no-sign", "--annotate", "-m", f"Release {release.id}", name, release.revision,
-               extra=git_history.IDENTITY)  # fmt: skip
+               extra=git_content.IDENTITY)  # fmt: skip
     return f"refs/tags/{name}"

@@ -224,8 +224,9 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
     try:
         if check_mode:
             planned = git.planned_commit(source, version)
-            _refuse_rolled_back(store, params, planned, git)
-            return _made(store, params, planned, (0, 0), lambda _target: None, True, act)
+            notes = _refuse_rolled_back(store, params, planned, git)
+            foreseen = _made(store, params, planned, (0, 0), lambda _target: None, True, act)
+            return {**foreseen, "notes": notes} if notes else foreseen
         git.update(source)
         commit = git.commit_of(version)
         _refuse_rolled_back(store, params, commit, git)
@@ -237,12 +238,14 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
         raise BadInput(str(error), error.advice) from error
 
 
-def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> None:
+def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
     """Refuse a revision that still brings what was rolled back, unless that release is named.
 
     :param git: where the history is; a plain folder has none, and only the very same content is known again.
+    :returns: of which releases that is not known yet, since the mirror does not have that revision.
     :raises BadInput: it does.
     """
+    unknown = []
     accepted, current = str(params.get("accept_bad") or ""), store.current()
     serving = str(store.manifest(current).get("revision", "")) if current else ""
     left = [r for r in store.all() if r.state == releases.BAD and r.left_for]
@@ -254,6 +257,11 @@ def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, 
     for release in left:
         if accepted and (release.id == accepted or release.revision.startswith(accepted)):
             continue
+        if git is not None and not git_history.has(git, revision):
+            unknown.append(
+                f"whether {params['version']} still has what was rolled back with release {release.id}: unknown until fetched"
+            )
+            continue
         if git is not None:
             brought, told = git_history.brought_again(git, release.left_for, release.revision, revision, serving)
         else:
@@ -261,6 +269,7 @@ def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, 
             brought, told = [taken_back.Commit(revision, (), "the very same")] if same else [], True
         if brought:
             raise BadInput(*taken_back.refusal(f"{params['version']} ({revision[:12]})", release.id, brought, told))
+    return unknown
 
 
 def _made(
