@@ -20,6 +20,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.project.attributes
+  - evenkeel.deploy.project.lock
 attributes:
   idempotent:
     support: partial
@@ -76,12 +77,6 @@ options:
   state_dir:
     description:
       - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(dest).
-    type: path
-  lock_token:
-    description:
-      - What M(evenkeel.deploy.deploy_lock) returned to the operation that this call is part of.
-        Without it the module takes the lock for as long as it runs.
-    type: str
 """
 
 EXAMPLES = r"""

@@ -20,6 +20,7 @@ author:
 extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
+  - evenkeel.deploy.project.lock
 options:
   release:
     description:

@@ -21,6 +21,7 @@ author:
 extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
+  - evenkeel.deploy.project.lock
 attributes:
   diff_mode:
     support: none

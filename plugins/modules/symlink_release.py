@@ -18,6 +18,7 @@ author:
 extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
+  - evenkeel.deploy.project.lock
 options:
   state:
     description:

@@ -32,6 +32,7 @@ def a_file(content: str = "x", mode: int = 0o644, at: float = 0.0) -> Held:
         "/app/shop/__pycache__/urls.cpython-313.pyc", "/app/shop/__pycache__", "/tmp/x", "/run/nginx.pid", "/etc/hosts",
         "/var/log/nginx/access.log", "/app/debug.log.1", "/root/.bash_history", "/app/celerybeat-schedule.db",
         "/app/gunicorn.sock", "shop/.urls.py.swp", "/home/shop/.cache/pip/x", "/app/gunicorn.pid",
+        "/app/.lock", "/app/media/upload.lock",
     ],
 )  # fmt: skip
 def test_what_programs_write_is_noise(path: str) -> None:
@@ -39,8 +40,13 @@ def test_what_programs_write_is_noise(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/app/shop/urls.py", "/etc/nginx/nginx.conf", "/app/logs.py", "/tmpfiles/x", "tmp.py"]
-)
+    "path",
+    [
+        "/app/shop/urls.py", "/etc/nginx/nginx.conf", "/app/logs.py", "/tmpfiles/x", "tmp.py",
+        "/app/poetry.lock", "frontend/yarn.lock", "uv.lock", "Pipfile.lock", "/app/requirements-dev.lock", "Cargo.lock",
+        "composer.lock", "Gemfile.lock", "bun.lock", "pdm.lock",
+    ],
+)  # fmt: skip
 def test_what_people_write_is_none(path: str) -> None:
     assert not is_noise(path)
 

@@ -28,6 +28,11 @@ _NOISE = re.compile(
     r"|\.(?:bash|ash|python|psql|sqlite|rediscli|node_repl)_?history|\.lesshst|\.viminfo|\.wget-hsts|\.DS_Store|\.dockerenv"
     r"|celerybeat-schedule.*|celerybeat\.pid|gunicorn\.ctl)"
 )
+#: What people's package managers pin versions in: named as programs name their locks, and content all the same.
+_PINNED = re.compile(
+    r"(?:poetry|uv|pdm|Pipfile|pixi|conda(?:-.*)?|requirements.*|yarn|bun|deno|composer|Gemfile|gems|Cargo|mix|rebar|pubspec"
+    r"|Podfile|Cartfile|Package|flake|flox|Chart|paket|packages|cpanfile|devbox|renv|stack\.yaml|cabal\.project)\.lock"
+)
 # The engine writes these for each container.
 _ENGINES = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab"}
 # What was written so soon after a container's start is an entrypoint's work, not a person's (seconds).
@@ -67,13 +72,13 @@ class Difference:
 
 
 def is_noise(path: str) -> bool:
-    """Whether a path is one that programs write as they run: compiled files, logs, temporary files, sockets.
+    """Whether a path is one that programs write as they run: compiled files, logs, temporary files, sockets, locks.
 
     :param path: in a container where it begins with ``/``, else in a tree.
     """
     if path in _ENGINES or any(path == folder or path.startswith(f"{folder}/") for folder in _RESTLESS):
         return True
-    return any(_NOISE.fullmatch(part) for part in path.split("/") if part)
+    return any(_NOISE.fullmatch(part) and not _PINNED.fullmatch(part) for part in path.split("/") if part)
 
 
 def is_below(path: str, folders: Iterable[str]) -> bool:
