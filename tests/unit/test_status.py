@@ -63,6 +63,11 @@ def verdict(one: Seen) -> tuple[str, str]:
     return status.state_of(found, one), status.next_command(found)
 
 
+def test_tasks_that_are_kept_aside_are_told() -> None:
+    (found,) = [f for f in status.findings(seen(aside={"tours.voucher": 3})) if f.about == "tasks"]
+    assert found.level == status.NOTE and "3 of tours.voucher" in found.what and "puts them back" in found.next
+
+
 def test_nothing_to_say_of_what_is_well() -> None:
     assert verdict(seen()) == ("fine", "")
     assert [f for f in status.findings(seen()) if f.level == "act"] == []

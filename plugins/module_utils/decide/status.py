@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .backlog import told
 from .drift import UNREAD
 from .lease import Lock
 
@@ -104,6 +105,7 @@ class Seen:
     :ivar migrations: what ``django_migrate`` tells of the current release, empty where it was not asked.
     :ivar looked: which of what takes time was asked for: drift, migrations, use.
     :ivar disks: ``path``, ``free``, ``size`` in bytes.
+    :ivar aside: tasks that a rollback has kept from older workers, by name how many.
     """
 
     app: str
@@ -127,6 +129,7 @@ class Seen:
     disks: Sequence[Mapping[str, Any]] = ()
     looked: Sequence[str] = ()
     unseen: Mapping[str, str] = field(default_factory=dict)
+    aside: Mapping[str, int] = field(default_factory=dict)
 
 
 def command_of(playbook: str, target: str) -> str:
@@ -157,6 +160,9 @@ def findings(seen: Seen) -> list[Finding]:
     found += (
         _of_edits(seen) + _of_migrations(seen) + _of_way_back(seen, bool(broken)) + _of_backups(seen) + _of_room(seen)
     )
+    if seen.aside:
+        what = f"kept aside in the broker, since older workers would discard it: {told(seen.aside)}"
+        found.append(Finding(NOTE, "tasks", what, "an update to a version that registers these puts them back"))
     found += [Finding(NOTE, "unseen", f"{part} cannot be seen: {why}") for part, why in seen.unseen.items()]
     return sorted(found, key=lambda f: f.level != ACT)
 

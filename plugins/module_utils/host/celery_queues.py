@@ -65,7 +65,8 @@ def _record(state_dir: str, aside: Mapping[str, Mapping[str, int]]) -> None:
         os.unlink(path)
 
 
-def _summed(by_list: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+def summed(by_list: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """By name, how many there are in all lists."""
     total: dict[str, int] = {}
     for names in by_list.values():
         for name, count in names.items():
@@ -180,7 +181,7 @@ def _hand_over(
                 mine[name] = mine.get(name, 0) + count
         _record(directory, said["aside"])
         left = backlog.unknown(_look(workers))
-    told = _summed(moved)
+    told = summed(moved)
     notes = [*notes, *([_LEFT.format(backlog.told(left))] if left else [])]
     return _result(_said(told, waited), True, aside=told, seconds=round(waited, 1), notes=notes)
 
@@ -216,7 +217,7 @@ def _returned(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _result("no task lies aside")
     workers = workers_of(params)
     directory = state_dir_of(params, workers.project)
-    kept = _summed(recorded(directory))
+    kept = summed(recorded(directory))
     if not kept:
         return _result("no task lies aside")
     if workers.consumer is None or check_mode:
@@ -230,7 +231,7 @@ def _returned(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     ):
         said = workers.ask("back")
         _record(directory, said["aside"])
-        back, still = _summed(said["moved"]), _summed(said["aside"])
+        back, still = summed(said["moved"]), summed(said["aside"])
         words = [f"put back into their queues: {backlog.told(back)}"] if back else []
         words += [f"still aside, since no worker of this version registers it: {backlog.told(still)}"] if still else []
         return fence.told(_result("; ".join(words) or "no task lies aside", bool(back), aside=still, waiting=back))

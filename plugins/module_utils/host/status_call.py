@@ -18,6 +18,7 @@ from ..decide.services import BROKER, DATABASE
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
+from .celery_queues import recorded, summed
 from .compose import ComposeFailed
 from .container_files import Budget
 from .drift import ContainerDrift, Drifts, VolumeDrift, containers_of
@@ -131,6 +132,7 @@ class _Look:
             seen = replace(seen, holder=holder, owed=files.owed_of(self.state_dir, holder.lock))
         with self._part("operations"):
             seen = replace(seen, records=files.records_of(self.state_dir))
+            seen = replace(seen, aside=summed(recorded(self.state_dir)))
         with self._part("backups"):
             seen = replace(seen, backups=files.backups_of(self.backups, self.app))
         with self._part("room"):
