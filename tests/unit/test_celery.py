@@ -56,11 +56,11 @@ def test_the_app_may_stand_in_the_environment() -> None:
         ("celery -A shop worker --loglevel info", Consumer("python3", "shop")),
         (
             "/venv/bin/python -m celery -A shop worker -Q mail,slow -X slow -I extra.tasks -n w1",
-            Consumer("/venv/bin/python", "shop", "", ("mail", "slow"), ("slow",), ("extra.tasks",)),
+            Consumer("/venv/bin/python", "shop", "", ("mail", "slow"), False, ("slow",), ("extra.tasks",)),
         ),
         (
             "celery --app shop -b redis://other worker --queues=mail",
-            Consumer("python3", "shop", "redis://other", ("mail",)),
+            Consumer("python3", "shop", "redis://other", ("mail",), False),
         ),
         ("celery worker --beat", Consumer("python3", "shop.default")),
         ("celery -A $APP worker", None),

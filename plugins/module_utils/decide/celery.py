@@ -39,7 +39,7 @@ def _option(words: Sequence[str], *names: str) -> str:
 class Consumer:
     """What any worker of a command line does, whichever container it runs in.
 
-    :ivar queues: its ``-Q``, empty for all that its app has but ``excluded`` (its ``-X``).
+    :ivar queues: its ``-Q``; ``everything``: it has none, and fetches all that its app has but ``excluded`` (its ``-X``).
     :ivar includes: the modules that it imports beside those of its app (``-I``).
     """
 
@@ -47,6 +47,7 @@ class Consumer:
     app: str
     broker: str = ""
     queues: tuple[str, ...] = ()
+    everything: bool = True
     excluded: tuple[str, ...] = ()
     includes: tuple[str, ...] = ()
 
@@ -79,11 +80,13 @@ def consumer_of(words: Sequence[str], environment: Mapping[str, str]) -> Consume
     def listed(*names: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in _option(options, *names).split(",") if part.strip())
 
+    queues = listed("-Q", "--queues")
     return Consumer(
         first,
         app,
         _option(options, "-b", "--broker"),
-        listed("-Q", "--queues"),
+        queues,
+        not queues,
         listed("-X", "--exclude-queues"),
         listed("-I", "--include"),
     )

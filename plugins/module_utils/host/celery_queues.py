@@ -99,8 +99,8 @@ def _look(workers: Workers, seconds: float = 0.0) -> Look:
 
 def _known(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     workers = workers_of(params)
-    if not workers.newer:
-        return _result("no worker of another version is there")
+    if not workers.newer or not workers.services:
+        return _result("no worker of another version is there, or none comes")
     if workers.consumer is None:
         return _result(
             "the queues were not looked at",

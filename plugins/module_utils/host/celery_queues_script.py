@@ -168,8 +168,9 @@ class App:
             self.app.loader.import_task_module(module)
         self.app.finalize()
         self.known = {str(name) for name in self.app.tasks}
-        own = order["queues"] or [str(name) for name in self.app.amqp.queues]
-        self.queues = [name for name in own if name not in order["excluded"]]
+        own = [str(name) for name in self.app.amqp.queues] if order["everything"] else []
+        named = [name for name in order["queues"] if name not in own]
+        self.queues = [name for name in own if name not in order["excluded"]] + named
         self.nodes = order["nodes"]
         connection = self.app.connection_for_write(connect_timeout=_BROKER)
         connection.ensure_connection(max_retries=2, interval_start=0.5, interval_step=0.5)
@@ -237,6 +238,8 @@ class App:
 def main(order: dict[str, Any]) -> None:
     """Carry out ``order["act"]``: ``look`` (for up to ``seconds`` until nothing strange is left), ``aside`` or ``back``."""
     sys.path.insert(0, os.getcwd())
+    # What an entrypoint would have set: by this way no process list and no shell sees it.
+    os.environ.update(json.loads(sys.stdin.read() or "{}"))
     answer: dict[str, Any] = {}
     try:
         app = App(order)

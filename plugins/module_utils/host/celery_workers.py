@@ -8,9 +8,10 @@ What is asked of the queues is asked by a container of the version that is to co
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide.celery import Consumer, consumer_of, fetches_tasks
@@ -91,6 +92,7 @@ class Workers:
             "app": self.consumer.app,
             "includes": self.consumer.includes,
             "queues": self.consumer.queues,
+            "everything": self.consumer.everything,
             "excluded": self.consumer.excluded,
             "project": self.project,
             "nodes": self._nodes(self.newer),
@@ -106,7 +108,7 @@ class Workers:
             "",
             _ANSWERS + float(more.get("seconds") or 0.0),
             "queues",
-            {**self.variables, **broker},
+            json.dumps({**self.variables, **broker}),
             self.consumer.interpreter,
             self.folder,
         )
@@ -237,7 +239,22 @@ def workers_of(params: Mapping[str, Any]) -> Workers:
     except StepFailed as error:
         raise BadInput(str(error)) from error
     workers.variables, workers.folder = _made_by_entrypoint(workers)
+    workers.consumer = workers.consumer or _together(_that_run(workers))
     return workers
+
+
+def _that_run(workers: Workers) -> list[Consumer]:
+    """What those that run fetch, where only a start script knows the command."""
+    found = []
+    for container in [*workers.older, *workers.newer]:
+        pid = pid_of(workers.inspections[container.id])
+        if pid and container.service in workers.services:
+            for process in sorted(processes.tree(pid), key=lambda p: p.started):
+                consumer = consumer_of(processes.words(process.pid), processes.environment(process.pid))
+                if consumer:
+                    found.append(consumer)
+                    break
+    return found
 
 
 def _environment(definition: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, str]:
@@ -248,15 +265,15 @@ def _environment(definition: Mapping[str, Any], image: Mapping[str, Any]) -> dic
 
 def _together(consumers: Sequence[Consumer]) -> Consumer | None:
     """One that fetches what all of the same app fetch."""
-    mine = [c for c in consumers if c.app == consumers[0].app]
-    if not mine:
+    if not consumers:
         return None
-    every = all(c.queues for c in mine)
-    queues = tuple(dict.fromkeys(q for c in mine for q in c.queues)) if every else ()
+    mine = [c for c in consumers if c.app == consumers[0].app]
+    queues = tuple(dict.fromkeys(q for c in mine for q in c.queues))
     # What one leaves out another may fetch.
     excluded = tuple(q for q in mine[0].excluded if all(q in c.excluded for c in mine))
     includes = tuple(dict.fromkeys(i for c in mine for i in c.includes))
-    return Consumer(mine[0].interpreter, mine[0].app, mine[0].broker, queues, excluded, includes)
+    every = any(c.everything for c in mine)
+    return replace(mine[0], queues=queues, everything=every, excluded=excluded, includes=includes)
 
 
 #: What is of one process, or one container.

@@ -78,23 +78,16 @@ class Compose:
             argv += ["--profile", profile]
         return argv + list(words)
 
-    def run(
-        self,
-        *words: str,
-        timeout: float = 600.0,
-        stdin: str | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> str:
+    def run(self, *words: str, timeout: float = 600.0, stdin: str | None = None) -> str:
         """Run a sub-command and return what it printed.
 
-        :param environment: values of what ``--env NAME`` names: an argument list is everybody's to read.
         :raises ComposeFailed: non-zero exit, or longer than ``timeout`` seconds.
         """
         try:
             done = subprocess.run(
                 self.argv(*words),
                 cwd=self.project_src,
-                env={**_environment(), **(environment or {})},
+                env=_environment(),
                 input=stdin,
                 timeout=timeout,
                 capture_output=True,

@@ -51,7 +51,7 @@ class OneOff:
 
     :param project: the Compose project's name.
     :param about: what it is asked for, as messages name it.
-    :param environment: variables that an entrypoint would have set.
+    :param given: what a script that is asked finds at its input.
     """
 
     engine: Engine
@@ -61,14 +61,13 @@ class OneOff:
     manage_py: str
     timeout: float
     about: str = "migrations"
-    environment: Mapping[str, str] = field(default_factory=dict)
+    given: str | None = field(default=None, repr=False)
 
     def _command(self, purpose: str) -> tuple[str, list[str]]:
         # Two at once are two containers: each takes away its own.
         name = f"{self.project}-{purpose}-{uuid.uuid4().hex[:12]}"
         labels = ["--label", f"{LABEL}={name}", "--label", f"evenkeel.{purpose}={self.project}"]
-        names = [word for variable in sorted(self.environment) for word in ("--env", variable)]
-        return name, ["run", "--rm", "-T", "--no-deps", "--name", name, *labels, *names, *self._inside()]
+        return name, ["run", "--rm", "-T", "--no-deps", "--name", name, *labels, *self._inside()]
 
     def _inside(self) -> list[str]:
         """The interpreter that a script is given to, and of which service."""
@@ -82,7 +81,7 @@ class OneOff:
         name, command = self._command("plan")
         self._sweep("plan", self.timeout)
         try:
-            printed = self.compose.run(*command, script, timeout=self.timeout, environment=self.environment)
+            printed = self.compose.run(*command, script, timeout=self.timeout, stdin=self.given)
         except ComposeFailed as error:
             for inspection in self.engine.containers({LABEL: name}):
                 self._end(str(inspection["Id"]))
