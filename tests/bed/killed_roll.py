@@ -22,13 +22,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import machin
 from tests.bed.shop import BedError, Shop
 
 PLACES = (
-    "before:Start", "inside:Start", "after:Start", "after:AwaitReady", "after:Prove", "inside:Join", "after:Join",
-    "after:Quiesce", "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Settle",
+    "before:Start", "inside:Start", "after:Start", "after:AwaitReady", "after:Prove", "after:Quiesce", "inside:Join",
+    "after:Join", "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Settle",
 )  # fmt: skip
 #: The same places met one after the other by two rolls: each run takes up what the killed one before it left.
 CHAINS = (
     ("before:Start", "after:Start", "after:Prove", "after:Join", "before:Drain", "after:Stop", "before:Settle"),
-    ("inside:Start", "after:AwaitReady", "inside:Join", "after:Quiesce", "before:Stop", "inside:Remove"),
+    ("inside:Start", "after:AwaitReady", "after:Quiesce", "inside:Join", "before:Stop", "inside:Remove"),
 )
 #: The same on the way back from a version that was found out before nginx knew it.
 UNDO_PLACES = ("undo:Undo", "undo:Quiesce", "undo:Stop", "undo:Remove", "undo:Settle")

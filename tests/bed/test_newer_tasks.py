@@ -146,6 +146,18 @@ def test_under_load_no_order_is_left_without_its_task(newer: Shop) -> None:
 
 
 @pytest.mark.matrix
+def test_going_forward_under_load_no_newer_task_meets_an_older_worker(newer: Shop) -> None:
+    shop = newer
+    back(shop, 60)
+    with shop.load(rate=60) as load:
+        play = forward(shop, "n2")
+        result = load.stop()
+    assert play.returncode == 0 and shop.version() == "n2", play.output[-4000:]
+    assert_nothing_lost(shop, load, result)
+    print(f"\nevidence: forward to newer tasks under load: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
+
+
+@pytest.mark.matrix
 @pytest.mark.parametrize("at", ["Bring back first", "Let newer workers run", "Roll behind the proxy"])
 def test_killed_in_the_middle_the_same_command_ends_it(newer: Shop, at: str, tmp_path: Path) -> None:
     shop, name = newer, f"killed-{at.split()[0].lower()}"

@@ -15,6 +15,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     STOP_FIRST,
     UNDO,
     WEB,
+    WORKER,
     Container,
     Policy,
     Proxy,
@@ -174,3 +175,19 @@ def test_what_fails_after_the_old_was_removed_takes_nothing_away() -> None:
     alone = replace(JOINED, created_here=True)
     assert decide(alone, fault="umount: no") == steps.Undo("umount: no")
     assert decide(alone, fault="umount: no", no_return=True) == steps.Refuse("umount: no")
+
+
+def test_an_old_worker_fetches_no_more_before_anything_new_sends() -> None:
+    worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=0)
+    old = Container("old-celery", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True)
+    new = Container("new-celery", "shop-celery-2", "celery", "image-2", "hash-2", awaited_since=1, consumes=True)
+    policy = Policy((worker, WANTED))
+
+    def step(*containers: Container) -> steps.Step:
+        return next_step(Stack(18, containers), policy)
+
+    assert step(OLD, PROVEN, old, replace(new, ready_since=2)) == steps.Quiesce(("old-celery",))
+    quiet = replace(old, consumes=False)
+    assert isinstance(step(OLD, PROVEN, quiet, replace(new, ready_since=2)), steps.Join)
+    # Nobody fetches instead of it yet.
+    assert step(OLD, PROVEN, old, new) == steps.AwaitReady(("new-celery",))

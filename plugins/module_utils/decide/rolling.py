@@ -184,6 +184,10 @@ def _rotation(view: View) -> tuple[str, ...]:
 def _switch(views: list[View]) -> Step | None:
     """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
     for view in views:
+        if view.wanted.kind in (SCHEDULER, WEB):
+            step = _hush(views)
+            if step:
+                return step
         if view.stop_first:
             running = tuple(c for c in view.old if c.running)
             if running:
@@ -198,6 +202,13 @@ def _switch(views: list[View]) -> Step | None:
         if view.now < view.watched_until:
             return Prove(_ids(view.current), proxied=view.proxied)
     return None
+
+
+def _hush(views: list[View]) -> Step | None:
+    """Before anything new sends tasks: an old worker discards those that it does not know, so it fetches no more."""
+    replaced = [v for v in views if not v.missing and not v.unready]
+    loud = tuple(c for v in replaced for c in v.old if _is_loud(v, c))
+    return Quiesce(_ids(loud)) if loud else None
 
 
 def _join(view: View) -> Step | None:
