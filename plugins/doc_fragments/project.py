@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The arguments that every module of this collection uses to name a Compose project, and the lock."""
+"""The arguments that every module of this collection uses to name a Compose project."""
 
 from __future__ import annotations
 
@@ -53,20 +53,6 @@ requirements:
   - Docker Engine 20.10 or newer
   - Docker Compose 2.24 or newer
   - Docker SDK for Python 5.0 or newer (package C(python3-docker))
-"""
-
-    # For modules that name no Compose project.
-    LOCK = r"""
-options:
-  state_dir:
-    description:
-      - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path).
-    type: path
-  lock_token:
-    description:
-      - What M(evenkeel.deploy.deploy_lock) returned to the operation that this call is part of.
-        Without it the module takes the lock for as long as it runs.
-    type: str
 """
 
     ATTRIBUTES = r"""

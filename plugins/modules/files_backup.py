@@ -19,8 +19,8 @@ version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
+  - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
-  - evenkeel.deploy.project.lock
 attributes:
   idempotent:
     support: partial
@@ -34,8 +34,6 @@ options:
   path:
     description:
       - The folder or file on the target, absolute. That of a volume is told by C(docker volume inspect).
-    type: path
-    required: true
   dest:
     description:
       - Folder of the backups on the target, absolute. It is made with mode 0700.

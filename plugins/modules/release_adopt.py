@@ -21,7 +21,6 @@ author:
 extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
-  - evenkeel.deploy.project.lock
 options:
   path:
     description:

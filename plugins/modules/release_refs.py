@@ -18,7 +18,6 @@ author:
 extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
-  - evenkeel.deploy.project.lock
 options:
   repo:
     description:
