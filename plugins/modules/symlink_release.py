@@ -67,7 +67,7 @@ options:
     description:
       - With O(state=present), the id or the beginning of the commit of a release that was left as V(bad) (O(left)), of which
         O(version) may bring commits again. Otherwise such a O(version) is refused, unless later commits took them back. Contents
-        decide: a commit that says it reverts another has to do so, and the same change under another id is the same. Where that
+        decide. A commit that says it reverts another has to do so, and the same change under another id is the same. Where that
         cannot be told the version is refused. What is current already, and what it is made from, is not refused.
     type: str
   activate_at:
