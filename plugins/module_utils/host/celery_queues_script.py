@@ -221,7 +221,7 @@ class App:
             "workers": {
                 node: {
                     # Each may be followed by its options: `name [rate_limit=10/s]`.
-                    "registered": sorted({str(name).split(" [")[0] for name in registered.get(node) or []}),
+                    "registered": sorted({str(name).partition(" [")[0] for name in registered.get(node) or []}),
                     "fetched": fetched[node],
                 }
                 for node in mine
@@ -259,6 +259,6 @@ def main(order: dict[str, Any]) -> None:
             answer = {"moved": app.lists.put_back(app.known), "aside": app.lists.kept()}
     except Exception as error:
         # Whatever it is: the one who asked has to be told, and a trace of the app's may show values.
-        away = type(error).__module__.split(".")[0] in ("kombu", "redis", "amqp") or isinstance(error, OSError)
+        away = type(error).__module__.partition(".")[0] in ("kombu", "redis", "amqp") or isinstance(error, OSError)
         answer = {"error": f"{type(error).__name__}: {str(error)[:200]}", "away": away}
     sys.stdout.write("\nEVENKEEL " + json.dumps(answer) + "\n")
