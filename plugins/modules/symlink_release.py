@@ -69,6 +69,15 @@ options:
         O(version) may bring commits again. Otherwise such a O(version) is refused, unless later commits took them back, by
         what C(git revert) writes or by their content. What is current already, and what it is made from, is not refused.
     type: str
+  drop_hotfixes:
+    description:
+      - With O(state=present), names of hotfixes (M(evenkeel.deploy.hotfix_patch)) of the current release that O(version) may lose.
+        Otherwise a O(version) that lacks one is refused. Trees are compared, so a hotfix that was merged, squashed or picked
+        counts as had, and one that was reverted later as lacking. Where the same lines are other ones nobody can tell, and it is
+        refused with the hotfix's change.
+    type: list
+    elements: str
+    default: []
   activate_at:
     description:
       - With O(state=active) the switch is made at this moment, ISO 8601 with its zone, at most an hour away. Everything but
@@ -209,6 +218,7 @@ def main() -> None:
             "verified": {"type": "bool", "default": True},
             "left": {"type": "str", "choices": ["kept", "bad"], "default": "kept"},
             "accept_bad": {"type": "str"},
+            "drop_hotfixes": {"type": "list", "elements": "str", "default": []},
             "activate_at": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},

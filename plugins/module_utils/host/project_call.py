@@ -197,7 +197,8 @@ def _generate(
     if not check_mode:
         fresh = place_first(live, root) or fresh
     try:
-        result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live)
+        kept = params.get("kept_images") or {}
+        result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live, kept)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
     result = set_apart(result, params.get("service_options") or {})
