@@ -211,6 +211,8 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps)
         with fence.act(f"remember the hotfix {found.source.name}"):
             _remember(params, found, release)
             store.note(release, state=_state(store, release), hotfix=_about(found))
+            # Layers below the new images: whoever prunes names takes these, and not the images themselves.
+            store.note(here.release, image_ids=hotfix_view.built_images(here))
         if params.get("lock_token"):
             _write_down_what_serves(fence, found, release)
     except BaseException:
