@@ -268,7 +268,7 @@ def test_what_breaks_the_start_is_taken_back_under_load(shop: Shop) -> None:
             hotfix_name="dead",
         )
         result = load.stop()
-    assert play.returncode != 0 and "marked bad" in play.output, (play.output[-4000:], health)
+    assert play.returncode != 0 and "marked bad" in play.output, play.output[-4000:]
     assert shop.version() == "v1" and shop.leftovers() == []
     assert_nothing_lost(shop, load, result)
     print(

@@ -202,7 +202,7 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps)
     made: list[str] = []
     try:
         with steps("resolve"):
-            _resolve(params, found, release)
+            _resolve(params, found, release, fence)
         project = read_json(os.path.join(store.path_of(release), GENERATED))
         with steps("images"):
             made = _images(found, project, store.path_of(release), fence)
@@ -238,21 +238,19 @@ def _about(found: _Found) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _resolve(params: Mapping[str, Any], found: _Found, release: str) -> None:
+def _resolve(params: Mapping[str, Any], found: _Found, release: str, fence: Fence) -> None:
     """Generate the ``compose.yaml`` of the release, in which only what is changed has another image."""
     here, root, path = found.here, found.here.store.root, found.here.store.path_of(release)
     built = set(hotfix_view.built_images(here))
     kept = {s: here.image_of(s) for s in here.kinds if here.image_of(s) in built - found.affected}
-    project_call.resolve(
-        {
-            "project_src": path, "files": params["compose_files"], "env_files": params.get("env_files") or [],
-            "project_name": here.name, "revision": found.commit, "mounts_dir": os.path.join(root, "mounts"),
-            "live_dir": os.path.join(root, "shared", "proxy"), "data_dir": os.path.join(root, "shared"),
-            "serving_src": here.path, "service_options": params.get("service_options") or {}, "kept_images": kept,
-            "state_dir": params["state_dir"], "lock_token": params.get("lock_token"), "regenerate": True,
-        },
-        False,
-    )  # fmt: skip
+    asked = {
+        "project_src": path, "files": params["compose_files"], "env_files": params.get("env_files") or [],
+        "project_name": here.name, "revision": found.commit, "mounts_dir": os.path.join(root, "mounts"),
+        "live_dir": os.path.join(root, "shared", "proxy"), "data_dir": os.path.join(root, "shared"),
+        "serving_src": here.path, "service_options": params.get("service_options") or {}, "kept_images": kept,
+        "state_dir": params["state_dir"],
+    }  # fmt: skip
+    project_call.write_generated(asked, project_call.read_sources(asked), fence)
 
 
 def _images(found: _Found, project: Mapping[str, Any], tree: str, fence: Fence) -> list[str]:
