@@ -329,3 +329,18 @@ def test_squashed_it_may_be_updated_to_and_reverted_not(shop: Shop) -> None:
     assert refused.returncode != 0 and "lacks the hotfix kept" in refused.message, refused.output[-3000:]
     taken = shop.update("squashed")
     assert taken.returncode == 0 and shop.version() == "v2", taken.output[-4000:]
+
+
+@pytest.mark.matrix
+def test_a_service_is_restarted_under_load_once_by_its_name(shop: Shop) -> None:
+    before = ids_of(shop)
+    with shop.load() as load:
+        play = shop.play(playbook="hotfix", hotfix_restart="api", hotfix_restart_id="tuesday")
+        again = shop.play(playbook="hotfix", hotfix_restart="api", hotfix_restart_id="tuesday")
+        result = load.stop()
+    assert play.returncode == 0 and (again.returncode, again.changed) == (0, 0), (play.output + again.output)[-5000:]
+    after = ids_of(shop)
+    assert after["api"] != before["api"] and {**after, "api": ""} == {**before, "api": ""} and shop.leftovers() == []
+    assert_nothing_lost(shop, load, result)
+    refused = shop.play(playbook="hotfix", hotfix_restart="db")
+    assert refused.returncode != 0 and "is a database" in refused.output and ids_of(shop) == after
