@@ -191,6 +191,8 @@ def test_a_new_file_goes_where_its_neighbours_are() -> None:
     tree = ["manage.py", "src/a.py", "src/shop/urls.py", "src/shop/views.py", "docs/x.md"]
     assert neighbours("src/shop/new.py", tree)[0] == "src/shop/urls.py"
     assert neighbours("src/shop/deep/er/new.py", tree)[0] == "src/shop/urls.py"
+    # What an image leaves out it leaves out whole: nobody looks above a folder that has files.
+    assert neighbours("docs/new.md", tree) == ["docs/x.md"] and neighbours("else/new.py", tree)[0] == "manage.py"
     assert folder_of_new("src/shop/new.py", "src/shop/urls.py", "/app/shop/urls.py") == "/app/shop/new.py"
     assert folder_of_new("src/shop/deep/new.py", "src/a.py", "/app/a.py") == "/app/shop/deep/new.py"
     assert folder_of_new("x/new.py", "src/a.py", "/app/a.py") == ""

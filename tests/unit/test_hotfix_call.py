@@ -118,9 +118,12 @@ class Remembering:
                 assert stream and not entry.name.startswith(("/", ".."))
                 self.made[container]["files"][folder + entry.name] = (stream.read(), entry.uid, entry.gid, entry.mode)
 
-    def commit(self, container: str, repository: str, tag: str, conf: dict[str, Any], **_more: Any) -> dict[str, str]:
+    def commit(self, container: str, repository: str, tag: str, changes: list[str], **_more: Any) -> dict[str, str]:
         base = self.images[self.made[container]["image"]]
-        labels = {**(base["config"].get("Labels") or {}), **conf["Labels"]}
+        labels = {
+            **(base["config"].get("Labels") or {}),
+            **dict(c.removeprefix("LABEL ").split("=") for c in changes),
+        }
         identity = self.add(f"{repository}:{tag}", {}, **{**base["config"], "Labels": labels})
         self.images[identity]["files"] = self.made[container]["files"]
         return {"Id": identity}
@@ -250,7 +253,7 @@ def test_mounted_code_is_a_new_copy_and_nginx_has_its_own_kind(shop: Shop) -> No
         ({"backend/static_files/made.css": "x\n"}, "volume is mounted over"),
         ({"backend/Dockerfile": "x\n"}, "how images are built"),
         ({VIEWS: "x\r\n"}, "CRLF"),
-        ({"elsewhere/x.py": "x\n"}, "in no container"),
+        ({"deploy/new.conf": "x\n"}, "in no container"),
     ],
 )
 def test_refused_with_nothing_left(shop: Shop, files: dict[str, str], expected: str) -> None:
@@ -292,3 +295,6 @@ def test_nothing_is_put_on_what_nobody_found_good(shop: Shop) -> None:
     Store(str(shop.root)).note(shop.names()[0], state="active")
     with pytest.raises(BadInput, match="nobody has found it good"):
         shop.fix(files={VIEWS: "two\n"})
+    # A run that was killed right after its switch finds its own release, and what is left to do for it.
+    told = shop.fix(files={VIEWS: "one\n"})
+    assert (told["changed"], told["release"], told["release_state"]) == (False, shop.names()[0], "active")

@@ -284,16 +284,17 @@ def places_in_image(path: str, folder: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def neighbours(path: str, tree: Iterable[str], most: int = 4) -> list[str]:
-    """Files of the tree by which the folder of a new file is found in an image, the nearest first."""
-    folder, found = posixpath.dirname(path), []
-    known = sorted(tree)
+def neighbours(path: str, tree: Iterable[str], most: int = 12) -> list[str]:
+    """Files of the tree by which the folder of a new file is found in an image, the likeliest first.
+
+    They are those of the nearest folder that has any: where an image has none of them, it has nothing of that folder.
+    """
+    folder, known = posixpath.dirname(path), sorted(tree)
     while True:
         inside = f"{folder}/" if folder else ""
-        here = [p for p in known if p.startswith(inside) and "/" not in p[len(inside) :]]
-        found += here[:most]
-        if not folder or len(found) >= most * 3:
-            return found
+        there = [p for p in known if p.startswith(inside)]
+        if there or not folder:
+            return sorted(there, key=lambda p: (p.count("/"), posixpath.basename(p).startswith("."), p))[:most]
         folder = posixpath.dirname(folder)
 
 

@@ -118,6 +118,7 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
         found = _Found(here, git, source, commit)
         if commit == base:
             return found
+        hotfix_view.refuse_unless_good(here)
         _refuse_other_inputs(params, here)
         chain = applied(here.manifest.get("hotfixes"))
         if any(h.name == source.name for h in chain):

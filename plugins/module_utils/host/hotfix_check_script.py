@@ -53,7 +53,8 @@ def template_problem(path: str) -> str:
 
     for engine in engines.all():
         folders = [os.path.abspath(str(f)) for f in getattr(engine, "template_dirs", ())]
-        if any(path.startswith(f"{folder}/") for folder in folders):
+        # Loaders of the app's own may know folders that nobody tells; with one engine there is no doubt whose it is.
+        if len(engines.all()) == 1 or any(path.startswith(f"{folder}/") for folder in folders):
             try:
                 with open(path, encoding="utf-8") as stream:
                     engine.from_string(stream.read())

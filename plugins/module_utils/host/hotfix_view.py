@@ -75,11 +75,6 @@ def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving
         raise BadInput(f"there is no release in {store.root} that a hotfix could be put on", update)
     if ADOPTED in project[MARK]:
         raise BadInput("what runs was started by hand and taken over, and is not yet a release of its own", update)
-    if manifest.get("state") != VERIFIED:
-        raise BadInput(
-            f"release {release} is the current one, and nobody has found it good (it is {manifest.get('state')})",
-            "finish the update that brought it: ansible-playbook evenkeel.deploy.status says by which command",
-        )
     services = project.get("services") or {}
     found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
     name_of = {n: str(s.get("image") or f"{project['name']}-{n}") for n, s in services.items()}
@@ -106,6 +101,18 @@ def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving
     except BadService as error:
         raise BadInput(str(error)) from error
     return Serving(store, engine, release, manifest, project, kinds, images, found)
+
+
+def refuse_unless_good(here: Serving) -> None:
+    """Look whether what serves was found good.
+
+    :raises BadInput: a run was killed that brought it, or it is on its way.
+    """
+    if here.manifest.get("state") != VERIFIED:
+        raise BadInput(
+            f"release {here.release} is the current one, and nobody has found it good (it is {here.manifest.get('state')})",
+            "finish what brought it: ansible-playbook evenkeel.deploy.status says by which command",
+        )
 
 
 def built_images(here: Serving) -> dict[str, str]:

@@ -135,7 +135,9 @@ def make(
         wanted = {"Image": image, "HostConfig": {"NetworkMode": "none"}}
         container = str(api.create_container_from_config(wanted, f"{stem}{secrets.token_hex(6)}")["Id"])
         api.put_archive(container, "/", _archive(files))
-        made = api.commit(container, repository, tag, message="evenkeel hotfix", conf={"Labels": dict(labels)})
+        # Names, commits and sums: nothing in them has to be quoted.
+        changes = [f"LABEL {key}={value}" for key, value in sorted(labels.items())]
+        made = api.commit(container, repository, tag, message="evenkeel hotfix", changes=changes)
         return str(made["Id"])
     except NotFound as error:
         raise EngineFailed(f"the image {image[:19]} is not on this host any more") from error
