@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Sequence
 from typing import Any
 
+import yaml
+from ansible import context
 from ansible.plugins.action import ActionBase
 
 #: What is read of one file; more is no hotfix, and would travel in the module's arguments.
@@ -52,7 +55,39 @@ def with_contents(arguments: dict[str, Any]) -> dict[str, Any]:
         files.append(known)
     if files:
         result["files"] = files
+    variables = []
+    for entry in result.get("env") or []:
+        known = dict(entry)
+        text = str(known.pop("text", None) or "")
+        if text.startswith("@"):
+            content = base64.b64decode(read(text[1:]))
+            known["value"] = base64.b64encode(content[:-1] if content.endswith(b"\n") else content).decode("ascii")
+        elif "value" not in known:
+            known["value"] = base64.b64encode(text.encode()).decode("ascii")
+        variables.append(known)
+    if variables:
+        result["env"] = variables
     return result
+
+
+def refuse_literals(extra_vars: Sequence[str]) -> None:
+    """Look whether the command line has a value in it, where every user of the machine can read it.
+
+    :raises Unreadable: it has.
+    """
+    for given in extra_vars:
+        if given.startswith("@") or "hotfix_env" not in given:
+            continue
+        try:
+            values = (yaml.safe_load(given) or {}).get("hotfix_env")
+        except (yaml.YAMLError, AttributeError):
+            values = None
+        fine = isinstance(values, dict) and all(str(value).startswith("@") for value in values.values())
+        if not fine:
+            raise Unreadable(
+                "hotfix_env has a value on the command line, where everybody on the controller can read it; write "
+                'it to a file ({"KEY": "@/path"}), or give the variables by a file (-e @file), Vault or a prompt'
+            )
 
 
 class ActionModule(ActionBase):
@@ -65,6 +100,8 @@ class ActionModule(ActionBase):
         """Run the module with what was read here."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
+            if self._task.args.get("env"):
+                refuse_literals([str(given) for given in context.CLIARGS.get("extra_vars") or ()])
             arguments = with_contents(self._task.args)
         except Unreadable as error:
             what = f"What: {error}\nNow: nothing was touched, what was serving still is\n"

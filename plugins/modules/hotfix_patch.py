@@ -75,6 +75,29 @@ options:
       - Branch or tag of the repository that begins at the running revision. Otherwise it is refused with the commits that would come
         along.
     type: str
+  env:
+    description:
+      - Variables of the server's own environment file (the first of O(env_files), under C(shared)), set one by one; all else in it stays.
+      - The release gets the changed file as its own, and the server's is written when M(evenkeel.deploy.symlink_release) makes the
+        release the current one; a rollback from it puts back what was there, unless somebody has changed it since.
+      - Values are not logged, returned, or part of a diff.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - The variable.
+        type: str
+        required: true
+      text:
+        description:
+          - Its value, or C(@) and the path of a file on the controller that holds it.
+        type: str
+      value:
+        description:
+          - The value in base64, in the place of O(env[].text).
+        type: str
   name:
     description:
       - What the hotfix is called. Without it that of O(ref) without C(hotfix/), else one made from the content.
@@ -221,7 +244,8 @@ current_revision:
   type: str
 kinds:
   description:
-    - For each kind its files. V(backend) is code and templates, V(static) what Django collects, V(nginx) nginx's configuration.
+    - For each kind its files. V(backend) is code and templates, V(static) what Django collects, V(nginx) nginx's configuration, V(env)
+      the names of variables.
   returned: always
   type: dict
   sample: {"backend": ["tours/views.py"]}
@@ -265,6 +289,11 @@ def main() -> None:
         "src": {"type": "path"},
         "content": {"type": "str", "no_log": True},
     }
+    variable = {
+        "name": {"type": "str", "required": True},
+        "text": {"type": "str", "no_log": True},
+        "value": {"type": "str", "no_log": True},
+    }
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -273,6 +302,7 @@ def main() -> None:
             "patch_src": {"type": "path"},
             "patch": {"type": "str", "no_log": True},
             "ref": {"type": "str"},
+            "env": {"type": "list", "elements": "dict", "default": [], "options": variable},
             "name": {"type": "str"},
             "message": {"type": "str"},
             "compose_files": {"type": "list", "elements": "str", "required": True},

@@ -298,3 +298,45 @@ def test_nothing_is_put_on_what_nobody_found_good(shop: Shop) -> None:
     # A run that was killed right after its switch finds its own release, and what is left to do for it.
     told = shop.fix(files={VIEWS: "one\n"})
     assert (told["changed"], told["release"], told["release_state"]) == (False, shop.names()[0], "active")
+
+
+# -- the environment --------------------------------------------------------------------------------------
+
+
+def set_env(shop: Shop, **values: str) -> dict[str, Any]:
+    given = [{"name": k, "value": base64.b64encode(v.encode()).decode()} for k, v in values.items()]
+    return shop.fix(env=given)
+
+
+def test_a_variable_changes_with_its_release_and_goes_back_with_it(shop: Shop) -> None:
+    shared, before = shop.root / "shared/.env", shop.names()[0]
+    told = set_env(shop, SECRET="new one")
+    assert told["kinds"] == {"env": ["SECRET"]} and "new one" not in json.dumps(told)
+    own = shop.root / "releases" / told["release"] / ".env"
+    assert shared.read_text() == "SECRET=1" and own.stat().st_mode & 0o777 == 0o600 and not own.is_symlink()
+    services = shop.project(told["release"])["services"]
+    assert services["api"]["environment"]["SECRET"] == "new one"
+    assert services["api"]["image"] == f"shop-api:{shop.first[:12]}"
+    assert set_env(shop, SECRET="new one")["release"] == told["release"]
+    shop("active", release=told["release"])
+    assert shared.read_text() == "SECRET='new one'\n" and own.is_symlink() and own.read_text() == shared.read_text()
+    again = set_env(shop, SECRET="new one")
+    assert (again["changed"], again["release"]) == (False, told["release"])
+    # An update to the same revision is this release.
+    assert shop(inputs=shop.inputs)["release"] == told["release"]
+    shop("active", release=before, left="bad")
+    assert shared.read_text() == "SECRET=1"
+
+
+def test_what_somebody_changed_since_is_not_put_back(shop: Shop) -> None:
+    shared, before = shop.root / "shared/.env", shop.names()[0]
+    shop("active", release=set_env(shop, SECRET="2")["release"])
+    shared.write_text("SECRET=by hand\n")
+    shop("active", release=before, left="bad")
+    assert shared.read_text() == "SECRET=by hand\n"
+
+
+def test_code_and_environment_in_one_go(shop: Shop) -> None:
+    told = shop.fix(files={VIEWS: "two\n"}, env=[{"name": "A", "value": "YQ=="}], name="both")
+    assert told["kinds"] == {"backend": [VIEWS], "env": ["A"]} and told["release"].endswith(".h1")
+    assert (shop.root / "shared/.env").read_text() == "SECRET=1"

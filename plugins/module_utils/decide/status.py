@@ -136,7 +136,10 @@ def command_of(playbook: str, target: str) -> str:
     if playbook not in _PLAYBOOKS:
         return ""
     words = f"ansible-playbook evenkeel.deploy.{playbook}"
-    if playbook == "hotfix" and target.startswith(_GIVEN):
+    if playbook == "hotfix" and target.startswith("hotfix_env="):
+        # Nobody but who began it has the values.
+        words += " with the same hotfix_env"
+    elif playbook == "hotfix" and target.startswith(_GIVEN):
         words += f" -e {shlex.quote(target)}"
     elif playbook in _TARGETS and target and target != _BEFORE:
         words += f" -e {shlex.quote(f'{_TARGETS[playbook]}={target}')}"

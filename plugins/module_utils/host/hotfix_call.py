@@ -18,7 +18,7 @@ from ..decide.hotfix import Home
 from ..decide.lost_hotfixes import applied
 from ..decide.project import GENERATED
 from ..journal import Fence, working
-from . import git_hotfixes, hotfix_ledger, hotfix_source, hotfix_view, project_call, thin_image
+from . import git_hotfixes, hotfix_env, hotfix_ledger, hotfix_source, hotfix_view, project_call, thin_image
 from .adopt_edits import edits_in_containers
 from .engine import EngineFailed
 from .files import KEY, read_json
@@ -48,6 +48,12 @@ class _Found:
     homes: dict[str, list[Home]] = field(default_factory=dict)
     verdict: hotfix.Verdict = field(default_factory=lambda: hotfix.Verdict({}))
     notes: list[str] = field(default_factory=list)
+    env: hotfix_env.Change = field(default_factory=hotfix_env.Change)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether what serves has all of it."""
+        return self.commit == self.here.revision and not self.env.names
 
     @property
     def affected(self) -> set[str]:
@@ -92,10 +98,10 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
                 found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
-                return _result(found, "", found.commit != found.here.revision, steps)
+                return _result(found, "", not found.is_there, steps)
         with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
             found = _looked(params, store, git, source, steps, True)
-            if found.commit == found.here.revision:
+            if found.is_there:
                 return fence.told(_result(found, found.here.release, False, steps))
             return fence.told(_made(params, found, fence, steps))
     except GitFailed as error:
@@ -116,7 +122,11 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             git, str(params["repo"]), base, source, str(params.get("message") or ""), fetch
         )
         found = _Found(here, git, source, commit)
-        if commit == base:
+        values = hotfix_env.values_of(params)
+        if values and not params.get("env_files"):
+            raise BadInput("the app has no environment file", "set app_env_file")
+        found.env = hotfix_env.planned(store, here.release, str((params.get("env_files") or [""])[0]), values)
+        if found.is_there:
             return found
         hotfix_view.refuse_unless_good(here)
         _refuse_other_inputs(params, here)
@@ -125,6 +135,8 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             raise BadInput(
                 f"a hotfix called {source.name} is in production already, and is another one", "set hotfix_name"
             )
+        if commit == base:
+            return found
         shared = [str(s) for s in params.get("shared") or []]
         found.changes = hotfix_source.looked_at(git, base, commit, source, shared)
         known = git_hotfixes.paths_of(git, base)
@@ -158,9 +170,10 @@ def _refuse_other_inputs(params: Mapping[str, Any], here: Serving) -> None:
         )
 
 
-def _inputs(params: Mapping[str, Any], store: Store) -> str:
-    files = [str(f) for f in params["compose_files"]]
-    return store.inputs_of(str(params["state_dir"]), [str(s) for s in params.get("shared") or []], {"files": files})
+def _inputs(params: Mapping[str, Any], store: Store, env: hotfix_env.Change | None = None) -> str:
+    shared, files = [str(s) for s in params.get("shared") or []], [str(f) for f in params["compose_files"]]
+    instead = {env.path: env.after} if env and env.names else {}
+    return store.inputs_of(str(params["state_dir"]), shared, {"files": files}, instead)
 
 
 def _refuse_hand_edits(params: Mapping[str, Any], found: _Found) -> None:
@@ -186,11 +199,12 @@ _SERVICE = "com.docker.compose.service"
 
 def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps) -> dict[str, Any]:
     here, store, commit = found.here, found.here.store, found.commit
-    inputs = _inputs(params, store)
+    inputs = _inputs(params, store, found.env)
     release = releases.release_for(commit, inputs, store.all(), here.release)
     fresh = not release
     if fresh:
-        chain = [*(here.manifest.get("hotfixes") or []), _entry(found)]
+        entries = [_entry(found)] if commit != here.revision else []
+        chain = [*(here.manifest.get("hotfixes") or []), *entries]
         complaints = found.git.objections(commit)
         if complaints:
             raise BadInput(f"the commit cannot be exported: {complaints[0]}")
@@ -202,13 +216,16 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps)
             )  # fmt: skip
     made: list[str] = []
     try:
+        if store.manifest(release).get("state") == releases.PREPARING and found.env.names:
+            with fence.act(f"write {found.env.path} of {release}"):
+                hotfix_env.put_in(store, release, found.env)
         with steps("resolve"):
             _resolve(params, found, release, fence)
         project = read_json(os.path.join(store.path_of(release), GENERATED))
         with steps("images"):
             made = _images(found, project, store.path_of(release), fence)
         with steps("check"):
-            found.notes += checked(params, here, found.homes, project, store.path_of(release))
+            found.notes += checked(params, here, found.homes, project, store.path_of(release), bool(found.env.names))
         with fence.act(f"remember the hotfix {found.source.name}"):
             _remember(params, found, release)
             store.note(release, state=_state(store, release), hotfix=_about(found))
@@ -233,10 +250,16 @@ def _entry(found: _Found) -> dict[str, str]:
 
 
 def _about(found: _Found) -> dict[str, Any]:
-    return {
-        **_entry(found), "kinds": {k: list(v) for k, v in found.verdict.kinds.items()}, "base_release": found.here.release,
+    about = {
+        **_entry(found), "kinds": _kinds(found), "base_release": found.here.release,
         "files": [c.path for c in found.changes],
     }  # fmt: skip
+    return {**about, "env_file": found.env.path} if found.env.names else about
+
+
+def _kinds(found: _Found) -> dict[str, list[str]]:
+    kinds = {k: list(v) for k, v in found.verdict.kinds.items()}
+    return {**kinds, "env": list(found.env.names)} if found.env.names else kinds
 
 
 def _resolve(params: Mapping[str, Any], found: _Found, release: str, fence: Fence) -> None:
@@ -288,7 +311,8 @@ def _take_back(found: _Found, release: str, images: Sequence[str]) -> None:
 
 
 def _remember(params: Mapping[str, Any], found: _Found, release: str) -> None:
-    found.git.inside("update-ref", f"{git_hotfixes.REFS}{found.source.name}", found.commit)
+    if found.commit != found.here.revision:
+        found.git.inside("update-ref", f"{git_hotfixes.REFS}{found.source.name}", found.commit)
     known = hotfix_ledger.read(str(params["state_dir"]), found.source.name)
     same = known.get("commit") == found.commit
     about = {
@@ -313,8 +337,7 @@ def _write_down_what_serves(fence: Fence, found: _Found, release: str) -> None:
 def _result(found: _Found, release: str, changed: bool, steps: _Steps) -> dict[str, Any]:
     here, store = found.here, found.here.store
     manifest = store.manifest(release) if release else {}
-    kinds = {k: list(v) for k, v in found.verdict.kinds.items()}
-    name = found.source.name
+    kinds, name = _kinds(found), found.source.name
     what = "; ".join(f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items())
     msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
     text = git_hotfixes.patch_between(found.git, here.revision, found.commit) if changed else ""

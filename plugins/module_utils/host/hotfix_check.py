@@ -27,17 +27,19 @@ def checked(
     homes: Mapping[str, Sequence[Home]],
     project: Mapping[str, Any],
     tree: str,
+    anyway: bool = False,
 ) -> list[str]:
     """Import the patched modules, compile the patched templates, and ask ``manage.py check``; returns notes.
 
     :param project: the generated one of the hotfix's release, whose images are there.
     :param tree: that release's folder.
+    :param anyway: ask where no file of the service is changed too, such as for another environment.
     :raises BadInput: what is wrong with them.
     """
     service = str(params.get("django_service") or "")
     inside = {h.path: path for path, several in homes.items() for h in several
               if h.service == service and h.where in _WHERE}  # fmt: skip
-    if not inside:
+    if not inside and not anyway:
         elsewhere = sorted({h.service for several in homes.values() for h in several if h.where in _WHERE})
         return (
             [f"{', '.join(elsewhere)}: nobody checked this code, since {service} does not have it"] if elsewhere else []

@@ -24,18 +24,22 @@ _SHOWN = 15
 
 @dataclass(frozen=True)
 class Source:
-    """One of ``files`` (path → content), ``patch`` and ``ref``; ``name`` is what the hotfix is called."""
+    """One of ``files`` (path → content), ``patch`` and ``ref``; ``name`` is what the hotfix is called.
+
+    ``environment`` names variables where there is none of these.
+    """
 
     name: str
     files: Mapping[str, bytes] = field(default_factory=dict)
     patch: str = ""
     ref: str = ""
+    environment: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
         """As people name it."""
-        if self.ref:
-            return self.ref
+        if self.ref or self.environment:
+            return self.ref or ", ".join(self.environment)
         return "the patch" if self.patch else ", ".join(sorted(self.files))
 
 
@@ -45,12 +49,17 @@ def source_of(params: Mapping[str, Any]) -> Source:
     :raises BadInput: nothing or too much, or what cannot be.
     """
     given = [key for key in ("files", "patch", "ref") if params.get(key)]
-    if len(given) != 1:
+    environment = sorted(str(e["name"]) for e in params.get("env") or [])
+    if len(given) > 1 or not (given or environment):
         raise BadInput(
             f"a hotfix is given as files, as a patch or as a ref, and {' and '.join(given) or 'none of these'} was",
-            "set one of hotfix_files, hotfix_patch and hotfix_ref",
+            "set one of hotfix_files, hotfix_patch and hotfix_ref, or hotfix_env",
         )
     name = str(params.get("name") or "")
+    if not given:
+        name = name or f"env-{hashlib.sha256(' '.join(environment).encode()).hexdigest()[:8]}"
+        _refuse(hotfix.problem_with_name(name), "set hotfix_name")
+        return Source(name, environment=tuple(environment))
     files: dict[str, bytes] = {}
     patch, ref = "", str(params.get("ref") or "")
     if ref:
@@ -108,6 +117,8 @@ def commit_of(git: Git, url: str, base: str, source: Source, message: str, fetch
         if source.ref:
             return _begun_at(git, base, _fetched(git, url, source.ref, fetch), source.ref)
         text = f"Hotfix {source.name}\n\n{message or 'Put on what runs; to be merged.'}"
+        if source.environment:
+            return base
         if source.files:
             return git_hotfixes.commit_files(git, base, source.files, text)
         return git_hotfixes.commit_patch(git, base, source.patch, text)

@@ -195,20 +195,30 @@ class Store:
         sync_directory(self.folder)
         return release
 
-    def inputs_of(self, state_dir: str, shared: Sequence[str], others: Mapping[str, Any]) -> str:
+    def inputs_of(
+        self,
+        state_dir: str,
+        shared: Sequence[str],
+        others: Mapping[str, Any],
+        instead: Mapping[str, bytes] | None = None,
+    ) -> str:
         """A keyed hash of what a release is made from besides its tree: shared files, which may hold secrets, and more.
 
         Empty where there is nothing of the kind.
+
+        :param instead: contents that shared files are going to have.
         """
         if not shared and not others:
             return ""
         named = json.dumps([sorted(shared), others], sort_keys=True)
         total = hmac.new(secret_key(state_dir), named.encode(), hashlib.sha256)
-        paths = [os.path.join(self.root, "shared", path) for path in sorted(shared)]
-        # What lies in a folder, such as uploads, goes on changing while it is shared.
-        for path in filter(os.path.isfile, paths):
-            with open(path, "rb") as stream:
-                total.update(hashlib.sha256(stream.read()).digest())
+        known = instead or {}
+        for path in sorted(shared):
+            full = os.path.join(self.root, "shared", path)
+            # What lies in a folder, such as uploads, goes on changing while it is shared.
+            if os.path.isfile(full):
+                with open(full, "rb") as stream:
+                    total.update(hashlib.sha256(known.get(path, stream.read())).digest())
         return total.hexdigest()[:32]
 
     @staticmethod
