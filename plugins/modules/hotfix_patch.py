@@ -102,7 +102,7 @@ options:
     description:
       - What the hotfix is called. Without it that of O(ref) without C(hotfix/), else one made from the content.
     type: str
-  message:
+  reason:
     description:
       - What the commit says, for O(files) and patches.
     type: str
@@ -304,7 +304,7 @@ def main() -> None:
             "ref": {"type": "str"},
             "env": {"type": "list", "elements": "dict", "default": [], "options": variable},
             "name": {"type": "str"},
-            "message": {"type": "str"},
+            "reason": {"type": "str"},
             "compose_files": {"type": "list", "elements": "str", "required": True},
             "env_files": {"type": "list", "elements": "str", "default": []},
             "shared": {"type": "list", "elements": "str", "default": []},

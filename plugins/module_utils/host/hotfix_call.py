@@ -119,7 +119,7 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
     with steps("commit"):
         base = here.revision
         commit = hotfix_source.commit_of(
-            git, str(params["repo"]), base, source, str(params.get("message") or ""), fetch
+            git, str(params["repo"]), base, source, str(params.get("reason") or ""), fetch
         )
         found = _Found(here, git, source, commit)
         values = hotfix_env.values_of(params)
