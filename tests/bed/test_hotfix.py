@@ -79,10 +79,14 @@ def module(shop: Shop, check: bool = False, **given: Any) -> dict[str, Any]:
 
 def there(shop: Shop) -> dict[str, Any]:
     """Everything that a refused hotfix may not have touched."""
-    images = run(["docker", "images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"])
+    own = ["--all", "--no-trunc", "--filter", f"label=evenkeel.bed={shop.name}"]
+    images = run(["docker", "images", *own, "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"])
+    # Others use this machine as well.
+    made = run(["docker", "ps", "-a", "--filter", f"name=evenkeel-hotfix.{shop.name}", "--format", "{{.Names}}"])
+    readers = run(["docker", "ps", "-a", "--filter", f"label=evenkeel.reader={shop.name}", "--format", "{{.Names}}"])
     return {
         "containers": sorted((i["Id"], i["State"]["StartedAt"]) for i in shop.inspections()),
-        "everybody's": sorted(run(["docker", "ps", "-aq"]).split()),
+        "left": made + readers,
         "images": sorted(images.splitlines()),
         "releases": sorted(os.listdir(shop.root / "releases")),
         "current": os.readlink(shop.root / "current"),
