@@ -201,7 +201,7 @@ def judge(
         )
     elif not kinds and not refusals:
         refusals.append(Refusal("nothing", f"no container has any of it: {', '.join(aside)}", update))
-    if aside and kinds:
+    if aside:
         notes.append(f"in no container, and kept for the repository: {', '.join(aside)}")
     services = {h.service for p in (*kinds.get(BACKEND, ()), *kinds.get(STATIC, ())) for h in homes[p]}
     return Verdict(

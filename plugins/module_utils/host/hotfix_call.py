@@ -118,9 +118,7 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(here.kinds))}")
     with steps("commit"):
         base = here.revision
-        commit = hotfix_source.commit_of(
-            git, str(params["repo"]), base, source, str(params.get("reason") or ""), fetch
-        )
+        commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, str(params.get("reason") or ""), fetch)
         found = _Found(here, git, source, commit)
         values = hotfix_env.values_of(params)
         if values and not params.get("env_files"):
