@@ -23,20 +23,17 @@ description:
   - Refused are also paths that lead out of the repository, a patch that does not apply, ends of lines that were none before,
     files that somebody has changed by hand in containers (O(drop_edits)), and a server's own file, such as C(.env), that is
     another one than the running release was made with.
-  - Where something is refused no container, image or release is left of it.
+  - Where something is refused no container, image or release is left of it. As part of an operation what serves is noted in the
+    operation's record, for the way back.
   - The hotfix is kept under C(hotfixes/) in O(state_dir), and M(evenkeel.deploy.symlink_release) refuses a later version that
     lacks it.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
+  - evenkeel.deploy.release
   - evenkeel.deploy.project.attributes
 options:
-  path:
-    description:
-      - The app's folder on the target (C(app_root)), absolute.
-    type: path
-    required: true
   repo:
     description:
       - git URL, or path on the target. It is asked only for O(ref).
@@ -172,15 +169,6 @@ options:
   owner:
     description:
       - The user who owns trees and runs git. Without it the one who runs the module.
-    type: str
-  state_dir:
-    description:
-      - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path).
-    type: path
-  lock_token:
-    description:
-      - What M(evenkeel.deploy.deploy_lock) returned to the operation that this call is part of. What serves is then noted in the
-        operation's record, for the way back. Without it the module takes the lock for as long as it runs.
     type: str
 requirements:
   - git
