@@ -34,8 +34,9 @@ options:
       - V(named) makes O(tag) and O(branch).
       - V(reverted) makes a branch C(revert/<commit>) for each release that was left for this one by a rollback. It stands on
         what was left and has its tree from before; merged, it lets later updates pass that are otherwise refused.
+      - V(hotfixed) makes a branch C(hotfix/<name>) at the hotfix that O(release) was made by (M(evenkeel.deploy.hotfix_patch)).
     type: str
-    choices: [named, reverted]
+    choices: [named, reverted, hotfixed]
     default: named
   tag:
     description:
@@ -105,7 +106,7 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "repo": {"type": "str", "required": True},
             "release": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["named", "reverted"], "default": "named"},
+            "state": {"type": "str", "choices": ["named", "reverted", "hotfixed"], "default": "named"},
             "tag": {"type": "str"},
             "branch": {"type": "str"},
             "before": {"type": "str"},

@@ -70,6 +70,15 @@ options:
         decide. A commit that says it reverts another has to do so, and the same change under another id is the same. Where that
         cannot be told the version is refused. What is current already, and what it is made from, is not refused.
     type: str
+  drop_hotfixes:
+    description:
+      - With O(state=present), names of hotfixes (M(evenkeel.deploy.hotfix_patch)) of the current release that O(version) may lose.
+        Otherwise a O(version) that lacks one is refused. Trees are compared, so a hotfix that was merged, squashed or picked
+        counts as had, and one that was reverted later as lacking. Where the same lines are other ones nobody can tell, and it is
+        refused with the hotfix's change.
+    type: list
+    elements: str
+    default: []
   activate_at:
     description:
       - With O(state=active) the switch is made at this moment, ISO 8601 with its zone, at most an hour away. Everything but
@@ -211,6 +220,7 @@ def main() -> None:
             "verified": {"type": "bool", "default": True},
             "left": {"type": "str", "choices": ["kept", "bad"], "default": "kept"},
             "accept_bad": {"type": "str"},
+            "drop_hotfixes": {"type": "list", "elements": "str", "default": []},
             "activate_at": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},

@@ -174,9 +174,13 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
             "tests/bed/test_rollback.py", "tests/bed/test_rollback_from_bad.py", "tests/bed/test_image_archive.py"
         ),
     ),
-    "newer tasks": (
+    "newer-tasks": (
         "Back from tasks that older workers do not know, and forward to them: under load, killed, with a dead worker",
         lambda: beds("tests/bed/test_newer_tasks.py"),
+    ),
+    "hotfix": (
+        "Hotfixes under load: refused where they would not work, killed in each step, two at once, gone back from, never lost",
+        lambda: beds("tests/bed/test_hotfix.py"),
     ),
     "backup": (
         "Backups: what is not whole, disks that are full, kills, a server that is restarted, and the way back",

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refs_call import tell_repository
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import App, commit, git
 
 
@@ -111,3 +112,22 @@ def test_from_an_older_release_to_a_newer_one_nothing_is_taken_back(app: Told) -
         "refs": [],
         "notes": [],
     }
+
+
+def test_a_hotfix_is_pushed_as_its_branch_once_or_its_commands_are_told(app: Told) -> None:
+    store = Store(str(app.root))
+    about = {"name": "price", "base": app.first, "commit": app.second}
+    store.note(app.second_id, hotfix=about)
+    # A release without one has nothing to tell.
+    assert app.tell(app.first_id, state="hotfixed") == {"changed": False, "refs": [], "notes": []}
+    told = app.tell(app.second_id, state="hotfixed", push=False)
+    (note,) = told["notes"]
+    assert "git switch -c hotfix/price" in note and "hotfixes/price.patch" in note and told["refs"] == []
+    git(app.bare, "branch", "hotfix/price", app.first)
+    assert f"the repository has it at {app.first[:10]}" in app.tell(app.second_id, state="hotfixed")["notes"][0]
+    git(app.bare, "branch", "--delete", "--force", "hotfix/price")
+    assert app.tell(app.second_id, state="hotfixed")["refs"] == [
+        f"branch hotfix/price at {app.second[:10]}, to be merged"
+    ]
+    assert app.there("refs/heads/hotfix/price") == f"commit {app.second}"
+    assert app.tell(app.second_id, state="hotfixed")["changed"] is False

@@ -120,6 +120,8 @@ def test_an_operation_that_another_one_took_the_lock_from_stays_unfinished() -> 
         ("rollback", "the release before", "ansible-playbook evenkeel.deploy.rollback"),
         ("rollback", "v1", "ansible-playbook evenkeel.deploy.rollback -e rollback_to=v1"),
         ("restore", "a.dump", "ansible-playbook evenkeel.deploy.restore -e restore_backup=a.dump"),
+        ("hotfix", "hotfix/16.03", "ansible-playbook evenkeel.deploy.hotfix -e hotfix_ref=hotfix/16.03"),
+        ("hotfix", "hotfix_files=a.py,b c", "ansible-playbook evenkeel.deploy.hotfix -e 'hotfix_files=a.py,b c'"),
         ("backup", "", "ansible-playbook evenkeel.deploy.backup"),
         ("manual", "x", ""),
         ("compose_rolling", "", ""),

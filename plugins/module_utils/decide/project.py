@@ -23,6 +23,8 @@ GENERATED = "compose.yaml"
 MARK = "x-evenkeel-release"
 #: In the mark: proxy → path in the container → path in the tree of what it mounts from a path of its own.
 LIVE = "live"
+#: In the mark: service → path in the container → path in the tree of what it mounts a copy of.
+MOUNTS = "mounts"
 #: Files that Compose reads beside the generated one by itself, which would change what it means.
 OVERRIDES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
 SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
@@ -117,6 +119,7 @@ def generate(
     release: str,
     placed: Mapping[str, str],
     live: Mapping[str, Mapping[str, str]] | None = None,
+    kept_images: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The project of a release.
 
@@ -124,10 +127,11 @@ def generate(
     :param root: the release's folder.
     :param placed: for each of :func:`tree_mounts` the path of its content-addressed copy.
     :param live: see :func:`live_mounts`; those that are there.
+    :param kept_images: for services whose image is that of another revision the name it has.
     :raises BadProject: a mounted path in the tree that is not part of the revision.
     """
     result: dict[str, Any] = json.loads(json.dumps(project))
-    images = image_names(project, revision)
+    images = {**image_names(project, revision), **(kept_images or {})}
     for name, service in result.get("services", {}).items():
         # All that are in here are active; a plain `up` would leave out those that still name a profile.
         service.pop("profiles", None)
@@ -139,6 +143,7 @@ def generate(
             labels = build.get("labels") or {}
             build["labels"] = {**labels, REVISION_LABEL: revision, PROJECT_LABEL: str(project["name"])}
     marked: dict[str, dict[str, str]] = {}
+    copied: dict[str, dict[str, str]] = {}
     for who, holder, key in list(_binds(result, root)):
         own = (live or {}).get(who, {}).get(holder[key])
         if own:
@@ -150,10 +155,13 @@ def generate(
                 f"{who} mounts {holder[key][len(root) + 1 :] or '.'}, which is not in the revision: it is data, and each "
                 f"release would start with an empty one; write its absolute path, or use a named volume"
             )
+        if key == "source" and placed[holder[key]] != holder[key]:
+            copied.setdefault(who, {})[str(holder["target"])] = holder[key][len(root) + 1 :]
         holder[key] = placed[holder[key]]
     for service in result.get("services", {}).values():
         _label_content(service, result, set(placed.values()))
-    result[MARK] = {"release": release, "revision": revision, **({LIVE: marked} if marked else {})}
+    result[MARK] = {"release": release, "revision": revision, **({LIVE: marked} if marked else {}),
+                    **({MOUNTS: copied} if copied else {})}  # fmt: skip
     return result
 
 

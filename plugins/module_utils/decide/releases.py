@@ -40,17 +40,18 @@ def is_id(text: str) -> bool:
     return bool(_ID.fullmatch(text))
 
 
-def new_id(moment: str, revision: str, taken: Sequence[str]) -> str:
+def new_id(moment: str, revision: str, taken: Sequence[str], hotfix: int = 0) -> str:
     """A fresh id: ``<UTC time>-<short commit>``, counted up where two fall into one second.
 
     :param moment: UTC as ``YYYYMMDDTHHMMSSZ``.
+    :param hotfix: how many hotfixes it has on that commit, which follows as ``.hN``.
     """
-    base = f"{moment}-{revision[:7]}"
+    base, end = f"{moment}-{revision[:7]}", f".h{hotfix}" if hotfix else ""
     count = 1
-    candidate = base
+    candidate = f"{base}{end}"
     while candidate in taken:
         count += 1
-        candidate = f"{base}.{count}"
+        candidate = f"{base}.{count}{end}"
     return candidate
 
 

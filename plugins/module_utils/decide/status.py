@@ -26,6 +26,8 @@ _MOVES = ("update", "rollback", "hotfix")
 _PLAYBOOKS = {*_TARGETS, "backup", "plan", "adopt", "server", "init"}
 #: What role update names as the target of a rollback that names none.
 _BEFORE = "the release before"
+#: What role hotfix names where no branch was given: the very words of its command line.
+_GIVEN = ("hotfix_files=", "hotfix_patch=", "hotfix_restart=")
 # Bytes, and part of all, below which a disk or memory is called full.
 _LITTLE, _PART = 2**30, 0.05
 _SHOWN = 8
@@ -137,7 +139,12 @@ def command_of(playbook: str, target: str) -> str:
     if playbook not in _PLAYBOOKS:
         return ""
     words = f"ansible-playbook evenkeel.deploy.{playbook}"
-    if playbook in _TARGETS and target and target != _BEFORE:
+    if playbook == "hotfix" and target.startswith("hotfix_env="):
+        # Nobody but who began it has the values.
+        words += " with the same hotfix_env"
+    elif playbook == "hotfix" and target.startswith(_GIVEN):
+        words += f" -e {shlex.quote(target)}"
+    elif playbook in _TARGETS and target and target != _BEFORE:
         words += f" -e {shlex.quote(f'{_TARGETS[playbook]}={target}')}"
     return words
 

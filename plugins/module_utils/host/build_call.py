@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..decide.build import BadBuild, Build, build_command, memory_limit
@@ -15,8 +15,9 @@ from ..journal import Fence, working
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
-from .files import private_directory
+from .files import private_directory, read_json
 from .image_archive import bring_back, in_archive
+from .kept_images import parts_of
 from .processes import memory_of_machine
 from .project import compose_of, connect, state_dir_of
 
@@ -169,7 +170,9 @@ def _have_back(
     :raises BadInput: an image that only a build could make is in no archive, or its archive is damaged.
     """
     services = project.get("services", {}).values()
-    gone = sorted({str(s["image"]) for s in services if s.get("image") and not engine.image(str(s["image"]))})
+    named = _named_again(tree, engine, services, fence)
+    wanted = {str(s["image"]) for s in services if s.get("image")} - set(named)
+    gone = sorted(n for n in wanted if not engine.image(n))
     found = in_archive(tree, gone) if gone else {}
     lost = [name for name in gone if name in built and name not in found]
     if lost:
@@ -179,4 +182,16 @@ def _have_back(
         )
     if fence:
         bring_back(engine, found, fence)
-    return sorted(found)
+    return sorted({*found, *named})
+
+
+def _named_again(tree: str, engine: Engine, services: Iterable[Mapping[str, Any]], fence: Fence | None) -> list[str]:
+    """Give their names back to images that are there without one, as below those of a hotfix; returns the names."""
+    known = read_json(os.path.join(tree, ".evenkeel", "manifest.json")).get("image_ids") or {}
+    names = {str(s.get("image") or "") for s in services}
+    lost = {n: str(i) for n, i in known.items() if n in names and not engine.image(n) and engine.image(str(i))}
+    for name, image in sorted(lost.items()):
+        if fence:
+            with fence.act(f"name {image[7:19]} {name} again"):
+                engine.tag(image, *parts_of(name))
+    return sorted(lost)

@@ -126,6 +126,11 @@ class ContainerFiles:
         :raises EngineFailed: the engine does not answer.
         :raises TooMuch: it is larger than ``limit`` bytes.
         """
+        found = self.whole(path, limit)
+        return found[1] if found else None
+
+    def whole(self, path: str, limit: int = 8 * _MIB) -> tuple[tarfile.TarInfo, bytes] | None:
+        """One plain file with its owner and mode, as :meth:`content` reads it."""
         found = self._opened(path)
         if not found or int(found[0].get("mode") or 0) & (_DIRECTORY | _SYMLINK | _ODD):
             return None
@@ -134,7 +139,7 @@ class ContainerFiles:
         with self._unpacked(found[1], limit + _MIB) as archive:
             member = archive.next()
             stream = archive.extractfile(member) if member and member.isreg() else None
-            return stream.read() if stream else None
+            return (member, stream.read()) if member and stream else None
 
     @staticmethod
     @contextlib.contextmanager

@@ -40,6 +40,7 @@ class Git:
 
     def __init__(self, mirror: str, owner: str = "") -> None:
         self.mirror = mirror
+        self.owner = owner
         self._user = pwd.getpwnam(owner) if owner else pwd.getpwuid(os.geteuid())
 
     def run(self, *words: str, timeout: float = 600.0, extra: Sequence[tuple[str, str]] = ()) -> str:

@@ -13,7 +13,7 @@ from ..decide import project as generated
 from ..decide.adoption import beside
 from ..decide.jobs import jobs_of, set_apart
 from ..decide.rest_of_stack import keep_environments
-from ..journal import working
+from ..journal import Fence, working
 from . import adopted
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
@@ -120,6 +120,23 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     if not params.get("regenerate", True):
         return _as_it_is(str(params["project_src"]))
+    read = read_sources(params)
+    if check_mode:
+        return _generate(params, *read, True)
+    name = str(read[1]["name"])
+    with working(params, state_dir_of(params, name), f"compose_project of {name}") as fence:
+        return fence.told(write_generated(params, read, fence))
+
+
+#: The project's own files, what Compose makes of them, and the variables of its environment files.
+Read = tuple[Compose, dict[str, Any], list[tuple[str, str]]]
+
+
+def read_sources(params: Mapping[str, Any]) -> Read:
+    """Have Compose read the user's files.
+
+    :raises BadInput: the project is not valid.
+    """
     compose = _sources(params)
     connect(compose.project_src)
     try:
@@ -131,13 +148,16 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ) from error
     variables = _variables(compose)
     _refuse_other_meaning(variables, str(project["name"]))
-    if check_mode:
-        return _generate(params, compose, project, variables, True)
-    with (
-        working(params, state_dir_of(params, str(project["name"])), f"compose_project of {project['name']}") as fence,
-        fence.act(f"write {os.path.join(compose.project_src, generated.GENERATED)}"),
-    ):
-        return fence.told(_generate(params, compose, project, variables, False))
+    return compose, project, variables
+
+
+def write_generated(params: Mapping[str, Any], read: Read, fence: Fence) -> dict[str, Any]:
+    """Generate the file of a release, for a caller that has the lock.
+
+    :raises BadInput: the project could not live in a release folder.
+    """
+    with fence.act(f"write {os.path.join(read[0].project_src, generated.GENERATED)}"):
+        return _generate(params, *read, False)
 
 
 def _as_it_is(root: str) -> dict[str, Any]:
@@ -197,7 +217,8 @@ def _generate(
     if not check_mode:
         fresh = place_first(live, root) or fresh
     try:
-        result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live)
+        kept = params.get("kept_images") or {}
+        result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live, kept)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
     result = set_apart(result, params.get("service_options") or {})

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..decide import releases
 from ..journal import working
-from . import git_content, git_history
+from . import git_content, git_history, hotfix_ledger
 from .git import Git, GitFailed
 from .plain_folder import is_plain_folder
 from .refusal import BadInput
@@ -82,6 +82,8 @@ def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
                 for left in known.values():
                     if left.state == releases.BAD and left.left_for == release.revision:
                         _revert(store, remote, left, result)
+            elif params["state"] == "hotfixed":
+                _hotfixed(store, remote, release, state_dir, result)
             else:
                 before = known.get(str(params.get("before") or ""))
                 _name(remote, release, before, str(params.get("tag") or ""), str(params.get("branch") or ""), result)
@@ -110,6 +112,32 @@ def _revert(store: Store, remote: _Remote, left: releases.Release, result: dict[
         return
     store.note(left.id, reverted_by=branch)
     result["refs"].append(f"branch {branch}, which takes back what {short} brought")
+    result["changed"] = True
+
+
+def _hotfixed(store: Store, remote: _Remote, release: releases.Release, state_dir: str, result: dict[str, Any]) -> None:
+    """A branch at a hotfix, made once: who merges it keeps it."""
+    about = store.manifest(release.id).get("hotfix") or {}
+    name, commit = str(about.get("name") or ""), str(about.get("commit") or "")
+    branch = f"hotfix/{name}"
+    if not name or about.get("pushed") == branch:
+        return
+    try:
+        there = remote.has(f"refs/heads/{branch}")
+        if there != commit:
+            if there:
+                raise GitFailed(f"the repository has it at {there[:10]}")
+            remote.take(commit, f"refs/heads/{branch}")
+            result["refs"].append(f"branch {branch} at {commit[:10]}, to be merged")
+    except GitFailed as error:
+        patch = hotfix_ledger.path_of(state_dir, name, "patch")
+        words = (
+            f"git switch -c {branch} {str(about.get('base'))[:10]}; git apply --index {name}.patch (it is {patch} on the "
+            f"server); git commit -m 'Hotfix {name}'; git push origin {branch}"
+        )
+        result["notes"].append(f"branch {branch} was not pushed: {error}; by hand: {words}")
+        return
+    store.note(release.id, hotfix={**about, "pushed": branch})
     result["changed"] = True
 
 

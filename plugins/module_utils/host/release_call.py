@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from ..decide import releases, taken_back
 from ..journal import working
-from . import adopted, git_history, retention
+from . import adopted, git_history, hotfix_env, hotfix_ledger, retention
 from .call_result import BadInput
 from .engine import EngineFailed
 from .files import KEY
@@ -151,6 +151,9 @@ def _active(
                 # Before the switch: whatever is killed from now on leaves a record that there is more to do.
                 store.note(release.id, state=releases.ACTIVE)
             store.switch(release.id, moment)
+            if leaves:
+                hotfix_env.put_back(store, before)
+            hotfix_env.bring(store, release.id)
             if verified:
                 store.note(release.id, state=releases.VERIFIED, verified=round(time.time(), 3))
             store.end_look(release.id)
@@ -212,6 +215,7 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
     if is_plain_folder(source):
         revision, size = revision_of(source), size_of(source)
         _refuse_rolled_back(store, params, revision, None)
+        _refuse_losing_hotfixes(store, params, revision, None)
 
         def export(target: str) -> None:
             copy_into(source, revision, target, store.owner)
@@ -225,17 +229,32 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
         if check_mode:
             planned = git.planned_commit(source, version)
             notes = _refuse_rolled_back(store, params, planned, git)
+            if git_history.has(git, planned):
+                _refuse_losing_hotfixes(store, params, planned, git)
             foreseen = _made(store, params, planned, (0, 0), lambda _target: None, True, act)
             return {**foreseen, "notes": notes} if notes else foreseen
         git.update(source)
         commit = git.commit_of(version)
         _refuse_rolled_back(store, params, commit, git)
+        dropped = _refuse_losing_hotfixes(store, params, commit, git)
         complaints = git.objections(commit)
         if complaints:
             raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
+        if dropped:
+            with act(f"remember that {', '.join(dropped)} may go"):
+                hotfix_ledger.note_dropped(_state_dir(store, params), dropped, version)
         return _made(store, params, commit, git.size_of(commit), lambda target: git.export(commit, target), False, act)
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
+
+
+def _refuse_losing_hotfixes(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
+    """Refuse a revision that lacks a hotfix, unless it is named; returns those that are dropped.
+
+    :raises BadInput: it does, or nobody can tell.
+    """
+    named = [str(n) for n in params.get("drop_hotfixes") or []]
+    return hotfix_ledger.refuse_losing(store, _state_dir(store, params), str(params["version"]), revision, git, named)
 
 
 def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:

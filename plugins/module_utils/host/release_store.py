@@ -155,17 +155,25 @@ class Store:
                 self._own(path)
 
     def create(
-        self, export: Callable[[str], None], revision: str, version: str, shared: list[str], inputs: str = ""
+        self,
+        export: Callable[[str], None],
+        revision: str,
+        version: str,
+        shared: list[str],
+        inputs: str = "",
+        hotfixes: Sequence[Mapping[str, str]] = (),
     ) -> str:
         """Write a revision's tree as a new release: whole under its name, or not there at all.
 
         :param export: writes the tree into an empty folder.
         :param inputs: see :meth:`inputs_of`.
+        :param hotfixes: those that it has on the revision of an update, oldest first, each with ``name base commit``.
         """
         for name in os.listdir(self.folder):
             if name.startswith(_MAKING):
                 shutil.rmtree(os.path.join(self.folder, name))
-        release = releases.new_id(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), revision, os.listdir(self.folder))
+        moment, below = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), hotfixes[0]["base"] if hotfixes else revision
+        release = releases.new_id(moment, below, os.listdir(self.folder), len(hotfixes))
         making = os.path.join(self.folder, f"{_MAKING}{release}")
         os.mkdir(making)
         self._own(making)
@@ -175,6 +183,8 @@ class Store:
             for path in shared:
                 self._link_shared(making, path)
             news: dict[str, Any] = {"id": release, "revision": revision, "version": version, "shared": shared}
+            if hotfixes:
+                news["hotfixes"] = [dict(h) for h in hotfixes]
             self._write_manifest(
                 making, {**news, "created": int(time.time()), "state": releases.PREPARING, "inputs": inputs}
             )
@@ -185,20 +195,30 @@ class Store:
         sync_directory(self.folder)
         return release
 
-    def inputs_of(self, state_dir: str, shared: Sequence[str], others: Mapping[str, Any]) -> str:
+    def inputs_of(
+        self,
+        state_dir: str,
+        shared: Sequence[str],
+        others: Mapping[str, Any],
+        instead: Mapping[str, bytes] | None = None,
+    ) -> str:
         """A keyed hash of what a release is made from besides its tree: shared files, which may hold secrets, and more.
 
         Empty where there is nothing of the kind.
+
+        :param instead: contents that shared files are going to have.
         """
         if not shared and not others:
             return ""
         named = json.dumps([sorted(shared), others], sort_keys=True)
         total = hmac.new(secret_key(state_dir), named.encode(), hashlib.sha256)
-        paths = [os.path.join(self.root, "shared", path) for path in sorted(shared)]
-        # What lies in a folder, such as uploads, goes on changing while it is shared.
-        for path in filter(os.path.isfile, paths):
-            with open(path, "rb") as stream:
-                total.update(hashlib.sha256(stream.read()).digest())
+        known = instead or {}
+        for path in sorted(shared):
+            full = os.path.join(self.root, "shared", path)
+            # What lies in a folder, such as uploads, goes on changing while it is shared.
+            if os.path.isfile(full):
+                with open(full, "rb") as stream:
+                    total.update(hashlib.sha256(known.get(path, stream.read())).digest())
         return total.hexdigest()[:32]
 
     @staticmethod

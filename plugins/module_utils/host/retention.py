@@ -96,7 +96,10 @@ def remove(store: Store, gone: Sequence[str], used: Used, act: Act) -> Cleared:
             cleared.releases.append(release)
     _sweep(store, cleared)
     cleared.mounts = _clear_mounts(store, used.paths, cleared, act)
-    left = {n for release in store.all() for n in _images_of(store, release.id)}
+    # A hotfix goes on using images that were built for the release below it.
+    left = {
+        str(s.get("image") or "") for r in store.all() for s in (generated(store, r.id).get("services") or {}).values()
+    }
     for name in sorted(names - left):
         with _told(cleared, f"image {name}"):
             image = str(used.engine.image(name).get("Id") or "") if used.engine else ""

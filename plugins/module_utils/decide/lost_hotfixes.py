@@ -1,0 +1,60 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hotfixes a later revision would lose: pure, git itself is asked in ``host/git_hotfixes``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: What a revision is to a hotfix.
+HAS, LACKS, UNSURE = "has", "lacks", "cannot tell"
+_SHOWN = 30
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One hotfix that the running release has: its name, the commit it was put on, its own commit."""
+
+    name: str
+    base: str
+    commit: str
+
+
+def applied(entries: Any) -> tuple[Applied, ...]:
+    """The hotfixes of a release's manifest, oldest first; what is torn is passed over."""
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        values = [str(entry.get(k) or "") for k in ("name", "base", "commit")] if isinstance(entry, Mapping) else [""]
+        if all(values):
+            found.append(Applied(*values))
+    return tuple(found)
+
+
+def unknown_names(dropped: Sequence[str], there: Sequence[Applied]) -> list[str]:
+    """Names that were asked to be dropped, and that no hotfix has."""
+    names = {h.name for h in there}
+    return [n for n in dropped if n not in names]
+
+
+def refusal(version: str, hotfix: Applied, verdict: str, diff: str) -> tuple[str, str]:
+    """Why a version cannot be updated to that would lose a hotfix, and what to do.
+
+    :param diff: what the hotfix changed.
+    """
+    lines = diff.strip().splitlines()
+    shown = "\n".join(f"  {line}" for line in lines[:_SHOWN])
+    more = f"\n  … {len(lines) - _SHOWN} lines more" if len(lines) > _SHOWN else ""
+    what = (
+        f"{version} lacks the hotfix {hotfix.name} ({hotfix.commit[:10]}), which is in production"
+        if verdict == LACKS
+        else f"whether {version} has the hotfix {hotfix.name} ({hotfix.commit[:10]}), which is in production, cannot be told: "
+        "the same lines are other ones there"
+    )
+    advice = (
+        f"merge or cherry-pick it there ({hotfix.commit[:10]}, branch hotfix/{hotfix.name}), or, where it is not wanted any "
+        f'more, run the same command with -e \'{{"update_drop_hotfixes": ["{hotfix.name}"]}}\''
+    )
+    return f"{what}:\n{shown}{more}", advice

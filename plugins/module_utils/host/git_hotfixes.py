@@ -1,0 +1,224 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hotfixes as commits of the mirror, and whether a later revision has them: by trees, so however they came there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..decide.hotfix import Change
+from ..decide.lost_hotfixes import HAS, LACKS, UNSURE, Applied
+from .git import Git, GitFailed
+from .git_content import IDENTITY
+from .git_history import has
+
+#: Where the mirror keeps them: a fetch takes away branches that the repository has not.
+REFS = "refs/evenkeel/hotfix/"
+
+
+class TriedGit(Git):
+    """The same mirror, with what is written kept in a folder that goes away: for asking what would be."""
+
+    def __init__(self, git: Git, folder: str) -> None:
+        super().__init__(git.mirror, git.owner)
+        self._extra = (
+            ("GIT_OBJECT_DIRECTORY", folder),
+            ("GIT_ALTERNATE_OBJECT_DIRECTORIES", os.path.join(git.mirror, "objects")),
+        )
+
+    def run(self, *words: str, timeout: float = 600.0, extra: Sequence[tuple[str, str]] = ()) -> str:
+        """As :meth:`Git.run`."""
+        return super().run(*words, timeout=timeout, extra=(*extra, *self._extra))
+
+
+@contextlib.contextmanager
+def private_to(git: Git) -> Iterator[str]:
+    """A folder that git's user may write to, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="evenkeel-") as folder:
+        if git.owner and os.geteuid() == 0:
+            user = pwd.getpwnam(git.owner)
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        yield folder
+
+
+def _put(git: Git, folder: str, name: str, content: bytes) -> str:
+    path = os.path.join(folder, name)
+    with open(path, "wb") as stream:
+        stream.write(content)
+    # Its folder is nobody else's.
+    os.chmod(path, 0o644)
+    return path
+
+
+def commit_files(git: Git, base: str, files: Mapping[str, bytes], message: str) -> str:
+    """A commit on ``base`` with these contents; ``base`` itself where it has them already."""
+    with private_to(git) as folder:
+        extra = (("GIT_INDEX_FILE", os.path.join(folder, "index")),)
+        git.inside("read-tree", base, extra=extra)
+        for number, (path, content) in enumerate(sorted(files.items())):
+            at = _put(git, folder, str(number), content)
+            blob = git.inside("hash-object", "-w", "--no-filters", "--", at).strip()
+            about = git.inside("ls-files", "--stage", "-z", "--", f":(literal){path}", extra=extra)
+            mode = about.split(" ")[0] if about.startswith("100") else "100644"
+            if about and not about.startswith("100"):
+                raise GitFailed(f"{path} is no plain file in the running revision (a link or a submodule)")
+            if about.count("\0") > 1:
+                raise GitFailed(f"{path} is a folder in the running revision")
+            git.inside("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", extra=extra)
+        return _commit(git, base, message, extra)
+
+
+def commit_patch(git: Git, base: str, patch: str, message: str) -> str:
+    """A commit on ``base`` with a patch; ``base`` itself where it has it already.
+
+    :raises GitFailed: it does not apply.
+    """
+    with private_to(git) as folder:
+        extra = (("GIT_INDEX_FILE", os.path.join(folder, "index")),)
+        at = _put(git, folder, "patch", patch.encode("utf-8", "surrogateescape"))
+        git.inside("read-tree", base, extra=extra)
+        words = ("apply", "--cached", "--whitespace=nowarn")
+        try:
+            git.inside(*words, "--", at, extra=extra)
+        except GitFailed as error:
+            with contextlib.suppress(GitFailed):
+                git.inside(*words, "--check", "--reverse", "--", at, extra=extra)
+                return base
+            raise GitFailed(
+                f"the patch does not apply to the running revision {base[:12]}: {error}",
+                f"make it against that revision: git switch --detach {base[:12]}, change it there, git diff",
+            ) from error
+        return _commit(git, base, message, extra)
+
+
+def _commit(git: Git, base: str, message: str, extra: Sequence[tuple[str, str]]) -> str:
+    tree = git.inside("write-tree", extra=extra).strip()
+    if tree == git.inside("rev-parse", f"{base}^{{tree}}").strip():
+        return base
+    # The same fix on the same revision is the same commit, whenever it is made: a second run finds it.
+    moment = git.inside("show", "--no-patch", "--format=%ct", base).strip()
+    dates = tuple((f"GIT_{role}_DATE", f"{moment} +0000") for role in ("AUTHOR", "COMMITTER"))
+    return git.inside("commit-tree", tree, "-p", base, "-m", message, extra=(*IDENTITY, *dates)).strip()
+
+
+def changes_between(git: Git, base: str, commit: str) -> list[Change]:
+    """What a commit changes, file by file; a renamed one is gone and new."""
+    words = ("diff-tree", "-r", "-z", "--no-renames", "--no-ext-diff")
+    numbers: dict[str, tuple[int, ...]] = {}
+    for entry in git.inside(*words, "--numstat", base, commit).split("\0"):
+        if entry.count("\t") >= 2:
+            *counts, name = entry.split("\t", 2)
+            numbers[name] = tuple(int(n) if n.isdigit() else -1 for n in counts)
+    parts = git.inside(*words, "--raw", "--no-abbrev", base, commit).split("\0")
+    found = []
+    for about, path in zip(parts[::2], parts[1::2]):
+        before, after, _old, _new, letter = about.lstrip(":").split(" ")
+        added, removed = numbers.get(path, (0, 0))
+        found.append(Change(path, letter[:1], after, before, added, removed))
+    return found
+
+
+def content_of(git: Git, commit: str, path: str) -> bytes | None:
+    """A file of a commit, None where it has none; only for looking at it: what is no UTF-8 is replaced."""
+    try:
+        return git.inside("cat-file", "blob", f"{commit}:{path}").encode("utf-8", "replace")
+    except GitFailed:
+        return None
+
+
+def paths_of(git: Git, commit: str) -> list[str]:
+    """Every file of a commit."""
+    return [p for p in git.inside("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).split("\0") if p]
+
+
+def patch_between(git: Git, base: str, commit: str) -> str:
+    """What a commit changes, as people read it."""
+    return git.inside("diff-tree", "-p", "--no-color", "--no-ext-diff", "--no-textconv", base, commit)
+
+
+def lacking(git: Git, hotfixes: Sequence[Applied], revision: str) -> list[tuple[Applied, str]]:
+    """Those of the hotfixes, oldest first, that a revision has not or of which nobody can tell."""
+    if not hotfixes:
+        return []
+    first, last = hotfixes[0], hotfixes[-1]
+    if verdict_on(git, Applied("all", first.base, last.commit), revision) == HAS:
+        # One may have changed lines of another: together they are there.
+        return []
+    found = [(h, verdict_on(git, h, revision)) for h in hotfixes]
+    return [(h, v) for h, v in found if v != HAS]
+
+
+def verdict_on(git: Git, hotfix: Applied, revision: str) -> str:
+    """Whether a revision has a hotfix: merged into it once more it would change nothing.
+
+    Trees are compared, without the history that both may share: there a later revert would count as having it.
+    """
+    if not all(has(git, c) for c in (hotfix.base, hotfix.commit, revision)):
+        return UNSURE
+    try:
+        tree = git.inside("rev-parse", f"{revision}^{{tree}}").strip()
+        merged = _merged(git, hotfix.base, revision, hotfix.commit)
+    except GitFailed:
+        return UNSURE
+    return HAS if merged == tree else LACKS
+
+
+def _merged(git: Git, base: str, ours: str, theirs: str) -> str:
+    """The tree of three trees merged.
+
+    :raises GitFailed: they conflict.
+    """
+    if _version(git) < (2, 38):
+        return _merged_in_an_index(git, base, ours, theirs)
+    root = _bare_commit(git, base)
+    sides = [_bare_commit(git, side, "-p", root) for side in (ours, theirs)]
+    return git.inside("merge-tree", "--write-tree", *sides).split("\n")[0].strip()
+
+
+def _bare_commit(git: Git, like: str, *words: str) -> str:
+    dates = tuple((f"GIT_{role}_DATE", "1000000000 +0000") for role in ("AUTHOR", "COMMITTER"))
+    return git.inside("commit-tree", f"{like}^{{tree}}", *words, "-m", "x", extra=(*IDENTITY, *dates)).strip()
+
+
+def _version(git: Git) -> tuple[int, ...]:
+    found = re.search(r"(\d+)\.(\d+)", git.run("version"))
+    return tuple(int(n) for n in found.groups()) if found else (0, 0)
+
+
+def _merged_in_an_index(git: Git, base: str, ours: str, theirs: str) -> str:
+    """The same for a git that merges nothing without a work tree: file by file; what was renamed conflicts."""
+    with private_to(git) as folder:
+        extra = (("GIT_INDEX_FILE", os.path.join(folder, "index")),)
+        git.inside("read-tree", "-i", "-m", "--aggressive", base, ours, theirs, extra=extra)
+        stages: dict[str, dict[str, tuple[str, str]]] = {}
+        for entry in git.inside("ls-files", "--unmerged", "-z", extra=extra).split("\0"):
+            about, _tab, path = entry.partition("\t")
+            if path:
+                mode, blob, stage = about.split(" ")
+                stages.setdefault(path, {})[stage] = (mode, blob)
+        for path, found in stages.items():
+            if set(found) != {"1", "2", "3"} or len({mode for mode, _blob in found.values()}) != 1:
+                raise GitFailed(f"{path} cannot be merged")
+            sides = [_blob_file(git, folder, stage, found[stage][1]) for stage in ("2", "1", "3")]
+            # It ends with the number of conflicts.
+            git.run("merge-file", "--quiet", "--", *sides)
+            blob = git.inside("hash-object", "-w", "--no-filters", "--", sides[0]).strip()
+            git.inside("update-index", "--add", "--cacheinfo", f"{found['2'][0]},{blob},{path}", extra=extra)
+        return git.inside("write-tree", extra=extra).strip()
+
+
+def _blob_file(git: Git, folder: str, name: str, blob: str) -> str:
+    """A blob as a file of git's user, byte for byte."""
+    index, inside = os.path.join(folder, f"index.{name}"), f"f{name}"
+    extra = (("GIT_INDEX_FILE", index),)
+    git.inside("read-tree", "--empty", extra=extra)
+    git.inside("update-index", "--add", "--cacheinfo", f"100644,{blob},{inside}", extra=extra)
+    git.inside("--work-tree", folder, "-c", "core.attributesFile=/dev/null", "checkout-index", "--force", f"--prefix={folder}/",
+               "--", inside, extra=extra)  # fmt: skip
+    return os.path.join(folder, inside)

@@ -1,0 +1,351 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``hotfix_patch``: a small change becomes a commit on what runs, and a release that is ready to be rolled out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..decide import hotfix, releases
+from ..decide.hotfix import Home
+from ..decide.lost_hotfixes import applied
+from ..decide.project import GENERATED
+from ..journal import Fence, working
+from . import git_hotfixes, hotfix_env, hotfix_ledger, hotfix_source, hotfix_view, project_call, thin_image
+from .adopt_edits import edits_in_containers
+from .engine import EngineFailed
+from .files import KEY, read_json
+from .git import Git, GitFailed
+from .hotfix_check import checked
+from .hotfix_source import Source
+from .hotfix_view import Serving
+from .plain_folder import is_plain_folder
+from .project import connect
+from .records import iso
+from .refusal import BadInput
+from .release_call import store_of
+from .release_store import Store
+from .thin_image import Place
+
+
+@dataclass
+class _Found:
+    """What was found out before anything is done."""
+
+    here: Serving
+    git: Git
+    source: Source
+    commit: str
+    changes: list[hotfix.Change] = field(default_factory=list)
+    places: dict[str, dict[str, Place]] = field(default_factory=dict)
+    homes: dict[str, list[Home]] = field(default_factory=dict)
+    verdict: hotfix.Verdict = field(default_factory=lambda: hotfix.Verdict({}))
+    notes: list[str] = field(default_factory=list)
+    env: hotfix_env.Change = field(default_factory=hotfix_env.Change)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether what serves has all of it."""
+        return self.commit == self.here.revision and not self.env.names
+
+    @property
+    def affected(self) -> set[str]:
+        """Names of the images that something is put over."""
+        homes = (h for several in self.homes.values() for h in several)
+        return {self.here.image_of(h.service) for h in homes if h.where == hotfix.IMAGE}
+
+
+class _Steps:
+    """How long each part took."""
+
+    def __init__(self) -> None:
+        self.timeline: list[dict[str, Any]] = []
+
+    @contextlib.contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        began, started, result = time.time(), time.monotonic(), "failed"
+        try:
+            yield
+            result = "ok"
+        finally:
+            seconds = round(time.monotonic() - started, 3)
+            entry = {"step": step, "service": "", "container": "", "started": iso(began), "seconds": seconds}
+            self.timeline.append({**entry, "result": result})
+
+
+def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: it is no hotfix, or would not work; nothing that serves was touched.
+    """
+    source, store = hotfix_source.source_of(params), store_of(params)
+    if is_plain_folder(str(params["repo"])):
+        raise BadInput(
+            "app_repo is a plain folder without history, so nobody could say what a hotfix is based on",
+            "change the folder, and update",
+        )
+    state_dir = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
+    params = {**params, "state_dir": state_dir}
+    git, steps = Git(os.path.join(store.root, "mirror.git"), store.owner), _Steps()
+    try:
+        if check_mode:
+            with git_hotfixes.private_to(git) as folder:
+                found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
+                return _result(found, "", not found.is_there, steps)
+        with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
+            found = _looked(params, store, git, source, steps, True)
+            if found.is_there:
+                return fence.told(_result(found, found.here.release, False, steps))
+            return fence.told(_made(params, found, fence, steps))
+    except GitFailed as error:
+        raise BadInput(str(error), error.advice) from error
+    except EngineFailed as error:
+        raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
+
+
+def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, steps: _Steps, fetch: bool) -> _Found:
+    with steps("look"):
+        here = hotfix_view.serving(store, connect(store.root), params.get("service_options") or {})
+    for name in params.get("service_options") or {}:
+        if name not in here.kinds:
+            raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(here.kinds))}")
+    with steps("commit"):
+        base = here.revision
+        commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, str(params.get("reason") or ""), fetch)
+        found = _Found(here, git, source, commit)
+        values = hotfix_env.values_of(params)
+        if values and not params.get("env_files"):
+            raise BadInput("the app has no environment file", "set app_env_file")
+        found.env = hotfix_env.planned(store, here.release, str((params.get("env_files") or [""])[0]), values)
+        if found.is_there:
+            return found
+        hotfix_view.refuse_unless_good(here)
+        _refuse_other_inputs(params, here)
+        chain = applied(here.manifest.get("hotfixes"))
+        if any(h.name == source.name for h in chain):
+            raise BadInput(
+                f"a hotfix called {source.name} is in production already, and is another one", "set hotfix_name"
+            )
+        if commit == base:
+            return found
+        shared = [str(s) for s in params.get("shared") or []]
+        found.changes = hotfix_source.looked_at(git, base, commit, source, shared)
+        known = git_hotfixes.paths_of(git, base)
+    with steps("find"):
+        found.places = hotfix_view.located(here, known, found.changes)
+        found.homes = hotfix_view.homes(here, found.places, found.changes)
+        limits = hotfix.Limits(*(int(params[f"max_{key}"]) for key in ("files", "lines", "chain")))
+        found.verdict = hotfix.judge(
+            found.changes, found.homes, limits, len(chain), not source.ref, [str(f) for f in params["compose_files"]],
+            source.ref or "BRANCH", bool(params.get("force")),
+        )  # fmt: skip
+    if found.verdict.refusals:
+        raise BadInput(
+            f"{source.told} is no hotfix:\n{found.verdict.told()}",
+            f"{found.verdict.refusals[0].command}, with a branch that has the change",
+        )
+    with steps("hand edits"):
+        _refuse_hand_edits(params, found)
+    return found
+
+
+def _refuse_other_inputs(params: Mapping[str, Any], here: Serving) -> None:
+    """Refuse to bring along what somebody changed beside the tree."""
+    if not os.path.exists(os.path.join(str(params["state_dir"]), KEY)):
+        return
+    if _inputs(params, here.store) != str(here.manifest.get("inputs") or ""):
+        raise BadInput(
+            "the server's own files (app_env_file, app_shared), or the names of the Compose files, are other ones than those "
+            "the running release was made with, and would come along",
+            f"bring them in first: ansible-playbook evenkeel.deploy.update -e update_version={here.revision[:12]}",
+        )
+
+
+def _inputs(params: Mapping[str, Any], store: Store, env: hotfix_env.Change | None = None) -> str:
+    shared, files = [str(s) for s in params.get("shared") or []], [str(f) for f in params["compose_files"]]
+    instead = {env.path: env.after} if env and env.names else {}
+    return store.inputs_of(str(params["state_dir"]), shared, {"files": files}, instead)
+
+
+def _refuse_hand_edits(params: Mapping[str, Any], found: _Found) -> None:
+    """Refuse to take away with a container what somebody changed in it."""
+    services = set(found.verdict.services)
+    here = found.here
+    mine = [c for c in here.containers if (c.get("Config") or {}).get("Labels", {}).get(_SERVICE) in services]
+    edits = edits_in_containers(here.engine, here.name, mine)
+    found.notes += edits.notes
+    if edits.told and not params.get("drop_edits"):
+        shown = "; ".join(edits.told[:10]) + (f" and {len(edits.told) - 10} more" if len(edits.told) > 10 else "")
+        raise BadInput(
+            f"somebody changed files by hand in containers that would be replaced: {shown}",
+            "make them part of the hotfix (docker cp brings them out), or run the same command with "
+            "-e hotfix_drop_edits=true, by which they go",
+        )
+    if edits.told:
+        found.notes.append(f"changed by hand, and gone with their containers: {'; '.join(edits.told[:10])}")
+
+
+_SERVICE = "com.docker.compose.service"
+
+
+def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps) -> dict[str, Any]:
+    here, store, commit = found.here, found.here.store, found.commit
+    inputs = _inputs(params, store, found.env)
+    release = releases.release_for(commit, inputs, store.all(), here.release)
+    fresh = not release
+    if fresh:
+        entries = [_entry(found)] if commit != here.revision else []
+        chain = [*(here.manifest.get("hotfixes") or []), *entries]
+        complaints = found.git.objections(commit)
+        if complaints:
+            raise BadInput(f"the commit cannot be exported: {complaints[0]}")
+        store.refuse_without_room(*found.git.size_of(commit))
+        with steps("export"), fence.act(f"export {commit[:12]}"):
+            release = store.create(
+                lambda target: found.git.export(commit, target), commit, f"hotfix/{found.source.name}",
+                [str(s) for s in params.get("shared") or []], inputs, chain,
+            )  # fmt: skip
+    made: list[str] = []
+    try:
+        if store.manifest(release).get("state") == releases.PREPARING and found.env.names:
+            with fence.act(f"write {found.env.path} of {release}"):
+                hotfix_env.put_in(store, release, found.env)
+        with steps("resolve"):
+            _resolve(params, found, release, fence)
+        project = read_json(os.path.join(store.path_of(release), GENERATED))
+        with steps("images"):
+            made = _images(found, project, store.path_of(release), fence)
+        with steps("check"):
+            found.notes += checked(params, here, found.homes, project, store.path_of(release), bool(found.env.names))
+        with fence.act(f"remember the hotfix {found.source.name}"):
+            _remember(params, found, release)
+            store.note(release, state=_state(store, release), hotfix=_about(found))
+            # Layers below the new images: whoever prunes names takes these, and not the images themselves.
+            store.note(here.release, image_ids=hotfix_view.built_images(here))
+        if params.get("lock_token"):
+            _write_down_what_serves(fence, found, release)
+    except BaseException:
+        if fresh or store.manifest(release).get("state") == releases.PREPARING:
+            _take_back(found, release, made)
+        raise
+    return _result(found, release, True, steps)
+
+
+def _state(store: Store, release: str) -> str:
+    state = str(store.manifest(release).get("state"))
+    return releases.BUILT if state == releases.PREPARING else state
+
+
+def _entry(found: _Found) -> dict[str, str]:
+    return {"name": found.source.name, "base": found.here.revision, "commit": found.commit}
+
+
+def _about(found: _Found) -> dict[str, Any]:
+    about = {
+        **_entry(found), "kinds": _kinds(found), "base_release": found.here.release,
+        "files": [c.path for c in found.changes],
+    }  # fmt: skip
+    return {**about, "env_file": found.env.path} if found.env.names else about
+
+
+def _kinds(found: _Found) -> dict[str, list[str]]:
+    kinds = {k: list(v) for k, v in found.verdict.kinds.items()}
+    return {**kinds, "env": list(found.env.names)} if found.env.names else kinds
+
+
+def _resolve(params: Mapping[str, Any], found: _Found, release: str, fence: Fence) -> None:
+    """Generate the ``compose.yaml`` of the release, in which only what is changed has another image."""
+    here, root, path = found.here, found.here.store.root, found.here.store.path_of(release)
+    built = set(hotfix_view.built_images(here))
+    kept = {s: here.image_of(s) for s in here.kinds if here.image_of(s) in built - found.affected}
+    asked = {
+        "project_src": path, "files": params["compose_files"], "env_files": params.get("env_files") or [],
+        "project_name": here.name, "revision": found.commit, "mounts_dir": os.path.join(root, "mounts"),
+        "live_dir": os.path.join(root, "shared", "proxy"), "data_dir": os.path.join(root, "shared"),
+        "serving_src": here.path, "service_options": params.get("service_options") or {}, "kept_images": kept,
+        "state_dir": params["state_dir"],
+    }  # fmt: skip
+    project_call.write_generated(asked, project_call.read_sources(asked), fence)
+
+
+def _images(found: _Found, project: Mapping[str, Any], tree: str, fence: Fence) -> list[str]:
+    """Make the images that are changed; returns the names of those that were not there."""
+    here, made = found.here, []
+    for base in sorted(found.affected):
+        service = next(s for s in sorted(here.kinds) if here.image_of(s) == base)
+        reference, image = str(project["services"][service]["image"]), here.images[base]
+        places = {p: at for p, at in found.places[base].items() if p in found.homes}
+        contents = {p: thin_image.plain_file(tree, p) or b"" for p in places}
+        labels = thin_image.labels_of(
+            found.source.name, here.revision, found.commit, image, thin_image.sums_of(contents)
+        )
+        if thin_image.is_there(here.engine, reference, labels):
+            continue
+        there = bool(here.engine.image(reference))
+        with fence.act(f"put {', '.join(sorted(places))} on {image[7:19]} as {reference}"):
+            files = [(at, contents[p]) for p, at in places.items()]
+            thin_image.make(here.engine, image, reference, files, labels, here.name)
+        made += [] if there else [reference]
+    return made
+
+
+def _take_back(found: _Found, release: str, images: Sequence[str]) -> None:
+    """Leave nothing of a hotfix that was refused."""
+    for name in images:
+        with contextlib.suppress(EngineFailed):
+            found.here.engine.untag(name)
+    path = found.here.store.path_of(release)
+    aside = os.path.join(found.here.store.folder, f".removing-{release}")
+    with contextlib.suppress(OSError):
+        os.rename(path, aside)
+        shutil.rmtree(aside)
+
+
+def _remember(params: Mapping[str, Any], found: _Found, release: str) -> None:
+    if found.commit != found.here.revision:
+        found.git.inside("update-ref", f"{git_hotfixes.REFS}{found.source.name}", found.commit)
+    known = hotfix_ledger.read(str(params["state_dir"]), found.source.name)
+    same = known.get("commit") == found.commit
+    about = {
+        **_about(found), "release": release, "given": found.source.told, "forced": bool(params.get("force")),
+        "made": known.get("made") if same else iso(time.time()),
+    }  # fmt: skip
+    text = git_hotfixes.patch_between(found.git, found.here.revision, found.commit)
+    hotfix_ledger.write(str(params["state_dir"]), found.source.name, about, text)
+
+
+def _write_down_what_serves(fence: Fence, found: _Found, release: str) -> None:
+    """For the way back: as role update does it before anything is replaced."""
+    here = found.here
+    by_service = {s: [here.images[here.image_of(s)]] for s in found.verdict.services if here.images[here.image_of(s)]}
+    fence.keeper.note(
+        fence.run, revision=found.commit, release=release,
+        before={"release": here.release, "revision": here.revision, "project_src": here.path, "images": by_service},
+        go_back="ansible-playbook evenkeel.deploy.rollback",
+    )  # fmt: skip
+
+
+def _result(found: _Found, release: str, changed: bool, steps: _Steps) -> dict[str, Any]:
+    here, store = found.here, found.here.store
+    manifest = store.manifest(release) if release else {}
+    kinds, name = _kinds(found), found.source.name
+    what = "; ".join(f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items())
+    msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
+    text = git_hotfixes.patch_between(found.git, here.revision, found.commit) if changed else ""
+    return {
+        "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",
+        "release_state": manifest.get("state", ""), "revision": found.commit, "exists": bool(manifest),
+        "current": here.release, "current_revision": here.revision, "kinds": kinds, "services": list(found.verdict.services),
+        "base": here.revision if changed else "", "files": [c.path for c in found.changes],
+        "notes": [*found.verdict.notes, *found.notes], "timeline": steps.timeline, "msg": msg, "diff": {"prepared": text},
+    }  # fmt: skip
+
+
+_HAS_IT = "the running release has it already"

@@ -1,0 +1,75 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Has Django itself look at patched code before any of it runs, in a container of its own that is thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..decide import hotfix
+from ..decide.hotfix import Home
+from ..decide.masking import without_secrets
+from . import app_script, django_check_script, hotfix_check_script
+from .compose import Compose
+from .django_oneoff import OneOff, without_credentials
+from .hotfix_view import Serving
+from .project import image_name
+from .refusal import BadInput
+
+_WHERE = (hotfix.IMAGE, hotfix.MOUNT)
+
+
+def checked(
+    params: Mapping[str, Any],
+    here: Serving,
+    homes: Mapping[str, Sequence[Home]],
+    project: Mapping[str, Any],
+    tree: str,
+    anyway: bool = False,
+) -> list[str]:
+    """Import the patched modules, compile the patched templates, and ask ``manage.py check``; returns notes.
+
+    :param project: the generated one of the hotfix's release, whose images are there.
+    :param tree: that release's folder.
+    :param anyway: ask where no file of the service is changed too, such as for another environment.
+    :raises BadInput: what is wrong with them.
+    """
+    service = str(params.get("django_service") or "")
+    inside = {h.path: path for path, several in homes.items() for h in several
+              if h.service == service and h.where in _WHERE}  # fmt: skip
+    if not inside and not anyway:
+        elsewhere = sorted({h.service for several in homes.values() for h in several if h.where in _WHERE})
+        return (
+            [f"{', '.join(elsewhere)}: nobody checked this code, since {service} does not have it"] if elsewhere else []
+        )
+    compose = Compose(tree, project_name=here.name)
+    oneoff = OneOff(
+        here.engine, compose, here.name, service, str(params["manage_py"]), float(params["timeout"]), "patched code"
+    )
+    try:
+        told = oneoff.ask(app_script.as_text((django_check_script, hotfix_check_script), [sorted(inside)]))
+    except BadInput as error:
+        raise BadInput(_masked(str(error), project, service), "correct it and run the same command again") from error
+    problems = [
+        f"{inside.get(str(p['path']), '') or 'manage.py check'}: {_masked(str(p['problem']), project, service)}"
+        for p in told.get("problems") or []
+    ]
+    if problems:
+        image = image_name(project, service)
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise BadInput(
+            f"{service} would not work with it: {'; '.join(problems[:5])}{more} (tried in a container of {image})",
+            "correct it and run the same command again",
+        )
+    if told.get("missing"):
+        raise BadInput(
+            f"a model of {', '.join(told['missing'])} was changed, and no migration says so: a hotfix runs none",
+            "make the migration, and update: ansible-playbook evenkeel.deploy.update -e update_version=BRANCH",
+        )
+    return []
+
+
+def _masked(text: str, project: Mapping[str, Any], service: str) -> str:
+    return without_credentials(without_secrets(text, project["services"][service]))

@@ -1,0 +1,98 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is remembered of each hotfix in the state directory, and the refusal of versions that would lose one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..decide import lost_hotfixes
+from ..decide.hotfix import problem_with_name
+from ..decide.lost_hotfixes import Applied
+from . import git_hotfixes
+from .files import private_directory, read_json, write_private
+from .git import Git, GitFailed
+from .refusal import BadInput
+from .release_store import Store
+
+_FOLDER = "hotfixes"
+
+
+def path_of(state_dir: str, name: str, end: str = "json") -> str:
+    """Where one hotfix is remembered; ``patch`` is its change as text."""
+    return os.path.join(state_dir, _FOLDER, f"{name}.{end}")
+
+
+def write(state_dir: str, name: str, about: Mapping[str, Any], patch: str) -> bool:
+    """Remember a hotfix; returns whether that changed anything."""
+    private_directory(os.path.join(state_dir, _FOLDER))
+    known = read_json(path_of(state_dir, name))
+    text = json.dumps({**known, **about}, indent=1, sort_keys=True) + "\n"
+    wrote = write_private(path_of(state_dir, name, "patch"), patch)
+    return write_private(path_of(state_dir, name), text) or wrote
+
+
+def read(state_dir: str, name: str) -> dict[str, Any]:
+    """What is remembered of one, empty where nothing is."""
+    return {} if problem_with_name(name) else read_json(path_of(state_dir, name))
+
+
+def _patch(state_dir: str, name: str) -> str:
+    try:
+        with open(path_of(state_dir, name, "patch"), encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def in_force(store: Store) -> tuple[Applied, ...]:
+    """The hotfixes that the running release has beside its update, oldest first."""
+    current = store.current()
+    return lost_hotfixes.applied(store.manifest(current).get("hotfixes")) if current else ()
+
+
+def refuse_losing(
+    store: Store, state_dir: str, version: str, revision: str, git: Git | None, dropped: Sequence[str]
+) -> list[str]:
+    """Refuse a revision that lacks what production has, unless it is named; returns the names that are dropped by it.
+
+    :param git: where revisions can be compared; a plain folder has no history, and no hotfix either.
+    :raises BadInput: it does, or nobody can tell.
+    """
+    there = in_force(store)
+    for name in lost_hotfixes.unknown_names(dropped, there):
+        names = ", ".join(h.name for h in there) or "none"
+        raise BadInput(
+            f"no hotfix that is in production is called {name}; there are: {names}", "name one of them, or none"
+        )
+    if git is None or not there:
+        return []
+    try:
+        lost = git_hotfixes.lacking(git, there, revision)
+    except GitFailed as error:
+        raise BadInput(
+            f"whether {version} has what was fixed in production cannot be told: {error}", error.advice
+        ) from error
+    for hotfix, verdict in lost:
+        if hotfix.name not in dropped:
+            told = lost_hotfixes.refusal(
+                f"{version} ({revision[:12]})", hotfix, verdict, _patch(state_dir, hotfix.name)
+            )
+            raise BadInput(*told)
+    return [h.name for h, _verdict in lost]
+
+
+def note_dropped(state_dir: str, names: Sequence[str], version: str) -> None:
+    """Remember that an update to a version was allowed to lose hotfixes."""
+    for name in names:
+        known = read(state_dir, name)
+        versions = [*(known.get("dropped_for") or []), version]
+        write_private(
+            path_of(state_dir, name),
+            json.dumps({**known, "name": name, "dropped_for": list(dict.fromkeys(versions))}, indent=1, sort_keys=True)
+            + "\n",
+        )

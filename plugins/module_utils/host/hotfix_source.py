@@ -1,0 +1,175 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a hotfix is given as (files, a patch, a branch), and the commit on the running revision that it becomes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..decide import hotfix
+from ..decide.releases import problem_with_ref
+from . import git_history, git_hotfixes
+from .git import Git, GitFailed
+from .refusal import BadInput
+
+_SHOWN = 15
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of ``files`` (path → content), ``patch`` and ``ref``; ``name`` is what the hotfix is called.
+
+    ``environment`` names variables where there is none of these.
+    """
+
+    name: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    patch: str = ""
+    ref: str = ""
+    environment: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """As people name it."""
+        if self.ref or self.environment:
+            return self.ref or ", ".join(self.environment)
+        return "the patch" if self.patch else ", ".join(sorted(self.files))
+
+
+def source_of(params: Mapping[str, Any]) -> Source:
+    """What the arguments name.
+
+    :raises BadInput: nothing or too much, or what cannot be.
+    """
+    given = [key for key in ("files", "patch", "ref") if params.get(key)]
+    environment = sorted(str(e["name"]) for e in params.get("env") or [])
+    if len(given) > 1 or not (given or environment):
+        raise BadInput(
+            f"a hotfix is given as files, as a patch or as a ref, and {' and '.join(given) or 'none of these'} was",
+            "set one of hotfix_files, hotfix_patch and hotfix_ref, or hotfix_env",
+        )
+    name = str(params.get("name") or "")
+    if not given:
+        name = name or f"env-{hashlib.sha256(' '.join(environment).encode()).hexdigest()[:8]}"
+        _refuse(hotfix.problem_with_name(name), "set hotfix_name")
+        return Source(name, environment=tuple(environment))
+    files: dict[str, bytes] = {}
+    patch, ref = "", str(params.get("ref") or "")
+    if ref:
+        _refuse(problem_with_ref(ref), "set hotfix_ref to a branch or tag that was pushed")
+        name = name or re.sub(r"^(?:refs/heads/|refs/tags/)?(?:hotfix/)?", "", ref).replace("/", "-")
+    elif params.get("patch"):
+        patch = _decoded("the patch", str(params["patch"])).decode("utf-8", "surrogateescape")
+        _refuse(hotfix.problem_with_patch(patch), "make it with git diff, without --binary and --find-renames")
+        name = name or f"fix-{hashlib.sha256(patch.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    else:
+        shared = [str(s) for s in params.get("shared") or []]
+        total = hashlib.sha256()
+        for entry in sorted(params["files"], key=lambda e: str(e["path"])):
+            path = str(entry["path"])
+            _refuse(hotfix.problem_with_path(path, shared), "name the file by its path in the repository")
+            if path in files:
+                raise BadInput(f"{path} is named twice", "name it once")
+            if entry.get("content") is None:
+                raise BadInput(
+                    f"{path}: nothing says what it is to be", "give src, which is read on the controller, or content"
+                )
+            files[path] = _decoded(path, str(entry.get("content") or ""))
+            _refuse(hotfix.problem_with_content(path, None, files[path].replace(b"\r\n", b"\n")))
+            total.update(path.encode() + b"\0" + hashlib.sha256(files[path]).digest())
+        name = name or f"fix-{total.hexdigest()[:8]}"
+    _refuse(hotfix.problem_with_name(name), "set hotfix_name")
+    return Source(name, files, patch, ref)
+
+
+def _refuse(problem: str, advice: str = "") -> None:
+    if problem:
+        raise BadInput(problem, advice)
+
+
+def _decoded(what: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadInput(f"{what}: its content is no base64", "give src, which is read on the controller") from error
+
+
+def commit_of(git: Git, url: str, base: str, source: Source, message: str, fetch: bool) -> str:
+    """The commit that the hotfix is; ``base`` where that has all of it already.
+
+    :param base: the running revision.
+    :param fetch: whether the mirror may be brought up to date; otherwise only what is asked for is read.
+    :raises BadInput: it does not apply, or does not begin at the running revision.
+    """
+    if not git_history.has(git, base):
+        raise BadInput(
+            f"the running revision {base[:12]} is not in the mirror of the repository on this host",
+            "update to a revision that is in the repository first",
+        )
+    try:
+        if source.ref:
+            return _begun_at(git, base, _fetched(git, url, source.ref, fetch), source.ref)
+        text = f"Hotfix {source.name}\n\n{message or 'Put on what runs; to be merged.'}"
+        if source.environment:
+            return base
+        if source.files:
+            return git_hotfixes.commit_files(git, base, source.files, text)
+        return git_hotfixes.commit_patch(git, base, source.patch, text)
+    except GitFailed as error:
+        raise BadInput(str(error), error.advice) from error
+
+
+def _fetched(git: Git, url: str, ref: str, fetch: bool) -> str:
+    if fetch:
+        git.update(url)
+        return git.commit_of(ref)
+    commit = git.planned_commit(url, ref)
+    if not git_history.has(git, commit):
+        git.inside("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", url, commit)
+    return commit
+
+
+def _begun_at(git: Git, base: str, commit: str, ref: str) -> str:
+    """The commit of a ref whose base is the running revision.
+
+    :raises BadInput: others would come along, and which.
+    """
+    common = git.inside("merge-base", base, commit).strip()
+    if common in (base, commit):
+        # Either it begins there, or it is what runs, or a part of that.
+        return commit if common == base else base
+    along = git_history.history(git, commit, f"^{base}")
+    missing = git_history.history(git, base, f"^{commit}")
+    raise BadInput(
+        f"{ref} does not begin at the running revision {base[:12]}, so more than the hotfix would come along "
+        f"({_named(along)}) and what runs would lose {_named(missing)}",
+        f"git switch -c hotfix/NAME {base[:12]}; git cherry-pick the fix; git push; or update to {ref} as a whole: "
+        f"ansible-playbook evenkeel.deploy.update -e update_version={ref}",
+    )
+
+
+def _named(commits: Sequence[Any]) -> str:
+    some = ", ".join(c.named() for c in commits[-_SHOWN:])
+    return (some + (f" and {len(commits) - _SHOWN} more" if len(commits) > _SHOWN else "")) or "nothing"
+
+
+def looked_at(git: Git, base: str, commit: str, source: Source, shared: Sequence[str]) -> list[hotfix.Change]:
+    """What the commit changes.
+
+    :raises BadInput: a path or a content that is refused whatever it is.
+    """
+    changes = git_hotfixes.changes_between(git, base, commit)
+    for change in changes:
+        _refuse(hotfix.problem_with_path(change.path, shared))
+        if change.mode in ("100644", "100755"):
+            old = git_hotfixes.content_of(git, base, change.path)
+            new = source.files.get(change.path) or git_hotfixes.content_of(git, commit, change.path) or b""
+            _refuse(hotfix.problem_with_content(change.path, old, new), "write it with the ends of lines that it had")
+    return changes

@@ -1,0 +1,165 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a hotfix is put on: the release that serves, its images as they run, and where files of its tree live."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..decide import hotfix
+from ..decide.adoption import ADOPTED
+from ..decide.drift import is_below
+from ..decide.hotfix import Home
+from ..decide.project import GENERATED, LIVE, MARK, MOUNTS
+from ..decide.releases import VERIFIED
+from ..decide.services import BadService, chosen_kind
+from . import thin_image
+from .engine import Engine, EngineFailed
+from .files import read_json
+from .inspection import label_of
+from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
+from .refusal import BadInput
+from .release_store import Store
+from .thin_image import Place
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The release that serves.
+
+    :ivar project: its generated ``compose.yaml``.
+    :ivar images: name of an image → the id that its containers run, or that the name means where none does.
+    """
+
+    store: Store
+    engine: Engine
+    release: str
+    manifest: Mapping[str, Any]
+    project: Mapping[str, Any]
+    kinds: Mapping[str, str]
+    images: Mapping[str, str]
+    containers: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+    @property
+    def name(self) -> str:
+        return str(self.project["name"])
+
+    @property
+    def revision(self) -> str:
+        return str(self.manifest["revision"])
+
+    @property
+    def path(self) -> str:
+        return self.store.path_of(self.release)
+
+    def image_of(self, service: str) -> str:
+        """The name of a service's image."""
+        return str(self.project["services"][service].get("image") or f"{self.name}-{service}")
+
+
+def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving:
+    """What serves now.
+
+    :param options: per service, as ``service_options``.
+    :raises BadInput: nothing that a hotfix could be put on.
+    """
+    release = store.current()
+    manifest = store.manifest(release) if release else {}
+    project = read_json(os.path.join(store.path_of(release), GENERATED)) if release else {}
+    update = "ansible-playbook evenkeel.deploy.update brings the app to a release first"
+    if not release or MARK not in project:
+        raise BadInput(f"there is no release in {store.root} that a hotfix could be put on", update)
+    if ADOPTED in project[MARK]:
+        raise BadInput("what runs was started by hand and taken over, and is not yet a release of its own", update)
+    services = project.get("services") or {}
+    found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
+    name_of = {n: str(s.get("image") or f"{project['name']}-{n}") for n, s in services.items()}
+    built = {name_of[n] for n, s in services.items() if s.get("build")}
+    running: dict[str, set[str]] = {}
+    for inspection in found:
+        name = name_of.get(label_of(inspection, SERVICE_LABEL), "")
+        running.setdefault(name, set()).add(str(inspection.get("Image") or ""))
+    images = {}
+    for name in name_of.values():
+        ids = running.get(name) or {str(engine.image(name).get("Id") or "")}
+        if name in built and len(ids) > 1:
+            raise BadInput(
+                f"the containers of {name} run {len(ids)} different images, so none of them is what the fix was made for",
+                "ansible-playbook evenkeel.deploy.status says what was not finished, and by which command it is",
+            )
+        images[name] = sorted(ids)[0]
+    configs = {i: engine.image(i).get("Config") or {} for i in set(images.values()) if i}
+    try:
+        kinds = {
+            n: chosen_kind(n, s, configs.get(images[name_of[n]]) or {}, options.get(n) or {})
+            for n, s in services.items()
+        }
+    except BadService as error:
+        raise BadInput(str(error)) from error
+    return Serving(store, engine, release, manifest, project, kinds, images, found)
+
+
+def refuse_unless_good(here: Serving) -> None:
+    """Look whether what serves was found good.
+
+    :raises BadInput: a run was killed that brought it, or it is on its way.
+    """
+    if here.manifest.get("state") != VERIFIED:
+        raise BadInput(
+            f"release {here.release} is the current one, and nobody has found it good (it is {here.manifest.get('state')})",
+            "finish what brought it: ansible-playbook evenkeel.deploy.status says by which command",
+        )
+
+
+def built_images(here: Serving) -> dict[str, str]:
+    """The images that are made from the tree, with the ids that run."""
+    services = here.project.get("services") or {}
+    names = {here.image_of(n) for n, s in services.items() if s.get("build")}
+    return {n: i for n, i in here.images.items() if n in names and i}
+
+
+def located(here: Serving, known: Sequence[str], changes: Sequence[hotfix.Change]) -> dict[str, dict[str, Place]]:
+    """Per image made from the tree: where in it the changed files are, or new ones go.
+
+    :raises BadInput: an image cannot be read.
+    """
+    try:
+        return {
+            name: thin_image.places(here.engine, image, here.name, here.path, known, changes)
+            for name, image in sorted(built_images(here).items())
+        }
+    except EngineFailed as error:
+        raise BadInput(f"what runs cannot be looked at: {error}") from error
+
+
+def homes(
+    here: Serving, places: Mapping[str, Mapping[str, Place]], changes: Sequence[hotfix.Change]
+) -> dict[str, list[Home]]:
+    """For each changed file every place where somebody has it."""
+    found: dict[str, list[Home]] = {}
+    mark = here.project[MARK]
+    for service, definition in sorted((here.project.get("services") or {}).items()):
+        kind = here.kinds[service]
+        mounted = dict.fromkeys(mark.get(MOUNTS, {}).get(service, {}), "")
+        for where, tree in ((hotfix.MOUNT, mark.get(MOUNTS, {})), (hotfix.LIVE, mark.get(LIVE, {}))):
+            for target, inside in sorted(tree.get(service, {}).items()):
+                for change in changes:
+                    if is_below(change.path, [inside]) or inside in ("", "."):
+                        rest = change.path[len(inside) :].lstrip("/") if inside not in ("", ".") else change.path
+                        at = f"{target}/{rest}" if rest else target
+                        found.setdefault(change.path, []).append(Home(where, service, kind, at))
+        others = [str(v.get("target")) for v in definition.get("volumes") or [] if str(v.get("target")) not in mounted]
+        image = here.images.get(here.image_of(service)) or ""
+        config = here.engine.image(image).get("Config") or {} if image else {}
+        over = [*others, *(config.get("Volumes") or {})]
+        for path, place in (places.get(here.image_of(service)) or {}).items():
+            if is_below(place.path, over):
+                under = next(v for v in over if is_below(place.path, [v]))
+                found.setdefault(path, []).append(Home(hotfix.VOLUME, service, kind, under))
+            elif not is_below(place.path, mounted):
+                found.setdefault(path, []).append(Home(hotfix.IMAGE, service, kind, place.path))
+    return found

@@ -1,0 +1,317 @@
+#!/usr/bin/python
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hotfix_patch
+short_description: Make a small change of what runs a release of its own
+description:
+  - Files, a patch, or a branch that begins at the running revision become a commit in the mirror of the repository, and a
+    release C(<UTC time>-<commit of the update>.hN) with images of one more layer on those that run. No container is replaced
+    by this module; M(evenkeel.deploy.compose_rolling) does that with RV(release_path).
+  - An image is found to have a file by its content, below its working folder. A changed file keeps its owner and
+    permissions there, a new one gets those of a neighbour. Services whose image has nothing of it keep theirs. What services mount out of
+    the tree they get from a copy of the new tree; what a proxy mounts M(evenkeel.deploy.nginx_reload) brings there.
+  - Before that the patched modules are imported, the patched templates compiled, and C(manage.py check) is asked, in a
+    container of the new image that is thrown away. A model that was changed without a migration is refused.
+  - Refused with what to run instead are migrations, dependencies, the Dockerfile, Compose files, files that are taken away, links, what is
+    binary, translations without their compiled form, what a front end is built from, files that a volume is mounted over or
+    that no container has, and what is larger than the limits.
+  - Refused are also paths that lead out of the repository, a patch that does not apply, ends of lines that were none before,
+    files that somebody has changed by hand in containers (O(drop_edits)), and a server's own file, such as C(.env), that is
+    another one than the running release was made with.
+  - Where something is refused no container, image or release is left of it. As part of an operation what serves is noted in the
+    operation's record, for the way back.
+  - The hotfix is kept under C(hotfixes/) in O(state_dir), and M(evenkeel.deploy.symlink_release) refuses a later version that
+    lacks it.
+version_added: 0.1.0
+author:
+  - evenkeel contributors (@evenkeel)
+extends_documentation_fragment:
+  - evenkeel.deploy.release
+  - evenkeel.deploy.project.attributes
+options:
+  repo:
+    description:
+      - git URL, or path on the target. It is asked only for O(ref).
+    type: str
+    required: true
+  files:
+    description:
+      - Files with their new content. The content travels in the module's arguments, which are not logged.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description:
+          - Path of the file in the repository.
+        type: str
+        required: true
+      src:
+        description:
+          - Path of the file on the controller.
+        type: path
+      content:
+        description:
+          - The content in base64, in the place of O(files[].src).
+        type: str
+  patch_src:
+    description:
+      - Path on the controller of a patch against the running revision, as C(git diff) writes it.
+    type: path
+  patch:
+    description:
+      - The patch in base64, in the place of O(patch_src).
+    type: str
+  ref:
+    description:
+      - Branch or tag of the repository that begins at the running revision. Otherwise it is refused with the commits that would come
+        along.
+    type: str
+  env:
+    description:
+      - Variables of the server's own environment file (the first of O(env_files), under C(shared)), set one by one; all else in it stays.
+      - The release gets the changed file as its own, and the server's is written when M(evenkeel.deploy.symlink_release) makes the
+        release the current one; a rollback from it puts back what was there, unless somebody has changed it since.
+      - Values are not logged, returned, or part of a diff.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - The variable.
+        type: str
+        required: true
+      text:
+        description:
+          - Its value, or C(@) and the path of a file on the controller that holds it.
+        type: str
+      value:
+        description:
+          - The value in base64, in the place of O(env[].text).
+        type: str
+  name:
+    description:
+      - What the hotfix is called. Without it that of O(ref) without C(hotfix/), else one made from the content.
+    type: str
+  reason:
+    description:
+      - What the commit says, for O(files) and patches.
+    type: str
+  compose_files:
+    description:
+      - The project's own Compose files, relative to the tree.
+    type: list
+    elements: str
+    required: true
+  env_files:
+    description:
+      - Files with variables for the Compose files, relative to the tree.
+    type: list
+    elements: str
+    default: []
+  shared:
+    description:
+      - What the release gets as links into C(shared), as M(evenkeel.deploy.symlink_release) was told.
+    type: list
+    elements: str
+    default: []
+  service_options:
+    description:
+      - Per service what C(x-evenkeel) may say as well, of which C(kind) matters here.
+    type: dict
+    default: {}
+  django_service:
+    description:
+      - The service whose image has the Django project.
+    type: str
+    required: true
+  manage_py:
+    description:
+      - Path of C(manage.py) in the image, from its working directory.
+    type: str
+    default: manage.py
+  max_files:
+    description:
+      - Changed files that still are a hotfix, V(0) for any number.
+    type: int
+    default: 20
+  max_lines:
+    description:
+      - Added and removed lines that still are a hotfix, V(0) for any number.
+    type: int
+    default: 400
+  max_chain:
+    description:
+      - Hotfixes that may lie on one another, V(0) for any number.
+    type: int
+    default: 5
+  force:
+    description:
+      - Take what is larger than O(max_files) and O(max_lines). It is recorded.
+    type: bool
+    default: false
+  drop_edits:
+    description:
+      - Let changes go that somebody has made by hand in containers that are replaced.
+    type: bool
+    default: false
+  timeout:
+    description:
+      - Seconds that the check of the patched code may take.
+    type: float
+    default: 300
+  owner:
+    description:
+      - The user who owns trees and runs git. Without it the one who runs the module.
+    type: str
+requirements:
+  - git
+  - Docker Engine 20.10 or newer
+  - Docker Compose 2.24 or newer
+  - Docker SDK for Python 5.0 or newer (package C(python3-docker))
+"""
+
+EXAMPLES = r"""
+- name: Make a corrected view a release
+  evenkeel.deploy.hotfix_patch:
+    path: /srv/travel
+    repo: git@git.example.com:travel/shop.git
+    files:
+      - path: tours/views.py
+        src: views.py
+    compose_files: [docker-compose.prod.yml]
+    shared: [.env]
+    django_service: api
+    owner: deploy
+  register: hotfix
+"""
+
+RETURN = r"""
+name:
+  description: What the hotfix is called.
+  returned: always
+  type: str
+release:
+  description: Id of the release, empty in check mode; of the current one where that has it already.
+  returned: always
+  type: str
+  sample: 20261121T101500Z-5d33865.h1
+release_path:
+  description: Its folder.
+  returned: always
+  type: str
+release_state:
+  description: V(built), or what it has become since.
+  returned: always
+  type: str
+exists:
+  description: Whether the release is there.
+  returned: always
+  type: bool
+revision:
+  description: The hotfix's commit.
+  returned: always
+  type: str
+base:
+  description: The commit that it was put on, empty where nothing was to be done.
+  returned: always
+  type: str
+current:
+  description: Id of the release that serves.
+  returned: always
+  type: str
+current_revision:
+  description: Its commit.
+  returned: always
+  type: str
+kinds:
+  description:
+    - For each kind its files. V(backend) is code and templates, V(static) what Django collects, V(nginx) nginx's configuration, V(env)
+      the names of variables.
+  returned: always
+  type: dict
+  sample: {"backend": ["tours/views.py"]}
+services:
+  description: Services whose containers are to be replaced.
+  returned: always
+  type: list
+  elements: str
+files:
+  description: All files that are changed.
+  returned: always
+  type: list
+  elements: str
+notes:
+  description: What is worth knowing.
+  returned: always
+  type: list
+  elements: str
+timeline:
+  description: What was done and how long it took.
+  returned: always
+  type: list
+  elements: dict
+msg:
+  description: The same in a sentence.
+  returned: always
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_call import patch
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+
+
+def main() -> None:
+    """Run the module."""
+    file = {
+        "path": {"type": "str", "required": True},
+        "src": {"type": "path"},
+        "content": {"type": "str", "no_log": True},
+    }
+    variable = {
+        "name": {"type": "str", "required": True},
+        "text": {"type": "str", "no_log": True},
+        "value": {"type": "str", "no_log": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "repo": {"type": "str", "required": True},
+            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+            "patch_src": {"type": "path"},
+            "patch": {"type": "str", "no_log": True},
+            "ref": {"type": "str"},
+            "env": {"type": "list", "elements": "dict", "default": [], "options": variable},
+            "name": {"type": "str"},
+            "reason": {"type": "str"},
+            "compose_files": {"type": "list", "elements": "str", "required": True},
+            "env_files": {"type": "list", "elements": "str", "default": []},
+            "shared": {"type": "list", "elements": "str", "default": []},
+            "service_options": {"type": "dict", "default": {}},
+            "django_service": {"type": "str", "required": True},
+            "manage_py": {"type": "str", "default": "manage.py"},
+            "max_files": {"type": "int", "default": 20},
+            "max_lines": {"type": "int", "default": 400},
+            "max_chain": {"type": "int", "default": 5},
+            "force": {"type": "bool", "default": False},
+            "drop_edits": {"type": "bool", "default": False},
+            "timeout": {"type": "float", "default": 300},
+            "owner": {"type": "str"},
+            **LOCK_ARGUMENTS,
+        },
+        supports_check_mode=True,
+    )
+    finish(module, patch)
+
+
+if __name__ == "__main__":
+    main()

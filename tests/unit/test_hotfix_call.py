@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``hotfix_patch`` on a real repository and real Compose files, with an engine that only remembers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_call, hotfix_ledger, project_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import NotFound
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
+from tests.unit.app_on_a_server import App, commit
+
+COMPOSE = """
+services:
+  api:
+    build: {context: ./backend}
+    command: gunicorn shop.wsgi
+    env_file: .env
+    volumes: ["static:/app/static_files", "./backend/shared:/app/shared:ro"]
+  celery:
+    build: {context: ./backend}
+    command: celery -A shop worker
+  builder:
+    build: ./frontend
+    command: ["true"]
+    x-evenkeel: {kind: job}
+  nginx:
+    image: nginx:1
+    volumes: ["./deploy/nginx.conf:/etc/nginx/conf.d/default.conf:ro"]
+volumes: {static: {}}
+"""
+TREE = {
+    "docker-compose.prod.yml": COMPOSE, "backend/Dockerfile": "FROM x",
+    "backend/shop/views.py": "one\n", "backend/shop/urls.py": "urls\n",
+    "backend/static_files/made.css": "a\n", "backend/shared/texts.py": "text\n", "frontend/app.js": "js\n",
+    "deploy/nginx.conf": "server {}\n",
+    "backend/gone.py": "not in the image\n", "README.md": "readme\n",
+}  # fmt: skip
+
+
+class Remembering:
+    """What of an engine is used: images are files with owners, containers were made of them."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, dict[str, Any]] = {}
+        self.names: dict[str, str] = {}
+        self.made: dict[str, dict[str, Any]] = {}
+        self.running: list[dict[str, Any]] = []
+        self.edited: dict[str, str] = {}
+        self.api = self
+        self.count = 0
+
+    def add(self, name: str, files: dict[str, str], **config: Any) -> str:
+        self.count += 1
+        identity = f"sha256:{self.count:064x}"
+        entries = {p: (t.encode(), 1000, 1000, 0o640) for p, t in files.items()}
+        self.images[identity] = {"files": entries, "config": {"WorkingDir": "/app", "Cmd": ["x"], **config}}
+        self.names[name] = identity
+        return identity
+
+    def serve(self, project: str, service: str, image: str) -> None:
+        labels = {"com.docker.compose.project": project, "com.docker.compose.service": service}
+        self.running.append(
+            {"Id": f"{service}1", "Name": f"/{service}-1", "Image": image, "Config": {"Labels": labels},
+             "State": {"Pid": 1, "StartedAt": "2026-01-01T00:00:00Z"}}
+        )  # fmt: skip
+
+    def containers(self, labels: Any = None, **_more: Any) -> list[dict[str, Any]]:
+        return self.running if labels and "com.docker.compose.project" in labels else []
+
+    def image(self, reference: str) -> dict[str, Any]:
+        identity = self.names.get(reference, reference)
+        known = self.images.get(identity)
+        return {"Id": identity, "Config": known["config"]} if known else {}
+
+    def untag(self, name: str) -> None:
+        self.names.pop(name, None)
+
+    def changed_paths(self, container: str) -> dict[str, str]:
+        return {path: "changed" for path in self.edited if container == "api1"}
+
+    def create_container_from_config(self, config: dict[str, Any], name: str) -> dict[str, str]:
+        self.made[name] = {"image": config["Image"], "files": dict(self.images[config["Image"]]["files"])}
+        return {"Id": name}
+
+    def remove(self, container: str) -> None:
+        self.made.pop(container)
+
+    def get_archive(self, container: str, path: str) -> tuple[list[bytes], dict[str, Any]]:
+        files = (
+            self.made[container]["files"]
+            if container in self.made
+            else {p: (t.encode(), 0, 0, 0o644) for p, t in self.edited.items()}
+        )
+        if path not in files:
+            raise NotFound("no such path")
+        content, uid, gid, mode = files[path]
+        whole = io.BytesIO()
+        with tarfile.open(fileobj=whole, mode="w") as archive:
+            entry = tarfile.TarInfo(os.path.basename(path))
+            entry.size, entry.uid, entry.gid, entry.mode, entry.mtime = len(content), uid, gid, mode, 2000000000
+            archive.addfile(entry, io.BytesIO(content))
+        return [whole.getvalue()], {"mode": mode, "size": len(content)}
+
+    def put_archive(self, container: str, folder: str, data: bytes) -> None:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            for entry in archive:
+                stream = archive.extractfile(entry)
+                assert stream and not entry.name.startswith(("/", ".."))
+                self.made[container]["files"][folder + entry.name] = (stream.read(), entry.uid, entry.gid, entry.mode)
+
+    def commit(self, container: str, repository: str, tag: str, changes: list[str], **_more: Any) -> dict[str, str]:
+        base = self.images[self.made[container]["image"]]
+        labels = {
+            **(base["config"].get("Labels") or {}),
+            **dict(c.removeprefix("LABEL ").split("=") for c in changes),
+        }
+        identity = self.add(f"{repository}:{tag}", {}, **{**base["config"], "Labels": labels})
+        self.images[identity]["files"] = self.made[container]["files"]
+        return {"Id": identity}
+
+
+class Shop(App):
+    """An app whose first release serves."""
+
+    def __init__(self, folder: Path, engine: Remembering) -> None:
+        super().__init__(folder)
+        self.engine = engine
+        for path, text in TREE.items():
+            (self.source / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.source / path).write_text(text)
+        self.first = commit(self.source)
+        self.inputs = {"files": ["docker-compose.prod.yml"]}
+        release = str(self(inputs=self.inputs)["release"])
+        self.resolve(release, self.first)
+        self("built", release=release)
+        self("active", release=release)
+        short = self.first[:12]
+        backend = {f"/app/{p[8:]}": t for p, t in TREE.items() if p.startswith("backend/") and "gone" not in p}
+        self.base = engine.add(f"shop-api:{short}", backend)
+        engine.names[f"shop-celery:{short}"] = self.base
+        engine.add(f"shop-builder:{short}", {"/app/app.js": "js\n"}, Cmd=["true"])
+        engine.add("nginx:1", {}, Cmd=["nginx"])
+        for service in ("api", "celery"):
+            engine.serve("shop", service, self.base)
+
+    def resolve(self, release: str, revision: str) -> None:
+        root = str(self.root)
+        project_call.resolve(
+            {"project_src": f"{root}/releases/{release}", "files": ["docker-compose.prod.yml"], "env_files": [".env"],
+             "project_name": "shop", "revision": revision, "mounts_dir": f"{root}/mounts", "live_dir": f"{root}/shared/proxy",
+             "data_dir": f"{root}/shared", "state_dir": f"{root}/.evenkeel", "lock_token": None}, False)  # fmt: skip
+
+    def fix(self, check: bool = False, files: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+        given = [{"path": p, "content": base64.b64encode(t.encode()).decode()} for p, t in (files or {}).items()]
+        params = {
+            "path": str(self.root), "repo": str(self.source), "files": given, "compose_files": ["docker-compose.prod.yml"],
+            "env_files": [".env"], "shared": [".env"], "django_service": "api", "manage_py": "manage.py", "timeout": 10.0,
+            "max_files": 20, "max_lines": 400, "max_chain": 5, **more,
+        }  # fmt: skip
+        return hotfix_call.patch(params, check)
+
+    def seen(self) -> tuple[Any, ...]:
+        mirror = self.root / "mirror.git"
+        refs = sorted(str(p) for p in (mirror / "refs").rglob("*"))
+        return dict(self.engine.names), dict(self.engine.made), self.names(), refs, os.listdir(self.root / "mounts")
+
+    def project(self, release: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.root / "releases" / release / "compose.yaml").read_text())
+        return found
+
+
+VIEWS = "backend/shop/views.py"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    engine = Remembering()
+    monkeypatch.setattr(project_call, "connect", lambda _src: engine)
+    monkeypatch.setattr(hotfix_call, "connect", lambda _src: engine)
+    monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
+    return Shop(tmp_path, engine)
+
+
+def test_only_what_has_the_file_gets_another_image(shop: Shop) -> None:
+    told = shop.fix(files={VIEWS: "two\n", "backend/shop/new.py": "new\n"}, name="a")
+    assert told["changed"] and told["kinds"] == {"backend": ["backend/shop/new.py", VIEWS]}
+    assert told["services"] == ["api", "celery"] and told["release"].endswith(f"-{shop.first[:7]}.h1")
+    services, short = shop.project(told["release"])["services"], told["revision"][:12]
+    images = {n: s["image"] for n, s in services.items()}
+    assert images["builder"] == f"shop-builder:{shop.first[:12]}" and images["api"] == f"shop-api:{short}"
+    made = shop.engine.images[shop.engine.names[images["api"]]]
+    assert made["files"]["/app/shop/views.py"] == (b"two\n", 1000, 1000, 0o640)
+    assert made["files"]["/app/shop/new.py"] == (b"new\n", 1000, 1000, 0o644)
+    assert made["config"]["Labels"]["evenkeel.hotfix.image"] == shop.base and made["config"]["Cmd"] == ["x"]
+    assert shop.engine.made == {}
+    about = hotfix_ledger.read(str(shop.root / ".evenkeel"), "a")
+    assert about["commit"] == told["revision"] and about["base"] == shop.first
+    # Killed here, the same call takes up what is there.
+    again = shop.fix(files={VIEWS: "two\n", "backend/shop/new.py": "new\n"}, name="a")
+    assert again["release"] == told["release"] and len(shop.names()) == 2
+
+
+def test_a_second_one_lies_on_the_first_and_the_same_one_is_there_already(shop: Shop) -> None:
+    first = shop.fix(files={VIEWS: "two\n"}, name="a")
+    shop("active", release=first["release"])
+    image = shop.engine.names[f"shop-api:{first['revision'][:12]}"]
+    for container in shop.engine.running:
+        container["Image"] = image
+    same = shop.fix(files={VIEWS: "two\n"}, name="a")
+    assert (same["changed"], same["release"]) == (False, first["release"]) and "already" in same["msg"]
+    with pytest.raises(BadInput, match="a hotfix called a is in production"):
+        shop.fix(files={VIEWS: "three\n"}, name="a")
+    second = shop.fix(files={"backend/shop/urls.py": "other\n"}, name="b")
+    assert second["release"].endswith(".h2")
+    chain = Store(str(shop.root)).manifest(second["release"])["hotfixes"]
+    assert [h["name"] for h in chain] == ["a", "b"] and chain[1]["base"] == first["revision"]
+    files = shop.engine.images[shop.engine.names[f"shop-api:{second['revision'][:12]}"]]["files"]
+    assert files["/app/shop/views.py"][0] == b"two\n" and files["/app/shop/urls.py"][0] == b"other\n"
+    with pytest.raises(BadInput, match="an update to a version that has them is due"):
+        shop.fix(files={"backend/shop/urls.py": "other\n"}, name="b", max_chain=1)
+
+
+def test_mounted_code_is_a_new_copy_and_nginx_has_its_own_kind(shop: Shop) -> None:
+    before = shop.project(shop.names()[0])["services"]
+    told = shop.fix(files={"backend/shared/texts.py": "other\n", "deploy/nginx.conf": "server { }\n"}, name="a")
+    assert told["kinds"] == {"backend": ["backend/shared/texts.py"], "nginx": ["deploy/nginx.conf"]}
+    after = shop.project(told["release"])["services"]
+    (old,), (new,) = ([v["source"] for v in s["api"]["volumes"] if v["type"] == "bind"] for s in (before, after))
+    assert (
+        old != new and Path(new, "texts.py").read_text() == "other\n" and Path(old, "texts.py").read_text() == "text\n"
+    )
+    # The worker mounts nothing, and has it in its image.
+    assert told["services"] == ["api", "celery"] and after["celery"]["image"] != before["celery"]["image"]
+    assert {n: after[n]["image"] for n in ("builder", "nginx")} == {n: before[n]["image"] for n in ("builder", "nginx")}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"backend/gone.py": "x\n"}, "in no container"),
+        ({"README.md": "x\n"}, "in no container"),
+        ({"frontend/app.js": "x\n"}, "builder builds from"),
+        ({"backend/static_files/made.css": "x\n"}, "volume is mounted over"),
+        ({"backend/Dockerfile": "x\n"}, "how images are built"),
+        ({VIEWS: "x\r\n"}, "CRLF"),
+        ({"deploy/new.conf": "x\n"}, "in no container"),
+    ],
+)
+def test_refused_with_nothing_left(shop: Shop, files: dict[str, str], expected: str) -> None:
+    before = shop.seen()
+    with pytest.raises(BadInput) as caught:
+        shop.fix(files=files)
+    assert expected in caught.value.message() and shop.seen() == before
+
+
+def test_what_does_not_pass_its_check_leaves_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: Any) -> list[str]:
+        raise BadInput("api would not work with it")
+
+    monkeypatch.setattr(hotfix_call, "checked", refuse)
+    before = shop.seen()
+    with pytest.raises(BadInput, match="would not work"):
+        shop.fix(files={VIEWS: "two\n"})
+    assert shop.seen() == before
+
+
+def test_check_mode_tells_and_writes_nothing(shop: Shop) -> None:
+    before = {str(p) for p in shop.root.rglob("*")}
+    told = shop.fix(check=True, files={VIEWS: "two\n"})
+    assert told["changed"] and told["services"] == ["api", "celery"] and "-one\n+two" in told["diff"]["prepared"]
+    assert {str(p) for p in shop.root.rglob("*")} == before and shop.engine.made == {}
+
+
+def test_hand_edits_and_another_environment_stop_it(shop: Shop) -> None:
+    shop.engine.edited["/app/shop/urls.py"] = "by hand\n"
+    with pytest.raises(BadInput, match=r"by hand.*/app/shop/urls\.py"):
+        shop.fix(files={VIEWS: "two\n"})
+    assert "/app/shop/urls.py" in " ".join(shop.fix(files={VIEWS: "two\n"}, drop_edits=True)["notes"])
+    (shop.root / "shared/.env").write_text("SECRET=2")
+    with pytest.raises(BadInput, match="would come along"):
+        shop.fix(files={VIEWS: "three\n"})
+
+
+def test_nothing_is_put_on_what_nobody_found_good(shop: Shop) -> None:
+    Store(str(shop.root)).note(shop.names()[0], state="active")
+    with pytest.raises(BadInput, match="nobody has found it good"):
+        shop.fix(files={VIEWS: "two\n"})
+    # A run that was killed right after its switch finds its own release, and what is left to do for it.
+    told = shop.fix(files={VIEWS: "one\n"})
+    assert (told["changed"], told["release"], told["release_state"]) == (False, shop.names()[0], "active")
+
+
+# -- the environment --------------------------------------------------------------------------------------
+
+
+def set_env(shop: Shop, **values: str) -> dict[str, Any]:
+    given = [{"name": k, "value": base64.b64encode(v.encode()).decode()} for k, v in values.items()]
+    return shop.fix(env=given)
+
+
+def test_a_variable_changes_with_its_release_and_goes_back_with_it(shop: Shop) -> None:
+    shared, before = shop.root / "shared/.env", shop.names()[0]
+    told = set_env(shop, SECRET="new one")
+    assert told["kinds"] == {"env": ["SECRET"]} and "new one" not in json.dumps(told)
+    own = shop.root / "releases" / told["release"] / ".env"
+    assert shared.read_text() == "SECRET=1" and own.stat().st_mode & 0o777 == 0o600 and not own.is_symlink()
+    services = shop.project(told["release"])["services"]
+    assert services["api"]["environment"]["SECRET"] == "new one"
+    assert services["api"]["image"] == f"shop-api:{shop.first[:12]}"
+    assert set_env(shop, SECRET="new one")["release"] == told["release"]
+    shop("active", release=told["release"])
+    assert shared.read_text() == "SECRET='new one'\n" and own.is_symlink() and own.read_text() == shared.read_text()
+    again = set_env(shop, SECRET="new one")
+    assert (again["changed"], again["release"]) == (False, told["release"])
+    # An update to the same revision is this release.
+    assert shop(inputs=shop.inputs)["release"] == told["release"]
+    shop("active", release=before, left="bad")
+    assert shared.read_text() == "SECRET=1"
+
+
+def test_what_somebody_changed_since_is_not_put_back(shop: Shop) -> None:
+    shared, before = shop.root / "shared/.env", shop.names()[0]
+    shop("active", release=set_env(shop, SECRET="2")["release"])
+    shared.write_text("SECRET=by hand\n")
+    shop("active", release=before, left="bad")
+    assert shared.read_text() == "SECRET=by hand\n"
+
+
+def test_code_and_environment_in_one_go(shop: Shop) -> None:
+    told = shop.fix(files={VIEWS: "two\n"}, env=[{"name": "A", "value": "YQ=="}], name="both")
+    assert told["kinds"] == {"backend": [VIEWS], "env": ["A"]} and told["release"].endswith(".h1")
+    assert (shop.root / "shared/.env").read_text() == "SECRET=1"
