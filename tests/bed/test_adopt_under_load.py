@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.bed.hand_started import HandStarted
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 
 _STANDING = ("db", "redis", "nginx")
+
+pytestmark = pytest.mark.matrix
 
 
 def test_a_checkout_is_adopted_updated_and_brought_back_under_load() -> None:

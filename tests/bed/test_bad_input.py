@@ -109,9 +109,11 @@ def test_a_proxy_that_is_none(shop: Shop, project: Path) -> None:
 
 def test_an_nginx_configuration_that_cannot_be_read(shop: Shop, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The running nginx is left alone: what it prints is changed on its way instead.
-    dump = proxy_routes.Nginx.dump
+    described = proxy_routes.Nginx.described
     lua = "server { location / { content_by_lua_block { ngx.say('}') } } }\n"
-    monkeypatch.setattr(proxy_routes.Nginx, "dump", lambda self: dump(self).replace("server {", lua + "server {", 1))
+    monkeypatch.setattr(
+        proxy_routes.Nginx, "described", lambda self: described(self).replace("server {", lua + "server {", 1)
+    )
     assert "cannot be read safely: content_by_lua_block" in refusal(shop, project)
 
 
@@ -143,9 +145,9 @@ def test_what_cannot_be_steered_and_is_as_wanted_is_left_alone(
 
 def printed(monkeypatch: pytest.MonkeyPatch, passing: str) -> None:
     """Let nginx print another directive than it has."""
-    dump = proxy_routes.Nginx.dump
+    described = proxy_routes.Nginx.described
     monkeypatch.setattr(
-        proxy_routes.Nginx, "dump", lambda self: dump(self).replace("proxy_pass http://api:8000;", passing)
+        proxy_routes.Nginx, "described", lambda self: described(self).replace("proxy_pass http://api:8000;", passing)
     )
 
 
