@@ -65,10 +65,11 @@ def switch_races() -> str:
 
 def properties() -> str:
     """Run the simulated histories and their mutants."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/property"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     histories = os.environ.get("EVENKEEL_HISTORIES", "10000")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/property"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "EVENKEEL_HISTORIES": histories},
+    )  # fmt: skip
     ended = done.stdout.strip().splitlines()[-1]
     return f"{histories} simulated rolls, those of locks and guards, and deliberately broken rules: `{ended}`"
 

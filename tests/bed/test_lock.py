@@ -106,6 +106,7 @@ def unharmed(shop: Shop) -> Iterator[None]:
     assert (lock(shop)["run"], lock(shop)["owed"]) == ("", "")
 
 
+@pytest.mark.matrix  # test_status.py asks beside a run that works as well
 @pytest.mark.usefixtures("unharmed")
 def test_another_version_at_the_same_time_is_told_whom_to_ask(shop: Shop) -> None:
     first, second = others(shop)
@@ -195,11 +196,9 @@ def test_a_killed_run_of_another_version_is_waited_out(shop: Shop) -> None:
     assert shop.version() == second
 
 
+@pytest.mark.matrix  # killed while the proxy changes over: test_status.py
 @pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize(
-    "event",
-    ["rotate ", *(pytest.param(e, marks=pytest.mark.matrix) for e in ("static files", "start ", "stop ", "remove "))],
-)
+@pytest.mark.parametrize("event", ["rotate ", "static files", "start ", "stop ", "remove "])
 def test_killed_with_the_controller_the_same_command_goes_on_at_once(shop: Shop, event: str) -> None:
     version = others(shop)[0]
     run = Running(shop, version)

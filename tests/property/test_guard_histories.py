@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import guard
 from tests.property.guarded_world import NEVER, SAFETY, World
 
-HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "10000")) // 4
+HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "4000")) // 4
 CHUNKS = 5
 #: Seconds without anything new after which nginx has to know everything: the longest of each patience.
 QUIET = guard.SLOW + guard.LONGEST_SETTLE + guard.GONE + 20

@@ -24,7 +24,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lease impor
     Wait,
 )
 
-HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "10000"))
+HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "4000"))
 CHUNKS = 10
 LEASE = 1800.0
 WANTED = [Operation("update", "travel", "v2"), Operation("update", "travel", "v3"), Operation("rollback", "travel", "")]

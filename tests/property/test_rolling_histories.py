@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ten thousand simulated rolls, with crashes and failures, and what must hold in every one of them.
+"""Thousands of simulated rolls, with crashes and failures, and what must hold in every one of them.
 
 A history is one seed: it draws the services, the behaviour of the new version and the misfortunes, so a
 failing one is run again by its number alone.
@@ -30,7 +30,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import
 from tests.property.simulated_machine import NEW, OLD, STAND_IN, SimulatedMachine
 from tests.property.simulated_parts import Killed, Misfortune, Version
 
-HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "10000"))
+HISTORIES = int(os.environ.get("EVENKEEL_HISTORIES", "4000"))
 CHUNKS = 10
 
 BEHAVIOURS = {
