@@ -20,7 +20,7 @@ remove() {
     while [ "$1" != -- ]; do list+=("$1") && shift; done
     shift
     act=("$@")
-    mapfile -t ids < <(docker "${list[@]}" | sort -u)
+    mapfile -t ids < <(docker "${list[@]}" | awk '!seen[$0]++')
     [ "${#ids[@]}" -gt 0 ] || return 0
     say "removing ${#ids[@]} $what"
     # some may go by themselves meanwhile (--rm), some with another one's name

@@ -127,7 +127,8 @@ class Shop:
             (["network", "ls", "-q"], ["network", "rm"]),
             (["images", "-q", "--no-trunc"], ["rmi", "-f"]),
         ):
-            found = sorted(set(run(["docker", *listing, "--filter", own]).split()))
+            # The engine lists what is newest first: an image that was made of another goes before that one.
+            found = list(dict.fromkeys(run(["docker", *listing, "--filter", own]).split()))
             if found:
                 run(["docker", *removal, *found])
         shutil.rmtree(self.folder, ignore_errors=True)
