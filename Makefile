@@ -53,12 +53,12 @@ molecule: setup ## the roles on whole servers
 	@$(PYTEST) tests/molecule $(ARGS)
 
 # One run of pytest, so that one summary at the end counts everything. The
-# stages come fast first, and tests/conftest.py stops after the first stage that
+# stages come fast first (linters and sanity run beside the units), and tests/conftest.py stops after the first stage that
 # failed: a broken unit does not cost twenty minutes of beds. What is marked
 # `matrix` is deselected here, counted as such, and run by `make evidence`.
 .PHONY: test
 test: setup ## everything: lint sanity unit property bed molecule
-	@$(PYTEST) -m "not matrix" tests/ground tests/unit tests/property tests/bed tests/molecule $(ARGS)
+	@$(PYTEST) -m "not matrix" tests/unit tests/property tests/ground tests/bed tests/molecule $(ARGS)
 
 .PHONY: demo
 demo: setup ## a shop goes from v1 to v2 under load, then a bad version

@@ -44,7 +44,8 @@ def beds(*files: str) -> str:
     """Beds too long for ``make test``, as their test runner counts them."""
     argv = [sys.executable, "-m", "pytest", "-q", "-s", "--tb=short", *files]
     lines = []
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+    full = {**os.environ, "EVENKEEL_RATE": os.environ.get("EVENKEEL_RATE", "120")}
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=full) as running:
         for line in running.stdout or ():
             # Shown at once: who waits for a bed of half an hour, or has to end it, wants to know how far it came.
             print(line, end="", flush=True)

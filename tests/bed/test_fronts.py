@@ -112,6 +112,7 @@ def reload_in_the_proof(shop: Shop, since: float) -> None:
     run(["docker", "exec", shop.container("nginx"), "nginx", "-s", "reload"])
 
 
+@pytest.mark.matrix
 def test_a_bad_version_behind_it_is_met_by_nobody(asked: tuple[Shop, dict[str, str]]) -> None:
     shop, tags = asked
     serving = shop.version()

@@ -98,7 +98,7 @@ def ids(shop: Shop) -> dict[str, str]:
 @pytest.fixture
 def unharmed(shop: Shop) -> Iterator[None]:
     """Hold a load beside the test: no request may fail, and nobody holds the lock afterwards."""
-    with shop.load(seconds=600, rate=60, mix="new=3,keepalive=3,static=1") as load:
+    with shop.load(seconds=600, mix="new=3,keepalive=3,static=1") as load:
         yield
         result = load.stop()
     assert_nothing_lost(shop, load, result)

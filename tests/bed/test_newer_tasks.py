@@ -144,7 +144,7 @@ def test_nothing_is_touched_while_the_broker_is_away(newer: Shop) -> None:
 def test_under_load_no_order_is_left_without_its_task(newer: Shop) -> None:
     shop = newer
     vouchers(shop, "queue", 200, 0.05)
-    with shop.load(rate=60) as load:
+    with shop.load() as load:
         play = back(shop, 60)
         result = load.stop()
     assert_older_serves(shop)
@@ -157,7 +157,7 @@ def test_under_load_no_order_is_left_without_its_task(newer: Shop) -> None:
 def test_going_forward_under_load_no_newer_task_meets_an_older_worker(newer: Shop) -> None:
     shop = newer
     back(shop, 60)
-    with shop.load(rate=60) as load:
+    with shop.load() as load:
         play = forward(shop, "n2")
         result = load.stop()
     assert play.returncode == 0 and shop.version() == "n2", play.output[-4000:]

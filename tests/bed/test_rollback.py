@@ -79,7 +79,10 @@ def test_back_under_load_without_git_and_without_building_and_only_once(shop: Sh
     again = shop.rollback(app_services=QUICK)
     assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
     assert shop.version() == "m1"
-    # By name one goes wherever one likes.
+
+
+@pytest.mark.matrix
+def test_by_name_one_goes_wherever_one_likes(shop: Shop) -> None:
     named = shop.rollback(app_services=QUICK, rollback_to="m2")
     assert named.returncode == 0 and shop.version() == "m2", named.output[-4000:]
 

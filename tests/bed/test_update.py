@@ -59,7 +59,7 @@ def test_an_update_under_load_loses_nothing(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("version", "reason"),
     [
-        # bad-500 is met in test_fronts.py, bad-worker in test_workers.py, all of them by make evidence.
+        # bad-500 is met in test_lock.py, bad-worker in test_workers.py, all of them by make evidence.
         ("bad-crash", "ended|was not answered"),
         pytest.param("bad-import", "ended", marks=pytest.mark.matrix),
     ],
@@ -106,7 +106,7 @@ def test_killed_at_a_step_the_same_playbook_converges(
     there = {json.loads(p.read_text())["version"] for p in shop.root.glob("releases/*/.evenkeel/manifest.json")}
     for version in sorted({"v2", "v3"} - there):
         assert shop.update(version, **quick).returncode == 0
-    with shop.load(seconds=900, rate=60) as load:
+    with shop.load(seconds=900) as load:
         # Every run but the last of a chain is killed.
         for chain in chains:
             version = "v2" if shop.version() == "v3" else "v3"

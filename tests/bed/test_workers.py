@@ -86,7 +86,7 @@ def test_long_tasks_and_a_full_queue_outlive_an_update(shop: Shop) -> None:
     old = {i["Config"]["Hostname"] for i in shop.inspections() if "-celery-" in i["Name"]}
     version = other(shop)
     began = time.time()
-    with shop.load(rate=60) as load:
+    with shop.load() as load:
         # Two run, the others are fetched and wait: a minute of work for the old one, which outlives it.
         send(shop, "long", 5, 20)
         time.sleep(1)
@@ -115,7 +115,7 @@ def test_long_tasks_and_a_full_queue_outlive_an_update(shop: Shop) -> None:
 def test_one_service_that_does_not_start_brings_all_back(shop: Shop, version: str) -> None:
     serving = shop.version()
     web = {i["Name"]: i["Id"] for i in shop.inspections() if "-celery-beat-" not in i["Name"]}
-    with shop.load(rate=60, seconds=200) as load:
+    with shop.load(seconds=200) as load:
         play = shop.update(version, **QUICKLY)
         result = load.stop()
     assert play.returncode != 0
@@ -130,7 +130,7 @@ def test_one_service_that_does_not_start_brings_all_back(shop: Shop, version: st
 def test_a_verify_that_fails_brings_every_service_back(shop: Shop) -> None:
     serving = shop.version()
     revision = images(shop)
-    with shop.load(rate=60, seconds=200) as load:
+    with shop.load(seconds=200) as load:
         play = shop.update(other(shop), **QUICKLY, app_verify_paths=[{"path": "/", "contains": "Atlantis"}])
         result = load.stop()
     assert play.returncode != 0 and "Atlantis" in play.output, play.output[-3000:]

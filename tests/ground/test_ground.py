@@ -3,25 +3,15 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import Check
 
 
 @pytest.mark.parametrize("script", ["lint", "sanity"])
-def test_no_complaint(script: str) -> None:
-    done = subprocess.run(
-        [ROOT / "scripts" / f"{script}.sh"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    print(done.stdout)
-    assert done.returncode == 0, f"scripts/{script}.sh complains, see above; alone: make {script}"
+def test_no_complaint(script: str, checks: dict[str, Check]) -> None:
+    process, output = checks[script]
+    process.wait(timeout=900)
+    output.seek(0)
+    print(output.read())
+    assert process.returncode == 0, f"scripts/{script}.sh complains, see above; alone: make {script}"
