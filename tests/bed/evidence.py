@@ -180,6 +180,14 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         "Back from tasks that older workers do not know, and forward to them: under load, killed, with a dead worker",
         lambda: beds("tests/bed/test_newer_tasks.py"),
     ),
+    "update": (
+        "Updates of the whole: bad versions, kills in a chain, checks before, what a user sees of it meanwhile",
+        lambda: beds("tests/bed/test_update.py", "tests/bed/test_django_check.py", "tests/bed/test_progress.py"),
+    ),
+    "status": (
+        "What status says: of edits, kills, a database that is away, a server that was started anew",
+        lambda: beds("tests/bed/test_status.py", "tests/bed/test_status_reboot.py"),
+    ),
     "hotfix": (
         "Hotfixes under load: refused where they would not work, killed in each step, two at once, gone back from, never lost",
         lambda: beds("tests/bed/test_hotfix.py"),
@@ -208,7 +216,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "plain": (
         "Without an engine: PHP under load while its release changes, and kills between any two steps",
-        lambda: f"{plain()}\n\n{beds('tests/bed/test_plain_sites.py')}",
+        lambda: f"{plain()}\n\n{beds('tests/bed/test_plain_sites.py', 'tests/bed/test_plain_release.py')}",
     ),
     "migrations": ("Migrations: what was said of them, and what they do", truth_table),
     "pairs": ("Pairs of releases: whether older code can come back, and what it then does", pairs_table),

@@ -80,6 +80,7 @@ def test_a_changed_address_heals_within_seconds(guarded: Guarded) -> None:
     assert guarded.reloads() == 2
 
 
+@pytest.mark.matrix
 def test_a_file_of_addresses_follows_too(guarded: Guarded) -> None:
     settle(guarded)
     _before, after = guarded.move("shelf")
@@ -97,6 +98,7 @@ def test_nothing_is_done_where_nothing_moved(guarded: Guarded) -> None:
     assert guarded.reloads() == reloads
 
 
+@pytest.mark.matrix
 def test_a_crash_loop_is_one_reload(guarded: Guarded) -> None:
     settle(guarded)
     reloads, restarts = guarded.reloads(), guarded.restarts("api")

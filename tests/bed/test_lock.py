@@ -209,6 +209,7 @@ def test_killed_with_the_controller_the_same_command_goes_on_at_once(shop: Shop,
     assert shop.version() == version
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_killed_in_undo_the_next_run_goes_back_first_and_names_the_bad_version(shop: Shop) -> None:
     serving = shop.version()

@@ -16,6 +16,9 @@ from tests.bed.test_first_start import kill_when
 from tests.bed.test_rollback import QUICK, forward
 from tests.bed.test_workers import all_run_once, runs, send
 
+# What is decided is held by units and properties, and each of these takes minutes.
+pytestmark = pytest.mark.matrix
+
 NAME = "tours.tasks.print_voucher"
 #: A task that only the newer version has, and that does what the one does that each order is confirmed by.
 _TASK = """
@@ -140,7 +143,6 @@ def test_nothing_is_touched_while_the_broker_is_away(newer: Shop) -> None:
     assert shop.version() == "n2"
 
 
-@pytest.mark.matrix
 def test_under_load_no_order_is_left_without_its_task(newer: Shop) -> None:
     shop = newer
     vouchers(shop, "queue", 200, 0.05)
@@ -153,7 +155,6 @@ def test_under_load_no_order_is_left_without_its_task(newer: Shop) -> None:
     print(f"\nevidence: back from newer tasks under load: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
 
 
-@pytest.mark.matrix
 def test_going_forward_under_load_no_newer_task_meets_an_older_worker(newer: Shop) -> None:
     shop = newer
     back(shop, 60)
@@ -165,7 +166,6 @@ def test_going_forward_under_load_no_newer_task_meets_an_older_worker(newer: Sho
     print(f"\nevidence: forward to newer tasks under load: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("at", ["Bring back first", "Let newer workers run", "Roll behind the proxy"])
 def test_killed_in_the_middle_the_same_command_ends_it(newer: Shop, at: str, tmp_path: Path) -> None:
     shop, name = newer, f"killed-{at.split()[0].lower()}"
@@ -181,7 +181,6 @@ def test_killed_in_the_middle_the_same_command_ends_it(newer: Shop, at: str, tmp
     in_broker(shop, "del", "unacked", "unacked_index")
 
 
-@pytest.mark.matrix
 def test_where_the_newer_worker_is_dead_its_tasks_are_kept(newer: Shop) -> None:
     shop = newer
     worker = shop.container("celery")

@@ -253,6 +253,7 @@ def service(tmp_path: Path) -> Iterator[PlainApp]:
             os.kill(int(path.read_text()), signal.SIGKILL)
 
 
+@pytest.mark.matrix
 def test_a_virtualenv_is_made_in_its_release_and_served_from_there(service: PlainApp) -> None:
     def answer() -> list[str]:
         return run(["curl", "-s", str(service.variables["app_health_url"])]).split()

@@ -95,7 +95,7 @@ def test_an_environment_that_changed_is_a_release_of_its_own(shop: Shop) -> None
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ("moved", ["db", "/var/lib/postgresql/data", "elsewhere"]),
+        pytest.param("moved", ["db", "/var/lib/postgresql/data", "elsewhere"], marks=pytest.mark.matrix),
         pytest.param("pgdata", ["db", "/var/lib/postgresql/data", "shared/pgdata"], marks=pytest.mark.matrix),
         pytest.param("internal", ["network default", "internal"], marks=pytest.mark.matrix),
         ("tuned", ["db", "command", "update_allow_downtime"]),

@@ -111,7 +111,8 @@ def test_long_tasks_and_a_full_queue_outlive_an_update(shop: Shop) -> None:
     assert not beats.double_slots
 
 
-@pytest.mark.parametrize("version", ["bad-worker", pytest.param("bad-beat", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("version", ["bad-worker", "bad-beat"])
 def test_one_service_that_does_not_start_brings_all_back(shop: Shop, version: str) -> None:
     serving = shop.version()
     web = {i["Name"]: i["Id"] for i in shop.inspections() if "-celery-beat-" not in i["Name"]}
