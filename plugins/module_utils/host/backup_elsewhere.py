@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..decide import elsewhere as decide
@@ -58,9 +58,7 @@ class Elsewhere:
         place, known = self.connection.place, self.connection
         with contextlib.ExitStack() as stack:
             try:
-                made = stack.enter_context(
-                    client(engine, project, self.image, self.reach, known.files, self.timeout)
-                )  # fmt: skip
+                made = stack.enter_context(client(engine, project, self.image, self.reach, known.files, self.timeout))
             except EngineFailed as error:
                 raise BadInput(
                     f"a container of {self.image} that reaches {place} could not be started: {error}",
@@ -83,7 +81,7 @@ class Elsewhere:
 
     def _version(self, container: str) -> int:
         """The server's major version."""
-        here = Server(container, self.server.user, self.server.database, self.server.password, self.server.settings)
+        here = replace(self.server, container=container)
         asked = here.words(*PSQL, "--dbname", here.database, "--command", "SHOW server_version_num")
         try:
             printed = here.run(asked, timeout=_ANSWERS).strip()
