@@ -63,7 +63,8 @@ options:
   database_host:
     description:
       - Host of the server, over what the app's settings say, for example the one behind a pooler. Where it is V(localhost) or V(127.0.0.1),
-        it is this host. Django is not asked where O(database_user) and O(database) are given as well.
+        it is this host. Django is not asked where O(database_user) and O(database) are given as well; TLS is then used where the
+        server has it, else as the app's settings say.
       - It must not be set beside O(service).
     type: str
   database_port:
@@ -86,6 +87,8 @@ options:
     description:
       - An image on the target that has C(pg_dump), C(pg_restore) and C(psql) of the server's major version or a newer one, and for
         O(state=verified) the server with the extensions of the database as well.
+      - Best of the very same major version. What a newer one dumps an older one cannot read, and O(state=restored) refuses a newer
+        one, which sets what an older server does not know.
       - Without it C(postgres) with the major version that the app's Django sees as its tag. It is not pulled.
     type: str
   client_network:

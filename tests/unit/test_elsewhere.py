@@ -19,6 +19,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import else
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     app_script,
     backup_elsewhere,
+    backup_source,
     django_connection_script,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.django_oneoff import NoDjango
@@ -382,3 +383,49 @@ def test_a_program_gets_the_password_by_its_environment_alone(monkeypatch: pytes
         server.begin(["psql"])
     assert PASSWORD not in " ".join(seen["argv"]) and seen["env"]["PGPASSWORD"] == PASSWORD
     assert {"PGHOST", "PGPORT", "PGSSLMODE", "PGPASSWORD"} <= set(seen["argv"]) and seen["env"]["PGHOST"] == known.host
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "exact", "said"),
+    [
+        ("pg_dump (PostgreSQL) 17.6", "170002", True, ""),
+        ("pg_dump (PostgreSQL) 17.6", "160004", False, ""),
+        ("pg_dump (PostgreSQL) 16.4", "170002", False, "docker pull postgres:17"),
+        ("pg_dump (PostgreSQL) 17.6", "160004", True, "docker pull postgres:16"),
+        ("sh: pg_dump: not found", "160004", False, "has no pg_dump"),
+    ],
+)
+def test_a_client_that_is_too_old_and_one_that_is_too_new_to_restore(
+    own: str, theirs: str, exact: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine("postgres:17")
+    monkeypatch.setattr(engine, "run_inside", lambda *words, **more: (0, own), raising=False)
+    monkeypatch.setattr(Server, "run", lambda *words, **more: f"{theirs}\n")
+    one = backup_elsewhere.Elsewhere(connected(), "postgres:17", decide.Reach(), 60.0, exact)
+    try:
+        with one.client(engine, "travel") as made:  # type: ignore[arg-type]
+            assert made["Id"] == "made" and not said
+    except BadInput as error:
+        assert said and said in error.message()
+    assert engine.removed == ["evenkeel.backup-client=travel"]
+
+
+def test_a_service_and_a_host_are_two_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine("postgres:17")
+    project = {**PROJECT, "services": {**PROJECT["services"], "db": {"image": "postgres:17"}}}  # type: ignore[dict-item]
+    monkeypatch.setattr(
+        backup_source, "compose_of", lambda params: SimpleNamespace(project_src="/", resolved=lambda: project)
+    )
+    monkeypatch.setattr(backup_source, "connect", lambda source: engine)
+    given = {
+        "timeout": 60.0,
+        "database_host": "127.0.0.1",
+        "database_user": "u",
+        "database": "d",
+        "client_image": "postgres:17",
+    }
+    with pytest.raises(BadInput, match="are two databases"):
+        backup_source.source_of({**given, "service": "db"})
+    # What is named goes before the service that was found.
+    source = backup_source.source_of(given)
+    assert source is not None and (source.service, source.server.user) == ("127.0.0.1:5432", "u")

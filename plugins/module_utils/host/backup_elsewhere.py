@@ -36,12 +36,14 @@ class Elsewhere:
     """A server, and how it is reached.
 
     :ivar image: the client's, as it was named.
+    :ivar exact: that the client has to be of the very version of the server, since something is written to that.
     """
 
     connection: decide.Connection
     image: str
     reach: decide.Reach
     timeout: float
+    exact: bool = False
 
     @property
     def server(self) -> Server:
@@ -76,6 +78,13 @@ class Elsewhere:
                 raise BadInput(
                     f"{place} is PostgreSQL {theirs}, and the pg_dump of {self.image} is {own}: an older one cannot dump it",
                     f"docker pull {decide.default_image(theirs)}, and set client_image to it (backup_client_image in a playbook)",
+                )
+            if self.exact and own != theirs:
+                raise BadInput(
+                    f"{place} is PostgreSQL {theirs}, and the pg_restore of {self.image} is {own}: a newer one sets what an older "
+                    "server does not know",
+                    f"docker pull {decide.default_image(theirs)}, and set client_image to it (backup_client_image in a playbook); a "
+                    "dump that a newer client made is refused by that as well",
                 )
             yield made
 
@@ -134,7 +143,7 @@ def elsewhere_of(
     elif given["host"] and decide.is_loopback(known.host):
         # This host, as whoever writes its inventory means it.
         reach = decide.Reach()
-    return Elsewhere(known, image, reach, float(params["timeout"]))
+    return Elsewhere(known, image, reach, float(params["timeout"]), params.get("state") == "restored")
 
 
 def _given(params: Mapping[str, Any]) -> dict[str, str]:
