@@ -7,14 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: postgres_backup
-short_description: Dump the PostgreSQL database of a Compose project, and prove that the dump can be restored
+short_description: Dump the PostgreSQL database of a Compose project's app, and prove that the dump can be restored
 description:
   - With O(state=present) the database's own container runs C(pg_dump), and what it prints is written to O(dest) as it comes.
     A dump has its name only when it is whole, C(pg_restore) of the same container has read it to its end, and its manifest
     is written. Whatever fails before that leaves no file that looks like a backup.
   - Tables are counted in the very snapshot that is dumped. With O(state=verified) the dump is restored into a server that is
     thrown away, made of the same image without a network, and what is in it is compared with that.
-  - User, database and password are those of the container's environment. Nothing secret is on a command line, in the
+  - A database that is no service of the project (managed, or on the host) is dumped by the same programs in a container of
+    O(client_image), which is there for as long as the call. Where the database is and as whom to connect is asked of the app's
+    own settings, in a container of O(django_service), or named by O(database_host) and its like. Everything else is the same.
+  - User, database and password of a service are those of the container's environment. Nothing secret is on a command line, in the
     manifest or in the result. What C(ALTER DATABASE SET) and C(ALTER ROLE SET) have set is in the manifest (mode 0600).
   - A dump takes the weakest lock of each table. C(ALTER TABLE) and its like wait for it, and everything after them.
 version_added: 0.1.0
@@ -44,7 +47,54 @@ options:
     default: {}
   database:
     description:
-      - The database's name. Without it the one of the container's C(POSTGRES_DB).
+      - The database's name. Without it the one of the container's C(POSTGRES_DB), or the one of Django's alias C(default).
+    type: str
+  django_service:
+    description:
+      - The service whose Django is asked for its database, where the project has none as a service. It is asked as C(migrate)
+        would connect, in a container of its image. Certificates and keys that its C(OPTIONS) name are used as well.
+      - A host that is another service of the project, such as a pooler, is refused.
+    type: str
+  manage_py:
+    description:
+      - Path of C(manage.py) in that image.
+    type: str
+    default: manage.py
+  database_host:
+    description:
+      - Host of the server, over what the app's settings say, for example the one behind a pooler. Where it is V(localhost) or V(127.0.0.1),
+        it is this host. Django is not asked where O(database_user) and O(database) are given as well; TLS is then used where the
+        server has it, else as the app's settings say.
+      - It must not be set beside O(service).
+    type: str
+  database_port:
+    description:
+      - Its port. Without it that of the app's settings where they name the same host, else 5432.
+    type: str
+  database_user:
+    description:
+      - As whom to connect. Without it as the app does.
+    type: str
+  database_password:
+    description:
+      - That user's password. Without it that of the app, where it is the same user.
+    type: str
+  database_password_file:
+    description:
+      - A file on the target whose first line is the password. It is refused where everybody may read it.
+    type: path
+  client_image:
+    description:
+      - An image on the target that has C(pg_dump), C(pg_restore) and C(psql) of the server's major version or a newer one, and for
+        O(state=verified) the server with the extensions of the database as well.
+      - Best of the very same major version. What a newer one dumps an older one cannot read, and O(state=restored) refuses a newer
+        one, which sets what an older server does not know.
+      - Without it C(postgres) with the major version that the app's Django sees as its tag. It is not pulled.
+    type: str
+  client_network:
+    description:
+      - A network, or V(host), from which the server is reached. Without it the networks, hosts and name servers of O(django_service), and
+        those of this host where O(database_host) is this host or there is no such service.
     type: str
   dest:
     description:
@@ -75,6 +125,8 @@ options:
         restored before is not restored once more for as long as it is the database, but with O(again).
         Requests to web services wait for the exchange, where this is run as root and nft is there.
         What O(allow_downtime) is asked for tells what was written since, what is queued, and what becomes of requests.
+        On a server that is no container of the project it is looked first whether the role may do all of that; where it may not,
+        nothing is touched, and the refusal has what to grant, and how to do it by hand.
     type: str
     choices: [present, verified, restored]
     default: present
@@ -113,8 +165,8 @@ options:
     type: path
   optional:
     description:
-      - That it is no failure where there is nothing to back up, which is a project without a PostgreSQL service, and a database
-        without a table. RV(backup) is empty then, and RV(msg) says why.
+      - That it is no failure where there is nothing to back up, which is a project without a PostgreSQL service whose app
+        names no PostgreSQL either, and a database without a table. RV(backup) is empty then, and RV(msg) says why.
     type: bool
     default: false
   lock_timeout:
@@ -157,6 +209,22 @@ EXAMPLES = r"""
     service: db
     dest: /srv/travel/backups
     newer_than: "3600"
+
+- name: Back up a managed database that the app's settings name
+  evenkeel.deploy.postgres_backup:
+    project_src: /srv/travel/current
+    django_service: api
+    client_image: postgres:17
+    dest: /srv/travel/backups
+
+- name: Back up one that the app reaches through a pooler
+  evenkeel.deploy.postgres_backup:
+    project_src: /srv/travel/current
+    django_service: api
+    database_host: db.internal.example.com
+    database_port: "5432"
+    client_image: postgres:17
+    dest: /srv/travel/backups
 
 - name: Prove that the newest one can be restored
   evenkeel.deploy.postgres_backup:
@@ -273,6 +341,15 @@ def main() -> None:
             "service": {"type": "str"},
             "service_options": {"type": "dict", "default": {}},
             "database": {"type": "str"},
+            "django_service": {"type": "str"},
+            "manage_py": {"type": "str", "default": "manage.py"},
+            "database_host": {"type": "str"},
+            "database_port": {"type": "str"},
+            "database_user": {"type": "str"},
+            "database_password": {"type": "str", "no_log": True},
+            "database_password_file": {"type": "path", "no_log": False},
+            "client_image": {"type": "str"},
+            "client_network": {"type": "str"},
             "dest": {"type": "path", "required": True},
             "format": {"type": "str", "choices": ["custom"], "default": "custom"},
             "keep": {"type": "int", "default": 7},

@@ -193,9 +193,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: beds("tests/bed/test_hotfix.py"),
     ),
     "backup": (
-        "Backups: what is not whole, disks that are full, kills, a server that is restarted, and the way back",
+        "Backups: what is not whole, disks that are full, kills, a server that is restarted or elsewhere, and the way back",
         lambda: beds(
             "tests/bed/test_backup.py",
+            "tests/bed/test_backup_managed.py",
             "tests/bed/test_restore.py",
             "tests/bed/test_restore_plain.py",
             "tests/bed/test_restore_load.py",

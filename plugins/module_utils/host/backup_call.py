@@ -37,8 +37,9 @@ def backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     store = BackupStore(str(params["dest"]), of)
     if check_mode:
         if params["state"] == "restored":
-            proof = Proof(params, source, store, memory, spare, Progress())
-            return Restoring(params, source, store, spare, proof, Progress()).restored(None)
+            with source.reached(locked=False) as here:
+                proof = Proof(params, here, store, memory, spare, Progress())
+                return Restoring(params, here, store, spare, proof, Progress()).restored(None)
         if params["state"] == "verified":
             return Proof(params, source, store, memory, spare, Progress()).foreseen()
         return Dump(params, source, store, keep, spare, Progress()).foreseen(since)
@@ -47,12 +48,13 @@ def backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     with working(params, directory, f"postgres_backup of {source.project}") as fence, store.held():
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
         try:
-            if params["state"] == "restored":
-                proof = Proof(params, source, store, memory, spare, progress)
-                return fence.told(Restoring(params, source, store, spare, proof, progress).restored(fence))
-            if params["state"] == "verified":
-                return fence.told(Proof(params, source, store, memory, spare, progress).verified())
-            return fence.told(Dump(params, source, store, keep, spare, progress).present(fence, since))
+            with source.reached() as here:
+                proof = Proof(params, here, store, memory, spare, progress)
+                if params["state"] == "restored":
+                    return fence.told(Restoring(params, here, store, spare, proof, progress).restored(fence))
+                if params["state"] == "verified":
+                    return fence.told(proof.verified())
+                return fence.told(Dump(params, here, store, keep, spare, progress).present(fence, since))
         finally:
             progress.close()
 

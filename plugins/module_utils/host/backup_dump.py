@@ -153,8 +153,9 @@ class Dump:
         """Why there is no dump."""
         database = self._source.server.database
         if self._was_stopped():
+            box = "client for" if self._source.elsewhere else "container of"
             return BackupFailed(
-                f"the container of {self._source.service} was stopped or restarted while {database} was dumped",
+                f"the {box} {self._source.service} was stopped or restarted while {database} was dumped",
                 "run the same command again once it runs",
             )
         if "lock" in str(error) and ("timeout" in str(error) or "not be obtained" in str(error)):
@@ -165,7 +166,12 @@ class Dump:
         if any(sign in error.stderr for sign in ("authentication failed", "does not exist", "no password supplied")):
             return BackupFailed(
                 f"the database refused: {error}",
-                f"see POSTGRES_USER, POSTGRES_DB and POSTGRES_PASSWORD of {self._source.service}, or name the database",
+                f"see {self._source.credentials}",
+            )
+        if "permission denied" in error.stderr:
+            return BackupFailed(
+                f"{database} could not be dumped: {error}",
+                f"let {self._source.server.user} read all of it (GRANT pg_read_all_data, PostgreSQL 14 and newer), or name another user",
             )
         return BackupFailed(f"{database} could not be dumped: {error}")
 

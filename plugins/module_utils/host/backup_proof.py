@@ -112,9 +112,10 @@ class Proof:
                     timeout,
                 )
         except PostgresFailed as error:
-            raise BackupFailed(
-                f"{name} could not be restored: {error}", "make another one, and keep those before", _NOW
-            ) from error
+            advice = "make another one, and keep those before"
+            if self._source.elsewhere and "is not available" in error.stderr:
+                advice = "set client_image to one whose server has that extension (backup_client_image in a playbook)"
+            raise BackupFailed(f"{name} could not be restored: {error}", advice, _NOW) from error
         took = round(time.monotonic() - began, 1)
         if not manifest:
             text = f"{name} was restored in {took:g} s; it has no manifest, so there is nothing to compare it with"

@@ -11,9 +11,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from ..decide import elsewhere
 from ..decide.access import differences as access_differences
+from ..decide.backups import quoted
+from ..decide.plain_dumps import is_plain_name
 from ..journal import Fence
 from .backup_dump import Dump
 from .backup_hold import Hold
@@ -25,7 +29,7 @@ from .backup_store import BackupStore
 from .backup_told import BackupFailed, Timeline, unchanged
 from .engine import EngineFailed
 from .firewall import FirewallFailed
-from .postgres import PSQL, PostgresFailed, Server, access_of, inventory_of
+from .postgres import PSQL, PostgresFailed, access_of, inventory_of, rights_of
 from .progress import Progress
 from .project import state_dir_of
 from .refusal import BadInput
@@ -34,12 +38,14 @@ from .refusal import BadInput
 _TRIES = 20
 _KNOWN = """\
 SELECT pg_catalog.to_jsonb(d) || jsonb_build_object('owner', pg_catalog.pg_get_userbyid(datdba), 'number', d.oid::bigint,
-  'size', pg_catalog.pg_database_size(d.oid), 'folder', pg_catalog.current_setting('data_directory'))
+  'size', pg_catalog.pg_database_size(d.oid), 'folder', (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'))
 FROM pg_catalog.pg_database d WHERE datname = :'old';
 """
-# What a killed call has begun may go on for a while.
-_DROP = """\
-SELECT FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'new') ended;
+# What a killed call has begun may go on for a while. Nobody but a superuser may end what the server does by itself in a
+# database (autovacuum); dropping and renaming end that themselves.
+_MAY = "(usesysid IS NOT NULL OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))"
+_DROP = f"""\
+SELECT FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'new' AND {_MAY}) ended;
 DROP DATABASE IF EXISTS :"new";
 """
 _CREATE = """\
@@ -69,10 +75,10 @@ SELECT count(*) FROM pg_stat_activity WHERE datname = :'old' AND pid <> pg_backe
   AND state <> 'idle';
 """
 # Renaming locks the database against whoever connects, and waits for the sessions that were ended.
-_SWAP = """\
+_SWAP = f"""\
 BEGIN;
 SELECT FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-  WHERE datname IN (:'old', :'new') AND pid <> pg_backend_pid()) ended;
+  WHERE datname IN (:'old', :'new') AND pid <> pg_backend_pid() AND {_MAY}) ended;
 ALTER DATABASE :"old" RENAME TO :"before";
 ALTER DATABASE :"new" RENAME TO :"old";
 COMMIT;
@@ -102,6 +108,7 @@ class Restoring:
         # A name that nobody else gives: what has it is dropped.
         self._short = self._old.encode()[:38].decode("utf-8", "ignore")
         self._new = f"{self._short}_evenkeel_restoring"
+        self._beside = "template1" if self._old == "postgres" else "postgres"
 
     def restored(self, fence: Fence | None) -> dict[str, Any]:
         """Carry it out, or tell what would be done; see :meth:`_restored`."""
@@ -123,6 +130,7 @@ class Restoring:
         """
         dump = restorable(self._params, self._source, self._store, self._proof, self._directory)
         try:
+            self._refuse_without_rights()
             known = self._known()
             with self._timeline.step("look"):
                 dump.look()
@@ -135,6 +143,8 @@ class Restoring:
         except PostgresFailed as error:
             raise BackupFailed(f"{self._old} could not be asked: {error}", now="nothing was touched") from error
         waiting, told_queues = queued(self._source)
+        if self._source.elsewhere:
+            told_queues += f"; whether {self._source.service} has room for a second database cannot be seen from here"
         hold = Hold(self._source)
         lost = "; ".join(since[:5]) + (f"; and {len(since) - 5} more tables" if len(since) > 5 else "")
         written = f"since {dump.since} there was written: {lost or 'nothing that changes how many rows there are'}; {told_queues}"
@@ -164,16 +174,49 @@ class Restoring:
             "timeline": safety["timeline"] + self._timeline.entries,
             "diff": {"before": f"{self._old}: {known['number']}\n", "after": f"{self._old}: {dump.name}\n"},
             "msg": f"{self._old} is what was dumped at {dump.since}{other}; the one before is kept as {before}, and in "
-            f"{safety['backup'].get('path')}; {written}. When it is not needed any more: docker exec "
-            f"{str(self._source.inspection.get('Name') or '').lstrip('/')} dropdb -U {self._source.server.user} {before}",
+            f"{safety['backup'].get('path')}; {written}. When it is not needed any more: {self._dropping(before)}",
         }
+
+    def _dropping(self, database: str) -> str:
+        """How somebody takes a database away."""
+        if self._source.elsewhere:
+            return f"DROP DATABASE {quoted(database)}; at {self._source.service}, as {self._source.server.user}"
+        box = str(self._source.inspection.get("Name") or "").lstrip("/")
+        return f"docker exec {box} dropdb -U {self._source.server.user} {database}"
+
+    def _refuse_without_rights(self) -> None:
+        """Look, before anything is made, whether all of it may be done by whom the app connects as.
+
+        :raises BadInput: it may not; what is to be granted, and how to do it by hand.
+        """
+        away = self._source.elsewhere
+        if away is None:
+            return
+        rights = rights_of(self._source.server)
+        self._beside = str(rights.get("beside") or self._beside)
+        lacking, grants = elsewhere.missing_rights(rights)
+        if not lacking:
+            return
+        name = str(self._params.get("backup") or "")
+        path = name if name.startswith("/") else self._store.path(name)
+        hand = elsewhere.by_hand(path, is_plain_name(name), away.connection, away.image, away.reach.networks)
+        granted = (
+            f"as an administrator of {self._source.service}: {' '.join(grants)} and the same command again; or "
+            if grants
+            else ""
+        )
+        raise BadInput(
+            f"{self._source.server.user} may not put a backup in the place of {self._old} at {self._source.service}: it "
+            f"{'; it '.join(lacking)}",
+            f"{granted}{hand}",
+        )
 
     def _put(self, fence: Fence, pause: Pause, dump: Restorable, access: Mapping[str, Any]) -> tuple[str, list[str]]:
         """Restore it beside the database, and give it its name; returns the name of the one before, and where it differs.
 
         :param access: of the database of now.
         """
-        new = Server(self._source.server.container, self._source.server.user, self._new, self._source.server.password)
+        new = replace(self._source.server, database=self._new)
         timeout = float(self._params["timeout"])
         moment = time.strftime("%Y%m%dt%H%M%Sz", time.gmtime())
         before = f"{self._short}_before_{moment}"
@@ -241,14 +284,15 @@ class Restoring:
         """Run a script in another database than the one that is exchanged; names are quoted by psql."""
         given = {"old": self._old, "new": self._new, **names}
         server = self._source.server
-        other = "template1" if self._old == "postgres" else "postgres"
-        words = [*server.words(*PSQL), "--dbname", other]
+        words = [*server.words(*PSQL), "--dbname", self._beside]
         for key, value in given.items():
             words += ["--set", f"{key}={value}"]
         return server.run(words, f"SET search_path = pg_catalog;\n{script}".encode())
 
     def _refuse_without_room(self, known: Mapping[str, Any], size: int) -> None:
         """Look whether another one fits on the disk of the database, which would stop where that is full."""
+        if self._source.elsewhere:
+            return
         code, said = self._source.engine.run_inside(
             self._source.server.container, ["df", "-P", "-k", str(known["folder"])]
         )

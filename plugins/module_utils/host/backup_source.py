@@ -1,20 +1,23 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which service of a project is the database that is backed up, and the server in its container."""
+"""Which service of a project is the database that is backed up, or which server elsewhere, and how it is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..decide.backups import has_pg_dump
 from ..decide.services import DATABASE, BadService, chosen_kind
+from .backup_elsewhere import Elsewhere, elsewhere_of
 from .compose import ComposeFailed
 from .engine import Engine
 from .inspection import pid_of
 from .postgres import Server, server_in
+from .postgres_client import sweep
 from .project import compose_of, connect, image_name
 from .refusal import BadInput
 
@@ -22,9 +25,8 @@ from .refusal import BadInput
 _ANSWERS = 120.0
 _TRIES = 3
 ELSEWHERE = (
-    "a database that is no service of the project is backed up where it runs: by its provider's snapshots, or by "
-    "docker run --rm -i --env-file FILE postgres:VERSION pg_dump --format custom, with PGHOST, PGUSER, PGPASSWORD and "
-    "PGDATABASE in that file"
+    "one that is no service of it is found by the settings of the app's Django (app_django_service), or named by "
+    "backup_database_host"
 )
 
 
@@ -32,7 +34,8 @@ ELSEWHERE = (
 class Source:
     """What is backed up.
 
-    :ivar inspection: of the container.
+    :ivar service: the service, or host and port of a server that is none.
+    :ivar inspection: of the container; empty where it is to be :meth:`reached` first.
     :ivar kinds: of each service of the project.
     """
 
@@ -42,6 +45,29 @@ class Source:
     inspection: Mapping[str, Any]
     server: Server
     kinds: Mapping[str, str]
+    elsewhere: Elsewhere | None = None
+
+    @property
+    def credentials(self) -> str:
+        """Where it is said as whom to connect."""
+        if self.elsewhere:
+            return "user, password and name of the database in the app's settings, or backup_database_user and its like"
+        return f"POSTGRES_USER, POSTGRES_DB and POSTGRES_PASSWORD of {self.service}, or name the database"
+
+    @contextlib.contextmanager
+    def reached(self, locked: bool = True) -> Iterator[Source]:
+        """The same with a container in which programs can be run, while the block runs.
+
+        :param locked: that nobody else works for this project, so that what is found is what a killed run left.
+        :raises BadInput: it does not answer.
+        """
+        if self.elsewhere is None:
+            yield self
+            return
+        if locked:
+            sweep(self.engine, self.project)
+        with self.elsewhere.client(self.engine, self.project) as made:
+            yield replace(self, inspection=made, server=replace(self.server, container=str(made["Id"])))
 
 
 def source_of(params: Mapping[str, Any]) -> Source | None:
@@ -59,13 +85,20 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
     named = bool(service)
     if named and service not in project.get("services", {}):
         raise BadInput(f"there is no service {service} in the project", "set app_database_service")
-    kinds = _kinds(engine, project, params)
-    service = service or _found(kinds)
+    kinds, name = _kinds(engine, project, params), str(project["name"])
+    if named and params.get("database_host"):
+        raise BadInput(
+            f"service {service} and database_host {params['database_host']} are two databases",
+            "leave one of them out (app_database_service, backup_database_host)",
+        )
+    service = service or ("" if params.get("database_host") else _found(kinds))
     if not service:
+        other = elsewhere_of(params, compose, engine, project)
+        if other is not None:
+            return Source(engine, name, other.connection.place, {}, other.server, kinds, other)
         if params.get("optional"):
             return None
         raise BadInput("the project has no database service", f"set app_database_service; {ELSEWHERE}")
-    name = str(project["name"])
     labels = {"com.docker.compose.project": name, "com.docker.compose.service": service}
     mine = [i for i in engine.containers({**labels, "com.docker.compose.oneoff": "False"}) if pid_of(i) is not None]
     if not mine:

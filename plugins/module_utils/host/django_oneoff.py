@@ -40,6 +40,10 @@ _MEANINGS = (
 )
 
 
+class NoDjango(BadInput):
+    """The service is none that runs Django."""
+
+
 def without_credentials(words: str) -> str:
     """Words of others without what an address may carry."""
     return _CREDENTIALS.sub("//…@", words)
@@ -143,7 +147,8 @@ class OneOff:
         known = {"service": self.service, "manage_py": self.manage_py, "timeout": self.timeout, "about": self.about}
         for sign, what, advice in _MEANINGS:
             if sign in words:
-                return BadInput(what.format(**known), advice)
+                kind = BadInput if sign == "did not end in" else NoDjango
+                return kind(what.format(**known), advice)
         return BadInput(f"{self.service} could not be asked for its {self.about}: {without_credentials(words)}")
 
     def _sweep(self, purpose: str, age: float) -> None:

@@ -272,12 +272,8 @@ class Engine:
         :returns: ``(exit code, output)``, error output only where it fails; code 124 when it took longer than ``timeout`` seconds.
         :raises EngineFailed: it could not be run; nothing of it is left then either.
         """
-        made = str(self._call("create_container_from_config", dict(configuration), name)["Id"])
+        made = self.create(name, configuration, networks, archives)
         try:
-            for network in networks:
-                self._call("connect_container_to_network", made, network)
-            for folder, archive in archives.items():
-                self._call("put_archive", made, folder, archive)
             # Attached before it starts: a log would keep what it prints, and it may print secrets.
             parts = self._call("attach", made, stdout=True, stderr=True, stream=True, demux=True)
             self._call("start", made)
@@ -303,6 +299,32 @@ class Engine:
         finally:
             with contextlib.suppress(EngineFailed, NotFound):
                 self._call("remove_container", made, v=True, force=True)
+
+    def create(
+        self, name: str, configuration: Mapping[str, Any], networks: Sequence[str], archives: Mapping[str, bytes],
+        start: bool = False,
+    ) -> str:  # fmt: skip
+        """Create a container that is in further networks, and has what tar archives hold in folders of it; returns its id.
+
+        :raises EngineFailed: it could not be; nothing of it is left then.
+        """
+        made = ""
+        try:
+            made = str(self._call("create_container_from_config", dict(configuration), name)["Id"])
+            for network in networks:
+                self._call("connect_container_to_network", made, network)
+            for folder, archive in archives.items():
+                self._call("put_archive", made, folder, archive)
+            if start:
+                self._call("start", made)
+            return made
+        except BaseException as error:
+            if made:
+                with contextlib.suppress(EngineFailed, NotFound):
+                    self._call("remove_container", made, v=True, force=True)
+            if isinstance(error, NotFound):
+                raise EngineFailed(str(error.explanation or error)) from error
+            raise
 
     def remove_labelled(self, label: str, spared: Callable[[str], bool]) -> None:
         """Remove the containers, volumes and networks with a label, running or not, but those whose name is ``spared``."""

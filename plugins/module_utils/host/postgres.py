@@ -45,12 +45,14 @@ class Server:
     """Where to connect to, from inside a container.
 
     :ivar container: the container's id.
+    :ivar settings: libpq's variables, where the server is not in that container.
     """
 
     container: str
     user: str
     database: str
     password: str = field(default="", repr=False)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def begin(
         self,
@@ -64,7 +66,7 @@ class Server:
         :param name: by which the server knows the session.
         :raises PostgresFailed: there is no Docker client.
         """
-        own = {"PGAPPNAME": name, "PGCLIENTENCODING": "UTF8", "PGCONNECT_TIMEOUT": "30"}
+        own = {**self.settings, "PGAPPNAME": name, "PGCLIENTENCODING": "UTF8", "PGCONNECT_TIMEOUT": "30"}
         if self.password:
             own["PGPASSWORD"] = self.password
         argv = ["docker", "exec"]
@@ -286,6 +288,14 @@ def access_of(server: Server) -> dict[str, Any]:
     return _json(printed)
 
 
+def rights_of(server: Server) -> dict[str, Any]:
+    """What the user of a server may do there; see ``decide.elsewhere.missing_rights``.
+
+    :raises PostgresFailed: it could not be asked.
+    """
+    return _json(server.run([*server.words(*PSQL), "--dbname", server.database], inventory.RIGHTS.encode()))
+
+
 def await_server(engine: Engine, server: Server, patience: float) -> None:
     """Wait until a server that is being started answers.
 
@@ -293,6 +303,9 @@ def await_server(engine: Engine, server: Server, patience: float) -> None:
 
     :raises PostgresFailed: it does not in ``patience`` seconds.
     """
+    if server.settings:
+        # One that is elsewhere has answered already.
+        return
     asked = ["pg_isready", "--quiet", "--username", server.user]
     began = time.monotonic()
     while time.monotonic() - began < patience:

@@ -33,11 +33,12 @@ SELECT '{END}';
 _MINE = """n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' AND c.relpersistence <> 't'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e')"""
 
+# What only superusers see is read from pg_settings, which leaves it out for others: current_setting would fail.
 INVENTORY = f"""\
 SELECT json_build_object('facts', json_build_object(
   'server_version', current_setting('server_version'),
   'owner', pg_get_userbyid(d.datdba), 'encoding', pg_encoding_to_char(d.encoding), 'collate', d.datcollate,
-  'ctype', d.datctype, 'preload', current_setting('shared_preload_libraries'),
+  'ctype', d.datctype, 'preload', (SELECT coalesce(min(setting), '') FROM pg_settings WHERE name = 'shared_preload_libraries'),
   'extensions', (SELECT coalesce(json_object_agg(extname, extversion), '{{}}') FROM pg_extension),
   'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
   'roles', (SELECT json_agg(json_build_object('name', rolname, 'superuser', rolsuper, 'login', rolcanlogin,
@@ -74,6 +75,21 @@ FROM pg_database d WHERE datname = current_database();
 
 #: Owner, extensions, and who owns and may do what with each relation; one line of JSON.
 ACCESS = f"{BEGIN}{_ACCESS}COMMIT;\n"
+
+#: What the role that asks may do with the database and with whoever is connected; see ``decide.elsewhere.missing_rights``.
+RIGHTS = """\
+SET search_path = pg_catalog;
+SELECT json_build_object('user', current_user, 'owner', pg_get_userbyid(d.datdba), 'superuser', r.rolsuper,
+  'createdb', r.rolcreatedb, 'owns', pg_has_role(d.datdba, 'USAGE'), 'signal', pg_has_role('pg_signal_backend', 'USAGE'),
+  'others', ARRAY(SELECT DISTINCT o.rolname FROM pg_stat_activity a JOIN pg_roles o ON o.oid = a.usesysid
+    WHERE a.datid = d.oid AND NOT o.rolsuper AND NOT pg_has_role(o.oid, 'USAGE') ORDER BY 1),
+  'superusers', ARRAY(SELECT DISTINCT o.rolname FROM pg_stat_activity a JOIN pg_roles o ON o.oid = a.usesysid
+    WHERE a.datid = d.oid AND o.rolsuper ORDER BY 1),
+  'beside', (SELECT x.datname FROM pg_database x WHERE x.datname IN ('postgres', 'defaultdb', 'template1') AND x.oid <> d.oid
+    AND x.datallowconn AND has_database_privilege(x.oid, 'CONNECT') ORDER BY x.datname = 'template1', x.datname = 'defaultdb'
+    LIMIT 1))
+FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user;
+"""
 
 
 def read(lines: Iterable[str]) -> dict[str, Any]:

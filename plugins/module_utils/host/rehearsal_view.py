@@ -117,10 +117,14 @@ def looked(params: Mapping[str, Any], check_mode: bool) -> View | None:
 
 
 def _copy(params: Mapping[str, Any], database: str) -> Copy:
-    asked = {**params, "service": params.get("database_service") or "", "database": database, "optional": False}
+    asked = {**params, "service": params.get("database_service") or "", "database": database, "optional": True}
     source = source_of(asked)
     if source is None:
-        raise BadInput("the project has no PostgreSQL service, so there is nothing to rehearse on")
+        raise BadInput(
+            "the project has no PostgreSQL service, so there is nothing to rehearse on",
+            "a rehearsal needs a database that is a service of the project: set app_database_service, or leave it out "
+            "(update_rehearse: false)",
+        )
     store = BackupStore(str(params["dest"]), (source.project, source.service, source.server.database))
     return Copy(source, store, good_enough(store.all(), 0.0))
 

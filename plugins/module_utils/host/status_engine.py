@@ -21,13 +21,14 @@ from .engine import DockerException, Engine, RequestException
 from .inspection import label_of, pid_of
 from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of
 from .nginx import Nginx, NginxFailed
+from .postgres_client import LABEL as CLIENT
 from .project import image_name
 from .records import iso
 from .throwaway_postgres import LABEL as THROWAWAY
 
 _COVER = "/.evenkeel-"
-# What checks make and take away again: scratch copies, databases that are thrown away, twins of nginx.
-_OURS = (SCRATCH, THROWAWAY, TWIN_LABEL)
+# What checks make and take away again: scratch copies, databases that are thrown away, their clients, twins of nginx.
+_OURS = (SCRATCH, THROWAWAY, CLIENT, TWIN_LABEL)
 
 
 class EngineView:

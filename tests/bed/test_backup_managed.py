@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backups of a database that is no service of the project: found as the app finds it, dumped by a client that goes again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from tests.bed.backup_stack import DATABASES, ORDERS, PASSWORD, Stack, eventually, playbook
+from tests.bed.migrations.truth import django_site
+from tests.bed.shop import BEDS, LABEL, run
+from tests.bed.test_django_migrate import FILES
+from tests.bed.test_update_backup import App
+
+NAME = "evenkeel-managed"
+SERVER, NETWORK, HOST, OLD = f"{NAME}-server", f"{NAME}-provider", "db.provider.test", f"{NAME}-client:15"
+IMAGE = "evenkeel/postgres:17"
+SETTINGS = FILES["settings.py"].replace('"USER": "postgres", "HOST": "db"', f'"USER": "shop", "HOST": "{HOST}"')
+# What is not a superuser's, as with any provider.
+ROLE = f"CREATE ROLE shop LOGIN PASSWORD '{PASSWORD}'; ALTER DATABASE shop OWNER TO shop;"
+SCHEMA = """
+CREATE EXTENSION pg_trgm;
+CREATE TABLE orders (id bigserial PRIMARY KEY, reference text NOT NULL, note text);
+INSERT INTO orders (reference, note) SELECT md5(n::text), 'never-told-row' FROM generate_series(1, 20000) n;
+CREATE TABLE django_migrations (id serial PRIMARY KEY, app text, name text, applied timestamptz DEFAULT now());
+INSERT INTO django_migrations (app, name) VALUES ('shop', '0001_initial');
+CREATE TABLE shop_item (id bigserial PRIMARY KEY, note text);
+"""
+
+
+class Managed(Stack):
+    """A project without a database, and a server that another network has."""
+
+    def __init__(self) -> None:
+        self.folder = BEDS / NAME
+        self.dest = self.folder / "backups"
+        self.password = PASSWORD
+
+    def write(self, **services: Any) -> None:
+        """Write the project; ``services`` are further ones."""
+        for name, text in {**FILES, "settings.py": SETTINGS}.items():
+            path = self.folder / "app" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        api = {
+            "image": "evenkeel/python:3.13", "working_dir": "/app", "entrypoint": ["sh", "-c", "touch /app/entrypoint-ran"],
+            "environment": {"DB_PASSWORD": self.password, "PYTHONPATH": "/site", "PYTHONDONTWRITEBYTECODE": "1"},
+            "volumes": [f"{self.folder}/app:/app", f"{django_site('5.2')}:/site:ro"],
+            "labels": {LABEL: NAME}, "networks": ["provider"],
+        }  # fmt: skip
+        networks = {"provider": {"external": True, "name": NETWORK}}
+        project = {"name": NAME, "services": {"api": api, **services}, "networks": networks}
+        (self.folder / "compose.yaml").write_text(json.dumps(project))
+
+    def begin_server(self) -> None:
+        run(["docker", "network", "create", "--label", f"{LABEL}={NAME}", NETWORK])
+        run(
+            ["docker", "run", "-d", "--name", SERVER, "--label", f"{LABEL}={NAME}", "--network", NETWORK, "--network-alias", HOST,
+             "-e", "POSTGRES_PASSWORD=provider-only", "-e", "POSTGRES_DB=shop", "-p", "127.0.0.1::5432",
+             "--tmpfs", "/var/lib/postgresql/data", IMAGE]
+        )  # fmt: skip
+        ready = ["docker", "exec", SERVER, "pg_isready", "-q", "-h", "127.0.0.1"]
+        assert eventually(lambda: os.spawnvp(os.P_WAIT, "docker", ready) == 0, 60.0)
+        self.sql(ROLE, "postgres")
+        self.sql(SCHEMA)
+
+    def sql(self, statement: str, user: str = "shop") -> str:
+        psql = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "shop"]
+        return run(["docker", "exec", "-i", SERVER, *psql], input=statement).strip()
+
+    def parameters(self, **more: Any) -> dict[str, Any]:
+        own = {"django_service": "api", "client_image": IMAGE, "optional": True}
+        return super().parameters(**{**own, **more})
+
+    def throw_aways(self) -> list[str]:
+        found = [["docker", "ps", "-aq", "--filter", f"label={kind}={NAME}"] for kind in KINDS]
+        return [one for argv in found for one in run(argv).split()]
+
+    @property
+    def port(self) -> str:
+        """Where the server listens on this machine."""
+        return run(["docker", "port", SERVER, "5432"]).strip().splitlines()[0].rsplit(":", 1)[1]
+
+
+KINDS = ("evenkeel.verify", "evenkeel.backup-client", "evenkeel.plan")
+
+
+def remove() -> None:
+    """Everything that has this bed's label."""
+    own = f"label={LABEL}={NAME}"
+    for listing, removal in ((["ps", "-aq"], ["rm", "-fv"]), (["network", "ls", "-q"], ["network", "rm"])):
+        found = run(["docker", *listing, "--filter", own]).split()
+        if found:
+            run(["docker", *removal, *found])
+    if run(["docker", "images", "-q", OLD]).strip():
+        run(["docker", "rmi", "-f", OLD])
+    shutil.rmtree(BEDS / NAME, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def managed() -> Iterator[Managed]:
+    remove()
+    made = Managed()
+    made.write()
+    try:
+        made.begin_server()
+        yield made
+    finally:
+        remove()
+
+
+@pytest.fixture
+def fresh(managed: Managed) -> Iterator[Managed]:
+    """The server without a backup."""
+    shutil.rmtree(managed.dest, ignore_errors=True)
+    managed.password = PASSWORD
+    managed.write()
+    yield managed
+    assert managed.throw_aways() == [] and managed.sessions() == 0
+    assert not (managed.folder / "app/entrypoint-ran").exists()
+
+
+def test_it_is_found_as_the_app_finds_it_dumped_and_proven(fresh: Managed) -> None:
+    made = fresh()
+    assert made["changed"] and "read to its end" in made["msg"]
+    path = Path(made["backup"]["path"])
+    manifest = json.loads(Path(f"{path}.json").read_text())
+    assert (manifest["service"], manifest["database"], manifest["proven"]) == (f"{HOST}:5432", "shop", "read")
+    assert manifest["rows"]["public.orders"] == 20_000 and manifest["migrations"]["count"] == 1
+    assert PASSWORD not in json.dumps([made, manifest]) and path.stat().st_mode & 0o777 == 0o600
+    assert not fresh(newer_than="600")["changed"]
+    verified = fresh(state="verified")
+    assert verified["changed"] and verified["backup"]["proven"] == "restored", verified["msg"]
+    # Retention knows them again: the proven one stays, of the others the newest.
+    second = Path(fresh(keep=1)["backup"]["path"]).name
+    assert fresh(keep=1)["removed"] == [second]
+
+
+def test_it_is_reached_by_what_is_named(fresh: Managed) -> None:
+    secret = fresh.folder / "password"
+    secret.write_text(f"{PASSWORD}\n")
+    secret.chmod(0o600)
+    given = {"database_host": "127.0.0.1", "database_port": fresh.port, "database_user": "shop", "database": "shop"}
+    # This machine's own address, which no container of the project has; Django is not asked.
+    made = fresh(**given, database_password_file=str(secret), django_service="nowhere")
+    assert (
+        made["changed"]
+        and json.loads(Path(f"{made['backup']['path']}.json").read_text())["rows"]["public.orders"] == 20_000
+    )
+    assert "database_password" not in json.dumps(made) and PASSWORD not in json.dumps(made)
+    # The rest is the app's.
+    assert fresh(database_host="127.0.0.1", database_port=fresh.port)["changed"]
+    assert "could not be asked" in fresh.refusal(**given, database_password="wrong")
+
+
+def test_what_cannot_be_dumped_is_refused_by_name(fresh: Managed) -> None:
+    assert "docker pull postgres:17" in fresh.refusal(client_image=None)
+    assert "has no pg_dump" in fresh.refusal(client_image="evenkeel/redis:8")
+    assert "MiB are to be left" in fresh.refusal(min_free="900T")
+    assert "could not be started" in fresh.refusal(client_network="no-such-network")
+    fresh.password = "not-this-one"
+    fresh.write()
+    assert "authentication failed" in fresh.refusal()
+    # Nobody knows the version then.
+    assert "it is not known which version" in fresh.refusal(client_image=None)
+    fresh.password = PASSWORD
+    # A pooler is a service that the app takes for its database.
+    pooler = {"image": "evenkeel/redis:8", "networks": {"provider": {"aliases": [HOST]}}}
+    fresh.write(pooler=pooler)
+    assert "through pooler" in fresh.refusal()
+    fresh.write()
+    fresh.sql("CREATE TABLE hidden (n int); REVOKE ALL ON hidden FROM shop", "postgres")
+    try:
+        assert "permission denied" in fresh.refusal()
+    finally:
+        fresh.sql("DROP TABLE hidden", "postgres")
+
+
+@pytest.mark.matrix
+def test_an_older_client_is_refused_with_the_one_to_take(fresh: Managed) -> None:
+    box = run(["docker", "create", "--label", f"{LABEL}={NAME}", IMAGE]).strip()
+    old = fresh.folder / "pg_dump"
+    old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 15.4'\n")
+    old.chmod(0o755)
+    run(["docker", "cp", str(old), f"{box}:/usr/lib/postgresql/17/bin/pg_dump"])
+    run(["docker", "commit", box, OLD])
+    run(["docker", "rm", "-fv", box])
+    said = fresh.refusal(client_image=OLD)
+    assert "is PostgreSQL 17" in said and "docker pull postgres:17" in said
+
+
+@pytest.mark.matrix
+def test_one_that_is_killed_leaves_no_lock_and_the_next_takes_its_client_away(fresh: Managed) -> None:
+    fresh.sql(
+        "CREATE TABLE big AS SELECT n, md5(n::text) || md5((n + 1)::text) AS t FROM generate_series(1, 1500000) n"
+    )
+    try:
+        process = fresh.begin()
+        assert eventually(lambda: any(p.stat().st_size > 2**20 for p in fresh.dest.glob("*.part")), 60.0)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(fresh.throw_aways()) == 1 and not list(fresh.dest.glob("*.dump"))
+        assert eventually(lambda: fresh.sessions() == 0, 5.0)
+        environment = run(["docker", "inspect", "-f", "{{json .Config}}", fresh.throw_aways()[0]])
+        assert PASSWORD not in environment
+        assert fresh()["changed"] and fresh.throw_aways() == [] and len(fresh.files()) == 2
+    finally:
+        fresh.sql("DROP TABLE big")
+
+
+def test_it_is_put_back_by_a_role_that_may_and_refused_with_the_way_to_it_by_one_that_may_not(fresh: Managed) -> None:
+    name = Path(fresh()["backup"]["path"]).name
+    fresh.sql("INSERT INTO orders (reference, note) VALUES ('x', 'written since')")
+    given = {"state": "restored", "backup": name, "allow_downtime": True}
+    said = fresh.refusal(**given)
+    assert 'ALTER ROLE "shop" CREATEDB;' in said and "pg_restore --exit-on-error" in said
+    assert fresh.sql(DATABASES) == "shop"
+    fresh.sql("ALTER ROLE shop CREATEDB", "postgres")
+    try:
+        assert "public.orders 20,001 rows now" in fresh.refusal(**{**given, "allow_downtime": False})
+        result = fresh(**given)
+        assert fresh.sql(ORDERS) == "20000" and f'DROP DATABASE "{result["replaced"]}"' in result["msg"]
+        assert fresh.sql(DATABASES).split() == ["shop", result["replaced"]]
+        assert not fresh(**given)["changed"]
+        manifest = json.loads(Path(f"{result['safety']}.json").read_text())
+        assert manifest["rows"]["public.orders"] == 20_001
+    finally:
+        fresh.sql("ALTER ROLE shop NOCREATEDB", "postgres")
+        for other in fresh.sql(DATABASES).split():
+            if other != "shop":
+                fresh.sql(f'DROP DATABASE "{other}"', "postgres")
+        fresh.sql("DELETE FROM orders WHERE note = 'written since'")
+
+
+@pytest.mark.matrix
+def test_a_superusers_session_is_told_before_anything_is_made(fresh: Managed) -> None:
+    name = Path(fresh()["backup"]["path"]).name
+    fresh.sql("ALTER ROLE shop CREATEDB", "postgres")
+    watching = [
+        "docker",
+        "exec",
+        "-d",
+        SERVER,
+        "psql",
+        "-X",
+        "-U",
+        "postgres",
+        "-d",
+        "shop",
+        "-c",
+        "SELECT pg_sleep(60)",
+    ]
+    run(watching)
+    try:
+        sleeps = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+        assert eventually(lambda: fresh.sql(sleeps, "postgres") == "1")
+        with pytest.raises(BadInput, match="never end the sessions of the superusers postgres"):
+            fresh(state="restored", backup=name, allow_downtime=True)
+        assert fresh.sql(DATABASES) == "shop"
+    finally:
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+        fresh.sql(f"{ended}; ALTER ROLE shop NOCREATEDB", "postgres")
+
+
+def test_the_playbook_backs_it_up(fresh: Managed) -> None:
+    done = playbook(fresh, app_name=NAME, backup_client_image=IMAGE, backup_min_free="0")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    assert "shop is backed up: " in " ".join(done.stdout.split()) and PASSWORD not in done.stdout + done.stderr
+
+
+@pytest.mark.matrix
+def test_an_update_has_it_before_it_migrates_and_stops_without(fresh: Managed) -> None:
+    app = App(fresh)  # type: ignore[arg-type]
+    try:
+        output = app.update(app_name=NAME)
+        assert output.startswith("2 ") and "docker pull postgres:17" in output, output[-3000:]
+        migrated = "SELECT count(*) FROM django_migrations"
+        assert fresh.sql(migrated) == "1" and app.manifests() == []
+        output = app.update(app_name=NAME, backup_client_image=IMAGE)
+        assert output.startswith("0 ") and "shop is backed up: " in output, output[-3000:]
+        (manifest,) = app.manifests()
+        assert manifest["migrations"]["count"] == 1 and fresh.sql(migrated) == "2"
+        assert PASSWORD not in output
+    finally:
+        shutil.rmtree(app.root, ignore_errors=True)
