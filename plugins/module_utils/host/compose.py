@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -158,9 +159,12 @@ class Compose:
             known = read_json(os.path.join(self.project_src, GENERATED))
             if MARK in known:
                 return known
-        project: dict[str, Any] = json.loads(self.run("config", "--format", "json"))
-        # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate.
-        raw = json.loads(self.run("config", "--format", "json", "--no-interpolate"))
+        # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate. Asked both at
+        # once: each answer takes a third of a second.
+        with concurrent.futures.ThreadPoolExecutor(1) as beside_it:
+            other = beside_it.submit(self.run, "config", "--format", "json", "--no-interpolate")
+            project: dict[str, Any] = json.loads(self.run("config", "--format", "json"))
+            raw = json.loads(other.result())
         for name, service in project.get("services", {}).items():
             beside = (raw.get("services", {}).get(name) or {}).get("x-evenkeel")
             if beside is not None:
