@@ -27,7 +27,7 @@ _PLAYBOOKS = {*_TARGETS, "backup", "plan", "adopt", "server", "init"}
 #: What role update names as the target of a rollback that names none.
 _BEFORE = "the release before"
 #: What role hotfix names where no branch was given: the very words of its command line.
-_GIVEN = ("hotfix_files=", "hotfix_patch=", "hotfix_restart=")
+_GIVEN = ("hotfix_files=", "hotfix_patch=", "hotfix_restart=", "hotfix_back=")
 # Bytes, and part of all, below which a disk or memory is called full.
 _LITTLE, _PART = 2**30, 0.05
 _SHOWN = 8
@@ -139,9 +139,10 @@ def command_of(playbook: str, target: str) -> str:
     if playbook not in _PLAYBOOKS:
         return ""
     words = f"ansible-playbook evenkeel.deploy.{playbook}"
-    if playbook == "hotfix" and target.startswith("hotfix_env="):
-        # Nobody but who began it has the values.
-        words += " with the same hotfix_env"
+    key = target.partition("=")[0]
+    if playbook == "hotfix" and key in ("hotfix_env", "hotfix_media", "hotfix_frontend"):
+        # Nobody but who began it has the values, or the files.
+        words += f" with the same {key}"
     elif playbook == "hotfix" and target.startswith(_GIVEN):
         words += f" -e {shlex.quote(target)}"
     elif playbook in _TARGETS and target and target != _BEFORE:

@@ -192,10 +192,10 @@ class Compose:
         finally:
             os.unlink(path)
 
-    def run_by(self, project: Mapping[str, Any], *words: str, timeout: float = 600.0) -> str:
+    def run_by(self, project: Mapping[str, Any], *words: str, timeout: float = 600.0, stdin: str | None = None) -> str:
         """:meth:`run`, by a resolved definition that no file of the user's has."""
         with self._as_file(project) as other:
-            return other.run(*words, timeout=timeout)
+            return other.run(*words, timeout=timeout, stdin=stdin)
 
     def create_by(self, project: Mapping[str, Any], scale: Sequence[tuple[str, int]]) -> None:
         """:meth:`create_beside`, by a resolved definition that no file of the user's has."""
