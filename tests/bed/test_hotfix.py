@@ -266,6 +266,19 @@ def in_api(shop: Shop, script: str) -> str:
     return run(["docker", "exec", "-u", "0", shop.container("api"), "sh", "-ec", script])
 
 
+def test_a_hand_edit_is_captured_and_survives_its_container(shop: Shop) -> None:
+    edited = of_v1(shop, VERSION).replace("v1", "v1-nano")
+    run(["docker", "exec", "-i", "-u", "0", shop.container("api"), "sh", "-c", f"cat > /app/{VERSION}"], input=edited)
+    play = shop.play(playbook="hotfix", hotfix_capture=True, hotfix_name="nano")
+    assert play.returncode == 0 and shop.version() == "v1-nano" and shop.leftovers() == [], play.output[-4000:]
+    assert run(["git", "-C", str(shop.repository), "show", f"hotfix/nano:{VERSION}"]) == edited
+    again = shop.play(playbook="hotfix", hotfix_capture=True)
+    assert (again.returncode, again.changed) == (0, 0) and "nothing" in again.output, again.output[-3000:]
+    refused = shop.update("v2")
+    assert refused.returncode != 0 and "lacks the hotfix nano" in refused.message, refused.output[-3000:]
+    back_at_v1(shop)
+
+
 def test_an_upload_is_placed_where_it_is_and_comes_back(shop: Shop) -> None:
     in_api(
         shop,

@@ -19,7 +19,16 @@ from ..decide.hotfix import Home
 from ..decide.lost_hotfixes import applied
 from ..decide.project import GENERATED
 from ..journal import Fence, working
-from . import git_hotfixes, hotfix_env, hotfix_ledger, hotfix_source, hotfix_view, project_call, thin_image
+from . import (
+    git_hotfixes,
+    hotfix_capture,
+    hotfix_env,
+    hotfix_ledger,
+    hotfix_source,
+    hotfix_view,
+    project_call,
+    thin_image,
+)
 from .adopt_edits import edits_in_containers
 from .engine import EngineFailed
 from .files import KEY, read_json
@@ -125,6 +134,10 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
     for name in params.get("service_options") or {}:
         if name not in here.kinds:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(here.kinds))}")
+    if source.by_hand:
+        hotfix_view.refuse_unless_good(here)
+        with steps("capture"):
+            source = hotfix_capture.source(params, here, git)
     with steps("commit"):
         base = here.revision
         commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, str(params.get("reason") or ""), fetch)
@@ -133,6 +146,8 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
         if values and not params.get("env_files"):
             raise BadInput("the app has no environment file", "set app_env_file")
         found.env = hotfix_env.planned(store, here.release, str((params.get("env_files") or [""])[0]), values)
+        if source.by_hand and not source.files:
+            found.notes += hotfix_capture.kept(str(params["state_dir"]), here)
         if found.is_there:
             return found
         hotfix_view.refuse_unless_good(here)
@@ -190,15 +205,16 @@ def _refuse_hand_edits(params: Mapping[str, Any], found: _Found, steps: _Steps) 
     with steps("hand edits"):
         edits = edits_in_containers(here.engine, here.name, mine)
     found.notes += edits.notes
-    if edits.told and not params.get("drop_edits"):
-        shown = "; ".join(edits.told[:10]) + (f" and {len(edits.told) - 10} more" if len(edits.told) > 10 else "")
+    left = [told for told in edits.told if told not in found.source.captured]
+    if left and not params.get("drop_edits"):
+        shown = "; ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
         raise BadInput(
             f"somebody changed files by hand in containers that would be replaced: {shown}",
-            "make them part of the hotfix (docker cp brings them out), or run the same command with "
-            "-e hotfix_drop_edits=true, by which they go",
+            "make them a hotfix of their own first (-e hotfix_capture=true; what is no file of the repository docker cp brings "
+            "out), or run the same command with -e hotfix_drop_edits=true, by which they go",
         )
-    if edits.told:
-        found.notes.append(f"changed by hand, and gone with their containers: {'; '.join(edits.told[:10])}")
+    if left:
+        found.notes.append(f"changed by hand, and gone with their containers: {'; '.join(left[:10])}")
 
 
 _SERVICE = "com.docker.compose.service"
@@ -333,7 +349,7 @@ def _remember(params: Mapping[str, Any], found: _Found, release: str) -> None:
     same = known.get("commit") == found.commit
     about = {
         **_about(found), "release": release, "given": found.source.told, "forced": bool(params.get("force")),
-        "made": known.get("made") if same else iso(time.time()),
+        "made": known.get("made") if same else iso(time.time()), "captured": found.source.by_hand,
     }  # fmt: skip
     hotfix_ledger.write(str(params["state_dir"]), found.source.name, about, found.text())
 
