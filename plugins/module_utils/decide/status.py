@@ -27,7 +27,15 @@ _PLAYBOOKS = {*_TARGETS, "backup", "plan", "adopt", "server", "init"}
 #: What role update names as the target of a rollback that names none.
 _BEFORE = "the release before"
 #: What role hotfix names where no branch was given: the very words of its command line.
-_GIVEN = ("hotfix_files=", "hotfix_patch=", "hotfix_restart=", "hotfix_back=", "hotfix_capture=")
+_GIVEN = (
+    "hotfix_files=",
+    "hotfix_patch=",
+    "hotfix_restart=",
+    "hotfix_back=",
+    "hotfix_capture=",
+    "hotfix_start=",
+    "hotfix_finish=",
+)
 # Bytes, and part of all, below which a disk or memory is called full.
 _LITTLE, _PART = 2**30, 0.05
 _SHOWN = 8

@@ -172,13 +172,13 @@ def verdict_on(git: Git, hotfix: Applied, revision: str) -> str:
         return UNSURE
     try:
         tree = git.inside("rev-parse", f"{revision}^{{tree}}").strip()
-        merged = _merged(git, hotfix.base, revision, hotfix.commit)
+        together = merged(git, hotfix.base, revision, hotfix.commit)
     except GitFailed:
         return UNSURE
-    return HAS if merged == tree else LACKS
+    return HAS if together == tree else LACKS
 
 
-def _merged(git: Git, base: str, ours: str, theirs: str) -> str:
+def merged(git: Git, base: str, ours: str, theirs: str) -> str:
     """The tree of three trees merged.
 
     :raises GitFailed: they conflict.
