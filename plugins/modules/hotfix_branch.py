@@ -11,8 +11,9 @@ short_description: Begin a hotfix's branch at what runs, and bring it to where u
 description:
   - Works on the mirror of the repository, without a work tree, and pushes. No release and no container is touched.
   - A push takes place only where a branch still is what it was when it was looked at. Where the repository does not take it, or there
-    is a conflict, nothing of that branch is changed, and the commands to type are told.
-  - A second call finds what the first has done.
+    is a conflict, nothing of that branch is changed, and the commands to type in a clone are told, word for word.
+  - A second call finds what the first has done, or somebody by these commands.
+  - Check mode says what would be pushed, and leaves the repository and its mirror as they are.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
@@ -32,14 +33,15 @@ options:
     description:
       - V(started) makes a branch C(hotfix/<name>) at the running revision, or uses the one that is there and begins there.
       - V(finished) brings a hotfix that is in production into the branches O(into), and takes its own away once all have it. Whether one
-        has it is seen by its content, so also where it was squashed. Where not all could get it the call fails.
+        has it is seen by its content, so also where it was squashed, and where that is another one by its history. Where not all could
+        get it the call fails; so it does for a branch that had it and has taken it back since.
     type: str
     choices: [started, finished]
     required: true
   name:
     description:
       - The branch without C(hotfix/). With O(state=started) and without it a version with the next free letter, such as C(16.03.1b), by
-        the nearest tag that is one; or the last such branch that begins at what runs and does not run yet.
+        the nearest tag that is one; or the last such branch that begins at what runs and was never put on it.
       - With O(state=finished) and without it the last hotfix that is in production.
     type: str
   pick:
@@ -50,14 +52,15 @@ options:
     default: []
   into:
     description:
-      - Branches that get the hotfix. Without it the repository's default branch, and C(develop) where there is one.
+      - Branches that get the hotfix. Without it the repository's default branch (C(main) or C(master) where it does not say), and
+        C(develop) where there is one.
     type: list
     elements: str
     default: []
   how:
     description:
       - V(merge) merges, by which all commits of what runs come along that the branch does not have. V(cherry_pick) picks the
-        hotfix's own commits.
+        hotfix's own commits, as one where there are merges among them.
     type: str
     choices: [merge, cherry_pick]
     default: merge
@@ -122,7 +125,7 @@ notes:
   type: list
   elements: str
 commands:
-  description: What to type next, or by hand where something was not pushed.
+  description: What to type next, or by hand where something was not pushed, line by line. A line that begins with C(#) is for a person.
   returned: always
   type: list
   elements: str
@@ -134,8 +137,9 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.hotfix_branches import HOWS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_branch_call import HOWS, change
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_branch_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,12 +96,10 @@ def _sums(here: Serving, git: Git) -> dict[str, str]:
 
 def kept(state_dir: str, here: Serving) -> list[str]:
     """Notes on what was captured from this very revision and is not in it: whoever was killed finds it again by them."""
-    folder = os.path.join(state_dir, "hotfixes")
-    names = sorted(n[:-5] for n in (os.listdir(folder) if os.path.isdir(folder) else ()) if n.endswith(".json"))
     chain: Sequence[Any] = here.manifest.get("hotfixes") or []
     there = {str(h.get("name")) for h in chain if isinstance(h, Mapping)}
     found = []
-    for name in names:
+    for name in hotfix_ledger.names(state_dir):
         about = hotfix_ledger.read(state_dir, name)
         if about.get("captured") and about.get("base") == here.revision and name not in there:
             patch = hotfix_ledger.path_of(state_dir, name, "patch")

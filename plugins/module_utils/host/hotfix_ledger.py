@@ -41,6 +41,12 @@ def read(state_dir: str, name: str) -> dict[str, Any]:
     return {} if problem_with_name(name) else read_json(path_of(state_dir, name))
 
 
+def names(state_dir: str) -> list[str]:
+    """The hotfixes that are remembered, those that are in production no more among them."""
+    folder = os.path.join(state_dir, _FOLDER)
+    return sorted(n[:-5] for n in (os.listdir(folder) if os.path.isdir(folder) else ()) if n.endswith(".json"))
+
+
 def _patch(state_dir: str, name: str) -> str:
     try:
         with open(path_of(state_dir, name, "patch"), encoding="utf-8", errors="replace") as stream:
