@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +23,8 @@ SITE = {
     "assets/gone-0a0a0a0a.js": b'import "./tour-5e6f7a8b.js"',
 }
 
+SRI = base64.b64encode(hashlib.sha384(SITE["assets/app-1a2b3c4d.js"]).digest())
+
 
 def change(site: dict[str, bytes], **files: bytes) -> Changes:
     return asset_names.changed(files, site, site.__getitem__)
@@ -28,6 +33,7 @@ def change(site: dict[str, bytes], **files: bytes) -> Changes:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("a/app-1a2b3c4d.js", "1a2b3c4d"), ("main.0123456789abcdef.chunk.js", "0123456789abcdef"), ("index-DiwrgTda.js", "DiwrgTda"),
+     ("my-component-1a2b3c4d.js", "1a2b3c4d"), ("index-Di-rgTd2.js", "Di-rgTd2"), ("tour-20240101.html", ""),
      ("bootstrap-responsive.css", ""), ("index.html", ""), ("jquery-3.7.1.min.js", ""), ("app.js", "")],
 )  # fmt: skip
 def test_a_hash_is_told_from_a_word(name: str, expected: str) -> None:
@@ -62,6 +68,32 @@ def test_a_page_and_a_new_asset_are_written_as_they_are() -> None:
     assert "service worker" in " ".join(change({**SITE, "sw.js": b"1"}, **{"about.html": b"2"}).notes)
 
 
+def test_the_checksum_of_another_file_stops_nobody_and_neither_does_a_word() -> None:
+    page = b'<script src="https://cdn/x.js" integrity="sha384-%s"></script>' % base64.b64encode(b"x" * 48)
+    told = change({**SITE, "index.html": SITE["index.html"] + page}, **{"assets/tour-5e6f7a8b.js": b"new; integrity"})
+    assert page in told.writes["index.html"]
+
+
+def test_a_page_that_says_the_new_checksum_is_taken() -> None:
+    new = b"new"
+    page = b'<script src="/assets/app-1a2b3c4d.js" integrity="sha256-%s">' % base64.b64encode(
+        hashlib.sha256(new).digest()
+    )
+    told = change(SITE, **{"assets/app-1a2b3c4d.js": new, "index.html": page})
+    assert base64.b64encode(hashlib.sha256(new).digest()) in told.writes["index.html"]
+
+
+def test_slashes_that_are_escaped_belong_to_no_name() -> None:
+    page = b'"assets\\u002Fapp-1a2b3c4d.js" "assets%2Fapp-1a2b3c4d.js"'
+    told = change({**SITE, "index.html": page}, **{"assets/app-1a2b3c4d.js": b"new"})
+    fresh = told.renamed["assets/app-1a2b3c4d.js"].split("/")[1].encode()
+    assert told.writes["index.html"] == page.replace(b"app-1a2b3c4d.js", fresh)
+
+
+def test_an_empty_text_may_be_new() -> None:
+    assert change(SITE, **{"robots.txt": b"", "about.html": b""}).writes == {"robots.txt": b"", "about.html": b""}
+
+
 @pytest.mark.parametrize(
     ("more", "files", "expected"),
     [
@@ -69,9 +101,14 @@ def test_a_page_and_a_new_asset_are_written_as_they_are() -> None:
         ({"index.html": b'1a2b3c4d + ".js"'}, {"assets/app-1a2b3c4d.js": b"x"}, "no page names"),
         ({"assets/app-1a2b3c4d.js.gz": b"x"}, {"assets/app-1a2b3c4d.js.gz": b"y"}, "compressed form"),
         (
-            {"index.html": b'<script integrity="sha384-x" src="app-1a2b3c4d.js">'},
+            {"index.html": b'<script integrity="sha384-%s" src="app-1a2b3c4d.js">' % SRI},
             {"assets/app-1a2b3c4d.js": b"x"},
-            "integrity",
+            "index.html says what bytes assets/app-1a2b3c4d.js has",
+        ),
+        (
+            {"sw.js": b'[{url:"about.html",revision:"%s"}]' % hashlib.md5(b"nothing").hexdigest().encode()},
+            {"about.html": b"x"},
+            "sw.js says what bytes about.html has",
         ),
         ({"en/app-1a2b3c4d.js": b"e"}, {"assets/app-1a2b3c4d.js": b"x"}, "have one name|has one name|one name"),
     ],

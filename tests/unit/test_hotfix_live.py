@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     published,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in, as_text
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import ComposeFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from tests.unit.test_hotfix_call import Remembering, Shop
 from tests.unit.test_publish_build import WATCHED
@@ -36,7 +38,7 @@ class Site:
     """A folder that is served."""
 
     def __init__(self, folder: Path) -> None:
-        self.live, self.order = folder / "live", [""]
+        self.live, self.order, self.kill_at = folder / "live", [""], 0
         self.put({PAGE: "<script src=/assets/app-1a2b3c4d.js>", APP: "old", f"{PAGE}.gz": "gz", f"{PAGE}.br": "br"})
 
     def put(self, files: dict[str, str]) -> None:
@@ -131,6 +133,64 @@ def test_out_of_order_is_refused_and_what_a_build_replaced_is_left(site: Site) -
     assert "left as it is" in " ".join(site.ask("media", "one")["notes"]) and site.seen()[PAGE] == "of a build"
 
 
+def test_out_of_order_is_refused_also_where_the_content_is_the_same_again(site: Site) -> None:
+    before = site.seen()
+    site.ask("media", "one", {PAGE: "1"})
+    site.ask("media", "two", {PAGE: before[PAGE]})
+    assert "the hotfix two changed index.html after one" in site.ask("media", "one")["error"]
+    assert "first" in site.ask("media", "one", dry=True)["advice"]
+    site.ask("media", "two")
+    site.ask("media", "one")
+    assert site.seen() == before
+
+
+def test_only_permissions_may_change_and_come_back(site: Site) -> None:
+    (site.live / APP).chmod(0o640)
+    for kind in ("media", "frontend"):
+        assert site.ask(kind, "m", {APP: "old"})["changed"] is False
+        assert site.ask(kind, "m", {APP: "old"}, dry=True, mode="0644")["changed"]
+        assert site.ask(kind, "m", {APP: "old"}, mode="0644")["changed"]
+        assert (site.live / APP).stat().st_mode & 0o777 == 0o644
+        assert site.ask(kind, "m", {APP: "old"}, mode="0644")["changed"] is False
+        assert site.ask(kind, "m")["changed"] and (site.live / APP).stat().st_mode & 0o777 == 0o640
+        assert site.ask(kind, "m", {APP: "old"}, mode="0640")["changed"] is False
+
+
+def test_folders_of_its_own_go_with_it_unless_somebody_uses_them(site: Site) -> None:
+    files = {"new/deep/a.txt": "x", "other/b.txt": "x"}
+    site.ask("media", "m", files)
+    site.put({"other/mine.txt": "mine"})
+    site.ask("media", "m")
+    assert not (site.live / "new").exists() and (site.live / "other/mine.txt").exists()
+
+
+def test_what_names_new_files_comes_after_them_also_without_being_a_page(site: Site) -> None:
+    site.put({"a-runtime.js": f'load("{os.path.basename(APP)}")'})
+    site.ask("frontend", "r", {APP: "new"})
+    assert [p.split("-")[0] for p in site.order[:2]] == ["assets/app", "a"] and site.order[2] == PAGE
+
+
+def test_a_new_page_goes_again_and_a_new_asset_stays_for_who_has_the_page_open(site: Site) -> None:
+    before = site.seen()
+    site.ask("frontend", "p", {"more.html": "<img src=new.png>", "new.png": "x"})
+    told = site.ask("frontend", "p")
+    assert site.seen() == {**before, "new.png": "x"} and told["notes"] == ["new.png stays for pages that are open"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_without_a_traceback(site: Site) -> None:
+    (site.live / ".evenkeel").write_text("in the way")
+    told = site.ask("media", "m", {PAGE: "x"})
+    assert told["error"].startswith(".evenkeel") and told["begun"] == "" and site.seen()[PAGE] != "x"
+
+
+def test_a_twin_is_made_by_what_the_app_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    monkeypatch.setitem(sys.modules, "brotlicffi", None)
+    assert hotfix_live_script._compressed(".br", b"x") is None
+    monkeypatch.setitem(sys.modules, "brotli", types.SimpleNamespace(compress=lambda content: b"br:" + content))
+    assert hotfix_live_script._compressed(".br", b"x") == b"br:x"
+
+
 def test_links_and_folders_are_refused(site: Site, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (site.live / "link").symlink_to(tmp_path / "out")
@@ -184,14 +244,47 @@ def call(shop: Shop, check: bool = False, **more: Any) -> dict[str, Any]:
     return hotfix_live_call.change(params, check)
 
 
-def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def served(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The folder as the container of the module has it."""
+
     def run_by(_self: Any, _project: Any, *words: str, **more: Any) -> str:
         text = words[-1].replace('"/evenkeel/live"', json.dumps(str(site.live)))
-        return subprocess.run(
-            [sys.executable, "-c", text], input=more["stdin"], capture_output=True, text=True, check=True
-        ).stdout
+        code = f"{WATCHED % site.kill_at}\nexec({text!r}, {{'__name__': 'script'}})"
+        done = subprocess.run(
+            [sys.executable, "-c", code], input=more["stdin"], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ComposeFailed(f"ended with {done.returncode}")
+        return done.stdout
 
     monkeypatch.setattr(hotfix_live_call.Compose, "run_by", run_by)
+    return site
+
+
+def test_killed_before_it_was_told_it_goes_back_by_its_name(shop: Shop, served: Site) -> None:
+    before, ledger = served.seen(), str(shop.root / ".evenkeel")
+    served.kill_at = 3
+    with pytest.raises(BadInput) as caught:
+        call(shop, name="m", files=[{"path": PAGE, "content": "eA=="}, {"path": "a.txt", "content": "eA=="}])
+    assert "some of the files may be new already" in caught.value.message() and served.seen() != before
+    served.kill_at = 0
+    assert call(shop, state="reverted", name="m", files=[])["changed"] and served.seen() == before
+    told = hotfix_ledger.read(ledger, "m")["reverted"]
+    assert told and call(shop, state="reverted", name="m", files=[])["changed"] is False
+    assert hotfix_ledger.read(ledger, "m")["reverted"] == told
+
+
+def test_of_what_was_refused_or_changes_nothing_the_ledger_knows_nothing(shop: Shop, served: Site) -> None:
+    with pytest.raises(BadInput) as caught:
+        call(shop, name="m", files=[{"path": "assets", "content": "eA=="}])
+    assert "nothing was touched" in caught.value.message()
+    assert call(shop, name="n", files=[{"path": APP, "content": "b2xk"}])["changed"] is False
+    assert hotfix_ledger.names(str(shop.root / ".evenkeel")) == []
+
+
+def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, served: Site) -> None:
+    site = served
     ledger = str(shop.root / ".evenkeel")
     assert call(shop, True, name="m")["changed"] and hotfix_ledger.read(ledger, "m") == {}
     told = call(shop, name="m")
@@ -200,6 +293,9 @@ def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, site: Site, monkey
     assert call(shop, state="reverted", name="m", files=[])["changed"] and "a.txt" not in site.seen()
     assert hotfix_ledger.read(ledger, "m")["reverted"]
     assert call(shop, state="reverted", name="m", files=[])["changed"] is False
+    assert call(shop, name="m")["changed"] and hotfix_ledger.read(ledger, "m")["reverted"] == ""
+    with pytest.raises(BadInput, match="uploads or built files is called m"):
+        shop.fix(files={"backend/shop/views.py": "three\n"}, name="m")
     fix = shop.fix(files={"backend/shop/views.py": "two\n"}, name="code")
     with pytest.raises(BadInput, match=fix["release"]):
         call(shop, state="reverted", name="code", files=[])

@@ -9,13 +9,18 @@ to the pages. The old ones stay: a page that was loaded before still asks for th
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-_HASHED = re.compile(r"(.+?[.-])([A-Za-z0-9_-]{8,32})((?:\.[a-z][a-z0-9]{0,8})+)")
+_HASHED = re.compile(r"(.+[.-])([A-Za-z0-9_-]{8,32})((?:\.[a-z][a-z0-9]{0,8})+)")
 _TOKEN = re.compile(r"[A-Za-z0-9_.~@%+-]+")
+# A slash as scripts and addresses may write it: it belongs to no name.
+_SLASH = re.compile(r"(?:u002f|x2f|%2f)", re.I)
+# Asked for by their own names, whatever these look like.
+_PAGE = re.compile(r"\.(?:html?|xml|txt|webmanifest)$")
 _TEXT = re.compile(r"\.(?:html?|m?js|cjs|css|json|webmanifest|svg|xml|txt)$")
 _TWIN = re.compile(r"\.(?:gz|br|zst)$")
 _WORKER = re.compile(r"(?:^|/)(?:sw|service-?worker|ngsw-worker|ngsw)\.js(?:on)?$")
@@ -36,10 +41,15 @@ class Changes:
 
 def hash_in(path: str) -> str:
     """The part of a file's name that is a hash of its content, empty where none is."""
-    found = _HASHED.fullmatch(_base(path))
+    found = None if is_page(path) else _HASHED.fullmatch(_base(path))
     digest = found.group(2) if found else ""
     mixed = digest.lower() != digest and digest.upper() != digest
     return digest if any(c.isdigit() for c in digest) or mixed else ""
+
+
+def is_page(path: str) -> bool:
+    """Whether people and machines ask for a file by its own name."""
+    return bool(_PAGE.search(path))
 
 
 def is_twin(path: str) -> bool:
@@ -65,7 +75,7 @@ def changed(given: Mapping[str, bytes], names: Iterable[str], read: Callable[[st
         if is_twin(path):
             raise BadChange(f"{path} is the compressed form of a file: give the file itself, and it is made anew")
     new = {p: c for p, c in given.items() if p not in live or read(p) != c}
-    texts = {p: given.get(p) or read(p) for p in sorted({*live, *given}) if is_text(p) and not is_twin(p)}
+    texts = {p: given[p] if p in given else read(p) for p in sorted({*live, *given}) if is_text(p) and not is_twin(p)}
     known = {_base(p) for p in (*live, *given)}
     refs = {p: _named_in(text, known) for p, text in texts.items()}
     due = {p for p in new if p in live and hash_in(p)}
@@ -86,12 +96,9 @@ def changed(given: Mapping[str, bytes], names: Iterable[str], read: Callable[[st
     for path in sorted({*new, *due, *others}):
         content = texts.get(path, new.get(path, b""))
         if path in texts and refs[path] & set(by_name):
-            if b"integrity" in content:
-                raise BadChange(
-                    f"{path} says what bytes {', '.join(sorted(refs[path] & set(by_name)))} has (integrity)"
-                )
             content = _rewritten(content, by_name)
         writes[renames.get(path, path)] = content
+    _refuse_checksums(given, texts, writes, renames, live, read)
     writes = {p: c for p, c in writes.items() if p not in live or read(p) != c}
     notes = [f"{o} stays, and is served as {_base(n)}" for o, n in sorted(renames.items())]
     plain = sorted(p for p in writes if p in live and not p.endswith((".html", ".htm")))
@@ -107,13 +114,56 @@ def _base(path: str) -> str:
 
 
 def _named_in(text: bytes, known: set[str]) -> set[str]:
-    return set(_TOKEN.findall(text.decode("utf-8", "replace"))) & known
+    tokens = set(_TOKEN.findall(text.decode("utf-8", "replace")))
+    return {_SLASH.split(token)[-1] for token in tokens} & known
 
 
 def _rewritten(text: bytes, names: Mapping[str, str]) -> bytes:
     # Whatever the bytes are, they come back as they were.
     plain = text.decode("utf-8", "surrogateescape")
-    return _TOKEN.sub(lambda found: names.get(found.group(), found.group()), plain).encode("utf-8", "surrogateescape")
+    return _TOKEN.sub(lambda found: _renamed_in(found.group(), names), plain).encode("utf-8", "surrogateescape")
+
+
+def _renamed_in(token: str, names: Mapping[str, str]) -> str:
+    name = _SLASH.split(token)[-1]
+    return token[: len(token) - len(name)] + names.get(name, name)
+
+
+def _checksums(content: bytes) -> set[bytes]:
+    """The ways in which a page or a service worker says what bytes a file has."""
+    found = set()
+    for algorithm in ("md5", "sha1", "sha256", "sha384", "sha512"):
+        try:
+            digest = hashlib.new(algorithm, content).digest()
+        except ValueError:
+            # A machine that knows no weak ones.
+            continue
+        found |= {digest.hex().encode(), base64.b64encode(digest)}
+    return found
+
+
+def _refuse_checksums(
+    given: Mapping[str, bytes],
+    texts: Mapping[str, bytes],
+    writes: Mapping[str, bytes],
+    renames: Mapping[str, str],
+    live: Iterable[str],
+    read: Callable[[str], bytes],
+) -> None:
+    """Refuse where a text says the checksum of bytes that would not be there: browsers would load nothing."""
+    before, there = {new: old for old, new in renames.items()}, set(live)
+    after = {p: writes.get(renames.get(p, p), text) for p, text in texts.items()}
+    for path, content in sorted(writes.items()):
+        own = before.get(path, path)
+        for stale in (read(own) if own in there else b"", given.get(own, b"")):
+            if not stale or stale == content:
+                continue
+            sums = _checksums(stale)
+            for other, text in sorted(after.items()):
+                if other != own and any(one in text for one in sums):
+                    raise BadChange(
+                        f"{other} says what bytes {own} has (a checksum such as integrity), and they would be others"
+                    )
 
 
 def _reached(texts: Mapping[str, bytes], refs: Mapping[str, set[str]]) -> set[str]:

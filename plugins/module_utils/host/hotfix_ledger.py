@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,13 @@ def write(state_dir: str, name: str, about: Mapping[str, Any], patch: str) -> bo
 def read(state_dir: str, name: str) -> dict[str, Any]:
     """What is remembered of one, empty where nothing is."""
     return {} if problem_with_name(name) else read_json(path_of(state_dir, name))
+
+
+def forget(state_dir: str, name: str) -> None:
+    """Remember nothing of one that never came about."""
+    for end in ("patch", "json"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path_of(state_dir, name, end))
 
 
 def names(state_dir: str) -> list[str]:

@@ -33,6 +33,24 @@ APPLIED, REVERTED = "applied", "reverted"
 _LIVE = "live"
 
 
+class _NotDone(BadInput):
+    """The script ended otherwise; ``begun``: how far the hotfix is there, empty where it is not."""
+
+    def __init__(self, what: str, advice: str, begun: str) -> None:
+        super().__init__(what, advice)
+        self.begun = begun
+
+    def message(self) -> str:
+        """As that of any refusal, but that files may have been replaced."""
+        told = super().message()
+        if self.begun in ("", hotfix_live_script.APPLIED):
+            return told
+        return told.replace(
+            "Now: nothing was touched, what was serving still is",
+            "Now: some of the files may be new already; what was there is kept",
+        )
+
+
 def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Carry out one call of the module.
 
@@ -65,11 +83,47 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         with working(params, state_dir, f"hotfix_live of {store.root}") as fence:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
-                answer = _asked(here, params, live, state, kind, name, given, False)
-                _remember(state_dir, name, kind, live, state, answer)
+                answer = _acted(state_dir, known, here, params, live, state, kind, name, given)
             return fence.told(_result(answer, kind, name, state, False))
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
+
+
+def _acted(
+    state_dir: str,
+    known: Mapping[str, Any],
+    here: Serving,
+    params: Mapping[str, Any],
+    live: Live,
+    state: str,
+    kind: str,
+    name: str,
+    given: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """Do it, and have it in the ledger before: who was killed in the middle goes back by its name."""
+    if state == REVERTED:
+        answer = _asked(here, params, live, state, kind, name, given, False)
+        if answer["changed"] or not known.get("reverted"):
+            _remember(state_dir, name, {"reverted": iso(time.time())}, known.get("sums") or {})
+        return answer
+    about = {
+        "name": name, "kind": kind, "made": known.get("made") or iso(time.time()), "reverted": "",
+        _LIVE: {"source": live.source, "target": live.target, "service": live.service},
+    }  # fmt: skip
+    if not known:
+        _remember(state_dir, name, about, {})
+    try:
+        answer = _asked(here, params, live, state, kind, name, given, False)
+    except _NotDone as error:
+        if not (known or error.begun):
+            hotfix_ledger.forget(state_dir, name)
+        raise
+    sums = {e["path"]: {"before": e["before"], "after": e["after"]} for e in answer["entries"]}
+    if sums:
+        _remember(state_dir, name, {**about, "sums": sums}, sums)
+    elif not known:
+        hotfix_ledger.forget(state_dir, name)
+    return answer
 
 
 def _given(params: Mapping[str, Any], state: str) -> tuple[dict[str, Any], str]:
@@ -121,39 +175,26 @@ def _asked(
     modules = [published, publish_build, asset_names, hotfix_live_script]
     script = as_text(modules, [state, LIVE, kind, name, dry])
     words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={here.name}-hotfix", "--entrypoint", "python"]
-    compose = Compose(here.path, project_name=here.name)
+    compose, unknown = Compose(here.path, project_name=here.name), "" if dry else hotfix_live_script.APPLYING
     try:
         printed = compose.run_by(
             project, *words, live_files.SERVICE, "-c", script, timeout=float(params["timeout"]), stdin=json.dumps(given)
         )
     except ComposeFailed as error:
-        raise BadInput(
-            f"the files could not be {state}: {without_credentials(str(error))}",
-            "what was replaced is kept; run the same command again",
+        raise _NotDone(
+            f"the files could not be {state}: {without_credentials(str(error))}", "run the same command again", unknown
         ) from error
     answer = answer_in(printed)
     if answer is None or "error" in answer:
         said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]
-        raise BadInput(f"the files were not {state}: {said}", str((answer or {}).get("advice") or ""))
+        begun = str((answer or {}).get("begun", unknown))
+        raise _NotDone(f"the files were not {state}: {said}", str((answer or {}).get("advice") or ""), begun)
     return answer
 
 
-def _remember(state_dir: str, name: str, kind: str, live: Live, state: str, answer: Mapping[str, Any]) -> None:
-    known = hotfix_ledger.read(state_dir, name)
-    moment = iso(time.time())
-    if state == REVERTED:
-        about: dict[str, Any] = {"reverted": moment}
-    elif answer["entries"]:
-        about = {"name": name, "kind": kind, "made": known.get("made") or moment, "reverted": "",
-                 _LIVE: {"source": live.source, "target": live.target, "service": live.service},
-                 "sums": {e["path"]: {"before": e["before"], "after": e["after"]} for e in answer["entries"]}}  # fmt: skip
-    else:
-        return
-    sums = about.get("sums") or known.get("sums") or {}
-    text = "".join(
-        f"{path}: {one['before'] or 'nothing'} -> {one['after'] or 'nothing'}\n" for path, one in sums.items()
-    )
-    hotfix_ledger.write(state_dir, name, about, text)
+def _remember(state_dir: str, name: str, about: Mapping[str, Any], sums: Mapping[str, Any]) -> None:
+    lines = [f"{path}: {one['before'] or 'nothing'} -> {one['after'] or 'nothing'}" for path, one in sums.items()]
+    hotfix_ledger.write(state_dir, name, about, "".join(f"{line}\n" for line in lines))
 
 
 def _result(answer: Mapping[str, Any], kind: str, name: str, state: str, foreseen: bool) -> dict[str, Any]:

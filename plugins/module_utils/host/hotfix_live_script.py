@@ -10,18 +10,20 @@ before the first rename, so whoever was killed is taken up by the same call.  Pr
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
+import importlib
 import json
 import os
 import shutil
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..decide import asset_names
-from .publish_build import rank_of
+from .publish_build import give_away, rank_of
 from .published import PRIVATE, drop, dump, files_in, keep, load
 
 _LARGEST_TEXT = 8 * 1024 * 1024
@@ -82,14 +84,24 @@ class Folder:
         self.plan = {**self.plan, **values}
         dump(self._plan, self.plan)
 
-    def others_on(self, path: str) -> list[str]:
-        """Other hotfixes that changed a file."""
-        found = []
-        for name in sorted(os.listdir(self.all)):
-            plan = load(os.path.join(self.all, name, "plan.json")) if name != self.name else {}
-            if any(e["path"] == path for e in plan.get("entries") or ()):
-                found.append(name)
-        return found
+    def others(self) -> dict[str, dict[str, Any]]:
+        """The plans of other hotfixes, by their names."""
+        names = sorted(os.listdir(self.all)) if os.path.isdir(self.all) else ()
+        found = {n: load(os.path.join(self.all, n, "plan.json")) for n in names if n != self.name}
+        return {name: plan for name, plan in found.items() if plan}
+
+    def next_number(self) -> int:
+        """Which of all hotfixes the next one is."""
+        return 1 + max([0, *(int(plan["number"]) for plan in self.others().values())])
+
+    def later_on(self, path: str) -> list[str]:
+        """Hotfixes that changed a file after this one, the last one first."""
+        found = [
+            (plan["number"], name)
+            for name, plan in self.others().items()
+            if plan["number"] > self.plan["number"] and any(e["path"] == path for e in plan["entries"])
+        ]
+        return [name for _number, name in sorted(found, reverse=True)]
 
 
 def _content(folder: Folder, path: str, given: Mapping[str, bytes]) -> bytes:
@@ -100,6 +112,20 @@ def _content(folder: Folder, path: str, given: Mapping[str, bytes]) -> bytes:
         return stream.read()
 
 
+def _compressed(end: str, content: bytes) -> bytes | None:
+    """A compressed form; None where the app's own Python cannot make it."""
+    if end == ".gz":
+        # Without a time: the same file twice is the same twin.
+        return gzip.compress(content, 9, mtime=0)
+    for name in {".br": ("brotli", "brotlicffi"), ".zst": ("compression.zstd", "zstandard")}[end]:
+        try:
+            made: bytes = importlib.import_module(name).compress(content)
+        except (ImportError, AttributeError):
+            continue
+        return made
+    return None
+
+
 def _twins(
     folder: Folder, path: str, old: str, content: bytes, writes: dict[str, bytes | None], notes: list[str]
 ) -> None:
@@ -107,8 +133,9 @@ def _twins(
     for end in _ENDS:
         if not os.path.lexists(os.path.join(folder.root, old + end)):
             continue
-        if end == ".gz":
-            writes[path + end] = gzip.compress(content, 9, mtime=0)
+        twin = _compressed(end, content)
+        if twin is not None:
+            writes[path + end] = twin
         else:
             notes.append(f"{path} is served without its {end[1:]} form until the next build")
             if path == old:
@@ -116,10 +143,11 @@ def _twins(
 
 
 def planned(
-    folder: Folder, kind: str, given: Mapping[str, bytes]
+    folder: Folder, kind: str, given: Mapping[str, bytes], asked: Mapping[str, Any]
 ) -> tuple[dict[str, bytes | None], dict[str, str], list[str]]:
     """What is written, or taken away (None); path → whose owner and mode it gets; notes.
 
+    :param asked: owner and mode, where they are named.
     :raises Refused: it cannot be.
     """
     for path in given:
@@ -127,16 +155,14 @@ def planned(
     notes: list[str] = []
     likes = {path: path for path in given}
     if kind == "media":
-        writes: dict[str, bytes | None] = {
-            p: c for p, c in given.items() if _sum(folder.live(p)) != hashlib.sha256(c).hexdigest()
-        }
-        return writes, likes, notes
+        return {p: c for p, c in given.items() if _differs(folder, p, c, asked)}, likes, notes
     try:
         changes = asset_names.changed(given, folder.names(), lambda p: _content(folder, p, given))
     except asset_names.BadChange as error:
         raise Refused(str(error), "build the front end, and update: ansible-playbook evenkeel.deploy.update") from error
     old = {new: before for before, new in changes.renamed.items()}
-    writes = dict(changes.writes)
+    writes: dict[str, bytes | None] = dict(changes.writes)
+    writes.update((p, c) for p, c in given.items() if p not in changes.renamed and _differs(folder, p, c, asked))
     notes += changes.notes
     for path, content in changes.writes.items():
         likes[path] = old.get(path, path)
@@ -144,6 +170,17 @@ def planned(
     for path in writes:
         folder.live(path)
     return writes, likes, notes
+
+
+def _differs(folder: Folder, path: str, content: bytes, asked: Mapping[str, Any]) -> bool:
+    """Whether a file is another one, or belongs to another one than it should."""
+    live = folder.live(path)
+    if _sum(live) != hashlib.sha256(content).hexdigest():
+        return True
+    about, owner, mode = os.lstat(live), asked.get("owner"), asked.get("mode")
+    return bool(
+        (owner and [about.st_uid, about.st_gid] != owner) or (mode and stat.S_IMODE(about.st_mode) != int(mode, 8))
+    )
 
 
 def _prepare(
@@ -174,6 +211,15 @@ def _nearest(root: str, path: str) -> str:
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     return folder
+
+
+def _missing(root: str, paths: Iterable[str]) -> list[str]:
+    """The folders that files would need, each after the one it lies in."""
+    found = set()
+    for path in paths:
+        parts = path.split("/")[:-1]
+        found |= {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+    return sorted(f for f in found if not os.path.isdir(os.path.join(root, f)))
 
 
 def _make_folders(root: str, path: str) -> None:
@@ -213,13 +259,17 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
             )
         return _told(known, False)
     if not known:
-        writes, likes, notes = planned(folder, kind, files)
-        order = sorted(writes, key=lambda p: (rank_of(p), p))
+        writes, likes, notes = planned(folder, kind, files, given)
+        # What is new is named by what is replaced.
+        order = sorted(writes, key=lambda p: (rank_of(p), os.path.lexists(folder.live(p)), p))
         entries = [
             {"path": p, "before": _sum(folder.live(p)), "after": None if c is None else hashlib.sha256(c).hexdigest()}
             for p, c in ((p, writes[p]) for p in order)
         ]
-        plan = {"request": request, "kind": kind, "state": APPLYING, "entries": entries, "notes": notes}
+        plan = {
+            "request": request, "kind": kind, "state": APPLYING, "entries": entries, "notes": notes,
+            "number": folder.next_number(), "folders": _missing(folder.root, writes),
+        }  # fmt: skip
         if dry or not entries:
             return _told(plan, bool(entries))
         os.makedirs(os.path.join(folder.root, PRIVATE), mode=0o700, exist_ok=True)
@@ -244,8 +294,9 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
 
 def _forward(folder: Folder, entry: Mapping[str, Any]) -> None:
     path, live = str(entry["path"]), folder.live(str(entry["path"]))
-    now = _sum(live)
-    if now == entry["after"]:
+    now, incoming = _sum(live), os.path.join(folder.incoming, path)
+    if now == entry["after"] and not (now == entry["before"] and os.path.lexists(incoming)):
+        # Where only its owner changes, whether it was moved tells.
         return
     if now != entry["before"]:
         raise Refused(
@@ -257,7 +308,7 @@ def _forward(folder: Folder, entry: Mapping[str, Any]) -> None:
         drop(live)
         return
     _make_folders(folder.root, path)
-    os.replace(os.path.join(folder.incoming, path), live)
+    os.replace(incoming, live)
 
 
 def revert(folder: Folder, dry: bool) -> dict[str, Any]:
@@ -273,8 +324,8 @@ def revert(folder: Folder, dry: bool) -> dict[str, Any]:
     entries = list(reversed(folder.plan["entries"]))
     notes = []
     for entry in entries:
-        others = folder.others_on(entry["path"])
-        if others and _sum(folder.live(entry["path"])) not in (entry["after"], entry["before"]):
+        others = folder.later_on(entry["path"])
+        if others:
             raise Refused(
                 f"the hotfix {others[0]} changed {entry['path']} after {folder.name}",
                 f"ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={others[0]} first",
@@ -284,8 +335,9 @@ def revert(folder: Folder, dry: bool) -> dict[str, Any]:
     folder.note(state=REVERTING)
     for entry in entries:
         path, live = entry["path"], folder.live(entry["path"])
-        now = _sum(live)
-        if now == entry["before"]:
+        now, kept = _sum(live), os.path.join(folder.backup, path)
+        same = now is not None and now == entry["after"] and os.path.lexists(kept) and not os.path.samefile(kept, live)
+        if now == entry["before"] and not same:
             continue
         if now != entry["after"]:
             notes.append(f"{path} was replaced since, and is left as it is")
@@ -294,12 +346,16 @@ def revert(folder: Folder, dry: bool) -> dict[str, Any]:
             # A copy, so that one which was killed here still has it.
             again = os.path.join(folder.ours, "again")
             drop(again)
-            os.link(os.path.join(folder.backup, path), again)
+            os.link(kept, again)
             os.replace(again, live)
-        elif folder.plan["kind"] == "media" or asset_names.is_twin(path):
+        elif folder.plan["kind"] == "media" or asset_names.is_twin(path) or asset_names.is_page(path):
             drop(live)
         else:
             notes.append(f"{path} stays for pages that are open")
+    for made in reversed(folder.plan["folders"]):
+        with contextlib.suppress(OSError):
+            # Unless somebody has put something there.
+            os.rmdir(os.path.join(folder.root, made))
     _sync(folder)
     told = {**_told(folder.plan, True), "notes": notes}
     shutil.rmtree(folder.ours)
@@ -328,4 +384,14 @@ def main(state: str, root: str, kind: str, name: str, dry: bool) -> None:
         result = revert(folder, dry) if state == "reverted" else apply(folder, kind, given, dry)
     except Refused as error:
         result = {"error": str(error), "advice": error.advice}
+    except OSError as error:
+        at = os.path.relpath(str(error.filename), root) if error.filename else "the folder"
+        advice = "what was replaced is kept; see to that, and run the same command again"
+        result = {"error": f"{at}: {error.strerror}", "advice": advice}
+    finally:
+        if not dry:
+            # A full disk or so: the result says it.
+            with contextlib.suppress(OSError):
+                give_away(root)
+    result["begun"] = load(os.path.join(folder.ours, "plan.json")).get("state", "")
     sys.stdout.write("\nEVENKEEL " + json.dumps(result) + "\n")
