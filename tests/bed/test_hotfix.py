@@ -262,69 +262,6 @@ def test_nginx_alone_is_changed_without_another_container(shop: Shop) -> None:
     print(f"\nevidence: a hotfix of nginx.conf: {play.seconds:.1f} s")
 
 
-def in_api(shop: Shop, script: str) -> str:
-    return run(["docker", "exec", "-u", "0", shop.container("api"), "sh", "-ec", script])
-
-
-def test_a_hand_edit_is_captured_and_survives_its_container(shop: Shop) -> None:
-    edited = of_v1(shop, VERSION).replace("v1", "v1-nano")
-    run(["docker", "exec", "-i", "-u", "0", shop.container("api"), "sh", "-c", f"cat > /app/{VERSION}"], input=edited)
-    play = shop.play(playbook="hotfix", hotfix_capture=True, hotfix_name="nano")
-    assert play.returncode == 0 and shop.version() == "v1-nano" and shop.leftovers() == [], play.output[-4000:]
-    assert run(["git", "-C", str(shop.repository), "show", f"hotfix/nano:{VERSION}"]) == edited
-    again = shop.play(playbook="hotfix", hotfix_capture=True)
-    assert (again.returncode, again.changed) == (0, 0) and "nothing" in again.output, again.output[-3000:]
-    refused = shop.update("v2")
-    assert refused.returncode != 0 and "lacks the hotfix nano" in refused.message, refused.output[-3000:]
-    back_at_v1(shop)
-
-
-def test_an_upload_is_placed_where_it_is_and_comes_back(shop: Shop) -> None:
-    in_api(
-        shop,
-        "mkdir -p media/pictures; echo old > media/pictures/a.txt; chown -R 1000:1000 media; chmod 640 media/pictures/a.txt",
-    )
-    before, ids = in_api(shop, "stat -c '%u:%g %a' media/pictures/a.txt"), ids_of(shop)
-    files = {"pictures/a.txt": str(write(shop, {"a.txt": "new\n"}) / "a.txt"), "b.txt": str(shop.folder / "dev/a.txt")}
-    check = shop.play("--check", playbook="hotfix", hotfix_media=files, hotfix_name="picture")
-    assert check.returncode == 0 and "would be applied" in check.output, check.output[-3000:]
-    assert in_api(shop, "cat media/pictures/a.txt; ls -A media").split() == ["old", "pictures"]
-    play = shop.play(playbook="hotfix", hotfix_media=files, hotfix_name="picture")
-    assert play.returncode == 0, play.output[-4000:]
-    assert in_api(shop, "cat media/pictures/a.txt media/b.txt") == "new\nnew\n" and ids_of(shop) == ids
-    assert in_api(shop, "stat -c '%u:%g %a' media/pictures/a.txt") == before and shop.leftovers() == []
-    again = shop.play(playbook="hotfix", hotfix_media=files, hotfix_name="picture")
-    assert (again.returncode, again.changed) == (0, 0), again.output[-3000:]
-    back = shop.rollback(rollback_hotfix="picture")
-    assert back.returncode == 0 and in_api(shop, "cat media/pictures/a.txt; ls media").split() == ["old", "pictures"], (
-        back.output[-3000:]
-    )
-    assert ids_of(shop) == ids
-    print(f"\nevidence: a hotfix of an upload: {play.seconds:.1f} s")
-
-
-def test_a_built_asset_gets_another_name_before_its_page_leads_there(shop: Shop) -> None:
-    old, page = "site/assets/app-1a2b3c4d.js", "<script src=assets/app-1a2b3c4d.js></script>"
-    in_api(
-        shop,
-        f"mkdir -p staticfiles/site/assets; echo old > staticfiles/{old}; echo '{page}' > staticfiles/site/index.html",
-    )
-    ids, source = ids_of(shop), str(write(shop, {"app.js": "new\n"}) / "app.js")
-    given = {"hotfix_frontend": {old: source}, "hotfix_frontend_path": "/app/staticfiles", "hotfix_name": "front"}
-    play = shop.play(playbook="hotfix", **given)
-    assert play.returncode == 0, play.output[-4000:]
-    found = re.search(r"assets/app-[0-9a-f]{8}\.js", run(["curl", "-s", f"{shop.url}/static/site/index.html"]))
-    assert found and found.group() not in page and ids_of(shop) == ids
-    assert run(["curl", "-s", f"{shop.url}/static/site/{found.group()}"]) == "new\n"
-    assert run(["curl", "-s", f"{shop.url}/static/{old}"]) == "old\n"
-    again = shop.play(playbook="hotfix", **given)
-    assert (again.returncode, again.changed) == (0, 0), again.output[-3000:]
-    back = shop.rollback(rollback_hotfix="front")
-    assert back.returncode == 0, back.output[-3000:]
-    assert run(["curl", "-s", f"{shop.url}/static/site/index.html"]).strip() == page and shop.leftovers() == []
-    print(f"\nevidence: a hotfix of a built file: {play.seconds:.1f} s")
-
-
 # -- long ones: `make evidence` ---------------------------------------------------------------------------
 
 
