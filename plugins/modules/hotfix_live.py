@@ -15,9 +15,9 @@ description:
     replaced is kept in the folder's C(.evenkeel). A call that was killed is taken up by the same call.
   - Of built files (V(frontend)) those with a hash in their names keep what they hold, since browsers do. The changed one gets another
     name, and so does each file that names it, up to the pages, which come last. The old ones stay. A compressed twin C(.gz) is
-    made anew, others are taken away where they would be of the file before.
-  - Refused are a changed file with a hash in its name that no page leads to by its whole name, files that say the checksum of what
-    they name (C(integrity)), links, and paths that lead out of the folder.
+    made anew; so are others where the app's Python can, and else they are taken away where they would be of the file before.
+  - Refused are a changed file with a hash in its name that no page leads to by its whole name, one whose checksum is said elsewhere
+    (C(integrity), the list of a service worker), links, and paths that lead out of the folder.
   - The hotfix is kept with its checksums under C(hotfixes/) in O(state_dir).
 version_added: 0.1.0
 author:
