@@ -232,10 +232,12 @@ def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(
 
 
 @pytest.mark.matrix
-def test_the_next_build_publishes_its_own_and_going_back_leaves_that(shop: Shop) -> None:
+def test_the_next_build_is_refused_and_by_name_publishes_its_own_and_going_back_leaves_that(shop: Shop) -> None:
     source = write(shop, front="until the next\n")["front"]
     ended(shop.play(playbook="hotfix", hotfix_frontend={assets(shop)[3]: source}, hotfix_name="until"))
-    ended(shop.update("frontend-2", update_drop_hotfixes=in_force(shop)))
+    refused = shop.update("frontend-2", update_drop_hotfixes=in_force(shop))
+    assert refused.returncode != 0 and "over the hotfix until of built files" in refused.message, refused.output[-3000:]
+    ended(shop.update("frontend-2", update_drop_hotfixes=[*in_force(shop), "until"]))
     built = page(shop)
     back = ended(shop.rollback(rollback_hotfix="until"))
     assert page(shop) == built == packed(shop) and "left as it is" in back.output, back.output[-3000:]

@@ -216,7 +216,7 @@ def test_the_mount_is_found_or_named() -> None:
     seen = project(api=["up:/app/media", "st:/app/static"], nginx=["up:/m:ro", "web:/x:ro", "st:/s:ro"], b=["web:/out"])
     kinds = {"api": "web", "nginx": "proxy", "b": "job"}
     assert live_files.found(seen, kinds, "media", "api").source == "up"
-    assert live_files.found(seen, kinds, "frontend", "api") == live_files.Live("web", "/x", "nginx")
+    assert live_files.found(seen, kinds, "frontend", "api") == live_files.Live("web", "/x", "nginx", True)
     assert live_files.found(seen, kinds, "media", "api", "/app/static/").source == "st"
     with pytest.raises(live_files.NoLiveFiles, match="no volume or folder of uploads"):
         live_files.found(project(api=["x:/app/x"]), kinds, "media", "api")

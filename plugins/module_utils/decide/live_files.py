@@ -22,11 +22,15 @@ _SERVED = ("/usr/share/nginx/html", "/var/www/html", "/srv/www")
 
 @dataclass(frozen=True)
 class Live:
-    """A mount: the volume's key in the project or the absolute path on the host; where ``service`` sees it."""
+    """A mount: the volume's key in the project or the absolute path on the host; where ``service`` sees it.
+
+    :ivar built: whether a job builds to it, which overwrites what is there.
+    """
 
     source: str
     target: str
     service: str
+    built: bool = False
 
 
 class NoLiveFiles(ValueError):
@@ -53,7 +57,7 @@ def found(
                 else source in built or at.rstrip("/") in _SERVED
             )
             if at.rstrip("/") == target.rstrip("/") if target else known:
-                there.setdefault(source, Live(source, at, name))
+                there.setdefault(source, Live(source, at, name, source in built))
     if len(there) == 1:
         return next(iter(there.values()))
     whose = f"service {django_service}" if kind == MEDIA else "the proxy"

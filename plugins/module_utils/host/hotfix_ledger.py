@@ -69,6 +69,19 @@ def in_force(store: Store) -> tuple[Applied, ...]:
     return lost_hotfixes.applied(store.manifest(current).get("hotfixes")) if current else ()
 
 
+def built_in_force(store: Store, state_dir: str) -> dict[str, list[str]]:
+    """The hotfixes of files that jobs build, put there since the last update: name → paths."""
+    current = store.current()
+    base = lost_hotfixes.updated_to(store.manifest(current)) if current else ""
+    found = {}
+    for name in names(state_dir) if base else ():
+        about = read(state_dir, name)
+        live = about.get("live") or {}
+        if live.get("built") and about.get("base") == base and not about.get("reverted"):
+            found[name] = sorted(about.get("sums") or {})
+    return found
+
+
 def refuse_losing(
     store: Store, state_dir: str, version: str, revision: str, git: Git | None, dropped: Sequence[str]
 ) -> list[str]:
@@ -77,14 +90,19 @@ def refuse_losing(
     :param git: where revisions can be compared; a plain folder has no history, and no hotfix either.
     :raises BadInput: it does, or nobody can tell.
     """
-    there = in_force(store)
-    for name in lost_hotfixes.unknown_names(dropped, there):
-        names = ", ".join(h.name for h in there) or "none"
+    there, built = in_force(store), built_in_force(store, state_dir)
+    for name in lost_hotfixes.unknown_names([n for n in dropped if n not in built], there):
+        known = ", ".join([*(h.name for h in there), *built]) or "none"
         raise BadInput(
-            f"no hotfix that is in production is called {name}; there are: {names}", "name one of them, or none"
+            f"no hotfix that is in production is called {name}; there are: {known}", "name one of them, or none"
         )
+    # The release that is there already runs no job again.
+    over = list(built) if revision != store.manifest(store.current()).get("revision") else []
+    for name in over:
+        if name not in dropped:
+            raise BadInput(*lost_hotfixes.refusal_of_built(f"{version} ({revision[:12]})", name, built[name]))
     if git is None or not there:
-        return []
+        return over
     try:
         lost = git_hotfixes.lacking(git, there, revision)
     except GitFailed as error:
@@ -97,7 +115,7 @@ def refuse_losing(
                 f"{version} ({revision[:12]})", hotfix, verdict, _patch(state_dir, hotfix.name)
             )
             raise BadInput(*told)
-    return [h.name for h, _verdict in lost]
+    return [*(h.name for h, _verdict in lost), *over]
 
 
 def note_dropped(state_dir: str, names: Sequence[str], version: str) -> None:

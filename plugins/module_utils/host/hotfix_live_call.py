@@ -11,11 +11,13 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..decide import asset_names, hotfix, live_files
 from ..decide.builds import LIVE
 from ..decide.live_files import Live, NoLiveFiles
+from ..decide.lost_hotfixes import updated_to
 from ..journal import working
 from . import hotfix_ledger, hotfix_live_script, hotfix_view, publish_build, published
 from .app_script import answer_in, as_text
@@ -108,7 +110,7 @@ def _acted(
         return answer
     about = {
         "name": name, "kind": kind, "made": known.get("made") or iso(time.time()), "reverted": "",
-        _LIVE: {"source": live.source, "target": live.target, "service": live.service},
+        "base": updated_to(here.manifest), _LIVE: asdict(live),
     }  # fmt: skip
     if not known:
         _remember(state_dir, name, about, {})
