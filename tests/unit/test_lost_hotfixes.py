@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import status_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lost_hotfixes import (
     HAS,
     LACKS,
@@ -16,7 +17,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lost_hotfix
     Applied,
     applied,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import git_hotfixes, hotfix_ledger, hotfix_source
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.status import Seen
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
+    git_hotfixes,
+    hotfix_ledger,
+    hotfix_source,
+    status_store,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Git, GitFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
@@ -171,6 +178,14 @@ def test_built_files_are_lost_by_the_next_build_and_only_by_that(app: Fixed) -> 
         assert "over the hotfix front of built files" in said and "assets/app-1.js" in said and '["front"]' in said
     assert "there are: a, front" in refusal(app, drop_hotfixes=["upload"])
     landed = str(app(drop_hotfixes=["front"])["release"])
+    told = status_store.hotfixes_of(Store(str(app.root)), state)
+    assert [(h["name"], h["files"]) for h in told] == [
+        ("a", []),
+        ("front", ["assets/app-1.js"]),
+        ("upload", ["assets/app-1.js"]),
+    ]
+    (line, *_more) = status_text._hotfix_lines(Seen("shop", hotfixes=told))
+    assert line.startswith(f"a ({app.fix[:12]}), ")
     # Where that update fails the files are still there, and it is asked again.
     assert "of built files" in refusal(app)
     app("built", release=landed)

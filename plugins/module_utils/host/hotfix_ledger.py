@@ -69,17 +69,18 @@ def in_force(store: Store) -> tuple[Applied, ...]:
     return lost_hotfixes.applied(store.manifest(current).get("hotfixes")) if current else ()
 
 
-def built_in_force(store: Store, state_dir: str) -> dict[str, list[str]]:
-    """The hotfixes of files that jobs build, put there since the last update: name → paths."""
+def placed(store: Store, state_dir: str) -> dict[str, dict[str, Any]]:
+    """The hotfixes of uploads and built files that were put there since the last update: name → what is remembered."""
     current = store.current()
     base = lost_hotfixes.updated_to(store.manifest(current)) if current else ""
-    found = {}
-    for name in names(state_dir) if base else ():
-        about = read(state_dir, name)
-        live = about.get("live") or {}
-        if live.get("built") and about.get("base") == base and not about.get("reverted"):
-            found[name] = sorted(about.get("sums") or {})
-    return found
+    every = {name: read(state_dir, name) for name in names(state_dir)} if base else {}
+    return {n: a for n, a in every.items() if a.get("live") and a.get("base") == base and not a.get("reverted")}
+
+
+def built_in_force(store: Store, state_dir: str) -> dict[str, list[str]]:
+    """Of these those whose files jobs build: name → paths."""
+    there = placed(store, state_dir)
+    return {name: sorted(about.get("sums") or {}) for name, about in there.items() if about["live"].get("built")}
 
 
 def refuse_losing(
