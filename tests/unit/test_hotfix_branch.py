@@ -284,8 +284,13 @@ def test_letters_end(team: Team) -> None:
 # -- to the finish ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("old_git", [False, True])
 @pytest.mark.parametrize("how", ["merge", "cherry_pick"])
-def test_it_is_brought_to_main_and_develop_and_the_branch_goes(team: Team, how: str) -> None:
+def test_it_is_brought_to_main_and_develop_and_the_branch_goes(
+    team: Team, how: str, old_git: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if old_git:
+        monkeypatch.setattr(git_hotfixes, "_version", lambda _git: (2, 34))
     git(team.dev, "push", "--quiet", "origin", "main:refs/heads/develop")
     team.ask("started")
     made = team.fix()
@@ -297,6 +302,24 @@ def test_it_is_brought_to_main_and_develop_and_the_branch_goes(team: Team, how: 
         assert (made in parents) == (how == "merge")
     again = team.ask("finished", how=how)
     assert again["changed"] is False and again["notes"] == ["main has it already", "develop has it already"]
+
+
+def test_of_two_the_last_is_brought_and_the_other_is_named(team: Team) -> None:
+    team.ask("started")
+    first = team.fix()
+    store, mirror = Store(str(team.root)), Git(str(team.root / "mirror.git"))
+    second = git_hotfixes.commit_files(mirror, first, {"more": b"1"}, "Hotfix b")
+    git(team.root / "mirror.git", "update-ref", "refs/evenkeel/hotfix/b", second)
+    chain = [{"name": "16.03.1a", "base": team.base, "commit": first}, {"name": "b", "base": first, "commit": second}]
+    release = store.create(lambda target: mirror.export(second, target), second, "hotfix/b", [], "x", chain)
+    team("built", release=release)
+    team("active", release=release)
+    told = team.ask("finished", how="cherry_pick", check=True)
+    assert "16.03.1a is in production as well, and not in main" in told["notes"]
+    told = team.ask("finished", how="cherry_pick")
+    assert told["branch"] == "hotfix/b" and "16.03.1a is in production as well, and not in main" in told["notes"]
+    assert "ten\n" not in team.show("main") and team.show("main", "more") == "1\n"
+    assert team.ask("finished", name="16.03.1a")["notes"] == [] and "ten\n" in team.show("main")
 
 
 def test_a_hotfix_with_a_merge_in_it_is_picked_as_one_commit(team: Team) -> None:

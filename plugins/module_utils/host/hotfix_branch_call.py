@@ -218,7 +218,7 @@ def _finished(params: Mapping[str, Any], remote: _Remote, store: Store, name: st
     if branch in targets:
         raise BadInput(f"{branch} is the hotfix's own branch", "name the branches that updates come from")
     commits, result = hotfix_commits.own(git, mine), _result(branch, mine.commit)
-    left = 0
+    left, heads = 0, dict(remote.heads)
     for target in targets:
         before = remote.heads[target]
         standing = hotfix_commits.standing(git, mine, commits, before)
@@ -240,8 +240,13 @@ def _finished(params: Mapping[str, Any], remote: _Remote, store: Store, name: st
                 target, mine.name, mine.base, hotfix_commits.known(git, mine.commit), commits, again, conflict
             )
             continue
+        heads[target] = after
         result["refs"].append(f"{target} at {after[:12]}")
         result["changed"] = True
+    for one in applied(store.manifest(store.current()).get("hotfixes")):
+        missing = [t for t in targets if hotfix_commits.standing(git, one, [], heads[t]) not in (HAS, SOLVED)]
+        if one != mine and missing:
+            result["notes"].append(f"{one.name} is in production as well, and not in {' and '.join(missing)}")
     if left:
         return _left_over(result, mine, branch, remote)
     _take_away(remote, branch, mine, bool(params["delete"]), result)
