@@ -126,8 +126,8 @@ def test_an_upload_is_placed_where_it_is_and_comes_back(shop: Shop) -> None:
     assert uploads(shop) == {f"{PICTURE} 1000:1000 640": "new", "banners/summer/b.txt 1000:1000 644": "b"}
     assert run(["curl", "-s", f"{shop.url}/media/banners/summer/b.txt"]) == "b\n"
     assert live(shop, files=texts, name="picture")["changed"] is False and ids_of(shop) == ids
-    refused = live(shop, files={PICTURE: "third\n"}, name="third", file_owner="1001:1001", mode="0644")
-    assert refused["changed"] and f"{PICTURE} 1001:1001 644" in uploads(shop)
+    third = live(shop, files={PICTURE: "third\n"}, name="third", file_owner="1001:1001", mode="0644")
+    assert third["changed"] and f"{PICTURE} 1001:1001 644" in uploads(shop)
     with pytest.raises(BadInput, match=r"the hotfix third changed pictures/a\.txt after picture"):
         live(shop, state="reverted", name="picture")
     assert live(shop, state="reverted", name="third")["changed"]

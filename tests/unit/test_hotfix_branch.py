@@ -281,6 +281,18 @@ def test_letters_end(team: Team) -> None:
         team.ask("started")
 
 
+def test_names_of_strangers_are_words_in_what_is_told_and_steer_no_terminal(team: Team) -> None:
+    lines = hotfix_branches.to_bring(
+        "main;rm -rf $HOME", "a", "1" * 40, hotfix_branches.Known("2" * 40, "v'1"), [], "merge"
+    )
+    assert "git fetch origin tag 'v'\"'\"'1'" in lines and "git switch 'main;rm -rf $HOME'" in lines
+    with team.protected():
+        hook = team.bare / "hooks/update"
+        hook.write_text("#!/bin/sh\nprintf '\\033[2Jno\\n' >&2; exit 1\n")
+        told = team.ask("started")
+    assert "\033" not in told["notes"][0] and "no" in told["notes"][0]
+
+
 # -- to the finish ------------------------------------------------------------------------------------------------
 
 
