@@ -296,6 +296,9 @@ def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, served: Site) -> N
     assert call(shop, name="m")["changed"] and hotfix_ledger.read(ledger, "m")["reverted"] == ""
     with pytest.raises(BadInput, match="uploads or built files is called m"):
         shop.fix(files={"backend/shop/views.py": "three\n"}, name="m")
+    with pytest.raises(BadInput) as caught:
+        call(shop, state="reverted", name="typo", files=[])
+    assert caught.value.advice == "there are: m"
     fix = shop.fix(files={"backend/shop/views.py": "two\n"}, name="code")
     with pytest.raises(BadInput, match=fix["release"]):
         call(shop, state="reverted", name="code", files=[])

@@ -63,11 +63,12 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     given, name = _given(params, state)
     known = hotfix_ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):
-        release = f"; it is of release {known['release']}" if known.get("release") else ""
-        raise BadInput(
-            f"no hotfix of uploads or built files is called {name}{release}",
-            "ansible-playbook evenkeel.deploy.rollback goes back to the release before",
-        )
+        told = f"no hotfix of uploads or built files is called {name}"
+        if known.get("release"):
+            back = "ansible-playbook evenkeel.deploy.rollback goes back to the release before"
+            raise BadInput(f"{told}; it is of release {known['release']}", back)
+        every = [n for n in hotfix_ledger.names(state_dir) if hotfix_ledger.read(state_dir, n).get(_LIVE)]
+        raise BadInput(told, f"there are: {', '.join(every) or 'none'}")
     if state == APPLIED and known and not known.get(_LIVE):
         raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")
     kind = str(known["kind"] if state == REVERTED else params["kind"])
