@@ -315,6 +315,7 @@ def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, served: Site) -> N
         ({"mode": "u+x"}, "not written as"),
         ({"name": "../x"}, "cannot be the name"),
         ({"target": "/elsewhere"}, "no volume or folder"),
+        ({"kind": "frontend", "target": "/etc/nginx/conf.d/default.conf"}, "made of the repository's files"),
         ({"django_service": "nobody"}, "no volume or folder"),
     ],
 )

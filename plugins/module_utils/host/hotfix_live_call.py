@@ -16,6 +16,7 @@ from typing import Any
 
 from ..decide import asset_names, hotfix, live_files
 from ..decide.builds import LIVE
+from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
 from ..journal import working
@@ -79,6 +80,14 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             live = live_files.found(here.project, here.kinds, kind, str(params["django_service"]), target)
         except NoLiveFiles as error:
             raise BadInput(str(error), f"set hotfix_{kind}_path to where it is mounted") from error
+        made = [
+            os.path.realpath(os.path.join(store.root, *p)) for p in (("mounts",), ("releases",), ("shared", "proxy"))
+        ]
+        if live.source.startswith("/") and is_below(os.path.realpath(live.source), made):
+            raise BadInput(
+                f"{live.source}, which {live.service} mounts, is made of the repository's files with each release",
+                "name them by their paths in the repository (hotfix_files), or update",
+            )
         if live.source.startswith("/") and not os.path.isdir(live.source):
             raise BadInput(f"{live.source}, which {live.service} mounts, is no folder on this host")
         if check_mode:
