@@ -130,6 +130,12 @@ info:
       description: The same of all releases, the newest first.
       type: list
       elements: dict
+    hotfixes:
+      description:
+        - The hotfixes that production has beside its last update, each with C(name), C(kinds), C(files), C(made) and, where it is one
+          of code, its C(revision). The others are of uploads or built files.
+      type: list
+      elements: dict
     services:
       description:
         - Per service its C(name), C(kind), C(image), C(replicas), and its C(containers), each with C(name), C(state), C(health),

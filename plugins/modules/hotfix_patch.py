@@ -21,7 +21,7 @@ description:
     binary, translations without their compiled form, what a front end is built from, files that a volume is mounted over or
     that no container has, and what is larger than the limits.
   - Refused are also paths that lead out of the repository, a patch that does not apply, ends of lines that were none before,
-    files that somebody has changed by hand in containers (O(drop_edits)), and a server's own file, such as C(.env), that is
+    files that somebody has changed by hand in containers (O(capture), O(drop_edits)), and a server's own file, such as C(.env), that is
     another one than the running release was made with.
   - Where something is refused no container, image or release is left of it. As part of an operation what serves is noted in the
     operation's record, for the way back.
@@ -72,6 +72,12 @@ options:
       - Branch or tag of the repository that begins at the running revision. Otherwise it is refused with the commits that would come
         along.
     type: str
+  capture:
+    description:
+      - Take what somebody edited by hand in the app's containers, as far as it is in files of the running revision or beside them in
+        its folders, in the place of O(files). Edits that are no such files have to be gone, or O(drop_edits).
+    type: bool
+    default: false
   env:
     description:
       - Variables of the server's own environment file (the first of O(env_files), under C(shared)), set one by one; all else in it stays.
@@ -290,6 +296,7 @@ def main() -> None:
             "patch_src": {"type": "path"},
             "patch": {"type": "str", "no_log": True},
             "ref": {"type": "str"},
+            "capture": {"type": "bool", "default": False},
             "env": {"type": "list", "elements": "dict", "default": [], "options": variable},
             "name": {"type": "str"},
             "reason": {"type": "str"},

@@ -75,7 +75,8 @@ options:
       - With O(state=present), names of hotfixes (M(evenkeel.deploy.hotfix_patch)) of the current release that O(version) may lose.
         Otherwise a O(version) that lacks one is refused. Trees are compared, so a hotfix that was merged, squashed or picked
         counts as had, and one that was reverted later as lacking. Where the same lines are other ones nobody can tell, and it is
-        refused with the hotfix's change.
+        refused with the hotfix's change. So is any other O(version) where a hotfix (M(evenkeel.deploy.hotfix_live)) changed files
+        that a job builds.
     type: list
     elements: str
     default: []

@@ -189,8 +189,8 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: beds("tests/bed/test_status.py", "tests/bed/test_status_reboot.py"),
     ),
     "hotfix": (
-        "Hotfixes under load: refused where they would not work, killed in each step, two at once, gone back from, never lost",
-        lambda: beds("tests/bed/test_hotfix.py"),
+        "Hotfixes under load, of uploads and built files too: refused, killed in each step, two at once, gone back from, never lost",
+        lambda: beds("tests/bed/test_hotfix.py", "tests/bed/test_hotfix_files.py"),
     ),
     "backup": (
         "Backups: what is not whole, disks that are full, kills, a server that is restarted or elsewhere, and the way back",

@@ -55,7 +55,8 @@ class Remembering:
         self.names: dict[str, str] = {}
         self.made: dict[str, dict[str, Any]] = {}
         self.running: list[dict[str, Any]] = []
-        self.edited: dict[str, str] = {}
+        self.edited: dict[str, Any] = {}
+        self.added: set[str] = set()
         self.api = self
         self.count = 0
 
@@ -86,7 +87,10 @@ class Remembering:
         self.names.pop(name, None)
 
     def changed_paths(self, container: str) -> dict[str, str]:
-        return {path: "changed" for path in self.edited if container == "api1"}
+        def kind(path: str) -> str:
+            return "added" if path in self.added else "removed" if self.edited[path] is None else "changed"
+
+        return {path: kind(path) for path in self.edited if container == "api1"}
 
     def create_container_from_config(self, config: dict[str, Any], name: str) -> dict[str, str]:
         self.made[name] = {"image": config["Image"], "files": dict(self.images[config["Image"]]["files"])}
@@ -99,7 +103,7 @@ class Remembering:
         files = (
             self.made[container]["files"]
             if container in self.made
-            else {p: (t.encode(), 0, 0, 0o644) for p, t in self.edited.items()}
+            else {p: (t.encode(), 0, 0, 0o644) for p, t in self.edited.items() if t is not None}
         )
         if path not in files:
             raise NotFound("no such path")
@@ -298,6 +302,58 @@ def test_nothing_is_put_on_what_nobody_found_good(shop: Shop) -> None:
     # A run that was killed right after its switch finds its own release, and what is left to do for it.
     told = shop.fix(files={VIEWS: "one\n"})
     assert (told["changed"], told["release"], told["release_state"]) == (False, shop.names()[0], "active")
+
+
+# -- hand edits -----------------------------------------------------------------------------------------
+
+
+def test_what_was_edited_by_hand_becomes_a_hotfix(shop: Shop) -> None:
+    shop.engine.edited.update({"/app/shop/urls.py": "by hand\n", "/app/shop/new.py": "new\n"})
+    shop.engine.added.add("/app/shop/new.py")
+    before = shop.seen()
+    told = shop.fix(check=True, capture=True)
+    assert told["kinds"] == {"backend": ["backend/shop/new.py", "backend/shop/urls.py"]} and shop.seen() == before
+    told = shop.fix(capture=True)
+    assert told["name"].startswith("by-hand-") and told["services"] == ["api", "celery"]
+    made = shop.engine.images[shop.engine.names[shop.project(told["release"])["services"]["celery"]["image"]]]["files"]
+    assert made["/app/shop/urls.py"][0] == b"by hand\n" and made["/app/shop/new.py"][0] == b"new\n"
+    about = hotfix_ledger.read(str(shop.root / ".evenkeel"), told["name"])
+    assert about["captured"] is True and about["commit"] == told["revision"]
+    # Killed here the same call finds the same; containers that went with their edits leave the patch.
+    assert shop.fix(capture=True)["release"] == told["release"]
+    shop.engine.edited.clear()
+    again = shop.fix(capture=True)
+    assert again["changed"] is False and f"{told['name']}.patch" in " ".join(again["notes"])
+    shop("active", release=told["release"])
+    again = shop.fix(capture=True)
+    assert (again["changed"], again["notes"]) == (False, [])
+
+
+def test_what_no_commit_can_hold_stays_and_stops_it(shop: Shop) -> None:
+    shop.engine.edited.update({"/app/shop/urls.py": "by hand\n", "/etc/hosts.more": "x\n"})
+    shop.engine.added.add("/etc/hosts.more")
+    before = shop.seen()
+    with pytest.raises(BadInput, match=r"by hand.*/etc/hosts\.more"):
+        shop.fix(capture=True)
+    assert shop.seen() == before
+    told = shop.fix(capture=True, drop_edits=True)
+    assert told["files"] == ["backend/shop/urls.py"] and "/etc/hosts.more" in " ".join(told["notes"])
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        ({"/app/shop/urls.py": "x\r\n"}, "CRLF"),
+        ({"/app/shop/urls.py": "\0"}, "binary"),
+        ({"/app/shop/views.py": None}, "taken away"),
+    ],
+)
+def test_an_edit_that_cannot_be_kept_is_named(shop: Shop, edits: dict[str, Any], expected: str) -> None:
+    shop.engine.edited.update(edits)
+    before = shop.seen()
+    with pytest.raises(BadInput) as caught:
+        shop.fix(capture=True)
+    assert expected in caught.value.message() and shop.seen() == before
 
 
 # -- the environment --------------------------------------------------------------------------------------

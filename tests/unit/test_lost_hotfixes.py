@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import status_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lost_hotfixes import (
     HAS,
     LACKS,
@@ -16,7 +17,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lost_hotfix
     Applied,
     applied,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import git_hotfixes, hotfix_ledger, hotfix_source
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.status import Seen
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
+    git_hotfixes,
+    hotfix_ledger,
+    hotfix_source,
+    status_store,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Git, GitFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
@@ -151,6 +158,40 @@ def test_verdicts_and_a_mirror_that_has_forgotten_it(app: Fixed) -> None:
     assert git_hotfixes.verdict_on(app.git, gone, app.base) == UNSURE
     assert applied([vars(app.hotfix), {"name": "torn"}, None, "x"]) == (app.hotfix,)
     assert applied({"a": 1}) == ()
+
+
+def test_built_files_are_lost_by_the_next_build_and_only_by_that(app: Fixed) -> None:
+    state = str(app.root / ".evenkeel")
+    about = {"base": app.base, "live": {"built": True}, "sums": {"assets/app-1.js": {}}, "reverted": ""}
+    hotfix_ledger.write(state, "front", about, "")
+    hotfix_ledger.write(state, "upload", {**about, "live": {"built": False}}, "")
+    hotfix_ledger.write(state, "back", {**about, "reverted": "2026"}, "")
+    hotfix_ledger.write(state, "before", {**about, "base": app.first}, "")
+    fetch_fix(app)
+    git(app.source, "update-ref", "refs/heads/runs", "FETCH_HEAD")
+    # What runs has it, and no job runs again.
+    assert app(version="runs")["changed"] is False
+    commit(app.source, more="1")
+    git(app.source, "cherry-pick", "FETCH_HEAD")
+    for check in (False, True):
+        said = refusal(app, check=check)
+        assert "over the hotfix front of built files" in said and "assets/app-1.js" in said and '["front"]' in said
+    assert "there are: a, front" in refusal(app, drop_hotfixes=["upload"])
+    landed = str(app(drop_hotfixes=["front"])["release"])
+    told = status_store.hotfixes_of(Store(str(app.root)), state)
+    assert [(h["name"], h["files"]) for h in told] == [
+        ("a", []),
+        ("front", ["assets/app-1.js"]),
+        ("upload", ["assets/app-1.js"]),
+    ]
+    (line, *_more) = status_text._hotfix_lines(Seen("shop", hotfixes=told))
+    assert line.startswith(f"a ({app.fix[:12]}), ")
+    # Where that update fails the files are still there, and it is asked again.
+    assert "of built files" in refusal(app)
+    app("built", release=landed)
+    app("active", release=landed)
+    commit(app.source, more="2")
+    assert app()["changed"] and hotfix_ledger.read(state, "front")["dropped_for"] == ["main"]
 
 
 # -- how it becomes a commit ------------------------------------------------------------------------------

@@ -122,6 +122,12 @@ def test_an_operation_that_another_one_took_the_lock_from_stays_unfinished() -> 
         ("restore", "a.dump", "ansible-playbook evenkeel.deploy.restore -e restore_backup=a.dump"),
         ("hotfix", "hotfix/16.03", "ansible-playbook evenkeel.deploy.hotfix -e hotfix_ref=hotfix/16.03"),
         ("hotfix", "hotfix_files=a.py,b c", "ansible-playbook evenkeel.deploy.hotfix -e 'hotfix_files=a.py,b c'"),
+        (
+            "hotfix",
+            "hotfix_finish=true hotfix_name=a",
+            "ansible-playbook evenkeel.deploy.hotfix -e 'hotfix_finish=true hotfix_name=a'",
+        ),
+        ("hotfix", "hotfix_media=a.jpg", "ansible-playbook evenkeel.deploy.hotfix with the same hotfix_media"),
         ("backup", "", "ansible-playbook evenkeel.deploy.backup"),
         ("manual", "x", ""),
         ("compose_rolling", "", ""),

@@ -39,6 +39,26 @@ def unknown_names(dropped: Sequence[str], there: Sequence[Applied]) -> list[str]
     return [n for n in dropped if n not in names]
 
 
+def updated_to(manifest: Mapping[str, Any]) -> str:
+    """The revision of the last update, on which a release has its hotfixes; its own where it has none."""
+    there = applied(manifest.get("hotfixes"))
+    return there[0].base if there else str(manifest.get("revision") or "")
+
+
+def refusal_of_built(version: str, name: str, paths: Sequence[str]) -> tuple[str, str]:
+    """Why a version cannot be updated to whose front end is built anew, and what to do."""
+    some = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
+    what = (
+        f"{version} builds its front end anew, over the hotfix {name} of built files that is in production ({some}); "
+        "whether its source has the same change nobody can tell"
+    )
+    advice = (
+        "put the change into the source of the front end, or let it go; then run the same command with "
+        f'-e \'{{"update_drop_hotfixes": ["{name}"]}}\''
+    )
+    return what, advice
+
+
 def refusal(version: str, hotfix: Applied, verdict: str, diff: str) -> tuple[str, str]:
     """Why a version cannot be updated to that would lose a hotfix, and what to do.
 

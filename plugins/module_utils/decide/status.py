@@ -27,7 +27,15 @@ _PLAYBOOKS = {*_TARGETS, "backup", "plan", "adopt", "server", "init"}
 #: What role update names as the target of a rollback that names none.
 _BEFORE = "the release before"
 #: What role hotfix names where no branch was given: the very words of its command line.
-_GIVEN = ("hotfix_files=", "hotfix_patch=", "hotfix_restart=")
+_GIVEN = (
+    "hotfix_files=",
+    "hotfix_patch=",
+    "hotfix_restart=",
+    "hotfix_back=",
+    "hotfix_capture=",
+    "hotfix_start=",
+    "hotfix_finish=",
+)
 # Bytes, and part of all, below which a disk or memory is called full.
 _LITTLE, _PART = 2**30, 0.05
 _SHOWN = 8
@@ -104,6 +112,7 @@ class Seen:
     :ivar release: the manifest of the current one, with its ``id``; ``releases``: those that there are, with their states.
     :ivar records: operations, the newest first.
     :ivar edits: per container, release or mount what differs: ``where``, ``what``, ``differences``, ``more``, ``unseen``.
+    :ivar hotfixes: those that production has beside its last update.
     :ivar migrations: what ``django_migrate`` tells of the current release, empty where it was not asked.
     :ivar looked: which of what takes time was asked for: drift, migrations, use.
     :ivar disks: ``path``, ``free``, ``size`` in bytes.
@@ -125,6 +134,7 @@ class Seen:
     migrations: Mapping[str, Any] = field(default_factory=dict)
     way_back: WayBack = field(default=WayBack())
     backups: Sequence[Mapping[str, Any]] = ()
+    hotfixes: Sequence[Mapping[str, Any]] = ()
     cpus: int = 0
     load: float = 0.0
     memory: Mapping[str, int] = field(default_factory=dict)
@@ -139,9 +149,10 @@ def command_of(playbook: str, target: str) -> str:
     if playbook not in _PLAYBOOKS:
         return ""
     words = f"ansible-playbook evenkeel.deploy.{playbook}"
-    if playbook == "hotfix" and target.startswith("hotfix_env="):
-        # Nobody but who began it has the values.
-        words += " with the same hotfix_env"
+    key = target.partition("=")[0]
+    if playbook == "hotfix" and key in ("hotfix_env", "hotfix_media", "hotfix_frontend"):
+        # Nobody but who began it has the values, or the files.
+        words += f" with the same {key}"
     elif playbook == "hotfix" and target.startswith(_GIVEN):
         words += f" -e {shlex.quote(target)}"
     elif playbook in _TARGETS and target and target != _BEFORE:

@@ -20,7 +20,8 @@ def text(seen: Seen) -> list[str]:
         lines.append(f"{'!' if finding.level == ACT else '-'} {finding.about}: {finding.what}")
         lines += [f"    next: {finding.next}"] if finding.next else []
     parts = {
-        "release": _release_lines, "services": _service_lines, "migrations": _migration_lines, "drift": _drift_lines,
+        "release": _release_lines, "hotfixes": _hotfix_lines, "services": _service_lines, "migrations": _migration_lines,
+        "drift": _drift_lines,
         "way back": _way_back_lines, "operations": _operation_lines, "backups": _backup_lines, "host": _host_lines,
     }  # fmt: skip
     for name, lines_of in parts.items():
@@ -44,6 +45,19 @@ def _release_lines(seen: Seen) -> list[str]:
     state = f"{release.get('state')} {release.get('verified_at') or ''}".strip()
     others = [f"{r['id']} ({r['state']})" for r in seen.releases if r["id"] != release["id"]]
     return [f"{name}, {state}", *([f"also: {', '.join(others)}"] if others else [])]
+
+
+def _hotfix_lines(seen: Seen) -> list[str]:
+    lines = []
+    for one in seen.hotfixes:
+        paths = [str(p) for p in one["files"]]
+        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+        at = f" ({str(one['revision'])[:12]})" if one["revision"] else ""
+        lines.append(
+            f"{one['name']}{at}, {', '.join(one['kinds']) or '?'}, {one['made'] or '?'}: {', '.join(paths[:_SHOWN])}{more}"
+        )
+    # Most apps have none, and a line for that tells nobody anything.
+    return lines
 
 
 def _service_lines(seen: Seen) -> list[str]:

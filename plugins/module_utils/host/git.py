@@ -79,6 +79,13 @@ class Git:
         if "Could not read from remote repository" in said:
             # That is only what git makes of it; ssh has said why.
             said = lines[0]
+        rejected = [line for line in lines if line.startswith("! [")]
+        if rejected:
+            # What a hook or a host of repositories says of it; "failed to push some refs" is git's own end of it.
+            why = [line[len("remote:") :].strip() for line in lines if line.startswith("remote:")]
+            told = " ".join(" ".join([*rejected[:1], *[w for w in why if re.search(r"\w", w)][:3]]).split())
+            # It comes from elsewhere, and goes to somebody's terminal.
+            said = "".join(c for c in told if c.isprintable())
         said = re.sub(r"://[^/@\s]*@", "://", said)
         who = self._user.pw_name
         if any(p in stderr for p in _PROMPTS):

@@ -61,16 +61,21 @@ def commit_files(git: Git, base: str, files: Mapping[str, bytes], message: str) 
     with private_to(git) as folder:
         extra = (("GIT_INDEX_FILE", os.path.join(folder, "index")),)
         git.inside("read-tree", base, extra=extra)
-        for number, (path, content) in enumerate(sorted(files.items())):
-            at = _put(git, folder, str(number), content)
-            blob = git.inside("hash-object", "-w", "--no-filters", "--", at).strip()
-            about = git.inside("ls-files", "--stage", "-z", "--", f":(literal){path}", extra=extra)
-            mode = about.split(" ")[0] if about.startswith("100") else "100644"
-            if about and not about.startswith("100"):
-                raise GitFailed(f"{path} is no plain file in the running revision (a link or a submodule)")
-            if about.count("\0") > 1:
+        names = sorted(files)
+        # One process for all files: each costs more than what it does.
+        at = [_put(git, folder, str(number), files[path]) for number, path in enumerate(names)]
+        blobs = git.inside("hash-object", "-w", "--no-filters", "--", *at).split()
+        known = git.inside("ls-files", "--stage", "-z", "--", *(f":(literal){p}" for p in names), extra=extra)
+        modes = {path: about.split(" ")[0] for about, _tab, path in (e.partition("\t") for e in known.split("\0"))}
+        words: list[str] = []
+        for path, blob in zip(names, blobs):
+            if any(other.startswith(f"{path}/") for other in modes):
                 raise GitFailed(f"{path} is a folder in the running revision")
-            git.inside("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", extra=extra)
+            mode = modes.get(path, "100644")
+            if not mode.startswith("100"):
+                raise GitFailed(f"{path} is no plain file in the running revision (a link or a submodule)")
+            words += ["--cacheinfo", f"{mode},{blob},{path}"]
+        git.inside("update-index", "--add", *words, extra=extra)
         return _commit(git, base, message, extra)
 
 
@@ -99,25 +104,29 @@ def commit_patch(git: Git, base: str, patch: str, message: str) -> str:
 
 def _commit(git: Git, base: str, message: str, extra: Sequence[tuple[str, str]]) -> str:
     tree = git.inside("write-tree", extra=extra).strip()
-    if tree == git.inside("rev-parse", f"{base}^{{tree}}").strip():
+    tree_before, moment = git.inside("show", "--no-patch", "--format=%T %ct", base).split()
+    if tree == tree_before:
         return base
     # The same fix on the same revision is the same commit, whenever it is made: a second run finds it.
-    moment = git.inside("show", "--no-patch", "--format=%ct", base).strip()
     dates = tuple((f"GIT_{role}_DATE", f"{moment} +0000") for role in ("AUTHOR", "COMMITTER"))
     return git.inside("commit-tree", tree, "-p", base, "-m", message, extra=(*IDENTITY, *dates)).strip()
 
 
 def changes_between(git: Git, base: str, commit: str) -> list[Change]:
     """What a commit changes, file by file; a renamed one is gone and new."""
-    words = ("diff-tree", "-r", "-z", "--no-renames", "--no-ext-diff")
+    words = ("diff-tree", "-r", "-z", "--no-renames", "--no-ext-diff", "--raw", "--numstat", "--no-abbrev")
+    parts = git.inside(*words, base, commit).split("\0")
+    raw: list[tuple[str, str]] = []
+    while parts and parts[0].startswith(":"):
+        # :100644 100644 <blob> <blob> M, then its path; the numbers of all come after.
+        raw.append((parts.pop(0), parts.pop(0)))
     numbers: dict[str, tuple[int, ...]] = {}
-    for entry in git.inside(*words, "--numstat", base, commit).split("\0"):
+    for entry in parts:
         if entry.count("\t") >= 2:
             *counts, name = entry.split("\t", 2)
             numbers[name] = tuple(int(n) if n.isdigit() else -1 for n in counts)
-    parts = git.inside(*words, "--raw", "--no-abbrev", base, commit).split("\0")
     found = []
-    for about, path in zip(parts[::2], parts[1::2]):
+    for about, path in raw:
         before, after, _old, _new, letter = about.lstrip(":").split(" ")
         added, removed = numbers.get(path, (0, 0))
         found.append(Change(path, letter[:1], after, before, added, removed))
@@ -163,13 +172,13 @@ def verdict_on(git: Git, hotfix: Applied, revision: str) -> str:
         return UNSURE
     try:
         tree = git.inside("rev-parse", f"{revision}^{{tree}}").strip()
-        merged = _merged(git, hotfix.base, revision, hotfix.commit)
+        together = merged(git, hotfix.base, revision, hotfix.commit)
     except GitFailed:
         return UNSURE
-    return HAS if merged == tree else LACKS
+    return HAS if together == tree else LACKS
 
 
-def _merged(git: Git, base: str, ours: str, theirs: str) -> str:
+def merged(git: Git, base: str, ours: str, theirs: str) -> str:
     """The tree of three trees merged.
 
     :raises GitFailed: they conflict.

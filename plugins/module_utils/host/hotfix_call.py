@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import shutil
@@ -18,7 +19,16 @@ from ..decide.hotfix import Home
 from ..decide.lost_hotfixes import applied
 from ..decide.project import GENERATED
 from ..journal import Fence, working
-from . import git_hotfixes, hotfix_env, hotfix_ledger, hotfix_source, hotfix_view, project_call, thin_image
+from . import (
+    git_hotfixes,
+    hotfix_capture,
+    hotfix_env,
+    hotfix_ledger,
+    hotfix_source,
+    hotfix_view,
+    project_call,
+    thin_image,
+)
 from .adopt_edits import edits_in_containers
 from .engine import EngineFailed
 from .files import KEY, read_json
@@ -49,11 +59,18 @@ class _Found:
     verdict: hotfix.Verdict = field(default_factory=lambda: hotfix.Verdict({}))
     notes: list[str] = field(default_factory=list)
     env: hotfix_env.Change = field(default_factory=hotfix_env.Change)
+    _text: str = ""
 
     @property
     def is_there(self) -> bool:
         """Whether what serves has all of it."""
         return self.commit == self.here.revision and not self.env.names
+
+    def text(self) -> str:
+        """The change as people read it."""
+        if not self._text:
+            self._text = git_hotfixes.patch_between(self.git, self.here.revision, self.commit)
+        return self._text
 
     @property
     def affected(self) -> set[str]:
@@ -98,6 +115,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
                 found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
+                _refuse_hand_edits(params, found, steps)
                 return _result(found, "", not found.is_there, steps)
         with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
             found = _looked(params, store, git, source, steps, True)
@@ -116,6 +134,10 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
     for name in params.get("service_options") or {}:
         if name not in here.kinds:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(here.kinds))}")
+    if source.by_hand:
+        hotfix_view.refuse_unless_good(here)
+        with steps("capture"):
+            source = hotfix_capture.source(params, here, git)
     with steps("commit"):
         base = here.revision
         commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, str(params.get("reason") or ""), fetch)
@@ -124,6 +146,8 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
         if values and not params.get("env_files"):
             raise BadInput("the app has no environment file", "set app_env_file")
         found.env = hotfix_env.planned(store, here.release, str((params.get("env_files") or [""])[0]), values)
+        if source.by_hand and not source.files:
+            found.notes += hotfix_capture.kept(str(params["state_dir"]), here)
         if found.is_there:
             return found
         hotfix_view.refuse_unless_good(here)
@@ -133,11 +157,14 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             raise BadInput(
                 f"a hotfix called {source.name} is in production already, and is another one", "set hotfix_name"
             )
+        if hotfix_ledger.read(str(params["state_dir"]), source.name).get("live"):
+            raise BadInput(f"a hotfix of uploads or built files is called {source.name}", "set hotfix_name")
         if commit == base:
             return found
         shared = [str(s) for s in params.get("shared") or []]
         found.changes = hotfix_source.looked_at(git, base, commit, source, shared)
-        known = git_hotfixes.paths_of(git, base)
+        # Only where a new file goes is told by its neighbours.
+        known = git_hotfixes.paths_of(git, base) if any(c.status == "A" for c in found.changes) else []
     with steps("find"):
         found.places = hotfix_view.located(here, known, found.changes)
         found.homes = hotfix_view.homes(here, found.places, found.changes)
@@ -151,8 +178,6 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             f"{source.told} is no hotfix:\n{found.verdict.told()}",
             f"{found.verdict.refusals[0].command}, with a branch that has the change",
         )
-    with steps("hand edits"):
-        _refuse_hand_edits(params, found)
     return found
 
 
@@ -174,22 +199,24 @@ def _inputs(params: Mapping[str, Any], store: Store, env: hotfix_env.Change | No
     return store.inputs_of(str(params["state_dir"]), shared, {"files": files}, instead)
 
 
-def _refuse_hand_edits(params: Mapping[str, Any], found: _Found) -> None:
+def _refuse_hand_edits(params: Mapping[str, Any], found: _Found, steps: _Steps) -> None:
     """Refuse to take away with a container what somebody changed in it."""
     services = set(found.verdict.services)
     here = found.here
     mine = [c for c in here.containers if (c.get("Config") or {}).get("Labels", {}).get(_SERVICE) in services]
-    edits = edits_in_containers(here.engine, here.name, mine)
+    with steps("hand edits"):
+        edits = edits_in_containers(here.engine, here.name, mine)
     found.notes += edits.notes
-    if edits.told and not params.get("drop_edits"):
-        shown = "; ".join(edits.told[:10]) + (f" and {len(edits.told) - 10} more" if len(edits.told) > 10 else "")
+    left = [told for told in edits.told if told not in found.source.captured]
+    if left and not params.get("drop_edits"):
+        shown = "; ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
         raise BadInput(
             f"somebody changed files by hand in containers that would be replaced: {shown}",
-            "make them part of the hotfix (docker cp brings them out), or run the same command with "
-            "-e hotfix_drop_edits=true, by which they go",
+            "make them a hotfix of their own first (-e hotfix_capture=true; what is no file of the repository docker cp brings "
+            "out), or run the same command with -e hotfix_drop_edits=true, by which they go",
         )
-    if edits.told:
-        found.notes.append(f"changed by hand, and gone with their containers: {'; '.join(edits.told[:10])}")
+    if left:
+        found.notes.append(f"changed by hand, and gone with their containers: {'; '.join(left[:10])}")
 
 
 _SERVICE = "com.docker.compose.service"
@@ -200,25 +227,19 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps)
     inputs = _inputs(params, store, found.env)
     release = releases.release_for(commit, inputs, store.all(), here.release)
     fresh = not release
-    if fresh:
-        entries = [_entry(found)] if commit != here.revision else []
-        chain = [*(here.manifest.get("hotfixes") or []), *entries]
-        complaints = found.git.objections(commit)
-        if complaints:
-            raise BadInput(f"the commit cannot be exported: {complaints[0]}")
-        store.refuse_without_room(*found.git.size_of(commit))
-        with steps("export"), fence.act(f"export {commit[:12]}"):
-            release = store.create(
-                lambda target: found.git.export(commit, target), commit, f"hotfix/{found.source.name}",
-                [str(s) for s in params.get("shared") or []], inputs, chain,
-            )  # fmt: skip
     made: list[str] = []
+    # The engine is asked for hand edits while git and Compose have their time.
+    beside = concurrent.futures.ThreadPoolExecutor(1)
+    looking = beside.submit(_refuse_hand_edits, params, found, steps)
     try:
+        if fresh:
+            release = _exported(params, found, inputs, fence, steps)
         if store.manifest(release).get("state") == releases.PREPARING and found.env.names:
             with fence.act(f"write {found.env.path} of {release}"):
                 hotfix_env.put_in(store, release, found.env)
         with steps("resolve"):
             _resolve(params, found, release, fence)
+        looking.result()
         project = read_json(os.path.join(store.path_of(release), GENERATED))
         with steps("images"):
             made = _images(found, project, store.path_of(release), fence)
@@ -232,10 +253,25 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps)
         if params.get("lock_token"):
             _write_down_what_serves(fence, found, release)
     except BaseException:
-        if fresh or store.manifest(release).get("state") == releases.PREPARING:
+        if release and (fresh or store.manifest(release).get("state") == releases.PREPARING):
             _take_back(found, release, made)
         raise
+    finally:
+        beside.shutdown()
     return _result(found, release, True, steps)
+
+
+def _exported(params: Mapping[str, Any], found: _Found, inputs: str, fence: Fence, steps: _Steps) -> str:
+    """A release with the tree of the hotfix: that of the running revision could be exported, and plain files differ from it."""
+    here, store, commit = found.here, found.here.store, found.commit
+    entries = [_entry(found)] if commit != here.revision else []
+    chain = [*(here.manifest.get("hotfixes") or []), *entries]
+    with steps("export"), fence.act(f"export {commit[:12]}"):
+        store.refuse_without_room(*found.git.size_of(commit))
+        return store.create(
+            lambda target: found.git.export(commit, target), commit, f"hotfix/{found.source.name}",
+            [str(s) for s in params.get("shared") or []], inputs, chain,
+        )  # fmt: skip
 
 
 def _state(store: Store, release: str) -> str:
@@ -315,10 +351,9 @@ def _remember(params: Mapping[str, Any], found: _Found, release: str) -> None:
     same = known.get("commit") == found.commit
     about = {
         **_about(found), "release": release, "given": found.source.told, "forced": bool(params.get("force")),
-        "made": known.get("made") if same else iso(time.time()),
+        "made": known.get("made") if same else iso(time.time()), "captured": found.source.by_hand,
     }  # fmt: skip
-    text = git_hotfixes.patch_between(found.git, found.here.revision, found.commit)
-    hotfix_ledger.write(str(params["state_dir"]), found.source.name, about, text)
+    hotfix_ledger.write(str(params["state_dir"]), found.source.name, about, found.text())
 
 
 def _write_down_what_serves(fence: Fence, found: _Found, release: str) -> None:
@@ -338,7 +373,7 @@ def _result(found: _Found, release: str, changed: bool, steps: _Steps) -> dict[s
     kinds, name = _kinds(found), found.source.name
     what = "; ".join(f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items())
     msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
-    text = git_hotfixes.patch_between(found.git, here.revision, found.commit) if changed else ""
+    text = found.text() if changed else ""
     return {
         "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",
         "release_state": manifest.get("state", ""), "revision": found.commit, "exists": bool(manifest),

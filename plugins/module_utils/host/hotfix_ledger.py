@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,19 @@ def read(state_dir: str, name: str) -> dict[str, Any]:
     return {} if problem_with_name(name) else read_json(path_of(state_dir, name))
 
 
+def forget(state_dir: str, name: str) -> None:
+    """Remember nothing of one that never came about."""
+    for end in ("patch", "json"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path_of(state_dir, name, end))
+
+
+def names(state_dir: str) -> list[str]:
+    """The hotfixes that are remembered, those that are in production no more among them."""
+    folder = os.path.join(state_dir, _FOLDER)
+    return sorted(n[:-5] for n in (os.listdir(folder) if os.path.isdir(folder) else ()) if n.endswith(".json"))
+
+
 def _patch(state_dir: str, name: str) -> str:
     try:
         with open(path_of(state_dir, name, "patch"), encoding="utf-8", errors="replace") as stream:
@@ -55,6 +69,20 @@ def in_force(store: Store) -> tuple[Applied, ...]:
     return lost_hotfixes.applied(store.manifest(current).get("hotfixes")) if current else ()
 
 
+def placed(store: Store, state_dir: str) -> dict[str, dict[str, Any]]:
+    """The hotfixes of uploads and built files that were put there since the last update: name → what is remembered."""
+    current = store.current()
+    base = lost_hotfixes.updated_to(store.manifest(current)) if current else ""
+    every = {name: read(state_dir, name) for name in names(state_dir)} if base else {}
+    return {n: a for n, a in every.items() if a.get("live") and a.get("base") == base and not a.get("reverted")}
+
+
+def built_in_force(store: Store, state_dir: str) -> dict[str, list[str]]:
+    """Of these those whose files jobs build: name → paths."""
+    there = placed(store, state_dir)
+    return {name: sorted(about.get("sums") or {}) for name, about in there.items() if about["live"].get("built")}
+
+
 def refuse_losing(
     store: Store, state_dir: str, version: str, revision: str, git: Git | None, dropped: Sequence[str]
 ) -> list[str]:
@@ -63,14 +91,19 @@ def refuse_losing(
     :param git: where revisions can be compared; a plain folder has no history, and no hotfix either.
     :raises BadInput: it does, or nobody can tell.
     """
-    there = in_force(store)
-    for name in lost_hotfixes.unknown_names(dropped, there):
-        names = ", ".join(h.name for h in there) or "none"
+    there, built = in_force(store), built_in_force(store, state_dir)
+    for name in lost_hotfixes.unknown_names([n for n in dropped if n not in built], there):
+        known = ", ".join([*(h.name for h in there), *built]) or "none"
         raise BadInput(
-            f"no hotfix that is in production is called {name}; there are: {names}", "name one of them, or none"
+            f"no hotfix that is in production is called {name}; there are: {known}", "name one of them, or none"
         )
+    # The release that is there already runs no job again.
+    over = list(built) if revision != store.manifest(store.current()).get("revision") else []
+    for name in over:
+        if name not in dropped:
+            raise BadInput(*lost_hotfixes.refusal_of_built(f"{version} ({revision[:12]})", name, built[name]))
     if git is None or not there:
-        return []
+        return over
     try:
         lost = git_hotfixes.lacking(git, there, revision)
     except GitFailed as error:
@@ -83,7 +116,7 @@ def refuse_losing(
                 f"{version} ({revision[:12]})", hotfix, verdict, _patch(state_dir, hotfix.name)
             )
             raise BadInput(*told)
-    return [h.name for h, _verdict in lost]
+    return [*(h.name for h, _verdict in lost), *over]
 
 
 def note_dropped(state_dir: str, names: Sequence[str], version: str) -> None:

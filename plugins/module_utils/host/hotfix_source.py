@@ -26,7 +26,8 @@ _SHOWN = 15
 class Source:
     """One of ``files`` (path → content), ``patch`` and ``ref``; ``name`` is what the hotfix is called.
 
-    ``environment`` names variables where there is none of these.
+    ``environment`` names variables where there is none of these. ``by_hand`` says that the files are what somebody edited in
+    containers, and ``captured`` which edits those are, as they are told.
     """
 
     name: str
@@ -34,12 +35,16 @@ class Source:
     patch: str = ""
     ref: str = ""
     environment: tuple[str, ...] = ()
+    by_hand: bool = False
+    captured: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
         """As people name it."""
         if self.ref or self.environment:
             return self.ref or ", ".join(self.environment)
+        if self.by_hand:
+            return f"what was edited by hand ({', '.join(sorted(self.files)) or 'nothing'})"
         return "the patch" if self.patch else ", ".join(sorted(self.files))
 
 
@@ -48,18 +53,21 @@ def source_of(params: Mapping[str, Any]) -> Source:
 
     :raises BadInput: nothing or too much, or what cannot be.
     """
-    given = [key for key in ("files", "patch", "ref") if params.get(key)]
+    given = [key for key in ("files", "patch", "ref", "capture") if params.get(key)]
     environment = sorted(str(e["name"]) for e in params.get("env") or [])
     if len(given) > 1 or not (given or environment):
         raise BadInput(
-            f"a hotfix is given as files, as a patch or as a ref, and {' and '.join(given) or 'none of these'} was",
-            "set one of hotfix_files, hotfix_patch and hotfix_ref, or hotfix_env",
+            f"a hotfix is given as files, as a patch, as a ref or by hand, and {' and '.join(given) or 'none of these'} was",
+            "set one of hotfix_files, hotfix_patch, hotfix_ref and hotfix_capture, or hotfix_env",
         )
     name = str(params.get("name") or "")
     if not given:
         name = name or f"env-{hashlib.sha256(' '.join(environment).encode()).hexdigest()[:8]}"
         _refuse(hotfix.problem_with_name(name), "set hotfix_name")
         return Source(name, environment=tuple(environment))
+    if params.get("capture"):
+        # What it is only the containers know.
+        return Source(name, by_hand=True)
     files: dict[str, bytes] = {}
     patch, ref = "", str(params.get("ref") or "")
     if ref:
@@ -117,7 +125,7 @@ def commit_of(git: Git, url: str, base: str, source: Source, message: str, fetch
         if source.ref:
             return _begun_at(git, base, _fetched(git, url, source.ref, fetch), source.ref)
         text = f"Hotfix {source.name}\n\n{message or 'Put on what runs; to be merged.'}"
-        if source.environment:
+        if source.environment or (source.by_hand and not source.files):
             return base
         if source.files:
             return git_hotfixes.commit_files(git, base, source.files, text)

@@ -220,7 +220,7 @@ def publish(
     return result
 
 
-def _give_away(root: str) -> None:
+def give_away(root: str) -> None:
     """Our folders belong to who owns the live one: a build that empties it, run by hand, has to get rid of them too."""
     owner = os.lstat(root)
     for folder, _folders, _names in os.walk(os.path.join(root, PRIVATE)):
@@ -238,5 +238,5 @@ def main(state: str, root: str, folder: str, release: str, run: str, everything:
     except BuildFailed as error:
         result = {"error": str(error)}
     finally:
-        _give_away(root)
+        give_away(root)
     sys.stdout.write("\nEVENKEEL " + json.dumps(result) + "\n")

@@ -215,7 +215,10 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
     if is_plain_folder(source):
         revision, size = revision_of(source), size_of(source)
         _refuse_rolled_back(store, params, revision, None)
-        _refuse_losing_hotfixes(store, params, revision, None)
+        dropped = _refuse_losing_hotfixes(store, params, revision, None)
+        if dropped and not check_mode:
+            with act(f"remember that {', '.join(dropped)} may go"):
+                hotfix_ledger.note_dropped(_state_dir(store, params), dropped, version)
 
         def export(target: str) -> None:
             copy_into(source, revision, target, store.owner)

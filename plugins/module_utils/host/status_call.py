@@ -127,6 +127,8 @@ class _Look:
             current = self.store.current()
             release = next((r for r in every if r["id"] == current), {})
             seen = replace(seen, releases=every, release=release)
+        with self._part("hotfixes"):
+            seen = replace(seen, hotfixes=files.hotfixes_of(self.store, self.state_dir))
         with self._part("lock"):
             holder = files.holder_of(self.state_dir)
             seen = replace(seen, holder=holder, owed=files.owed_of(self.state_dir, holder.lock))

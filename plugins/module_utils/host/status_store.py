@@ -12,6 +12,7 @@ from typing import Any
 from ..decide import lease
 from ..decide.lease import Lock
 from ..decide.status import Holder
+from . import hotfix_ledger
 from .backup_store import BackupStore
 from .files import read_json
 from .moment import lives, now
@@ -94,6 +95,33 @@ def owed_of(state_dir: str, lock: Lock) -> dict[str, Any]:
     before = record.get("before") or {}
     told = {key: record[key] for key in _OF_RECORD if key in record}
     return {**told, "before": {"release": before.get("release"), "revision": before.get("revision")}} if record else {}
+
+
+def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
+    """The hotfixes that production has beside its last update: those of its release first, then those of files beside it.
+
+    :raises Unseen: no permission.
+    """
+    _refuse_closed(os.path.join(state_dir, "hotfixes"))
+    found = []
+    for one in hotfix_ledger.in_force(store):
+        known = hotfix_ledger.read(state_dir, one.name)
+        kinds, paths = sorted(known.get("kinds") or {}), [str(p) for p in known.get("files") or []]
+        found.append(
+            {"name": one.name, "kinds": kinds, "revision": one.commit, "files": paths, "made": known.get("made") or ""}
+        )
+    for name, known in hotfix_ledger.placed(store, state_dir).items():
+        paths = sorted(known.get("sums") or {})
+        found.append(
+            {
+                "name": name,
+                "kinds": [str(known.get("kind"))],
+                "revision": "",
+                "files": paths,
+                "made": known.get("made") or "",
+            }
+        )
+    return found
 
 
 def backups_of(folder: str, app: str) -> list[dict[str, Any]]:

@@ -1,0 +1,88 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which mount holds the files that are served without a release: uploads, and what a front end was built to. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .builds import LIVE
+from .services import JOB, PROXY
+
+MEDIA, FRONTEND = "media", "frontend"
+LIVE_KINDS = (MEDIA, FRONTEND)
+SERVICE = "evenkeel-hotfix"
+_MEDIA_NAMES = {"media", "mediafiles", "media_files", "uploads"}
+_SERVED = ("/usr/share/nginx/html", "/var/www/html", "/srv/www")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A mount: the volume's key in the project or the absolute path on the host; where ``service`` sees it.
+
+    :ivar built: whether a job builds to it, which overwrites what is there.
+    """
+
+    source: str
+    target: str
+    service: str
+    built: bool = False
+
+
+class NoLiveFiles(ValueError):
+    """Nothing, or more than one thing, could be meant; the message is for the user."""
+
+
+def found(
+    project: Mapping[str, Any], kinds: Mapping[str, str], kind: str, django_service: str, target: str = ""
+) -> Live:
+    """The mount that a kind of hotfix changes.
+
+    :param target: its path in the container (of Django for media, of the proxy for a front end), empty to be found.
+    :raises NoLiveFiles: none, or several.
+    """
+    services = project.get("services") or {}
+    mine = [django_service] if kind == MEDIA else sorted(n for n in services if kinds.get(n) == PROXY)
+    built = {s for n in services if kinds.get(n) == JOB for s, _target in _mounts(services[n], True)}
+    there: dict[str, Live] = {}
+    for name in mine:
+        for source, at in _mounts(services.get(name) or {}, kind == MEDIA):
+            known = (
+                posixpath.basename(at) in _MEDIA_NAMES
+                if kind == MEDIA
+                else source in built or at.rstrip("/") in _SERVED
+            )
+            if at.rstrip("/") == target.rstrip("/") if target else known:
+                there.setdefault(source, Live(source, at, name, source in built))
+    if len(there) == 1:
+        return next(iter(there.values()))
+    whose = f"service {django_service}" if kind == MEDIA else "the proxy"
+    also = f" at {target}" if target else ""
+    words = ", ".join(sorted(f"{one.target} of {one.service}" for one in there.values()))
+    raise NoLiveFiles(
+        f"{whose} mounts more than one folder that could be meant: {words}" if there
+        else f"{whose} mounts no volume or folder of {'uploads' if kind == MEDIA else 'built files'}{also}"
+    )  # fmt: skip
+
+
+def _mounts(service: Mapping[str, Any], writable: bool) -> list[tuple[str, str]]:
+    return [
+        (str(v["source"]), str(v["target"])) for v in service.get("volumes") or []
+        if v.get("type") in ("volume", "bind") and v.get("source") and not (writable and v.get("read_only"))
+    ]  # fmt: skip
+
+
+def container(project: Mapping[str, Any], image: str, live: Live) -> dict[str, Any]:
+    """A project of one service that has these files, and no network.
+
+    :param image: any with Python.
+    """
+    bind = live.source.startswith("/")
+    mount = {"type": "bind" if bind else "volume", "source": live.source, "target": LIVE}
+    known = (project.get("volumes") or {}).get(live.source) or {}
+    service = {"image": image, "user": "0:0", "network_mode": "none", "volumes": [mount], "pull_policy": "never"}
+    return {"name": project["name"], "services": {SERVICE: service}, "volumes": {} if bind else {live.source: known}}

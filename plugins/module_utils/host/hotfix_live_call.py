@@ -1,0 +1,225 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``hotfix_live``: files of a volume or folder that is served as it is are changed, or come back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ..decide import asset_names, hotfix, live_files
+from ..decide.builds import LIVE
+from ..decide.drift import is_below
+from ..decide.live_files import Live, NoLiveFiles
+from ..decide.lost_hotfixes import updated_to
+from ..journal import working
+from . import hotfix_ledger, hotfix_live_script, hotfix_view, publish_build, published
+from .app_script import answer_in, as_text
+from .compose import Compose, ComposeFailed
+from .django_oneoff import without_credentials
+from .engine import EngineFailed
+from .hotfix_view import Serving
+from .job_call import ONE_OFF, sweep
+from .project import connect
+from .records import iso
+from .refusal import BadInput
+from .release_call import store_of
+
+APPLIED, REVERTED = "applied", "reverted"
+_LIVE = "live"
+
+
+class _NotDone(BadInput):
+    """The script ended otherwise; ``begun``: how far the hotfix is there, empty where it is not."""
+
+    def __init__(self, what: str, advice: str, begun: str) -> None:
+        super().__init__(what, advice)
+        self.begun = begun
+
+    def message(self) -> str:
+        """As that of any refusal, but that files may have been replaced."""
+        told = super().message()
+        if self.begun in ("", hotfix_live_script.APPLIED):
+            return told
+        return told.replace(
+            "Now: nothing was touched, what was serving still is",
+            "Now: some of the files may be new already; what was there is kept",
+        )
+
+
+def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was replaced, or what was is kept and comes back with ``state: reverted``.
+    """
+    store, state = store_of(params), str(params["state"])
+    state_dir = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
+    given, name = _given(params, state)
+    known = hotfix_ledger.read(state_dir, name)
+    if state == REVERTED and not known.get(_LIVE):
+        told = f"no hotfix of uploads or built files is called {name}"
+        if known.get("release"):
+            back = "ansible-playbook evenkeel.deploy.rollback goes back to the release before"
+            raise BadInput(f"{told}; it is of release {known['release']}", back)
+        every = [n for n in hotfix_ledger.names(state_dir) if hotfix_ledger.read(state_dir, n).get(_LIVE)]
+        raise BadInput(told, f"there are: {', '.join(every) or 'none'}")
+    if state == APPLIED and known and not known.get(_LIVE):
+        raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")
+    kind = str(known["kind"] if state == REVERTED else params["kind"])
+    target = str((known.get(_LIVE) or {}).get("target") or "") if state == REVERTED else str(params.get("target") or "")
+    try:
+        here = hotfix_view.serving(store, connect(store.root), params.get("service_options") or {})
+        try:
+            live = live_files.found(here.project, here.kinds, kind, str(params["django_service"]), target)
+        except NoLiveFiles as error:
+            raise BadInput(str(error), f"set hotfix_{kind}_path to where it is mounted") from error
+        made = [
+            os.path.realpath(os.path.join(store.root, *p)) for p in (("mounts",), ("releases",), ("shared", "proxy"))
+        ]
+        if live.source.startswith("/") and is_below(os.path.realpath(live.source), made):
+            raise BadInput(
+                f"{live.source}, which {live.service} mounts, is made of the repository's files with each release",
+                "name them by their paths in the repository (hotfix_files), or update",
+            )
+        if live.source.startswith("/") and not os.path.isdir(live.source):
+            raise BadInput(f"{live.source}, which {live.service} mounts, is no folder on this host")
+        if check_mode:
+            return _result(_asked(here, params, live, state, kind, name, given, True), kind, name, state, True)
+        with working(params, state_dir, f"hotfix_live of {store.root}") as fence:
+            with fence.act(f"{state} hotfix {name} in {live.source}"):
+                sweep(here.engine, f"{here.name}-hotfix")
+                answer = _acted(state_dir, known, here, params, live, state, kind, name, given)
+            return fence.told(_result(answer, kind, name, state, False))
+    except EngineFailed as error:
+        raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
+
+
+def _acted(
+    state_dir: str,
+    known: Mapping[str, Any],
+    here: Serving,
+    params: Mapping[str, Any],
+    live: Live,
+    state: str,
+    kind: str,
+    name: str,
+    given: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """Do it, and have it in the ledger before: who was killed in the middle goes back by its name."""
+    if state == REVERTED:
+        answer = _asked(here, params, live, state, kind, name, given, False)
+        if answer["changed"] or not known.get("reverted"):
+            _remember(state_dir, name, {"reverted": iso(time.time())}, known.get("sums") or {})
+        return answer
+    about = {
+        "name": name, "kind": kind, "made": known.get("made") or iso(time.time()), "reverted": "",
+        "base": updated_to(here.manifest), _LIVE: asdict(live),
+    }  # fmt: skip
+    if not known:
+        _remember(state_dir, name, about, {})
+    try:
+        answer = _asked(here, params, live, state, kind, name, given, False)
+    except _NotDone as error:
+        if not (known or error.begun):
+            hotfix_ledger.forget(state_dir, name)
+        raise
+    sums = {e["path"]: {"before": e["before"], "after": e["after"]} for e in answer["entries"]}
+    if sums:
+        _remember(state_dir, name, {**about, "sums": sums}, sums)
+    elif not known:
+        hotfix_ledger.forget(state_dir, name)
+    return answer
+
+
+def _given(params: Mapping[str, Any], state: str) -> tuple[dict[str, Any], str]:
+    """What the script is told, and the hotfix's name.
+
+    :raises BadInput: a path, a name, an owner or a mode that cannot be.
+    """
+    name = str(params.get("name") or "")
+    files: dict[str, str] = {}
+    for entry in params.get("files") or [] if state == APPLIED else []:
+        path = str(entry["path"])
+        problem = hotfix.problem_with_path(path)
+        if problem:
+            raise BadInput(problem, "name the file by its path in the folder that is served")
+        if path in files or entry.get("content") is None:
+            raise BadInput(f"{path} is named twice, or without a content", "name each file once, with src")
+        files[path] = str(entry["content"])
+    owner, mode = str(params.get("file_owner") or ""), str(params.get("mode") or "")
+    if state == APPLIED and not files:
+        raise BadInput("no file is given", "set hotfix_media or hotfix_frontend")
+    if owner and not re.fullmatch(r"\d{1,9}:\d{1,9}", owner):
+        raise BadInput(f"file_owner {owner!r} is not written as 1000:1000", "numbers, as the container knows them")
+    if mode and not re.fullmatch(r"0?[0-7]{3}", mode):
+        raise BadInput(f"mode {mode!r} is not written as 0644", "three octal digits")
+    if not name and state == APPLIED:
+        total = "".join(f"{p}\0{hashlib.sha256(c.encode()).hexdigest()}" for p, c in sorted(files.items()))
+        name = f"{params['kind']}-{hashlib.sha256(total.encode()).hexdigest()[:8]}"
+    problem = hotfix.problem_with_name(name)
+    if problem:
+        raise BadInput(problem, "set hotfix_name")
+    numbers = [int(n) for n in owner.split(":")] if owner else None
+    return {"files": files, "owner": numbers, "mode": mode or None}, name
+
+
+def _asked(
+    here: Serving,
+    params: Mapping[str, Any],
+    live: Live,
+    state: str,
+    kind: str,
+    name: str,
+    given: Mapping[str, Any],
+    dry: bool,
+) -> Mapping[str, Any]:
+    service = str(params["django_service"])
+    if service not in here.kinds:
+        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    project = live_files.container(here.project, here.images[here.image_of(service)], live)
+    modules = [published, publish_build, asset_names, hotfix_live_script]
+    script = as_text(modules, [state, LIVE, kind, name, dry])
+    words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={here.name}-hotfix", "--entrypoint", "python"]
+    compose, unknown = Compose(here.path, project_name=here.name), "" if dry else hotfix_live_script.APPLYING
+    try:
+        printed = compose.run_by(
+            project, *words, live_files.SERVICE, "-c", script, timeout=float(params["timeout"]), stdin=json.dumps(given)
+        )
+    except ComposeFailed as error:
+        raise _NotDone(
+            f"the files could not be {state}: {without_credentials(str(error))}", "run the same command again", unknown
+        ) from error
+    answer = answer_in(printed)
+    if answer is None or "error" in answer:
+        said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]
+        begun = str((answer or {}).get("begun", unknown))
+        raise _NotDone(f"the files were not {state}: {said}", str((answer or {}).get("advice") or ""), begun)
+    return answer
+
+
+def _remember(state_dir: str, name: str, about: Mapping[str, Any], sums: Mapping[str, Any]) -> None:
+    lines = [f"{path}: {one['before'] or 'nothing'} -> {one['after'] or 'nothing'}" for path, one in sums.items()]
+    hotfix_ledger.write(state_dir, name, about, "".join(f"{line}\n" for line in lines))
+
+
+def _result(answer: Mapping[str, Any], kind: str, name: str, state: str, foreseen: bool) -> dict[str, Any]:
+    paths = [str(e["path"]) for e in answer["entries"]]
+    verb = f"would be {state}" if foreseen else state
+    msg = (
+        f"{kind} hotfix {name} {verb}: {', '.join(paths)}" if answer["changed"] else f"hotfix {name}: nothing to change"
+    )
+    before, after = (
+        "".join(f"{e['path']} {e[k] or 'nothing'}\n" for e in answer["entries"]) for k in ("before", "after")
+    )
+    diff = {"before": after, "after": before} if state == REVERTED else {"before": before, "after": after}
+    return {
+        "changed": bool(answer["changed"]), "name": name, "kind": kind, "files": paths, "notes": list(answer["notes"]),
+        "msg": msg, "diff": diff if answer["changed"] else {"before": "", "after": ""},
+    }  # fmt: skip
