@@ -144,6 +144,7 @@ def test_it_is_found_as_the_app_finds_it_dumped_and_proven(fresh: Managed) -> No
     assert fresh(keep=1)["removed"] == [second]
 
 
+@pytest.mark.matrix
 def test_it_is_reached_by_what_is_named(fresh: Managed) -> None:
     secret = fresh.folder / "password"
     secret.write_text(f"{PASSWORD}\n")
@@ -161,6 +162,7 @@ def test_it_is_reached_by_what_is_named(fresh: Managed) -> None:
     assert "could not be asked" in fresh.refusal(**given, database_password="wrong")
 
 
+@pytest.mark.matrix
 def test_what_cannot_be_dumped_is_refused_by_name(fresh: Managed) -> None:
     assert "docker pull postgres:17" in fresh.refusal(client_image=None)
     assert "has no pg_dump" in fresh.refusal(client_image="evenkeel/redis:8")
@@ -216,6 +218,7 @@ def test_one_that_is_killed_leaves_no_lock_and_the_next_takes_its_client_away(fr
         fresh.sql("DROP TABLE big")
 
 
+@pytest.mark.matrix
 def test_it_is_put_back_by_a_role_that_may_and_refused_with_the_way_to_it_by_one_that_may_not(fresh: Managed) -> None:
     name = Path(fresh()["backup"]["path"]).name
     fresh.sql("INSERT INTO orders (reference, note) VALUES ('x', 'written since')")
