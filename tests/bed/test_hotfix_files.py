@@ -21,6 +21,9 @@ from tests.bed.shop import Play, Shop, run
 from tests.bed.test_first_start import kill_when
 from tests.bed.visitors import Visitors
 
+# What is decided is held by units in processes of their own; test_hotfix.py is in every run.
+pytestmark = pytest.mark.matrix
+
 VERSION = "shop/version.py"
 PICTURE = "pictures/a.txt"
 
@@ -177,7 +180,6 @@ def test_a_hand_edit_is_captured_and_survives_its_container(shop: Shop) -> None:
 # -- long ones: `make evidence` ---------------------------------------------------------------------------
 
 
-@pytest.mark.matrix
 def test_two_containers_that_were_edited_differently_are_refused(shop: Shop) -> None:
     text = of_release(shop, VERSION)
     edit(shop, "api", VERSION, f"{text}# api\n")
@@ -191,7 +193,6 @@ def test_two_containers_that_were_edited_differently_are_refused(shop: Shop) -> 
     assert of_release(shop, VERSION).endswith("# api\n") and shop.leftovers() == []
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["frontend", "media"])
 def test_applied_and_taken_back_under_load(shop: Shop, kind: str) -> None:
     given = {"media": PICTURE, "frontend": assets(shop)[1]}[kind]
@@ -208,7 +209,6 @@ def test_applied_and_taken_back_under_load(shop: Shop, kind: str) -> None:
     )
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["frontend", "media"])
 def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(
     shop: Shop, kind: str, tmp_path: Path
@@ -231,7 +231,6 @@ def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(
     assert (page(shop), uploads(shop)) == before and visitors.wrong[:10] == [] and shop.leftovers() == []
 
 
-@pytest.mark.matrix
 def test_the_next_build_is_refused_and_by_name_publishes_its_own_and_going_back_leaves_that(shop: Shop) -> None:
     source = write(shop, front="until the next\n")["front"]
     ended(shop.play(playbook="hotfix", hotfix_frontend={assets(shop)[3]: source}, hotfix_name="until"))
@@ -249,7 +248,6 @@ def in_force(shop: Shop) -> list[str]:
     return [str(one["name"]) for one in manifest.get("hotfixes") or []]
 
 
-@pytest.mark.matrix
 def test_a_branch_from_start_to_finish(shop: Shop, tmp_path: Path) -> None:
     check = ended(shop.play("--check", playbook="hotfix", hotfix_start=True, hotfix_name="way"))
     assert "would be at" in check.output and "hotfix/way" not in run(["git", "-C", str(shop.repository), "branch"])
