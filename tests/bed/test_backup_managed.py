@@ -273,6 +273,7 @@ def test_a_superusers_session_is_told_before_anything_is_made(fresh: Managed) ->
         fresh.sql(f"{ended}; ALTER ROLE shop NOCREATEDB", "postgres")
 
 
+@pytest.mark.matrix
 def test_the_playbook_backs_it_up(fresh: Managed) -> None:
     done = playbook(fresh, app_name=NAME, backup_client_image=IMAGE, backup_min_free="0")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr

@@ -18,6 +18,9 @@ from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import ROOT, Shop, run
 from tests.bed.visitors import Visitors
 
+# A job and what it publishes is in every run by test_jobs.py; a whole front end takes minutes.
+pytestmark = pytest.mark.matrix
+
 JOB = "frontend_builder"
 
 
@@ -98,7 +101,6 @@ def test_to_the_next_front_end_no_visitor_meets_a_missing_or_torn_file(built: Sh
     assert len(records(built)) == 2
 
 
-@pytest.mark.matrix
 def test_going_back_builds_nothing_and_a_second_run_changes_nothing(built: Shop) -> None:
     for version in ("frontend", "frontend-2"):
         assert built.update(version).returncode == 0
@@ -109,7 +111,6 @@ def test_going_back_builds_nothing_and_a_second_run_changes_nothing(built: Shop)
     assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
 
 
-@pytest.mark.matrix
 def test_a_job_that_fails_stops_the_update_before_anything_is_replaced(built: Shop) -> None:
     page, before = served(built), {i["Name"]: i["Id"] for i in built.inspections()}
     source = run(["git", "--git-dir", str(built.repository), "show", "frontend-2:frontend/build.py"])
@@ -125,7 +126,6 @@ def test_a_job_that_fails_stops_the_update_before_anything_is_replaced(built: Sh
     assert (builds(built), built.leftovers()) == ([], [])
 
 
-@pytest.mark.matrix  # what is put back after it was published is met below
 def test_a_version_that_fails_after_its_front_end_was_built_is_not_seen(built: Shop) -> None:
     page = served(built)
     crash = (ROOT / "demo/overlays/bad-crash/gunicorn.conf.py").read_text(encoding="utf-8")
@@ -137,7 +137,6 @@ def test_a_version_that_fails_after_its_front_end_was_built_is_not_seen(built: S
     assert (served(built), built.leftovers()) == (page, [])
 
 
-@pytest.mark.matrix
 def test_what_was_published_is_put_back_when_the_look_from_outside_fails(built: Shop) -> None:
     page = served(built)
     with Visitors(built.port) as visitors:
@@ -149,7 +148,6 @@ def test_what_was_published_is_put_back_when_the_look_from_outside_fails(built: 
     assert (served(built), built.leftovers(), builds(built)) == (page, [], [])
 
 
-@pytest.mark.matrix
 def test_killed_half_way_the_job_runs_again_on_an_empty_volume(built: Shop) -> None:
     page = served(built)
     add_commit(built.repository, {"frontend/src/app.js": 'console.log("autumn");\n'}, "frontend-3", parent="frontend-2")
@@ -175,7 +173,6 @@ def test_killed_half_way_the_job_runs_again_on_an_empty_volume(built: Shop) -> N
     assert (builds(built), built.leftovers()) == ([], [])
 
 
-@pytest.mark.matrix
 def test_files_go_with_the_last_release_that_had_them(built: Shop) -> None:
     before = kept_files(built)
     assert len(before) == 36, "three front ends were published"

@@ -23,6 +23,7 @@ def server() -> Iterator[PhpServer]:
         yield made
 
 
+@pytest.mark.matrix  # test_plain_sites.py goes there and back in every run
 def test_users_get_whole_releases_and_never_meet_one_that_fails(server: PhpServer) -> None:
     app = server.app
     app.commit("v0", page("v0"))

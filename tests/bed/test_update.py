@@ -52,8 +52,6 @@ def test_an_update_under_load_loses_nothing(shop: Shop) -> None:
     assert {before, version} <= set(result.versions)
     # What the demo tells about it is read from the record that the operation left.
     assert "lower bound" in roll_line(shop.root / ".evenkeel/operations")[1]
-    again = shop.update(version)
-    assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def ids(shop: Shop, *services: str) -> dict[str, str]:
     return {s: next(i["Id"] for i in shop.inspections() if i["Name"] == f"/{shop.container(s)}") for s in services}
 
 
-def test_a_service_more_and_a_service_less(shop: Shop) -> None:
+def test_a_service_more(shop: Shop) -> None:
     standing = ids(shop, "db", "redis", "nginx")
     with shop.load() as load:
         # The web does not become healthy before the new service answers; nginx gets another configuration with it.
@@ -62,6 +62,16 @@ def test_a_service_more_and_a_service_less(shop: Shop) -> None:
         expect(shop)
         again = shop.update(more)
         assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
+        result = load.stop()
+    assert_nothing_lost(shop, load, result)
+    assert ids(shop, "db", "redis", "nginx") == standing
+
+
+@pytest.mark.matrix
+def test_a_service_less_and_two_containers_more(shop: Shop) -> None:
+    good(shop.update(changed(shop, "v2", ["search"], header="most", search=True)))
+    standing = ids(shop, "db", "redis", "nginx")
+    with shop.load() as load:
         good(shop.update(changed(shop, "v3", ["three"])))
         assert (header(shop), shop.containers("search")) == ("", {})
         expect(shop, 3)
