@@ -81,6 +81,7 @@ def events(shop: Shop, start: str, since: float) -> list[float]:
     return [at for at in moments if at >= since]
 
 
+@pytest.mark.matrix
 def test_an_update_behind_a_name_that_is_asked_for_again(asked: tuple[Shop, dict[str, str]]) -> None:
     shop, tags = asked
     began = time.time()

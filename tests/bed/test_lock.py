@@ -139,6 +139,7 @@ def test_the_same_version_at_the_same_time_goes_on_as_one(shop: Shop) -> None:
     assert shop.version() == version
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_a_zombie_that_wakes_up_after_the_takeover_touches_nothing(shop: Shop) -> None:
     first, second = others(shop)
