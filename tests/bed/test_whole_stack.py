@@ -52,6 +52,7 @@ def ids(shop: Shop, *services: str) -> dict[str, str]:
     return {s: next(i["Id"] for i in shop.inspections() if i["Name"] == f"/{shop.container(s)}") for s in services}
 
 
+@pytest.mark.matrix
 def test_a_service_more(shop: Shop) -> None:
     standing = ids(shop, "db", "redis", "nginx")
     with shop.load() as load:
