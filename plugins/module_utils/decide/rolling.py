@@ -206,8 +206,11 @@ def _switch(views: list[View]) -> Step | None:
 
 def _hush(views: list[View]) -> Step | None:
     """Before anything new sends tasks: an old worker discards those that it does not know, so it fetches no more."""
-    replaced = [v for v in views if not v.missing and not v.unready]
-    loud = tuple(c for v in replaced for c in v.old if _is_loud(v, c))
+    return _quiesce([v for v in views if not v.missing and not v.unready])
+
+
+def _quiesce(views: list[View]) -> Step | None:
+    loud = tuple(c for v in views for c in v.old if _is_loud(v, c))
     return Quiesce(_ids(loud)) if loud else None
 
 
@@ -235,9 +238,9 @@ def _join(view: View) -> Step | None:
 def _put_to_sleep(views: list[View]) -> Step | None:
     """Drain and stop what is old, all these services together."""
     old = tuple(c for v in views for c in v.old)
-    loud = tuple(c for v in views for c in v.old if _is_loud(v, c))
-    if loud:
-        return Quiesce(_ids(loud))
+    quiesce = _quiesce(views)
+    if quiesce:
+        return quiesce
     busy = tuple(c for v in views for c in v.old if _is_busy(v, c))
     if busy:
         return Drain(_ids(busy))

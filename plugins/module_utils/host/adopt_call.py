@@ -39,7 +39,7 @@ def adopt(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: nothing was touched.
     """
     store = store_of(params)
-    state_dir = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
+    state_dir = store.state_dir(params)
     about = adopted.record(state_dir)
     if params["state"] == "absent":
         return _undo(params, store, state_dir, about, check_mode)

@@ -53,7 +53,7 @@ def run_commands(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     missing = missing_programs(wanted)
     if missing:
         raise BadInput(f"{', '.join(missing)} is not on this host", "install it, or name it by its whole path")
-    directory = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
+    directory = store.state_dir(params)
     with working(params, directory, f"release_command of {store.root}") as fence:
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
         try:

@@ -51,10 +51,23 @@ def write_private(path: str, text: str) -> bool:
             return False
     except (OSError, UnicodeDecodeError):
         pass
+    replace_file(path, text.encode())
+    return True
+
+
+def replace_file(path: str, content: bytes, like: os.stat_result | None = None) -> None:
+    """Write a private file (mode 0600) whole or not at all: by a temporary one beside it, fsynced and renamed.
+
+    :param like: whose mode it gets instead, and, from root, whose owner.
+    """
     handle, temporary = tempfile.mkstemp(prefix=".evenkeel-", dir=os.path.dirname(path))
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            if like:
+                os.fchmod(stream.fileno(), like.st_mode & 0o777)
+                if os.geteuid() == 0:
+                    os.fchown(stream.fileno(), like.st_uid, like.st_gid)
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
@@ -62,7 +75,6 @@ def write_private(path: str, text: str) -> bool:
         os.unlink(temporary)
         raise
     sync_directory(os.path.dirname(path))
-    return True
 
 
 def sync_directory(path: str) -> None:

@@ -101,7 +101,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     release = store.current()
     if not (release and store.manifest(release).get("revision")):
         raise BadInput(f"there is no release in {store.root} that serves", "ansible-playbook evenkeel.deploy.update")
-    params = {**params, "state_dir": str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))}
+    params = {**params, "state_dir": store.state_dir(params)}
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     call = _started if params["state"] == STARTED else _finished
     try:

@@ -108,7 +108,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             "app_repo is a plain folder without history, so nobody could say what a hotfix is based on",
             "change the folder, and update",
         )
-    state_dir = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
+    state_dir = store.state_dir(params)
     params = {**params, "state_dir": state_dir}
     git, steps = Git(os.path.join(store.root, "mirror.git"), store.owner), _Steps()
     try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide import env_file
-from .files import sync_directory
+from .files import replace_file, sync_directory
 from .refusal import BadInput
 from .release_store import Store
 
@@ -116,19 +116,4 @@ def put_back(store: Store, left: str) -> None:
 def _write(path: str, content: bytes) -> None:
     """Write a private file whole or not at all; one that is there keeps its owner and mode."""
     known = os.lstat(path) if os.path.isfile(path) and not os.path.islink(path) else None
-    temporary = f"{path}.{secrets.token_hex(4)}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            if known:
-                os.fchmod(stream.fileno(), known.st_mode & 0o777)
-                if os.geteuid() == 0:
-                    os.fchown(stream.fileno(), known.st_uid, known.st_gid)
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    sync_directory(os.path.dirname(path))
+    replace_file(path, content, known)

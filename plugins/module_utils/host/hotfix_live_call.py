@@ -60,7 +60,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: nothing was replaced, or what was is kept and comes back with ``state: reverted``.
     """
     store, state = store_of(params), str(params["state"])
-    state_dir = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
+    state_dir = store.state_dir(params)
     given, name = _given(params, state)
     known = hotfix_ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):

@@ -24,7 +24,7 @@ from typing import Any
 
 from ..decide import asset_names
 from .publish_build import give_away, rank_of
-from .published import PRIVATE, drop, dump, files_in, keep, load
+from .published import PRIVATE, clear, drop, dump, files_in, keep, load
 
 _LARGEST_TEXT = 8 * 1024 * 1024
 _ENDS = (".gz", ".br", ".zst")
@@ -187,7 +187,7 @@ def _prepare(
     folder: Folder, writes: Mapping[str, bytes | None], likes: Mapping[str, str], given: Mapping[str, Any]
 ) -> None:
     """Write everything beside the live files, with owner and mode."""
-    shutil.rmtree(folder.incoming, ignore_errors=True)
+    clear(folder.incoming)
     owner, mode = given.get("owner"), given.get("mode")
     for path, content in writes.items():
         if content is None:
@@ -277,6 +277,7 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
         try:
             _prepare(folder, writes, likes, given)
         except OSError as error:
+            # Why it could not be written is what has to be told; what stays is cleared by the next call.
             shutil.rmtree(folder.ours, ignore_errors=True)
             raise Refused(
                 f"the files could not be written beside the live ones: {error.strerror}", "make room"
@@ -288,6 +289,7 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
         _forward(folder, entry)
     _sync(folder)
     folder.note(state=APPLIED)
+    # It is applied, whatever stays of where it was written first.
     shutil.rmtree(folder.incoming, ignore_errors=True)
     return _told(folder.plan, True)
 
@@ -319,7 +321,7 @@ def revert(folder: Folder, dry: bool) -> dict[str, Any]:
     if not folder.plan:
         if not dry:
             # Of one that was killed before anything was replaced.
-            shutil.rmtree(folder.ours, ignore_errors=True)
+            clear(folder.ours)
         return {"changed": False, "entries": [], "notes": []}
     entries = list(reversed(folder.plan["entries"]))
     notes = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -54,6 +55,12 @@ def drop(path: str) -> None:
     """Remove a file where there is one."""
     if os.path.lexists(path):
         os.unlink(path)
+
+
+def clear(folder: str) -> None:
+    """Remove a folder and what is in it, where there is one."""
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)
 
 
 def files_in(folder: str) -> list[str]:

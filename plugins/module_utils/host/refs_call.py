@@ -74,7 +74,7 @@ def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
         raise BadInput(f"there is no release {params['release']} in {store.folder}", f"there are: {', '.join(known)}")
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     remote = _Remote(git, url, bool(params["push"]), float(params["timeout"]))
-    state_dir = str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
+    state_dir = store.state_dir(params)
     with working(params, state_dir, f"release_refs of {store.root}") as fence:
         with fence.act("tell the repository"):
             release = known[str(params["release"])]

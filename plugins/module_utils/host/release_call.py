@@ -70,12 +70,8 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
         return _manage(store, params, True, lambda _what: nullcontext())
     if params["state"] == "present":
         store.make_folders()
-    with working(params, _state_dir(store, params), f"symlink_release of {store.root}") as fence:
+    with working(params, store.state_dir(params), f"symlink_release of {store.root}") as fence:
         return fence.told(_manage(store, params, False, fence.act))
-
-
-def _state_dir(store: Store, params: Mapping[str, Any]) -> str:
-    return str(params.get("state_dir") or os.path.join(store.root, ".evenkeel"))
 
 
 def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
@@ -216,9 +212,8 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
         revision, size = revision_of(source), size_of(source)
         _refuse_rolled_back(store, params, revision, None)
         dropped = _refuse_losing_hotfixes(store, params, revision, None)
-        if dropped and not check_mode:
-            with act(f"remember that {', '.join(dropped)} may go"):
-                hotfix_ledger.note_dropped(_state_dir(store, params), dropped, version)
+        if not check_mode:
+            _let_go(store, params, dropped, act)
 
         def export(target: str) -> None:
             copy_into(source, revision, target, store.owner)
@@ -243,9 +238,7 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
         complaints = git.objections(commit)
         if complaints:
             raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
-        if dropped:
-            with act(f"remember that {', '.join(dropped)} may go"):
-                hotfix_ledger.note_dropped(_state_dir(store, params), dropped, version)
+        _let_go(store, params, dropped, act)
         return _made(store, params, commit, git.size_of(commit), lambda target: git.export(commit, target), False, act)
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
@@ -257,7 +250,14 @@ def _refuse_losing_hotfixes(store: Store, params: Mapping[str, Any], revision: s
     :raises BadInput: it does, or nobody can tell.
     """
     named = [str(n) for n in params.get("drop_hotfixes") or []]
-    return hotfix_ledger.refuse_losing(store, _state_dir(store, params), str(params["version"]), revision, git, named)
+    return hotfix_ledger.refuse_losing(store, store.state_dir(params), str(params["version"]), revision, git, named)
+
+
+def _let_go(store: Store, params: Mapping[str, Any], dropped: list[str], act: Act) -> None:
+    """Write down which hotfixes the version may lose."""
+    if dropped:
+        with act(f"remember that {', '.join(dropped)} may go"):
+            hotfix_ledger.note_dropped(store.state_dir(params), dropped, str(params["version"]))
 
 
 def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
@@ -307,7 +307,7 @@ def _made(
 
     :param size: its bytes and files.
     """
-    state_dir, shared = _state_dir(store, params), list(params.get("shared") or [])
+    state_dir, shared = store.state_dir(params), list(params.get("shared") or [])
     # On a bare host there is no key yet, and to look makes none.
     keyless = check_mode and not os.path.exists(os.path.join(state_dir, KEY))
     inputs = "" if keyless else store.inputs_of(state_dir, shared, dict(params.get("inputs") or {}))

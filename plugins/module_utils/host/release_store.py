@@ -93,6 +93,10 @@ class Store:
             if m.get("revision")
         ]
 
+    def state_dir(self, params: Mapping[str, Any]) -> str:
+        """Where locks and records of the app are kept, as a call's ``state_dir`` says or beside its releases."""
+        return str(params.get("state_dir") or os.path.join(self.root, ".evenkeel"))
+
     def current(self, name: str = CURRENT) -> str:
         """The id that ``current``, or another link, points to, empty when there is none.
 

@@ -83,7 +83,7 @@ class _Look:
         root = str(params["path"])
         self.app = str(params["project_name"])
         self.store = Store(root, str(params.get("owner") or ""))
-        self.state_dir = str(params.get("state_dir") or os.path.join(root, ".evenkeel"))
+        self.state_dir = self.store.state_dir(params)
         self.backups = str(params.get("backups_dir") or os.path.join(root, "backups"))
         self.django = str(params.get("django_service") or "")
         self.parts: Collection[str] = set(PARTS if params.get("look_at") is None else params["look_at"])
