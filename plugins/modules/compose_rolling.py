@@ -46,6 +46,13 @@ options:
         (M(evenkeel.deploy.celery_queues)).
     type: str
     choices: [workers, others]
+  leave_workers:
+    description:
+      - Where a new version does not hold, everything goes back but the services that run Celery's tasks. The new workers go on, and
+        the old ones, told to fetch nothing more, wait, for whoever called to see to tasks that only the new ones know
+        (M(evenkeel.deploy.celery_queues)), and then to roll to the old version.
+    type: bool
+    default: false
   order:
     description:
       - Whether new containers are started before old ones are stopped. Web services and workers do so by default,
@@ -310,6 +317,7 @@ def main() -> None:
             "services": {"type": "list", "elements": "str", "default": []},
             "service_options": {"type": "dict", "default": {}},
             "only": {"type": "str", "choices": ["workers", "others"]},
+            "leave_workers": {"type": "bool", "default": False},
             "order": {"type": "str", "choices": ["start-first", "stop-first"]},
             "parallelism": {"type": "int"},
             "delay": {"type": "float"},

@@ -13,7 +13,7 @@ from demo.repository import add_commit
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import ROOT, Play, Shop, run
 from tests.bed.test_first_start import kill_when
-from tests.bed.test_rollback import QUICK, forward
+from tests.bed.test_rollback import QUICK, forward, manifests
 from tests.bed.test_workers import all_run_once, runs, send
 
 # What is decided is held by units and properties, and each of these takes minutes.
@@ -27,6 +27,12 @@ _TASK = """
 def print_voucher(self: Task, order_id: int, seconds: float = 0.0) -> None:
     time.sleep(seconds)
     OrderConfirmation.objects.create(order_id=order_id, worker=self.request.hostname, version=settings.VERSION)
+"""
+#: Well on the way that only we know, and wrong on the one through nginx: found out while users are served by it.
+_SERVED = """
+
+def served(request):
+    return HttpResponse("served", status=200 if request.META["REMOTE_ADDR"].endswith(".1") else 500)
 """
 _VOUCHERS = """
 from tours.models import Order, Tour
@@ -48,6 +54,14 @@ def commit_newer(shop: Shop) -> None:
         "tours/views.py": views.replace("tasks.confirm_order.delay", "tasks.print_voucher.delay"),
     }
     add_commit(Path(shop.repository), changed, "n2", "v2")
+    urls = (ROOT / "demo/shop/tours/urls.py").read_text(encoding="utf-8")
+    spoilt = {
+        "shop/version.py": 'VERSION = "n3"\n',
+        "tours/views.py": changed["tours/views.py"] + _SERVED,
+        "tours/urls.py": urls.replace("urlpatterns = [", 'urlpatterns = [path("served/", views.served),'),
+    }
+    assert spoilt["tours/urls.py"] != urls
+    add_commit(Path(shop.repository), spoilt, "n3", "n2")
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +207,23 @@ def test_where_the_newer_worker_is_dead_its_tasks_are_kept(newer: Shop) -> None:
     assert f"discard it: 4 of {NAME}" in play.output, play.output[-3000:]
     assert f"put back into their queues: 4 of {NAME}" in forward(shop, "n2").output
     all_run_once(shop, "dead")
+
+
+@pytest.mark.parametrize("where", ["in the roll", "after it"])
+def test_an_update_that_is_undone_after_its_web_has_served_loses_no_task(newer: Shop, where: str) -> None:
+    """Every order that the newer web took is confirmed by a task that the worker to come back does not have."""
+    shop = newer
+    (revision,) = {m["revision"] for m in manifests(shop) if m["version"] == "n2"}
+    back(shop, 60)
+    if where == "after it":
+        version, wrong = "n2", {"app_health_url": f"{shop.url}/nowhere/"}
+    else:
+        # It has the commits of n2, which was gone back from.
+        version, wrong = "n3", {"app_verify_paths": [{"path": "/served/"}], "update_accept_bad": revision}
+    with shop.load() as load:
+        play = forward(shop, version, **wrong)
+        result = load.stop()
+    assert play.returncode != 0 and ("nowhere" in play.output or "/served/" in play.message), play.output[-3000:]
+    assert_older_serves(shop)
+    assert_nothing_lost(shop, load, result)
+    print(f"\nevidence: undone {where} of newer tasks: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")

@@ -45,10 +45,11 @@ def states(shop: Shop) -> dict[str, str]:
     return {m["version"]: m["state"] for m in manifests(shop)}
 
 
-def forward(shop: Shop, version: str) -> Play:
+def forward(shop: Shop, version: str, **variables: Any) -> Play:
     """Update, to what was rolled back before as well."""
     bad = {m["revision"] for m in manifests(shop) if m["state"] == "bad" and m["version"] == version}
-    return shop.update(version, app_services=QUICK, **({"update_accept_bad": bad.pop()} if bad else {}))
+    accepted = {"update_accept_bad": bad.pop()} if bad else {}
+    return shop.update(version, app_services=QUICK, **accepted, **variables)
 
 
 def went_back(shop: Shop, to: str, **variables: Any) -> Play:

@@ -191,3 +191,16 @@ def test_an_old_worker_fetches_no_more_before_anything_new_sends() -> None:
     assert isinstance(step(OLD, PROVEN, quiet, replace(new, ready_since=2)), steps.Join)
     # Nobody fetches instead of it yet.
     assert step(OLD, PROVEN, old, new) == steps.AwaitReady(("new-celery",))
+
+
+def test_a_way_back_leaves_workers_that_the_caller_sees_to() -> None:
+    worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=0)
+    old = Container("old-celery", "shop-celery-1", "celery", "image-1", "hash-1", consumes=False)
+    new = Container("new-celery", "shop-celery-2", "celery", "image-2", "hash-2", awaited_since=1, consumes=True)
+    policy = Policy((worker, WANTED), left=frozenset({"celery"}))
+    failed = Stack(22, (LEFT, replace(JOINED, fault="answered 500"), old, new), goal=UNDO, cause="x")
+    assert next_step(failed, policy) == steps.Join("api", ("10.0.0.1",), ("old",), ("new",))
+    assert next_step(replace(failed, containers=(OLD, old, new)), policy) == steps.Done(failed=True, reason="x")
+    assert next_step(replace(failed, containers=(OLD, old, new)), replace(policy, left=frozenset())) == steps.Resume(
+        ("old-celery",)
+    )

@@ -64,7 +64,7 @@ def next_step(stack: Stack, policy: Policy) -> Step:
     """
     views = [view_of(stack, wanted) for wanted in policy.services]
     if stack.goal == UNDO:
-        return _undo(stack, views)
+        return _undo(stack, [v for v in views if v.wanted.name not in policy.left])
     return _forward(stack, policy, views)
 
 

@@ -63,11 +63,13 @@ class Policy:
 
     :param together: all that is started first is started and proven before anything old retires; without it, where
         memory is short, one service after the other. Nothing old is removed before all are done either way.
+    :param left: services that a way back leaves as they are: the caller sees first to what only the new ones can do.
     """
 
     services: tuple[Wanted, ...]
     failure_action: str = "rollback"
     together: bool = True
+    left: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class Call:
     problems: dict[str, BadInput] = field(default_factory=dict)
     rest: Rest = field(default_factory=Rest)
     settled: tuple[str, ...] = ()
+    left: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -67,7 +68,7 @@ class Call:
 
     def policy(self) -> Policy:
         action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
-        return Policy(tuple(t.wanted for t in self.targets), action, self.together)
+        return Policy(tuple(t.wanted for t in self.targets), action, self.together, self.left)
 
 
 def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
@@ -105,8 +106,8 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         raise BadInput(str(error)) from error
     kinds = {n: kind_seen(k, services[n], [p for p in present if p.service == n]) for n, k in kinds.items()}
     names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not _is_off(s)]
+    runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], configs[n]))}
     if params.get("only"):
-        runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], configs[n]))}
         names = [n for n in names if (n in runs) == (params["only"] == "workers")]
     call = Call(
         compose,
@@ -118,6 +119,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         state_dir_of(params, str(project["name"])),
         bool(params.get("allow_downtime")),
         kinds=kinds,
+        left=frozenset(runs if params.get("leave_workers") else ()),
     )
     call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
