@@ -188,18 +188,22 @@ class Database:
 
     :ivar service: its name in the project; ``user``: who makes its cluster.
     :ivar settings: of the server, ``name=value``.
+    :ivar port: where it listens, empty for PostgreSQL's own.
     """
 
     service: str
     user: str
     settings: tuple[str, ...]
     initdb: str = ""
+    port: str = ""
 
     def definition(self, image: str, like: Mapping[str, Any]) -> dict[str, Any]:
         """:param like: a service of the scratch copy, for its labels and manners."""
         # Nobody but the rehearsal reaches it: it needs no password, and takes any.
         environment = {"POSTGRES_USER": self.user, "POSTGRES_DB": "postgres", "POSTGRES_HOST_AUTH_METHOD": "trust"}
         environment.update({"POSTGRES_INITDB_ARGS": self.initdb} if self.initdb else {})
+        # Server and programs take it from there, those that others run in the container as well.
+        environment.update({"PGPORT": self.port} if self.port else {})
         check = ["CMD", "pg_isready", "--quiet", "--host", "127.0.0.1", "--username", self.user.replace("$", "$$")]
         command = ["postgres"]
         for setting in self.settings:
