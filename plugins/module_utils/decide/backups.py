@@ -153,6 +153,41 @@ def role_statements(roles: Sequence[Mapping[str, Any]], present: Collection[str]
     return made + [f"GRANT {quoted(group)} TO {quoted(name)};" for name, group in members]
 
 
+# Their members may make extensions that elsewhere only a superuser may.
+_ADMINISTRATORS = frozenset(
+    {
+        "rds_superuser",
+        "cloudsqlsuperuser",
+        "alloydbsuperuser",
+        "azure_pg_admin",
+        "neon_superuser",
+        "doadmin",
+        "avnadmin",
+    }
+)
+_RIGHTS = (
+    ("superuser", "SUPERUSER"),
+    ("createdb", "CREATEDB"),
+    ("createrole", "CREATEROLE"),
+    ("bypassrls", "BYPASSRLS"),
+)
+
+
+def login_statements(roles: Sequence[Mapping[str, Any]], present: Collection[str]) -> list[str]:
+    """SQL that lets in whoever may log in where a dump is from, with the rights of there."""
+    found = []
+    for role in roles:
+        name = str(role["name"])
+        if role.get("login") and name not in present and not name.startswith("pg_"):
+            administers = _ADMINISTRATORS & {name, *map(str, role.get("member_of") or [])}
+            given = {**role, "superuser": True} if administers else role
+            found.append(
+                " ".join(["ALTER ROLE", quoted(name), "LOGIN", *(word for key, word in _RIGHTS if given.get(key))])
+                + ";"
+            )
+    return found
+
+
 def quoted(identifier: str) -> str:
     """A name as SQL takes it, whatever is in it."""
     return '"' + identifier.replace('"', '""') + '"'

@@ -27,6 +27,16 @@ from .postgres_client import client
 from .project import image_name
 from .refusal import BadInput
 
+#: What :func:`elsewhere_of` may be told.
+ELSEWHERE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "database_host": {"type": "str"},
+    "database_port": {"type": "str"},
+    "database_user": {"type": "str"},
+    "database_password": {"type": "str", "no_log": True},
+    "database_password_file": {"type": "path", "no_log": False},
+    "client_image": {"type": "str"},
+    "client_network": {"type": "str"},
+}
 # Seconds in which the image of a client has to come.
 _PULL = 600.0
 # Bytes of a key that is used once: a password, and a private key of TLS.
