@@ -13,7 +13,7 @@ from typing import Any
 READ, RESTORED = "read", "restored"
 #: How the archives of ``pg_dump --format custom`` begin.
 MAGIC = b"PGDMP"
-_NAME = re.compile(r"^[A-Za-z0-9_-]+-\d{8}T\d{6}Z(\.\d+)?\.(dump|tar|tar\.age)$")
+_NAME = re.compile(r"^[A-Za-z0-9_-]+-\d{8}T\d{6}Z(\.\d+)?\.(dump|tar|tar\.age|tar\.vault)$")
 # Of a first dump nothing is known but what it is made from: compressed and without indexes it is less than this part.
 _FIRST = 3
 
