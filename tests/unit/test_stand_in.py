@@ -42,11 +42,12 @@ def test_an_address_is_another_word_in_the_databases_variables_alone(address: st
         "DB_HOST": address,
         "PGHOST": address,
         "DJANGO_DATABASE_HOST": address,
+        "RDS_HOSTNAME": address,
         "EMAIL_HOST": address,
         "HOST": address,
     }
     assert told(Place(address), **given) == {
-        "DB_HOST": SERVICE, "PGHOST": SERVICE, "DJANGO_DATABASE_HOST": SERVICE, "EMAIL_HOST": address, "HOST": address,
+        "DB_HOST": SERVICE, "PGHOST": SERVICE, "DJANGO_DATABASE_HOST": SERVICE, "RDS_HOSTNAME": SERVICE, "EMAIL_HOST": address, "HOST": address,
     }  # fmt: skip
     assert names_in(stand_in.with_stand_in(project(), Place(address), "x"), "api", SERVICE) == [SERVICE]
 

@@ -31,10 +31,11 @@ _SWITCH = re.compile(r"^(0|1|true|false|yes|no|on|off|none|)$", re.IGNORECASE)
 _HARMLESS = re.compile(
     r"^((DJANGO_)?(DEBUG|ALLOWED_HOSTS|SETTINGS_MODULE|CONFIGURATION|ENV)|ENV|ENVIRONMENT|APP_ENV|LANG|LANGUAGE|LC_\w+|TZ|TIME_ZONE"
     r"|PATH|HOME|USER|PYTHON\w*|VIRTUAL_ENV|HOST|PORT|WEB_CONCURRENCY|(GUNICORN|UVICORN|UWSGI)_\w+|\w*LOG_?LEVEL"
-    r"|(PG|POSTGRES_|POSTGRESQL_|DB_|DATABASE_|SQL_)\w+|(REDIS|VALKEY|RABBITMQ|CELERY|BROKER|CACHE|MEMCACHED)_\w+"
+    r"|(PG|POSTGRES_|POSTGRESQL_|DB_|DATABASE_|SQL_|RDS_)\w+|\w+_(DB|DATABASE|POSTGRES|PG|SQL)_?(HOST(NAME)?|PORT|NAME|USER(NAME)?|ENGINE)"
+    r"|(REDIS|VALKEY|RABBITMQ|CELERY|BROKER|CACHE|MEMCACHED)_\w+"
     r"|(STATIC|MEDIA)_\w+|(CSRF|CORS|SECURE)_\w+|SESSION_COOKIE_\w+)$"
 )  # fmt: skip
-# The database of a rehearsal has no certificate.
+# Nobody vouches for the certificate of a rehearsal's database.
 _INSISTS = re.compile(r"sslmode=(require|verify-ca|verify-full)")
 _ORIGINS = re.compile(r"^(DJANGO_)?(CSRF|CORS)_\w*ORIGINS$")
 

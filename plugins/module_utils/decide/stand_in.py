@@ -23,7 +23,7 @@ SERVICE = "evenkeel-database"
 #: Whom its cluster belongs to: the app's role may do there what it may do in production, and no more.
 SUPERUSER = "evenkeel_rehearsal"
 # Of a database's variables only: a mail server may well be at the same address.
-_NAMES = re.compile(r"(^|_)(PG|POSTGRES|POSTGIS|DB|DATABASE|SQL)", re.IGNORECASE)
+_NAMES = re.compile(r"(^|_)(PG|POSTGRES|POSTGIS|DB|DATABASE|SQL|RDS)", re.IGNORECASE)
 _SCHEMES = re.compile(r"^(postg|pgsql|psql|timescale)", re.IGNORECASE)
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<who>[^/?#]*@)?(?P<host>\[[^\]]*\]|[^/?#:@]*)(?P<rest>.*)", re.DOTALL
