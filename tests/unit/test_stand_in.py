@@ -38,17 +38,9 @@ def test_a_name_is_the_stand_ins_and_nothing_else_changes() -> None:
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "127.0.0.1", "localhost", "::1", "2001:db8::5", "/var/run/postgresql"])
 def test_an_address_is_another_word_in_the_databases_variables_alone(address: str) -> None:
-    given = {
-        "DB_HOST": address,
-        "PGHOST": address,
-        "DJANGO_DATABASE_HOST": address,
-        "RDS_HOSTNAME": address,
-        "EMAIL_HOST": address,
-        "HOST": address,
-    }
-    assert told(Place(address), **given) == {
-        "DB_HOST": SERVICE, "PGHOST": SERVICE, "DJANGO_DATABASE_HOST": SERVICE, "RDS_HOSTNAME": SERVICE, "EMAIL_HOST": address, "HOST": address,
-    }  # fmt: skip
+    theirs = ("DB_HOST", "PGHOST", "DJANGO_DATABASE_HOST", "RDS_HOSTNAME")
+    given = dict.fromkeys((*theirs, "EMAIL_HOST", "HOST"), address)
+    assert told(Place(address), **given) == {**given, **dict.fromkeys(theirs, SERVICE)}
     assert names_in(stand_in.with_stand_in(project(), Place(address), "x"), "api", SERVICE) == [SERVICE]
 
 
