@@ -179,8 +179,8 @@ info:
       type: dict
     way_back:
       description:
-        - The C(release) to go back to, its C(revision) and C(version), what is C(missing) of it on this host, and the C(verdict) on
-          the database, as M(evenkeel.deploy.django_migrate) tells.
+        - The C(release) to go back to, its C(revision) and C(version), what is C(missing) of it on this host, what only the
+          release's archive has (C(archived)), and the C(verdict) on the database, as M(evenkeel.deploy.django_migrate) tells.
       type: dict
     backups:
       description: The backups, the newest first, with C(name), C(bytes), C(started), C(proven), C(database), C(releases).

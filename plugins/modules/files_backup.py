@@ -62,6 +62,12 @@ options:
     type: list
     elements: str
     default: []
+  vault_password:
+    description:
+      - A password of Ansible Vault, with which the archive is encrypted, for what is small (16 MiB at most), such as an environment
+        file. It needs C(python3-cryptography) on the target, and is refused where that is not installed. C(ansible-vault decrypt)
+        reads it again. It cannot be set beside O(encrypt_to).
+    type: str
   keep:
     description:
       - How many backups of these files are left. V(0) leaves all.
@@ -83,6 +89,13 @@ EXAMPLES = r"""
     name: media
     path: /srv/travel/shared/media
     dest: /srv/travel/backups
+
+- name: Back up the environment file, to be read by ansible-vault decrypt
+  evenkeel.deploy.files_backup:
+    name: env
+    path: /srv/travel/shared/.env
+    dest: /srv/travel/backups
+    vault_password: "{{ backup_vault_password }}"
 
 - name: Put back what of it is missing
   evenkeel.deploy.files_backup:
@@ -141,6 +154,7 @@ def main() -> None:
             "backup": {"type": "str"},
             "replace": {"type": "bool", "default": False},
             "encrypt_to": {"type": "list", "elements": "str", "default": []},
+            "vault_password": {"type": "str", "no_log": True},
             "keep": {"type": "int", "default": 7},
             "min_free": {"type": "str", "default": "256M"},
             **LOCK_ARGUMENTS,

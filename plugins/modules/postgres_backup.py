@@ -25,6 +25,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.project
+  - evenkeel.deploy.elsewhere
 attributes:
   check_mode:
     support: full
@@ -60,42 +61,6 @@ options:
       - Path of C(manage.py) in that image.
     type: str
     default: manage.py
-  database_host:
-    description:
-      - Host of the server, over what the app's settings say, for example the one behind a pooler. Where it is V(localhost) or V(127.0.0.1),
-        it is this host. Django is not asked where O(database_user) and O(database) are given as well; TLS is then used where the
-        server has it, else as the app's settings say.
-      - It must not be set beside O(service).
-    type: str
-  database_port:
-    description:
-      - Its port. Without it that of the app's settings where they name the same host, else 5432.
-    type: str
-  database_user:
-    description:
-      - As whom to connect. Without it as the app does.
-    type: str
-  database_password:
-    description:
-      - That user's password. Without it that of the app, where it is the same user.
-    type: str
-  database_password_file:
-    description:
-      - A file on the target whose first line is the password. It is refused where everybody may read it.
-    type: path
-  client_image:
-    description:
-      - An image on the target that has C(pg_dump), C(pg_restore) and C(psql) of the server's major version or a newer one, and for
-        O(state=verified) the server with the extensions of the database as well.
-      - Best of the very same major version. What a newer one dumps an older one cannot read, and O(state=restored) refuses a newer
-        one, which sets what an older server does not know.
-      - Without it C(postgres) with the major version that the app's Django sees as its tag. It is not pulled.
-    type: str
-  client_network:
-    description:
-      - A network, or V(host), from which the server is reached. Without it the networks, hosts and name servers of O(django_service), and
-        those of this host where O(database_host) is this host or there is no such service.
-    type: str
   dest:
     description:
       - Folder of the backups on the target, absolute. It is made with mode 0700. It may have those of other databases as well.
@@ -327,6 +292,7 @@ msg:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_call import backup
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_elsewhere import ELSEWHERE_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
@@ -343,13 +309,7 @@ def main() -> None:
             "database": {"type": "str"},
             "django_service": {"type": "str"},
             "manage_py": {"type": "str", "default": "manage.py"},
-            "database_host": {"type": "str"},
-            "database_port": {"type": "str"},
-            "database_user": {"type": "str"},
-            "database_password": {"type": "str", "no_log": True},
-            "database_password_file": {"type": "path", "no_log": False},
-            "client_image": {"type": "str"},
-            "client_network": {"type": "str"},
+            **ELSEWHERE_ARGUMENTS,
             "dest": {"type": "path", "required": True},
             "format": {"type": "str", "choices": ["custom"], "default": "custom"},
             "keep": {"type": "int", "default": 7},

@@ -40,11 +40,11 @@ options:
     default: named
   tag:
     description:
-      - Name of an annotated tag at the commit of O(release).
+      - Name of an annotated tag at the commit of O(release). C({release}) in it is the id of O(release).
     type: str
   branch:
     description:
-      - Name of a branch at the commit of O(before).
+      - Name of a branch at the commit of O(before). C({release}) in it is the id of O(release).
     type: str
   before:
     description:

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: update_rehearsal
 short_description: Rehearse an update on the rows of a backup, out of reach of production
 description:
-  - Restores the newest proven backup into a PostgreSQL that is thrown away, of the database's own image. Runs the migrations of
+  - Restores the newest proven backup into a PostgreSQL that is thrown away, of the database's own image, and where the database is no
+    service of the project (managed, or on the host) of O(client_image). Runs the migrations of
     a new image there by the code of M(evenkeel.deploy.django_migrate), that is expanded, rows moved, and contracted. Then starts
     its web service there and sends it GET requests.
   - Production cannot be reached from there. The rehearsal has one network, which leads nowhere and in which this host has no
@@ -17,6 +18,9 @@ description:
   - Of the app's environment it is told an allow-list. Variables of Django, Python and locales, of databases and brokers, switches,
     and addresses of servers that the rehearsal has. Values that look secret are replaced by another word, the same everywhere.
     Mail goes to Django's dummy backend. All else is withheld, unless O(environment) names it.
+  - The server that is thrown away has the names and the port by which the app's settings find theirs, so they need no change. Where
+    they find it by an address or a socket, variables of the service that hold that are told another name. It speaks TLS with a
+    certificate of its own, and trusts everybody.
   - Containers have limits of memory, processes, and of what they read from and write to the disk, and yield to production where the
     processor is short. It is given up where the disk gets too full, or at O(timeout).
   - Nothing of it is left, also where it fails or a signal ends it, and where it was killed by the next call.
@@ -26,6 +30,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.project
+  - evenkeel.deploy.elsewhere
   - evenkeel.deploy.project.attributes
 attributes:
   diff_mode:
@@ -43,11 +48,12 @@ options:
     type: str
   database_service:
     description:
-      - The service that is the database; without it the only one of that kind.
+      - The service that is the database; without it the only one of that kind, and where there is none what backups of O(service)'s
+        own database are of.
     type: str
   databases:
     description:
-      - The databases that are restored; without it the one that the container's environment names.
+      - The databases that are restored; without it the one that the container's environment names, or Django's alias C(default).
     type: list
     elements: str
     default: []
@@ -153,6 +159,13 @@ EXAMPLES = r"""
     environment: [FEATURE_*]
   register: rehearsed
 
+- name: Rehearse on the backup of a managed database that the app's settings name
+  evenkeel.deploy.update_rehearsal:
+    project_src: /srv/travel/releases/20261120T084911Z-5d33865
+    service: api
+    dest: /srv/travel/backups
+    client_image: postgres:17
+
 - name: Say how it went beside what was foretold
   evenkeel.deploy.update_rehearsal:
     project_src: /srv/travel/releases/20261120T084911Z-5d33865
@@ -237,6 +250,7 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_elsewhere import ELSEWHERE_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
@@ -253,6 +267,7 @@ def main() -> None:
             "service": {"type": "str"},
             "database_service": {"type": "str"},
             "databases": strings,
+            **ELSEWHERE_ARGUMENTS,
             "dest": {"type": "path"},
             "service_options": {"type": "dict", "default": {}},
             "prove": {"type": "list", "elements": "raw"},

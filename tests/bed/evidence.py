@@ -126,7 +126,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     "workers": ("Workers with long tasks and a full queue", workers),
     "rehearsal": (
         "An update that is rehearsed: caught on real rows alone, killed, foretold",
-        lambda: beds("tests/bed/test_rehearsal.py"),
+        lambda: beds("tests/bed/test_rehearsal.py", "tests/bed/test_rehearsal_managed.py"),
     ),
     "lock": (
         "One change at a time: two at once, zombies, leases, kills with the controller",

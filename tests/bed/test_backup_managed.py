@@ -23,6 +23,8 @@ from tests.bed.test_update_backup import App
 NAME = "evenkeel-managed"
 SERVER, NETWORK, HOST, OLD = f"{NAME}-server", f"{NAME}-provider", "db.provider.test", f"{NAME}-client:15"
 IMAGE = "evenkeel/postgres:17"
+# A registry that there is never.
+NOWHERE = "registry.invalid/postgres:17"
 SETTINGS = FILES["settings.py"].replace('"USER": "postgres", "HOST": "db"', f'"USER": "shop", "HOST": "{HOST}"')
 # What is not a superuser's, as with any provider.
 ROLE = f"CREATE ROLE shop LOGIN PASSWORD '{PASSWORD}'; ALTER DATABASE shop OWNER TO shop;"
@@ -164,7 +166,8 @@ def test_it_is_reached_by_what_is_named(fresh: Managed) -> None:
 
 @pytest.mark.matrix
 def test_what_cannot_be_dumped_is_refused_by_name(fresh: Managed) -> None:
-    assert "docker pull postgres:17" in fresh.refusal(client_image=None)
+    said = fresh.refusal(client_image=NOWHERE)
+    assert "cannot be pulled" in said and f"docker pull {NOWHERE}" in said
     assert "has no pg_dump" in fresh.refusal(client_image="evenkeel/redis:8")
     assert "MiB are to be left" in fresh.refusal(min_free="900T")
     assert "could not be started" in fresh.refusal(client_network="no-such-network")
@@ -284,8 +287,8 @@ def test_the_playbook_backs_it_up(fresh: Managed) -> None:
 def test_an_update_has_it_before_it_migrates_and_stops_without(fresh: Managed) -> None:
     app = App(fresh)  # type: ignore[arg-type]
     try:
-        output = app.update(app_name=NAME)
-        assert output.startswith("2 ") and "docker pull postgres:17" in output, output[-3000:]
+        output = app.update(app_name=NAME, backup_client_image=NOWHERE)
+        assert output.startswith("2 ") and f"docker pull {NOWHERE}" in output, output[-3000:]
         migrated = "SELECT count(*) FROM django_migrations"
         assert fresh.sql(migrated) == "1" and app.manifests() == []
         output = app.update(app_name=NAME, backup_client_image=IMAGE)

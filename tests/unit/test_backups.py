@@ -166,6 +166,22 @@ def test_roles_are_made_without_a_login_and_whatever_they_are_called() -> None:
     ]
 
 
+def test_who_may_log_in_is_what_they_are_where_the_dump_is_from() -> None:
+    roles = [
+        {"name": "shop", "login": True, "createdb": True, "superuser": False, "member_of": []},
+        {"name": "reader", "login": False, "superuser": True},
+        {"name": "master", "login": True, "member_of": ["rds_superuser"]},
+        {"name": "rds_superuser", "login": False},
+        {"name": 'o"dd', "login": True, "superuser": True, "bypassrls": True},
+        {"name": "mine", "login": True},
+    ]
+    assert decide.login_statements(roles, ["mine"]) == [
+        'ALTER ROLE "shop" LOGIN CREATEDB;',
+        'ALTER ROLE "master" LOGIN SUPERUSER;',
+        'ALTER ROLE "o""dd" LOGIN SUPERUSER BYPASSRLS;',
+    ]
+
+
 def test_what_psql_prints_is_read() -> None:
     told = postgres_inventory.read(
         [

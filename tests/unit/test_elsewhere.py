@@ -7,6 +7,8 @@ import io
 import json
 import subprocess
 import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     backup_source,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.django_oneoff import NoDjango
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import EngineFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.image_pull import pull
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import Server
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres_client import archive_of, client
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
@@ -180,13 +184,24 @@ def test_the_way_by_hand_is_a_command() -> None:
 class FakeEngine:
     """An engine with some images."""
 
-    def __init__(self, *images: str) -> None:
-        self.images = images
+    def __init__(self, *images: str, registry: tuple[dict[str, str], ...] | Exception = ()) -> None:
+        self.images = list(images)
+        self.registry = registry
+        self.pulled: list[tuple[str, str]] = []
         self.made: list[tuple[dict[str, Any], list[str], dict[str, bytes]]] = []
         self.removed: list[str] = []
 
     def image(self, name: str) -> dict[str, Any]:
         return {"Id": name} if name in self.images else {}
+
+    def parts(self, call: str, repository: str, **more: Any) -> Iterator[dict[str, str]]:
+        assert call == "pull" and more["stream"] and more["decode"]
+        self.pulled.append((repository, more["tag"]))
+        if isinstance(self.registry, Exception):
+            raise self.registry
+        yield from self.registry
+        if not any("error" in part for part in self.registry):
+            self.images.append(f"{repository}{'@' if more['tag'].startswith('sha256:') else ':'}{more['tag']}")
 
     def create(
         self, name: str, configuration: dict[str, Any], networks: list[str], archives: dict[str, bytes], start: bool
@@ -228,10 +243,59 @@ def test_the_client_fits_the_server_that_the_app_has_reached(monkeypatch: pytest
     assert found(engine, {}, monkeypatch, django_service="nowhere") is None
 
 
+def test_a_rehearsal_is_told_where_the_app_finds_it_wherever_backups_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"database_host": "behind", "database_user": "u", "database": "d", "client_image": "postgres:17"}
+    one = found(FakeEngine("travel/api"), {"parameters": APP}, monkeypatch, state="rehearsed", **given)
+    assert (one.connection.place, one.place.host, one.place.ports) == ("behind:5432", "db.example.com", ("6432",))
+    assert found(FakeEngine("travel/api"), {"parameters": {"user": "u", "dbname": "d"}}, monkeypatch).place.host == ""
+
+
+def test_a_missing_image_is_pulled_and_not_in_check_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine("travel/api")
+    one = found(engine, {"parameters": APP, "version": 160004}, monkeypatch)
+    with pytest.raises(BadInput, match="is not on this host"):
+        one.fetch(engine, False)
+    assert engine.pulled == []
+    assert one.fetch(engine) == one.fetch(engine) == "postgres:16" and engine.pulled == [("postgres", "16")]
+
+
+@pytest.mark.parametrize("registry", [EngineFailed("no such host"), ({"status": "…"}, {"error": "no such host"})])
+def test_what_cannot_be_pulled_is_refused_with_the_reason(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine("travel/api", registry=registry)
+    with pytest.raises(BadInput) as caught:
+        found(engine, {"parameters": APP}, monkeypatch).fetch(engine)
+    said = caught.value.message()
+    assert "cannot be pulled (no such host)" in said and "docker pull postgres:17" in said
+
+
+@pytest.mark.parametrize(
+    ("reference", "parts"),
+    [
+        ("postgres", ("postgres", "latest")),
+        ("registry.example.com:5000/db/postgis:17-3.5", ("registry.example.com:5000/db/postgis", "17-3.5")),
+        ("registry.example.com:5000/postgis", ("registry.example.com:5000/postgis", "latest")),
+        ("postgres@sha256:0f", ("postgres", "sha256:0f")),
+    ],
+)
+def test_one_tag_is_pulled(reference: str, parts: tuple[str, str]) -> None:
+    engine = FakeEngine(reference)
+    pull(engine, reference, 10.0)  # type: ignore[arg-type]
+    assert engine.pulled == [parts]
+
+
+def test_a_registry_that_says_nothing_is_not_waited_for() -> None:
+    ended = threading.Event()
+    engine: Any = SimpleNamespace(
+        parts=lambda *words, **more: iter(lambda: ended.wait() and {}, {}), image=lambda name: {}
+    )
+    with pytest.raises(EngineFailed, match="not there after"):
+        pull(engine, "postgres:17", 0.05)
+    ended.set()
+
+
 @pytest.mark.parametrize(
     ("told", "params", "said"),
     [
-        ({"parameters": APP, "version": 180001}, {}, "docker pull postgres:18"),
         ({"parameters": APP, "version": 0, "problem": "it is down"}, {}, "(it is down)"),
         ({"parameters": {**APP, "host": "pooler"}}, {}, "set backup_database_host"),
         ({"parameters": {**APP, "host": "pg"}}, {}, "through pooler"),

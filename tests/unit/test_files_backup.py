@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import age
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import age, vault
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import files_backup as subject
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 
@@ -120,6 +122,9 @@ def test_what_cannot_be_is_refused_by_name_and_leaves_nothing(app: App, monkeypa
     assert "no public key of age" in app.refused(encrypt_to=["-rf"])
     monkeypatch.setattr(age.shutil, "which", lambda _name: None)
     assert "age is not installed" in app.refused(encrypt_to=[KEY])
+    assert "two ways" in app.refused(encrypt_to=[KEY], vault_password="x")
+    monkeypatch.setattr(vault, "HAS_CRYPTOGRAPHY", False)
+    assert "install the package python3-cryptography" in app.refused(vault_password="x")
     assert "which is backed up" in app.refused(dest=str(app.media / "backups"))
     name = Path(app()["backup"]["path"]).name
     given = {"state": "restored", "backup": name}
@@ -153,3 +158,31 @@ def test_what_is_encrypted_is_read_by_its_key_alone(app: App, tmp_path: Path) ->
     with tarfile.open(tmp_path / "plain.tar") as archive:
         assert "2026/ü ber/a\nb.jpg" in archive.getnames()
     assert "is encrypted" in app.refused(state="restored", backup=path.name)
+
+
+def test_what_is_small_is_read_by_ansible_vault(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = tmp_path / ".env"
+    env.write_text("SECRET_KEY=never-told-9981\n")
+    made = app(name="env", path=str(env), vault_password="never-told-3310\n")
+    path = Path(made["backup"]["path"])
+    assert path.name.endswith(".tar.vault") and path.stat().st_mode & 0o777 == 0o600
+    manifest = json.loads(Path(f"{path}.json").read_text())
+    assert manifest["encrypted"] and manifest["proven"] == "read" and b"9981" not in path.read_bytes()
+    assert "never-told" not in json.dumps([made, manifest])
+    plain = VaultLib([("default", VaultSecret(b"never-told-3310"))]).decrypt(path.read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
+        found = archive.extractfile(".env")
+        assert found is not None and found.read() == env.read_bytes()
+    given = {"name": "env", "path": str(env), "vault_password": "x"}
+    assert "ansible-vault decrypt" in app.refused(state="restored", backup=path.name, **given)
+    # Its place in retention is that of any other.
+    assert app(**given, keep=1)["removed"] == [path.name]
+    monkeypatch.setattr(vault, "_MOST", 1000)
+    assert "too much for Ansible Vault" in app.refused(**given)
+
+
+def test_what_was_sealed_is_opened_by_its_password_alone() -> None:
+    for data in (b"", b"x" * 15, b"x" * 16, os.urandom(5000)):
+        assert vault.opened(vault.sealed(data, "one"), "one") == data
+    with pytest.raises(ValueError, match="not what was written"):
+        vault.opened(vault.sealed(b"x", "one"), "two")

@@ -30,6 +30,9 @@ def told(allowed: tuple[str, ...] = (), image: dict[str, str] | None = None, **g
         ("DJANGO_SETTINGS_MODULE", "shop.settings.production"),
         ("DATABASE_HOST", "db"),
         ("PGDATABASE", "shop"),
+        ("RDS_HOSTNAME", "db-1.provider.example.com"),
+        ("DJANGO_DB_PORT", "25060"),
+        ("SHOP_DATABASE_USERNAME", "shop"),
         ("FEATURE_SUMMER", "true"),
         ("USE_API_KEY", "off"),
         ("CACHE_URL", "locmem://"),
@@ -45,7 +48,17 @@ def test_what_is_harmless_is_told(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["SECRET_KEY", "STRIPE_API_KEY", "DB_PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS", "SENTRY_DSN"]
+    "name",
+    [
+        "SECRET_KEY",
+        "STRIPE_API_KEY",
+        "DB_PASSWORD",
+        "RDS_PASSWORD",
+        "DJANGO_DB_PASSWORD",
+        "AUTH_TOKEN",
+        "AWS_CREDENTIALS",
+        "SENTRY_DSN",
+    ],
 )
 def test_a_secret_is_another_word(name: str) -> None:
     assert told(**{name: "whatever"}) == {name: PLACEHOLDER}

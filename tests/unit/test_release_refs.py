@@ -57,6 +57,13 @@ def test_a_tag_and_a_branch_are_made_once_and_never_moved(app: Told) -> None:
     )
 
 
+def test_one_setting_names_each_release(app: Told) -> None:
+    told = app.tell(app.second_id, tag="release/{release}", branch="before/{release}", before=app.first_id)
+    assert told["notes"] == [] and app.there(f"refs/tags/release/{app.second_id}").startswith(f"tag {app.second}")
+    assert app.there(f"refs/heads/before/{app.second_id}") == f"commit {app.first}"
+    assert app.tell(app.second_id, tag="release/{release}")["changed"] is False
+
+
 @pytest.mark.parametrize("name", ["--force", "a..b", "x y", "HEAD^", "a.lock"])
 def test_names_that_are_none_are_refused_first(app: Told, name: str) -> None:
     with pytest.raises(BadInput, match="cannot be the name"):

@@ -26,7 +26,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.status impo
     WayBack,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.status_text import text
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import status_store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import write_private
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.image_archive import Archive
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.moment import identity, now
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import deploy_info
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper
@@ -183,10 +185,34 @@ def test_what_is_missing_of_the_way_back_and_of_the_database() -> None:
     missing = seen(way_back=WayBack("r", "2" * 40, "v0", ("api: the image x is not on this host any more",)))
     # Nobody is told to go back only because he could not.
     assert verdict(missing)[0] == "attention" and "ansible-playbook" not in verdict(missing)[1]
+    # What a rollback loads by itself is no reason to do anything.
+    archived = seen(
+        way_back=WayBack("r", "2" * 40, "v0", archived=("api: the image x is in the archive of the release alone",))
+    )
+    assert verdict(archived)[0] == "fine" and "loaded from there" in str(status.findings(archived))
+    assert "in the archive" in "\n".join(text(archived))
     pending = seen(migrations={"pending": 2, "open": [], "msg": "two"})
     assert verdict(pending) == ("attention", f"ansible-playbook evenkeel.deploy.update -e update_version={'1' * 12}")
     waiting = seen(migrations={"pending": 0, "open": [{"operation": "remove field", "waits_for": "api-1"}]})
     assert verdict(waiting)[0] == "fine" and "they wait for this: api-1" in str(status.findings(waiting))
+
+
+def test_what_an_archive_has_is_there_in_its_length_alone(tmp_path: Path) -> None:
+    assert status_store.archived_of(str(tmp_path)) == set()
+    archive = Archive(str(tmp_path))
+    Path(archive.folder).mkdir(parents=True)
+    for number, written in ((1, b"whole"), (2, b"cut")):
+        image = f"sha256:{str(number) * 64}"
+        file = f"{image[7:31]}.tar.gz"
+        archive.note(file, {"image": image, "names": [f"api:{number}"], "bytes": 5, "sha256": ""})
+        Path(archive.path(file)).write_bytes(written)
+    assert status_store.archived_of(str(tmp_path)) == {"api:1"}
+
+
+def test_a_backup_is_told_with_what_it_is_from_before() -> None:
+    one = {"name": "shop-1.dump", "bytes": 2**20, "proven": "read", "releases": ["r-2"], "started": ""}
+    lines = "\n".join(text(seen(backups=[one, {**one, "name": "shop-0.dump", "releases": None}])))
+    assert "shop-1.dump  1" in lines and "read, from before r-2" in lines and lines.count("from before") == 1
 
 
 def test_a_full_disk_is_said() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 READ, RESTORED = "read", "restored"
 #: How the archives of ``pg_dump --format custom`` begin.
 MAGIC = b"PGDMP"
-_NAME = re.compile(r"^[A-Za-z0-9_-]+-\d{8}T\d{6}Z(\.\d+)?\.(dump|tar|tar\.age)$")
+_NAME = re.compile(r"^[A-Za-z0-9_-]+-\d{8}T\d{6}Z(\.\d+)?\.(dump|tar|tar\.age|tar\.vault)$")
 # Of a first dump nothing is known but what it is made from: compressed and without indexes it is less than this part.
 _FIRST = 3
 
@@ -151,6 +151,41 @@ def role_statements(roles: Sequence[Mapping[str, Any]], present: Collection[str]
     made = [f"CREATE ROLE {quoted(name)} NOLOGIN;" for name in missing]
     members = [(str(r["name"]), str(m)) for r in roles for m in r.get("member_of") or [] if str(r["name"]) in missing]
     return made + [f"GRANT {quoted(group)} TO {quoted(name)};" for name, group in members]
+
+
+# Their members may make extensions that elsewhere only a superuser may.
+_ADMINISTRATORS = frozenset(
+    {
+        "rds_superuser",
+        "cloudsqlsuperuser",
+        "alloydbsuperuser",
+        "azure_pg_admin",
+        "neon_superuser",
+        "doadmin",
+        "avnadmin",
+    }
+)
+_RIGHTS = (
+    ("superuser", "SUPERUSER"),
+    ("createdb", "CREATEDB"),
+    ("createrole", "CREATEROLE"),
+    ("bypassrls", "BYPASSRLS"),
+)
+
+
+def login_statements(roles: Sequence[Mapping[str, Any]], present: Collection[str]) -> list[str]:
+    """SQL that lets in whoever may log in where a dump is from, with the rights of there."""
+    found = []
+    for role in roles:
+        name = str(role["name"])
+        if role.get("login") and name not in present and not name.startswith("pg_"):
+            administers = _ADMINISTRATORS & {name, *map(str, role.get("member_of") or [])}
+            given = {**role, "superuser": True} if administers else role
+            found.append(
+                " ".join(["ALTER ROLE", quoted(name), "LOGIN", *(word for key, word in _RIGHTS if given.get(key))])
+                + ";"
+            )
+    return found
 
 
 def quoted(identifier: str) -> str:

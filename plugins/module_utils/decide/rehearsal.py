@@ -31,10 +31,11 @@ _SWITCH = re.compile(r"^(0|1|true|false|yes|no|on|off|none|)$", re.IGNORECASE)
 _HARMLESS = re.compile(
     r"^((DJANGO_)?(DEBUG|ALLOWED_HOSTS|SETTINGS_MODULE|CONFIGURATION|ENV)|ENV|ENVIRONMENT|APP_ENV|LANG|LANGUAGE|LC_\w+|TZ|TIME_ZONE"
     r"|PATH|HOME|USER|PYTHON\w*|VIRTUAL_ENV|HOST|PORT|WEB_CONCURRENCY|(GUNICORN|UVICORN|UWSGI)_\w+|\w*LOG_?LEVEL"
-    r"|(PG|POSTGRES_|POSTGRESQL_|DB_|DATABASE_|SQL_)\w+|(REDIS|VALKEY|RABBITMQ|CELERY|BROKER|CACHE|MEMCACHED)_\w+"
+    r"|(PG|POSTGRES_|POSTGRESQL_|DB_|DATABASE_|SQL_|RDS_)\w+|\w+_(DB|DATABASE|POSTGRES|PG|SQL)_?(HOST(NAME)?|PORT|NAME|USER(NAME)?|ENGINE)"
+    r"|(REDIS|VALKEY|RABBITMQ|CELERY|BROKER|CACHE|MEMCACHED)_\w+"
     r"|(STATIC|MEDIA)_\w+|(CSRF|CORS|SECURE)_\w+|SESSION_COOKIE_\w+)$"
 )  # fmt: skip
-# The database of a rehearsal has no certificate.
+# Nobody vouches for the certificate of a rehearsal's database.
 _INSISTS = re.compile(r"sslmode=(require|verify-ca|verify-full)")
 _ORIGINS = re.compile(r"^(DJANGO_)?(CSRF|CORS)_\w*ORIGINS$")
 
@@ -188,18 +189,22 @@ class Database:
 
     :ivar service: its name in the project; ``user``: who makes its cluster.
     :ivar settings: of the server, ``name=value``.
+    :ivar port: where it listens, empty for PostgreSQL's own.
     """
 
     service: str
     user: str
     settings: tuple[str, ...]
     initdb: str = ""
+    port: str = ""
 
     def definition(self, image: str, like: Mapping[str, Any]) -> dict[str, Any]:
         """:param like: a service of the scratch copy, for its labels and manners."""
         # Nobody but the rehearsal reaches it: it needs no password, and takes any.
         environment = {"POSTGRES_USER": self.user, "POSTGRES_DB": "postgres", "POSTGRES_HOST_AUTH_METHOD": "trust"}
         environment.update({"POSTGRES_INITDB_ARGS": self.initdb} if self.initdb else {})
+        # Server and programs take it from there, those that others run in the container as well.
+        environment.update({"PGPORT": self.port} if self.port else {})
         check = ["CMD", "pg_isready", "--quiet", "--host", "127.0.0.1", "--username", self.user.replace("$", "$$")]
         command = ["postgres"]
         for setting in self.settings:

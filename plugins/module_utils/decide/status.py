@@ -96,13 +96,14 @@ class Holder:
 
 @dataclass(frozen=True)
 class WayBack:
-    """The release to go back to, what of it is missing on this host, and what the database says of its code."""
+    """The release to go back to, what of it is missing here or in its archive alone, and what the database says of its code."""
 
     release: str = ""
     revision: str = ""
     version: str = ""
     missing: tuple[str, ...] = ()
     verdict: str = ""
+    archived: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -362,6 +363,10 @@ def _of_way_back(seen: Seen, broken: bool) -> list[Finding]:
         what = f"{back.release} cannot simply come back: {'; '.join(back.missing)}"
         advice = f"pull or load what is gone; without it the way back is an update to {back.revision[:12]}, which builds it anew"
         found.append(Finding(ACT, "way back", what, advice))
+    elif back.archived:
+        found.append(
+            Finding(NOTE, "way back", f"{back.release} is there: {'; '.join(back.archived)}, and is loaded from there")
+        )
     if back.verdict in ("reverse", "restore", "unknown"):
         what = f"{back.release} cannot run on the database as it is (verdict: {back.verdict})"
         found.append(

@@ -99,7 +99,7 @@ def _way_back_lines(seen: Seen) -> list[str]:
     back = seen.way_back
     if not back.release:
         return ["none"]
-    there = "; ".join(back.missing) or "all of it is here"
+    there = "; ".join([*back.missing, *back.archived]) or "all of it is here"
     verdict = f"; database: {back.verdict}" if back.verdict else ""
     return [f"{back.release}  {back.version or '?'} ({back.revision[:12]}): {there}{verdict}"]
 
@@ -115,9 +115,11 @@ def _operation_lines(seen: Seen) -> list[str]:
 
 
 def _backup_lines(seen: Seen) -> list[str]:
-    return [
-        f"{b['name']}  {in_bytes(int(b['bytes']))}, {b['proven'] or 'not proven'}" for b in list(seen.backups)[:_SHOWN]
-    ] or ["none"]
+    lines = []
+    for one in list(seen.backups)[:_SHOWN]:
+        before = f", from before {', '.join(one['releases'])}" if one.get("releases") else ""
+        lines.append(f"{one['name']}  {in_bytes(int(one['bytes']))}, {one['proven'] or 'not proven'}{before}")
+    return lines or ["none"]
 
 
 def _host_lines(seen: Seen) -> list[str]:

@@ -11,20 +11,34 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide import elsewhere as decide
 from ..decide.scratch import names_in
+from ..decide.stand_in import Place
 from . import app_script, django_connection_script
 from .compose import Compose
 from .django_oneoff import NoDjango, OneOff, without_credentials
 from .engine import Engine, EngineFailed
+from .image_pull import pull
 from .postgres import PSQL, PostgresFailed, Server
 from .postgres_client import client
 from .project import image_name
 from .refusal import BadInput
 
+#: What :func:`elsewhere_of` may be told.
+ELSEWHERE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "database_host": {"type": "str"},
+    "database_port": {"type": "str"},
+    "database_user": {"type": "str"},
+    "database_password": {"type": "str", "no_log": True},
+    "database_password_file": {"type": "path", "no_log": False},
+    "client_image": {"type": "str"},
+    "client_network": {"type": "str"},
+}
+# Seconds in which the image of a client has to come.
+_PULL = 600.0
 # Bytes of a key that is used once: a password, and a private key of TLS.
 _PAD = 16 * 1024
 _ANSWERS = 120.0
@@ -37,6 +51,7 @@ class Elsewhere:
 
     :ivar image: the client's, as it was named.
     :ivar exact: that the client has to be of the very version of the server, since something is written to that.
+    :ivar place: where the app itself finds it, where it was asked: that may be a pooler before it.
     """
 
     connection: decide.Connection
@@ -44,6 +59,7 @@ class Elsewhere:
     reach: decide.Reach
     timeout: float
     exact: bool = False
+    place: Place = field(default_factory=Place)
 
     @property
     def server(self) -> Server:
@@ -51,13 +67,36 @@ class Elsewhere:
         known = self.connection
         return Server("", known.user, known.database, known.password, known.variables)
 
+    def fetch(self, engine: Engine, may_pull: bool = True) -> str:
+        """Have the client's image on this host; returns its id.
+
+        :param may_pull: that it may be changed for that.
+        :raises BadInput: it is not there, and cannot be had.
+        """
+        why = "is not on this host"
+        if may_pull and not engine.image(self.image):
+            try:
+                pull(engine, self.image, _PULL)
+            except EngineFailed as error:
+                why += f" and cannot be pulled ({error})"
+        found = engine.image(self.image)
+        if not found:
+            raise BadInput(
+                f"{self.connection.place} is no container of the project, and the image {self.image}, whose pg_dump would dump it, {why}",
+                f"docker pull {self.image}; or set client_image to one that is there, of the same or a newer version of PostgreSQL "
+                "(backup_client_image in a playbook); update_backup: never updates without a backup",
+            )
+        return str(found["Id"])
+
     @contextlib.contextmanager
-    def client(self, engine: Engine, project: str) -> Iterator[dict[str, Any]]:
+    def client(self, engine: Engine, project: str, may_pull: bool = True) -> Iterator[dict[str, Any]]:
         """The inspection of a container from which the server has answered.
 
+        :param may_pull: see :meth:`fetch`.
         :raises BadInput: it does not, or is newer than the client.
         """
         place, known = self.connection.place, self.connection
+        self.fetch(engine, may_pull)
         with contextlib.ExitStack() as stack:
             try:
                 made = stack.enter_context(client(engine, project, self.image, self.reach, known.files, self.timeout))
@@ -110,7 +149,8 @@ def elsewhere_of(
     given = _given(params)
     service = str(params.get("django_service") or "")
     told: dict[str, Any] = {}
-    if not all(given[key] for key in ("host", "user", "database")):
+    # A rehearsal's app has to find its server by its own settings.
+    if params.get("state") == "rehearsed" or not all(given[key] for key in ("host", "user", "database")):
         if not service or service not in project.get("services", {}):
             if given["host"]:
                 raise BadInput(
@@ -131,19 +171,15 @@ def elsewhere_of(
     if not given["host"]:
         _refuse_a_service(project, service, known.host)
     image = str(params.get("client_image") or "") or _fitting(told, known.place)
-    if not engine.image(image):
-        raise BadInput(
-            f"{known.place} is no container of the project, and the image {image}, whose pg_dump would dump it, is not on this host",
-            f"docker pull {image}; or set client_image to one that is there, of the same or a newer version of PostgreSQL "
-            "(backup_client_image in a playbook); update_backup: never updates without a backup",
-        )
     reach = decide.reach_of(project, service, known.host)
     if params.get("client_network"):
         reach = decide.Reach((str(params["client_network"]),), reach.hosts, reach.dns, reach.dns_search, reach.binds)
     elif given["host"] and decide.is_loopback(known.host):
         # This host, as whoever writes its inventory means it.
         reach = decide.Reach()
-    return Elsewhere(known, image, reach, float(params["timeout"]), params.get("state") == "restored")
+    own = told.get("parameters") or {}
+    place = Place(str(own.get("host") or ""), str(own.get("port") or ""))
+    return Elsewhere(known, image, reach, float(params["timeout"]), params.get("state") == "restored", place)
 
 
 def _given(params: Mapping[str, Any]) -> dict[str, str]:

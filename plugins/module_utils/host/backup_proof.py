@@ -94,7 +94,8 @@ class Proof:
         engine, server = self._source.engine, self._source.server
         began = time.monotonic()
         sweep(engine, self._source.project)
-        preload = str(manifest.get("preload") or "")
+        # What a provider preloads no other image has.
+        preload = "" if self._source.elsewhere else str(manifest.get("preload") or "")
         try:
             with (
                 self._timeline.step("restore"),

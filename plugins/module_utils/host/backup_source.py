@@ -58,7 +58,8 @@ class Source:
     def reached(self, locked: bool = True) -> Iterator[Source]:
         """The same with a container in which programs can be run, while the block runs.
 
-        :param locked: that nobody else works for this project, so that what is found is what a killed run left.
+        :param locked: that nobody else works for this project, so that what is found is what a killed run left, and that this
+            host may be changed.
         :raises BadInput: it does not answer.
         """
         if self.elsewhere is None:
@@ -66,7 +67,7 @@ class Source:
             return
         if locked:
             sweep(self.engine, self.project)
-        with self.elsewhere.client(self.engine, self.project) as made:
+        with self.elsewhere.client(self.engine, self.project, locked) as made:
             yield replace(self, inspection=made, server=replace(self.server, container=str(made["Id"])))
 
 

@@ -162,10 +162,10 @@ class Engine:
         except NotFound as error:
             raise EngineFailed(f"{image[:19]} is not on this host any more") from error
 
-    def parts(self, call: str, what: Any) -> Iterator[Any]:
-        """What the SDK's ``get_image`` or ``load_image`` give, part by part; breaks off by :class:`EngineFailed` only."""
+    def parts(self, call: str, what: Any, **more: Any) -> Iterator[Any]:
+        """What the SDK's ``get_image``, ``load_image`` or ``pull`` give, part by part; breaks off by :class:`EngineFailed` only."""
         try:
-            yield from self._each_event(self._call(call, what))
+            yield from self._each_event(self._call(call, what, **more))
         except NotFound as error:
             raise EngineFailed(str(error.explanation or error)) from error
 

@@ -10,6 +10,7 @@ every backup is: its name comes last.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import tarfile
@@ -26,6 +27,7 @@ from .backup_store import BackupStore, NoRoom, Part
 from .backup_told import BackupFailed, iso, told, unchanged
 from .files_restore import put_back
 from .refusal import BadInput
+from .vault import Vaulted, opened, refuse_without_cryptography
 
 _CHUNK = 1024 * 1024
 # What a header and the padding of one file take at most in an archive.
@@ -73,12 +75,16 @@ def files_backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if os.path.commonpath([os.path.realpath(path), os.path.realpath(store.folder)]) == os.path.realpath(path):
         raise BadInput(f"dest {store.folder} is in {path}, which is backed up", "name a folder elsewhere as dest")
     recipients = [str(r) for r in params.get("encrypt_to") or []]
+    password = str(params.get("vault_password") or "").strip()
+    if recipients and password:
+        raise BadInput("encrypt_to and vault_password are two ways to encrypt it", "leave one of them out")
     refuse_without_age(recipients)
+    refuse_without_cryptography(password)
     if check_mode:
         return {**unchanged(), "changed": True, "msg": f"{path} would be backed up"}
     store.make()
     with _held(params, store, name) as fence:
-        return fence.told(_made(params, store, name, path, recipients, spare, fence))
+        return fence.told(_made(params, store, name, path, recipients, password, spare, fence))
 
 
 @contextlib.contextmanager
@@ -94,6 +100,7 @@ def _made(
     name: str,
     path: str,
     recipients: Sequence[str],
+    password: str,
     spare: int,
     fence: Fence,
 ) -> dict[str, Any]:
@@ -107,24 +114,27 @@ def _made(
             "make room there, or name another folder as dest",
         )
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began))
-    file = decide.new_name(name, moment, store.names(), "tar.age" if recipients else "tar")
+    file = decide.new_name(name, moment, store.names(), _ending(recipients, password))
     seen = Seen()
     try:
         with store.part(file, spare) as part:
             if recipients:
                 with Sealed(recipients, part.write) as sealed:
                     _write(path, sealed, seen)
+            elif password:
+                with Vaulted(password, part.write) as vaulted:
+                    _write(path, vaulted, seen)
             else:
                 _write(path, part, seen)
             part.sync()
             if not recipients:
-                _read_again(part, seen)
+                _read_again(part, password, seen)
             manifest = {
                 "format": "tar", "bytes": part.size, "sha256": part.sha256, "started": iso(began), "started_at": began,
                 "seconds": round(time.time() - began, 1), "files": seen.files, "files_bytes": seen.size,
-                "changed": seen.changed, "gone": seen.gone, "left_out": seen.left_out, "encrypted": bool(recipients),
+                "changed": seen.changed, "gone": seen.gone, "left_out": seen.left_out, "encrypted": bool(recipients or password),
                 "folder": os.path.isdir(path),
-                # What is encrypted only its owner can read.
+                # What is encrypted for a key only its owner can read.
                 "proven": "" if recipients else decide.READ,
             }  # fmt: skip
             with fence.act(f"keep backup {file}"):
@@ -156,6 +166,10 @@ def _made(
     }
 
 
+def _ending(recipients: Sequence[str], password: str) -> str:
+    return "tar.age" if recipients else "tar.vault" if password else "tar"
+
+
 def _walk(root: str, path: str, seen: Seen) -> Iterator[tuple[str, os.stat_result]]:
     """Every file, folder and link, folders before what is in them; no link is followed."""
     try:
@@ -169,7 +183,7 @@ def _walk(root: str, path: str, seen: Seen) -> Iterator[tuple[str, os.stat_resul
         yield from _walk(root, os.path.join(path, entry), seen)
 
 
-def _write(path: str, sink: Part | Sealed, seen: Seen) -> None:
+def _write(path: str, sink: Part | Sealed | Vaulted, seen: Seen) -> None:
     """Write everything into an archive, under its name relative to ``path``."""
     with tarfile.open(mode="w|", fileobj=sink, format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as archive:  # type: ignore[call-overload]
         for each, known in _walk(path, path, seen):
@@ -247,16 +261,17 @@ class _Exactly:
         return found + b"\0" * (wanted - len(found))
 
 
-def _read_again(part: Part, seen: Seen) -> None:
+def _read_again(part: Part, password: str, seen: Seen) -> None:
     """Read the archive to its end.
 
     :raises BackupFailed: it is not what was written.
     """
     part.stream.seek(0)
     try:
-        with tarfile.open(fileobj=part.stream, mode="r|", bufsize=_CHUNK) as archive:
+        stream = io.BytesIO(opened(part.stream.read(), password)) if password else part.stream
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive:
             sizes = [entry.size for entry in archive if entry.isreg()]
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError) as error:
         raise BackupFailed(f"what was written cannot be read: {error}") from error
     if (len(sizes), sum(sizes)) != (seen.files, seen.size):
         raise BackupFailed("what was written is not what was read")

@@ -40,9 +40,14 @@ def put_back(
     if not os.path.isfile(store.path(file)) or (manifest.get("service"), manifest.get("database")) != (path, name):
         raise BadInput(f"{file} in {store.folder} is no backup of {path} with the name {name}")
     if manifest.get("encrypted"):
+        how = (
+            f"ansible-vault decrypt --output FILES.tar {file}"
+            if file.endswith(".vault")
+            else f"age --decrypt -i KEY {file}"
+        )
         raise BadInput(
             f"{file} is encrypted, and what decrypts it is not on this host",
-            f"decrypt it where the key is (age --decrypt -i KEY {file}) and unpack that with tar",
+            f"decrypt it where the key or password is ({how}) and unpack that with tar",
         )
     if os.path.getsize(store.path(file)) < int(manifest["bytes"]):
         raise BackupFailed(f"{file} is truncated", "name an earlier one as backup", _NOW)

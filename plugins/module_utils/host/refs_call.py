@@ -20,6 +20,8 @@ from .release_store import Store
 
 # Where the mirror keeps what it made itself: a fetch takes away branches that the repository has not.
 _OURS = "refs/evenkeel/revert/"
+# Stands for the release's id, so that one setting names each.
+_PLACE = "{release}"
 
 
 class _Remote:
@@ -60,9 +62,9 @@ def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
     :raises BadInput: nothing was touched.
     """
     store, url = store_of(params), str(params["repo"])
-    for name in (params.get("tag"), params.get("branch")):
-        problem = releases.problem_with_ref(str(name)) if name else ""
-        if problem:
+    tag, branch = (str(params.get(kind) or "").replace(_PLACE, str(params["release"])) for kind in ("tag", "branch"))
+    for name in (tag, branch):
+        if name and releases.problem_with_ref(name):
             raise BadInput(
                 f"{name!r} cannot be the name of a tag or a branch", "see git check-ref-format, and name another"
             )
@@ -86,7 +88,7 @@ def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
                 _hotfixed(store, remote, release, state_dir, result)
             else:
                 before = known.get(str(params.get("before") or ""))
-                _name(remote, release, before, str(params.get("tag") or ""), str(params.get("branch") or ""), result)
+                _name(remote, release, before, tag, branch, result)
         return fence.told(result)
 
 

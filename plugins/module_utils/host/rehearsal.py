@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..decide.backups import quoted
+from ..decide.backups import login_statements
 from ..decide.project import GENERATED, MARK
 from ..decide.release_commands import last_lines
 from ..journal import Fence, FencedOff
@@ -178,8 +178,7 @@ class Stage:
         began = time.monotonic()
         server.run(psql, "".join(f"ALTER SYSTEM SET {name} = off;\n" for name in _HASTE).encode() + _RELOAD)
         restore(server, path, "", manifest.get("roles") or [], self.left())
-        logins = [str(r["name"]) for r in manifest.get("roles") or [] if r.get("login") and r["name"] != user]
-        server.run(psql, "\n".join(f"ALTER ROLE {quoted(name)} LOGIN;" for name in logins).encode())
+        server.run(psql, "\n".join(login_statements(manifest.get("roles") or [], [user])).encode())
         took = round(time.monotonic() - began, 1)
         # How large a table is decides how it is migrated, and nobody has looked yet.
         server.run(

@@ -19,10 +19,17 @@ from . import app_script, django_check_script
 from .code_that_runs import code_of
 from .django_oneoff import OneOff
 from .migrate_call import migrate
+from .postgres import Server
 from .records import iso
 from .rehearsal import Rehearsed, Stage, timed
 from .rehearsal_view import View
 from .static_call import static_files
+from .throwaway_tls import offer_tls
+
+_ADVICE = (
+    "only databases that are restored from a backup can be rehearsed on; an address or a socket has to come to the settings by a "
+    "variable of the service, whose name says that it is of the database (DB_HOST, DATABASE_URL)"
+)
 
 
 def play(
@@ -30,15 +37,13 @@ def play(
 ) -> None:
     """Restore, migrate and ask."""
     step = timed(timeline, lambda: iso(time.time()))
-    source = view.source
-    with step("restore", source.service):
-        stage.serve([source.service, *view.brokers])
+    with step("restore", view.database):
+        stage.serve([view.database, *view.brokers])
+        offer_tls(Server(stage.container(view.database), view.superuser, "template1"))
         for copy in view.copies:
             if copy.backup is not None:
-                stage.progress.say(f"rehearsal: {copy.backup.name} is being restored", "rehearse", source.service)
-                took = stage.restore(
-                    source.service, source.server.user, copy.store.path(copy.backup.name), copy.manifest
-                )
+                stage.progress.say(f"rehearsal: {copy.backup.name} is being restored", "rehearse", view.database)
+                took = stage.restore(view.database, view.superuser, copy.store.path(copy.backup.name), copy.manifest)
                 told["restored_in"] = round(told.get("restored_in", 0.0) + took, 1)
     stage.fence.check()
     with step("look", view.service):
@@ -59,10 +64,10 @@ def _reachable(view: View, stage: Stage, manage_py: str) -> None:
     """:raises Rehearsed: the app's databases are none that the rehearsal has."""
     oneoff = OneOff(stage.engine, stage.compose(), stage.name, view.service, manage_py, stage.left(), "settings")
     found = oneoff.ask(app_script.as_text((django_check_script,), [[]]))
-    names = names_in(view.project, view.service, view.source.service)
+    names = names_in(view.project, view.service, view.database)
     problem = out_of_reach(found["databases"], names, ())
     if problem:
-        raise Rehearsed(problem, "only databases that are restored from a backup can be rehearsed on")
+        raise Rehearsed(problem, _ADVICE)
 
 
 class _Migrations:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decide import rehearsal as decide
+from ..decide import stand_in
 from ..decide.backups import Backup, good_enough
 from ..decide.scratch import servers_of
 from ..decide.services import BROKER, DATABASE, BadService, chosen_kind
@@ -34,6 +35,9 @@ _SERVER = (
     "wal_level=minimal", "max_wal_senders=0", "shared_buffers=64MB", "maintenance_work_mem=64MB", "autovacuum=off",
     "max_wal_size=256MB", "max_parallel_maintenance_workers=0",
 )  # fmt: skip
+_OTHERWISE = (
+    "set app_database_service where it is a service of the project, or leave the rehearsal out (update_rehearse: false)"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,16 @@ class View:
         return self.copies[0].source
 
     @property
+    def database(self) -> str:
+        """The service that is the database in the rehearsal."""
+        return stand_in.SERVICE if self.source.elsewhere else self.source.service
+
+    @property
+    def superuser(self) -> str:
+        """Whom the rehearsal's cluster belongs to."""
+        return stand_in.SUPERUSER if self.source.elsewhere else self.source.server.user
+
+    @property
     def apps(self) -> list[str]:
         return list(dict.fromkeys([self.service, *([self.web.settings.name] if self.web else [])]))
 
@@ -111,19 +125,29 @@ def looked(params: Mapping[str, Any], check_mode: bool) -> View | None:
     webs = [t for t in call.targets if t.settings.kind == WEB and image_name(project, t.settings.name) == image]
     web = next((t for t in webs if t.settings.name == service), webs[0] if webs else None)
     copies = [_copy(params, str(name or "")) for name in params.get("databases") or [""]]
+    problem = stand_in.problem_with(
+        [c.source.elsewhere.place for c in copies if c.source.elsewhere] or [stand_in.Place()]
+    )
+    if problem:
+        raise BadInput(problem, _OTHERWISE)
     state_dir = state_dir_of(params, str(project["name"]))
-    kinds[copies[0].source.service] = DATABASE
-    return View(compose, engine, project, service, web, copies, kinds, state_dir)
+    view = View(compose, engine, _stood_in(project, copies[0].source), service, web, copies, kinds, state_dir)
+    kinds[view.database] = DATABASE
+    return view
+
+
+def _stood_in(project: dict[str, Any], source: Source) -> dict[str, Any]:
+    """The project with a database in it also where its own is elsewhere."""
+    other = source.elsewhere
+    return stand_in.with_stand_in(project, other.place, other.image) if other else project
 
 
 def _copy(params: Mapping[str, Any], database: str) -> Copy:
-    asked = {**params, "service": params.get("database_service") or "", "database": database, "optional": True}
-    source = source_of(asked)
+    asked = {**params, "service": params.get("database_service") or "", "django_service": params["service"]}
+    source = source_of({**asked, "database": database, "optional": True})
     if source is None:
         raise BadInput(
-            "the project has no PostgreSQL service, so there is nothing to rehearse on",
-            "a rehearsal needs a database that is a service of the project: set app_database_service, or leave it out "
-            "(update_rehearse: false)",
+            "the app has no PostgreSQL database that is known, so there is nothing to rehearse on", _OTHERWISE
         )
     store = BackupStore(str(params["dest"]), (source.project, source.service, source.server.database))
     return Copy(source, store, good_enough(store.all(), 0.0))
@@ -139,9 +163,13 @@ def stage_of(
     if serving and os.path.isdir(serving) and os.path.realpath(serving) != os.path.realpath(view.compose.project_src):
         compose = Compose(serving)
         project = compose.resolved()
-        if {view.service, view.source.service, *view.brokers} <= set(project["services"]):
+        project = _stood_in(project, view.source)
+        if {view.service, view.database, *view.brokers} <= set(project["services"]):
             before, _names = _definition(view, compose, project, [view.service], params, limits, name)
     images = {n: view.engine.image(made["services"][n]["image"]).get("Config") or {} for n in made["services"]}
+    if view.source.elsewhere:
+        # It listens where the app expects it, and not at the image's port; that it does its health says.
+        images[view.database] = {}
     stage = Stage(
         view.engine, view.name, view.state_dir, made, images, fence, progress, room_of(view.engine).disk_path, spare,
         time.monotonic() + float(params["timeout"]), before,
@@ -153,20 +181,22 @@ def _definition(
     view: View, compose: Compose, project: Mapping[str, Any], apps: Sequence[str], params: Mapping[str, Any],
     limits: decide.Limits, name: str,
 ) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
-    source = view.source
+    source, other = view.source, view.source.elsewhere
     images = {
         n: (image_name(project, n), _variables(view.engine, image_name(project, n))) for n in [*apps, *view.brokers]
     }
     # Whatever the definition says by now: rows were dumped by this one, and by it they are restored.
-    images[source.service] = (str(source.inspection["Image"]), {})
-    preload = next((str(c.manifest["preload"]) for c in view.copies if c.manifest.get("preload")), "")
+    images[view.database] = (other.fetch(view.engine) if other else str(source.inspection["Image"]), {})
+    # What a provider preloads no other image has.
+    preload = "" if other else next((str(c.manifest["preload"]) for c in view.copies if c.manifest.get("preload")), "")
     given = [str(e) for e in (source.inspection.get("Config") or {}).get("Env") or []]
     initdb = next((e.partition("=")[2] for e in given if e.startswith("POSTGRES_INITDB_ARGS=")), "")
     settings = (*_SERVER, *([f"shared_preload_libraries={preload}"] if preload else []))
     mounts = [v for n in images for v in project["services"][n].get("volumes") or [] if v.get("type") == "bind"]
     sources = {str(v.get("source") or "") for v in mounts}
+    port = other.place.ports[0] if other and other.place.port else ""
     return decide.rehearsal_project(
-        project, apps, view.brokers, decide.Database(source.service, source.server.user, settings, initdb), images, name,
+        project, apps, view.brokers, decide.Database(view.database, view.superuser, settings, initdb, port), images, name,
         compose.project_src, limits, [str(p) for p in params.get("environment") or ()],
         {s for s in sources if os.path.isfile(s)}, {s for s in sources if os.path.isdir(s)},
     )  # fmt: skip

@@ -205,14 +205,20 @@ class _Look:
         manifest, tree = self.store.manifest(back), self.store.path_of(back)
         project = read_json(os.path.join(tree, GENERATED))
         missing = [] if engine is None or MARK in project else [f"{os.path.join(tree, GENERATED)} is gone"]
+        archived: list[str] = []
+        in_archive: Collection[str] | None = None
         for name, service in (project.get("services") or {}).items() if MARK in project else ():
             image = str(service.get("image") or "")
             if engine and image and not engine.image(image):
-                missing.append(f"{name}: the image {image} is not on this host any more")
+                in_archive = files.archived_of(tree) if in_archive is None else in_archive
+                if image in in_archive:
+                    archived.append(f"{name}: the image {image} is in the archive of the release alone")
+                else:
+                    missing.append(f"{name}: the image {image} is not on this host any more")
             mounted = (str(v.get("source")) for v in service.get("volumes") or [] if v.get("type") == "bind")
             missing += [f"{name}: {path} is gone" for path in mounted if not os.path.lexists(path)]
         revision, version = str(manifest.get("revision") or ""), str(manifest.get("version") or "")
-        return WayBack(back, revision, version, tuple(dict.fromkeys(missing)))
+        return WayBack(back, revision, version, tuple(dict.fromkeys(missing)), archived=tuple(archived))
 
     def _migrations(self, seen: Seen, source: str) -> Seen:
         """What Django says of the database, of the release that serves and of the one to go back to."""
@@ -221,7 +227,7 @@ class _Look:
             kept = {key: told.get(key) for key in ("applied", "pending", "open", "refused", "msg", "django", "notes")}
             seen = replace(seen, migrations=kept)
         back = seen.way_back
-        if seen.migrations and back.release and not back.missing:
+        if seen.migrations and back.release and not back.missing and not back.archived:
             with self._part("database of the way back"):
                 verdict = str(self._asked(self.store.path_of(back.release)).get("way_back") or "")
                 seen = replace(seen, way_back=replace(back, verdict=verdict))

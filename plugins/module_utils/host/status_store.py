@@ -15,6 +15,7 @@ from ..decide.status import Holder
 from . import hotfix_ledger
 from .backup_store import BackupStore
 from .files import read_json
+from .image_archive import Archive
 from .moment import lives, now
 from .records import Journal, Records, iso
 from .release_store import Store
@@ -122,6 +123,16 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def archived_of(tree: str) -> set[str]:
+    """The names of the images that a release's archive has, as far as can be told without reading all of it.
+
+    :raises Unseen: no permission.
+    """
+    archive = Archive(tree)
+    _refuse_closed(archive.folder)
+    return {str(name) for known in archive.whole().values() for name in known.get("names") or ()}
 
 
 def backups_of(folder: str, app: str) -> list[dict[str, Any]]:
