@@ -37,6 +37,20 @@ options:
       - As in M(evenkeel.deploy.compose_job).
     type: dict
     default: {}
+  services:
+    description:
+      - Jobs whose files are published, with those of others that build parts of the same site. Without it all of them.
+    type: list
+    elements: str
+    default: []
+  refuse_broken:
+    description:
+      - Publish nothing that is no small change of the build before, but a broken one. That is where pages of it are missing or
+        empty, where a page newly names files of the site that are not there, where bytes or files are less than half, where a
+        file has other bytes under a name with the same hash, and where nothing is another at all. Not looked at with
+        O(state=restored).
+    type: bool
+    default: false
   releases_dir:
     description:
       - Folder with the releases that there are. Without it nothing is ever taken away.
@@ -102,6 +116,8 @@ def main() -> None:
             **PROJECT_ARGUMENTS,
             "django_service": {"type": "str", "required": True},
             "service_options": {"type": "dict", "default": {}},
+            "services": {"type": "list", "elements": "str", "default": []},
+            "refuse_broken": {"type": "bool", "default": False},
             "releases_dir": {"type": "path"},
             "state": {"type": "str", "choices": ["offered", "published", "restored"], "default": "published"},
             "timeout": {"type": "float", "default": 600.0},

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .services import JOB, PROXY, ROLLED_KINDS
 
 #: What a change is; each kind is brought to users in its own way.
 BACKEND, STATIC, NGINX, FRONTEND = "backend", "static", "nginx", "frontend"
-KINDS = (BACKEND, STATIC, NGINX)
+KINDS = (BACKEND, STATIC, NGINX, FRONTEND)
 #: Where a file lives: in an image's layers, mounted out of the tree by who runs it or by a proxy, or below a volume.
 IMAGE, MOUNT, LIVE, VOLUME = "image", "mount", "live", "volume"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_UPDATE = "ansible-playbook evenkeel.deploy.update -e update_version={}"
+#: What to run instead of a hotfix.
+UPDATE = "ansible-playbook evenkeel.deploy.update -e update_version={}"
 _DEPENDENCIES = re.compile(
     r"(?:requirements[^/]*\.(?:txt|in)|constraints[^/]*\.txt|Pipfile(?:\.lock)?|poetry\.lock|uv\.lock|pdm\.lock|pyproject\.toml"
-    r"|setup\.(?:py|cfg)|environment\.ya?ml|package(?:-lock)?\.json|yarn\.lock|pnpm-lock\.yaml)"
+    r"|setup\.(?:py|cfg)|environment\.ya?ml|package(?:-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-(?:lock|workspace)\.yaml|bun\.lockb?"
+    r"|deno\.lock|\.npmrc|\.yarnrc(?:\.yml)?|\.nvmrc|\.node-version)"
 )
 _RECIPE = re.compile(
     r"(?:Dockerfile.*|.*\.dockerfile|Containerfile.*|\.dockerignore|\.gitattributes|\.gitmodules)", re.I
@@ -71,6 +73,11 @@ class Limits:
     lines: int = 400
     chain: int = 5
 
+    def told(self) -> str:
+        """As people read what is small."""
+        files, lines = (f"up to {n}" if n else "any number of" for n in (self.files, self.lines))
+        return f"{files} files (hotfix_max_files) and {lines} lines (hotfix_max_lines) are a hotfix"
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -83,12 +90,16 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Kind → the files that make it so; the services whose containers are replaced; why it is none."""
+    """Kind → the files that make it so; the services whose containers are replaced; why it is none.
+
+    ``jobs`` build a front end from them.
+    """
 
     kinds: Mapping[str, tuple[str, ...]]
     services: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
 
     def told(self) -> str:
         """All reasons, each with what to run instead."""
@@ -160,6 +171,8 @@ def judge(
     compose_files: Sequence[str] = (),
     version: str = "BRANCH",
     forced: bool = False,
+    sources: Mapping[str, Collection[str]] | None = None,
+    unbuildable: Mapping[str, Refusal] | None = None,
 ) -> Verdict:
     """Say what the changed files are, and why they are no hotfix.
 
@@ -169,12 +182,14 @@ def judge(
     :param compose_files: the project's own, whatever they are called.
     :param version: what to update to instead.
     :param forced: what is merely large is taken.
+    :param sources: path → the jobs that build a front end from it; ``unbuildable``: path → why none can.
     """
-    update = _UPDATE.format(version)
+    built = sources or {}
+    update = UPDATE.format(version)
     refusals, notes, aside = [], [], []
     kinds: dict[str, list[str]] = {}
     for change in sorted(changes, key=lambda c: c.path):
-        refusal = _no_file_of_a_hotfix(change, compose_files, update)
+        refusal = _no_file_of_a_hotfix(change, compose_files, update) or (unbuildable or {}).get(change.path)
         places = homes.get(change.path) or ()
         if refusal:
             refusals.append(refusal)
@@ -184,12 +199,15 @@ def judge(
             what = f"{change.path} is in no container of this app as the revision has it"
             refusals.append(Refusal("nowhere", what, update))
         else:
-            for home in places:
-                kind, refusal = _kind_at(change.path, home, update)
-                if refusal:
-                    refusals.append(refusal)
-                elif change.path not in kinds.setdefault(kind, []):
-                    kinds[kind].append(change.path)
+            found = [_kind_at(change.path, home, update, built.get(change.path) or ()) for home in places]
+            refusals += [refusal for _kind, refusal in found if refusal]
+            mine = dict.fromkeys(kind for kind, _refusal in found if kind)
+            for kind in mine:
+                kinds.setdefault(kind, []).append(change.path)
+            if not mine and not any(refusal for _kind, refusal in found):
+                jobs = " and ".join(sorted({home.service for home in places}))
+                what = f"{change.path} is in {jobs} alone, which builds nothing that is served and which only an update runs"
+                refusals.append(Refusal("job", what, update))
     catalogues = {c.path for c in changes if c.path.endswith(".po")}
     for path in sorted(catalogues - {c.path[:-2] + "po" for c in changes if c.path.endswith(".mo")}):
         what = f"{path} is a translation that has to be compiled, which the build of the image does"
@@ -203,10 +221,15 @@ def judge(
         refusals.append(Refusal("nothing", f"no container has any of it: {', '.join(aside)}", update))
     if aside:
         notes.append(f"in no container, and kept for the repository: {', '.join(aside)}")
-    services = {h.service for p in (*kinds.get(BACKEND, ()), *kinds.get(STATIC, ())) for h in homes[p]}
+    if FRONTEND in kinds:
+        notes.append(f"built from {len(changes)} changed files and {_lines(changes)} lines; {limits.told()}")
+    mine_of = [h for p in (*kinds.get(BACKEND, ()), *kinds.get(STATIC, ())) for h in homes[p]]
+    services = {h.service for h in mine_of if h.kind in ROLLED_KINDS}
+    jobs_due = {job for p in kinds.get(FRONTEND, ()) for job in built[p]}
     return Verdict(
-        {k: tuple(v) for k, v in kinds.items()}, tuple(sorted(services)), tuple(_once(refusals)), tuple(notes)
-    )
+        {k: tuple(v) for k, v in kinds.items()}, tuple(sorted(services)), tuple(_once(refusals)), tuple(notes),
+        tuple(sorted(jobs_due)),
+    )  # fmt: skip
 
 
 def _once(refusals: Sequence[Refusal]) -> list[Refusal]:
@@ -239,7 +262,8 @@ def _no_file_of_a_hotfix(change: Change, compose_files: Sequence[str], update: s
     return None
 
 
-def _kind_at(path: str, home: Home, update: str) -> tuple[str, Refusal | None]:
+def _kind_at(path: str, home: Home, update: str, builders: Collection[str]) -> tuple[str, Refusal | None]:
+    """The kind by one of its places, and why it is none; neither for a job that builds nothing and has what others have too."""
     if home.where == VOLUME:
         what = f"{path} lies below {home.path} of {home.service}, where a volume is mounted over what the image has"
         return "", Refusal("volume", what, update)
@@ -249,16 +273,20 @@ def _kind_at(path: str, home: Home, update: str) -> tuple[str, Refusal | None]:
         what = f"{path} is served by {home.service} itself, or in its image: a front end, which is published with its build"
         return "", Refusal(FRONTEND, what, update)
     if home.kind == JOB:
-        return "", Refusal(FRONTEND, f"{path} is what the job {home.service} builds from", update)
+        return (FRONTEND if home.service in builders else ""), None
     if home.kind not in ROLLED_KINDS:
         return "", Refusal("service", f"{path} is in {home.service}, a {home.kind}, which is not replaced", update)
     folders = path.split("/")[:-1]
     return (STATIC if "static" in folders and "templates" not in folders else BACKEND), None
 
 
+def _lines(changes: Sequence[Change]) -> int:
+    return sum(max(0, c.added) + max(0, c.removed) for c in changes)
+
+
 def _too_much(changes: Sequence[Change], limits: Limits, chain: int, update: str, forced: bool) -> list[Refusal]:
     found = []
-    lines = sum(max(0, c.added) + max(0, c.removed) for c in changes)
+    lines = _lines(changes)
     also = f"{update} (or hotfix_force=true, which is recorded)"
     if limits.files and len(changes) > limits.files and not forced:
         found.append(Refusal("large", f"{len(changes)} files are changed, more than {limits.files}", also))

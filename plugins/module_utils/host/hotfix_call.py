@@ -34,6 +34,7 @@ from .engine import EngineFailed
 from .files import KEY, read_json
 from .git import Git, GitFailed
 from .hotfix_check import checked
+from .hotfix_frontend import Frontends
 from .hotfix_source import Source
 from .hotfix_view import Serving
 from .plain_folder import is_plain_folder
@@ -59,6 +60,7 @@ class _Found:
     verdict: hotfix.Verdict = field(default_factory=lambda: hotfix.Verdict({}))
     notes: list[str] = field(default_factory=list)
     env: hotfix_env.Change = field(default_factory=hotfix_env.Change)
+    jobs: list[str] = field(default_factory=list)
     _text: str = ""
 
     @property
@@ -167,17 +169,20 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
         known = git_hotfixes.paths_of(git, base) if any(c.status == "A" for c in found.changes) else []
     with steps("find"):
         found.places = hotfix_view.located(here, known, found.changes)
-        found.homes = hotfix_view.homes(here, found.places, found.changes)
+        fronts = Frontends(here, hotfix_view.homes(here, found.places, found.changes), found.changes, source.ref)
+        found.homes = fronts.homes
+        found.notes += fronts.notes
         limits = hotfix.Limits(*(int(params[f"max_{key}"]) for key in ("files", "lines", "chain")))
         found.verdict = hotfix.judge(
             found.changes, found.homes, limits, len(chain), not source.ref, [str(f) for f in params["compose_files"]],
-            source.ref or "BRANCH", bool(params.get("force")),
+            source.ref or "BRANCH", bool(params.get("force")), fronts.sources, fronts.unbuildable,
         )  # fmt: skip
     if found.verdict.refusals:
         raise BadInput(
             f"{source.told} is no hotfix:\n{found.verdict.told()}",
             f"{found.verdict.refusals[0].command}, with a branch that has the change",
         )
+    found.jobs = fronts.due(here, str(params["state_dir"]), found.verdict.jobs)
     return found
 
 
@@ -378,7 +383,7 @@ def _result(found: _Found, release: str, changed: bool, steps: _Steps) -> dict[s
         "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",
         "release_state": manifest.get("state", ""), "revision": found.commit, "exists": bool(manifest),
         "current": here.release, "current_revision": here.revision, "kinds": kinds, "services": list(found.verdict.services),
-        "base": here.revision if changed else "", "files": [c.path for c in found.changes],
+        "jobs": found.jobs, "base": here.revision if changed else "", "files": [c.path for c in found.changes],
         "notes": [*found.verdict.notes, *found.notes], "timeline": steps.timeline, "msg": msg, "diff": {"prepared": text},
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 from ..decide import hotfix
 from ..decide.hotfix import Home
 from ..decide.masking import without_secrets
+from ..decide.services import JOB
 from . import app_script, django_check_script, hotfix_check_script
 from .compose import Compose
 from .django_oneoff import OneOff, without_credentials
@@ -40,7 +41,9 @@ def checked(
     inside = {h.path: path for path, several in homes.items() for h in several
               if h.service == service and h.where in _WHERE}  # fmt: skip
     if not inside and not anyway:
-        elsewhere = sorted({h.service for several in homes.values() for h in several if h.where in _WHERE})
+        # What a front end is built from its builder finds wrong.
+        apart = {h.service for several in homes.values() for h in several if h.where in _WHERE and h.kind != JOB}
+        elsewhere = sorted(apart)
         return (
             [f"{', '.join(elsewhere)}: nobody checked this code, since {service} does not have it"] if elsewhere else []
         )

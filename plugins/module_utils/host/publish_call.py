@@ -11,11 +11,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..decide import builds
+from ..decide import asset_names, builds, built_site
 from ..decide.builds import BUILDS, LIVE, PUBLISHER, Output
 from ..decide.jobs import BEFORE
 from ..journal import working
-from . import publish_build, published
+from . import publish_build, publish_checked, published
 from .app_script import answer_in, as_text
 from .call_result import BadInput
 from .compose import ComposeFailed
@@ -69,6 +69,8 @@ def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool
     # What a job builds that runs after the roll is not there before it.
     names = [n for n in view.names if state == RESTORED or view.point(n) == BEFORE or view.is_done(n, volumes)]
     groups = builds.by_live([output for job in names for output in view.outputs[job]])
+    asked = set(params.get("services") or ())
+    groups = {live: group for live, group in groups.items() if not asked or asked & {o.job for o in group}}
     if not groups:
         return {**_NOTHING, "msg": "no job builds anything for the proxy"}
     service = str(params["django_service"])
@@ -94,7 +96,7 @@ def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool
     ):
         sweep(view.engine, f"{view.name}-publish")
         for live, group in groups.items():
-            answer = _in_container(view, service, state, group, runs[live], volumes, living, float(params["timeout"]))
+            answer = _in_container(view, params, state, group, runs[live], volumes, living)
             _add(result, answer, live)
             if state == PUBLISHED or answer["changed"]:
                 _write_known(view, live, runs[live] if state == PUBLISHED else "")
@@ -135,17 +137,20 @@ def _refuse_unbuilt(view: Jobs, groups: Mapping[str, Sequence[Output]], volumes:
 
 def _in_container(
     view: Jobs,
-    service: str,
+    params: Mapping[str, Any],
     state: str,
     group: Sequence[Output],
     run: str,
     volumes: set[str],
     living: Sequence[str],
-    timeout: float,
 ) -> Mapping[str, Any]:
+    service, timeout = str(params["django_service"]), float(params["timeout"])
     # Who reads these files beside the proxy does so when it starts, which is in the roll.
     everything = state == PUBLISHED or any(output.readers for output in group)
-    script = as_text([published, publish_build], [state, LIVE, BUILDS, view.release, run, everything, list(living)])
+    modules = [published, publish_build]
+    if params.get("refuse_broken") and state != RESTORED:
+        modules += [asset_names, built_site, publish_checked]
+    script = as_text(modules, [state, LIVE, BUILDS, view.release, run, everything, list(living)])
     project = builds.publisher(view.project, image_name(view.project, service), group, view.release, volumes)
     words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={view.name}-publish", "--entrypoint", "python"]
     try:
@@ -156,6 +161,11 @@ def _in_container(
     if answer is None or "error" in answer:
         said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]
         raise NotPublished(f"what {group[0].job} built could not be {state}: {said}")
+    if "refused" in answer:
+        raise BadInput(
+            f"what {' and '.join(dict.fromkeys(o.job for o in group))} built is shown to nobody: {'; '.join(answer['refused'])}",
+            "correct the source and run the same command again, or build all of it anew: ansible-playbook evenkeel.deploy.update",
+        )
     return answer
 
 

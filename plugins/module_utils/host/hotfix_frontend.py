@@ -1,0 +1,54 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a hotfix is source of a front end on this host: by which jobs it is built, and what stands in their way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..decide import frontend_sources
+from ..decide.frontend_sources import Builder
+from ..decide.hotfix import Change, Home
+from . import hotfix_ledger
+from .hotfix_view import Serving
+from .refusal import BadInput
+
+
+class Frontends:
+    """The jobs of what serves that build for the proxy, and which changed files are theirs.
+
+    :ivar homes: where each file is, without images that only have a builder's files along.
+    :ivar sources: path → the jobs that build from it; ``unbuildable``: path → why none can.
+    """
+
+    def __init__(self, here: Serving, homes: Mapping[str, Sequence[Home]], changes: Sequence[Change], ref: str) -> None:
+        self.builders: dict[str, Builder] = frontend_sources.builders(
+            here.project, here.kinds, here.release, here.path, here.images
+        )
+        others = frontend_sources.app_folders(here.project, here.kinds, here.path)
+        self.unbuildable = frontend_sources.unbuildable(
+            [c.path for c in changes], homes, self.builders, others, ref or "BRANCH", not ref
+        )
+        self.homes, along = frontend_sources.without_ballast(homes, self.builders, here.project, others)
+        self.sources = frontend_sources.sources(self.homes, self.builders)
+        self.notes = [
+            f"{path} is built by {' and '.join(self.sources.get(path) or ())}; the images of {', '.join(dict.fromkeys(services))}, "
+            "which have it along, get it with the next update"
+            for path, services in sorted(along.items())
+        ]
+
+    def due(self, here: Serving, state_dir: str, jobs: Sequence[str]) -> list[str]:
+        """The jobs that are run.
+
+        :raises BadInput: what they build would go over a hotfix of built files.
+        """
+        over = hotfix_ledger.built_in_force(here.store, state_dir) if jobs else {}
+        for name, paths in over.items():
+            raise BadInput(
+                f"{' and '.join(jobs)} would build over the hotfix {name} of built files that is in production "
+                f"({', '.join(paths[:10])})",
+                f"put that change into the source as well and take it back first: ansible-playbook evenkeel.deploy.rollback "
+                f"-e rollback_hotfix={name}; then run the same command again",
+            )
+        return frontend_sources.together(self.builders, jobs)
