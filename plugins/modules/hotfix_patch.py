@@ -15,11 +15,14 @@ description:
   - An image is found to have a file by its content, below its working folder. A changed file keeps its owner and
     permissions there, a new one gets those of a neighbour. Services whose image has nothing of it keep theirs. What services mount out of
     the tree they get from a copy of the new tree; what a proxy mounts M(evenkeel.deploy.nginx_reload) brings there.
+  - What a front end is built from, in the image of a job or mounted by it, gets there in the same way; RV(jobs) are to be run by
+    M(evenkeel.deploy.compose_job) and published by M(evenkeel.deploy.publish_build). Images of the app that merely have such a file
+    of the builder's own folder along keep theirs.
   - Before that the patched modules are imported, the patched templates compiled, and C(manage.py check) is asked, in a
     container of the new image that is thrown away. A model that was changed without a migration is refused.
   - Refused with what to run instead are migrations, dependencies, the Dockerfile, Compose files, files that are taken away, links, what is
-    binary, translations without their compiled form, what a front end is built from, files that a volume is mounted over or
-    that no container has, and what is larger than the limits.
+    binary, translations without their compiled form, files that a volume is mounted over or that no container has, what a front
+    end is built from while its image is made, and what is larger than the limits.
   - Refused are also paths that lead out of the repository, a patch that does not apply, ends of lines that were none before,
     files that somebody has changed by hand in containers (O(capture), O(drop_edits)), and a server's own file, such as C(.env), that is
     another one than the running release was made with.
@@ -238,11 +241,17 @@ current_revision:
   type: str
 kinds:
   description:
-    - For each kind its files. V(backend) is code and templates, V(static) what Django collects, V(nginx) nginx's configuration, V(env)
-      the names of variables.
+    - For each kind its files. V(backend) is code and templates, V(static) what Django collects, V(nginx) nginx's configuration,
+      V(frontend) what jobs build from, V(env) the names of variables.
   returned: always
   type: dict
   sample: {"backend": ["tours/views.py"]}
+jobs:
+  description: Services that build a front end from it, and that are to be run.
+  returned: always
+  type: list
+  elements: str
+  sample: [frontend_builder]
 services:
   description: Services whose containers are to be replaced.
   returned: always

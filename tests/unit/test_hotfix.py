@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import hotfix
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.hotfix import (
     BACKEND,
+    FRONTEND,
     IMAGE,
     LIVE,
     MOUNT,
@@ -21,6 +22,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.hotfix impo
     Change,
     Home,
     Limits,
+    Refusal,
     Verdict,
     folder_of_new,
     judge,
@@ -71,6 +73,12 @@ def test_several_kinds_in_one_go() -> None:
         (Change("requirements/prod.txt"), "dependencies"),
         (Change("backend/poetry.lock"), "dependencies"),
         (Change("frontend/package.json"), "dependencies"),
+        (Change("frontend/package-lock.json"), "dependencies"),
+        (Change("frontend/npm-shrinkwrap.json"), "dependencies"),
+        (Change("frontend/pnpm-lock.yaml"), "dependencies"),
+        (Change("frontend/bun.lockb"), "dependencies"),
+        (Change("frontend/.npmrc"), "dependencies"),
+        (Change("frontend/Dockerfile"), "build"),
         (Change("Dockerfile"), "build"),
         (Change("docker/Dockerfile.prod"), "build"),
         (Change(".dockerignore"), "build"),
@@ -102,7 +110,7 @@ def test_a_translation_with_its_compiled_form_is_only_binary() -> None:
     ("home", "key"),
     [
         (Home(VOLUME, "api", "web", "/app/staticfiles"), "volume"),
-        (Home(IMAGE, "frontend", "job", "/src/app.js"), "frontend"),
+        (Home(IMAGE, "seed", "job", "/src/app.js"), "job"),
         (Home(LIVE, "nginx", "proxy", "/usr/share/nginx/html/index.html"), "frontend"),
         (Home(IMAGE, "nginx", "proxy", "/etc/nginx/nginx.conf"), "frontend"),
         (Home(IMAGE, "db", "database", "/init.sql"), "service"),
@@ -110,6 +118,38 @@ def test_a_translation_with_its_compiled_form_is_only_binary() -> None:
 )
 def test_where_it_lives_decides(home: Home, key: str) -> None:
     assert keys(of(Change("some/file"), homes={"some/file": [home]})) == [key]
+
+
+SOURCE = "frontend/src/App.vue"
+BUILDER = Home(IMAGE, "builder", "job", "/app/src/App.vue")
+
+
+def test_what_a_job_builds_from_replaces_nobody_and_says_what_is_small() -> None:
+    verdict = of(Change(SOURCE, added=2, removed=1), homes={SOURCE: [BUILDER]}, sources={SOURCE: ["builder"]})
+    assert verdict.kinds == {FRONTEND: (SOURCE,)} and verdict.jobs == ("builder",) and verdict.services == ()
+    assert not verdict.refusals and "1 changed files and 3 lines; up to 20 files (hotfix_max_files)" in verdict.notes[0]
+    both = of(
+        Change(SOURCE), Change(VIEW), homes={SOURCE: [BUILDER], VIEW: [API, WORKER]}, sources={SOURCE: ["builder"]}
+    )
+    assert both.kinds == {FRONTEND: (SOURCE,), BACKEND: (VIEW,)} and both.services == ("api", "celery")
+    large = of(Change(SOURCE, added=401), homes={SOURCE: [BUILDER]}, sources={SOURCE: ["builder"]})
+    assert keys(large) == ["large"] and "401 lines are changed, more than 400" in large.told()
+
+
+def test_every_reason_of_a_front_end_is_told() -> None:
+    lost = {SOURCE: Refusal(FRONTEND, f"{SOURCE} is built with the image", "update")}
+    verdict = of(
+        Change(SOURCE, added=500), Change("frontend/package.json"), Change("frontend/Dockerfile"),
+        homes={}, unbuildable=lost,
+    )  # fmt: skip
+    assert keys(verdict) == ["build", "dependencies", FRONTEND, "large"]
+
+
+def test_a_job_that_has_what_the_app_has_is_in_nobodys_way() -> None:
+    migrate = Home(IMAGE, "migrate", "job", "/app/tours/views.py")
+    verdict = of(Change(VIEW), homes={VIEW: [API, migrate]})
+    assert verdict.kinds == {BACKEND: (VIEW,)} and verdict.services == ("api",) and verdict.jobs == ()
+    assert not verdict.refusals
 
 
 def test_what_no_container_has_stops_only_where_somebody_named_it() -> None:

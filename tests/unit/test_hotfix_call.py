@@ -32,16 +32,26 @@ services:
   builder:
     build: ./frontend
     command: ["true"]
+    volumes: ["html:/app/dist"]
     x-evenkeel: {kind: job}
+  mounted:
+    image: node:1
+    command: ["true"]
+    volumes: ["html:/app/dist", "./landing:/app:ro"]
+    x-evenkeel: {kind: job}
+  migrate:
+    build: {context: ./backend}
+    command: python manage.py migrate
   nginx:
     image: nginx:1
-    volumes: ["./deploy/nginx.conf:/etc/nginx/conf.d/default.conf:ro"]
-volumes: {static: {}}
+    volumes: ["./deploy/nginx.conf:/etc/nginx/conf.d/default.conf:ro", "html:/usr/share/nginx/html:ro"]
+volumes: {static: {}, html: {}}
 """
 TREE = {
     "docker-compose.prod.yml": COMPOSE, "backend/Dockerfile": "FROM x",
     "backend/shop/views.py": "one\n", "backend/shop/urls.py": "urls\n",
-    "backend/static_files/made.css": "a\n", "backend/shared/texts.py": "text\n", "frontend/app.js": "js\n",
+    "backend/static_files/made.css": "a\n", "backend/shared/texts.py": "text\n", "frontend/app.js": "js\n", "frontend/left_out.js": "js\n",
+    "landing/page.js": "page\n",
     "deploy/nginx.conf": "server {}\n",
     "backend/gone.py": "not in the image\n", "README.md": "readme\n",
 }  # fmt: skip
@@ -151,7 +161,8 @@ class Shop(App):
         short = self.first[:12]
         backend = {f"/app/{p[8:]}": t for p, t in TREE.items() if p.startswith("backend/") and "gone" not in p}
         self.base = engine.add(f"shop-api:{short}", backend)
-        engine.names[f"shop-celery:{short}"] = self.base
+        for service in ("celery", "migrate"):
+            engine.names[f"shop-{service}:{short}"] = self.base
         engine.add(f"shop-builder:{short}", {"/app/app.js": "js\n"}, Cmd=["true"])
         engine.add("nginx:1", {}, Cmd=["nginx"])
         for service in ("api", "celery"):
@@ -248,12 +259,63 @@ def test_mounted_code_is_a_new_copy_and_nginx_has_its_own_kind(shop: Shop) -> No
     assert {n: after[n]["image"] for n in ("builder", "nginx")} == {n: before[n]["image"] for n in ("builder", "nginx")}
 
 
+def test_source_of_a_front_end_is_put_on_its_builder_alone(shop: Shop) -> None:
+    before = shop.project(shop.names()[0])["services"]
+    looked = shop.fix(check=True, files={"frontend/app.js": "mended\n"})
+    assert looked["jobs"] == ["builder", "mounted"] and "up to 400 lines" in " ".join(looked["notes"])
+    told = shop.fix(files={"frontend/app.js": "mended\n", "frontend/new.js": "new\n"}, name="a")
+    assert told["kinds"] == {"frontend": ["frontend/app.js", "frontend/new.js"]} and told["services"] == []
+    # They fill one volume, so what one of them has not built would be missing there.
+    assert told["jobs"] == ["builder", "mounted"] and told["release"].endswith(".h1")
+    after = shop.project(told["release"])["services"]
+    assert {n for n in after if after[n].get("image") != before[n].get("image")} == {"builder"}
+    files = shop.engine.images[shop.engine.names[after["builder"]["image"]]]["files"]
+    assert files["/app/app.js"] == (b"mended\n", 1000, 1000, 0o640) and files["/app/new.js"][0] == b"new\n"
+    assert before["mounted"]["volumes"] == after["mounted"]["volumes"]
+
+
+def test_source_that_a_builder_mounts_is_a_new_copy_for_it(shop: Shop) -> None:
+    before = shop.project(shop.names()[0])["services"]
+    told = shop.fix(files={"landing/page.js": "mended\n"}, name="a")
+    assert told["kinds"] == {"frontend": ["landing/page.js"]} and told["jobs"] == ["builder", "mounted"]
+    after = shop.project(told["release"])["services"]
+    assert before["mounted"]["volumes"] != after["mounted"]["volumes"]
+    assert {n for n in after if after[n].get("image") != before[n].get("image")} == set()
+
+
+def test_what_an_image_only_has_along_replaces_nobody(shop: Shop) -> None:
+    for path in ("app.js", "templates/x.html"):
+        shop.engine.images[shop.base]["files"][f"/app/frontend/{path}"] = (b"js\n", 0, 0, 0o644)
+    told = shop.fix(files={"frontend/app.js": "mended\n"}, name="a")
+    assert told["kinds"] == {"frontend": ["frontend/app.js"]} and told["services"] == []
+    assert "the images of api, celery, migrate, which have it along, get it with the next update" in " ".join(
+        told["notes"]
+    )
+    services = shop.project(told["release"])["services"]
+    assert services["api"]["image"] == f"shop-api:{shop.first[:12]}"
+
+
+def test_a_front_end_whose_image_was_pruned_or_that_was_changed_where_it_is_served_is_refused(shop: Shop) -> None:
+    state_dir = str(shop.root / ".evenkeel")
+    live = {"name": "until", "base": shop.first, "live": {"built": True}, "sums": {"app.js": {}}, "reverted": ""}
+    hotfix_ledger.write(state_dir, "until", live, "")
+    with pytest.raises(BadInput, match="build over the hotfix until of built files") as caught:
+        shop.fix(files={"frontend/app.js": "mended\n"})
+    assert "rollback_hotfix=until" in caught.value.message()
+    hotfix_ledger.forget(state_dir, "until")
+    shop.engine.names.pop(f"shop-builder:{shop.first[:12]}")
+    shop.engine.images[shop.base]["files"]["/app/frontend/app.js"] = (b"js\n", 0, 0, 0o644)
+    with pytest.raises(BadInput, match="whose image is not on this host any more"):
+        shop.fix(files={"frontend/app.js": "mended\n"})
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({"backend/gone.py": "x\n"}, "in no container"),
         ({"README.md": "x\n"}, "in no container"),
-        ({"frontend/app.js": "x\n"}, "builder builds from"),
+        ({"frontend/left_out.js": "x\n"}, "of the front end that builder builds, whose image does not have it"),
+        ({"frontend/new.css": "x" * 70 + "\n" * 401, "frontend/package.json": "{}\n"}, "names packages"),
         ({"backend/static_files/made.css": "x\n"}, "volume is mounted over"),
         ({"backend/Dockerfile": "x\n"}, "how images are built"),
         ({VIEWS: "x\r\n"}, "CRLF"),
