@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_build, published
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import asset_names, built_site
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_build, publish_checked, published
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in, as_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.publish_build import rank_of
 
@@ -40,6 +41,7 @@ class Site:
         self.live.mkdir(parents=True)
         (self.builds / "0").mkdir(parents=True)
         self.order: list[str] = []
+        self.modules = [published, publish_build]
 
     def build(self, **files: str) -> None:
         """Make these the files of the build; ``assets__a_js`` is ``assets/a.js``."""
@@ -54,7 +56,7 @@ class Site:
         self, state: str, release: str, everything: bool = True, living: tuple[str, ...] = (), kill_at: int = 0
     ) -> subprocess.CompletedProcess[str]:
         arguments = [state, str(self.live), str(self.builds), release, "run", everything, list(living)]
-        script = as_text([published, publish_build], arguments)
+        script = as_text(self.modules, arguments)
         code = f"{WATCHED % kill_at}\nexec({script!r}, {{'__name__': 'script'}})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         self.order = [
@@ -273,3 +275,58 @@ def test_two_jobs_that_build_one_file_are_told(site: Site) -> None:
 )
 def test_whose_turn_it_is(rank: int, name: str) -> None:
     assert rank_of(name) == rank
+
+
+# -- only if it is whole --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def careful(site: Site) -> Site:
+    """The same site, where only a small change of it is published."""
+    site.build(index_html='<script src="assets/a1.js">', assets__a1_js="a1" * 100, robots_txt="all")
+    site("published", TWO)
+    site.modules = [published, publish_build, asset_names, built_site, publish_checked]
+    return site
+
+
+def test_a_small_change_is_published_in_two_turns_and_a_second_time_changes_nothing(careful: Site) -> None:
+    careful.build(index_html='<script src="assets/a3.js">', assets__a3_js="a3" * 100, robots_txt="all")
+    assert careful("offered", THREE, everything=False)["files"] == 1
+    assert careful("published", THREE)["files"] == 1 and careful.order == ["index.html"]
+    assert careful("published", THREE)["changed"] is False
+    assert careful("restored", THREE)["files"] == 1 and "a1.js" in careful.served["index.html"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "the build is empty"),
+        ({"assets__a1_js": "a1" * 100, "robots_txt": "all"}, "index.html: was in the build before"),
+        ({"index_html": "", "assets__a1_js": "a1" * 100, "robots_txt": "none"}, "index.html: is empty"),
+        ({"index_html": '<script src="assets/a9.js">', "assets__a1_js": "a1" * 100}, "names assets/a9.js"),
+        ({"index_html": "<p>", "assets__a1_js": "a"}, "less than half"),
+        ({"index_html": '<script src="assets/a1.js">', "assets__a1_js": "a1" * 100, "robots_txt": "all"}, "nothing of it"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("state", ["offered", "published"])
+def test_what_is_no_small_change_touches_nothing(careful: Site, files: dict[str, str], said: str, state: str) -> None:
+    before = {p: p.read_bytes() for p in careful.live.rglob("*") if p.is_file()}
+    careful.build(**files)
+    (careful.builds / "0").mkdir(exist_ok=True)
+    assert said in " ".join(careful(state, THREE, everything=state == "published")["refused"])
+    assert {p: p.read_bytes() for p in careful.live.rglob("*") if p.is_file()} == before
+
+
+def test_killed_at_any_file_what_was_whole_still_is(tmp_path: Path) -> None:
+    for kill_at in range(1, 40):
+        site = Site(tmp_path / str(kill_at))
+        site.build(index_html='<script src="assets/a1.js">', assets__a1_js="a1", robots_txt="all")
+        site("published", ONE)
+        site.modules = [published, publish_build, asset_names, built_site, publish_checked]
+        site.build(index_html='<script src="assets/a2.js">', assets__a2_js="a2", robots_txt="none")
+        done = site.run("published", TWO, kill_at=kill_at)
+        if done.returncode == 0:
+            break
+        assert done.returncode == 137 and "refused" not in site("published", TWO)
+        assert "a2.js" in site.served["index.html"] and site.leftovers() == []
+    assert kill_at > 5
