@@ -42,6 +42,7 @@ def test_a_small_change_of_a_whole_site_passes() -> None:
         (without(GOOD, "assets/app-5f4e3d2c1b0a.js"), "index.html names assets/app-5f4e3d2c1b0a.js, which is not there"),
         (replace(GOOD, sizes={**GOOD.sizes, "assets/app-5f4e3d2c1b0a.js": 10}), "610 bytes, less than half of the 4 KiB"),
         (replace(GOOD, before={**BEFORE, **{f"i/{n}.svg": 1 for n in range(9)}}), "3 files, less than half of the 12"),
+        (replace(GOOD, pages={"index.html": "<!doctype html>"}), "index.html loads no file of the site any more"),
         (replace(GOOD, replaced=["assets/app-5f4e3d2c1b0a.js"]), "other bytes under the same hash"),
         (replace(GOOD, fresh=False), "nothing of it is another"),
     ],

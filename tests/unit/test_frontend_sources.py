@@ -63,6 +63,8 @@ def at(service: str, path: str = APP, where: str = IMAGE) -> Home:
 
 def test_a_job_that_fills_what_the_proxy_serves_builds_and_others_do_not() -> None:
     assert found(project(build("frontend"))) == {"builder": Builder(("html",), ("frontend",), (), "shop-builder:1")}
+    read = project(build("frontend"), {**build(), "volumes": [{**HTML, "read_only": True}]})
+    assert found(read)["builder"].readers == ("api", "celery")
     assert found(project({**build("frontend"), "volumes": []})) == {}
     assert found(project({**build("frontend"), "scale": 0})) == {}
     mounted = project({"image": "node:22"})

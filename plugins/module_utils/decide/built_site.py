@@ -63,6 +63,8 @@ def problems(build: Build) -> list[str]:
         found.append(f"{_some(empty)}: is empty")
     for page, text in sorted(build.pages.items()):
         known = named_in(build.pages_before.get(page, ""))
+        if text.strip() and known and not named_in(text):
+            found.append(f"{page} loads no file of the site any more")
         missing = sorted(n for n in named_in(text) - known if _is_missing(n, page, build))
         if missing:
             found.append(f"{page} names {_some(missing)}, which is not there")

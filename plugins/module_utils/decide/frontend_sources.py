@@ -35,6 +35,7 @@ class Builder:
         so that other things may lie there as well.
     :ivar image: the name of its image; ``shared`` says that a service of the app runs the same one.
     :ivar there: whether that image is on this host, or nothing has to be put on it.
+    :ivar readers: services of the app that look into what it publishes as well.
     """
 
     lives: tuple[str, ...]
@@ -43,6 +44,7 @@ class Builder:
     image: str = ""
     shared: bool = False
     there: bool = True
+    readers: tuple[str, ...] = ()
 
 
 def _image(project: Mapping[str, Any], service: str) -> str:
@@ -93,7 +95,8 @@ def builders(
             )
             shared = image in {_image(project, n) for n in rolled}
             there = bool(images.get(image)) or not services[name].get("build")
-            found[name] = Builder(tuple(sorted({o.live for o in outputs})), own, near, image, shared, there)
+            lives, readers = {o.live for o in outputs}, {r for o in outputs for r in o.readers}
+            found[name] = Builder(tuple(sorted(lives)), own, near, image, shared, there, tuple(sorted(readers)))
     return found
 
 

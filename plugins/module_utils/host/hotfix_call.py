@@ -171,7 +171,6 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
         found.places = hotfix_view.located(here, known, found.changes)
         fronts = Frontends(here, hotfix_view.homes(here, found.places, found.changes), found.changes, source.ref)
         found.homes = fronts.homes
-        found.notes += fronts.notes
         limits = hotfix.Limits(*(int(params[f"max_{key}"]) for key in ("files", "lines", "chain")))
         found.verdict = hotfix.judge(
             found.changes, found.homes, limits, len(chain), not source.ref, [str(f) for f in params["compose_files"]],
@@ -183,6 +182,7 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             f"{found.verdict.refusals[0].command}, with a branch that has the change",
         )
     found.jobs = fronts.due(here, str(params["state_dir"]), found.verdict.jobs)
+    found.notes += fronts.notes
     return found
 
 

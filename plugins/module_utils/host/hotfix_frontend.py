@@ -39,7 +39,7 @@ class Frontends:
         ]
 
     def due(self, here: Serving, state_dir: str, jobs: Sequence[str]) -> list[str]:
-        """The jobs that are run.
+        """The jobs that are run, with a note on who reads what they build.
 
         :raises BadInput: what they build would go over a hotfix of built files.
         """
@@ -51,4 +51,9 @@ class Frontends:
                 f"put that change into the source as well and take it back first: ansible-playbook evenkeel.deploy.rollback "
                 f"-e rollback_hotfix={name}; then run the same command again",
             )
-        return frontend_sources.together(self.builders, jobs)
+        due = frontend_sources.together(self.builders, jobs)
+        for service in sorted({r for job in due for r in self.builders[job].readers}):
+            self.notes.append(
+                f"{service} reads what is built as well, and may keep what it has read until it is restarted (hotfix_restart={service})"
+            )
+        return due
