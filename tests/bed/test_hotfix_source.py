@@ -121,6 +121,7 @@ def test_what_only_an_update_builds_is_refused_before_anything_is_touched(
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
+        ({SOURCE: b"\xff\xfe\n"}, f"{JOB} ended with 1"),
         ({PAGE: b"<!doctype html>\n"}, "loads no file of the site any more"),
         ({PAGE: b"\n"}, "index.html: is empty"),
         ({"frontend/src/nobody_asks.js": b"x\n"}, "nothing of it is another than what is served"),

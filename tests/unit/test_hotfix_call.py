@@ -274,6 +274,19 @@ def test_source_of_a_front_end_is_put_on_its_builder_alone(shop: Shop) -> None:
     assert before["mounted"]["volumes"] == after["mounted"]["volumes"]
 
 
+def test_its_release_knows_the_jobs_that_need_not_run_again(shop: Shop) -> None:
+    def folder(release: str) -> Path:
+        return shop.root / "releases" / release / ".evenkeel/jobs"
+
+    folder(shop.names()[0]).mkdir()
+    for job in ("builder", "mounted", "seed"):
+        (folder(shop.names()[0]) / f"{job}.json").write_text(f'{{"service": "{job}", "identity": "x"}}')
+    told = shop.fix(files={"frontend/app.js": "mended\n"}, name="a")
+    (record,) = folder(told["release"]).iterdir()
+    assert record.name == "seed.json" and json.loads(record.read_text())["identity"] == "x"
+    assert record.stat().st_mode & 0o777 == 0o600
+
+
 def test_source_that_a_builder_mounts_is_a_new_copy_for_it(shop: Shop) -> None:
     before = shop.project(shop.names()[0])["services"]
     told = shop.fix(files={"landing/page.js": "mended\n"}, name="a")

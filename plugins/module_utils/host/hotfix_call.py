@@ -34,7 +34,7 @@ from .engine import EngineFailed
 from .files import KEY, read_json
 from .git import Git, GitFailed
 from .hotfix_check import checked
-from .hotfix_frontend import Frontends
+from .hotfix_frontend import Frontends, carry_records
 from .hotfix_source import Source
 from .hotfix_view import Serving
 from .plain_folder import is_plain_folder
@@ -252,6 +252,7 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps)
             found.notes += checked(params, here, found.homes, project, store.path_of(release), bool(found.env.names))
         with fence.act(f"remember the hotfix {found.source.name}"):
             _remember(params, found, release)
+            carry_records(here.path, store.path_of(release), found.jobs)
             store.note(release, state=_state(store, release), hotfix=_about(found))
             # Layers below the new images: whoever prunes names takes these, and not the images themselves.
             store.note(here.release, image_ids=hotfix_view.built_images(here))

@@ -1,16 +1,19 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of a hotfix is source of a front end on this host: by which jobs it is built, and what stands in their way."""
+"""What of a hotfix is source of a front end on this host: by which jobs it is built, what stands in their way, which need not run."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 
 from ..decide import frontend_sources
 from ..decide.frontend_sources import Builder
 from ..decide.hotfix import Change, Home
 from . import hotfix_ledger
+from .files import private_directory, read_json, write_private
 from .hotfix_view import Serving
 from .refusal import BadInput
 
@@ -57,3 +60,19 @@ class Frontends:
                 f"{service} reads what is built as well, and may keep what it has read until it is restarted (hotfix_restart={service})"
             )
         return due
+
+
+def carry_records(before: str, after: str, due: Sequence[str]) -> None:
+    """Have a hotfix's release know which jobs have run, so that none runs again when that release is gone back to.
+
+    Whoever asks compares definition and image, and looks for what a job built.
+
+    :param before: folder of the release that it is put on, ``after`` its own.
+    :param due: jobs that are run for it.
+    """
+    known = os.path.join(before, ".evenkeel", "jobs")
+    for name in sorted(os.listdir(known)) if os.path.isdir(known) else ():
+        own = os.path.join(after, ".evenkeel", "jobs", name)
+        if name.endswith(".json") and name[:-5] not in due and not os.path.exists(own):
+            private_directory(os.path.dirname(own))
+            write_private(own, json.dumps(read_json(os.path.join(known, name)), indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which jobs' files one call of ``publish_build`` publishes, and how it says that they are shown to nobody."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.builds import Output
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.jobs_view import Jobs
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+
+DONE = {"changed": True, "files": 1, "replaced": 1, "removed": 0, "unhashed": []}
+
+
+class Host:
+    """Compose and the engine, as far as they are asked; every job has run and left its volume."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project_src = str(folder)
+        self.answer: dict[str, Any] = DONE
+        self.ran: list[tuple[list[str], str]] = []
+
+    def volumes(self, _label: str) -> set[str]:
+        return {"built-shop", "built-admin", "built-part"}
+
+    def containers(self, _labels: Any) -> list[Any]:
+        return []
+
+    def run_by(self, project: dict[str, Any], *words: str, **_more: Any) -> str:
+        mounts = project["services"]["evenkeel-publish"]["volumes"]
+        self.ran.append(([str(m["source"]) for m in mounts], words[-1]))
+        return f"\nEVENKEEL {json.dumps(self.answer)}\n"
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    made: Any = Host(tmp_path)
+    parts = {"shop": ("shop", "html"), "part": ("part", "html"), "admin": ("admin", "admin")}
+    outputs = {job: [Output(job, live, "/dist", f"built-{name}")] for job, (name, live) in parts.items()}
+    services = {**{job: {"image": "b"} for job in parts}, "api": {"image": "a"}}
+    view = Jobs(
+        made, made, {"name": "travel", "services": services}, "1", str(tmp_path / "state"),
+        dict.fromkeys(parts, "job"), dict.fromkeys(services, ""), list(parts), [], outputs,
+    )  # fmt: skip
+    for job in parts:
+        Path(view.record_path(job)).parent.mkdir(parents=True, exist_ok=True)
+        Path(view.record_path(job)).write_text('{"ended": "then"}')
+    monkeypatch.setattr(publish_call, "jobs_in", lambda _params: view)
+    return made  # type: ignore[no-any-return]
+
+
+def call(host: Host, **more: Any) -> dict[str, Any]:
+    params = {"project_src": host.project_src, "state": "published", "django_service": "api", "timeout": 5.0,
+              "state_dir": f"{host.project_src}/state", "lock_token": None, **more}  # fmt: skip
+    return publish_call.publish(params, False)
+
+
+def test_all_or_those_that_are_named_with_who_fills_the_same_folder(host: Host) -> None:
+    assert call(host)["files"] == 2
+    assert [mounts for mounts, _script in host.ran] == [["html", "built-shop", "built-part"], ["admin", "built-admin"]]
+    host.ran.clear()
+    assert call(host, services=["part"])["files"] == 1
+    assert [mounts for mounts, _script in host.ran] == [["html", "built-shop", "built-part"]]
+    assert "built_site" not in host.ran[0][1]
+
+
+def test_what_is_broken_is_said_with_why(host: Host) -> None:
+    host.answer = {"refused": ["index.html: is empty", "nothing of it"]}
+    with pytest.raises(BadInput) as caught:
+        call(host, services=["admin"], refuse_broken=True)
+    told = caught.value.message()
+    assert "what admin built is shown to nobody: index.html: is empty; nothing of it" in told
+    assert "nothing was touched" in told and "evenkeel.deploy.update" in told
+    assert "built_site" in host.ran[0][1]
+    # The way back looks at nothing.
+    host.answer = DONE
+    call(host, state="restored", refuse_broken=True)
+    assert "built_site" not in host.ran[-1][1]
