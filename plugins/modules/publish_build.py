@@ -46,9 +46,14 @@ options:
   refuse_broken:
     description:
       - Publish nothing that is no small change of the build before, but a broken one. That is where pages of it are missing or
-        empty, where a page newly names files of the site that are not there, where bytes or files are less than half, where a
-        file has other bytes under a name with the same hash, and where nothing is another at all. Not looked at with
+        empty, or load nothing of the site any more, where a page newly names files of the site that are not there, where bytes or
+        files are less than half, and where a file has other bytes under a name with the same hash. Not looked at with
         O(state=restored).
+    type: bool
+    default: false
+  refuse_same:
+    description:
+      - With O(refuse_broken), publish nothing either that is the same as what is served.
     type: bool
     default: false
   releases_dir:
@@ -118,6 +123,7 @@ def main() -> None:
             "service_options": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "default": []},
             "refuse_broken": {"type": "bool", "default": False},
+            "refuse_same": {"type": "bool", "default": False},
             "releases_dir": {"type": "path"},
             "state": {"type": "str", "choices": ["offered", "published", "restored"], "default": "published"},
             "timeout": {"type": "float", "default": 600.0},

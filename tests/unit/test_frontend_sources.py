@@ -118,10 +118,15 @@ def test_what_is_mounted_or_of_the_same_image_is_replaced_whatever_it_is() -> No
     homes = {APP: [at("api", where=MOUNT), at("celery", where=VOLUME), at("builder")]}
     assert without_ballast(homes, found(shop), shop) == (homes, {})
     same = project({**build(), "image": "shop-api:1"})
-    homes = {APP: [at("api"), at("builder")], "shop/views.py": [at("api", "shop/views.py"), at("builder")]}
+    homes = {p: [at("api", p), at("builder", p)] for p in (APP, "shop/views.py")}
     assert found(same)["builder"].shared and without_ballast(homes, found(same), same) == (homes, {})
     # Code is nothing that the front end of such an image is built from.
     assert sources(homes, found(same)) == {APP: ["builder"]}
+    # One that mounts the whole tree is not run for code either.
+    whole = project({"image": "node:22"})
+    whole["x-evenkeel-release"] = {"mounts": {"builder": {"/app": "."}}}
+    mounted = {p: [at("builder", p, MOUNT), at("api", p)] for p in (APP, "shop/views.py", "templates/x.html")}
+    assert sources(mounted, found(whole)) == {APP: ["builder"]}
     # Only a folder of the app below the builder's own is the app's.
     nested = project(build("web"), build("web/backend"))
     below = "web/backend/x.json"

@@ -117,18 +117,23 @@ def app_folders(project: Mapping[str, Any], kinds: Mapping[str, str], tree: str)
 
 
 def sources(homes: Mapping[str, Sequence[Home]], found: Mapping[str, Builder]) -> dict[str, list[str]]:
-    """For each changed file the jobs that build from it."""
+    """For each changed file the jobs that build from it.
+
+    What Django reads counts only in a builder's own folder: one that has the whole tree is not run for a view.
+    """
     built: dict[str, list[str]] = {}
     for path, several in homes.items():
         for home in several:
             builder = found.get(home.service)
-            mine = builder and home.where in (IMAGE, MOUNT) and not (builder.shared and is_of_django(path))
-            if mine and home.service not in built.setdefault(path, []):
+            if not builder or home.where not in (IMAGE, MOUNT):
+                continue
+            own = not builder.shared and is_below(path, (*builder.folders, *builder.near))
+            if (own or not _is_of_django(path)) and home.service not in built.setdefault(path, []):
                 built[path].append(home.service)
     return {path: jobs for path, jobs in built.items() if jobs}
 
 
-def is_of_django(path: str) -> bool:
+def _is_of_django(path: str) -> bool:
     """Whether it is code or a template, from which no front end is built, but for static files."""
     return bool(_OF_DJANGO.search(path)) and "static" not in path.split("/")[:-1]
 

@@ -147,10 +147,11 @@ def _in_container(
     service, timeout = str(params["django_service"]), float(params["timeout"])
     # Who reads these files beside the proxy does so when it starts, which is in the roll.
     everything = state == PUBLISHED or any(output.readers for output in group)
-    modules = [published, publish_build]
+    modules, arguments = [published, publish_build], [state, LIVE, BUILDS, view.release, run, everything, list(living)]
     if params.get("refuse_broken") and state != RESTORED:
         modules += [asset_names, built_site, publish_checked]
-    script = as_text(modules, [state, LIVE, BUILDS, view.release, run, everything, list(living)])
+        arguments.append(bool(params.get("refuse_same")))
+    script = as_text(modules, arguments)
     project = builds.publisher(view.project, image_name(view.project, service), group, view.release, volumes)
     words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={view.name}-publish", "--entrypoint", "python"]
     try:

@@ -41,10 +41,11 @@ def _page(path: str) -> str:
         return stream.read()
 
 
-def seen(made: Publication, release: str) -> Build:
+def seen(made: Publication, release: str, differs: bool) -> Build:
     """What was built beside what is served.
 
     :param release: whose build is served, empty where nobody knows.
+    :param differs: whether it has to be another one.
     """
     names = load(os.path.join(made.root, PRIVATE, "lists", "build", f"{release}.json")) if release else ()
     before = [str(n) for n in names or () if not os.path.isabs(str(n)) and ".." not in str(n).split("/")]
@@ -59,7 +60,7 @@ def seen(made: Publication, release: str) -> Build:
         {p: _page(made.live(p)) for p in pages if os.path.lexists(made.live(p))},
         [p for p in files_in(made.root) if p.split("/", 1)[0] != PRIVATE],
         [p for p, status in made.status.items() if status == OTHER and not _only_about(made, p)],
-        begun or any(status != SAME for status in made.status.values()),
+        begun or not differs or any(status != SAME for status in made.status.values()),
     )
 
 
@@ -72,13 +73,22 @@ def _only_about(made: Publication, relative: str) -> bool:
         return one.read() == other.read()
 
 
-def main(state: str, root: str, folder: str, release: str, run: str, everything: bool, living: Sequence[str]) -> None:
+def main(
+    state: str,
+    root: str,
+    folder: str,
+    release: str,
+    run: str,
+    everything: bool,
+    living: Sequence[str],
+    differs: bool,
+) -> None:
     """Publish it, or print why it is not."""
     own = load(os.path.join(root, PRIVATE, "build", "own.json"))
     if own != {"release": release, "run": run}:
         try:
             made = Publication(root, [os.path.join(folder, name) for name in sorted(os.listdir(folder))])
-            found = built_site.problems(seen(made, str(own.get("release") or "")))
+            found = built_site.problems(seen(made, str(own.get("release") or ""), differs))
         except BuildFailed as error:
             found = [str(error)]
         if found:
