@@ -136,6 +136,13 @@ info:
           of code, its C(revision). The others are of uploads or built files.
       type: list
       elements: dict
+    tried:
+      description:
+        - Every hotfix that is remembered, each with C(name), git's names of the C(trees) C(before) and C(after) it, C(env) (names of
+          variables), C(given_sums) (of uploads and built files per path a checksum), the C(state) of its release, and when that was
+          C(verified) (UNIX time). Roles that ask this host as a staging host compare these.
+      type: list
+      elements: dict
     services:
       description:
         - Per service its C(name), C(kind), C(image), C(replicas), and its C(containers), each with C(name), C(state), C(health),

@@ -24,6 +24,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.release
+  - evenkeel.deploy.staging
   - evenkeel.deploy.project.attributes
 options:
   kind:
@@ -151,6 +152,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_live_call import change
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
 
 
@@ -175,6 +177,7 @@ def main() -> None:
             "django_service": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 300},
             "owner": {"type": "str"},
+            **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
         },
         supports_check_mode=True,

@@ -35,6 +35,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.release
+  - evenkeel.deploy.staging
   - evenkeel.deploy.project.attributes
 options:
   repo:
@@ -282,6 +283,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_call import patch
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
 
 
@@ -322,6 +324,7 @@ def main() -> None:
             "drop_edits": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 300},
             "owner": {"type": "str"},
+            **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
         },
         supports_check_mode=True,

@@ -113,7 +113,7 @@ class Seen:
     :ivar release: the manifest of the current one, with its ``id``; ``releases``: those that there are, with their states.
     :ivar records: operations, the newest first.
     :ivar edits: per container, release or mount what differs: ``where``, ``what``, ``differences``, ``more``, ``unseen``.
-    :ivar hotfixes: those that production has beside its last update.
+    :ivar hotfixes: those that production has beside its last update; ``tried``: every one that is remembered.
     :ivar migrations: what ``django_migrate`` tells of the current release, empty where it was not asked.
     :ivar looked: which of what takes time was asked for: drift, migrations, use.
     :ivar disks: ``path``, ``free``, ``size`` in bytes.
@@ -136,6 +136,7 @@ class Seen:
     way_back: WayBack = field(default=WayBack())
     backups: Sequence[Mapping[str, Any]] = ()
     hotfixes: Sequence[Mapping[str, Any]] = ()
+    tried: Sequence[Mapping[str, Any]] = ()
     cpus: int = 0
     load: float = 0.0
     memory: Mapping[str, int] = field(default_factory=dict)

@@ -10,11 +10,11 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..decide import hotfix, releases
+from ..decide import hotfix, releases, staging
 from ..decide.hotfix import Home
 from ..decide.lost_hotfixes import applied
 from ..decide.project import GENERATED
@@ -25,6 +25,7 @@ from . import (
     hotfix_env,
     hotfix_ledger,
     hotfix_source,
+    hotfix_staging,
     hotfix_view,
     project_call,
     thin_image,
@@ -44,6 +45,7 @@ from .refusal import BadInput
 from .release_call import store_of
 from .release_store import Store
 from .thin_image import Place
+from .timeline import Steps
 
 
 @dataclass
@@ -61,6 +63,8 @@ class _Found:
     notes: list[str] = field(default_factory=list)
     env: hotfix_env.Change = field(default_factory=hotfix_env.Change)
     jobs: list[str] = field(default_factory=list)
+    trees: dict[str, str] = field(default_factory=dict)
+    untried: str = ""
     _text: str = ""
 
     @property
@@ -81,24 +85,6 @@ class _Found:
         return {self.here.image_of(h.service) for h in homes if h.where == hotfix.IMAGE}
 
 
-class _Steps:
-    """How long each part took."""
-
-    def __init__(self) -> None:
-        self.timeline: list[dict[str, Any]] = []
-
-    @contextlib.contextmanager
-    def __call__(self, step: str) -> Iterator[None]:
-        began, started, result = time.time(), time.monotonic(), "failed"
-        try:
-            yield
-            result = "ok"
-        finally:
-            seconds = round(time.monotonic() - started, 3)
-            entry = {"step": step, "service": "", "container": "", "started": iso(began), "seconds": seconds}
-            self.timeline.append({**entry, "result": result})
-
-
 def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Carry out one call of the module.
 
@@ -112,17 +98,19 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         )
     state_dir = store.state_dir(params)
     params = {**params, "state_dir": state_dir}
-    git, steps = Git(os.path.join(store.root, "mirror.git"), store.owner), _Steps()
+    git, steps = Git(os.path.join(store.root, "mirror.git"), store.owner), Steps()
     try:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
                 found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
+                _ask_staging(params, found)
                 _refuse_hand_edits(params, found, steps)
                 return _result(found, "", not found.is_there, steps)
         with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
             found = _looked(params, store, git, source, steps, True)
             if found.is_there:
                 return fence.told(_result(found, found.here.release, False, steps))
+            _ask_staging(params, found)
             return fence.told(_made(params, found, fence, steps))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
@@ -130,7 +118,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
 
-def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, steps: _Steps, fetch: bool) -> _Found:
+def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, steps: Steps, fetch: bool) -> _Found:
     with steps("look"):
         here = hotfix_view.serving(store, connect(store.root), params.get("service_options") or {})
     for name in params.get("service_options") or {}:
@@ -186,6 +174,15 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
     return found
 
 
+def _ask_staging(params: Mapping[str, Any], found: _Found) -> None:
+    if found.is_there:
+        return
+    found.trees = hotfix_staging.trees(found.git, found.here.revision, found.commit)
+    content = staging.Content(found.trees["before"], found.trees["after"], env=found.env.names)
+    notes, found.untried = hotfix_staging.refuse_untried(params, found.source.name, _kinds(found), content)
+    found.notes += notes
+
+
 def _refuse_other_inputs(params: Mapping[str, Any], here: Serving) -> None:
     """Refuse to bring along what somebody changed beside the tree."""
     if not os.path.exists(os.path.join(str(params["state_dir"]), KEY)):
@@ -204,7 +201,7 @@ def _inputs(params: Mapping[str, Any], store: Store, env: hotfix_env.Change | No
     return store.inputs_of(str(params["state_dir"]), shared, {"files": files}, instead)
 
 
-def _refuse_hand_edits(params: Mapping[str, Any], found: _Found, steps: _Steps) -> None:
+def _refuse_hand_edits(params: Mapping[str, Any], found: _Found, steps: Steps) -> None:
     """Refuse to take away with a container what somebody changed in it."""
     services = set(found.verdict.services)
     here = found.here
@@ -227,7 +224,7 @@ def _refuse_hand_edits(params: Mapping[str, Any], found: _Found, steps: _Steps) 
 _SERVICE = "com.docker.compose.service"
 
 
-def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps) -> dict[str, Any]:
+def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: Steps) -> dict[str, Any]:
     here, store, commit = found.here, found.here.store, found.commit
     inputs = _inputs(params, store, found.env)
     release = releases.release_for(commit, inputs, store.all(), here.release)
@@ -267,7 +264,7 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: _Steps)
     return _result(found, release, True, steps)
 
 
-def _exported(params: Mapping[str, Any], found: _Found, inputs: str, fence: Fence, steps: _Steps) -> str:
+def _exported(params: Mapping[str, Any], found: _Found, inputs: str, fence: Fence, steps: Steps) -> str:
     """A release with the tree of the hotfix: that of the running revision could be exported, and plain files differ from it."""
     here, store, commit = found.here, found.here.store, found.commit
     entries = [_entry(found)] if commit != here.revision else []
@@ -292,7 +289,7 @@ def _entry(found: _Found) -> dict[str, str]:
 def _about(found: _Found) -> dict[str, Any]:
     about = {
         **_entry(found), "kinds": _kinds(found), "base_release": found.here.release,
-        "files": [c.path for c in found.changes],
+        "files": [c.path for c in found.changes], "trees": found.trees,
     }  # fmt: skip
     return {**about, "env_file": found.env.path} if found.env.names else about
 
@@ -358,6 +355,7 @@ def _remember(params: Mapping[str, Any], found: _Found, release: str) -> None:
     about = {
         **_about(found), "release": release, "given": found.source.told, "forced": bool(params.get("force")),
         "made": known.get("made") if same else iso(time.time()), "captured": found.source.by_hand,
+        "untried": found.untried,
     }  # fmt: skip
     hotfix_ledger.write(str(params["state_dir"]), found.source.name, about, found.text())
 
@@ -373,7 +371,7 @@ def _write_down_what_serves(fence: Fence, found: _Found, release: str) -> None:
     )  # fmt: skip
 
 
-def _result(found: _Found, release: str, changed: bool, steps: _Steps) -> dict[str, Any]:
+def _result(found: _Found, release: str, changed: bool, steps: Steps) -> dict[str, Any]:
     here, store = found.here, found.here.store
     manifest = store.manifest(release) if release else {}
     kinds, name = _kinds(found), found.source.name

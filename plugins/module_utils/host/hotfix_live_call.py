@@ -10,17 +10,17 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..decide import asset_names, hotfix, live_files
+from ..decide import asset_names, hotfix, live_files, staging
 from ..decide.builds import LIVE
 from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
 from ..journal import working
-from . import hotfix_ledger, hotfix_live_script, hotfix_view, publish_build, published
+from . import hotfix_ledger, hotfix_live_script, hotfix_staging, hotfix_view, publish_build, published
 from .app_script import answer_in, as_text
 from .compose import Compose, ComposeFailed
 from .django_oneoff import without_credentials
@@ -90,15 +90,31 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             )
         if live.source.startswith("/") and not os.path.isdir(live.source):
             raise BadInput(f"{live.source}, which {live.service} mounts, is no folder on this host")
+        notes, untried = _on_staging(params, known, kind, name, given) if state == APPLIED else ([], "")
         if check_mode:
-            return _result(_asked(here, params, live, state, kind, name, given, True), kind, name, state, True)
+            return _result(_asked(here, params, live, state, kind, name, given, True), kind, name, state, True, notes)
         with working(params, state_dir, f"hotfix_live of {store.root}") as fence:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
-                answer = _acted(state_dir, known, here, params, live, state, kind, name, given)
-            return fence.told(_result(answer, kind, name, state, False))
+                answer = _acted(state_dir, known, here, params, live, state, kind, name, given, untried)
+            return fence.told(_result(answer, kind, name, state, False, notes))
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
+
+
+def _sums(given: Mapping[str, Any]) -> dict[str, str]:
+    return {path: hashlib.sha256(content.encode()).hexdigest() for path, content in given["files"].items()}
+
+
+def _on_staging(
+    params: Mapping[str, Any], known: Mapping[str, Any], kind: str, name: str, given: Mapping[str, Any]
+) -> tuple[list[str], str]:
+    """Refuse what staging has not tried; notes, and why it was let through all the same."""
+    sums = _sums(given)
+    if known.get("given_sums") == sums and not known.get("reverted"):
+        # It is here already, or was begun: the same call ends it.
+        return [], str(known.get("untried") or "")
+    return hotfix_staging.refuse_untried(params, name, {kind: list(sums)}, staging.Content(sums=sums))
 
 
 def _acted(
@@ -111,6 +127,7 @@ def _acted(
     kind: str,
     name: str,
     given: Mapping[str, Any],
+    untried: str,
 ) -> Mapping[str, Any]:
     """Do it, and have it in the ledger before: who was killed in the middle goes back by its name."""
     if state == REVERTED:
@@ -120,7 +137,7 @@ def _acted(
         return answer
     about = {
         "name": name, "kind": kind, "made": known.get("made") or iso(time.time()), "reverted": "",
-        "base": updated_to(here.manifest), _LIVE: asdict(live),
+        "base": updated_to(here.manifest), _LIVE: asdict(live), "given_sums": _sums(given), "untried": untried,
     }  # fmt: skip
     if not known:
         _remember(state_dir, name, about, {})
@@ -209,7 +226,9 @@ def _remember(state_dir: str, name: str, about: Mapping[str, Any], sums: Mapping
     hotfix_ledger.write(state_dir, name, about, "".join(f"{line}\n" for line in lines))
 
 
-def _result(answer: Mapping[str, Any], kind: str, name: str, state: str, foreseen: bool) -> dict[str, Any]:
+def _result(
+    answer: Mapping[str, Any], kind: str, name: str, state: str, foreseen: bool, notes: Sequence[str]
+) -> dict[str, Any]:
     paths = [str(e["path"]) for e in answer["entries"]]
     verb = f"would be {state}" if foreseen else state
     msg = (
@@ -220,6 +239,6 @@ def _result(answer: Mapping[str, Any], kind: str, name: str, state: str, foresee
     )
     diff = {"before": after, "after": before} if state == REVERTED else {"before": before, "after": after}
     return {
-        "changed": bool(answer["changed"]), "name": name, "kind": kind, "files": paths, "notes": list(answer["notes"]),
+        "changed": bool(answer["changed"]), "name": name, "kind": kind, "files": paths, "notes": [*answer["notes"], *notes],
         "msg": msg, "diff": diff if answer["changed"] else {"before": "", "after": ""},
     }  # fmt: skip

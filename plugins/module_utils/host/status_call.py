@@ -25,6 +25,7 @@ from .drift import ContainerDrift, Drifts, VolumeDrift, containers_of
 from .engine import Engine, EngineFailed, NotFound
 from .files import FilesFailed, read_json
 from .git import GitFailed
+from .hotfix_staging import tried
 from .migrate_call import migrate
 from .records import iso
 from .refusal import BadInput
@@ -129,6 +130,7 @@ class _Look:
             seen = replace(seen, releases=every, release=release)
         with self._part("hotfixes"):
             seen = replace(seen, hotfixes=files.hotfixes_of(self.store, self.state_dir))
+            seen = replace(seen, tried=tried(self.store, self.state_dir))
         with self._part("lock"):
             holder = files.holder_of(self.state_dir)
             seen = replace(seen, holder=holder, owed=files.owed_of(self.state_dir, holder.lock))
