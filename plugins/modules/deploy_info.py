@@ -132,8 +132,8 @@ info:
       elements: dict
     hotfixes:
       description:
-        - The hotfixes that production has beside its last update, each with C(name), C(kinds), C(files), C(made) and, where it is one
-          of code, its C(revision). The others are of uploads or built files.
+        - The hotfixes that production has beside its last update, each with C(name), C(kinds), C(files), C(public_paths), C(made)
+          and, where it is one of code, its C(revision). The others are of uploads or built files.
       type: list
       elements: dict
     tried:

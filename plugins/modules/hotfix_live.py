@@ -137,6 +137,13 @@ files:
   returned: always
   type: list
   elements: str
+public_paths:
+  description:
+    - Paths of the site under which static files (C(/static/)), uploads (C(/media/)) and built files (C(/)) of it are served by
+      custom, for who keeps copies of them; also of one that was there already.
+  returned: always
+  type: list
+  elements: str
 notes:
   description: What is worth knowing.
   returned: always

@@ -288,7 +288,9 @@ def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, served: Site) -> N
     ledger = str(shop.root / ".evenkeel")
     assert call(shop, True, name="m")["changed"] and hotfix_ledger.read(ledger, "m") == {}
     told = call(shop, name="m")
-    assert told["changed"] and site.seen()["a.txt"] == "x" and call(shop, name="m")["changed"] is False
+    assert told["changed"] and site.seen()["a.txt"] == "x" and told["public_paths"] == ["/media/a.txt"]
+    again = call(shop, name="m")
+    assert again["changed"] is False and again["public_paths"] == told["public_paths"]
     assert list(hotfix_ledger.read(ledger, "m")["sums"]) == ["a.txt"]
     assert call(shop, state="reverted", name="m", files=[])["changed"] and "a.txt" not in site.seen()
     assert hotfix_ledger.read(ledger, "m")["reverted"]

@@ -18,6 +18,7 @@ from ..decide import hotfix, releases, staging
 from ..decide.hotfix import Home
 from ..decide.lost_hotfixes import applied
 from ..decide.project import GENERATED
+from ..decide.public_paths import public_paths
 from ..journal import Fence, working
 from . import (
     git_hotfixes,
@@ -105,11 +106,11 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
                 _ask_staging(params, found)
                 _refuse_hand_edits(params, found, steps)
-                return _result(found, "", not found.is_there, steps)
+                return _result(params, found, "", not found.is_there, steps)
         with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
             found = _looked(params, store, git, source, steps, True)
             if found.is_there:
-                return fence.told(_result(found, found.here.release, False, steps))
+                return fence.told(_result(params, found, found.here.release, False, steps))
             _ask_staging(params, found)
             return fence.told(_made(params, found, fence, steps))
     except GitFailed as error:
@@ -261,7 +262,7 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: Steps) 
         raise
     finally:
         beside.shutdown()
-    return _result(found, release, True, steps)
+    return _result(params, found, release, True, steps)
 
 
 def _exported(params: Mapping[str, Any], found: _Found, inputs: str, fence: Fence, steps: Steps) -> str:
@@ -371,14 +372,17 @@ def _write_down_what_serves(fence: Fence, found: _Found, release: str) -> None:
     )  # fmt: skip
 
 
-def _result(found: _Found, release: str, changed: bool, steps: Steps) -> dict[str, Any]:
+def _result(params: Mapping[str, Any], found: _Found, release: str, changed: bool, steps: Steps) -> dict[str, Any]:
     here, store = found.here, found.here.store
     manifest = store.manifest(release) if release else {}
     kinds, name = _kinds(found), found.source.name
     what = "; ".join(f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items())
     msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
     text = found.text() if changed else ""
+    # Who keeps copies may be told again of what is there already.
+    public = kinds or hotfix_ledger.read(store.state_dir(params), name).get("kinds") or {}
     return {
+        "public_paths": public_paths(public),
         "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",
         "release_state": manifest.get("state", ""), "revision": found.commit, "exists": bool(manifest),
         "current": here.release, "current_revision": here.revision, "kinds": kinds, "services": list(found.verdict.services),

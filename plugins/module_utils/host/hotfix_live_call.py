@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..decide.builds import LIVE
 from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
+from ..decide.public_paths import public_paths
 from ..journal import working
 from . import hotfix_ledger, hotfix_live_script, hotfix_staging, hotfix_view, publish_build, published
 from .app_script import answer_in, as_text
@@ -90,14 +91,17 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             )
         if live.source.startswith("/") and not os.path.isdir(live.source):
             raise BadInput(f"{live.source}, which {live.service} mounts, is no folder on this host")
+        sums = list(known.get("sums") or {})
         notes, untried = _on_staging(params, known, kind, name, given) if state == APPLIED else ([], "")
         if check_mode:
-            return _result(_asked(here, params, live, state, kind, name, given, True), kind, name, state, True, notes)
+            return _result(
+                _asked(here, params, live, state, kind, name, given, True), kind, name, state, True, notes, sums
+            )
         with working(params, state_dir, f"hotfix_live of {store.root}") as fence:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
                 answer = _acted(state_dir, known, here, params, live, state, kind, name, given, untried)
-            return fence.told(_result(answer, kind, name, state, False, notes))
+            return fence.told(_result(answer, kind, name, state, False, notes, sums))
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
@@ -227,8 +231,15 @@ def _remember(state_dir: str, name: str, about: Mapping[str, Any], sums: Mapping
 
 
 def _result(
-    answer: Mapping[str, Any], kind: str, name: str, state: str, foreseen: bool, notes: Sequence[str]
+    answer: Mapping[str, Any],
+    kind: str,
+    name: str,
+    state: str,
+    foreseen: bool,
+    notes: Sequence[str],
+    sums: Iterable[str],
 ) -> dict[str, Any]:
+    """What the module returns; ``sums``: paths of a hotfix that was there before."""
     paths = [str(e["path"]) for e in answer["entries"]]
     verb = f"would be {state}" if foreseen else state
     msg = (
@@ -240,5 +251,5 @@ def _result(
     diff = {"before": after, "after": before} if state == REVERTED else {"before": before, "after": after}
     return {
         "changed": bool(answer["changed"]), "name": name, "kind": kind, "files": paths, "notes": [*answer["notes"], *notes],
-        "msg": msg, "diff": diff if answer["changed"] else {"before": "", "after": ""},
+        "public_paths": public_paths({kind: paths or sums}), "msg": msg, "diff": diff if answer["changed"] else {"before": "", "after": ""},
     }  # fmt: skip

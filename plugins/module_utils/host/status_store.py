@@ -11,6 +11,7 @@ from typing import Any
 
 from ..decide import lease
 from ..decide.lease import Lock
+from ..decide.public_paths import public_paths
 from ..decide.status import Holder
 from . import hotfix_ledger
 from .backup_store import BackupStore
@@ -108,9 +109,12 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
     for one in hotfix_ledger.in_force(store):
         known = hotfix_ledger.read(state_dir, one.name)
         kinds, paths = sorted(known.get("kinds") or {}), [str(p) for p in known.get("files") or []]
-        found.append(
-            {"name": one.name, "kinds": kinds, "revision": one.commit, "files": paths, "made": known.get("made") or ""}
-        )
+        about = {
+            "revision": one.commit,
+            "made": known.get("made") or "",
+            "public_paths": public_paths(known.get("kinds") or {}),
+        }
+        found.append({"name": one.name, "kinds": kinds, "files": paths, **about})
     for name, known in hotfix_ledger.placed(store, state_dir).items():
         paths = sorted(known.get("sums") or {})
         found.append(
@@ -120,6 +124,7 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
                 "revision": "",
                 "files": paths,
                 "made": known.get("made") or "",
+                "public_paths": public_paths({str(known.get("kind")): paths}),
             }
         )
     return found
