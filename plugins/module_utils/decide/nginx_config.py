@@ -183,8 +183,18 @@ def seconds_of(text: str) -> float:
 
     :raises UnreadableConfig: it is none.
     """
-    units = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "M": 2592000.0}
-    parts = re.findall(r"(\d+)(ms|[smhdwM]?)\s*", text)
+    units = {
+        "": 1.0,
+        "ms": 0.001,
+        "s": 1.0,
+        "m": 60.0,
+        "h": 3600.0,
+        "d": 86400.0,
+        "w": 604800.0,
+        "M": 2592000.0,
+        "y": 31536000.0,
+    }
+    parts = re.findall(r"(\d+)(ms|[smhdwMy]?)\s*", text)
     if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", text):
         raise UnreadableConfig(f"{text!r} is no time")
     return sum(int(number) * units[unit] for number, unit in parts)

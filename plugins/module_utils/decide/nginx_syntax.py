@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 class UnreadableConfig(Exception):
@@ -21,12 +21,14 @@ class UnreadableConfig(Exception):
 class Directive:
     """One directive: its words, and the directives of its block (None when it has no block).
 
-    ``file`` is the one that an ``include`` brought it from into the block that it stands in, empty where none did.
+    ``file`` is the one that an ``include`` brought it from into the block that it stands in, empty where none did;
+    ``line`` is where it begins in its file, from 1.
     """
 
     words: tuple[str, ...]
     block: tuple[Directive, ...] | None = None
     file: str = ""
+    line: int = field(default=0, compare=False)
 
     @property
     def name(self) -> str:
@@ -40,29 +42,30 @@ _SPACE = " \t\r\n"
 _ESCAPES = {'"': '"', "'": "'", "\\": "\\", "t": "\t", "r": "\r", "n": "\n"}
 
 
-def _tokens(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield ``(token, quoted)``; a ``{``, ``}`` or ``;`` that is not quoted is a token of its own."""
-    position, length = 0, len(text)
+def _tokens(text: str) -> Iterator[tuple[str, bool, int]]:
+    """Yield ``(token, quoted, line)``; a ``{``, ``}`` or ``;`` that is not quoted is a token of its own."""
+    position, length, line, counted = 0, len(text), 1, 0
     while position < length:
         char = text[position]
+        line, counted = line + text.count("\n", counted, position), position
         if char in _SPACE:
             position += 1
         elif char == "#":
             end = text.find("\n", position)
             position = length if end < 0 else end
         elif char in "{};":
-            yield char, False
+            yield char, False, line
             position += 1
         elif char in "\"'":
             word, position = _word(text, position + 1, char)
             if position == length:
                 raise UnreadableConfig("a quote that is opened and never closed")
-            yield word, True
+            yield word, True, line
             position += 1
         else:
             word, position = _word(text, position, _SPACE + ";{")
             # Never to be mistaken for a brace of its own.
-            yield word, True
+            yield word, True, line
 
 
 def _word(text: str, position: int, ends: str) -> tuple[str, int]:
@@ -87,28 +90,31 @@ def parse(text: str) -> tuple[Directive, ...]:
     :raises UnreadableConfig: unbalanced braces or quotes, or embedded code (Lua, Perl, njs blocks).
     """
     stack: list[list[Directive]] = [[]]
-    heads: list[tuple[str, ...]] = []
+    heads: list[tuple[tuple[str, ...], int]] = []
     words: list[str] = []
-    for token, quoted in _tokens(text):
+    began = 0
+    for token, quoted, line in _tokens(text):
+        began = began if words else line
         if quoted or token not in "{};":
             words.append(token)
         elif token == ";":
             if words:
-                stack[-1].append(Directive(tuple(words)))
+                stack[-1].append(Directive(tuple(words), line=began))
             words = []
         elif token == "{":
             if words and _LUA_BLOCK.search(words[0]):
                 raise UnreadableConfig(f"{words[0]}: embedded code is not understood")
-            heads.append(tuple(words) or ("",))
+            heads.append((tuple(words) or ("",), began))
             stack.append([])
             words = []
         else:
             if not heads or words:
                 raise UnreadableConfig("unbalanced braces" if not heads else f"{words[0]} is not ended by a semicolon")
             block = tuple(stack.pop())
-            stack[-1].append(Directive(heads.pop(), block))
+            head, at = heads.pop()
+            stack[-1].append(Directive(head, block, line=at))
     if heads or words:
-        raise UnreadableConfig(f"it ends inside {(heads[-1] if heads else words)[0]!r}")
+        raise UnreadableConfig(f"it ends inside {(heads[-1][0] if heads else words)[0]!r}")
     return tuple(stack[0])
 
 

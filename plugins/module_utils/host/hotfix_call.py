@@ -22,6 +22,7 @@ from ..decide.public_paths import public_paths
 from ..journal import Fence, working
 from . import (
     git_hotfixes,
+    hotfix_caching,
     hotfix_capture,
     hotfix_env,
     hotfix_ledger,
@@ -105,6 +106,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             with git_hotfixes.private_to(git) as folder:
                 found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
                 _ask_staging(params, found)
+                found.notes += hotfix_caching.notes(found.here, public_paths(_kinds(found)))
                 _refuse_hand_edits(params, found, steps)
                 return _result(params, found, "", not found.is_there, steps)
         with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:

@@ -21,7 +21,7 @@ from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
 from ..decide.public_paths import public_paths
 from ..journal import working
-from . import hotfix_ledger, hotfix_live_script, hotfix_staging, hotfix_view, publish_build, published
+from . import hotfix_caching, hotfix_ledger, hotfix_live_script, hotfix_staging, hotfix_view, publish_build, published
 from .app_script import answer_in, as_text
 from .compose import Compose, ComposeFailed
 from .django_oneoff import without_credentials
@@ -94,9 +94,10 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         sums = list(known.get("sums") or {})
         notes, untried = _on_staging(params, known, kind, name, given) if state == APPLIED else ([], "")
         if check_mode:
-            return _result(
-                _asked(here, params, live, state, kind, name, given, True), kind, name, state, True, notes, sums
-            )
+            answer = _asked(here, params, live, state, kind, name, given, True)
+            public = public_paths({kind: [str(e["path"]) for e in answer["entries"]]})
+            notes = [*notes, *hotfix_caching.notes(here, public)]
+            return _result(answer, kind, name, state, True, notes, sums)
         with working(params, state_dir, f"hotfix_live of {store.root}") as fence:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
