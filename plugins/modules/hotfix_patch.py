@@ -82,6 +82,19 @@ options:
         its folders, in the place of O(files). Edits that are no such files have to be gone, or O(drop_edits).
     type: bool
     default: false
+  revert:
+    description:
+      - Name of a hotfix of the running release that is taken out of it, in the place of O(files), whatever was put on it since. It is
+        refused where a later one has other lines in the same place, and where files would have to go. It is not held to O(max_files),
+        O(max_lines) and O(max_chain).
+    type: str
+  revert_files:
+    description:
+      - Only these files, by their paths in the repository. Without O(revert) each comes back to what it was before the last hotfix
+        that changed it.
+    type: list
+    elements: str
+    default: []
   env:
     description:
       - Variables of the server's own environment file (the first of O(env_files), under C(shared)), set one by one; all else in it stays.
@@ -315,6 +328,8 @@ def main() -> None:
             "patch": {"type": "str", "no_log": True},
             "ref": {"type": "str"},
             "capture": {"type": "bool", "default": False},
+            "revert": {"type": "str"},
+            "revert_files": {"type": "list", "elements": "str", "default": []},
             "env": {"type": "list", "elements": "dict", "default": [], "options": variable},
             "name": {"type": "str"},
             "reason": {"type": "str"},

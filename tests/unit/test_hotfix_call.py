@@ -241,8 +241,9 @@ def test_a_second_one_lies_on_the_first_and_the_same_one_is_there_already(shop: 
     assert [h["name"] for h in chain] == ["a", "b"] and chain[1]["base"] == first["revision"]
     files = shop.engine.images[shop.engine.names[f"shop-api:{second['revision'][:12]}"]]["files"]
     assert files["/app/shop/views.py"][0] == b"two\n" and files["/app/shop/urls.py"][0] == b"other\n"
-    with pytest.raises(BadInput, match="an update to a version that has them is due"):
+    with pytest.raises(BadInput, match="an update to a version that has them is due") as caught:
         shop.fix(files={"backend/shop/urls.py": "other\n"}, name="b", max_chain=1)
+    assert caught.value.advice.startswith("ansible-playbook evenkeel.deploy.update -e update_version=")
 
 
 def test_mounted_code_is_a_new_copy_and_nginx_has_its_own_kind(shop: Shop) -> None:

@@ -33,6 +33,15 @@ def applied(entries: Any) -> tuple[Applied, ...]:
     return tuple(found)
 
 
+def in_force(entries: Any) -> tuple[Applied, ...]:
+    """Those of a manifest that no later one has taken back as a whole, oldest first."""
+    gone: set[str] = set()
+    for entry in reversed(entries if isinstance(entries, list) else []):
+        if isinstance(entry, Mapping) and str(entry.get("name")) not in gone:
+            gone.update(str(entry.get("back") or "").split(","))
+    return tuple(h for h in applied(entries) if h.name not in gone)
+
+
 def unknown_names(dropped: Sequence[str], there: Sequence[Applied]) -> list[str]:
     """Names that were asked to be dropped, and that no hotfix has."""
     names = {h.name for h in there}

@@ -103,7 +103,12 @@ def commit_patch(git: Git, base: str, patch: str, message: str) -> str:
 
 
 def _commit(git: Git, base: str, message: str, extra: Sequence[tuple[str, str]]) -> str:
-    tree = git.inside("write-tree", extra=extra).strip()
+    return committed(git, base, git.inside("write-tree", extra=extra).strip(), message)
+
+
+def committed(git: Git, base: str, tree: str, message: str) -> str:
+    """A commit on ``base`` with a tree; ``base`` itself where that is its own, or was given in its place."""
+    tree = git.inside("rev-parse", f"{tree}^{{tree}}").strip()
     tree_before, moment = git.inside("show", "--no-patch", "--format=%T %ct", base).split()
     if tree == tree_before:
         return base

@@ -22,6 +22,7 @@ from ..decide.public_paths import public_paths
 from ..journal import Fence, working
 from . import (
     git_hotfixes,
+    hotfix_back,
     hotfix_caching,
     hotfix_capture,
     hotfix_env,
@@ -133,7 +134,11 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             source = hotfix_capture.source(params, here, git)
     with steps("commit"):
         base = here.revision
-        commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, str(params.get("reason") or ""), fetch)
+        reason = str(params.get("reason") or "")
+        if source.is_back:
+            source, commit = hotfix_back.commit_of(git, here, str(params["state_dir"]), source, reason)
+        else:
+            commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, reason, fetch)
         found = _Found(here, git, source, commit)
         values = hotfix_env.values_of(params)
         if values and not params.get("env_files"):
@@ -162,10 +167,12 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
         found.places = hotfix_view.located(here, known, found.changes)
         fronts = Frontends(here, hotfix_view.homes(here, found.places, found.changes), found.changes, source.ref)
         found.homes = fronts.homes
-        limits = hotfix.Limits(*(int(params[f"max_{key}"]) for key in ("files", "lines", "chain")))
+        # The way back is open, however long it is.
+        limits = hotfix.Limits(*(0 if source.is_back else int(params[f"max_{k}"]) for k in ("files", "lines", "chain")))
         found.verdict = hotfix.judge(
-            found.changes, found.homes, limits, len(chain), not source.ref, [str(f) for f in params["compose_files"]],
-            source.ref or "BRANCH", bool(params.get("force")), fronts.sources, fronts.unbuildable,
+            found.changes, found.homes, limits, len(chain), not (source.ref or source.is_back),
+            [str(f) for f in params["compose_files"]], source.ref or "BRANCH", bool(params.get("force")), fronts.sources,
+            fronts.unbuildable,
         )  # fmt: skip
     if found.verdict.refusals:
         raise BadInput(
@@ -286,7 +293,8 @@ def _state(store: Store, release: str) -> str:
 
 
 def _entry(found: _Found) -> dict[str, str]:
-    return {"name": found.source.name, "base": found.here.revision, "commit": found.commit}
+    entry = {"name": found.source.name, "base": found.here.revision, "commit": found.commit}
+    return {**entry, **hotfix_back.mark(found.source)}
 
 
 def _about(found: _Found) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _patch(state_dir: str, name: str) -> str:
 def in_force(store: Store) -> tuple[Applied, ...]:
     """The hotfixes that the running release has beside its update, oldest first."""
     current = store.current()
-    return lost_hotfixes.applied(store.manifest(current).get("hotfixes")) if current else ()
+    return lost_hotfixes.in_force(store.manifest(current).get("hotfixes")) if current else ()
 
 
 def placed(store: Store, state_dir: str) -> dict[str, dict[str, Any]]:

@@ -27,7 +27,8 @@ class Source:
     """One of ``files`` (path → content), ``patch`` and ``ref``; ``name`` is what the hotfix is called.
 
     ``environment`` names variables where there is none of these. ``by_hand`` says that the files are what somebody edited in
-    containers, and ``captured`` which edits those are, as they are told.
+    containers, and ``captured`` which edits those are, as they are told. ``back`` names a hotfix, ``back_files`` files that are taken
+    back, and ``undone`` the hotfixes that these are of.
     """
 
     name: str
@@ -37,12 +38,22 @@ class Source:
     environment: tuple[str, ...] = ()
     by_hand: bool = False
     captured: tuple[str, ...] = ()
+    back: str = ""
+    back_files: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
+
+    @property
+    def is_back(self) -> bool:
+        """Whether it takes others back."""
+        return bool(self.back or self.back_files)
 
     @property
     def told(self) -> str:
         """As people name it."""
         if self.ref or self.environment:
             return self.ref or ", ".join(self.environment)
+        if self.is_back:
+            return f"the way back from {', '.join(self.undone or self.back_files)}"
         if self.by_hand:
             return f"what was edited by hand ({', '.join(sorted(self.files)) or 'nothing'})"
         return "the patch" if self.patch else ", ".join(sorted(self.files))
@@ -54,6 +65,7 @@ def source_of(params: Mapping[str, Any]) -> Source:
     :raises BadInput: nothing or too much, or what cannot be.
     """
     given = [key for key in ("files", "patch", "ref", "capture") if params.get(key)]
+    given += ["revert"] if params.get("revert") or params.get("revert_files") else []
     environment = sorted(str(e["name"]) for e in params.get("env") or [])
     if len(given) > 1 or not (given or environment):
         raise BadInput(
@@ -68,6 +80,12 @@ def source_of(params: Mapping[str, Any]) -> Source:
     if params.get("capture"):
         # What it is only the containers know.
         return Source(name, by_hand=True)
+    if "revert" in given:
+        back, back_files = str(params.get("revert") or ""), [str(f) for f in params.get("revert_files") or []]
+        for problem in (hotfix.problem_with_name(back) if back else "", *map(hotfix.problem_with_path, back_files)):
+            _refuse(problem, "name a hotfix that is in production, and files by their paths in the repository")
+        _refuse(hotfix.problem_with_name(name) if name else "", "set hotfix_name")
+        return Source(name, back=back, back_files=tuple(dict.fromkeys(back_files)))
     files: dict[str, bytes] = {}
     patch, ref = "", str(params.get("ref") or "")
     if ref:
