@@ -190,7 +190,12 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "hotfix": (
         "Hotfixes under load, of uploads and built files too: refused, killed in each step, two at once, gone back from, never lost",
-        lambda: beds("tests/bed/test_hotfix.py", "tests/bed/test_hotfix_files.py", "tests/bed/test_hotfix_source.py"),
+        lambda: beds(
+            "tests/bed/test_hotfix.py",
+            "tests/bed/test_hotfix_files.py",
+            "tests/bed/test_hotfix_source.py",
+            "tests/bed/test_hotfix_ways.py",
+        ),
     ),
     "backup": (
         "Backups: what is not whole, disks that are full, kills, a server that is restarted or elsewhere, and the way back",
