@@ -27,16 +27,9 @@ _PLAYBOOKS = {*_TARGETS, "backup", "plan", "adopt", "server", "init"}
 #: What role update names as the target of a rollback that names none.
 _BEFORE = "the release before"
 #: What role hotfix names where no branch was given: the very words of its command line.
-_GIVEN = (
-    "hotfix_files=",
-    "hotfix_patch=",
-    "hotfix_restart=",
-    "hotfix_back=",
-    "hotfix_revert=",
-    "hotfix_revert_files=",
-    "hotfix_capture=",
-    "hotfix_start=",
-    "hotfix_finish=",
+_GIVEN = tuple(
+    f"hotfix_{word}="
+    for word in ("files", "patch", "restart", "back", "revert", "revert_files", "capture", "start", "finish")
 )
 # Bytes, and part of all, below which a disk or memory is called full.
 _LITTLE, _PART = 2**30, 0.05

@@ -25,6 +25,7 @@ from . import (
     hotfix_back,
     hotfix_caching,
     hotfix_capture,
+    hotfix_edits,
     hotfix_env,
     hotfix_ledger,
     hotfix_source,
@@ -33,7 +34,6 @@ from . import (
     project_call,
     thin_image,
 )
-from .adopt_edits import edits_in_containers
 from .engine import EngineFailed
 from .files import KEY, read_json
 from .git import Git, GitFailed
@@ -108,7 +108,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
                 _ask_staging(params, found)
                 found.notes += hotfix_caching.notes(found.here, public_paths(_kinds(found)))
-                _refuse_hand_edits(params, found, steps)
+                _look_for_edits(params, found, steps)
                 return _result(params, found, "", not found.is_there, steps)
         with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
             found = _looked(params, store, git, source, steps, True)
@@ -211,27 +211,11 @@ def _inputs(params: Mapping[str, Any], store: Store, env: hotfix_env.Change | No
     return store.inputs_of(str(params["state_dir"]), shared, {"files": files}, instead)
 
 
-def _refuse_hand_edits(params: Mapping[str, Any], found: _Found, steps: Steps) -> None:
+def _look_for_edits(params: Mapping[str, Any], found: _Found, steps: Steps) -> None:
     """Refuse to take away with a container what somebody changed in it."""
-    services = set(found.verdict.services)
-    here = found.here
-    mine = [c for c in here.containers if (c.get("Config") or {}).get("Labels", {}).get(_SERVICE) in services]
     with steps("hand edits"):
-        edits = edits_in_containers(here.engine, here.name, mine)
-    found.notes += edits.notes
-    left = [told for told in edits.told if told not in found.source.captured]
-    if left and not params.get("drop_edits"):
-        shown = "; ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
-        raise BadInput(
-            f"somebody changed files by hand in containers that would be replaced: {shown}",
-            "make them a hotfix of their own first (-e hotfix_capture=true; what is no file of the repository docker cp brings "
-            "out), or run the same command with -e hotfix_drop_edits=true, by which they go",
-        )
-    if left:
-        found.notes.append(f"changed by hand, and gone with their containers: {'; '.join(left[:10])}")
-
-
-_SERVICE = "com.docker.compose.service"
+        services, captured = set(found.verdict.services), found.source.captured
+        found.notes += hotfix_edits.refused(found.here, services, captured, bool(params.get("drop_edits")))
 
 
 def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: Steps) -> dict[str, Any]:
@@ -242,7 +226,7 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: Steps) 
     made: list[str] = []
     # The engine is asked for hand edits while git and Compose have their time.
     beside = concurrent.futures.ThreadPoolExecutor(1)
-    looking = beside.submit(_refuse_hand_edits, params, found, steps)
+    looking = beside.submit(_look_for_edits, params, found, steps)
     try:
         if fresh:
             release = _exported(params, found, inputs, fence, steps)

@@ -1,0 +1,37 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What somebody changed by hand in containers that a hotfix replaces, and the refusal to take it away with them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .adopt_edits import edits_in_containers
+from .hotfix_view import Serving
+from .inspection import label_of
+from .machine import SERVICE_LABEL
+from .refusal import BadInput
+
+_SHOWN = 10
+
+
+def refused(here: Serving, services: Collection[str], captured: Collection[str], dropped: bool) -> list[str]:
+    """Look for such edits in the containers of services; returns what is worth knowing.
+
+    :param captured: edits that the hotfix has, as they are told.
+    :param dropped: whether others may go.
+    :raises BadInput: there are others, and they may not.
+    """
+    mine = [c for c in here.containers if label_of(c, SERVICE_LABEL) in services]
+    edits = edits_in_containers(here.engine, here.name, mine)
+    left = [told for told in edits.told if told not in captured]
+    if left and not dropped:
+        shown = "; ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
+        raise BadInput(
+            f"somebody changed files by hand in containers that would be replaced: {shown}",
+            "make them a hotfix of their own first (-e hotfix_capture=true; what is no file of the repository docker cp brings "
+            "out), or run the same command with -e hotfix_drop_edits=true, by which they go",
+        )
+    gone = f"changed by hand, and gone with their containers: {'; '.join(left[:_SHOWN])}"
+    return [*edits.notes, *([gone] if left else [])]
