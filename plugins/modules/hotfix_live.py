@@ -139,8 +139,8 @@ files:
   elements: str
 public_paths:
   description:
-    - Paths of the site under which static files (C(/static/)), uploads (C(/media/)) and built files (C(/)) of it are served by
-      custom, for who keeps copies of them; also of one that was there already.
+    - Paths of the site under which these files are served, as nginx says by C(root) or C(alias), else by custom (C(/media/), C(/)), for
+      who keeps copies of them; also of one that was there already.
   returned: always
   type: list
   elements: str

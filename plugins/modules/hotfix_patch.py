@@ -278,8 +278,8 @@ files:
   elements: str
 public_paths:
   description:
-    - Paths of the site under which static files (C(/static/)), uploads (C(/media/)) and built files (C(/)) of it are served by
-      custom, for who keeps copies of them; also of one that was there already.
+    - Paths of the site under which static files of it are served by custom (C(/static/)), for who keeps copies of them; also
+      of one that was there already.
   returned: always
   type: list
   elements: str

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.live_files import Live
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.public_paths import public_paths
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_caching
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_view import Serving
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import NginxFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,49 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.public_path
 )
 def test_paths_as_users_ask_for_them(kinds: dict[str, list[str]], expected: list[str]) -> None:
     assert public_paths(kinds) == expected
+
+
+class Speaking:
+    """An nginx that says its configuration, or why not."""
+
+    def __init__(self, text: str) -> None:
+        self.name, self.text = "nginx-1", text
+
+    def described(self) -> str:
+        if not self.text:
+            raise NginxFailed("nginx-1: it does not run")
+        return f"# configuration file /etc/nginx/nginx.conf:\n{self.text}\n"
+
+
+PROJECT = {
+    "services": {
+        "nginx": {"volumes": [{"type": "volume", "source": "web", "target": "/srv/front"}]},
+        "builder": {"volumes": [{"type": "volume", "source": "web", "target": "/out"}]},
+    }
+}
+
+
+def where(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    here = Serving(Store("/srv/x"), None, "r", {}, PROJECT, {"nginx": "proxy", "builder": "job"}, {})  # type: ignore[arg-type]
+    monkeypatch.setattr(hotfix_caching, "_proxies", lambda _here: [("nginx", Speaking(text))])
+    live = Live("web", "/srv/front", "nginx", True)
+    found: list[str] = hotfix_caching.public(here, live, "frontend", ["index.html", "assets/a.js"])
+    return found
+
+
+def test_nginx_says_where_built_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "http { server { location /app/ { alias /srv/front/; } } }"
+    assert where(text, monkeypatch) == ["/app/", "/app/assets/a.js", "/app/index.html"]
+
+
+@pytest.mark.parametrize("text", ["", "http {", "http { server { location / { proxy_pass http://api; } } }"])
+def test_where_it_does_not_custom_does(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert where(text, monkeypatch) == ["/", "/assets/a.js", "/index.html"]
+
+
+def test_what_cannot_be_told_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hotfix_caching, "_proxies", lambda _here: [("nginx", Speaking(""))])
+    assert hotfix_caching.notes(None, ["/a.js"]) == [  # type: ignore[arg-type]
+        "what nginx-1 lets browsers keep of it cannot be told: nginx-1: it does not run"
+    ]
+    assert hotfix_caching.notes(None, []) == []  # type: ignore[arg-type]

@@ -69,6 +69,18 @@ def found(
     )  # fmt: skip
 
 
+def in_proxies(project: Mapping[str, Any], kinds: Mapping[str, str], live: Live) -> dict[str, str]:
+    """Where each proxy has the same files: service → path in its container."""
+    services = project.get("services") or {}
+    return {
+        name: at.rstrip("/")
+        for name in services
+        if kinds.get(name) == PROXY
+        for source, at in _mounts(services[name], False)
+        if source == live.source
+    }
+
+
 def _mounts(service: Mapping[str, Any], writable: bool) -> list[tuple[str, str]]:
     return [
         (str(v["source"]), str(v["target"])) for v in service.get("volumes") or []

@@ -20,8 +20,11 @@ def public_paths(kinds: Mapping[str, Iterable[str]]) -> list[str]:
     """
     found = [f"/static/{path.rpartition('static/')[2]}" for path in kinds.get(STATIC) or ()]
     found += [f"/media/{path}" for path in kinds.get(MEDIA) or ()]
-    for path in kinds.get(FRONTEND) or ():
-        found.append(f"/{path}")
-        if path == _INDEX or path.endswith(f"/{_INDEX}"):
-            found.append(f"/{path[: -len(_INDEX)]}")
-    return sorted(set(found))
+    found += [f"/{path}" for path in kinds.get(FRONTEND) or ()]
+    return as_asked(found)
+
+
+def as_asked(paths: Iterable[str]) -> list[str]:
+    """Paths of files, and of the folders for which such a file is the answer."""
+    known = set(paths)
+    return sorted(known | {path[: -len(_INDEX)] for path in known if path.endswith(f"/{_INDEX}")})

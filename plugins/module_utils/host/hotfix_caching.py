@@ -1,14 +1,18 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the app's nginx lets browsers keep of files that a hotfix changes, for who asks before it is done."""
+"""Where the app's nginx serves files that a hotfix changes, and what it lets browsers keep of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from ..decide import live_files
+from ..decide.live_files import Live
 from ..decide.nginx_caching import kept_long
+from ..decide.nginx_files import addresses
 from ..decide.nginx_syntax import UnreadableConfig, load, split_dump
+from ..decide.public_paths import as_asked, public_paths
 from ..decide.services import PROXY
 from .engine import EngineFailed
 from .hotfix_view import Serving
@@ -16,16 +20,36 @@ from .inspection import label_of, pid_of
 from .machine import SERVICE_LABEL
 from .nginx import Nginx, NginxFailed
 
+_UNREADABLE = (NginxFailed, UnreadableConfig, EngineFailed)
+
+
+def _proxies(here: Serving) -> Iterator[tuple[str, Nginx]]:
+    for inspection in here.containers:
+        service = label_of(inspection, SERVICE_LABEL)
+        if here.kinds.get(service) == PROXY and pid_of(inspection):
+            yield service, Nginx(here.engine, inspection)
+
 
 def notes(here: Serving, paths: Sequence[str]) -> list[str]:
     """A note for each line that keeps one of the site's paths for long; where that cannot be told, why."""
     found = []
-    for inspection in here.containers if paths else ():
-        if here.kinds.get(label_of(inspection, SERVICE_LABEL)) == PROXY and pid_of(inspection):
-            nginx = Nginx(here.engine, inspection)
-            try:
-                dump = nginx.described()
-                found += [kept.told() for kept in kept_long(load(dump), next(iter(split_dump(dump))), paths)]
-            except (NginxFailed, UnreadableConfig, EngineFailed) as error:
-                found.append(f"what {nginx.name} lets browsers keep of it cannot be told: {error}")
+    for _service, nginx in _proxies(here) if paths else ():
+        try:
+            dump = nginx.described()
+            found += [kept.told() for kept in kept_long(load(dump), next(iter(split_dump(dump))), paths)]
+        except _UNREADABLE as error:
+            found.append(f"what {nginx.name} lets browsers keep of it cannot be told: {error}")
     return list(dict.fromkeys(found))
+
+
+def public(here: Serving, live: Live, kind: str, paths: Sequence[str]) -> list[str]:
+    """Under which paths of the site files of a volume or folder are served; by custom, where nginx does not tell."""
+    folders = live_files.in_proxies(here.project, here.kinds, live)
+    found: list[str] = []
+    for service, nginx in _proxies(here) if paths else ():
+        try:
+            tree = load(nginx.described()) if service in folders else ()
+        except _UNREADABLE:
+            tree = ()
+        found += [url for path in paths for url in (addresses(tree, f"{folders[service]}/{path}") if tree else ())]
+    return as_asked(found) if found else public_paths({kind: paths})

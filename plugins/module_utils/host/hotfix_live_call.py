@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,6 @@ from ..decide.builds import LIVE
 from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
-from ..decide.public_paths import public_paths
 from ..journal import working
 from . import hotfix_caching, hotfix_ledger, hotfix_live_script, hotfix_staging, hotfix_view, publish_build, published
 from .app_script import answer_in, as_text
@@ -91,18 +90,18 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             )
         if live.source.startswith("/") and not os.path.isdir(live.source):
             raise BadInput(f"{live.source}, which {live.service} mounts, is no folder on this host")
-        sums = list(known.get("sums") or {})
         notes, untried = _on_staging(params, known, kind, name, given) if state == APPLIED else ([], "")
         if check_mode:
             answer = _asked(here, params, live, state, kind, name, given, True)
-            public = public_paths({kind: [str(e["path"]) for e in answer["entries"]]})
+            public = _public(here, live, kind, answer, known)
             notes = [*notes, *hotfix_caching.notes(here, public)]
-            return _result(answer, kind, name, state, True, notes, sums)
+            return _result(answer, kind, name, state, True, notes, public)
         with working(params, state_dir, f"hotfix_live of {store.root}") as fence:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
                 answer = _acted(state_dir, known, here, params, live, state, kind, name, given, untried)
-            return fence.told(_result(answer, kind, name, state, False, notes, sums))
+            public = _public(here, live, kind, answer, known)
+            return fence.told(_result(answer, kind, name, state, False, notes, public))
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
@@ -231,6 +230,12 @@ def _remember(state_dir: str, name: str, about: Mapping[str, Any], sums: Mapping
     hotfix_ledger.write(state_dir, name, about, "".join(f"{line}\n" for line in lines))
 
 
+def _public(here: Serving, live: Live, kind: str, answer: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """Paths of the site that are other ones, also of a hotfix that was there before."""
+    paths = [str(e["path"]) for e in answer["entries"]] or [str(p) for p in known.get("sums") or {}]
+    return hotfix_caching.public(here, live, kind, paths)
+
+
 def _result(
     answer: Mapping[str, Any],
     kind: str,
@@ -238,9 +243,8 @@ def _result(
     state: str,
     foreseen: bool,
     notes: Sequence[str],
-    sums: Iterable[str],
+    public: Sequence[str],
 ) -> dict[str, Any]:
-    """What the module returns; ``sums``: paths of a hotfix that was there before."""
     paths = [str(e["path"]) for e in answer["entries"]]
     verb = f"would be {state}" if foreseen else state
     msg = (
@@ -252,5 +256,5 @@ def _result(
     diff = {"before": after, "after": before} if state == REVERTED else {"before": before, "after": after}
     return {
         "changed": bool(answer["changed"]), "name": name, "kind": kind, "files": paths, "notes": [*answer["notes"], *notes],
-        "public_paths": public_paths({kind: paths or sums}), "msg": msg, "diff": diff if answer["changed"] else {"before": "", "after": ""},
+        "public_paths": list(public), "msg": msg, "diff": diff if answer["changed"] else {"before": "", "after": ""},
     }  # fmt: skip
