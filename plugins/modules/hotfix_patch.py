@@ -278,8 +278,8 @@ files:
   elements: str
 public_paths:
   description:
-    - Paths of the site under which static files of it are served by custom (C(/static/)), for who keeps copies of them; also
-      of one that was there already.
+    - Paths of the site that are other ones, for who keeps copies of them, also of a hotfix that was there already. Static files by
+      custom (C(/static/)); of what is built from its files the page at the top, where nginx has it by C(root) or C(alias).
   returned: always
   type: list
   elements: str

@@ -73,3 +73,12 @@ def test_what_cannot_be_told_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
         "what nginx-1 lets browsers keep of it cannot be told: nginx-1: it does not run"
     ]
     assert hotfix_caching.notes(None, []) == []  # type: ignore[arg-type]
+
+
+def test_of_source_the_page_that_is_built_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Serving(Store("/srv/x"), None, "r", {}, PROJECT, {"nginx": "proxy", "builder": "job"}, {})  # type: ignore[arg-type]
+    text = "http { server { location /app/ { alias /srv/front/; } } }"
+    monkeypatch.setattr(hotfix_caching, "_proxies", lambda _here: [("nginx", Speaking(text))])
+    kinds = {"frontend": ["frontend/src/app.js"], "static": ["a/static/x.css"]}
+    assert hotfix_caching.of_kinds(here, kinds) == ["/app/", "/app/index.html", "/static/x.css"]
+    assert hotfix_caching.of_kinds(here, {"backend": ["views.py"]}) == []

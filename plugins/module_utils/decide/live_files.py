@@ -81,6 +81,14 @@ def in_proxies(project: Mapping[str, Any], kinds: Mapping[str, str], live: Live)
     }
 
 
+def built_folders(project: Mapping[str, Any], kinds: Mapping[str, str]) -> list[Live]:
+    """What jobs build to and proxies serve."""
+    services = project.get("services") or {}
+    jobs = [n for n in sorted(services) if kinds.get(n) == JOB]
+    every = {s: Live(s, at, name, True) for name in jobs for s, at in _mounts(services[name], True)}
+    return [live for live in every.values() if in_proxies(project, kinds, live)]
+
+
 def _mounts(service: Mapping[str, Any], writable: bool) -> list[tuple[str, str]]:
     return [
         (str(v["source"]), str(v["target"])) for v in service.get("volumes") or []

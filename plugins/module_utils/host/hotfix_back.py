@@ -64,7 +64,7 @@ def _without(git: Git, one: Applied, files: Sequence[str]) -> str:
         extra = (("GIT_INDEX_FILE", f"{folder}/index"),)
         git.inside("read-tree", one.commit, extra=extra)
         for path in files:
-            entry = git.inside("ls-tree", "-z", one.base, "--", f":(literal){path}").split("\0")[0]
+            entry = git.inside("ls-tree", "-z", one.base, "--", f":(literal){path}").split("\0", 1)[0]
             if entry:
                 mode, _kind, blob = entry.partition("\t")[0].split(" ")
                 git.inside("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", extra=extra)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..decide import live_files
+from ..decide.hotfix import FRONTEND
 from ..decide.live_files import Live
 from ..decide.nginx_caching import kept_long
 from ..decide.nginx_files import addresses
@@ -53,3 +54,11 @@ def public(here: Serving, live: Live, kind: str, paths: Sequence[str]) -> list[s
             tree = ()
         found += [url for path in paths for url in (addresses(tree, f"{folders[service]}/{path}") if tree else ())]
     return as_asked(found) if found else public_paths({kind: paths})
+
+
+def of_kinds(here: Serving, kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """The same of a hotfix that is a release; what is built from its files only the build knows: the page at the top is told."""
+    found = public_paths({kind: paths for kind, paths in kinds.items() if kind != FRONTEND})
+    for live in live_files.built_folders(here.project, here.kinds) if kinds.get(FRONTEND) else ():
+        found += public(here, live, FRONTEND, ["index.html"])
+    return sorted(set(found))

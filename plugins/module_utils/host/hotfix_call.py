@@ -18,7 +18,6 @@ from ..decide import hotfix, releases, staging
 from ..decide.hotfix import Home
 from ..decide.lost_hotfixes import applied
 from ..decide.project import GENERATED
-from ..decide.public_paths import public_paths
 from ..journal import Fence, working
 from . import (
     git_hotfixes,
@@ -67,6 +66,7 @@ class _Found:
     env: hotfix_env.Change = field(default_factory=hotfix_env.Change)
     jobs: list[str] = field(default_factory=list)
     trees: dict[str, str] = field(default_factory=dict)
+    public: list[str] = field(default_factory=list)
     untried: str = ""
     _text: str = ""
 
@@ -107,7 +107,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             with git_hotfixes.private_to(git) as folder:
                 found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
                 _ask_staging(params, found)
-                found.notes += hotfix_caching.notes(found.here, public_paths(_kinds(found)))
+                found.notes += hotfix_caching.notes(found.here, found.public)
                 _look_for_edits(params, found, steps)
                 return _result(params, found, "", not found.is_there, steps)
         with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
@@ -187,6 +187,7 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
 def _ask_staging(params: Mapping[str, Any], found: _Found) -> None:
     if found.is_there:
         return
+    found.public = hotfix_caching.of_kinds(found.here, _kinds(found))
     found.trees = hotfix_staging.trees(found.git, found.here.revision, found.commit)
     content = staging.Content(found.trees["before"], found.trees["after"], env=found.env.names)
     notes, found.untried = hotfix_staging.refuse_untried(params, found.source.name, _kinds(found), content)
@@ -350,7 +351,7 @@ def _remember(params: Mapping[str, Any], found: _Found, release: str) -> None:
     about = {
         **_about(found), "release": release, "given": found.source.told, "forced": bool(params.get("force")),
         "made": known.get("made") if same else iso(time.time()), "captured": found.source.by_hand,
-        "untried": found.untried,
+        "untried": found.untried, "public_paths": found.public,
     }  # fmt: skip
     hotfix_ledger.write(str(params["state_dir"]), found.source.name, about, found.text())
 
@@ -374,9 +375,9 @@ def _result(params: Mapping[str, Any], found: _Found, release: str, changed: boo
     msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
     text = found.text() if changed else ""
     # Who keeps copies may be told again of what is there already.
-    public = kinds or hotfix_ledger.read(store.state_dir(params), name).get("kinds") or {}
+    public = found.public or hotfix_ledger.read(store.state_dir(params), name).get("public_paths") or []
     return {
-        "public_paths": public_paths(public),
+        "public_paths": [str(p) for p in public],
         "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",
         "release_state": manifest.get("state", ""), "revision": found.commit, "exists": bool(manifest),
         "current": here.release, "current_revision": here.revision, "kinds": kinds, "services": list(found.verdict.services),

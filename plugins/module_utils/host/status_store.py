@@ -112,7 +112,7 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
         about = {
             "revision": one.commit,
             "made": known.get("made") or "",
-            "public_paths": public_paths(known.get("kinds") or {}),
+            "public_paths": [str(p) for p in known.get("public_paths") or []],
         }
         found.append({"name": one.name, "kinds": kinds, "files": paths, **about})
     for name, known in hotfix_ledger.placed(store, state_dir).items():
