@@ -139,8 +139,10 @@ def _acted(
         if answer["changed"] or not known.get("reverted"):
             _remember(state_dir, name, {"reverted": iso(time.time())}, known.get("sums") or {})
         return answer
+    # Taken back in between, it is another trial.
+    made = ("" if known.get("reverted") else str(known.get("made") or "")) or iso(time.time())
     about = {
-        "name": name, "kind": kind, "made": known.get("made") or iso(time.time()), "reverted": "",
+        "name": name, "kind": kind, "made": made, "reverted": "",
         "base": updated_to(here.manifest), _LIVE: asdict(live), "given_sums": _sums(given), "untried": untried,
     }  # fmt: skip
     if not known:
