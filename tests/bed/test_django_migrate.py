@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.check_call import check
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
 from tests.bed.migrations.truth import django_site
 from tests.bed.shop import BEDS, LABEL, ROOT, run
@@ -167,6 +168,21 @@ def test_the_same_question_has_the_same_answer_and_changes_nothing(fresh: Stack)
         "exec", "-T", "db", "psql", "-U", "postgres", "shop", "-Atc", "SELECT name FROM django_migrations"
     )
     assert listed.split() == ["0001_initial"]
+
+
+def test_the_checks_have_the_same_answer_from_one_start_of_django(fresh: Stack) -> None:
+    asked = {"checks": [], "allow_data_loss": ["shop.0002_two"]}
+    told = check(fresh.parameters(plan=True, **asked), False)
+    planned = fresh(state="planned", **asked)
+    assert planned["pending"] == 1
+    assert told["planned"] == {k: v for k, v in planned.items() if k != "timeline"}
+    assert check(fresh.parameters(**asked), False)["planned"] == {}
+    # What there is no plan for is left to the one that says why.
+    fresh.password = "wrong"
+    fresh.write()
+    told = check(fresh.parameters(plan=True, **asked), False)
+    assert told["planned"] == {} and not told.get("failed")
+    assert fresh.leftovers() == []
 
 
 def test_wrong_credentials(fresh: Stack) -> None:

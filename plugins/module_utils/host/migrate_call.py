@@ -33,7 +33,8 @@ from .django_oneoff import OneOff, without_credentials
 from .migrate_run import carry_out, foresee
 from .project import compose_of, connect, image_name
 
-_MODULES = (
+#: What asks for a plan, in the order in which one needs another.
+MODULES = (
     expansion,
     migration_schema_script,
     migration_catalogue_script,
@@ -55,7 +56,7 @@ def migrate(
     """
     compose = compose_of(params)
     engine = connect(compose.project_src)
-    service, declared = str(params["service"]), _declared(params.get("declared_phases") or {})
+    service, declared = str(params["service"]), declared_in(params)
     try:
         project = compose.resolved()
     except ComposeFailed as error:
@@ -105,7 +106,12 @@ def _looked(
     return told, result
 
 
-def _declared(given: Mapping[str, Any]) -> dict[str, str]:
+def declared_in(params: Mapping[str, Any]) -> dict[str, str]:
+    """The phases that are declared by whoever calls.
+
+    :raises BadInput: one is none.
+    """
+    given = params.get("declared_phases") or {}
     for key, phase in given.items():
         if str(phase) not in decide.DECLARABLE:
             raise BadInput(
@@ -115,12 +121,16 @@ def _declared(given: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(phase) for key, phase in given.items()}
 
 
-def _told(oneoff: OneOff, params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the script in a one-off container of the service has told."""
+def question(params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What ``migration_plan_script`` is asked."""
     # What is to be taken back is behind what has been run: that is looked at where it is done.
     target = "" if params.get("state") == "reversed" else str(params.get("target") or "")
-    arguments = [list(params.get("databases") or []), True, _LOOK, target, list(running)]
-    told = oneoff.ask(app_script.as_text(_MODULES, arguments))
+    return [list(params.get("databases") or []), True, _LOOK, target, list(running)]
+
+
+def _told(oneoff: OneOff, params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the script in a one-off container of the service has told."""
+    told = oneoff.ask(app_script.as_text(MODULES, question(params, running)))
     if told.get("error"):
         raise _refusal(told["error"], params)
     return told

@@ -41,7 +41,7 @@ class Running(Project):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         """What the module would send: the plan's verdict as an order."""
         code = self.code(release)
-        script = app_script.as_text(migrate_call._MODULES, [[], True, 3000, "", code.running])
+        script = app_script.as_text(migrate_call.MODULES, [[], True, 3000, "", code.running])
         told = app_script.answer_in(self.manage("shell", "-c", script))
         assert told is not None and "error" not in told, told
         result = migrate_call.judged(
