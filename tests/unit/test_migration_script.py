@@ -42,7 +42,7 @@ def test_digests_name_equal_values_alike_in_one_process_only() -> None:
     digest = migration_schema_script.digest
     assert digest("a") == digest("a") != digest("b")
     text = app_script.as_text([migration_schema_script], [])
-    tried = text.split("import json\nmodule.main")[0] + "\nprint(module.digest('a'))"
+    tried = text.split("\nmodule.main", maxsplit=1)[0] + "\nprint(module.digest('a'))"
     printed = subprocess.run([sys.executable, "-c", tried], capture_output=True, text=True, check=True).stdout
     assert printed.strip() != digest("a")
 
@@ -52,8 +52,9 @@ def test_digests_name_equal_values_alike_in_one_process_only() -> None:
     [
         (migrate_call.MODULES, [[], True, 1, ""]),
         ((*migrate_call.MODULES, django_check_script, django_look_script), [["deploy"], [[], True, 1, ""]]),
+        (migrate_call.TALK, [[], True, 1, ""]),
     ],
-    ids=["plan", "checks and plan"],
+    ids=["plan", "checks and plan", "talk"],
 )
 def test_modules_sent_as_text_import_one_another(modules: tuple[ModuleType, ...], arguments: list[Any]) -> None:
     script = app_script.as_text(modules, arguments)
