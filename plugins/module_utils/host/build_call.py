@@ -17,6 +17,7 @@ from .compose import ComposeFailed
 from .engine import Engine
 from .files import private_directory, read_json
 from .image_archive import bring_back, in_archive
+from .inspection import label_of
 from .kept_images import parts_of
 from .processes import memory_of_machine
 from .project import compose_of, connect, state_dir_of
@@ -158,8 +159,18 @@ def _build_missing(
         "built": missing,
         "loaded": loaded,
         "images": {i: engine.image(i).get("Id", "") for i in sorted(wanted)},
+        "containers": _containers(engine, str(project["name"])),
         "notes": ["builds ran without limits: they can be set by root only"] if unlimited else [],
     }
+
+
+def _containers(engine: Engine, project: str) -> dict[str, list[str]]:
+    """Per service the states of its containers, as the engine names them."""
+    found: dict[str, list[str]] = {}
+    for inspection in engine.containers({"com.docker.compose.project": project, "com.docker.compose.oneoff": "False"}):
+        states = found.setdefault(label_of(inspection, "com.docker.compose.service"), [])
+        states.append(str((inspection.get("State") or {}).get("Status") or ""))
+    return found
 
 
 def _have_back(
