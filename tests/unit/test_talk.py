@@ -179,7 +179,7 @@ def test_django_is_started_once_to_plan_and_to_migrate(tmp_path: Path, monkeypat
     project = {"name": "shop", "services": {"api": {"image": "shop"}}}
     monkeypatch.setattr(Here, "resolved", lambda _self: project)
     monkeypatch.setattr(migrate_call, "compose_of", lambda _params: Here(str(tmp_path)))
-    monkeypatch.setattr(migrate_call, "connect", lambda _source: Engine())
+    monkeypatch.setattr(migrate_call, "connect", lambda *_asked: Engine())
     params = {
         "project_src": str(tmp_path), "service": "api", "manage_py": "manage.py", "timeout": 60.0, "lock_timeout": 1.0,
         "retries": 0, "wait": 1.0, "state": "migrated", "state_dir": str(tmp_path / "state"),

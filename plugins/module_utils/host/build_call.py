@@ -20,7 +20,7 @@ from .image_archive import bring_back, in_archive
 from .inspection import label_of
 from .kept_images import parts_of
 from .processes import memory_of_machine
-from .project import compose_of, connect, state_dir_of
+from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 
 _GROUP = "evenkeel-build"
 _SHARES, _WEIGHT = 256, 25  # a quarter of what a container of the site gets
@@ -110,7 +110,7 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: a build that fails; nothing that runs was touched.
     """
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     try:
         project = compose.resolved()
         if check_mode:
@@ -118,6 +118,7 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         state = state_dir_of(params, str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
         with working(params, state, f"compose_build of {project['name']}") as fence:
+            fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
             return fence.told(_build_missing(params, engine, project, logs, fence))
     except ComposeFailed as error:

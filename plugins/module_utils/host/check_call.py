@@ -78,7 +78,7 @@ def _looked(params: Mapping[str, Any]) -> _View:
     except scratch.BadCommand as error:
         raise BadInput(f"test_command: {error}", 'write "manage.py test --noinput", or its words as a list') from error
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     service, options = str(params["service"]), params.get("service_options") or {}
     try:
         project = compose.resolved()

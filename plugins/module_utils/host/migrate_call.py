@@ -60,7 +60,7 @@ def migrate(
     :raises BadInput: there is no plan, and why.
     """
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     service, declared = str(params["service"]), declared_in(params)
     try:
         project = compose.resolved()
