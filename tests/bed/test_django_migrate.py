@@ -110,7 +110,11 @@ class Stack:
         return caught.value.message()
 
     def leftovers(self) -> list[str]:
-        found = run(["docker", "ps", "-aq", "--filter", f"label=evenkeel.plan={NAME}"]).split()
+        found = [
+            container
+            for purpose in ("plan", "migrate")
+            for container in run(["docker", "ps", "-aq", "--filter", f"label=evenkeel.{purpose}={NAME}"]).split()
+        ]
         return found + [str(p) for p in self.folder.glob("app/entrypoint-ran")]
 
 
@@ -205,12 +209,17 @@ def test_a_database_that_is_down(fresh: Stack) -> None:
         )
 
 
-def test_an_image_without_django_without_python_and_one_that_is_not_here(fresh: Stack) -> None:
+# What plans alone, and what plans and then waits for an order.
+ASKED = [{"state": "planned"}, {"state": "expanded", "lock_timeout": 2.0, "retries": 1, "wait": 5.0}]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda a: a["state"])
+def test_an_image_without_django_without_python_and_one_that_is_not_here(fresh: Stack, asked: dict[str, Any]) -> None:
     environment = {"DB_PASSWORD": PASSWORD}
     fresh.write(environment=environment)
-    assert "has no Django" in fresh.refusal()
+    assert "has no Django" in fresh.refusal(**asked)
     fresh.write(image="evenkeel/redis:8")
-    assert "has no python" in fresh.refusal()
+    assert "has no python" in fresh.refusal(**asked)
     fresh.write(image="evenkeel/nowhere:1")
     assert "is not on this host" in fresh.refusal()
     assert fresh(check=True)["msg"] == "unknown until built"
@@ -229,7 +238,16 @@ def test_settings_that_do_not_load(fresh: Stack) -> None:
     assert "is no address" in fresh.refusal()
 
 
-def test_one_that_takes_too_long_leaves_nothing_behind(fresh: Stack) -> None:
+def test_a_plan_that_is_refused_is_never_carried_out(fresh: Stack) -> None:
+    assert "additive_only" in fresh.refusal(**ASKED[1], additive_only=True)
+    listed = fresh.compose(
+        "exec", "-T", "db", "psql", "-U", "postgres", "shop", "-Atc", "SELECT name FROM django_migrations"
+    )
+    assert listed.split() == ["0001_initial"]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda a: a["state"])
+def test_one_that_takes_too_long_leaves_nothing_behind(fresh: Stack, asked: dict[str, Any]) -> None:
     settings = fresh.folder / "app/settings.py"
     settings.write_text("import time\ntime.sleep(60)\n")
-    assert "took longer than 4 s" in fresh.refusal(timeout=4.0)
+    assert "took longer than 4 s" in fresh.refusal(**{**asked, "timeout": 4.0})

@@ -50,6 +50,9 @@ class Attended:
                     break
         finally:
             timer.cancel()
+            if late.is_set():
+                # What it takes away is gone when the caller goes on.
+                timer.join(60.0)
         return not late.is_set()
 
     def tell(self, text: str) -> None:
