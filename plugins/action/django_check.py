@@ -5,8 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.live import LiveAction
 
 
 class ActionModule(LiveAction):
     """See the module's text."""
+
+    def is_brief(self, args: Mapping[str, Any]) -> bool:
+        """Without tests it is one question."""
+        return not args.get("test_command")

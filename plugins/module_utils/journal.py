@@ -287,6 +287,12 @@ class Fence:
             self.details["changed"] = True
         return result
 
+    def note(self, **news: Any) -> None:
+        """Add to the operation's record; a module alone has none, and what cannot be written is found out anew."""
+        if not self.alone:
+            with contextlib.suppress(OSError, FilesFailed):
+                self.keeper.note(self.run, **news)
+
     def check(self) -> None:
         """Raise :class:`FencedOff` where somebody else holds the lock."""
         self.keeper.check(self.token)

@@ -58,6 +58,11 @@ images:
   description: For each image its id, empty in check mode where it is not there yet.
   returned: always
   type: dict
+containers:
+  description: Per service the states of its containers after that, such as V(running) or V(exited), one-offs left out.
+  returned: always
+  type: dict
+  sample: {"api": ["running"], "frontend": ["exited"]}
 notes:
   description: What is worth knowing, such as builds without limits.
   returned: always

@@ -288,6 +288,11 @@ rest:
   returned: always
   type: dict
   sample: {"start": ["search-db"], "start_last": [], "recreate": [], "recreate_last": [], "removed": ["flower"]}
+tasks_aside:
+  description: Names of the tasks that a rollback has kept from older workers, which M(evenkeel.deploy.celery_queues) puts back.
+  returned: always
+  type: list
+  elements: str
 msg:
   description: What happened, what is serving now, and on failure what to run next.
   returned: always

@@ -10,7 +10,7 @@ module: django_check
 short_description: Ask Django's own checks, and the app's tests, of an image before anything of it runs
 description:
   - Asks the image of a service, in a container of its own with the entrypoint bypassed, what C(check --deploy) and
-    C(makemigrations --check) would say. Both are one container. No database is asked, and nothing is written.
+    C(makemigrations --check) would say. Both are one container. No database is asked, unless for O(plan), and nothing is written.
   - Errors fail, silenced ones (C(SILENCED_SYSTEM_CHECKS)) do not. Warnings are returned in RV(check_warnings).
   - Changes of models that no migration has fail, by the app's name. An app that lies in C(site-packages) is only noted, since
     nobody here can commit a migration for it, unless it is installed there together with the project's settings, or its
@@ -46,6 +46,23 @@ options:
     elements: str
     choices: [deploy, migrations]
     default: [deploy, migrations]
+  plan:
+    description:
+      - Whether the same container is asked for the pending migrations as well, which spares another start of Django. Databases are
+        read then, in transactions that are read-only.
+    type: bool
+    default: false
+  declared_phases:
+    description:
+      - For O(plan), as M(evenkeel.deploy.django_migrate) takes it.
+    type: dict
+    default: {}
+  allow_data_loss:
+    description:
+      - For O(plan), as M(evenkeel.deploy.django_migrate) takes it.
+    type: list
+    elements: str
+    default: []
   test_command:
     description:
       - A command that runs the app's tests, as text or as a list of words, without a shell. Without it none are run.
@@ -135,6 +152,12 @@ notes:
   returned: always
   type: list
   elements: str
+planned:
+  description:
+    - With O(plan) what M(evenkeel.deploy.django_migrate) returns with C(state=planned), without its C(timeline).
+    - Empty where it could not be told, such as when the database does not answer. That module then says why.
+  returned: always
+  type: dict
 tests:
   description: The C(command) that passed, in how many C(seconds), its C(last_lines), and the C(log) on the host with all of it.
   returned: always, empty where no tests were run to their end
@@ -171,6 +194,9 @@ def main() -> None:
             **PROJECT_ARGUMENTS,
             "service": {"type": "str", "required": True},
             "checks": {"type": "list", "elements": "str", "choices": CHECKS, "default": CHECKS},
+            "plan": {"type": "bool", "default": False},
+            "declared_phases": {"type": "dict", "default": {}},
+            "allow_data_loss": {"type": "list", "elements": "str", "default": []},
             "test_command": {"type": "raw"},
             "service_options": {"type": "dict", "default": {}},
             "manage_py": {"type": "str", "default": "manage.py"},

@@ -13,6 +13,7 @@ import os
 import secrets
 import shlex
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -83,7 +84,7 @@ class LiveAction(ActionBase):
         """As ``normal`` does, in check mode, with C(no_log), and where the task has an C(async) of its own."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         task = self._task
-        if task.check_mode or task.no_log or task.async_val:
+        if task.check_mode or task.no_log or task.async_val or self.is_brief(task.args):
             wrap = bool(task.async_val) and not self._connection.has_native_async
             result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap))
             return result
@@ -103,6 +104,13 @@ class LiveAction(ActionBase):
         ended = self._result_of(results) if works else {"failed": True, "msg": _KILLED}
         result.update(ended)
         return result
+
+    def is_brief(self, args: Mapping[str, Any]) -> bool:
+        """Whether these arguments ask for something short that changes nothing, which is not worth being followed.
+
+        To start a module in the background, look at it, and fetch its result costs more than the start of another module.
+        """
+        return False
 
     def _follow(self, name: str, progress_id: str, job: str, results: str) -> bool:
         """Show lines until the module has ended; False where it vanished without a result."""

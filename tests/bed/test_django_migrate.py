@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.check_call import check
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
 from tests.bed.migrations.truth import django_site
 from tests.bed.shop import BEDS, LABEL, ROOT, run
@@ -109,7 +110,11 @@ class Stack:
         return caught.value.message()
 
     def leftovers(self) -> list[str]:
-        found = run(["docker", "ps", "-aq", "--filter", f"label=evenkeel.plan={NAME}"]).split()
+        found = [
+            container
+            for purpose in ("plan", "migrate")
+            for container in run(["docker", "ps", "-aq", "--filter", f"label=evenkeel.{purpose}={NAME}"]).split()
+        ]
         return found + [str(p) for p in self.folder.glob("app/entrypoint-ran")]
 
 
@@ -169,6 +174,21 @@ def test_the_same_question_has_the_same_answer_and_changes_nothing(fresh: Stack)
     assert listed.split() == ["0001_initial"]
 
 
+def test_the_checks_have_the_same_answer_from_one_start_of_django(fresh: Stack) -> None:
+    asked = {"checks": [], "allow_data_loss": ["shop.0002_two"]}
+    told = check(fresh.parameters(plan=True, **asked), False)
+    planned = fresh(state="planned", **asked)
+    assert planned["pending"] == 1
+    assert told["planned"] == {k: v for k, v in planned.items() if k != "timeline"}
+    assert check(fresh.parameters(**asked), False)["planned"] == {}
+    # What there is no plan for is left to the one that says why.
+    fresh.password = "wrong"
+    fresh.write()
+    told = check(fresh.parameters(plan=True, **asked), False)
+    assert told["planned"] == {} and not told.get("failed")
+    assert fresh.leftovers() == []
+
+
 def test_wrong_credentials(fresh: Stack) -> None:
     fresh.password = "wrong"
     fresh.write()
@@ -189,12 +209,17 @@ def test_a_database_that_is_down(fresh: Stack) -> None:
         )
 
 
-def test_an_image_without_django_without_python_and_one_that_is_not_here(fresh: Stack) -> None:
+# What plans alone, and what plans and then waits for an order.
+ASKED = [{"state": "planned"}, {"state": "expanded", "lock_timeout": 2.0, "retries": 1, "wait": 5.0}]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda a: a["state"])
+def test_an_image_without_django_without_python_and_one_that_is_not_here(fresh: Stack, asked: dict[str, Any]) -> None:
     environment = {"DB_PASSWORD": PASSWORD}
     fresh.write(environment=environment)
-    assert "has no Django" in fresh.refusal()
+    assert "has no Django" in fresh.refusal(**asked)
     fresh.write(image="evenkeel/redis:8")
-    assert "has no python" in fresh.refusal()
+    assert "has no python" in fresh.refusal(**asked)
     fresh.write(image="evenkeel/nowhere:1")
     assert "is not on this host" in fresh.refusal()
     assert fresh(check=True)["msg"] == "unknown until built"
@@ -213,7 +238,16 @@ def test_settings_that_do_not_load(fresh: Stack) -> None:
     assert "is no address" in fresh.refusal()
 
 
-def test_one_that_takes_too_long_leaves_nothing_behind(fresh: Stack) -> None:
+def test_a_plan_that_is_refused_is_never_carried_out(fresh: Stack) -> None:
+    assert "additive_only" in fresh.refusal(**ASKED[1], additive_only=True)
+    listed = fresh.compose(
+        "exec", "-T", "db", "psql", "-U", "postgres", "shop", "-Atc", "SELECT name FROM django_migrations"
+    )
+    assert listed.split() == ["0001_initial"]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda a: a["state"])
+def test_one_that_takes_too_long_leaves_nothing_behind(fresh: Stack, asked: dict[str, Any]) -> None:
     settings = fresh.folder / "app/settings.py"
     settings.write_text("import time\ntime.sleep(60)\n")
-    assert "took longer than 4 s" in fresh.refusal(timeout=4.0)
+    assert "took longer than 4 s" in fresh.refusal(**{**asked, "timeout": 4.0})

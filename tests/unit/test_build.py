@@ -155,6 +155,11 @@ class FakeEngine:
     def image(self, name: str) -> dict[str, str]:
         return {"Id": f"sha256:{name}"} if name in self.images else {}
 
+    def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        assert labels == {"com.docker.compose.project": "shop", "com.docker.compose.oneoff": "False"}
+        states = [("api", "running"), ("api", "restarting"), ("front", "exited")]
+        return [{"Config": {"Labels": {"com.docker.compose.service": n}}, "State": {"Status": s}} for n, s in states]
+
 
 PROJECT = {
     "name": "shop",
@@ -186,6 +191,7 @@ def test_only_what_is_missing_is_built_and_each_image_once(built: list[str]) -> 
     result = call({}, "/logs", "shop:1", "front:1")
     assert (result["changed"], result["built"], len(built)) == (False, [], 2)
     assert result["images"] == {"shop:1": "sha256:shop:1", "front:1": "sha256:front:1"}
+    assert result["containers"] == {"api": ["running", "restarting"], "front": ["exited"]}
     call({"rebuild": True}, "/logs", "shop:1", "front:1")
     assert built[2:] == ["front:1", "shop:1"]
 

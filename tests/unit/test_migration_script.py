@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     app_script,
+    django_check_script,
+    django_look_script,
     migrate_call,
     migration_catalogue_script,
     migration_schema_script,
@@ -38,13 +42,22 @@ def test_digests_name_equal_values_alike_in_one_process_only() -> None:
     digest = migration_schema_script.digest
     assert digest("a") == digest("a") != digest("b")
     text = app_script.as_text([migration_schema_script], [])
-    tried = text.split("import json\nmodule.main")[0] + "\nprint(module.digest('a'))"
+    tried = text.split("\nmodule.main", maxsplit=1)[0] + "\nprint(module.digest('a'))"
     printed = subprocess.run([sys.executable, "-c", tried], capture_output=True, text=True, check=True).stdout
     assert printed.strip() != digest("a")
 
 
-def test_modules_sent_as_text_import_one_another() -> None:
-    script = app_script.as_text(migrate_call._MODULES, [[], True, 1, ""])
+@pytest.mark.parametrize(
+    ("modules", "arguments"),
+    [
+        (migrate_call.MODULES, [[], True, 1, ""]),
+        ((*migrate_call.MODULES, django_check_script, django_look_script), [["deploy"], [[], True, 1, ""]]),
+        (migrate_call.TALK, [[], True, 1, ""]),
+    ],
+    ids=["plan", "checks and plan", "talk"],
+)
+def test_modules_sent_as_text_import_one_another(modules: tuple[ModuleType, ...], arguments: list[Any]) -> None:
+    script = app_script.as_text(modules, arguments)
     done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=False)
     # All of them were found; what they miss here is Django.
     assert done.stderr.strip().endswith("No module named 'django'")

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.action.compose_rolling import ActionModule as Rolling
+from ansible_collections.evenkeel.deploy.plugins.action.django_check import ActionModule as DjangoCheck
+from ansible_collections.evenkeel.deploy.plugins.action.django_migrate import ActionModule as DjangoMigrate
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import progress
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.progress import Line, as_json, read_lines
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import Progress, Relay, latest
@@ -105,3 +108,18 @@ def test_who_attaches_sees_the_rest(tmp_path: Path) -> None:
     told, shown = read_lines(Path(mine.path).read_text(), 0)
     assert told[1:] == ["line 3", "line 4", "later 1", "later 2"]
     assert "another run" in told[0] and shown == 5
+
+
+def test_only_what_may_take_long_is_followed() -> None:
+    brief = {
+        DjangoCheck: ({"service": "api"}, {"test_command": ""}),
+        DjangoMigrate: ({"state": "planned"},),
+    }
+    followed = {
+        DjangoCheck: ({"test_command": "manage.py test"},),
+        DjangoMigrate: tuple({"state": s} for s in ("expanded", "contracted", "migrated", "reversed", "abandoned")),
+        Rolling: ({"state": "planned"},),
+    }
+    for wanted, of in ((True, brief), (False, followed)):
+        for action, several in of.items():
+            assert [action.is_brief(action.__new__(action), args) for args in several] == [wanted] * len(several)

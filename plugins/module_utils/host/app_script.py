@@ -9,15 +9,17 @@ in that process.  They import one another as they do here.
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
+import zlib
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 _PACKAGE = "evenkeel_in_app"
 _LOADER = """
-import sys, types
+import base64, json, sys, types, zlib
 def made(name):
     module = types.ModuleType(name)
     sys.modules[name] = module
@@ -26,14 +28,13 @@ def made(name):
         setattr(parent, name.rpartition(".")[2], module)
     return module
 made({package!r}).__path__ = []
-for folder, name, source in {sources!r}:
+for folder, name, source in json.loads(zlib.decompress(base64.b64decode({sources!r}))):
     package = {package!r} + "." + folder
     if package not in sys.modules:
         made(package).__path__ = []
     module = made(package + "." + name)
     module.__package__ = package
     exec(compile(source, name + ".py", "exec"), module.__dict__)
-import json
 module.main(*json.loads({arguments!r}))
 """
 
@@ -41,7 +42,9 @@ module.main(*json.loads({arguments!r}))
 def as_text(modules: Sequence[ModuleType], arguments: Sequence[Any]) -> str:
     """A script that loads these modules in order and calls ``main`` of the last one."""
     sources = [(*module.__name__.rsplit(".", 2)[-2:], inspect.getsource(module)) for module in modules]
-    return _LOADER.format(package=_PACKAGE, sources=sources, arguments=json.dumps(list(arguments)))
+    # All of it is one argument of a command line, and that holds 128 KiB.
+    packed = base64.b64encode(zlib.compress(json.dumps(sources).encode(), 9)).decode()
+    return _LOADER.format(package=_PACKAGE, sources=packed, arguments=json.dumps(list(arguments)))
 
 
 def answer_in(printed: str) -> dict[str, Any] | None:

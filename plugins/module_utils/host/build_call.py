@@ -17,9 +17,10 @@ from .compose import ComposeFailed
 from .engine import Engine
 from .files import private_directory, read_json
 from .image_archive import bring_back, in_archive
+from .inspection import label_of
 from .kept_images import parts_of
 from .processes import memory_of_machine
-from .project import compose_of, connect, state_dir_of
+from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 
 _GROUP = "evenkeel-build"
 _SHARES, _WEIGHT = 256, 25  # a quarter of what a container of the site gets
@@ -109,7 +110,7 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: a build that fails; nothing that runs was touched.
     """
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     try:
         project = compose.resolved()
         if check_mode:
@@ -117,6 +118,7 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         state = state_dir_of(params, str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
         with working(params, state, f"compose_build of {project['name']}") as fence:
+            fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
             return fence.told(_build_missing(params, engine, project, logs, fence))
     except ComposeFailed as error:
@@ -158,8 +160,18 @@ def _build_missing(
         "built": missing,
         "loaded": loaded,
         "images": {i: engine.image(i).get("Id", "") for i in sorted(wanted)},
+        "containers": _containers(engine, str(project["name"])),
         "notes": ["builds ran without limits: they can be set by root only"] if unlimited else [],
     }
+
+
+def _containers(engine: Engine, project: str) -> dict[str, list[str]]:
+    """Per service the states of its containers, as the engine names them."""
+    found: dict[str, list[str]] = {}
+    for inspection in engine.containers({"com.docker.compose.project": project, "com.docker.compose.oneoff": "False"}):
+        states = found.setdefault(label_of(inspection, "com.docker.compose.service"), [])
+        states.append(str((inspection.get("State") or {}).get("Status") or ""))
+    return found
 
 
 def _have_back(

@@ -10,8 +10,6 @@ lists that nobody fetches from.  Each step finds what is left to do: a call that
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,13 +18,12 @@ from ..decide import backlog
 from ..decide.backlog import UNREAD, Go, Look, Wait, Worker
 from ..journal import Fence, working
 from .celery_workers import Workers, workers_of
-from .files import private_directory, read_json, write_private
+from .files import private_directory
 from .progress import Progress
 from .project import state_dir_of
 from .refusal import BadInput
+from .tasks_aside import record, recorded, summed
 
-#: What of a project lies aside: by list, names and how many.  Written before anything is moved.
-RECORD = "tasks-aside.json"
 # Seconds of one look that waits: what is done meanwhile is told in between.
 _VISIT = 10.0
 #: Passes over the queues: each finds what was put there during the one before.
@@ -49,29 +46,6 @@ def queues(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if float(params["timeout"]) < 0:
         raise BadInput(f"timeout: {params['timeout']} is less than nothing", "write seconds, such as 60")
     return _returned(params, check_mode) if params["state"] == "returned" else _known(params, check_mode)
-
-
-def recorded(state_dir: str) -> dict[str, dict[str, int]]:
-    """What was moved aside and not put back yet, by list."""
-    kept = read_json(os.path.join(state_dir, RECORD)).get("aside")
-    return kept if isinstance(kept, dict) else {}
-
-
-def _record(state_dir: str, aside: Mapping[str, Mapping[str, int]]) -> None:
-    path = os.path.join(state_dir, RECORD)
-    if aside:
-        write_private(path, json.dumps({"aside": aside}, indent=1, sort_keys=True) + "\n")
-    elif os.path.exists(path):
-        os.unlink(path)
-
-
-def summed(by_list: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
-    """By name, how many there are in all lists."""
-    total: dict[str, int] = {}
-    for names in by_list.values():
-        for name, count in names.items():
-            total[name] = total.get(name, 0) + int(count)
-    return total
 
 
 def _result(msg: str, changed: bool = False, **more: Any) -> dict[str, Any]:
@@ -170,7 +144,7 @@ def _hand_over(
     for _pass in range(_PASSES):
         if not any(name != UNREAD for name in left):
             break
-        _record(directory, {**recorded(directory), "": left})
+        record(directory, {**recorded(directory), "": left})
         with fence.act("keep tasks aside"):
             said = workers.ask("aside")
         if not said["moved"]:
@@ -179,7 +153,7 @@ def _hand_over(
             mine = moved.setdefault(key, {})
             for name, count in names.items():
                 mine[name] = mine.get(name, 0) + count
-        _record(directory, said["aside"])
+        record(directory, said["aside"])
         left = backlog.unknown(_look(workers))
     told = summed(moved)
     notes = [*notes, *([_LEFT.format(backlog.told(left))] if left else [])]
@@ -230,7 +204,7 @@ def _returned(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         fence.act("put tasks back into their queues"),
     ):
         said = workers.ask("back")
-        _record(directory, said["aside"])
+        record(directory, said["aside"])
         back, still = summed(said["moved"]), summed(said["aside"])
         words = [f"put back into their queues: {backlog.told(back)}"] if back else []
         words += [f"still aside, since no worker of this version registers it: {backlog.told(still)}"] if still else []

@@ -200,7 +200,7 @@ def workers_of(params: Mapping[str, Any]) -> Workers:
     :raises BadInput: the project is not valid.
     """
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     if os.path.exists(os.path.join(compose.project_src, adopted.RETURNING)):
         # What was taken over comes back by this, under its own images' names.
         compose = Compose(compose.project_src, (adopted.RETURNING,), (), compose.profiles, compose.project_name)

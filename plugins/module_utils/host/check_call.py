@@ -18,8 +18,9 @@ from ..decide.masking import without_secrets
 from ..decide.release_commands import last_lines
 from ..decide.services import BadService, chosen_kind
 from ..journal import Fence, working
-from . import app_script, django_check_script
+from . import app_script, django_check_script, django_look_script, migrate_call
 from .call_result import BadInput
+from .code_that_runs import Code, code_of
 from .compose import Compose, ComposeFailed
 from .django_oneoff import OneOff, without_credentials
 from .engine import Engine, EngineFailed
@@ -77,7 +78,7 @@ def _looked(params: Mapping[str, Any]) -> _View:
     except scratch.BadCommand as error:
         raise BadInput(f"test_command: {error}", 'write "manage.py test --noinput", or its words as a list') from error
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     service, options = str(params["service"]), params.get("service_options") or {}
     try:
         project = compose.resolved()
@@ -120,9 +121,13 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
             with fence.act("sweep scratch copies"):
                 sweep(view.engine, view.name)
         began, started = time.time(), time.monotonic()
-        told = _told(view, params)
+        code = (
+            code_of(view.engine, view.project, view.service, view.compose.project_src) if params.get("plan") else None
+        )
+        told, plan = _told(view, params, code)
         verdict = django_checks.verdict_of(told)
         result = _result(verdict, verdict.sentence(view.checks))
+        result["planned"] = _planned(plan, params, code)
         result["django"] = str(told["django"])
         result["timeline"].append(_entry("check", view.service, began, started, "failed" if verdict.stops else "ok"))
         if verdict.stops:
@@ -143,19 +148,35 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
         return _tested(view, params, fence, state_dir, result)
 
 
-def _told(view: _View, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What the script in a one-off container of the service has told, without secrets."""
+def _told(view: _View, params: Mapping[str, Any], code: Code | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the script in a one-off container of the service has told, without secrets, and the plan where one was asked for."""
     oneoff = OneOff(
         view.engine, view.compose, view.name, view.service, str(params["manage_py"]), float(params["timeout"]), "checks"
     )
-    told = oneoff.ask(app_script.as_text((django_check_script,), [list(view.checks)]))
+    if code is None:
+        script = app_script.as_text((django_check_script,), [list(view.checks)])
+    else:
+        modules = (*migrate_call.MODULES, django_check_script, django_look_script)
+        script = app_script.as_text(modules, [list(view.checks), migrate_call.question({}, code.running)])
+    told = oneoff.ask(script)
+    plan = told.pop("plan", None) or {}
     told = _masked(told, lambda text: without_credentials(without_secrets(text, view.definition)))
     if told.get("error"):
         step, words = told["error"]["step"], told["error"]["message"]
         raise BadInput(
             f"{view.service} breaks off in {step}: {words}", f"{params['manage_py']} {step} says the same; correct that"
         )
-    return dict(told)
+    return dict(told), plan
+
+
+def _planned(plan: Mapping[str, Any], params: Mapping[str, Any], code: Code | None) -> dict[str, Any]:
+    """What ``django_migrate`` would say of a plan, empty where there is none: then that says why, when it is its turn."""
+    if code is None or not plan or plan.get("error"):
+        return {}
+    try:
+        return migrate_call.judged(plan, migrate_call.declared_in(params), code, params.get("allow_data_loss") or ())
+    except BadInput:
+        return {}
 
 
 def _masked(told: Any, mask: Callable[[str], str]) -> Any:
@@ -168,7 +189,7 @@ def _masked(told: Any, mask: Callable[[str], str]) -> Any:
 
 
 def _result(verdict: django_checks.Verdict, sentence: str) -> dict[str, Any]:
-    return {"changed": False, **verdict.result(), "tests": {}, "timeline": [], "msg": sentence}
+    return {"changed": False, **verdict.result(), "planned": {}, "tests": {}, "timeline": [], "msg": sentence}
 
 
 def _entry(step: str, service: str, began: float, started: float, result: str) -> dict[str, Any]:

@@ -12,8 +12,7 @@ import os
 import re
 import subprocess
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +104,7 @@ class Compose:
         return done.stdout
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
-        """Start a sub-command that is attended to afterwards, by :meth:`attend`.
+        """Start a sub-command that is attended to afterwards, see ``host/attended.py``.
 
         :raises ComposeFailed: it could not be started.
         """
@@ -117,23 +116,6 @@ class Compose:
             )  # fmt: skip
         except OSError as error:
             raise ComposeFailed(f"docker compose could not be started: {error}") from error
-
-    @staticmethod
-    def attend(process: subprocess.Popen[str], stdin: str, on_line: Callable[[str], None]) -> str:
-        """Give a process its input and read it to its end; returns its last words where it failed."""
-        if process.stdin is None or process.stdout is None:
-            raise ComposeFailed("docker compose was started without pipes")
-        errors: list[str] = []
-        reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
-        reader.start()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(stdin)
-            process.stdin.close()
-        for line in process.stdout:
-            on_line(line.rstrip("\r\n"))
-        code = process.wait()
-        reader.join(5.0)
-        return last_words("".join(errors)) if code else ""
 
     def version(self) -> str:
         """Compose's own version, empty when there is no Compose v2."""

@@ -111,8 +111,8 @@ def databases() -> list[dict[str, str]]:
     ]
 
 
-def main(checks: list[str]) -> None:
-    """Print what was asked for, or why it cannot be told."""
+def answered(checks: list[str]) -> dict[str, Any]:
+    """What was asked for, or why it cannot be told."""
     import django
 
     told: dict[str, Any] = {"django": django.get_version(), "databases": databases()}
@@ -126,5 +126,10 @@ def main(checks: list[str]) -> None:
     except Exception as error:  # the app's own code, and its own words
         text = " ".join(str(error).split())[:600]
         told = {"error": {"step": step, "message": f"{type(error).__name__}: {text}"}}
-    sys.stdout.write("\nEVENKEEL " + json.dumps(told) + "\n")
+    return told
+
+
+def main(checks: list[str]) -> None:
+    """Print it."""
+    sys.stdout.write("\nEVENKEEL " + json.dumps(answered(checks)) + "\n")
     sys.stdout.flush()

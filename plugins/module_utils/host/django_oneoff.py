@@ -11,21 +11,23 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import app_script
+from .attended import Attended
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
-from .engine import Engine
+from .engine import Engine, EngineFailed
 
 LABEL = "evenkeel.oneoff"
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _SAID = "EVENKEEL+ "
+# Seconds for a client to end after its container has: it takes that away.
+_LEAVES = 60.0
 # What Compose's or Python's last words mean, with what to do about it.
 _MEANINGS = (
     ("executable file not found", "the image of {service} has no python", "set service to the one that runs Django"),
@@ -87,53 +89,26 @@ class OneOff:
         try:
             printed = self.compose.run(*command, script, timeout=self.timeout, stdin=self.given)
         except ComposeFailed as error:
-            for inspection in self.engine.containers({LABEL: name}):
-                self._end(str(inspection["Id"]))
+            self._end_all(name)
             raise self.meaning(str(error)) from error
         return self._answer(printed, f"told nothing of its {self.about}")
 
-    def follow(
-        self,
-        script: str,
-        order: Mapping[str, Any],
-        act: Callable[[], contextlib.AbstractContextManager[None]],
-        on_line: Callable[[str, str, float], None],
-    ) -> dict[str, Any]:
-        """What a script tells that works on the database, with what it says meanwhile.
+    @contextlib.contextmanager
+    def talk(self, script: str) -> Iterator[Talk]:
+        """A container that tells something, waits for an order, and carries it out; without one it ends when the block does.
 
-        :param act: held while it is started, and no longer.
-        :raises BadInput: it told nothing, or has not ended in time; it then goes on by itself.
+        :raises BadInput: it could not be started.
         """
         name, command = self._command("migrate")
         self._sweep("migrate", 7 * 24 * 3600.0)
-        lines: list[str] = []
-
-        def read(line: str) -> None:
-            lines.append(line)
-            if line.startswith(_SAID):
-                with contextlib.suppress(ValueError, KeyError):
-                    told = json.loads(line[len(_SAID) :])
-                    on_line(str(told["text"]), str(told["step"]), float(told["seconds"]))
-
         try:
-            with act():
-                process = self.compose.begin(*command, script)
-            ended = threading.Timer(self.timeout, process.kill)
-            ended.daemon = True
-            ended.start()
-            began = time.monotonic()
-            complaints = self.compose.attend(process, json.dumps(order), read)
-            ended.cancel()
+            process = Attended(self.compose.begin(*command, script))
         except ComposeFailed as error:
             raise self.meaning(str(error)) from error
-        if time.monotonic() - began >= self.timeout:
-            raise BadInput(
-                f"migrating took longer than {self.timeout:g} s; the container {name} goes on with it",
-                f"docker logs -f {name}; the same call again waits for it and then takes up from what it finds; set timeout",
-            )
-        if complaints and not app_script.answer_in("\n".join(lines)):
-            raise self.meaning(complaints)
-        return self._answer("\n".join(lines), "broke off while it migrated, and the same call again goes on from there")
+        try:
+            yield Talk(self, name, process)
+        finally:
+            process.end(_LEAVES)
 
     def _answer(self, printed: str, otherwise: str) -> dict[str, Any]:
         told = app_script.answer_in(printed)
@@ -160,6 +135,80 @@ class OneOff:
             if (created and created < oldest and purpose == "plan") or (over and purpose == "migrate"):
                 self._end(str(inspection["Id"]))
 
+    def _end_all(self, name: str) -> None:
+        for inspection in self.engine.containers({LABEL: name}):
+            self._end(str(inspection["Id"]))
+
     def _end(self, container: str) -> None:
         self.engine.stop(container, 1)
         self.engine.remove(container)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What :meth:`OneOff.talk` gives: first :meth:`asked`, then :meth:`ordered`, or nothing more.
+
+    :ivar name: the container's.
+    """
+
+    oneoff: OneOff
+    name: str
+    process: Attended
+
+    def asked(self) -> dict[str, Any]:
+        """What it tells before anything is ordered.
+
+        :raises BadInput: it told nothing, or not in time; it is ended then, since it has changed nothing.
+        """
+        lines: list[str] = []
+
+        def read(line: str) -> bool:
+            lines.append(line)
+            return app_script.answer_in(line) is not None
+
+        def end() -> None:
+            with contextlib.suppress(EngineFailed):
+                self.oneoff._end_all(self.name)
+
+        if not self.process.read(read, self.oneoff.timeout, end):
+            raise self.oneoff.meaning(f"docker compose run did not end in {self.oneoff.timeout:g} s")
+        printed = "\n".join(lines)
+        if app_script.answer_in(printed) is None:
+            complaints = self.process.end(_LEAVES)
+            if complaints:
+                raise self.oneoff.meaning(complaints)
+        return self.oneoff._answer(printed, f"told nothing of its {self.oneoff.about}")
+
+    def ordered(
+        self,
+        order: Mapping[str, Any],
+        act: Callable[[], contextlib.AbstractContextManager[None]],
+        on_line: Callable[[str, str, float], None],
+    ) -> dict[str, Any]:
+        """What it tells of an order, with what it says meanwhile.
+
+        :param act: held while it is told, and no longer.
+        :raises BadInput: it told nothing, or has not ended in time; it then goes on by itself.
+        """
+        lines: list[str] = []
+
+        def read(line: str) -> bool:
+            lines.append(line)
+            if line.startswith(_SAID):
+                with contextlib.suppress(ValueError, KeyError):
+                    told = json.loads(line[len(_SAID) :])
+                    on_line(str(told["text"]), str(told["step"]), float(told["seconds"]))
+            return False
+
+        with act():
+            self.process.tell(json.dumps(order))
+        timeout = self.oneoff.timeout
+        if not self.process.read(read, timeout):
+            raise BadInput(
+                f"migrating took longer than {timeout:g} s; the container {self.name} goes on with it",
+                f"docker logs -f {self.name}; the same call again waits for it and then takes up from what it finds; set timeout",
+            )
+        complaints, printed = self.process.end(_LEAVES), "\n".join(lines)
+        if complaints and not app_script.answer_in(printed):
+            raise self.oneoff.meaning(complaints)
+        return self.oneoff._answer(printed, "broke off while it migrated, and the same call again goes on from there")

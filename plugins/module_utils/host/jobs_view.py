@@ -79,7 +79,7 @@ def jobs_in(params: Mapping[str, Any]) -> Jobs:
     :raises BadInput: no engine, no such folder.
     """
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     options = params.get("service_options") or {}
     try:
         resolved = compose.resolved()

@@ -11,8 +11,9 @@ read in transactions that are read-only.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from types import ModuleType
 from typing import Any
 
 from ..decide import expansion, way_back
@@ -25,15 +26,18 @@ from . import (
     migration_operations_script,
     migration_plan_script,
     migration_schema_script,
+    migration_talk_script,
 )
 from .call_result import BadInput
 from .code_that_runs import Code, code_of
 from .compose import ComposeFailed
 from .django_oneoff import OneOff, without_credentials
+from .migrate_run import MODULES as RUN_MODULES
 from .migrate_run import carry_out, foresee
 from .project import compose_of, connect, image_name
 
-_MODULES = (
+#: What asks for a plan, in the order in which one needs another.
+MODULES = (
     expansion,
     migration_schema_script,
     migration_catalogue_script,
@@ -41,6 +45,8 @@ _MODULES = (
     migration_operations_script,
     migration_plan_script,
 )
+#: What also carries out what is decided of the plan.
+TALK = tuple(dict.fromkeys((*MODULES, *RUN_MODULES, migration_talk_script)))
 #: Milliseconds that one look at a table's rows may take.
 _LOOK = 3000
 
@@ -54,8 +60,8 @@ def migrate(
     :raises BadInput: there is no plan, and why.
     """
     compose = compose_of(params)
-    engine = connect(compose.project_src)
-    service, declared = str(params["service"]), _declared(params.get("declared_phases") or {})
+    engine = connect(compose.project_src, params)
+    service, declared = str(params["service"]), declared_in(params)
     try:
         project = compose.resolved()
     except ComposeFailed as error:
@@ -72,25 +78,38 @@ def migrate(
         code = replace(code, running=[dict(one) for one in running])
     oneoff = OneOff(engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"]))
 
-    told, result = _looked(oneoff, params, declared, code)
-    if params.get("state", "planned") == "planned":
-        return result
-    if check_mode:
-        return foresee(params, oneoff, code, told, result)
-    done = carry_out(params, oneoff, code, told, result)
-    if done.pop("again", False):
-        told, result = _looked(oneoff, params, declared, code)
-        done = carry_out(params, oneoff, code, told, result)
-        done.pop("again", None)
+    state = str(params.get("state", "planned"))
+    if state == "planned" or (check_mode and state != "reversed"):
+        told, result = _looked(oneoff, lambda: oneoff.ask(_script(MODULES, params, code)), params, declared, code)
+        return result if state == "planned" else foresee(params, None, code, told, result)
+    done: dict[str, Any] = {"again": True}
+    for _attempt in range(2):
+        if done.pop("again", False):
+            with oneoff.talk(_script(TALK, params, code)) as talk:
+                told, result = _looked(oneoff, talk.asked, params, declared, code)
+                if check_mode:
+                    return foresee(params, talk, code, told, result)
+                done = carry_out(params, talk, code, told, result)
+    done.pop("again", None)
     return done
 
 
+def _script(modules: Sequence[ModuleType], params: Mapping[str, Any], code: Code) -> str:
+    return app_script.as_text(modules, question(params, code.running))
+
+
 def _looked(
-    oneoff: OneOff, params: Mapping[str, Any], declared: Mapping[str, str], code: Code
+    oneoff: OneOff,
+    ask: Callable[[], dict[str, Any]],
+    params: Mapping[str, Any],
+    declared: Mapping[str, str],
+    code: Code,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the app told, and the verdict on it."""
     began, started = time.time(), time.monotonic()
-    told = _told(oneoff, params, code.running)
+    told = ask()
+    if told.get("error"):
+        raise _refusal(told["error"], params)
     result = judged(told, declared, code, params.get("allow_data_loss") or (), params.get("only"))
     result["timeline"] = [
         {
@@ -105,7 +124,12 @@ def _looked(
     return told, result
 
 
-def _declared(given: Mapping[str, Any]) -> dict[str, str]:
+def declared_in(params: Mapping[str, Any]) -> dict[str, str]:
+    """The phases that are declared by whoever calls.
+
+    :raises BadInput: one is none.
+    """
+    given = params.get("declared_phases") or {}
     for key, phase in given.items():
         if str(phase) not in decide.DECLARABLE:
             raise BadInput(
@@ -115,15 +139,11 @@ def _declared(given: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(phase) for key, phase in given.items()}
 
 
-def _told(oneoff: OneOff, params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the script in a one-off container of the service has told."""
+def question(params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What ``migration_plan_script`` is asked."""
     # What is to be taken back is behind what has been run: that is looked at where it is done.
     target = "" if params.get("state") == "reversed" else str(params.get("target") or "")
-    arguments = [list(params.get("databases") or []), True, _LOOK, target, list(running)]
-    told = oneoff.ask(app_script.as_text(_MODULES, arguments))
-    if told.get("error"):
-        raise _refusal(told["error"], params)
-    return told
+    return [list(params.get("databases") or []), True, _LOOK, target, list(running)]
 
 
 def _refusal(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The part of ``django_migrate`` that changes something: what was judged is sent to be run, and what came of it told.
 
-The order goes to a container of the same image.  There it is compared with what is pending once more, under the lock
+The order goes to the container that has told the plan.  There it is compared with what is pending once more, under the lock
 of the database: what is run is exactly what was judged.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 from ..decide import expansion, migration_words
 from ..journal import working
 from . import (
-    app_script,
     migration_contract_script,
     migration_expand_script,
     migration_ledger_script,
@@ -29,7 +28,7 @@ from . import (
 )
 from .call_result import BadInput
 from .code_that_runs import Code
-from .django_oneoff import OneOff, without_credentials
+from .django_oneoff import Talk, without_credentials
 from .progress import Progress
 from .project import state_dir_of
 
@@ -47,14 +46,15 @@ MODULES = (
 
 
 def carry_out(
-    params: Mapping[str, Any], oneoff: OneOff, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+    params: Mapping[str, Any], talk: Talk, code: Code, told: Mapping[str, Any], result: dict[str, Any]
 ) -> dict[str, Any]:
     """Bring the databases into the state that is asked for.
 
+    :param talk: with the container that has told the plan.
     :param told: what the plan's script has told; ``result``: the verdict on it, as the module returns it.
     :raises BadInput: it cannot be, and nothing was touched.
     """
-    state = str(params["state"])
+    state, oneoff = str(params["state"]), talk.oneoff
     _refuse(state, params, code, told, result)
     order = order_of(params, code, told, result)
     idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
@@ -69,9 +69,7 @@ def carry_out(
 
         began, started = time.time(), time.monotonic()
         try:
-            answer = oneoff.follow(
-                app_script.as_text(MODULES, []), order, lambda: fence.act(f"migrations {state}"), on_line
-            )
+            answer = talk.ordered(order, lambda: fence.act(f"migrations {state}"), on_line)
         finally:
             progress.close()
         result["timeline"].append(
@@ -88,17 +86,17 @@ def carry_out(
 
 
 def foresee(
-    params: Mapping[str, Any], oneoff: OneOff, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+    params: Mapping[str, Any], talk: Talk | None, code: Code, told: Mapping[str, Any], result: dict[str, Any]
 ) -> dict[str, Any]:
     """The verdict with whether carrying it out would change something.
 
+    :param talk: as in :func:`carry_out`, with state C(reversed), which is looked at where it is done.
     :raises BadInput: it would be refused.
     """
     _refuse(str(params["state"]), params, code, told, result)
     state, order = str(params["state"]), order_of(params, code, told, result)
-    if state == "reversed":
-        script = app_script.as_text(MODULES, [])
-        answer = oneoff.follow(script, {**order, "look": True}, contextlib.nullcontext, lambda *_line: None)
+    if talk:
+        answer = talk.ordered({**order, "look": True}, contextlib.nullcontext, lambda *_line: None)
         result = ended(state, answer, told, code, params, result)
         return {**result, "changed": bool(result["reverse"]) and not result.get("failed")}
     return {**result, "changed": any(d.get("migrations") or d.get("contract") for d in order["databases"])}

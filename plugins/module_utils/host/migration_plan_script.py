@@ -225,16 +225,19 @@ def _resolved(connection: Any, targets: list[tuple[str, str | None]]) -> list[tu
     return found
 
 
-def main(
+def answered(
     wanted: list[str], collect: bool, statement_timeout: int, target: str, running: list[dict[str, Any]] | None = None
-) -> None:
-    """Print the plan, or why there is none."""
-    told: dict[str, Any]
+) -> dict[str, Any]:
+    """The plan, or why there is none."""
     try:
-        told = plan(wanted, collect, statement_timeout, target, running or [])
+        return plan(wanted, collect, statement_timeout, target, running or [])
     except Unusable as error:
-        told = {"error": {"kind": error.kind, "message": str(error)}}
+        return {"error": {"kind": error.kind, "message": str(error)}}
     except Exception as error:  # a migration of the app's that cannot even be read: its own words, not ours
-        told = {"error": {"kind": "failed", "message": f"{type(error).__name__}: {_own_words(error)}"}}
-    sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
+        return {"error": {"kind": "failed", "message": f"{type(error).__name__}: {_own_words(error)}"}}
+
+
+def main(*asked: Any) -> None:
+    """Print it; for ``asked`` see :func:`answered`."""
+    sys.stdout.write("\nEVENKEEL " + json.dumps(answered(*asked), default=str) + "\n")
     sys.stdout.flush()

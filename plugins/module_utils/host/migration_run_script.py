@@ -136,10 +136,14 @@ def _take_back(run: expand.Run, told: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Read the order, carry it out, print the end."""
+    """Read an order and carry it out."""
+    carry_out(json.load(sys.stdin))
+
+
+def carry_out(order: dict[str, Any]) -> None:
+    """Do what was decided, database by database, and print the end."""
     from django.db import connections
 
-    order = json.load(sys.stdin)
     told: dict[str, Any] = {"databases": []}
     if order["state"] == "reversed" and not order.get("look"):
         # All of them are looked at before anything is touched in one.

@@ -82,7 +82,7 @@ def proxies_of(params: Mapping[str, Any]) -> list[str]:
 def _container(params: Mapping[str, Any]) -> tuple[Engine, dict[str, Any], dict[str, Any]]:
     """The one container of the service that is nginx, and the resolved project."""
     service = str(params["service"])
-    engine = connect(str(params["project_src"]))
+    engine = connect(str(params["project_src"]), params)
     project = project_of(params)
     name = str(project["name"])
     if service not in (project.get("services") or {}):

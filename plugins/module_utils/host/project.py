@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import preflight
+from ..decide.lease import split_token
 from .call_result import BadInput
 from .compose import Compose
 from .engine import Engine, EngineFailed
+from .records import Records
 
 #: What every module takes that changes something.
 LOCK_ARGUMENTS: dict[str, Any] = {
@@ -31,13 +33,26 @@ PROJECT_ARGUMENTS: dict[str, Any] = {
 }
 
 
-def connect(project_src: str) -> Engine:
+#: What an operation's record has where one of its modules has found engine and Compose new enough.
+TOOLS_FIT = "tools_fit"
+
+
+def _known_to_fit(params: Mapping[str, Any]) -> bool:
+    """Whether an earlier module of the same operation has found them so: asking Compose costs a process each time."""
+    known, directory = split_token(str(params.get("lock_token") or "")), params.get("state_dir")
+    return bool(known and directory and Records(str(directory)).read(known[1]).get(TOOLS_FIT))
+
+
+def connect(project_src: str, params: Mapping[str, Any] | None = None) -> Engine:
     """The engine, when it and Compose are there and new enough.
 
+    :param params: the module's; with them what an earlier module of the operation has found is believed.
     :raises BadInput: otherwise.
     """
     try:
         engine = Engine()
+        if params is not None and _known_to_fit(params):
+            return engine
         complaints = preflight.too_old("Docker Engine", engine.version(), preflight.ENGINE_NEEDED)
     except EngineFailed as error:
         raise BadInput(str(error)) from error

@@ -20,7 +20,7 @@ from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
 from .files import read_json, write_private
 from .mounts import copy_path, place
-from .project import compose_of, connect, state_dir_of
+from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 from .proxy_files import place_first
 
 _ASIDE = ".evenkeel."
@@ -125,6 +125,7 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _generate(params, *read, True)
     name = str(read[1]["name"])
     with working(params, state_dir_of(params, name), f"compose_project of {name}") as fence:
+        fence.note(**{TOOLS_FIT: True})
         return fence.told(write_generated(params, read, fence))
 
 

@@ -79,7 +79,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
     :raises BadInput: anything that would make the roll fail or lose a request.
     """
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     try:
         project = compose.resolved()
         compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, str(project["name"]))

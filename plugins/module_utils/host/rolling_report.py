@@ -23,6 +23,7 @@ from .engine import Engine
 from .files import private_directory, write_private
 from .roller import Outcome
 from .rolling_plan import Call
+from .tasks_aside import recorded, summed
 
 
 @dataclass
@@ -132,6 +133,7 @@ def result_of(
         "notes": call.notes,
         "kinds": call.kinds,
         "ways": call.ways,
+        "tasks_aside": sorted(summed(recorded(call.state_dir))),
         "rest": {key: list(names) for key, names in asdict(call.rest).items()},
         "images": {
             t.settings.name: sorted({c.image for c in stack.containers if c.service == t.settings.name and c.running})

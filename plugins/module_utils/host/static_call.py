@@ -46,7 +46,7 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: the service is not there, or Django could not collect.
     """
     compose = compose_of(params)
-    engine = connect(compose.project_src)
+    engine = connect(compose.project_src, params)
     service, state, revision = str(params["service"]), str(params["state"]), str(params.get("revision") or "")
     try:
         project = compose.resolved()

@@ -18,7 +18,6 @@ from ..decide.services import BROKER, DATABASE
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
-from .celery_queues import recorded, summed
 from .compose import ComposeFailed
 from .container_files import Budget
 from .drift import ContainerDrift, Drifts, VolumeDrift, containers_of
@@ -32,6 +31,7 @@ from .refusal import BadInput
 from .release_store import Store
 from .retention import has_engine
 from .status_engine import EngineView
+from .tasks_aside import recorded, summed
 from .tree_drift import TreeDrift, of_mounts, of_release
 
 #: What can be left out since it takes time: seconds for migrations, use and drift.

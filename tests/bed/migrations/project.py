@@ -105,7 +105,7 @@ class Project:
 
     def ask(self, databases: list[str] | None = None, target: str = "") -> dict[str, Any]:
         """What the script tells, as the module sends it."""
-        script = app_script.as_text(migrate_call._MODULES, [databases or [], True, 3000, target])
+        script = app_script.as_text(migrate_call.MODULES, [databases or [], True, 3000, target])
         told = app_script.answer_in(self.manage("shell", "-c", script))
         assert told is not None
         return told

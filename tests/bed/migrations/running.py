@@ -41,8 +41,12 @@ class Running(Project):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         """What the module would send: the plan's verdict as an order."""
         code = self.code(release)
-        script = app_script.as_text(migrate_call._MODULES, [[], True, 3000, "", code.running])
-        told = app_script.answer_in(self.manage("shell", "-c", script))
+        script = app_script.as_text(migrate_call.MODULES, [[], True, 3000, "", code.running])
+        return self._decided(app_script.answer_in(self.manage("shell", "-c", script)), state, code, params)
+
+    def _decided(
+        self, told: dict[str, Any] | None, state: str, code: Code, params: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         assert told is not None and "error" not in told, told
         result = migrate_call.judged(
             told, params.get("declared") or {}, code, params.get("allow_data_loss") or (), params.get("only")
@@ -51,14 +55,16 @@ class Running(Project):
         migrate_run._refuse(state, given, code, told, result)
         return migrate_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
 
-    def begin(self, order: dict[str, Any]) -> subprocess.Popen[str]:
-        """Start carrying out an order."""
-        script = app_script.as_text(migrate_run.MODULES, [])
+    def _started(self, script: str) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        process = subprocess.Popen(
+        return subprocess.Popen(
             self.argv("shell", "-c", script), cwd=self.folder, env=self.environment, stdin=pipe, stdout=pipe,
             stderr=pipe, text=True,
         )  # fmt: skip
+
+    def begin(self, order: dict[str, Any]) -> subprocess.Popen[str]:
+        """Start carrying out an order."""
+        process = self._started(app_script.as_text(migrate_run.MODULES, []))
         assert process.stdin
         process.stdin.write(json.dumps(order))
         process.stdin.close()
@@ -66,9 +72,23 @@ class Running(Project):
         return process
 
     def run(self, state: str, release: str, /, **params: Any) -> dict[str, Any]:
-        """What the module would return."""
-        order, told, result, code = self.order(state, release, **params)
-        printed, errors = self.begin(order).communicate()
+        """What the module would return, which has one process plan and then carry out what is decided of that."""
+        code = self.code(release)
+        process = self._started(app_script.as_text(migrate_call.TALK, [[], True, 3000, "", code.running]))
+        assert process.stdout and process.stderr
+        try:
+            asked = None
+            for line in iter(process.stdout.readline, ""):
+                asked = app_script.answer_in(line)
+                if asked:
+                    break
+            else:
+                raise AssertionError(process.stderr.read())
+            order, told, result, code = self._decided(asked, state, code, params)
+            printed, errors = process.communicate(json.dumps(order))
+        finally:
+            process.kill()
+            process.wait()
         answer = app_script.answer_in(printed)
         assert answer is not None, printed + errors
         return {**migrate_run.ended(state, answer, told, code, params, result), "printed": printed}

@@ -1,0 +1,24 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs inside the app's own container: its checks and its plan of migrations in one start of Django, as one line ``EVENKEEL {json}``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from . import django_check_script, migration_plan_script
+
+
+def main(checks: list[str], plan: list[Any]) -> None:
+    """Print what the checks say, and with it the ``plan`` where they do not break off.
+
+    :param plan: what ``migration_plan_script.answered`` takes.
+    """
+    told = django_check_script.answered(checks)
+    if not told.get("error"):
+        told["plan"] = migration_plan_script.answered(*plan)
+    sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
+    sys.stdout.flush()
