@@ -133,7 +133,7 @@ info:
     hotfixes:
       description:
         - The hotfixes that production has beside its last update, each with C(name), C(kinds), C(files), C(public_paths), C(made)
-          and, where it is one of code, its C(revision). The others are of uploads or built files.
+          and, where it is one of code, its C(revision). The others are of uploads, built files or the database.
       type: list
       elements: dict
     tried:

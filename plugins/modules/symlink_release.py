@@ -176,6 +176,11 @@ way_back_revision:
   description: The commit of that release.
   returned: always
   type: str
+database_hotfixes:
+  description: The hotfixes of the database (M(evenkeel.deploy.hotfix_database)) that are in force.
+  returned: with O(state=active)
+  type: list
+  elements: str
 late:
   description: Seconds between O(activate_at) and the switch.
   returned: with O(activate_at), when something was switched

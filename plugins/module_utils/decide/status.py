@@ -147,7 +147,7 @@ def command_of(playbook: str, target: str) -> str:
         return ""
     words = f"ansible-playbook evenkeel.deploy.{playbook}"
     key = target.partition("=")[0]
-    if playbook == "hotfix" and key in ("hotfix_env", "hotfix_media", "hotfix_frontend"):
+    if playbook == "hotfix" and key in ("hotfix_env", "hotfix_media", "hotfix_frontend", "hotfix_database"):
         # Nobody but who began it has the values, or the files.
         words += f" with the same {key}"
     elif playbook == "hotfix" and target.startswith(_GIVEN):

@@ -155,8 +155,11 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             raise BadInput(
                 f"a hotfix called {source.name} is in production already, and is another one", "set hotfix_name"
             )
-        if hotfix_ledger.read(str(params["state_dir"]), source.name).get("live"):
+        known_by_name = hotfix_ledger.read(str(params["state_dir"]), source.name)
+        if known_by_name.get("live"):
             raise BadInput(f"a hotfix of uploads or built files is called {source.name}", "set hotfix_name")
+        if known_by_name.get("database"):
+            raise BadInput(f"a hotfix of the database is called {source.name}", "set hotfix_name")
         if commit == base:
             return found
         shared = [str(s) for s in params.get("shared") or []]

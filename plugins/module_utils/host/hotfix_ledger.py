@@ -44,7 +44,7 @@ def read(state_dir: str, name: str) -> dict[str, Any]:
 
 def forget(state_dir: str, name: str) -> None:
     """Remember nothing of one that never came about."""
-    for end in ("patch", "json"):
+    for end in ("patch", "migration.py", "json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path_of(state_dir, name, end))
 
@@ -75,6 +75,18 @@ def placed(store: Store, state_dir: str) -> dict[str, dict[str, Any]]:
     base = lost_hotfixes.updated_to(store.manifest(current)) if current else ""
     every = {name: read(state_dir, name) for name in names(state_dir)} if base else {}
     return {n: a for n, a in every.items() if a.get("live") and a.get("base") == base and not a.get("reverted")}
+
+
+def of_databases(state_dir: str) -> dict[str, dict[str, Any]]:
+    """The hotfixes of databases that are in force, whatever was updated since: name → what is remembered."""
+    every = {name: read(state_dir, name) for name in names(state_dir)}
+    ended = ("reverted", "merged", "replaced")
+    return {
+        name: about
+        for name, about in every.items()
+        if (about.get("database") or {}).get("state") in ("committing", "applied")
+        and not any(about.get(w) for w in ended)
+    }
 
 
 def built_in_force(store: Store, state_dir: str) -> dict[str, list[str]]:

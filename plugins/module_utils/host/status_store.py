@@ -100,7 +100,7 @@ def owed_of(state_dir: str, lock: Lock) -> dict[str, Any]:
 
 
 def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
-    """The hotfixes that production has beside its last update: those of its release first, then those of files beside it.
+    """The hotfixes that production has beside its last update: those of its release first, then those beside it.
 
     :raises Unseen: no permission.
     """
@@ -115,7 +115,8 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
             "public_paths": [str(p) for p in known.get("public_paths") or []],
         }
         found.append({"name": one.name, "kinds": kinds, "files": paths, **about})
-    for name, known in hotfix_ledger.placed(store, state_dir).items():
+    beside = {**hotfix_ledger.placed(store, state_dir), **hotfix_ledger.of_databases(state_dir)}
+    for name, known in beside.items():
         paths = sorted(known.get("sums") or {})
         found.append(
             {
