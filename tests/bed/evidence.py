@@ -195,6 +195,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
             "tests/bed/test_hotfix_files.py",
             "tests/bed/test_hotfix_source.py",
             "tests/bed/test_hotfix_ways.py",
+            "tests/bed/test_hotfix_database.py",
         ),
     ),
     "backup": (
