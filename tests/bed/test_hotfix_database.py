@@ -212,7 +212,7 @@ def test_two_on_one_view_go_back_in_their_order_and_an_update_tells_of_them(shop
     fix(shop, VIEW.replace("max(created_at)", "min(created_at)"), name="two")
     refused = shop.rollback(rollback_hotfix="one")
     assert refused.returncode != 0 and "the hotfix two changed view public.tours_busy after one" in refused.message
-    assert "one" in ended(shop.play(playbook="status")).output
+    assert "one, database" in ended(shop.play(playbook="status")).output
     updated = ended(shop.update("v2"))
     assert "the hotfix two is in the database and in no migration yet" in updated.output, updated.output[-4000:]
     # What the second lies on is told of that one.

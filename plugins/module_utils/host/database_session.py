@@ -160,13 +160,15 @@ class Transaction:
         """
         if not any(n.kind == TRIGGER for n in named):
             return []
-        found = [str(t["table"]) for t in self.ask(catalogue.tables(named), "look for the tables of the triggers")]
-        for number, table in enumerate(found):
+        found = self.ask(catalogue.tables(named), "look for the tables of the triggers")
+        # Who locks a view locks the tables below it as well, which nobody here has to do with.
+        tables = [str(t["table"]) for t in found if not t["view"]]
+        for number, table in enumerate(tables):
             more = " NOWAIT" if number else ""
             self.ask(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE{more};\n", f"wait for {table}")
-        if found:
+        if tables:
             self.hurry()
-        return found
+        return [str(t["table"]) for t in found]
 
     def hurry(self) -> None:
         """Wait for no further lock as long as for the first: within a second nobody looks whether two wait for each other."""
