@@ -134,7 +134,8 @@ def tables(named: Sequence[Named]) -> str:
         f"{AS_THE_APP}{_named(named)}"
         "SELECT jsonb_build_object('table', format('%I.%I', s.nspname, c.relname), 'view', c.relkind = 'v') FROM (SELECT "
         "DISTINCT to_regclass(concat(quote_ident(nullif(table_schema, '')) || '.', quote_ident(\"table\"))) AS oid "
-        "FROM named WHERE kind = 'trigger') m JOIN pg_class c ON c.oid = m.oid JOIN pg_namespace s ON s.oid = c.relnamespace ORDER BY c.oid;\n"
+        "FROM named WHERE kind = 'trigger') m JOIN pg_class c ON c.oid = m.oid JOIN pg_namespace s ON s.oid = c.relnamespace "
+        "ORDER BY c.oid;\n"
     )
 
 
