@@ -64,11 +64,12 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     given, name = _given(params, state)
     known = hotfix_ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):
-        told = f"no hotfix of uploads or built files is called {name}"
+        told = f"no hotfix of uploads, built files or the database is called {name}"
         if known.get("release"):
             back = "ansible-playbook evenkeel.deploy.rollback goes back to the release before"
             raise BadInput(f"{told}; it is of release {known['release']}", back)
-        every = [n for n in hotfix_ledger.names(state_dir) if hotfix_ledger.read(state_dir, n).get(_LIVE)]
+        known_ones = {n: hotfix_ledger.read(state_dir, n) for n in hotfix_ledger.names(state_dir)}
+        every = [n for n, about in known_ones.items() if about.get(_LIVE) or about.get("database")]
         raise BadInput(told, f"there are: {', '.join(every) or 'none'}")
     if state == APPLIED and known and not known.get(_LIVE):
         raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")
