@@ -29,6 +29,7 @@ author:
 extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.elsewhere
+  - evenkeel.deploy.staging
   - evenkeel.deploy.project.attributes
 options:
   files:
@@ -184,6 +185,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_elsewhere import ELSEWHERE_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_database_call import change
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
 
 
@@ -208,6 +210,7 @@ def main() -> None:
             "service_options": {"type": "dict", "default": {}},
             "django_service": {"type": "str"},
             **ELSEWHERE_ARGUMENTS,
+            **STAGING_ARGUMENTS,
             "lock_timeout": {"type": "float", "default": 2},
             "retries": {"type": "int", "default": 5},
             "statement_timeout": {"type": "float", "default": 5},

@@ -19,9 +19,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     hotfix_database_call,
     hotfix_database_run,
     hotfix_ledger,
+    hotfix_staging,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_source import Source
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit import scratch_postgres
 from tests.unit.scratch_postgres import Local
 
@@ -451,6 +453,26 @@ def test_what_is_there_already_is_no_hotfix(app: App) -> None:
     app.server.sql(FUNCTION, user="shop")
     told = app(FUNCTION)
     assert told["changed"] is False and "was there already" in " ".join(told["notes"]) and app.names == []
+
+
+def test_staging_has_to_have_tried_the_same_statements(app: App) -> None:
+    def asked(tried: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"staging": [{"host": "staging", "tried": tried}], "staging_max_age": 86400.0}
+
+    before = app.dump()
+    refused = app.refusal(FUNCTION, **asked([]))
+    assert "staging" in refused and app.dump() == before and app.names == []
+    state_dir = str(app.root / ".evenkeel")
+    app(f"-- as it was tried\n{FUNCTION};", name="there")
+    tried = hotfix_staging.tried(Store(str(app.root)), state_dir)
+    assert app.back("there")["changed"] and app.dump() == before
+    told = app(FUNCTION, name="here", **asked(tried))
+    assert told["changed"] and "tried on staging" in " ".join(told["notes"])
+    # It is here: the same again asks nobody.
+    assert app(FUNCTION, name="here", **asked([]))["changed"] is False
+    assert "staging" in app.refusal(VIEW, **asked(tried))
+    app(VIEW, name="urgent", skip_staging="nobody can order", **asked(tried))
+    assert hotfix_ledger.read(state_dir, "urgent")["untried"] == "nobody can order"
 
 
 def test_requests_go_on_beside_it(app: App) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..decide import database_objects as objects
-from ..decide import hotfix, hotfix_migration
+from ..decide import hotfix, hotfix_migration, staging
 from ..decide.database_objects import Thing
 from ..decide.hotfix_database import Change, Refused, all_named, changes_of, checked_query
 from ..journal import working
-from . import database_catalogue, hotfix_ledger
+from . import database_catalogue, hotfix_ledger, hotfix_staging
 from .backup_source import Source, source_of
 from .database_session import asked
 from .engine import EngineFailed
@@ -55,16 +55,18 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")
         limits, found = _limits(params), _source(store, params, known.get(DATABASE) or {})
         folder = _folder(store, params) if state == APPLIED else ("", ())
+        notes, untried = _on_staging(params, known, name, request) if state == APPLIED else ([], "")
         if check_mode:
             with found.reached(False) as source:
                 ledger = _ledger(state_dir, name, source)
                 done = _done(source, limits, ledger, state, changes, request, check, True)
-                return _result(ledger, done, state, changes, folder, True)
+                return _result(ledger, done, state, changes, folder, True, notes)
         with working(params, state_dir, f"hotfix_database of {store.root}") as fence, found.reached() as source:
             with fence.act(f"{state} hotfix {name} in {_place(source)}"):
                 ledger = _ledger(state_dir, name, source)
+                ledger.untried = untried
                 done = _done(source, limits, ledger, state, changes, request, check, False)
-                result = _result(ledger, done, state, changes, folder, False)
+                result = _result(ledger, done, state, changes, folder, False, notes)
             return fence.told(result)
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
@@ -109,6 +111,14 @@ def _source(store: Store, params: Mapping[str, Any], known: Mapping[str, Any]) -
     if found is None:
         raise BadInput("the project has no database service", "set app_database_service")
     return found
+
+
+def _on_staging(params: Mapping[str, Any], known: Mapping[str, Any], name: str, request: str) -> tuple[list[str], str]:
+    """Refuse what staging has not tried; notes, and why it was let through all the same."""
+    sums = {DATABASE: request}
+    if known.get("given_sums") == sums and not known.get("reverted"):
+        return [], str(known.get("untried") or "")
+    return hotfix_staging.refuse_untried(params, name, {DATABASE: [DATABASE]}, staging.Content(sums=sums))
 
 
 def _limits(params: Mapping[str, Any]) -> Limits:
@@ -173,12 +183,13 @@ def _result(
     changes: Sequence[Change],
     folder: tuple[str, Sequence[str]],
     foreseen: bool,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """What the module returns.
 
     :param folder: where migrations of the app are, and which.
     """
-    result = {**_nothing(ledger.name), "changed": done.changed, "notes": list(done.notes)}
+    result = {**_nothing(ledger.name), "changed": done.changed, "notes": [*notes, *done.notes]}
     result["objects"] = objects.differing(done.before, done.after)
     if done.changed:
         result["diff"] = {

@@ -70,11 +70,13 @@ class Outcome:
 class Ledger:
     """What is remembered of one hotfix.
 
+    :ivar untried: why staging has not tried it, where that was asked for.
     :param place: the database, for people and to compare; ``by`` are the arguments that it is found by again.
     """
 
     def __init__(self, state_dir: str, name: str, place: str, by: Mapping[str, str]) -> None:
         self.state_dir, self.name, self.place, self.by = state_dir, name, place, by
+        self.untried = ""
         self.known: dict[str, Any] = hotfix_ledger.read(state_dir, name)
 
     @property
@@ -119,7 +121,7 @@ class Ledger:
         }
         about = {
             "name": self.name, "kind": DATABASE, "made": iso(time.time()), "reverted": "", "merged": "", "replaced": "",
-            DATABASE: record, "sums": sums,
+            DATABASE: record, "sums": sums, "given_sums": {DATABASE: record["request"]}, "untried": self.untried,
         }  # fmt: skip
         if self.record:
             about["made"] = self.known["made"]

@@ -52,7 +52,7 @@ def tried(store: Store, state_dir: str) -> list[dict[str, Any]]:
     for name in hotfix_ledger.names(state_dir) if os.path.isdir(folder) else []:
         known = hotfix_ledger.read(state_dir, name)
         about: dict[str, Any] = {"name": name, "env": [str(n) for n in (known.get("kinds") or {}).get("env") or []]}
-        if known.get("live"):
+        if known.get("live") or known.get("database"):
             state, verified = BAD if known.get("reverted") else VERIFIED, _moment(str(known.get("made") or ""))
         else:
             manifest = store.manifest(str(known.get("release") or "")) if known.get("release") else {}
