@@ -109,6 +109,38 @@ options:
         description: Request method. Others than V(GET) and V(HEAD) are sent with an empty body.
         type: str
         default: GET
+  canary:
+    description:
+      - Further requests of this call, whatever O(prove) is of the service. They are asked of the new containers before any user
+        meets one, and through nginx in the O(monitor) window; where one is not answered rightly the roll goes back.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description: Path and query.
+        type: str
+        required: true
+      status:
+        description: The status that it has to answer with.
+        type: int
+        default: 200
+      contains:
+        description: Text that the body has to contain.
+        type: str
+      method:
+        description: Request method. Others than V(GET) and V(HEAD) are sent with an empty body.
+        type: str
+        default: GET
+  canary_service:
+    description:
+      - The service that O(canary) is asked of. Without it each web service.
+    type: str
+  log_lines:
+    description:
+      - Log lines of the new containers that are told, in RV(logs) and, where one failed, in the message. V(0) tells none of those that
+        are good, and 5 of one that failed. Values of variables whose names look secret are left out.
+    type: int
+    default: 0
   prove_seconds:
     description:
       - Seconds for which O(prove) is repeated, and restarts are watched, before nginx knows a new container.
@@ -260,6 +292,11 @@ log_files:
   returned: on failure, when there were any
   type: list
   elements: str
+logs:
+  description: The last O(log_lines) lines that the new containers have written, all together in the order of time.
+  returned: when O(log_lines) is set and something was replaced
+  type: list
+  elements: str
 notes:
   description: What is worth knowing about the project, such as a stop_grace_period that is too short.
   returned: always
@@ -332,6 +369,9 @@ def main() -> None:
             "ready_port": {"type": "int"},
             "ready_timeout": {"type": "float"},
             "prove": {"type": "list", "elements": "dict", "options": prove},
+            "canary": {"type": "list", "elements": "dict", "options": prove},
+            "canary_service": {"type": "str"},
+            "log_lines": {"type": "int", "default": 0},
             "prove_seconds": {"type": "float"},
             "drain_timeout": {"type": "float"},
             "drain_policy": {"type": "str", "choices": ["cut", "wait"]},

@@ -347,3 +347,15 @@ def test_a_note_where_a_plain_stop_would_cut_requests() -> None:
     assert note and "stop_grace_period is 9 s while requests may take up to 60 s" in note
     assert longest_gap_note(settings({"stop_grace_period": "10s"})) is None
     assert longest_gap_note(settings({"stop_grace_period": "1s"}, options={"kind": "worker"})) is None
+
+
+def test_a_canary_is_asked_of_one_service_besides_what_is_always_asked() -> None:
+    own = {"x-evenkeel": {"prove": ["/"]}}
+    asked = {"canary": [{"path": "/tours/1/", "contains": "EUR"}], "canary_service": "api"}
+    canary = Probe("/tours/1/", contains="EUR")
+    assert settings(own, arguments=asked).prove == (Probe("/"), canary)
+    assert settings(own, arguments=asked, options={"prove": ["/x"]}).prove == (Probe("/x"), canary)
+    assert settings(own, "other", arguments=asked).prove == (Probe("/"),)
+    assert settings(own, "other", arguments={"canary": asked["canary"]}).prove == (Probe("/"), canary)
+    with pytest.raises(BadService, match="canary"):
+        settings(own, arguments={"canary": [{"path": "nowhere"}]})

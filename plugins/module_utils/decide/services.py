@@ -280,7 +280,7 @@ def settings_of(
             ready_command=test,
             ready_command_timeout=test_timeout,
             ready_successes=whole(pick("ready_successes", 2), "ready_successes"),
-            prove=probes(pick("prove"), f"prove of {name}"),
+            prove=probes(pick("prove"), f"prove of {name}") + _canary(name, arguments),
             prove_seconds=seconds(pick("prove_seconds")),
             drain_timeout=drain,
             drain_policy=str(pick("drain_policy", "cut")),
@@ -293,6 +293,13 @@ def settings_of(
     except ValueError as error:
         raise BadService(f"{name}: {error}") from error
     return _checked(settings)
+
+
+def _canary(name: str, arguments: Mapping[str, Any]) -> tuple[Probe, ...]:
+    """What is asked of one service besides what is always asked: of what a change is to mend, nobody's list knows yet."""
+    if arguments.get("canary_service") not in (None, "", name):
+        return ()
+    return probes(arguments.get("canary"), "canary")
 
 
 def _checked(settings: Settings) -> Settings:

@@ -382,10 +382,10 @@ class Engine:
             with contextlib.suppress(EngineFailed, NotFound):
                 self._call("wait", container_id, timeout=10, condition="removed")
 
-    def logs(self, container_id: str, lines: int = 50) -> str:
-        """The last lines of a container's log, empty when it cannot be read."""
+    def logs(self, container_id: str, lines: int = 50, times: bool = False) -> str:
+        """The last lines of a container's log, each after its moment where ``times``; empty when it cannot be read."""
         try:
-            output: bytes = self._call("logs", container_id, tail=lines, stdout=True, stderr=True)
+            output: bytes = self._call("logs", container_id, tail=lines, timestamps=times, stdout=True, stderr=True)
         except (EngineFailed, NotFound):
             return ""
         return output.decode("utf-8", "replace")

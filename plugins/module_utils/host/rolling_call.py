@@ -28,7 +28,16 @@ from .progress import Progress
 from .records import first_line
 from .roller import Roller, StepFailed
 from .rolling_plan import Call, prepare, refuse_what_cannot_change_hands, refuse_without_room
-from .rolling_report import Timeline, difference, keep_logs, logs_of_the_new, message, result_of, told_rest
+from .rolling_report import (
+    Timeline,
+    difference,
+    keep_logs,
+    logs_of_the_new,
+    message,
+    result_of,
+    said_by_the_new,
+    told_rest,
+)
 
 
 def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -103,6 +112,8 @@ def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence,
         result["cut_tasks"] = outcome.cut_tasks
     if outcome.failed:
         result.update(failed=True, rolled_back=not outcome.refused)
+    elif outcome.changed and call.log_lines:
+        result["logs"] = said_by_the_new(call, outcome.stack)
     if outcome.changed:
         fence.details.update(timeline=timeline.entries, changed=True)
     if outcome.failed:

@@ -60,6 +60,7 @@ class Call:
     rest: Rest = field(default_factory=Rest)
     settled: tuple[str, ...] = ()
     left: frozenset[str] = frozenset()
+    log_lines: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -91,7 +92,8 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
     services = project.get("services") or {}
     images = {n: engine.image(image_name(project, n)) for n in services}
     asked = list(params.get("services") or [])
-    for name in [*asked, *(params.get("service_options") or {})]:
+    canary = [str(params["canary_service"])] if params.get("canary") and params.get("canary_service") else []
+    for name in [*asked, *(params.get("service_options") or {}), *canary]:
         if name not in services:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
     options = params.get("service_options") or {}
@@ -122,6 +124,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         left=frozenset(runs if params.get("leave_workers") else ()),
     )
     call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
+    call.log_lines = int(params.get("log_lines") or 0)
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
     try:
         ordered = in_order(names, kinds)
@@ -140,6 +143,11 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
     except BadService as error:
         raise BadInput(str(error)) from error
     _refuse_what_cannot_be(call, images, params)
+    if params.get("canary") and not any(t.route for t in call.targets if t.settings.name in (canary or names)):
+        raise BadInput(
+            f"canary: nginx leads to no container of {' or '.join(canary or names)}, so nobody could be asked",
+            "name the service that answers it (canary_service, app_django_service), or leave it out",
+        )
     return call
 
 

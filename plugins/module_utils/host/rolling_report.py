@@ -21,6 +21,7 @@ from ..decide.steps import Step
 from .configurations import keys_that_differ
 from .engine import Engine
 from .files import private_directory, write_private
+from .last_words import Writer, since_the_change
 from .roller import Outcome
 from .rolling_plan import Call
 from .tasks_aside import recorded, summed
@@ -176,7 +177,7 @@ def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
         return f"now serving: {serving}{cut}" if outcome.changed else f"already as wanted: {serving}"
     what = outcome.reason
     for name, text in last_words.items():
-        lines = text.strip().splitlines()[-5:]
+        lines = text.strip().splitlines()[-(call.log_lines or 5) :]
         what += f"\nLast log lines of {name}:\n  " + "\n  ".join(lines) if lines else ""
     now = (
         f"it stopped where it was: {serving}"
@@ -203,6 +204,13 @@ def logs_of_the_new(call: Call, stack: Stack) -> dict[str, str]:
         text = without_secrets(text, call.project["services"][container.service])
         found[container.name] = text
     return found
+
+
+def said_by_the_new(call: Call, stack: Stack) -> list[str]:
+    """What the containers that this roll has made have written, as much of it as is asked for."""
+    services = call.project["services"]
+    new = [c for c in stack.containers if c.created_here and c.running and c.service in services]
+    return since_the_change(call.engine, [Writer(c.id, c.name, services[c.service]) for c in new], call.log_lines)
 
 
 def keep_logs(call: Call, last_words: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,45 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What containers have written to their logs since a change, several of them in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..decide.masking import without_secrets
+from .engine import Engine
+from .machine import moment_of
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A container whose log is told: ``since`` is UNIX time, ``service`` its definition as resolved."""
+
+    id: str
+    name: str
+    service: Mapping[str, Any]
+    since: float = 0.0
+
+
+def since_the_change(engine: Engine, writers: Sequence[Writer], lines: int) -> list[str]:
+    """The last lines of all of them together, each after its container's name, without the values of secrets."""
+    found = []
+    for writer in writers if lines > 0 else ():
+        text = without_secrets(engine.logs(writer.id, lines, times=True), writer.service)
+        for number, line in enumerate(text.splitlines()):
+            moment, _space, said = line.partition(" ")
+            written = _moment(moment)
+            if said.strip() and written >= writer.since:
+                found.append((written, writer.name, number, said.rstrip()))
+    return [f"{name}: {said}" for _written, name, _number, said in sorted(found)[-lines:]]
+
+
+def _moment(text: str) -> float:
+    try:
+        return moment_of(text)
+    except ValueError:
+        # No log driver writes that; a line is not lost for it.
+        return float("inf")
