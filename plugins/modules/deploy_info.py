@@ -134,6 +134,8 @@ info:
       description:
         - The hotfixes that production has beside its last update, each with C(name), C(kinds), C(files), C(public_paths), C(made)
           and, where it is one of code, its C(revision). The others are of uploads, built files or the database.
+        - One that is in running containers only has C(seal), the command that makes it a release, C(lacking), the containers that came
+          without it, and C(goes_back), whether it is on its way out of them.
       type: list
       elements: dict
     tried:

@@ -385,3 +385,21 @@ def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
         routes_of(text)
     except UnreadableConfig as refusal:
         assert str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("outer", "server", "inner", "expected"),
+    [
+        ("", "", "", 60.0),
+        ("proxy_connect_timeout 5s;", "", "", 5.0),
+        ("proxy_connect_timeout 5s;", "proxy_connect_timeout 1m 30s;", "", 90.0),
+        ("proxy_connect_timeout 5s;", "", "proxy_connect_timeout 500ms;", 0.5),
+        ("", "", "proxy_connect_timeout soon;", 0.0),
+    ],
+)
+def test_for_how_long_nginx_tries_to_connect_is_what_the_innermost_block_says(
+    outer: str, server: str, inner: str, expected: float
+) -> None:
+    text = f"http {{ {outer} server {{ {server} location / {{ {inner} proxy_pass http://api:8000; }} }} }}"
+    (route,) = routes(parse(text))
+    assert route.patience == expected

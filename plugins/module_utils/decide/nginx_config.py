@@ -29,7 +29,7 @@ class Route:
     Where it asks for the name again: ``kept`` is for how many seconds it goes on with an answer (None: as long as
     the answer says).  ``avoided`` is for how many seconds a server of an upstream block that refused a connection
     gets no other, ``keepalive`` how many idle connections to it each worker keeps.  ``include`` is the file that only
-    this server of an upstream block was included from.
+    this server of an upstream block was included from.  ``patience`` is for how many seconds nginx tries to connect.
     """
 
     host: str
@@ -47,6 +47,7 @@ class Route:
     avoided: float = 0.0
     keepalive: int = 0
     include: str = ""
+    patience: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class _Known:
     upstreams: Mapping[str, Directive]
     values: Mapping[str, tuple[str, ...]]
     kept: float | None
+    patience: float
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def routes(tree: Sequence[Directive]) -> tuple[Route, ...]:
         # ``$scheme`` is nginx's own, and the only one that stands where it decides who is connected to.
         values: dict[str, list[str]] = {"scheme": ["http", "https"]}
         _gather_values(inside, values)
-        known = _Known(upstreams, {name: tuple(dict.fromkeys(v)) for name, v in values.items()}, _kept(inside, None))
+        meant = {name: tuple(dict.fromkeys(v)) for name, v in values.items()}
+        known = _Known(upstreams, meant, _kept(inside, None), _patience(inside, 60.0))
         base = _headers(inside, ())
         for server in (d for d in inside if d.name == "server"):
             found.extend(_server_routes(server.block or (), known, base))
@@ -118,7 +121,10 @@ def _server_routes(
     plain += [f"{'www' if n[0] == '*' else ''}{n.lstrip('*')}".lstrip(".") for n in names if re.match(r"^\*?\.\w", n)]
     port, tls, proxy_protocol = _listener(server)
     kept = _kept(server, known.kept)
-    frame = Route("", 0, plain[0] if plain else "", port, tls, proxy_protocol=proxy_protocol, kept=kept)
+    patience = _patience(server, known.patience)
+    frame = Route(
+        "", 0, plain[0] if plain else "", port, tls, proxy_protocol=proxy_protocol, kept=kept, patience=patience
+    )
     return _location_routes(server, frame, known, _headers(server, inherited))
 
 
@@ -160,7 +166,8 @@ def _location_routes(
         elif directive.name in ("location", "if", "limit_except") and directive.block is not None:
             path = directive.words[-1] if directive.name == "location" else frame.location
             inner = _headers(directive.block, headers)
-            deeper = replace(frame, location=path, kept=_kept(directive.block, frame.kept))
+            patience = _patience(directive.block, frame.patience)
+            deeper = replace(frame, location=path, kept=_kept(directive.block, frame.kept), patience=patience)
             yield from _location_routes(directive.block, deeper, known, inner)
 
 
@@ -176,6 +183,16 @@ def _kept(block: Sequence[Directive], inherited: float | None) -> float | None:
         valid = [w.partition("=")[2] for w in words[1:] if w.startswith("valid=")]
         return seconds_of(valid[-1]) if valid else None
     return inherited
+
+
+def _patience(block: Sequence[Directive], inherited: float) -> float:
+    """For how many seconds nginx tries to connect to another side by what this block says."""
+    own = [d.words[1:] for d in block if d.name in _CONNECTING and len(d.words) > 1]
+    try:
+        return min((seconds_of(" ".join(words)) for words in own), default=inherited)
+    except UnreadableConfig:
+        # What cannot be told is as good as none.
+        return 0.0
 
 
 def seconds_of(text: str) -> float:
@@ -200,6 +217,7 @@ def seconds_of(text: str) -> float:
     return sum(int(number) * units[unit] for number, unit in parts)
 
 
+_CONNECTING = ("proxy_connect_timeout", "uwsgi_connect_timeout", "grpc_connect_timeout", "fastcgi_connect_timeout")
 _PASSES = ("proxy_pass", "uwsgi_pass", "grpc_pass", "fastcgi_pass", "scgi_pass", "memcached_pass")
 _TARGET = re.compile(
     r"^(?P<scheme>\w+://)?(?P<host>\[[0-9a-fA-F:.]+\]|[^/:$?\[\]]+)(?::(?P<port>\d+))?(?:[/?].*|\$\{?(?:request_|document_)?uri\b.*)?$",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import hotfix_in_place
 from .backlog import told
 from .drift import UNREAD
 from .lease import Lock
@@ -172,6 +173,7 @@ def findings(seen: Seen) -> list[Finding]:
         found += _of_services(seen, finish) + [
             Finding(ACT, "leftovers", what, finish or again(seen)) for what in seen.leftovers
         ]
+    found += [Finding(ACT, "hotfix", *one) for one in hotfix_in_place.unsealed(seen.hotfixes)]
     found += (
         _of_edits(seen) + _of_migrations(seen) + _of_way_back(seen, bool(broken)) + _of_backups(seen) + _of_room(seen)
     )

@@ -9,11 +9,11 @@ import os
 import pwd
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..decide.drift import is_below, tree_paths
+from ..decide.drift import Difference, is_below, tree_paths
 from .adopt_view import View
 from .call_result import BadInput
 from .container_files import TooMuch
@@ -40,12 +40,23 @@ class Edits:
         return bool(self.told)
 
 
-def edits_in_containers(engine: Engine, project: str, containers: Sequence[Mapping[str, Any]]) -> Edits:
-    """See what differs in the containers' own layers from their images; what entrypoints write at the start is left out."""
+def edits_in_containers(
+    engine: Engine,
+    project: str,
+    containers: Sequence[Mapping[str, Any]],
+    judged: Callable[[str, Sequence[Difference]], tuple[Difference, ...]] | None = None,
+) -> Edits:
+    """See what differs in the containers' own layers from their images; what entrypoints write at the start is left out.
+
+    :param judged: by the name of an image, says better which differences came at the start.
+    """
     edits = Edits()
     with Drifts(engine, project) as drifts:
         for inspection in (i for i in containers if pid_of(i)):
             found = drifts.of(inspection)
+            if judged:
+                image = str((inspection.get("Config") or {}).get("Image") or "")
+                found = replace(found, differences=judged(image, found.differences))
             if found.unseen:
                 edits.notes.append(f"{found.name}: could not be looked at for hand edits: {found.unseen}")
             mine = [d for d in found.differences if not d.at_start]

@@ -109,8 +109,8 @@ class Workers:
             _ANSWERS + float(more.get("seconds") or 0.0),
             "queues",
             json.dumps({**self.variables, **broker}),
-            self.consumer.interpreter,
-            self.folder,
+            interpreter=self.consumer.interpreter,
+            folder=self.folder,
         )
         answer = asker.ask(app_script.as_text([celery_queues_script], [order]))
         if "error" in answer:

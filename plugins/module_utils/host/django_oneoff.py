@@ -58,6 +58,7 @@ class OneOff:
     :param project: the Compose project's name.
     :param about: what it is asked for, as messages name it.
     :param given: what a script that is asked finds at its input.
+    :param over: files of this host that lie over those of the image: path in the container → path.
     """
 
     engine: Engine
@@ -68,6 +69,7 @@ class OneOff:
     timeout: float
     about: str = "migrations"
     given: str | None = field(default=None, repr=False)
+    over: Mapping[str, str] = field(default_factory=dict)
 
     def _command(self, purpose: str) -> tuple[str, list[str]]:
         # Two at once are two containers: each takes away its own.
@@ -77,7 +79,8 @@ class OneOff:
 
     def _inside(self) -> list[str]:
         """The interpreter that a script is given to, and of which service."""
-        return ["--entrypoint", "python", self.service, self.manage_py, "shell", "-c"]
+        mounts = [word for inside, path in self.over.items() for word in ("--volume", f"{path}:{inside}:ro,z")]
+        return [*mounts, "--entrypoint", "python", self.service, self.manage_py, "shell", "-c"]
 
     def ask(self, script: str) -> dict[str, Any]:
         """What a script that changes nothing tells.

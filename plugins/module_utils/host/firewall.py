@@ -195,14 +195,16 @@ def refuse_nobody(pid: int, service: str) -> None:
 # -- holding: what comes to a container waits ------------------------------------------------------------------
 
 
-def hold(pid: int, ports: Iterable[int], seconds: float) -> None:
+def hold(pid: int, ports: Iterable[int], seconds: float, passing: Iterable[str] = ()) -> None:
     """Let everything that comes to these ports from outside wait: those who sent it send it again until it is let in.
 
     What is established waits as well, or one that keeps its connections would not; answers go out.
 
     :param seconds: after which it is let in by itself.
+    :param passing: addresses of those who are let in all the same.
     :raises FirewallFailed: nft refuses.
     """
+    four, six = _families(passing)
     held = _with_timeout((str(p) for p in sorted(set(ports))), seconds)
     lines = [
         f"add table inet {_HELD}",
@@ -210,6 +212,8 @@ def hold(pid: int, ports: Iterable[int], seconds: float) -> None:
         f"add table inet {_HELD}",
         f"add set inet {_HELD} held {{ type inet_service; flags timeout; }}",
         f"add chain inet {_HELD} in {{ type filter hook input priority -20; policy accept; }}",
+        *[f"add rule inet {_HELD} in ip saddr {address} accept" for address in four],
+        *[f"add rule inet {_HELD} in ip6 saddr {address} accept" for address in six],
         f'add rule inet {_HELD} in iif != "lo" tcp dport @held drop',
         f"add element inet {_HELD} held {{ {held} }}",
     ]

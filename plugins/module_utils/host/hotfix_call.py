@@ -30,6 +30,7 @@ from . import (
     hotfix_source,
     hotfix_staging,
     hotfix_view,
+    in_place_record,
     project_call,
     thin_image,
 )
@@ -51,7 +52,7 @@ from .timeline import Steps
 
 
 @dataclass
-class _Found:
+class Found:
     """What was found out before anything is done."""
 
     here: Serving
@@ -105,13 +106,13 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
-                found = _looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
+                found = looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
                 _ask_staging(params, found)
                 found.notes += hotfix_caching.notes(found.here, found.public)
                 _look_for_edits(params, found, steps)
                 return _result(params, found, "", not found.is_there, steps)
         with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
-            found = _looked(params, store, git, source, steps, True)
+            found = looked(params, store, git, source, steps, True)
             if found.is_there:
                 return fence.told(_result(params, found, found.here.release, False, steps))
             _ask_staging(params, found)
@@ -122,7 +123,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
 
-def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, steps: Steps, fetch: bool) -> _Found:
+def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, steps: Steps, fetch: bool) -> Found:
     with steps("look"):
         here = hotfix_view.serving(store, connect(store.root), params.get("service_options") or {})
     for name in params.get("service_options") or {}:
@@ -139,7 +140,7 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
             source, commit = hotfix_back.commit_of(git, here, str(params["state_dir"]), source, reason)
         else:
             commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, reason, fetch)
-        found = _Found(here, git, source, commit)
+        found = Found(here, git, source, commit)
         values = hotfix_env.values_of(params)
         if values and not params.get("env_files"):
             raise BadInput("the app has no environment file", "set app_env_file")
@@ -187,7 +188,7 @@ def _looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, s
     return found
 
 
-def _ask_staging(params: Mapping[str, Any], found: _Found) -> None:
+def _ask_staging(params: Mapping[str, Any], found: Found) -> None:
     if found.is_there:
         return
     found.public = hotfix_caching.of_kinds(found.here, _kinds(found))
@@ -215,14 +216,17 @@ def _inputs(params: Mapping[str, Any], store: Store, env: hotfix_env.Change | No
     return store.inputs_of(str(params["state_dir"]), shared, {"files": files}, instead)
 
 
-def _look_for_edits(params: Mapping[str, Any], found: _Found, steps: Steps) -> None:
+def _look_for_edits(params: Mapping[str, Any], found: Found, steps: Steps) -> None:
     """Refuse to take away with a container what somebody changed in it."""
     with steps("hand edits"):
         services, captured = set(found.verdict.services), found.source.captured
-        found.notes += hotfix_edits.refused(found.here, services, captured, bool(params.get("drop_edits")))
+        in_place = in_place_record.in_force(found.here.store, str(params["state_dir"]))
+        found.notes += hotfix_edits.refused(
+            found.here, services, captured, bool(params.get("drop_edits")), in_place, (found.git, found.commit)
+        )
 
 
-def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: Steps) -> dict[str, Any]:
+def _made(params: Mapping[str, Any], found: Found, fence: Fence, steps: Steps) -> dict[str, Any]:
     here, store, commit = found.here, found.here.store, found.commit
     inputs = _inputs(params, store, found.env)
     release = releases.release_for(commit, inputs, store.all(), here.release)
@@ -262,7 +266,7 @@ def _made(params: Mapping[str, Any], found: _Found, fence: Fence, steps: Steps) 
     return _result(params, found, release, True, steps)
 
 
-def _exported(params: Mapping[str, Any], found: _Found, inputs: str, fence: Fence, steps: Steps) -> str:
+def _exported(params: Mapping[str, Any], found: Found, inputs: str, fence: Fence, steps: Steps) -> str:
     """A release with the tree of the hotfix: that of the running revision could be exported, and plain files differ from it."""
     here, store, commit = found.here, found.here.store, found.commit
     entries = [_entry(found)] if commit != here.revision else []
@@ -280,12 +284,12 @@ def _state(store: Store, release: str) -> str:
     return releases.BUILT if state == releases.PREPARING else state
 
 
-def _entry(found: _Found) -> dict[str, str]:
+def _entry(found: Found) -> dict[str, str]:
     entry = {"name": found.source.name, "base": found.here.revision, "commit": found.commit}
     return {**entry, **hotfix_back.mark(found.source)}
 
 
-def _about(found: _Found) -> dict[str, Any]:
+def _about(found: Found) -> dict[str, Any]:
     about = {
         **_entry(found), "kinds": _kinds(found), "base_release": found.here.release,
         "files": [c.path for c in found.changes], "trees": found.trees,
@@ -293,12 +297,12 @@ def _about(found: _Found) -> dict[str, Any]:
     return {**about, "env_file": found.env.path} if found.env.names else about
 
 
-def _kinds(found: _Found) -> dict[str, list[str]]:
+def _kinds(found: Found) -> dict[str, list[str]]:
     kinds = {k: list(v) for k, v in found.verdict.kinds.items()}
     return {**kinds, "env": list(found.env.names)} if found.env.names else kinds
 
 
-def _resolve(params: Mapping[str, Any], found: _Found, release: str, fence: Fence) -> None:
+def _resolve(params: Mapping[str, Any], found: Found, release: str, fence: Fence) -> None:
     """Generate the ``compose.yaml`` of the release, in which only what is changed has another image."""
     here, root, path = found.here, found.here.store.root, found.here.store.path_of(release)
     built = set(hotfix_view.built_images(here))
@@ -313,7 +317,7 @@ def _resolve(params: Mapping[str, Any], found: _Found, release: str, fence: Fenc
     project_call.write_generated(asked, project_call.read_sources(asked), fence)
 
 
-def _images(found: _Found, project: Mapping[str, Any], tree: str, fence: Fence) -> list[str]:
+def _images(found: Found, project: Mapping[str, Any], tree: str, fence: Fence) -> list[str]:
     """Make the images that are changed; returns the names of those that were not there."""
     here, made = found.here, []
     for base in sorted(found.affected):
@@ -334,7 +338,7 @@ def _images(found: _Found, project: Mapping[str, Any], tree: str, fence: Fence) 
     return made
 
 
-def _take_back(found: _Found, release: str, images: Sequence[str]) -> None:
+def _take_back(found: Found, release: str, images: Sequence[str]) -> None:
     """Leave nothing of a hotfix that was refused."""
     for name in images:
         with contextlib.suppress(EngineFailed):
@@ -346,7 +350,7 @@ def _take_back(found: _Found, release: str, images: Sequence[str]) -> None:
         shutil.rmtree(aside)
 
 
-def _remember(params: Mapping[str, Any], found: _Found, release: str) -> None:
+def _remember(params: Mapping[str, Any], found: Found, release: str) -> None:
     if found.commit != found.here.revision:
         found.git.inside("update-ref", f"{git_hotfixes.REFS}{found.source.name}", found.commit)
     known = hotfix_ledger.read(str(params["state_dir"]), found.source.name)
@@ -359,7 +363,7 @@ def _remember(params: Mapping[str, Any], found: _Found, release: str) -> None:
     hotfix_ledger.write(str(params["state_dir"]), found.source.name, about, found.text())
 
 
-def _write_down_what_serves(fence: Fence, found: _Found, release: str) -> None:
+def _write_down_what_serves(fence: Fence, found: Found, release: str) -> None:
     """For the way back: as role update does it before anything is replaced."""
     here = found.here
     by_service = {s: [here.images[here.image_of(s)]] for s in found.verdict.services if here.images[here.image_of(s)]}
@@ -370,7 +374,7 @@ def _write_down_what_serves(fence: Fence, found: _Found, release: str) -> None:
     )  # fmt: skip
 
 
-def _result(params: Mapping[str, Any], found: _Found, release: str, changed: bool, steps: Steps) -> dict[str, Any]:
+def _result(params: Mapping[str, Any], found: Found, release: str, changed: bool, steps: Steps) -> dict[str, Any]:
     here, store = found.here, found.here.store
     manifest = store.manifest(release) if release else {}
     kinds, name = _kinds(found), found.source.name

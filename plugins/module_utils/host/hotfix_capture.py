@@ -11,7 +11,7 @@ from typing import Any
 
 from ..decide import drift, hotfix
 from ..decide.services import ROLLED_KINDS
-from . import git_history, git_hotfixes, hotfix_ledger, hotfix_view, thin_image
+from . import git_history, git_hotfixes, hotfix_ledger, hotfix_view, in_place_record, thin_image
 from .adopt_edits import edits_in_containers
 from .container_files import TooMuch
 from .drift import Drifts
@@ -34,7 +34,8 @@ def source(params: Mapping[str, Any], here: Serving, git: Git) -> Source:
     """
     built = set(hotfix_view.built_images(here))
     mine = [c for c in here.containers if _is_app(here, c, built)]
-    edits = edits_in_containers(here.engine, here.name, mine)
+    in_place = in_place_record.in_force(here.store, str(params["state_dir"]))
+    edits = edits_in_containers(here.engine, here.name, mine, in_place.judged if in_place else None)
     files: dict[str, bytes] = {}
     whose: dict[str, str] = {}
     told: list[str] = []

@@ -29,12 +29,14 @@ def checked(
     project: Mapping[str, Any],
     tree: str,
     anyway: bool = False,
+    over: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Import the patched modules, compile the patched templates, and ask ``manage.py check``; returns notes.
 
     :param project: the generated one of the hotfix's release, whose images are there.
     :param tree: that release's folder.
     :param anyway: ask where no file of the service is changed too, such as for another environment.
+    :param over: files of this host that lie over those of the image, where that does not have them: path in it → path.
     :raises BadInput: what is wrong with them.
     """
     service = str(params.get("django_service") or "")
@@ -49,8 +51,9 @@ def checked(
         )
     compose = Compose(tree, project_name=here.name)
     oneoff = OneOff(
-        here.engine, compose, here.name, service, str(params["manage_py"]), float(params["timeout"]), "patched code"
-    )
+        here.engine, compose, here.name, service, str(params["manage_py"]), float(params["timeout"]), "patched code",
+        over=over or {},
+    )  # fmt: skip
     try:
         told = oneoff.ask(app_script.as_text((django_check_script, hotfix_check_script), [sorted(inside)]))
     except BadInput as error:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from . import in_place_record
 from .adopt_edits import edits_in_containers
+from .git import Git
 from .hotfix_view import Serving
+from .in_place_record import Record
 from .inspection import label_of
 from .machine import SERVICE_LABEL
 from .refusal import BadInput
@@ -16,21 +19,28 @@ from .refusal import BadInput
 _SHOWN = 10
 
 
-def refused(here: Serving, services: Collection[str], captured: Collection[str], dropped: bool) -> list[str]:
+def refused(
+    here: Serving, services: Collection[str], captured: Collection[str], dropped: bool, in_place: Record | None = None,
+    sealing: tuple[Git, str] | None = None,
+) -> list[str]:  # fmt: skip
     """Look for such edits in the containers of services; returns what is worth knowing.
 
+    :param in_place: a hotfix that is in running containers only, and ``sealing`` the commit that may have it.
     :param captured: edits that the hotfix has, as they are told.
     :param dropped: whether others may go.
     :raises BadInput: there are others, and they may not.
     """
     mine = [c for c in here.containers if label_of(c, SERVICE_LABEL) in services]
-    edits = edits_in_containers(here.engine, here.name, mine)
-    left = [told for told in edits.told if told not in captured]
+    edits = edits_in_containers(here.engine, here.name, mine, in_place.judged if in_place else None)
+    left, advice = [told for told in edits.told if told not in captured], ""
+    if sealing:
+        left, advice = in_place_record.left_of(in_place, *sealing, edits, left)
     if left and not dropped:
         shown = "; ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
         raise BadInput(
             f"somebody changed files by hand in containers that would be replaced: {shown}",
-            "make them a hotfix of their own first (-e hotfix_capture=true; what is no file of the repository docker cp brings "
+            advice
+            or "make them a hotfix of their own first (-e hotfix_capture=true; what is no file of the repository docker cp brings "
             "out), or run the same command with -e hotfix_drop_edits=true, by which they go",
         )
     gone = f"changed by hand, and gone with their containers: {'; '.join(left[:_SHOWN])}"

@@ -14,7 +14,7 @@ from typing import Any
 from ..decide import lost_hotfixes
 from ..decide.hotfix import problem_with_name
 from ..decide.lost_hotfixes import Applied
-from . import git_hotfixes
+from . import git_hotfixes, in_place_record
 from .files import private_directory, read_json, write_private
 from .git import Git, GitFailed
 from .refusal import BadInput
@@ -103,7 +103,8 @@ def refuse_losing(
     :param git: where revisions can be compared; a plain folder has no history, and no hotfix either.
     :raises BadInput: it does, or nobody can tell.
     """
-    there, built = in_force(store), built_in_force(store, state_dir)
+    in_place = in_place_record.applied(store, state_dir, revision)
+    there, built = (*in_force(store), *in_place), built_in_force(store, state_dir)
     for name in lost_hotfixes.unknown_names([n for n in dropped if n not in built], there):
         known = ", ".join([*(h.name for h in there), *built]) or "none"
         raise BadInput(
@@ -124,10 +125,12 @@ def refuse_losing(
         ) from error
     for hotfix, verdict in lost:
         if hotfix.name not in dropped:
-            told = lost_hotfixes.refusal(
+            what, advice = lost_hotfixes.refusal(
                 f"{version} ({revision[:12]})", hotfix, verdict, _patch(state_dir, hotfix.name)
             )
-            raise BadInput(*told)
+            if hotfix in in_place:
+                advice = f"it is in running containers only, so seal it first: {in_place_record.seal(hotfix.name)}; then {advice}"
+            raise BadInput(what, advice)
     return [*(h.name for h, _verdict in lost), *over]
 
 

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from ..decide import releases, taken_back
 from ..journal import working
-from . import adopted, git_history, hotfix_env, hotfix_ledger, retention
+from . import adopted, git_history, hotfix_env, hotfix_ledger, in_place_record, retention
 from .call_result import BadInput
 from .engine import EngineFailed
 from .files import KEY
@@ -147,6 +147,9 @@ def _active(
                 # Before the switch: whatever is killed from now on leaves a record that there is more to do.
                 store.note(release.id, state=releases.ACTIVE)
             store.switch(release.id, moment)
+            if before != release.id:
+                # Its containers are others, and where they come back they are new.
+                in_place_record.forget(store.state_dir(params))
             if leaves:
                 hotfix_env.put_back(store, before)
             hotfix_env.bring(store, release.id)

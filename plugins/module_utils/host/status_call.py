@@ -25,6 +25,7 @@ from .engine import Engine, EngineFailed, NotFound
 from .files import FilesFailed, read_json
 from .git import GitFailed
 from .hotfix_staging import tried
+from .in_place_record import in_force
 from .migrate_call import migrate
 from .records import iso
 from .refusal import BadInput
@@ -158,9 +159,10 @@ class _Look:
                 seen = replace(seen, way_back=self._way_back(engine))
             if "drift" in self.parts:
                 with self._part("drift"):
-                    seen = replace(
-                        seen, edits=[*self._edits(engine, seen.services), *self._trees(seen, view.inspections)]
-                    )
+                    lacking: list[str] = []
+                    edits = [*self._edits(engine, seen.services, lacking), *self._trees(seen, view.inspections)]
+                    placed = [{**h, "lacking": lacking} if h.get("seal") else h for h in seen.hotfixes]
+                    seen = replace(seen, edits=edits, hotfixes=placed)
             if "migrations" in self.parts and project and self.django in project.get("services", {}):
                 seen = self._migrations(seen, source)
         if "services" in self.unseen:
@@ -170,13 +172,19 @@ class _Look:
 
     # -- what somebody changed ------------------------------------------------------------------------
 
-    def _edits(self, engine: Engine, services: Sequence[Service]) -> list[dict[str, Any]]:
+    def _edits(self, engine: Engine, services: Sequence[Service], lacking: list[str]) -> list[dict[str, Any]]:
+        """Hand edits in containers; ``lacking`` gets the names of those that have not what was put into all of their image."""
         # What databases and brokers have in their volumes is data.
         data = {s.name for s in services if s.kind in (DATABASE, BROKER)}
         found, known = [], set()
+        record = in_force(self.store, self.state_dir)
         with Drifts(engine, self.app) as drifts:
             for inspection in containers_of(engine, self.app):
                 one = drifts.of(inspection)
+                if record and not one.unseen:
+                    here = record.there(str((inspection.get("Config") or {}).get("Image") or ""), one.differences)
+                    lacking += [] if here.all else [one.name]
+                    one = replace(one, differences=here.others)
                 told = _told_edit(one.name, "container", one)
                 found.append({**told, "service": one.service})
                 for volume in drifts.of_volumes(inspection) if one.service not in data else ():

@@ -13,7 +13,7 @@ from ..decide import lease
 from ..decide.lease import Lock
 from ..decide.public_paths import public_paths
 from ..decide.status import Holder
-from . import hotfix_ledger
+from . import hotfix_ledger, in_place_record
 from .backup_store import BackupStore
 from .files import read_json
 from .image_archive import Archive
@@ -128,6 +128,11 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
                 "public_paths": public_paths({str(known.get("kind")): paths}),
             }
         )
+    record = in_place_record.in_force(store, state_dir)
+    if record:
+        goes_back = record.goal == in_place_record.REVERTED
+        told = {"name": record.name, "kinds": ["in place"], "revision": record.commit, "files": record.files}
+        found.append({**told, "made": record.made, "seal": record.command, "goes_back": goes_back, "lacking": []})
     return found
 
 

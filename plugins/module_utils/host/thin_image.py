@@ -134,7 +134,7 @@ def make(
             engine.remove(str(left["Id"]))
         wanted = {"Image": image, "HostConfig": {"NetworkMode": "none"}}
         container = str(api.create_container_from_config(wanted, f"{stem}{secrets.token_hex(6)}")["Id"])
-        api.put_archive(container, "/", _archive(files))
+        api.put_archive(container, "/", archive(files))
         # Names, commits and sums: nothing in them has to be quoted.
         changes = [f"LABEL {key}={value}" for key, value in sorted(labels.items())]
         made = api.commit(container, repository, tag, message="evenkeel hotfix", changes=changes)
@@ -149,7 +149,7 @@ def make(
                 engine.remove(container)
 
 
-def _archive(files: Iterable[tuple[Place, bytes]]) -> bytes:
+def archive(files: Iterable[tuple[Place, bytes]]) -> bytes:
     whole, now = io.BytesIO(), int(time.time())
     with tarfile.open(fileobj=whole, mode="w") as archive:
         for place, content in sorted(files, key=lambda f: f[0].path):

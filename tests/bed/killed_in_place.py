@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put a hotfix into running containers, or take it back, on the real machine, and kill it with -9 at one exact place.
+
+``python -m tests.bed.killed_in_place PARAMETERS.json PLACE`` where a place is ``before:_write``, ``after:_signal`` and so on for what
+``InPlace`` does, as it is met the first time, and ``after:_remember`` for what is written down before.
+Ends by SIGKILL; exit code 3 when the place was never met, so that a test cannot pass by missing it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_in_place, hotfix_in_place_call
+from tests.bed.shop import BedError, Shop
+
+#: One container whose requests wait, and its worker and scheduler.
+PLACES = (
+    "after:_remember", "after:_begin_workers", "after:_write", "after:_start_anew", "after:_hold", "after:_signal", "before:_settle",
+    "after:run",
+)  # fmt: skip
+#: Two that are led around.
+ROTATED_PLACES = ("after:_drain", "after:_signal", "before:_lead", "before:_settle")
+#: Started again, since gunicorn's master has the code.
+RESTARTED_PLACES = ("after:_drain", "inside:_restart", "after:_restart", "before:_lead")
+
+
+def die(*_args: Any, **_kwargs: Any) -> None:
+    """End as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(place: str) -> None:
+    """Make the call end at a place."""
+    when, _colon, name = place.partition(":")
+    if when == "inside":
+        # Stopped, and not started.
+        hotfix_in_place.ComposeMachine.start = die  # type: ignore[method-assign,assignment]
+        return
+    owner: Any = hotfix_in_place_call._Call if name == "_remember" else hotfix_in_place.InPlace
+    perform = getattr(owner, name)
+
+    def performed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if when == "before":
+            die()
+        result = perform(self, *args, **kwargs)
+        die()
+        return result
+
+    setattr(owner, name, performed)
+
+
+def kill_in_place(shop: Shop, parameters: dict[str, Any], place: str) -> None:
+    """Begin a call of the module and be killed at a place."""
+    file = shop.folder / "parameters.json"
+    file.write_text(json.dumps(parameters), encoding="utf-8")
+    done = shop.python("-m", "tests.bed.killed_in_place", str(file), place)
+    if done.returncode != -signal.SIGKILL:
+        raise BedError(f"{place}: ended with {done.returncode} instead: {done.stdout}{done.stderr}")
+
+
+def main() -> int:
+    """See the module's text."""
+    parameters = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    arm(sys.argv[2])
+    hotfix_in_place_call.change(parameters, False)
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
