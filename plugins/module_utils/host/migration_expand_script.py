@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 from . import migration_online_script as online
@@ -187,7 +188,9 @@ class Run:
         detail = {"operations": decided["operations"], "actions": decided["actions"]}
         self.ledger.write(*key_of(migration), MIGRATION, "expanded", "", detail)
         self.ledger.write(*SIGNALS, "begun", "signals after migrations", {})
-        executor.record_migration(migration)
+        # Django 6.1 asks for names, all before it for the migration.
+        by_names = len(signature(executor.record_migration).parameters) > 1
+        executor.record_migration(*(key_of(migration) if by_names else (migration,)))
 
     def finish(self, migration: Any, index: int, steps: list[online.Step]) -> None:
         """Run what was held back of an operation."""

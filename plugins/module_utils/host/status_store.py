@@ -132,7 +132,8 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
     if record:
         goes_back = record.goal == in_place_record.REVERTED
         told = {"name": record.name, "kinds": ["in place"], "revision": record.commit, "files": record.files}
-        found.append({**told, "made": record.made, "seal": record.command, "goes_back": goes_back, "lacking": []})
+        told = {**told, "made": record.made, "public_paths": []}
+        found.append({**told, "seal": record.command, "goes_back": goes_back, "lacking": []})
     return found
 
 
