@@ -141,28 +141,31 @@ def trying(server: Server, limits: Limits, named: Sequence[Named], work: Callabl
 
     :raises BadInput: the server refused it, or somebody is in the way all the time.
     """
-    for attempt in range(limits.retries + 1):
-        if attempt:
-            # Who has waited behind us goes first.
-            time.sleep(_PAUSE)
+    left = limits.retries
+    while True:
         try:
             with Transaction(server, limits.lock, limits.statement, limits.whole) as transaction:
                 return work(transaction)
         except Failed as error:
-            last = error
-            if not error.busy:
-                break
+            if not error.busy or not left:
+                raise _given_up(server, limits, named, error) from error
+        left -= 1
+        # Who has waited behind us goes first.
+        time.sleep(_PAUSE)
+
+
+def _given_up(server: Server, limits: Limits, named: Sequence[Named], last: Failed) -> BadInput:
     if not last.busy:
-        raise BadInput(f"the database refused it, {last}", f"correct that, and {_AGAIN}") from last
+        return BadInput(f"the database refused it, {last}", f"correct that, and {_AGAIN}")
     who = [
         f"process {t['pid']} ({', '.join(str(t[k]) for k in ('user', 'application', 'state') if t[k])}) has worked with "
         f"{t['relation']} for {t['seconds']} s"
         for t in asked(server, catalogue.in_the_way(named), limits.statement)
     ]
-    raise BadInput(
+    return BadInput(
         f"{last} in {limits.retries + 1} attempts of {limits.lock:g} s" + (f"; {'; '.join(who)}" if who else ""),
         f"wait until that has ended, or end it, then {_AGAIN}",
-    ) from last
+    )
 
 
 def looked_at(server: Server, limits: Limits, named: Sequence[Named]) -> dict[str, Thing]:
