@@ -197,6 +197,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
             "tests/bed/test_hotfix_ways.py",
             "tests/bed/test_hotfix_database.py",
             "tests/bed/test_hotfix_in_place.py",
+            "tests/bed/test_hotfix_database_server.py",
         ),
     ),
     "backup": (

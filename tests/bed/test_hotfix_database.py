@@ -19,7 +19,7 @@ from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, run
 from tests.bed.test_first_start import kill_when
 
-# The same on a server without an engine is in tests/unit/test_hotfix_database.py, in every run.
+# What a database alone shows is in test_hotfix_database_server.py, the first of it in every run.
 pytestmark = pytest.mark.matrix
 
 #: What production has before: a view and a trigger over the table that every order is written to.

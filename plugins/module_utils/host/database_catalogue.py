@@ -139,6 +139,17 @@ def tables(named: Sequence[Named]) -> str:
     )
 
 
+def views(named: Sequence[Named]) -> str:
+    """The views of these names as the app would find them; one that reads another is mostly the newer, and comes before it."""
+    return (
+        f"{AS_THE_APP}{_named(named)}"
+        "SELECT jsonb_build_object('view', format('%I.%I', s.nspname, c.relname), 'owner', quote_ident(pg_get_userbyid("
+        "c.relowner))) FROM (SELECT DISTINCT to_regclass(concat(quote_ident(nullif(schema, '')) || '.', quote_ident(name))) "
+        "AS oid FROM named WHERE kind = 'view') m JOIN pg_class c ON c.oid = m.oid AND c.relkind = 'v' "
+        "JOIN pg_namespace s ON s.oid = c.relnamespace ORDER BY c.oid DESC;\n"
+    )
+
+
 #: Whose tables are Django's, where whoever asks may hand something to that role.
 OWNER = """\
 SELECT jsonb_build_object('owner', quote_ident(pg_get_userbyid(c.relowner))) FROM pg_class c JOIN pg_namespace s

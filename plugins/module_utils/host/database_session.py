@@ -19,7 +19,7 @@ from typing import Any
 
 from ..decide import database_objects
 from ..decide.database_objects import Thing
-from ..decide.hotfix_database import TRIGGER, Change, Named
+from ..decide.hotfix_database import FUNCTION, TRIGGER, Change, Named
 from . import database_catalogue as catalogue
 from .postgres import PSQL, PostgresFailed, Server
 
@@ -153,11 +153,13 @@ class Transaction:
         found = {database_objects.thing(t).key: t for t in told}
         return {k: database_objects.thing(t) for k, t in found.items()}, {k: int(t["oid"]) for k, t in found.items()}
 
-    def lock_tables(self, named: Sequence[Named]) -> list[str]:
-        """Lock the tables of triggers as strongly as any of the steps needs it: a lock that grows can be met halfway.
+    def lock(self, named: Sequence[Named]) -> list[str]:
+        """Lock views and the tables of triggers as strongly as any of the steps needs it: a lock that grows can be met halfway.
 
         :returns: these tables.
         """
+        if sum(n.kind != FUNCTION for n in named) > 1:
+            self._lock_views(named)
         if not any(n.kind == TRIGGER for n in named):
             return []
         found = self.ask(catalogue.tables(named), "look for the tables of the triggers")
@@ -169,6 +171,17 @@ class Transaction:
         if tables:
             self.hurry()
         return [str(t["table"]) for t in found]
+
+    def _lock_views(self, named: Sequence[Named]) -> None:
+        """Lock views before what is below them, as who reads one does.
+
+        In the other order each reader who comes meanwhile has the view and waits for the table, and we have the table.
+        """
+        for found in self.ask(catalogue.views(named), "look for the views"):
+            # LOCK TABLE would take the tables below it too; this takes the view alone, and changes nothing.
+            view = found["view"]
+            self.ask(f"ALTER VIEW {view} OWNER TO {found['owner']};\n", f"wait for {view}")
+            self.hurry()
 
     def hurry(self) -> None:
         """Wait for no further lock as long as for the first: within a second nobody looks whether two wait for each other."""

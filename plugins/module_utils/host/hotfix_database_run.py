@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ..decide import database_objects as objects
 from ..decide.database_objects import Thing
-from ..decide.hotfix_database import FUNCTION, TRIGGER, VIEW, Change, Named, all_named
+from ..decide.hotfix_database import FUNCTION, VIEW, Change, Named, all_named
 from . import database_catalogue as catalogue
 from . import hotfix_ledger
 from .database_session import Failed, Transaction, asked
@@ -244,7 +244,7 @@ def _applied(
     else:
         about = {"request": request, "named": [asdict(n) for n in named]}
         ledger.note(APPLYING, before, before, number=ledger.next_number(), **about)
-    tables = transaction.lock_tables(named)
+    tables = transaction.lock(named)
     transaction.change(changes)
     after, now = transaction.things(named)
     anew = [k for k in after if numbers.get(k) != now[k]]
@@ -369,7 +369,7 @@ def _reverted(
     wanted = objects.carried(objects.only(before, mine), after, now)
     if dry or not mine:
         return Outcome(bool(mine), here, wanted, notes)
-    tables = transaction.lock_tables([n for n in named if n.kind == TRIGGER])
+    tables = transaction.lock(named)
     there = transaction.become(named, here, wanted)
     wrong = [k for k in mine if there.get(k) != wanted.get(k)]
     if wrong:

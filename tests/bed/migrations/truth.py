@@ -70,8 +70,8 @@ def django_site(version: str) -> str:
 
 
 @contextmanager
-def postgres(name: str) -> Iterator[str]:
-    """A PostgreSQL 17 of our own in memory; gives its port on this machine."""
+def postgres_container(name: str) -> Iterator[str]:
+    """A PostgreSQL 17 of our own in memory; gives its container's name, of which the socket asks for no password."""
     container = f"evenkeel-{name}-{os.getpid()}"
     argv = [
         "docker",
@@ -92,9 +92,16 @@ def postgres(name: str) -> Iterator[str]:
             if subprocess.run(ready, capture_output=True, check=False).returncode == 0:
                 break
             time.sleep(0.2)
-        yield run(["docker", "port", container, "5432"]).strip().rsplit(":", 1)[1]
+        yield container
     finally:
         run(["docker", "rm", "-fv", container])
+
+
+@contextmanager
+def postgres(name: str) -> Iterator[str]:
+    """The same; gives its port on this machine."""
+    with postgres_container(name) as container:
+        yield run(["docker", "port", container, "5432"]).strip().rsplit(":", 1)[1]
 
 
 def measured(python: str, port: str, *arguments: str, script: str = "measure.py") -> list[dict[str, Any]]:
