@@ -101,14 +101,14 @@ class Workers:
         }
         broker = {"CELERY_BROKER_URL": self.consumer.broker} if self.consumer.broker else {}
         asker = _Asker(
-            self.engine,
-            self.compose,
-            self.project,
-            self.services[0],
-            "",
-            _ANSWERS + float(more.get("seconds") or 0.0),
-            "queues",
-            json.dumps({**self.variables, **broker}),
+            engine=self.engine,
+            compose=self.compose,
+            project=self.project,
+            service=self.services[0],
+            manage_py="",
+            timeout=_ANSWERS + float(more.get("seconds") or 0.0),
+            about="queues",
+            given=json.dumps({**self.variables, **broker}),
             interpreter=self.consumer.interpreter,
             folder=self.folder,
         )
