@@ -28,30 +28,11 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.release
+  - evenkeel.deploy.hotfix
   - evenkeel.deploy.elsewhere
   - evenkeel.deploy.staging
   - evenkeel.deploy.project.attributes
 options:
-  files:
-    description:
-      - Files with SQL, which are run in this order. The content travels in the module's arguments, which are not logged.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description:
-          - What the file is called in messages.
-        type: str
-        required: true
-      src:
-        description:
-          - Path of the file on the controller.
-        type: path
-      content:
-        description:
-          - The content in base64, in the place of O(files[].src).
-        type: str
   check:
     description:
       - One C(SELECT) that has to be true with the change, or nothing is changed. It is asked in the transaction, and can write nothing.
@@ -184,6 +165,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_elsewhere import ELSEWHERE_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_database_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
@@ -191,15 +173,10 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project impor
 
 def main() -> None:
     """Run the module."""
-    file = {
-        "path": {"type": "str", "required": True},
-        "src": {"type": "path"},
-        "content": {"type": "str", "no_log": True},
-    }
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+            **FILES_ARGUMENTS,
             "check": {"type": "str"},
             "name": {"type": "str"},
             "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},

@@ -30,6 +30,8 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.release
+  - evenkeel.deploy.hotfix
+  - evenkeel.deploy.hotfix.source
   - evenkeel.deploy.project.attributes
 options:
   state:
@@ -38,70 +40,11 @@ options:
     type: str
     choices: [applied, reverted]
     default: applied
-  repo:
-    description:
-      - git URL, or path on the target. It is asked only for O(ref).
-    type: str
-    required: true
-  files:
-    description:
-      - Files with their new content. The content travels in the module's arguments, which are not logged.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description:
-          - Path of the file in the repository.
-        type: str
-        required: true
-      src:
-        description:
-          - Path of the file on the controller.
-        type: path
-      content:
-        description:
-          - The content in base64, in the place of O(files[].src).
-        type: str
-  patch_src:
-    description:
-      - Path on the controller of a patch against the running revision, as C(git diff) writes it.
-    type: path
-  patch:
-    description:
-      - The patch in base64, in the place of O(patch_src).
-    type: str
-  ref:
-    description:
-      - Branch or tag of the repository that begins at the running revision.
-    type: str
   name:
     description:
       - What the hotfix is called. Without it that of O(ref) without C(hotfix/), else one made from the content. With the name of the one
         that is in place it becomes that one, and files that are not of it any more go back.
     type: str
-  reason:
-    description:
-      - What the commit says, for O(files) and patches.
-    type: str
-  compose_files:
-    description:
-      - The project's own Compose files, relative to the tree.
-    type: list
-    elements: str
-    required: true
-  env_files:
-    description:
-      - Files with variables for the Compose files, relative to the tree.
-    type: list
-    elements: str
-    default: []
-  shared:
-    description:
-      - What the release has as links into C(shared), as M(evenkeel.deploy.symlink_release) was told.
-    type: list
-    elements: str
-    default: []
   service_options:
     description:
       - Per service what C(x-evenkeel) may say as well, as in M(evenkeel.deploy.compose_rolling).
@@ -112,11 +55,6 @@ options:
       - The service whose image has the Django project, and of which O(canary) is asked.
     type: str
     required: true
-  manage_py:
-    description:
-      - Path of C(manage.py) in the image, from its working directory.
-    type: str
-    default: manage.py
   prove:
     description:
       - Requests that each changed web container has to answer rightly before its users come back to it, and nginx afterwards.
@@ -137,30 +75,6 @@ options:
       - Let requests fail where they cannot be kept from a container that has to be started again.
     type: bool
     default: false
-  max_files:
-    description:
-      - Changed files that still are a hotfix, V(0) for any number.
-    type: int
-    default: 20
-  max_lines:
-    description:
-      - Added and removed lines that still are a hotfix, V(0) for any number.
-    type: int
-    default: 400
-  force:
-    description:
-      - Take what is larger than O(max_files) and O(max_lines).
-    type: bool
-    default: false
-  timeout:
-    description:
-      - Seconds that the check of the patched code may take.
-    type: float
-    default: 300
-  owner:
-    description:
-      - The user who owns trees and runs git. Without it the one who runs the module.
-    type: str
 requirements:
   - root on the target
   - git
@@ -252,43 +166,27 @@ msg:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_in_place_call import change
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_source import SOURCE_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
 
 
 def main() -> None:
     """Run the module."""
-    file = {
-        "path": {"type": "str", "required": True},
-        "src": {"type": "path"},
-        "content": {"type": "str", "no_log": True},
-    }
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
+            **FILES_ARGUMENTS,
+            **SOURCE_ARGUMENTS,
             "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
-            "repo": {"type": "str", "required": True},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
-            "patch_src": {"type": "path"},
-            "patch": {"type": "str", "no_log": True},
-            "ref": {"type": "str"},
             "name": {"type": "str"},
-            "reason": {"type": "str"},
-            "compose_files": {"type": "list", "elements": "str", "required": True},
-            "env_files": {"type": "list", "elements": "str", "default": []},
-            "shared": {"type": "list", "elements": "str", "default": []},
             "service_options": {"type": "dict", "default": {}},
             "django_service": {"type": "str", "required": True},
-            "manage_py": {"type": "str", "default": "manage.py"},
             "prove": {"type": "list", "elements": "dict"},
             "canary": {"type": "list", "elements": "dict"},
             "log_lines": {"type": "int", "default": 50},
             "allow_downtime": {"type": "bool", "default": False},
-            "max_files": {"type": "int", "default": 20},
-            "max_lines": {"type": "int", "default": 400},
-            "force": {"type": "bool", "default": False},
-            "timeout": {"type": "float", "default": 300},
-            "owner": {"type": "str"},
             **LOCK_ARGUMENTS,
         },
         supports_check_mode=True,

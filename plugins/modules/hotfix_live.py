@@ -24,6 +24,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.release
+  - evenkeel.deploy.hotfix
   - evenkeel.deploy.staging
   - evenkeel.deploy.project.attributes
 options:
@@ -34,26 +35,6 @@ options:
     type: str
     choices: [media, frontend]
     default: media
-  files:
-    description:
-      - Files with their new content. The content travels in the module's arguments, which are not logged.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description:
-          - Path of the file in the folder.
-        type: str
-        required: true
-      src:
-        description:
-          - Path of the file on the controller.
-        type: path
-      content:
-        description:
-          - The content in base64, in the place of O(files[].src).
-        type: str
   target:
     description:
       - Where the folder is mounted, in O(django_service) for V(media), in the proxy for V(frontend). Without it the one mount called
@@ -158,6 +139,7 @@ msg:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_live_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
@@ -165,16 +147,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project impor
 
 def main() -> None:
     """Run the module."""
-    file = {
-        "path": {"type": "str", "required": True},
-        "src": {"type": "path"},
-        "content": {"type": "str", "no_log": True},
-    }
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
+            **FILES_ARGUMENTS,
             "kind": {"type": "str", "choices": ["media", "frontend"], "default": "media"},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
             "target": {"type": "str"},
             "file_owner": {"type": "str"},
             "mode": {"type": "str"},

@@ -35,47 +35,11 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.release
+  - evenkeel.deploy.hotfix
+  - evenkeel.deploy.hotfix.source
   - evenkeel.deploy.staging
   - evenkeel.deploy.project.attributes
 options:
-  repo:
-    description:
-      - git URL, or path on the target. It is asked only for O(ref).
-    type: str
-    required: true
-  files:
-    description:
-      - Files with their new content. The content travels in the module's arguments, which are not logged.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description:
-          - Path of the file in the repository.
-        type: str
-        required: true
-      src:
-        description:
-          - Path of the file on the controller.
-        type: path
-      content:
-        description:
-          - The content in base64, in the place of O(files[].src).
-        type: str
-  patch_src:
-    description:
-      - Path on the controller of a patch against the running revision, as C(git diff) writes it.
-    type: path
-  patch:
-    description:
-      - The patch in base64, in the place of O(patch_src).
-    type: str
-  ref:
-    description:
-      - Branch or tag of the repository that begins at the running revision. Otherwise it is refused with the commits that would come
-        along.
-    type: str
   capture:
     description:
       - Take what somebody edited by hand in the app's containers, as far as it is in files of the running revision or beside them in
@@ -122,28 +86,6 @@ options:
     description:
       - What the hotfix is called. Without it that of O(ref) without C(hotfix/), else one made from the content.
     type: str
-  reason:
-    description:
-      - What the commit says, for O(files) and patches.
-    type: str
-  compose_files:
-    description:
-      - The project's own Compose files, relative to the tree.
-    type: list
-    elements: str
-    required: true
-  env_files:
-    description:
-      - Files with variables for the Compose files, relative to the tree.
-    type: list
-    elements: str
-    default: []
-  shared:
-    description:
-      - What the release gets as links into C(shared), as M(evenkeel.deploy.symlink_release) was told.
-    type: list
-    elements: str
-    default: []
   service_options:
     description:
       - Per service what C(x-evenkeel) may say as well, of which C(kind) matters here.
@@ -154,45 +96,16 @@ options:
       - The service whose image has the Django project.
     type: str
     required: true
-  manage_py:
-    description:
-      - Path of C(manage.py) in the image, from its working directory.
-    type: str
-    default: manage.py
-  max_files:
-    description:
-      - Changed files that still are a hotfix, V(0) for any number.
-    type: int
-    default: 20
-  max_lines:
-    description:
-      - Added and removed lines that still are a hotfix, V(0) for any number.
-    type: int
-    default: 400
   max_chain:
     description:
       - Hotfixes that may lie on one another, V(0) for any number.
     type: int
     default: 5
-  force:
-    description:
-      - Take what is larger than O(max_files) and O(max_lines). It is recorded.
-    type: bool
-    default: false
   drop_edits:
     description:
       - Let changes go that somebody has made by hand in containers that are replaced.
     type: bool
     default: false
-  timeout:
-    description:
-      - Seconds that the check of the patched code may take.
-    type: float
-    default: 300
-  owner:
-    description:
-      - The user who owns trees and runs git. Without it the one who runs the module.
-    type: str
 requirements:
   - git
   - Docker Engine 20.10 or newer
@@ -302,18 +215,15 @@ msg:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_call import patch
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_source import SOURCE_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
 
 
 def main() -> None:
     """Run the module."""
-    file = {
-        "path": {"type": "str", "required": True},
-        "src": {"type": "path"},
-        "content": {"type": "str", "no_log": True},
-    }
     variable = {
         "name": {"type": "str", "required": True},
         "text": {"type": "str", "no_log": True},
@@ -322,30 +232,17 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "repo": {"type": "str", "required": True},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
-            "patch_src": {"type": "path"},
-            "patch": {"type": "str", "no_log": True},
-            "ref": {"type": "str"},
+            **FILES_ARGUMENTS,
+            **SOURCE_ARGUMENTS,
             "capture": {"type": "bool", "default": False},
             "revert": {"type": "str"},
             "revert_files": {"type": "list", "elements": "str", "default": []},
             "env": {"type": "list", "elements": "dict", "default": [], "options": variable},
             "name": {"type": "str"},
-            "reason": {"type": "str"},
-            "compose_files": {"type": "list", "elements": "str", "required": True},
-            "env_files": {"type": "list", "elements": "str", "default": []},
-            "shared": {"type": "list", "elements": "str", "default": []},
             "service_options": {"type": "dict", "default": {}},
             "django_service": {"type": "str", "required": True},
-            "manage_py": {"type": "str", "default": "manage.py"},
-            "max_files": {"type": "int", "default": 20},
-            "max_lines": {"type": "int", "default": 400},
             "max_chain": {"type": "int", "default": 5},
-            "force": {"type": "bool", "default": False},
             "drop_edits": {"type": "bool", "default": False},
-            "timeout": {"type": "float", "default": 300},
-            "owner": {"type": "str"},
             **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
         },

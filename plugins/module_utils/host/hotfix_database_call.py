@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -22,6 +20,7 @@ from .backup_source import Source, source_of
 from .database_session import asked
 from .engine import EngineFailed
 from .files import write_private
+from .given_files import content_of
 from .hotfix_database_run import DATABASE, Ledger, Limits, Outcome, apply, looked_at, revert
 from .refusal import BadInput
 from .release_call import store_of
@@ -160,13 +159,10 @@ def _given(params: Mapping[str, Any], state: str) -> tuple[list[Change], str, st
 
 
 def _text(entry: Mapping[str, Any]) -> str:
-    path = str(entry["path"])
-    if entry.get("content") is None:
-        raise BadInput(f"{path} has no content", "name it with src")
     try:
-        return base64.b64decode(str(entry["content"])).decode("utf-8-sig")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is no text in UTF-8", "write it in UTF-8") from error
+        return content_of(entry).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{entry['path']} is no text in UTF-8", "write it in UTF-8") from error
 
 
 def _nothing(name: str) -> dict[str, Any]:

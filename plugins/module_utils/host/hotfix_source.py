@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -17,8 +15,26 @@ from ..decide import hotfix
 from ..decide.releases import problem_with_ref
 from . import git_history, git_hotfixes
 from .git import Git, GitFailed
+from .given_files import content_of, decoded
 from .refusal import BadInput
 
+#: The arguments of modules that bring a change of the repository (fragment ``hotfix.source``), beside its files.
+SOURCE_ARGUMENTS: dict[str, Any] = {
+    "repo": {"type": "str", "required": True},
+    "patch_src": {"type": "path"},
+    "patch": {"type": "str", "no_log": True},
+    "ref": {"type": "str"},
+    "reason": {"type": "str"},
+    "compose_files": {"type": "list", "elements": "str", "required": True},
+    "env_files": {"type": "list", "elements": "str", "default": []},
+    "shared": {"type": "list", "elements": "str", "default": []},
+    "manage_py": {"type": "str", "default": "manage.py"},
+    "max_files": {"type": "int", "default": 20},
+    "max_lines": {"type": "int", "default": 400},
+    "force": {"type": "bool", "default": False},
+    "timeout": {"type": "float", "default": 300},
+    "owner": {"type": "str"},
+}
 _SHOWN = 15
 
 
@@ -92,7 +108,7 @@ def source_of(params: Mapping[str, Any]) -> Source:
         _refuse(problem_with_ref(ref), "set hotfix_ref to a branch or tag that was pushed")
         name = name or re.sub(r"^(?:refs/heads/|refs/tags/)?(?:hotfix/)?", "", ref).replace("/", "-")
     elif params.get("patch"):
-        patch = _decoded("the patch", str(params["patch"])).decode("utf-8", "surrogateescape")
+        patch = decoded("the patch", str(params["patch"])).decode("utf-8", "surrogateescape")
         _refuse(hotfix.problem_with_patch(patch), "make it with git diff, without --binary and --find-renames")
         name = name or f"fix-{hashlib.sha256(patch.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
     else:
@@ -103,11 +119,7 @@ def source_of(params: Mapping[str, Any]) -> Source:
             _refuse(hotfix.problem_with_path(path, shared), "name the file by its path in the repository")
             if path in files:
                 raise BadInput(f"{path} is named twice", "name it once")
-            if entry.get("content") is None:
-                raise BadInput(
-                    f"{path}: nothing says what it is to be", "give src, which is read on the controller, or content"
-                )
-            files[path] = _decoded(path, str(entry.get("content") or ""))
+            files[path] = content_of(entry)
             _refuse(hotfix.problem_with_content(path, None, files[path].replace(b"\r\n", b"\n")))
             total.update(path.encode() + b"\0" + hashlib.sha256(files[path]).digest())
         name = name or f"fix-{total.hexdigest()[:8]}"
@@ -118,13 +130,6 @@ def source_of(params: Mapping[str, Any]) -> Source:
 def _refuse(problem: str, advice: str = "") -> None:
     if problem:
         raise BadInput(problem, advice)
-
-
-def _decoded(what: str, text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadInput(f"{what}: its content is no base64", "give src, which is read on the controller") from error
 
 
 def commit_of(git: Git, url: str, base: str, source: Source, message: str, fetch: bool) -> str:
