@@ -93,7 +93,7 @@ options:
       - Requests that a new container has to answer rightly before and after nginx knows it.
     type: list
     elements: dict
-    suboptions:
+    suboptions: &questions
       path:
         description: Path and query.
         type: str
@@ -115,22 +115,7 @@ options:
         meets one, and through nginx in the O(monitor) window; where one is not answered rightly the roll goes back.
     type: list
     elements: dict
-    suboptions:
-      path:
-        description: Path and query.
-        type: str
-        required: true
-      status:
-        description: The status that it has to answer with.
-        type: int
-        default: 200
-      contains:
-        description: Text that the body has to contain.
-        type: str
-      method:
-        description: Request method. Others than V(GET) and V(HEAD) are sent with an empty body.
-        type: str
-        default: GET
+    suboptions: *questions
   canary_service:
     description:
       - The service that O(canary) is asked of. Without it each web service.

@@ -9,21 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bed.migrations.truth import VERSIONS, django_python, postgres
-from tests.bed.shop import Shop
+from tests.bed.shop import Shop, deployed
 
 
 @pytest.fixture(scope="session")
 def shop() -> Iterator[Shop]:
     """A shop at v1 that was deployed by the playbook on an empty folder; two runs at once need two names."""
-    made = Shop(os.environ.get("EVENKEEL_BED", "bed"))
-    made.destroy()
-    try:
-        made.create()
-        first = made.update("v1")
-        assert first.returncode == 0, first.output[-6000:]
+    with deployed(os.environ.get("EVENKEEL_BED", "bed")) as made:
         yield made
-    finally:
-        made.destroy()
 
 
 @pytest.fixture(scope="session")

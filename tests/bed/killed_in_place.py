@@ -9,14 +9,13 @@ Ends by SIGKILL; exit code 3 when the place was never met, so that a test cannot
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_in_place, hotfix_in_place_call
-from tests.bed.shop import BedError, Shop
+from tests.bed.killed_roll import die, kill_call
+from tests.bed.shop import Shop
 
 #: One container whose requests wait, and its worker and scheduler.
 PLACES = (
@@ -27,11 +26,6 @@ PLACES = (
 ROTATED_PLACES = ("after:_drain", "after:_signal", "before:_lead", "before:_settle")
 #: Started again, since gunicorn's master has the code.
 RESTARTED_PLACES = ("after:_drain", "inside:_restart", "after:_restart", "before:_lead")
-
-
-def die(*_args: Any, **_kwargs: Any) -> None:
-    """End as a power cut would."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def arm(place: str) -> None:
@@ -56,11 +50,7 @@ def arm(place: str) -> None:
 
 def kill_in_place(shop: Shop, parameters: dict[str, Any], place: str) -> None:
     """Begin a call of the module and be killed at a place."""
-    file = shop.folder / "parameters.json"
-    file.write_text(json.dumps(parameters), encoding="utf-8")
-    done = shop.python("-m", "tests.bed.killed_in_place", str(file), place)
-    if done.returncode != -signal.SIGKILL:
-        raise BedError(f"{place}: ended with {done.returncode} instead: {done.stdout}{done.stderr}")
+    kill_call(shop, "tests.bed.killed_in_place", parameters, place)
 
 
 def main() -> int:

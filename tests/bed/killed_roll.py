@@ -73,10 +73,15 @@ def kill_roll(shop: Shop, version: str, place: str, options: Mapping[str, Any]) 
     """Begin to roll a shop to a release that it has of a version, and be killed at a place."""
     manifests = sorted(shop.root.glob("releases/*/.evenkeel/manifest.json"))
     release = [m for m in manifests if json.loads(m.read_text(encoding="utf-8"))["version"] == version][-1].parents[1]
-    file = shop.folder / "parameters.json"
     parameters = {"project_src": str(release), "state_dir": str(shop.root / ".evenkeel"), "service_options": options}
+    kill_call(shop, "tests.bed.killed_roll", parameters, place)
+
+
+def kill_call(shop: Shop, module: str, parameters: Mapping[str, Any], place: str) -> None:
+    """Begin a call in a process of its own, a module of ours that arms itself, and be killed at a place."""
+    file = shop.folder / "parameters.json"
     file.write_text(json.dumps(parameters), encoding="utf-8")
-    done = shop.python("-m", "tests.bed.killed_roll", str(file), place)
+    done = shop.python("-m", module, str(file), place)
     if done.returncode != -signal.SIGKILL:
         raise BedError(f"{place}: ended with {done.returncode} instead: {done.stdout}{done.stderr}")
 

@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,18 @@ class Shop:
     def heartbeats(self, since: float, until: float) -> Heartbeats:
         """The ticks of the scheduler between two UNIX times."""
         return audit_heartbeats(self.database.heartbeats(), since, until)
+
+
+@contextmanager
+def deployed(
+    name: str, variables: Mapping[str, Any] | None = None, version: str = "v1", env: str = ""
+) -> Iterator[Shop]:
+    """A shop that the playbook deployed on an empty folder, whatever was left of one before; nothing is left of it."""
+    made = Shop(name, variables)
+    made.destroy()
+    try:
+        first = made.create(env).update(version)
+        assert first.returncode == 0, first.output[-6000:]
+        yield made
+    finally:
+        made.destroy()

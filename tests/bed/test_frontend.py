@@ -15,7 +15,7 @@ import pytest
 from demo.repository import add_commit
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import ROOT, Shop, run
+from tests.bed.shop import ROOT, Shop, deployed, run
 from tests.bed.visitors import Visitors
 
 # A job and what it publishes is in every run by test_jobs.py; a whole front end takes minutes.
@@ -27,16 +27,9 @@ JOB = "frontend_builder"
 @pytest.fixture(scope="module")
 def built() -> Iterator[Shop]:
     """A shop with a front end, deployed on an empty folder."""
-    made = Shop("frontend", {"app_services": QUICK})
-    made.destroy()
-    try:
-        # Half done for long enough to be met.
-        made.create(env="BUILD_SECONDS=3\n")
-        first = made.update("frontend")
-        assert first.returncode == 0, first.output[-6000:]
+    # Half done for long enough to be met.
+    with deployed("frontend", {"app_services": QUICK}, version="frontend", env="BUILD_SECONDS=3\n") as made:
         yield made
-    finally:
-        made.destroy()
 
 
 def builds(shop: Shop) -> list[str]:

@@ -19,7 +19,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal impor
 from demo.repository import add_commit
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import Play, Shop, deployed, run
 from tests.bed.test_first_start import kill_when
 
 VERSION, CODE, PAGE, NGINX = (
@@ -34,15 +34,8 @@ ROLLED = ("api", "celery", "celery-beat")
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
     """A shop at v1."""
-    made = Shop("hotfix", {"app_keep_releases": 20, "app_services": QUICK})
-    made.destroy()
-    try:
-        made.create()
-        first = made.update("v1")
-        assert first.returncode == 0, first.output[-4000:]
+    with deployed("hotfix", {"app_keep_releases": 20, "app_services": QUICK}) as made:
         yield made
-    finally:
-        made.destroy()
 
 
 def said(version: str) -> str:

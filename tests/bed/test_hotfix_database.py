@@ -16,7 +16,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_databa
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import Play, Shop, deployed, run
 from tests.bed.test_first_start import kill_when
 
 # What a database alone shows is in test_hotfix_database_server.py, the first of it in every run.
@@ -43,16 +43,9 @@ KINDS = {"function": FUNCTION, "view": VIEW, "trigger": TRIGGER}
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
-    made = Shop("hotfix-database", {"app_services": QUICK})
-    made.destroy()
-    try:
-        made.create()
-        first = made.update("v1")
-        assert first.returncode == 0, first.output[-4000:]
+    with deployed("hotfix-database", {"app_services": QUICK}) as made:
         sql(made, BEFORE)
         yield made
-    finally:
-        made.destroy()
 
 
 def psql(shop: Shop) -> list[str]:

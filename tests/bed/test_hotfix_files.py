@@ -17,7 +17,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_live_c
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import Play, Shop, deployed, run
 from tests.bed.test_first_start import kill_when
 from tests.bed.visitors import Visitors
 
@@ -31,19 +31,12 @@ PICTURE = "pictures/a.txt"
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
     """A shop with a front end that a job built, and with an upload."""
-    made = Shop("hotfix-files", {"app_keep_releases": 20, "app_services": QUICK})
-    made.destroy()
-    try:
-        made.create()
-        first = made.update("frontend")
-        assert first.returncode == 0, first.output[-4000:]
+    with deployed("hotfix-files", {"app_keep_releases": 20, "app_services": QUICK}, version="frontend") as made:
         in_api(
             made,
             f"mkdir -p media/pictures; echo old > media/{PICTURE}; chown -R 1000:1000 media; chmod 640 media/{PICTURE}",
         )
         yield made
-    finally:
-        made.destroy()
 
 
 def in_api(shop: Shop, script: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import Play, Shop, deployed, run
 from tests.bed.test_first_start import kill_when
 from tests.bed.test_frontend import JOB, builds, records, served
 from tests.bed.test_hotfix import ids_of, module, said, there
@@ -31,15 +31,10 @@ SOURCE, PAGE, VERSION = "frontend/src/app.js", "frontend/src/index.html", "shop/
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
     """A shop with a front end that a job builds, slowly enough to be met half done."""
-    made = Shop("hotfix-source", {"app_keep_releases": 20, "app_services": QUICK})
-    made.destroy()
-    try:
-        made.create(env="BUILD_SECONDS=3\n")
-        first = made.update("frontend")
-        assert first.returncode == 0, first.output[-6000:]
+    with deployed(
+        "hotfix-source", {"app_keep_releases": 20, "app_services": QUICK}, version="frontend", env="BUILD_SECONDS=3\n"
+    ) as made:
         yield made
-    finally:
-        made.destroy()
 
 
 def given(shop: Shop, files: dict[str, bytes]) -> dict[str, str]:

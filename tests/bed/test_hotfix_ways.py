@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.bed.killed_roll import QUICK
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import Play, Shop, deployed, run
 from tests.bed.test_hotfix import CODE, PAGE, VERSION, back_at_v1, hotfix, of_v1, said, there
 
 # What is decided is held by units on real repositories; test_hotfix.py is in every run.
@@ -25,15 +25,8 @@ SHEET = "tours/static/tours/site.css"
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
     """A shop at v1."""
-    made = Shop("hotfix-ways", {"app_keep_releases": 20, "app_services": QUICK})
-    made.destroy()
-    try:
-        made.create()
-        first = made.update("v1")
-        assert first.returncode == 0, first.output[-4000:]
+    with deployed("hotfix-ways", {"app_keep_releases": 20, "app_services": QUICK}) as made:
         yield made
-    finally:
-        made.destroy()
 
 
 def ended(play: Play) -> Play:

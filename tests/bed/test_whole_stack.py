@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import Play, Shop, deployed, run
 from tests.bed.stacks import changed
 
 #: Proven as ever, but not for as long: what is looked at here is the rest of the stack.
@@ -21,15 +21,8 @@ QUICK = {"api": {"ready_timeout": 20, "prove_seconds": 1, "monitor": 2}}
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
-    made = Shop("stack", {"app_services": QUICK})
-    made.destroy()
-    try:
-        made.create()
-        first = made.update("v1")
-        assert first.returncode == 0, first.output[-6000:]
+    with deployed("stack", {"app_services": QUICK}) as made:
         yield made
-    finally:
-        made.destroy()
 
 
 def expect(shop: Shop, replicas: int = 1) -> None:

@@ -65,7 +65,7 @@ def accepts(pid: int) -> bool:
     """Whether a process can take new connections: a socket that listens is open in it, and asked about where it asks epoll."""
     listening = set()
     for table, state in (("tcp", 9), ("tcp6", 9), ("unix", 6)):
-        for fields in (line.split() for line in _lines(f"/proc/{pid}/net/{table}")[1:]):
+        for fields in (line.split() for line in processes.lines(f"/proc/{pid}/net/{table}")[1:]):
             if len(fields) > state and (int(fields[3], 16) & _ACCEPTING if state == 6 else fields[3] == "0A"):
                 listening.add(f"socket:[{fields[state]}]")
     try:
@@ -75,17 +75,12 @@ def accepts(pid: int) -> bool:
     mine = {one for one, what in opened.items() if what in listening}
     asking = [one for one, what in opened.items() if what == "anon_inode:[eventpoll]"]
     asked = {
-        line.split()[1] for one in asking for line in _lines(f"/proc/{pid}/fdinfo/{one}") if line.startswith("tfd:")
+        line.split()[1]
+        for one in asking
+        for line in processes.lines(f"/proc/{pid}/fdinfo/{one}")
+        if line.startswith("tfd:")
     }
     return bool(mine & asked if asking else mine)
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read().splitlines()
-    except OSError:
-        return []
 
 
 def _link(path: str) -> str:
@@ -129,7 +124,7 @@ def _is_gunicorn(pid: int) -> bool:
 
 
 def _handles(pid: int, number: int) -> bool:
-    rows = dict(line.split(":", 1) for line in _lines(f"/proc/{pid}/status") if ":" in line)
+    rows = dict(line.split(":", 1) for line in processes.lines(f"/proc/{pid}/status") if ":" in line)
     return bool(int(rows.get("SigCgt", "0"), 16) >> (number - 1) & 1)
 
 

@@ -37,6 +37,11 @@ def _read(path: str) -> str:
         return ""
 
 
+def lines(path: str) -> list[str]:
+    """The lines of a file of proc(5), none where whom it is about has ended."""
+    return _read(path).splitlines()
+
+
 def connections(pid: int, port: int) -> int:
     """How many peers other than loopback have a connection to ``port`` in the network namespace of ``pid``."""
     return sum(count_connections(_read(f"/proc/{pid}/net/{table}"), port) for table in ("tcp", "tcp6"))

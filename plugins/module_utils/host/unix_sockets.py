@@ -262,27 +262,19 @@ def _run(argv: Sequence[str]) -> None:
         raise SocketFailed(f"{argv[0]} in nginx's mount namespace: {done.stderr.strip() or done.returncode}")
 
 
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read().splitlines()
-    except OSError:
-        return []
-
-
 def _mounts(pid: int) -> list[tuple[str, str]]:
     """What is mounted where a process sees it: the root in its own file system, and the place (proc(5))."""
 
     def plain(word: str) -> str:
         return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), word)
 
-    fields = [line.split(" ") for line in _lines(f"/proc/{pid}/mountinfo")]
+    fields = [line.split(" ") for line in processes.lines(f"/proc/{pid}/mountinfo")]
     return [(plain(f[3]), plain(f[4])) for f in fields if len(f) > 4]
 
 
 def _rows(pid: int) -> list[tuple[str, str, str, str]]:
     """Number, state, inode and path of every UNIX socket in the network namespace of a process that has a path."""
-    fields = [line.split(None, 7) for line in _lines(f"/proc/{pid}/net/unix")[1:]]
+    fields = [line.split(None, 7) for line in processes.lines(f"/proc/{pid}/net/unix")[1:]]
     return [(f[0], f[5], f[6], f[7]) for f in fields if len(f) > 7]
 
 
