@@ -28,10 +28,8 @@ from tests.bed.switch_race import races  # noqa: E402 (likewise)
 from tests.bed.switch_race import table as switch_table  # noqa: E402 (likewise)
 
 MIGRATING = {
-    "test_data_moves",
     "test_django_migrate",
     "test_migrate_beside_code",
-    "test_migration_crashes",
     "test_migration_databases",
     "test_migration_kinds",
     "test_migration_plan",
@@ -157,10 +155,14 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: beds("tests/bed/test_frontend.py", "tests/bed/test_entrypoint.py", "tests/bed/test_jobs.py"),
     ),
     "migrating": (
-        "Migrations run beside the code that serves, by versions of Django, killed at each statement",
+        "Migrations run beside the code that serves, by versions of Django",
         lambda: beds(
             *(f"tests/bed/{p.name}" for p in sorted((ROOT / "tests/bed").glob("test_*")) if p.stem in MIGRATING)
         ),
+    ),
+    "killed-migrations": (
+        "Migrations and moves of rows killed at each statement, locked out, two at once, by versions of Django",
+        lambda: beds("tests/bed/test_migration_crashes.py", "tests/bed/test_data_moves.py"),
     ),
     "migrated": (
         "Updates that migrate, under load: a table of a million orders, a rename over three releases",
