@@ -38,6 +38,7 @@ missing_tools() {
     command -v iptables >/dev/null || echo iptables
     command -v ip >/dev/null || echo iproute2
     command -v ps >/dev/null || echo procps
+    command -v msgfmt >/dev/null || echo gettext
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv

@@ -18,10 +18,12 @@ description:
   - What a front end is built from, in the image of a job or mounted by it, gets there in the same way; RV(jobs) are to be run by
     M(evenkeel.deploy.compose_job) and published by M(evenkeel.deploy.publish_build). Images of the app that merely have such a file
     of the builder's own folder along keep theirs.
+  - A translation (C(LC_MESSAGES/*.po)) is compiled beside it in a container of the app's image that is thrown away, by what that has of
+    msgfmt, Babel and polib, or else by this host's. Where the repository has the compiled form too it has to come with it.
   - Before that the patched modules are imported, the patched templates compiled, and C(manage.py check) is asked, in a
     container of the new image that is thrown away. A model that was changed without a migration is refused.
   - Refused with what to run instead are migrations, dependencies, the Dockerfile, Compose files, files that are taken away, links, what is
-    binary, translations without their compiled form, files that a volume is mounted over or that no container has, what a front
+    binary, files that a volume is mounted over or that no container has, what a front
     end is built from while its image is made, and what is larger than the limits.
   - Refused are also paths that lead out of the repository, a patch that does not apply, ends of lines that were none before,
     files that somebody has changed by hand in containers (O(capture), O(drop_edits)), and a server's own file, such as C(.env), that is

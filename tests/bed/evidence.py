@@ -196,6 +196,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
             "tests/bed/test_hotfix.py",
             "tests/bed/test_hotfix_files.py",
             "tests/bed/test_hotfix_source.py",
+            "tests/bed/test_hotfix_translations.py",
             "tests/bed/test_hotfix_ways.py",
             "tests/bed/test_hotfix_database.py",
             "tests/bed/test_hotfix_in_place.py",

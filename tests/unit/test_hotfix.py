@@ -91,7 +91,6 @@ def test_several_kinds_in_one_go() -> None:
         (Change("lib", "M", "160000", "160000"), "kind of file"),
         (Change(VIEW, "T", "120000"), "kind of file"),
         (Change("tours/logo.png", added=-1, removed=-1), "binary"),
-        (Change("locale/de/LC_MESSAGES/django.po"), "translation"),
     ],
 )
 def test_what_is_none_is_told_with_what_to_run_instead(change: Change, key: str) -> None:
@@ -101,9 +100,12 @@ def test_what_is_none_is_told_with_what_to_run_instead(change: Change, key: str)
     assert change.path in verdict.told()
 
 
-def test_a_translation_with_its_compiled_form_is_only_binary() -> None:
+def test_a_compiled_translation_is_taken_with_its_source_alone() -> None:
     base = "locale/de/LC_MESSAGES/django"
-    assert keys(of(Change(f"{base}.po"), Change(f"{base}.mo", added=-1, removed=-1))) == ["binary"]
+    assert keys(of(Change(f"{base}.po"), Change(f"{base}.mo", added=-1, removed=-1))) == []
+    assert keys(of(Change(f"{base}.mo", added=-1, removed=-1))) == ["binary"]
+    assert problem_with_content(f"{base}.mo", None, b"\0\r\n", [f"{base}.po"]) == ""
+    assert "binary" in problem_with_content(f"{base}.mo", None, b"\0", ["other.po"])
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_contents() -> None:
         "a", None, b"\r\n"
     )
     assert problem_with_content("a.bat", b"x\r\n", b"y\r\n") == ""
-    assert "KiB" in problem_with_content("a.py", None, b"x" * 2000, 1000)
+    assert "KiB" in problem_with_content("a.py", None, b"x" * 2000, largest=1000)
 
 
 def test_patches() -> None:

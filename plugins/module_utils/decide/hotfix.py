@@ -136,14 +136,19 @@ def problem_with_path(path: str, shared: Iterable[str] = ()) -> str:
     return ""
 
 
-def problem_with_content(path: str, old: bytes | None, new: bytes, largest: int = 1024 * 1024) -> str:
+def problem_with_content(
+    path: str, old: bytes | None, new: bytes, others: Collection[str] = (), largest: int = 1024 * 1024
+) -> str:
     """Why a file's new content is refused, empty when it is not.
 
     :param old: what it replaces, None for a new file.
+    :param others: what is changed with it.
     :param largest: bytes.
     """
     if len(new) > largest:
         return f"{path} has {len(new) // 1024} KiB, more than {largest // 1024}"
+    if is_compiled_translation(path, others):
+        return ""
     if b"\0" in new:
         return f"{path} is binary: a hotfix is text"
     if b"\r\n" in new and b"\r\n" not in (old or b""):
@@ -184,12 +189,12 @@ def judge(
     :param forced: what is merely large is taken.
     :param sources: path → the jobs that build a front end from it; ``unbuildable``: path → why none can.
     """
-    built = sources or {}
+    built, paths = sources or {}, {c.path for c in changes}
     update = UPDATE.format(version)
     refusals, notes, aside = [], [], []
     kinds: dict[str, list[str]] = {}
     for change in sorted(changes, key=lambda c: c.path):
-        refusal = _no_file_of_a_hotfix(change, compose_files, update) or (unbuildable or {}).get(change.path)
+        refusal = _no_file_of_a_hotfix(change, compose_files, paths, update) or (unbuildable or {}).get(change.path)
         places = homes.get(change.path) or ()
         if refusal:
             refusals.append(refusal)
@@ -208,10 +213,6 @@ def judge(
                 jobs = " and ".join(sorted({home.service for home in places}))
                 what = f"{change.path} is in {jobs} alone, which builds nothing that is served and which only an update runs"
                 refusals.append(Refusal("job", what, update))
-    catalogues = {c.path for c in changes if c.path.endswith(".po")}
-    for path in sorted(catalogues - {c.path[:-2] + "po" for c in changes if c.path.endswith(".mo")}):
-        what = f"{path} is a translation that has to be compiled, which the build of the image does"
-        refusals.append(Refusal("translation", what, update))
     refusals += _too_much(changes, limits, chain, update, forced)
     if not changes:
         refusals.append(
@@ -241,7 +242,14 @@ def _is_aside(path: str) -> bool:
     return bool(_ASIDE.fullmatch(name) or _ASIDE_FOLDERS & set(folders) or re.fullmatch(r"tests?(?:_.*)?\.py", name))
 
 
-def _no_file_of_a_hotfix(change: Change, compose_files: Sequence[str], update: str) -> Refusal | None:
+def is_compiled_translation(path: str, others: Collection[str]) -> bool:
+    """Whether a file is what a catalogue of gettext among ``others`` is compiled to: binary, and no person's work."""
+    return path.endswith(".mo") and f"{path[:-3]}.po" in others
+
+
+def _no_file_of_a_hotfix(
+    change: Change, compose_files: Sequence[str], others: Collection[str], update: str
+) -> Refusal | None:
     """Why this file's change is never one, wherever it lives."""
     path, name = change.path, posixpath.basename(change.path)
     if change.status == "D":
@@ -257,7 +265,7 @@ def _no_file_of_a_hotfix(change: Change, compose_files: Sequence[str], update: s
         return Refusal("dependencies", f"{path} names packages, which only a build installs", update)
     if _RECIPE.fullmatch(name):
         return Refusal("build", f"{path} says how images are built", update)
-    if change.added < 0:
+    if change.added < 0 and not is_compiled_translation(path, others):
         return Refusal("binary", f"{path} is binary: a hotfix is text", update)
     return None
 

@@ -33,6 +33,7 @@ from . import (
     in_place_record,
     project_call,
     thin_image,
+    translations,
 )
 from .engine import EngineFailed
 from .files import KEY, read_json
@@ -66,6 +67,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
     env: hotfix_env.Change = field(default_factory=hotfix_env.Change)
     jobs: list[str] = field(default_factory=list)
+    catalogues: list[str] = field(default_factory=list)
     trees: dict[str, str] = field(default_factory=dict)
     public: list[str] = field(default_factory=list)
     untried: str = ""
@@ -152,15 +154,7 @@ def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, st
         hotfix_view.refuse_unless_good(here)
         _refuse_other_inputs(params, here)
         chain = applied(here.manifest.get("hotfixes"))
-        if any(h.name == source.name for h in chain):
-            raise BadInput(
-                f"a hotfix called {source.name} is in production already, and is another one", "set hotfix_name"
-            )
-        known_by_name = hotfix_ledger.read(str(params["state_dir"]), source.name)
-        if known_by_name.get("live"):
-            raise BadInput(f"a hotfix of uploads or built files is called {source.name}", "set hotfix_name")
-        if known_by_name.get("database"):
-            raise BadInput(f"a hotfix of the database is called {source.name}", "set hotfix_name")
+        hotfix_ledger.refuse_taken(str(params["state_dir"]), source.name, chain)
         if commit == base:
             return found
         shared = [str(s) for s in params.get("shared") or []]
@@ -171,12 +165,15 @@ def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, st
         found.places = hotfix_view.located(here, known, found.changes)
         fronts = Frontends(here, hotfix_view.homes(here, found.places, found.changes), found.changes, source.ref)
         found.homes = fronts.homes
+        found.catalogues, uncompiled = translations.planned(
+            git, commit, found.changes, found.homes, bool(params.get("in_place")), source.ref or "BRANCH"
+        )
         # The way back is open, however long it is.
         limits = hotfix.Limits(*(0 if source.is_back else int(params[f"max_{k}"]) for k in ("files", "lines", "chain")))
         found.verdict = hotfix.judge(
             found.changes, found.homes, limits, len(chain), not (source.ref or source.is_back),
             [str(f) for f in params["compose_files"]], source.ref or "BRANCH", bool(params.get("force")), fronts.sources,
-            fronts.unbuildable,
+            {**fronts.unbuildable, **uncompiled},
         )  # fmt: skip
     if found.verdict.refusals:
         raise BadInput(
@@ -238,6 +235,11 @@ def _made(params: Mapping[str, Any], found: Found, fence: Fence, steps: Steps) -
     try:
         if fresh:
             release = _exported(params, found, inputs, fence, steps)
+        if found.catalogues:
+            with steps("translations"), fence.act(f"compile translations of {release}"):
+                found.notes += translations.compile_in(
+                    params, here, store.path_of(release), found.catalogues, found.homes, found.places
+                )
         if store.manifest(release).get("state") == releases.PREPARING and found.env.names:
             with fence.act(f"write {found.env.path} of {release}"):
                 hotfix_env.put_in(store, release, found.env)

@@ -49,7 +49,7 @@ def found_for(params: Mapping[str, Any], store: Store, steps: Steps, check_mode:
             "change the folder, and update",
         )
     # Variables need new containers, and what was edited by hand is in its place already. It is no link of a chain until sealed.
-    asked = {**params, "capture": False, "env": [], "max_chain": 0, "drop_edits": False}
+    asked = {**params, "capture": False, "env": [], "max_chain": 0, "drop_edits": False, "in_place": True}
     source, git = hotfix_source.source_of(asked), mirror_of(store)
     if not check_mode:
         yield looked(asked, store, git, source, steps, True)

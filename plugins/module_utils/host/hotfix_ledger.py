@@ -42,6 +42,19 @@ def read(state_dir: str, name: str) -> dict[str, Any]:
     return {} if problem_with_name(name) else read_json(path_of(state_dir, name))
 
 
+def refuse_taken(state_dir: str, name: str, chain: Sequence[Applied]) -> None:
+    """Look whether another hotfix has a name.
+
+    :param chain: those that the running release has on itself.
+    :raises BadInput: one has.
+    """
+    if any(h.name == name for h in chain):
+        raise BadInput(f"a hotfix called {name} is in production already, and is another one", "set hotfix_name")
+    for kind, what in (("live", "uploads or built files"), ("database", "the database")):
+        if read(state_dir, name).get(kind):
+            raise BadInput(f"a hotfix of {what} is called {name}", "set hotfix_name")
+
+
 def forget(state_dir: str, name: str) -> None:
     """Remember nothing of one that never came about."""
     for end in ("patch", "migration.py", "json"):

@@ -113,14 +113,14 @@ def source_of(params: Mapping[str, Any]) -> Source:
         name = name or f"fix-{hashlib.sha256(patch.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
     else:
         shared = [str(s) for s in params.get("shared") or []]
-        total = hashlib.sha256()
+        total, named = hashlib.sha256(), [str(entry["path"]) for entry in params["files"]]
         for entry in sorted(params["files"], key=lambda e: str(e["path"])):
             path = str(entry["path"])
             _refuse(hotfix.problem_with_path(path, shared), "name the file by its path in the repository")
             if path in files:
                 raise BadInput(f"{path} is named twice", "name it once")
             files[path] = content_of(entry)
-            _refuse(hotfix.problem_with_content(path, None, files[path].replace(b"\r\n", b"\n")))
+            _refuse(hotfix.problem_with_content(path, None, files[path].replace(b"\r\n", b"\n"), named))
             total.update(path.encode() + b"\0" + hashlib.sha256(files[path]).digest())
         name = name or f"fix-{total.hexdigest()[:8]}"
     _refuse(hotfix.problem_with_name(name), "set hotfix_name")
@@ -197,10 +197,13 @@ def looked_at(git: Git, base: str, commit: str, source: Source, shared: Sequence
     :raises BadInput: a path or a content that is refused whatever it is.
     """
     changes = git_hotfixes.changes_between(git, base, commit)
+    paths = {c.path for c in changes}
     for change in changes:
         _refuse(hotfix.problem_with_path(change.path, shared))
         if change.mode in ("100644", "100755"):
             old = git_hotfixes.content_of(git, base, change.path)
             new = source.files.get(change.path) or git_hotfixes.content_of(git, commit, change.path) or b""
-            _refuse(hotfix.problem_with_content(change.path, old, new), "write it with the ends of lines that it had")
+            _refuse(
+                hotfix.problem_with_content(change.path, old, new, paths), "write it with the ends of lines that it had"
+            )
     return changes

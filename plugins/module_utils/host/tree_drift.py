@@ -14,6 +14,7 @@ from typing import Any
 
 from ..decide import drift
 from ..decide.drift import FILE, FOLDER, LINK, OTHER, Difference, Held
+from ..decide.hotfix import is_compiled_translation
 from ..decide.project import GENERATED, LIVE, MARK
 from ..decide.releases import is_id
 from .container_files import Budget, TooMuch
@@ -43,6 +44,11 @@ class TreeDrift:
     unseen: str = ""
 
 
+def _is_compiled(tree: str, name: str) -> bool:
+    catalogue = f"{name[:-3]}.po"
+    return is_compiled_translation(name, [catalogue]) and os.path.exists(os.path.join(tree, catalogue))
+
+
 def of_release(store: Store, release: str) -> TreeDrift:
     """The tree of a release against the commit that it was made of."""
     path, revision = store.path_of(release), str(store.manifest(release).get("revision") or "")
@@ -66,9 +72,8 @@ def of_release(store: Store, release: str) -> TreeDrift:
             )
         )
     for name in others:
-        if not (
-            name == GENERATED or name.startswith(".evenkeel") or drift.is_below(name, shared) or drift.is_noise(name)
-        ):
+        ours = name == GENERATED or name.startswith(".evenkeel") or drift.is_below(name, shared)
+        if not (ours or drift.is_noise(name) or _is_compiled(path, name)):
             held = _held(os.path.join(path, name), Budget())
             found.append(Difference(name, drift.ADDED, "", held.sum if held else "", held.at if held else 0.0))
     # The user's files that the generated one would compete with have another name in a release.

@@ -1,0 +1,103 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Has catalogues of a hotfix compiled in a container of the app's own that is thrown away, or else by this host's msgfmt."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..decide import hotfix
+from ..decide.hotfix import Change, Home, Refusal
+from ..decide.services import ROLLED_KINDS
+from ..decide.translations import catalogues, compiled_path, uncompilable
+from . import app_script, git_hotfixes, translations_script
+from .compose import Compose
+from .django_oneoff import OneOff
+from .git import Git
+from .hotfix_view import Serving
+from .refusal import BadInput
+from .thin_image import Place, plain_file
+
+
+def planned(
+    git: Git, commit: str, changes: Sequence[Change], homes: Mapping[str, Sequence[Home]], in_place: bool, version: str
+) -> tuple[list[str], dict[str, Refusal]]:
+    """The catalogues of a commit that are to be compiled, and path → why others are not.
+
+    :param in_place: whether running containers are to get it.
+    :param version: what to update to instead.
+    """
+    due = catalogues(changes, homes)
+    forms = [compiled_path(path) for path in due]
+    tracked = [form for form in forms if git_hotfixes.content_of(git, commit, form) is not None]
+    refused = uncompilable(due, tracked, in_place, version)
+    return [path for path in due if path not in refused], refused
+
+
+def compile_in(
+    params: Mapping[str, Any], here: Serving, tree: str, due: Sequence[str], homes: dict[str, list[Home]],
+    places: Mapping[str, dict[str, Place]],
+) -> list[str]:  # fmt: skip
+    """Compile catalogues of a hotfix's tree beside them, in the tree and wherever they go; returns notes.
+
+    :param homes: gets those of the compiled forms, as does ``places``.
+    :raises BadInput: one of them is wrong, or nothing here can compile it.
+    """
+    for path in due:
+        homes[compiled_path(path)] = [replace(h, path=compiled_path(h.path)) for h in homes[path]]
+        for known in places.values():
+            if path in known:
+                known[compiled_path(path)] = replace(known[path], path=compiled_path(known[path].path))
+    missing = {p: plain_file(tree, p) or b"" for p in due if plain_file(tree, compiled_path(p)) is None}
+    if not missing:
+        return []
+    made, by = _compiled(params, here, _service(params, [h for path in missing for h in homes[path]]), missing)
+    for path, content in made.items():
+        _put(os.path.join(tree, path), content)
+    return [f"compiled by {by}: {', '.join(sorted(missing))}"]
+
+
+def _compiled(
+    params: Mapping[str, Any], here: Serving, service: str, contents: Mapping[str, bytes]
+) -> tuple[dict[str, bytes], str]:
+    given = {path: base64.b64encode(content).decode() for path, content in contents.items()}
+    oneoff = OneOff(
+        here.engine, Compose(here.path, project_name=here.name), here.name, service, str(params["manage_py"]),
+        float(params["timeout"]), "translations", json.dumps(given),
+    )  # fmt: skip
+    told = oneoff.ask(app_script.as_text((translations_script,), []))
+    by = f"{told['by']} of {service}"
+    if not told["by"]:
+        told = translations_script.compiled(given)
+        by = f"{told['by']} of this host"
+    if not told["by"]:
+        raise BadInput(
+            f"{', '.join(sorted(contents))}: {service} has none of msgfmt, Babel and polib to compile it with, nor has this host",
+            "install gettext on this host (apt-get install gettext), then run the same command again",
+        )
+    if told["problems"]:
+        problems = "; ".join(f"{path}: {problem}" for path, problem in sorted(told["problems"].items()))
+        raise BadInput(f"{problems} (said by {by})", "correct it and run the same command again")
+    return {path: base64.b64decode(form) for path, form in told["compiled"].items()}, by
+
+
+def _service(params: Mapping[str, Any], homes: Iterable[Home]) -> str:
+    having = sorted({h.service for h in homes if h.where in (hotfix.IMAGE, hotfix.MOUNT) and h.kind in ROLLED_KINDS})
+    wanted = str(params.get("django_service") or "")
+    return wanted if wanted in having else having[0]
+
+
+def _put(catalogue: str, content: bytes) -> None:
+    """Write a compiled form beside its catalogue, whole, as whoever owns that."""
+    owner, at = os.stat(catalogue), compiled_path(catalogue)
+    with open(f"{at}.part", "wb") as stream:
+        stream.write(content)
+        os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+        os.fchmod(stream.fileno(), 0o644)
+    os.replace(f"{at}.part", at)

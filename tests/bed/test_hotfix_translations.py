@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A translation is mended under load: compiled by what the app's image has, or by this host, and served at once."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from demo.repository import add_commit
+from tests.bed.killed_roll import QUICK
+from tests.bed.nothing_lost import assert_nothing_lost
+from tests.bed.shop import Shop, deployed, run
+from tests.bed.test_hotfix import PAGE, hotfix, ids_of, of_v1, there
+
+PO = "locale/de/LC_MESSAGES/django.po"
+SETTINGS = "shop/settings.py"
+
+
+def catalogue(word: str) -> str:
+    return f'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "Tours"\nmsgstr "{word}"\n'
+
+
+def speaking(shop: Shop, version: str, word: str, *packages: str) -> None:
+    """A version whose pages are German; its image has no compiled form of its own."""
+    settings = of_v1(shop, SETTINGS).replace('LANGUAGE_CODE = "en"', 'LANGUAGE_CODE = "de"')
+    add_commit(
+        shop.repository,
+        {
+            SETTINGS: f'{settings}\nUSE_I18N = True\nLOCALE_PATHS = [BASE_DIR / "locale"]\n',
+            PAGE: of_v1(shop, PAGE).replace("{% load static %}", "{% load static i18n %}")
+            .replace("Even Keel Travel</h1>", "{% translate 'Tours' %}</h1>"),
+            PO: catalogue(word),
+            "requirements.txt": "\n".join([of_v1(shop, "requirements.txt").strip(), *packages, ""]),
+        },
+        version, parent="v1",
+    )  # fmt: skip
+
+
+def heading(shop: Shop) -> str:
+    page = run(["curl", "-sf", f"{shop.url}/"])
+    return page[page.index("<h1>") + 4 : page.index("</h1>")]
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    with deployed("translations", {"app_keep_releases": 20, "app_services": QUICK}) as made:
+        yield made
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("packages", "by"), [((), "msgfmt of this host"), (("polib",), "polib of api")])
+def test_a_translation_is_compiled_and_served_and_gone_back_from(
+    shop: Shop, packages: tuple[str, ...], by: str
+) -> None:
+    version = f"speaks-{'-'.join(packages) or 'alone'}"
+    speaking(shop, version, "Ausfluege", *packages)
+    assert shop.update(version).returncode == 0
+    assert heading(shop) == "Tours"
+    looked = there(shop)
+    broken = hotfix(shop, {PO: catalogue('Aus"fluege')}, hotfix_name="torn")
+    assert broken.returncode != 0 and f"{PO}: line" in broken.output and "said by" in broken.output, broken.output
+    assert there(shop) == looked
+    with shop.load() as load:
+        play = hotfix(shop, {PO: catalogue("Reisen")}, hotfix_name=f"reisen-{len(packages)}")
+        result = load.stop()
+    assert play.returncode == 0 and f"compiled by {by}: {PO}" in play.output, play.output[-4000:]
+    assert heading(shop) == "Reisen" and shop.leftovers() == []
+    assert_nothing_lost(shop, load, result)
+    told = shop.play(playbook="status")
+    assert told.returncode == 0 and ".mo" not in told.output, told.output[-3000:]
+    print(f"\nevidence: a translation compiled by {by}: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
+    ids = ids_of(shop)
+    back = shop.rollback()
+    assert back.returncode == 0 and heading(shop) == "Tours" and ids_of(shop) != ids, back.output[-3000:]
+
+
+@pytest.mark.matrix
+def test_where_the_repository_has_the_compiled_form_both_are_asked_for(shop: Shop) -> None:
+    compiled = subprocess.run(
+        ["msgfmt", "-o", "-", "-"], input=catalogue("Reisen").encode(), capture_output=True, check=True
+    )
+    speaking(shop, "speaks-tracked", "Ausfluege")
+    mo = f"{PO[:-3]}.mo"
+    add_commit(shop.repository, {mo: compiled.stdout}, "speaks-both", parent="speaks-tracked")
+    assert shop.update("speaks-both").returncode == 0
+    assert heading(shop) == "Reisen"
+    play = hotfix(shop, {PO: catalogue("Touren")}, hotfix_name="alone")
+    assert play.returncode != 0 and f"name {mo} as well" in play.output, play.output[-3000:]
+    compiled = subprocess.run(
+        ["msgfmt", "-o", "-", "-"], input=catalogue("Touren").encode(), capture_output=True, check=True
+    )
+    (shop.folder / "dev" / mo).write_bytes(compiled.stdout)
+    play = shop.play(
+        playbook="hotfix", hotfix_files=f"{PO},{mo}", hotfix_source=str(shop.folder / "dev"), hotfix_name="both"
+    )
+    assert play.returncode == 0 and heading(shop) == "Touren", play.output[-3000:]
