@@ -80,6 +80,13 @@ options:
     type: list
     elements: str
     default: []
+  drop_edits:
+    description:
+      - With O(state=present), whether another release may be made where somebody edited files of the repository by hand in containers
+        of the current one, and O(version) has them otherwise. Otherwise it is refused. Files that were added count where they are
+        code (C(.py)); what entrypoints write at the start, and what is no file of the repository, does not.
+    type: bool
+    default: false
   activate_at:
     description:
       - With O(state=active) the switch is made at this moment, ISO 8601 with its zone, at most an hour away. Everything but
@@ -227,6 +234,7 @@ def main() -> None:
             "left": {"type": "str", "choices": ["kept", "bad"], "default": "kept"},
             "accept_bad": {"type": "str"},
             "drop_hotfixes": {"type": "list", "elements": "str", "default": []},
+            "drop_edits": {"type": "bool", "default": False},
             "activate_at": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "shared": {"type": "list", "elements": "str", "default": []},

@@ -163,6 +163,11 @@ def of_release(shop: Shop, path: str) -> str:
 def test_a_hand_edit_is_captured_and_survives_its_container(shop: Shop) -> None:
     edited = of_release(shop, VERSION).replace(f'"{shop.version()}"', '"nano"')
     edit(shop, "api", VERSION, edited)
+    ids, release = ids_of(shop), (shop.root / "current").readlink()
+    for refused in (shop.update("v2"), shop.play(playbook="hotfix", hotfix_restart="api")):
+        assert refused.returncode != 0 and "hotfix_capture=true" in refused.message, refused.output[-3000:]
+        assert f"/app/{VERSION} changed" in refused.message and "nothing was touched" in refused.message
+    assert ids_of(shop) == ids and (shop.root / "current").readlink() == release
     ended(shop.play(playbook="hotfix", hotfix_capture=True, hotfix_name="nano"))
     assert shop.version() == "nano" and shop.leftovers() == []
     assert run(["git", "-C", str(shop.repository), "show", f"hotfix/nano:{VERSION}"]) == edited

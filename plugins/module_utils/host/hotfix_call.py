@@ -134,7 +134,7 @@ def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, st
     if source.by_hand:
         hotfix_view.refuse_unless_good(here)
         with steps("capture"):
-            source = hotfix_capture.source(params, here, git)
+            source = hotfix_capture.source(params, here)
     with steps("commit"):
         base = here.revision
         reason = str(params.get("reason") or "")

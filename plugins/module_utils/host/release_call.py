@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from ..decide import releases, taken_back
 from ..journal import working
-from . import adopted, git_history, hotfix_env, hotfix_ledger, in_place_record, retention
+from . import adopted, git_history, git_hotfixes, hand_edits, hotfix_env, hotfix_ledger, in_place_record, retention
 from .call_result import BadInput
 from .engine import EngineFailed
 from .files import KEY
@@ -24,6 +24,7 @@ from .git import Git, GitFailed
 from .plain_folder import copy_into, is_plain_folder, revision_of, size_of
 from .release_store import NEXT, Store
 from .retention import Act
+from .thin_image import plain_file
 
 # Seconds before the moment of a switch from which nobody else acts; and the longest wait for it.
 _LAST_MOMENTS, _LONGEST_WAIT = 1.0, 3600.0
@@ -222,7 +223,7 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
         def export(target: str) -> None:
             copy_into(source, revision, target, store.owner)
 
-        return _made(store, params, revision, size, export, check_mode, act)
+        return _made(store, params, revision, size, export, lambda path: plain_file(source, path), check_mode, act)
     problem = releases.problem_with_ref(version)
     if problem:
         raise BadInput(problem, "set update_version to a branch, tag or commit")
@@ -233,7 +234,8 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
             notes = _refuse_rolled_back(store, params, planned, git)
             if git_history.has(git, planned):
                 _refuse_losing_hotfixes(store, params, planned, git)
-            foreseen = _made(store, params, planned, (0, 0), lambda _target: None, True, act)
+            content_of = _contents(git, planned) if git_history.has(git, planned) else None
+            foreseen = _made(store, params, planned, (0, 0), lambda _target: None, content_of, True, act)
             return {**foreseen, "notes": notes} if notes else foreseen
         git.update(source)
         commit = git.commit_of(version)
@@ -243,9 +245,16 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
         if complaints:
             raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
         _let_go(store, params, dropped, act)
-        return _made(store, params, commit, git.size_of(commit), lambda target: git.export(commit, target), False, act)
+        size = git.size_of(commit)
+        return _made(
+            store, params, commit, size, lambda target: git.export(commit, target), _contents(git, commit), False, act
+        )
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
+
+
+def _contents(git: Git, commit: str) -> Callable[[str], bytes | None]:
+    return lambda path: git_hotfixes.content_of(git, commit, path)
 
 
 def _refuse_losing_hotfixes(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
@@ -304,18 +313,24 @@ def _made(
     revision: str,
     size: tuple[int, int],
     export: Callable[[str], None],
+    content_of: Callable[[str], bytes | None] | None,
     check_mode: bool,
     act: Act,
 ) -> dict[str, Any]:
     """The release that is this revision, made where there is none.
 
     :param size: its bytes and files.
+    :param content_of: what it has at a path; None where that is not known yet.
+    :raises BadInput: what was edited by hand in containers would be lost by it.
     """
     state_dir, shared = store.state_dir(params), list(params.get("shared") or [])
     # On a bare host there is no key yet, and to look makes none.
     keyless = check_mode and not os.path.exists(os.path.join(state_dir, KEY))
     inputs = "" if keyless else store.inputs_of(state_dir, shared, dict(params.get("inputs") or {}))
     found = releases.release_for(revision, inputs, store.all(), store.current())
+    if content_of and not params.get("drop_edits") and (not found or found != store.current()):
+        dropped = [str(n) for n in params.get("drop_hotfixes") or []]
+        hand_edits.refuse_losing(store, state_dir, f"{params['version']} ({revision[:12]})", content_of, dropped)
     if found:
         return _facts(store, found, False)
     if check_mode:
