@@ -169,11 +169,6 @@ options:
       - Containers that were created before the request was first made are replaced. The same name again finishes what
         was killed, and otherwise changes nothing.
     type: str
-  keep_edits:
-    description:
-      - Whether it is refused to replace containers in which somebody edited files of the release by hand, which new ones would not have.
-    type: bool
-    default: false
   images:
     description:
       - For going back, per service the ids of the images that it ran before. Where a name in the project means another
@@ -369,7 +364,6 @@ def main() -> None:
             "proxy_service": {"type": "str"},
             "proxy_mode": {"type": "str", "choices": ["auto", "pin", "none"], "default": "auto"},
             "generation": {"type": "str"},
-            "keep_edits": {"type": "bool", "default": False},
             "images": {"type": "dict", "default": {}},
             "allow_downtime": {"type": "bool", "default": False},
             "remove_orphans": {"type": "bool", "default": False},

@@ -366,14 +366,26 @@ def test_squashed_it_may_be_updated_to_and_reverted_not(shop: Shop) -> None:
     assert taken.returncode == 0 and shop.version() == "v2", taken.output[-4000:]
 
 
+def nginx_workers(shop: Shop) -> set[str]:
+    """Process ids of those that take new connections."""
+    told = run(["docker", "top", shop.container("nginx"), "-eo", "pid,args"])
+    return {line.split()[0] for line in told.splitlines() if line.endswith("nginx: worker process")}
+
+
 @pytest.mark.matrix
 def test_a_service_is_restarted_under_load_once_by_its_name(shop: Shop) -> None:
     before = ids_of(shop)
     with shop.load() as load:
         play = shop.play(playbook="hotfix", hotfix_restart="api", hotfix_restart_id="tuesday")
         again = shop.play(playbook="hotfix", hotfix_restart="api", hotfix_restart_id="tuesday")
+        workers = nginx_workers(shop)
+        nginx = [shop.play(playbook="hotfix", hotfix_restart="nginx", hotfix_restart_id="nginx") for _n in range(2)]
         result = load.stop()
     assert play.returncode == 0 and (again.returncode, again.changed) == (0, 0), (play.output + again.output)[-5000:]
+    assert [p.returncode for p in nginx] == [0, 0] and nginx[0].changed and not nginx[1].changed, nginx[0].output[
+        -3000:
+    ]
+    assert not workers & nginx_workers(shop)
     after = ids_of(shop)
     assert after["api"] != before["api"] and {**after, "api": ""} == {**before, "api": ""} and shop.leftovers() == []
     assert_nothing_lost(shop, load, result)

@@ -232,12 +232,29 @@ def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(
 def test_the_next_build_is_refused_and_by_name_publishes_its_own_and_going_back_leaves_that(shop: Shop) -> None:
     source = write(shop, front="until the next\n")["front"]
     ended(shop.play(playbook="hotfix", hotfix_frontend={assets(shop)[3]: source}, hotfix_name="until"))
-    refused = shop.update("frontend-2", update_drop_hotfixes=in_force(shop))
-    assert refused.returncode != 0 and "over the hotfix until of built files" in refused.message, refused.output[-3000:]
+    for refused in (
+        shop.update("frontend-2", update_drop_hotfixes=in_force(shop)),
+        shop.play(playbook="hotfix", hotfix_restart="frontend_builder"),
+    ):
+        assert refused.returncode != 0 and "over the hotfix until of built" in refused.message, refused.output[-3000:]
     ended(shop.update("frontend-2", update_drop_hotfixes=[*in_force(shop), "until"]))
     built = page(shop)
     back = ended(shop.rollback(rollback_hotfix="until"))
     assert page(shop) == built == packed(shop) and "left as it is" in back.output, back.output[-3000:]
+
+
+def test_a_builder_is_restarted_and_what_somebody_removed_is_there_again(shop: Shop) -> None:
+    asset, ids = assets(shop)[0], ids_of(shop)
+    mounts = next(i["Mounts"] for i in shop.inspections() if i["Name"] == f"/{shop.container('nginx')}")
+    volume = next(m["Source"] for m in mounts if m["Destination"] == "/srv/frontend")
+    for found in [*Path(volume).rglob(Path(asset).name)]:
+        found.unlink()
+    given = {"playbook": "hotfix", "hotfix_restart": "frontend_builder", "hotfix_restart_id": "built"}
+    with Visitors(shop.port, named_by_content=False) as visitors:
+        play = ended(shop.play(**given))
+        assert ended(shop.play(**given)).changed == 0
+    assert play.changed and run(["curl", "-sf", f"{shop.url}/app/{asset}"]) and ids_of(shop) == ids
+    assert [w for w in visitors.wrong if asset not in w] == [] and shop.leftovers() == []
 
 
 def in_force(shop: Shop) -> list[str]:

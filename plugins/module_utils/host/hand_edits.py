@@ -118,8 +118,8 @@ def refuse_losing(
     )
 
 
-def refuse_replacing(engine: Engine, project: str, services: Sequence[str], tree: str, state_dir: str) -> None:
-    """The same for containers that are replaced by others of the same release.
+def refuse_replacing(engine: Engine, project: str, service: str, tree: str, state_dir: str) -> None:
+    """The same for a service whose containers are replaced by others of the same release.
 
     :param tree: its folder.
     :raises BadInput: something would be lost.
@@ -131,7 +131,7 @@ def refuse_replacing(engine: Engine, project: str, services: Sequence[str], tree
     _refuse(
         engine,
         project,
-        services,
+        [service],
         tree,
         lambda path: thin_image.plain_file(tree, path),
         in_place,

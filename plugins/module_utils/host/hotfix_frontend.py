@@ -15,7 +15,6 @@ from ..decide.hotfix import Change, Home
 from . import hotfix_ledger
 from .files import private_directory, read_json, write_private
 from .hotfix_view import Serving
-from .refusal import BadInput
 
 
 class Frontends:
@@ -46,14 +45,7 @@ class Frontends:
 
         :raises BadInput: what they build would go over a hotfix of built files.
         """
-        over = hotfix_ledger.built_in_force(here.store, state_dir) if jobs else {}
-        for name, paths in over.items():
-            raise BadInput(
-                f"{' and '.join(jobs)} would build over the hotfix {name} of built files that is in production "
-                f"({', '.join(paths[:10])})",
-                f"put that change into the source as well and take it back first: ansible-playbook evenkeel.deploy.rollback "
-                f"-e rollback_hotfix={name}; then run the same command again",
-            )
+        hotfix_ledger.refuse_building_over(here.store, state_dir, jobs)
         due = frontend_sources.together(self.builders, jobs)
         for service in sorted({r for job in due for r in self.builders[job].readers}):
             self.notes.append(

@@ -108,6 +108,20 @@ def built_in_force(store: Store, state_dir: str) -> dict[str, list[str]]:
     return {name: sorted(about.get("sums") or {}) for name, about in there.items() if about["live"].get("built")}
 
 
+def refuse_building_over(store: Store, state_dir: str, jobs: Sequence[str]) -> None:
+    """Look whether what jobs build would go over a hotfix of built files.
+
+    :raises BadInput: it would.
+    """
+    for name, paths in built_in_force(store, state_dir).items() if jobs else ():
+        raise BadInput(
+            f"{' and '.join(jobs)} would build over the hotfix {name} of built files that is in production "
+            f"({', '.join(paths[:10])})",
+            f"put that change into the source as well and take it back first: ansible-playbook evenkeel.deploy.rollback "
+            f"-e rollback_hotfix={name}; then run the same command again",
+        )
+
+
 def refuse_losing(
     store: Store, state_dir: str, version: str, revision: str, git: Git | None, dropped: Sequence[str]
 ) -> list[str]:

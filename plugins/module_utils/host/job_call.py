@@ -59,7 +59,8 @@ def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[s
             )
     wanted = [n for n in view.names if (not asked or n in asked) and point in (jobs.ALL, view.point(n))]
     volumes = view.volumes()
-    due = [n for n in wanted if not view.is_done(n, volumes)]
+    since = iso(float(params.get("since") or 0.0))
+    due = [n for n in wanted if not view.is_done(n, volumes) or str(view.record(n).get("ended") or "") < since]
     result: dict[str, Any] = {
         "changed": bool(due),
         "ran": due,

@@ -19,7 +19,7 @@ from ..decide.progress import Narrator
 from ..decide.stack import WEB, Stack
 from ..decide.steps import Step
 from ..journal import Fence, working
-from . import adopted, configurations, generations, hand_edits, kept_images
+from . import adopted, configurations, generations, kept_images
 from .call_result import BadInput
 from .fenced import FencedMachine
 from .files import FilesFailed, private_directory, write_private
@@ -62,9 +62,6 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     roller.policy = call.policy()
     diff, sentences = difference(call, stack)
     pending = not isinstance(rolling.next_step(stack, roller.policy), steps.Done)
-    if pending and params.get("keep_edits"):
-        replaced = [t.settings.name for t in call.targets if not t.removed]
-        hand_edits.refuse_replacing(call.engine, call.name, replaced, str(params["project_src"]), call.state_dir)
     if check_mode:
         rest = told_rest(call.rest, call.kinds)
         return result_of(
