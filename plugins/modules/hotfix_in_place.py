@@ -32,6 +32,7 @@ extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.hotfix
   - evenkeel.deploy.hotfix.source
+  - evenkeel.deploy.staging
   - evenkeel.deploy.project.attributes
 options:
   state:
@@ -169,6 +170,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result i
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_in_place_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_source import SOURCE_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
 
 
@@ -187,6 +189,7 @@ def main() -> None:
             "canary": {"type": "list", "elements": "dict"},
             "log_lines": {"type": "int", "default": 50},
             "allow_downtime": {"type": "bool", "default": False},
+            **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
         },
         supports_check_mode=True,

@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 from tests.bed.evidence_page import sections, versions, written  # noqa: E402 (the line above makes it importable)
 from tests.bed.evidence_rows import bad_versions, behind, kills, table, updates, workers  # noqa: E402 (likewise)
 from tests.bed.fronts import FRONTS  # noqa: E402 (likewise)
+from tests.bed.hotfix_speed import compared  # noqa: E402 (likewise)
 from tests.bed.migrations.truth import truth_table  # noqa: E402 (likewise)
 from tests.bed.migrations.verdicts import pairs_table  # noqa: E402 (likewise)
 from tests.bed.plain_evidence import plain  # noqa: E402 (likewise)
@@ -202,6 +203,10 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
             "tests/bed/test_hotfix_in_place.py",
             "tests/bed/test_hotfix_database_server.py",
         ),
+    ),
+    "hotfix-speed": (
+        "Small changes to production: by a bare shell and by role hotfix",
+        compared,
     ),
     "backup": (
         "Backups: what is not whole, disks that are full, kills, a server that is restarted or elsewhere, and the way back",

@@ -109,7 +109,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
                 found = looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
-                _ask_staging(params, found)
+                ask_staging(params, found)
                 found.notes += hotfix_caching.notes(found.here, found.public)
                 _look_for_edits(params, found, steps)
                 return _result(params, found, "", not found.is_there, steps)
@@ -117,7 +117,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             found = looked(params, store, git, source, steps, True)
             if found.is_there:
                 return fence.told(_result(params, found, found.here.release, False, steps))
-            _ask_staging(params, found)
+            ask_staging(params, found)
             return fence.told(_made(params, found, fence, steps))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
@@ -185,7 +185,8 @@ def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, st
     return found
 
 
-def _ask_staging(params: Mapping[str, Any], found: Found) -> None:
+def ask_staging(params: Mapping[str, Any], found: Found) -> None:
+    """Refuse what the staging hosts have not tried, by ``BadInput``; what they said becomes notes."""
     if found.is_there:
         return
     found.public = hotfix_caching.of_kinds(found.here, _kinds(found))

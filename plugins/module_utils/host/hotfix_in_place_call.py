@@ -21,7 +21,7 @@ from ..journal import Fence, working
 from . import git_hotfixes, hotfix_ledger, hotfix_view, in_place_record
 from .engine import EngineFailed
 from .git import GitFailed
-from .hotfix_call import Found
+from .hotfix_call import Found, ask_staging
 from .hotfix_in_place import InPlace, machine_of, told
 from .hotfix_in_place_wanted import found_for, mirror_of, record_of, tried
 from .hotfix_view import Serving
@@ -49,7 +49,7 @@ class _Stuck(BadInput):
         return (
             f"What: {self}\nNow: it stopped where it was, and what the files were is kept on the server\n"
             "Next: run the same command again, which goes on with it; or replace the containers by new ones, which have what their "
-            "image has: ansible-playbook evenkeel.deploy.hotfix -e hotfix_restart=SERVICE"
+            "image has: ansible-playbook evenkeel.deploy.hotfix -e hotfix_restart=SERVICE -e hotfix_drop_edits=true"
         )
 
 
@@ -116,6 +116,7 @@ class _Call:
             if found.is_there:
                 return _told(found.source.name, True, msg=_HAS_IT, revision=found.commit)
             record = record_of(found, self.known)
+            self._ask_staging(found)
             plan = self._plan(self._place(found.here, record))
             # Nothing is started for it: whether Django takes it is seen when it is done.
             self.notes += plan.notes
@@ -207,7 +208,14 @@ class _Call:
         with found_for(self.params, self.store, self.steps, False) as found:
             if found.is_there:
                 return _told(found.source.name, True, msg=_HAS_IT, revision=found.commit)
-            return self._applied(found, record_of(found, self.known), fence)
+            record = record_of(found, self.known)
+            self._ask_staging(found)
+            return self._applied(found, record, fence)
+
+    def _ask_staging(self, found: Found) -> None:
+        # A run that was killed after it had begun goes on.
+        if not (self.known and self.known.commit == found.commit):
+            ask_staging(self.params, found)
 
     def _applied(self, found: Found, record: Record, fence: Fence) -> dict[str, Any]:
         # The engine, nginx and processes are looked at while Django looks at the code.
@@ -244,6 +252,7 @@ class _Call:
         about = {
             "name": record.name, "base": record.base, "commit": record.commit, "made": record.made, "reverted": "",
             "kinds": {k: list(v) for k, v in found.verdict.kinds.items()}, "files": record.files, "in_place": record.release,
+            "untried": found.untried or hotfix_ledger.read(self.state_dir, record.name).get("untried", ""),
         }  # fmt: skip
         hotfix_ledger.write(self.state_dir, record.name, about, found.text())
         in_place_record.write(self.state_dir, record)
