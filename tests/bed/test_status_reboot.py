@@ -47,3 +47,13 @@ def test_after_a_power_cut_in_the_middle_status_says_what_to_run() -> None:
             assert again.returncode == 0, again.output[-3000:]
             assert server.version() == version and server.leftovers() == []
             assert ": fine" in told(server)
+        # A hotfix is in an image and in a release, so it is there whatever starts the containers.
+        source = server.folder / "dev"
+        (source / "shop").mkdir(parents=True)
+        (source / "shop/version.py").write_text('VERSION = "mended"\n', encoding="utf-8")
+        fixed = server.begin_playbook("hotfix", hotfix_files="shop/version.py", hotfix_source=str(source)).end()
+        assert fixed.returncode == 0 and server.version() == "mended", fixed.output[-3000:]
+        server.engine.cut_power()
+        server.engine.power_on()
+        server.engine.wait_for_engine(120)
+        assert server.serves_within(60) is not None and server.version() == "mended"
