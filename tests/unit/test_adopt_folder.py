@@ -20,8 +20,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     retention,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.adopt_call import adopt
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.adopt_edits import Edits
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.container_edits import Edits
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project_call import resolve
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release

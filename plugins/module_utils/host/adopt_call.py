@@ -17,15 +17,15 @@ from ..decide import project as generated
 from ..decide.jobs import set_apart
 from ..journal import working
 from . import adopted, configurations, retention
-from .adopt_edits import Edits, capture, edits_in_containers
+from .adopt_edits import capture
 from .adopt_view import View, see
 from .call_result import BadInput
+from .container_edits import Edits, edits_in_containers
 from .engine import EngineFailed
 from .files import private_directory, write_private
 from .project import image_name
 from .project_call import live_of, place_all, put_aside
-from .release_call import store_of
-from .release_store import Store
+from .release_store import Store, store_of
 from .retention import Act
 from .snapshot import copy
 

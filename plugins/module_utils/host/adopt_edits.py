@@ -9,63 +9,20 @@ import os
 import pwd
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
 
-from ..decide.drift import Difference, is_below, tree_paths
+from ..decide.drift import is_below, tree_paths
 from .adopt_view import View
 from .call_result import BadInput
+from .container_edits import Edits
 from .container_files import TooMuch
-from .drift import ContainerDrift, Drifts
-from .engine import Engine, EngineFailed
+from .drift import Drifts
+from .engine import EngineFailed
 from .git import Git, GitFailed
-from .inspection import pid_of
 from .release_store import Store
 
 #: Where in the mirror: beside the branches of the repository, which a fetch makes equal to it.
 REFS = "refs/adopted"
-
-
-@dataclass(frozen=True)
-class Edits:
-    """Hand edits in containers: ``told`` for people, ``seen`` per container that has any."""
-
-    told: list[str] = field(default_factory=list)
-    seen: list[tuple[Mapping[str, Any], ContainerDrift]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def patches(self) -> bool:
-        return bool(self.told)
-
-
-def edits_in_containers(
-    engine: Engine,
-    project: str,
-    containers: Sequence[Mapping[str, Any]],
-    judged: Callable[[str, Sequence[Difference]], tuple[Difference, ...]] | None = None,
-) -> Edits:
-    """See what differs in the containers' own layers from their images; what entrypoints write at the start is left out.
-
-    :param judged: by the name of an image, says better which differences came at the start.
-    """
-    edits = Edits()
-    with Drifts(engine, project) as drifts:
-        for inspection in (i for i in containers if pid_of(i)):
-            found = drifts.of(inspection)
-            if judged:
-                image = str((inspection.get("Config") or {}).get("Image") or "")
-                found = replace(found, differences=judged(image, found.differences))
-            if found.unseen:
-                edits.notes.append(f"{found.name}: could not be looked at for hand edits: {found.unseen}")
-            mine = [d for d in found.differences if not d.at_start]
-            edits.told.extend(f"{found.name}: {d.path} {d.change}" for d in mine)
-            if mine:
-                edits.seen.append((inspection, found))
-            if found.more:
-                edits.notes.append(f"{found.name}: {found.more} more files differ from its image")
-    return edits
 
 
 def capture(store: Store, view: View, edits: Edits, tree: str, moment: str) -> str:

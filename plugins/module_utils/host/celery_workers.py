@@ -24,8 +24,8 @@ from .compose import Compose, ComposeFailed
 from .django_oneoff import OneOff, without_credentials
 from .engine import Engine
 from .fenced import FencedMachine
-from .inspection import label_of, pid_of
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from .machine import ComposeMachine
 from .project import compose_of, connect, image_name
 from .refusal import BadInput
 from .rest_plan import removed_targets

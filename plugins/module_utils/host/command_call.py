@@ -21,8 +21,7 @@ from .files import private_directory
 from .flocks import flock, held_for_acts
 from .progress import Progress
 from .records import iso
-from .release_call import store_of
-from .release_store import Store
+from .release_store import Store, store_of
 
 # A file with more than this is no file of assignments.
 _LARGEST = 256 * 1024

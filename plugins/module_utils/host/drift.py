@@ -15,8 +15,7 @@ from ..decide import drift
 from ..decide.drift import Difference, Held
 from .container_files import Budget, ContainerFiles, image_files
 from .engine import Engine, EngineFailed, NotFound
-from .inspection import label_of
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, started_at
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, started_at
 
 # Differences of one container that are told; an `apt-get install` by hand has thousands.
 _TOLD = 200

@@ -24,8 +24,7 @@ from .engine import Engine
 from .files import FilesFailed, read_json
 from .flocks import flock_if_there
 from .including import AddressFile
-from .inspection import label_of, pid_of
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, started_at
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, moment_of, pid_of, started_at
 from .moment import lives
 from .nginx import HOST, QUITTING, HostNginx, Master, Nginx, NginxFailed
 from .nginx_site import ContainerSite, HostSite, Site

@@ -16,14 +16,13 @@ from ..decide.adoption import ADOPTED
 from ..decide.drift import Difference
 from ..decide.project import GENERATED, MARK
 from . import in_place_record, thin_image
-from .adopt_edits import edits_in_containers
+from .container_edits import edits_in_containers
 from .container_files import TooMuch
 from .drift import Drifts, containers_of
 from .engine import Engine, EngineFailed
 from .files import read_json
 from .in_place_record import Record
-from .inspection import label_of
-from .machine import SERVICE_LABEL
+from .inspection import SERVICE_LABEL, label_of
 from .project import connect
 from .refusal import BadInput
 from .release_store import Store

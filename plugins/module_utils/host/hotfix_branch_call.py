@@ -19,8 +19,7 @@ from .git import Git, GitFailed
 from .hotfix_commits import SOLVED, TAKEN_BACK
 from .plain_folder import is_plain_folder
 from .refusal import BadInput
-from .release_call import store_of
-from .release_store import Store
+from .release_store import Store, store_of
 
 STARTED, FINISHED = "started", "finished"
 _SHOWN = 20

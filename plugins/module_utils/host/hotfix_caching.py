@@ -17,8 +17,7 @@ from ..decide.public_paths import as_asked, public_paths
 from ..decide.services import PROXY
 from .engine import EngineFailed
 from .hotfix_view import Serving
-from .inspection import label_of, pid_of
-from .machine import SERVICE_LABEL
+from .inspection import SERVICE_LABEL, label_of, pid_of
 from .nginx import Nginx, NginxFailed
 
 _UNREADABLE = (NginxFailed, UnreadableConfig, EngineFailed)

@@ -46,8 +46,7 @@ from .plain_folder import is_plain_folder
 from .project import connect
 from .records import iso
 from .refusal import BadInput
-from .release_call import store_of
-from .release_store import Store
+from .release_store import Store, store_of
 from .thin_image import Place
 from .timeline import Steps
 

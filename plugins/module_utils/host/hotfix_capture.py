@@ -15,8 +15,7 @@ from . import hand_edits, hotfix_ledger, hotfix_view, in_place_record, thin_imag
 from .container_files import TooMuch
 from .hotfix_source import Source
 from .hotfix_view import Serving
-from .inspection import label_of
-from .machine import SERVICE_LABEL
+from .inspection import SERVICE_LABEL, label_of
 from .refusal import BadInput
 
 _BY_HAND = "put it into a commit and update, or run the same command again once the container has what its image has"

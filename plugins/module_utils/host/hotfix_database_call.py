@@ -23,8 +23,7 @@ from .files import write_private
 from .given_files import content_of
 from .hotfix_database_run import DATABASE, Ledger, Limits, Outcome, apply, looked_at, revert
 from .refusal import BadInput
-from .release_call import store_of
-from .release_store import Store
+from .release_store import Store, store_of
 
 APPLIED, REVERTED, CHECKED = "applied", "reverted", "checked"
 _MIGRATION = "migration.py"

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from . import in_place_record
-from .adopt_edits import edits_in_containers
+from .container_edits import edits_in_containers
 from .git import Git
 from .hotfix_view import Serving
 from .in_place_record import Record
-from .inspection import label_of
-from .machine import SERVICE_LABEL
+from .inspection import SERVICE_LABEL, label_of
 from .refusal import BadInput
 
 _SHOWN = 10

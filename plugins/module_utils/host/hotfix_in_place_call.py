@@ -26,14 +26,12 @@ from .hotfix_in_place import InPlace, machine_of, told
 from .hotfix_in_place_wanted import found_for, mirror_of, record_of, tried
 from .hotfix_view import Serving
 from .in_place_record import APPLIED, REVERTED, Record
-from .inspection import label_of
+from .inspection import SERVICE_LABEL, label_of
 from .last_words import Writer, since_the_change
-from .machine import SERVICE_LABEL
 from .project import connect
 from .records import first_line, iso
 from .refusal import BadInput
-from .release_call import store_of
-from .release_store import Store
+from .release_store import Store, store_of
 from .roller import StepFailed
 from .rolling_plan import prepare
 from .timeline import Steps

@@ -30,7 +30,7 @@ from .job_call import ONE_OFF, sweep
 from .project import connect
 from .records import iso
 from .refusal import BadInput
-from .release_call import store_of
+from .release_store import store_of
 
 APPLIED, REVERTED = "applied", "reverted"
 _LIVE = "live"

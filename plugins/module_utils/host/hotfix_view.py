@@ -21,8 +21,7 @@ from ..decide.services import BadService, chosen_kind
 from . import thin_image
 from .engine import Engine, EngineFailed
 from .files import read_json
-from .inspection import label_of
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
 from .refusal import BadInput
 from .release_store import Store
 from .thin_image import Place

@@ -21,7 +21,7 @@ from typing import Any
 from ..decide.drift import Difference
 from ..decide.lost_hotfixes import Applied
 from . import git_hotfixes
-from .adopt_edits import Edits
+from .container_edits import Edits
 from .files import read_json, write_private
 from .git import Git, GitFailed
 from .release_store import Store

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+ONE_OFF_LABEL = "com.docker.compose.oneoff"
+HASH_LABEL = "com.docker.compose.config-hash"
+NUMBER_LABEL = "com.docker.compose.container-number"
 
 
 def networks_of(inspection: Mapping[str, Any]) -> dict[str, str]:
@@ -43,3 +50,18 @@ def stop_signal_of(inspection: Mapping[str, Any]) -> int:
     """The signal by which a container wants to be stopped."""
     name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")
     return int(name) if name.isdigit() else int(getattr(signal, name, signal.SIGTERM))
+
+
+def started_at(inspection: Mapping[str, Any]) -> float:
+    """When a container's process was started (UNIX seconds), 0 when never."""
+    return moment_of((inspection.get("State") or {}).get("StartedAt"))
+
+
+def moment_of(written: Any) -> float:
+    """A time as the engine writes it (RFC 3339 in UTC, nanoseconds) as UNIX seconds, 0 for none."""
+    text = str(written or "")
+    if not text or text.startswith("0001"):
+        return 0.0
+    base, _dot, fraction = text.rstrip("Z").partition(".")
+    moment = datetime.strptime(base, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    return moment + float(f"0.{fraction[:6] or '0'}")

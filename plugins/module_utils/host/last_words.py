@@ -11,7 +11,7 @@ from typing import Any
 
 from ..decide.masking import without_secrets
 from .engine import Engine
-from .machine import moment_of
+from .inspection import moment_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any, Callable
 
 from ..decide.nginx_config import request_headers
@@ -21,34 +20,25 @@ from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed
 from .firewall import FirewallFailed
-from .inspection import label_of, networks_of, pid_of, stop_signal_of
+from .inspection import (
+    HASH_LABEL,
+    NUMBER_LABEL,
+    ONE_OFF_LABEL,
+    PROJECT_LABEL,
+    SERVICE_LABEL,
+    label_of,
+    moment_of,
+    networks_of,
+    pid_of,
+    started_at,
+    stop_signal_of,
+)
 from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
 from .steering import Box, Steering
 from .stop_signal import signal_behind_shell
 from .targets import Target
-
-PROJECT_LABEL = "com.docker.compose.project"
-SERVICE_LABEL = "com.docker.compose.service"
-ONE_OFF_LABEL = "com.docker.compose.oneoff"
-HASH_LABEL = "com.docker.compose.config-hash"
-NUMBER_LABEL = "com.docker.compose.container-number"
-
-
-def started_at(inspection: Mapping[str, Any]) -> float:
-    """When a container's process was started (UNIX seconds), 0 when never."""
-    return moment_of((inspection.get("State") or {}).get("StartedAt"))
-
-
-def moment_of(written: Any) -> float:
-    """A time as the engine writes it (RFC 3339 in UTC, nanoseconds) as UNIX seconds, 0 for none."""
-    text = str(written or "")
-    if not text or text.startswith("0001"):
-        return 0.0
-    base, _dot, fraction = text.rstrip("Z").partition(".")
-    moment = datetime.strptime(base, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
-    return moment + float(f"0.{fraction[:6] or '0'}")
 
 
 class ComposeMachine:

@@ -13,8 +13,7 @@ from ..decide.project import LIVE, MARK
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
-from .inspection import label_of, pid_of
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .nginx import Nginx
 from .nginx_site import ContainerSite, Contents, HostSite, Site
 from .project import compose_of, connect

@@ -15,8 +15,7 @@ from ..decide.nginx_syntax import UnreadableConfig, load
 from ..decide.services import PROXY, chosen_kind
 from .call_result import BadInput
 from .engine import Engine
-from .inspection import pid_of
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, pid_of
 from .nginx import HOST, HostNginx, Nginx, NginxFailed
 from .project import names_of
 from .ways import service_at

@@ -15,8 +15,7 @@ from . import git_content, git_history, hotfix_ledger
 from .git import Git, GitFailed
 from .plain_folder import is_plain_folder
 from .refusal import BadInput
-from .release_call import store_of
-from .release_store import Store
+from .release_store import Store, store_of
 
 # Where the mirror keeps what it made itself: a fetch takes away branches that the repository has not.
 _OURS = "refs/evenkeel/revert/"

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import time
 from collections.abc import Mapping
@@ -22,43 +21,12 @@ from .engine import EngineFailed
 from .files import KEY
 from .git import Git, GitFailed
 from .plain_folder import copy_into, is_plain_folder, revision_of, size_of
-from .release_store import NEXT, Store
+from .release_store import NEXT, Store, store_of
 from .retention import Act
 from .thin_image import plain_file
 
 # Seconds before the moment of a switch from which nobody else acts; and the longest wait for it.
 _LAST_MOMENTS, _LONGEST_WAIT = 1.0, 3600.0
-
-
-def store_of(params: Mapping[str, Any]) -> Store:
-    """The releases that a call names.
-
-    :raises BadInput: the folder, the owner or a shared path cannot be used.
-    """
-    root = str(params["path"])
-    if not os.path.isabs(root) or ".." in root.split("/"):
-        raise BadInput(f"path {root} must be absolute and without ..")
-    owner = str(params.get("owner") or "")
-    if owner:
-        try:
-            pwd.getpwnam(owner)
-        except KeyError as error:
-            raise BadInput(f"there is no user {owner} on this host", "make the user, or set app_owner") from error
-        me = pwd.getpwuid(os.geteuid()).pw_name
-        if me not in ("root", owner):
-            raise BadInput(
-                f"{me} cannot run git as user {owner}", "run with become: true, or set app_owner to the one who runs"
-            )
-    for path in params.get("shared") or []:
-        problem = releases.problem_with_shared(path)
-        if problem:
-            raise BadInput(problem)
-        if not os.path.exists(os.path.join(root, "shared", path)):
-            raise BadInput(
-                f"{os.path.join(root, 'shared', path)} is not there",
-                f"put the server's own {path} there (mode 0600 where it holds secrets) and run this again",
-            )
-    return Store(root, owner)
 
 
 def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -241,3 +241,34 @@ class Store:
             )
         depth = path.count("/") + 2
         os.symlink(os.path.join(*[".."] * depth, "shared", path), target)
+
+
+def store_of(params: Mapping[str, Any]) -> Store:
+    """The releases that a call names.
+
+    :raises BadInput: the folder, the owner or a shared path cannot be used.
+    """
+    root = str(params["path"])
+    if not os.path.isabs(root) or ".." in root.split("/"):
+        raise BadInput(f"path {root} must be absolute and without ..")
+    owner = str(params.get("owner") or "")
+    if owner:
+        try:
+            pwd.getpwnam(owner)
+        except KeyError as error:
+            raise BadInput(f"there is no user {owner} on this host", "make the user, or set app_owner") from error
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        if me not in ("root", owner):
+            raise BadInput(
+                f"{me} cannot run git as user {owner}", "run with become: true, or set app_owner to the one who runs"
+            )
+    for path in params.get("shared") or []:
+        problem = releases.problem_with_shared(path)
+        if problem:
+            raise BadInput(problem)
+        if not os.path.exists(os.path.join(root, "shared", path)):
+            raise BadInput(
+                f"{os.path.join(root, 'shared', path)} is not there",
+                f"put the server's own {path} there (mode 0600 where it holds secrets) and run this again",
+            )
+    return Store(root, owner)

@@ -14,10 +14,9 @@ from ..decide.services import JOB, PROXY, ROLLED_KINDS
 from ..journal import working
 from . import generations, hand_edits, hotfix_ledger
 from .call_result import BadInput
-from .inspection import pid_of
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, pid_of
 from .job_call import run_jobs
 from .jobs_view import Jobs, jobs_in
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of
 from .nginx import Nginx, NginxFailed, loaded_at
 from .records import iso
 from .release_store import Store

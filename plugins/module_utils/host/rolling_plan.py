@@ -26,8 +26,8 @@ from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .configurations import keys_that_differ
 from .engine import Engine
-from .inspection import label_of, pid_of
-from .machine import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, ComposeMachine
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from .machine import ComposeMachine
 from .project import compose_of, connect, image_name, state_dir_of
 from .proxy_routes import proxy_of, routes_to
 from .rest_plan import files_of, present_of, removed_targets

@@ -18,8 +18,7 @@ from ..decide.status import Container, Service
 from . import firewall
 from .compose import Compose, ComposeFailed
 from .engine import DockerException, Engine, RequestException
-from .inspection import label_of, pid_of
-from .machine import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of
+from .inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, moment_of, pid_of
 from .nginx import Nginx, NginxFailed
 from .postgres_client import LABEL as CLIENT
 from .project import image_name

@@ -19,9 +19,8 @@ from .asking import LONGEST_WAIT, Asking, Both, learning_seconds, reloads
 from .call_result import BadInput
 from .engine import Engine
 from .including import AddressFile, Including
-from .inspection import label_of, pid_of
+from .inspection import PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .linking import Linking
-from .machine import PROJECT_LABEL, SERVICE_LABEL
 from .nginx import HOST
 from .nginx_site import ContainerSite, HostSite, SiteFailed
 from .pinning import Pinning
