@@ -56,6 +56,12 @@ options:
       - With O(refuse_broken), publish nothing either that is the same as what is served.
     type: bool
     default: false
+  drop_edits:
+    description:
+      - Let files go that somebody changed by hand since they were published, and that this build has otherwise. Otherwise they stop it.
+        What an entrypoint wrote when its container was started is replaced in any case.
+    type: bool
+    default: false
   releases_dir:
     description:
       - Folder with the releases that there are. Without it nothing is ever taken away.
@@ -124,6 +130,7 @@ def main() -> None:
             "services": {"type": "list", "elements": "str", "default": []},
             "refuse_broken": {"type": "bool", "default": False},
             "refuse_same": {"type": "bool", "default": False},
+            "drop_edits": {"type": "bool", "default": False},
             "releases_dir": {"type": "path"},
             "state": {"type": "str", "choices": ["offered", "published", "restored"], "default": "published"},
             "timeout": {"type": "float", "default": 600.0},

@@ -42,6 +42,7 @@ class Site:
         (self.builds / "0").mkdir(parents=True)
         self.order: list[str] = []
         self.modules, self.more = [published, publish_build], []
+        self.starts: list[float] | None = []
 
     def be_careful(self) -> None:
         """From now on a small change only."""
@@ -59,7 +60,17 @@ class Site:
     def run(
         self, state: str, release: str, everything: bool = True, living: tuple[str, ...] = (), kill_at: int = 0
     ) -> subprocess.CompletedProcess[str]:
-        arguments = [state, str(self.live), str(self.builds), release, "run", everything, list(living), *self.more]
+        arguments = [
+            state,
+            str(self.live),
+            str(self.builds),
+            release,
+            "run",
+            everything,
+            list(living),
+            self.starts,
+            *self.more,
+        ]
         script = as_text(self.modules, arguments)
         code = f"{WATCHED % kill_at}\nexec({script!r}, {{'__name__': 'script'}})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -339,3 +350,32 @@ def test_killed_at_any_file_what_was_whole_still_is(tmp_path: Path) -> None:
         assert done.returncode == 137 and "refused" not in site("published", TWO)
         assert "a2.js" in site.served["index.html"] and site.leftovers() == []
     assert kill_at > 5
+
+
+def test_what_somebody_changed_by_hand_stops_what_would_replace_it(site: Site) -> None:
+    (site.live / "robots.txt").write_text("mine")
+    (site.live / "assets/a1.js").write_text("patched")
+    second(site)
+    before = site.served
+    for everything in (False, True):
+        assert site("published", TWO, everything)["edited"] == ["robots.txt"]
+    assert site.served == before and site.leftovers() == []
+    # What an entrypoint writes when its container starts is nobody's work.
+    site.starts = [(site.live / "robots.txt").stat().st_mtime - 3]
+    assert site("published", TWO)["files"] == 5 and site.served["robots.txt"] == "none"
+    # Nobody else names the old asset, so it is what it was made.
+    assert site.served["assets/a1.js"] == "patched"
+    assert site("restored", TWO)["changed"] and site.served["robots.txt"] == "mine"
+
+
+def test_a_change_by_hand_that_the_build_has_too_or_that_may_go_stops_nothing(site: Site) -> None:
+    (site.live / "robots.txt").write_text("none")
+    (site.live / "robots.txt").chmod(0o600)
+    (site.live / "index.html").write_text("mine")
+    second(site)
+    assert site("published", TWO)["edited"] == ["index.html"]
+    site.starts = None
+    assert site("published", TWO)["changed"] and site.served["index.html"] == "two"
+    site.starts = []
+    (site.live / "index.html").write_text("again")
+    assert site("restored", TWO)["changed"] and site.served["index.html"] == "mine"

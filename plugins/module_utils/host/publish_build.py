@@ -11,6 +11,7 @@ Prints one line ``EVENKEEL {json}``.  Sent as text behind ``published.py``: stan
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,10 @@ _ENTRIES = (
     # Last: it has the browser fetch anew the pages that are there by then.
     re.compile(r"^(sw|service-?worker|ngsw-worker|firebase-messaging-sw)\.js$"),
 )
+
+
+# What is written so soon after a container's start is its entrypoint's work (seconds), as in ``decide.drift``.
+_START = 15.0
 
 
 class BuildFailed(Exception):
@@ -153,10 +158,47 @@ def _copy(source: str, target: str) -> None:
     _like(source, target)
 
 
+def _sum(path: str) -> str:
+    """SHA-256 of a plain file, empty where there is none."""
+    if os.path.islink(path) or not os.path.isfile(path):
+        return ""
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def edited(made: Publication, own: Any, starts: Sequence[float]) -> list[str]:
+    """Files that somebody changed since they were published, and that this publication would replace by yet other ones.
+
+    :param own: what was published last.
+    :param starts: when containers were started (UNIX seconds): what an entrypoint writes is nobody's work by hand.
+    """
+    known = load(os.path.join(made.ours, "sums.json"))
+    if not own or {key: known.get(key) for key in ("release", "run")} != own:
+        return []
+    hotfixes = os.path.join(made.root, PRIVATE, "hotfix")
+    plans = [
+        load(os.path.join(hotfixes, n, "plan.json")) for n in (os.listdir(hotfixes) if os.path.isdir(hotfixes) else ())
+    ]
+    placed = {entry["path"] for plan in plans for entry in plan.get("entries") or ()}
+    found = []
+    for relative, total in sorted(known["sums"].items()):
+        if made.status.get(relative) != OTHER or relative in placed or _TWIN.search(relative):
+            continue
+        live = made.live(relative)
+        written = os.lstat(live).st_mtime
+        mine = _sum(live)
+        if mine not in ("", total, _sum(made.sources[relative])) and not any(
+            int(s) <= written <= s + _START for s in starts
+        ):
+            found.append(relative)
+    return found
+
+
 def restore(root: str, release: str) -> dict[str, Any]:
     """Put back what the publication of a release has replaced, where it was the last one."""
     ours = os.path.join(root, PRIVATE, "build")
     own, before, unfinished = (os.path.join(ours, n) for n in ("own.json", "own-before.json", "unfinished"))
+    sums, sums_before = os.path.join(ours, "sums.json"), os.path.join(ours, "sums-before.json")
     if load(own).get("release") != release and not os.path.exists(unfinished):
         return {"changed": False, "files": 0}
     for relative in load(os.path.join(ours, "twins.json")) or ():
@@ -165,6 +207,8 @@ def restore(root: str, release: str) -> dict[str, Any]:
     kept = files_in(backup)
     for relative in sorted(kept, key=lambda r: (rank_of(r), r)):
         install(os.path.join(backup, relative), os.path.join(root, relative))
+    if os.path.exists(sums_before):
+        os.replace(sums_before, sums)
     if os.path.exists(before):
         os.replace(before, own)
     drop(unfinished)
@@ -180,6 +224,7 @@ def _begin(ours: str, own: Any, twins: Sequence[str]) -> None:
         return
     drop(before)
     shutil.rmtree(os.path.join(ours, "before"), ignore_errors=True)
+    dump(os.path.join(ours, "sums-before.json"), load(os.path.join(ours, "sums.json")))
     dump(known, list(twins))
     dump(before, own)
     with open(unfinished, "w", encoding="utf-8"):
@@ -187,11 +232,18 @@ def _begin(ours: str, own: Any, twins: Sequence[str]) -> None:
 
 
 def publish(
-    root: str, builds: Sequence[str], release: str, run: str, everything: bool, living: Sequence[str]
+    root: str,
+    builds: Sequence[str],
+    release: str,
+    run: str,
+    everything: bool,
+    living: Sequence[str],
+    starts: Sequence[float] | None,
 ) -> dict[str, Any]:
     """Put a build beside the live files, or of it only what replaces nothing.
 
     :param run: which run of the jobs it is from.
+    :param starts: see :func:`edited`; None where what somebody changed by hand may be replaced.
     """
     ours = os.path.join(root, PRIVATE, "build")
     own_path, unfinished = os.path.join(ours, "own.json"), os.path.join(ours, "unfinished")
@@ -201,6 +253,9 @@ def publish(
         return result
     fresh = not any(name != PRIVATE for name in os.listdir(root))
     made = Publication(root, builds)
+    by_hand = [] if starts is None else edited(made, own, starts)
+    if by_hand:
+        return {**result, "edited": by_hand}
     # The web server has no business in there.
     os.makedirs(os.path.join(root, PRIVATE), mode=0o700, exist_ok=True)
     os.makedirs(ours, exist_ok=True)
@@ -214,6 +269,7 @@ def publish(
     result.update(changed=bool(names), files=len(names), replaced=len(replaced))
     result["unhashed"] = [r for r in replaced if not rank_of(r) and not _TWIN.search(r)]
     if everything:
+        dump(os.path.join(ours, "sums.json"), {**mine, "sums": {r: _sum(made.live(r)) for r in made.sources}})
         dump(own_path, mine)
         drop(unfinished)
         result["removed"] = len(prune(root, [*living, release] if living else ()))
@@ -227,14 +283,23 @@ def give_away(root: str) -> None:
         os.chown(folder, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def main(state: str, root: str, folder: str, release: str, run: str, everything: bool, living: Sequence[str]) -> None:
+def main(
+    state: str,
+    root: str,
+    folder: str,
+    release: str,
+    run: str,
+    everything: bool,
+    living: Sequence[str],
+    starts: Sequence[float] | None,
+) -> None:
     """Do what was asked for and print the result."""
     try:
         if state == "restored":
             result = restore(root, release)
         else:
             builds = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-            result = publish(root, builds, release, run, everything, living)
+            result = publish(root, builds, release, run, everything, living, starts)
     except BuildFailed as error:
         result = {"error": str(error)}
     finally:

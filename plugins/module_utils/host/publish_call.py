@@ -21,6 +21,7 @@ from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import EngineFailed
 from .files import private_directory, read_json, write_private
+from .inspection import PROJECT_LABEL, started_at
 from .job_call import ONE_OFF, living_volumes, sweep
 from .jobs_view import Jobs, Unrunnable, jobs_in
 from .project import image_name
@@ -37,7 +38,7 @@ class NotPublished(BadInput):
             f"What: {self}\n"
             "Now: what was built was copied before the first file was replaced; what was replaced is kept and comes back with "
             "the update's undo (state: restored)\n"
-            "Next: correct that and run the same command again"
+            f"Next: {self.advice or 'correct that and run the same command again'}"
         )
 
 
@@ -147,7 +148,13 @@ def _in_container(
     service, timeout = str(params["django_service"]), float(params["timeout"])
     # Who reads these files beside the proxy does so when it starts, which is in the roll.
     everything = state == PUBLISHED or any(output.readers for output in group)
-    modules, arguments = [published, publish_build], [state, LIVE, BUILDS, view.release, run, everything, list(living)]
+    starts = (
+        None
+        if params.get("drop_edits")
+        else [started_at(i) for i in view.engine.containers({PROJECT_LABEL: view.name})]
+    )
+    modules = [published, publish_build]
+    arguments = [state, LIVE, BUILDS, view.release, run, everything, list(living), starts]
     if params.get("refuse_broken") and state != RESTORED:
         modules += [asset_names, built_site, publish_checked]
         arguments.append(bool(params.get("refuse_same")))
@@ -162,6 +169,15 @@ def _in_container(
     if answer is None or "error" in answer:
         said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]
         raise NotPublished(f"what {group[0].job} built could not be {state}: {said}")
+    if answer.get("edited"):
+        kind = BadInput if state == OFFERED else NotPublished
+        paths = answer["edited"]
+        raise kind(
+            f"somebody changed {', '.join(paths[:10])}{f' and {len(paths) - 10} more' if len(paths) > 10 else ''} by hand in the live "
+            f"files since they were published, and what {group[0].job} built would replace that",
+            "put the change into the source; or run the same command again with -e update_drop_edits=true (hotfix_drop_edits), by "
+            "which it goes",
+        )
     if "refused" in answer:
         raise BadInput(
             f"what {' and '.join(dict.fromkeys(o.job for o in group))} built is shown to nobody: {'; '.join(answer['refused'])}",
