@@ -144,7 +144,7 @@ def test_an_image_that_is_gone_and_a_column_that_is_gone_are_said_first(shop: Sh
     unknown = shop.rollback(rollback_to="m3")
     assert unknown.returncode != 0 and "0009_by_hand" in unknown.message and "rollback_unknown" in unknown.message
     sql(shop, "DELETE FROM django_migrations WHERE name = '0009_by_hand'")
-    (revision,) = [m["revision"] for m in manifests(shop) if m["version"] == "m3"]
+    (revision,) = {m["revision"] for m in manifests(shop) if m["version"] == "m3"}
     run(["docker", "rmi", f"{shop.name}-api:{revision[:12]}"])
     pruned = shop.rollback(rollback_to="m3")
     assert pruned.returncode != 0 and "is not on this host any more" in pruned.message and shop.version() == "m4"

@@ -147,7 +147,8 @@ def test_back_from_what_is_bad(serving: Shop, case: str) -> None:
         before, late = failures(result, "bad"), [f for f in result.failures if f["begun"] > max(first, begun) + 0.5]
         kinds = {(f["kind"], f["version"]) for f in before}
         other = [f for f in failures(result, "rollback") if (f["kind"], f["version"]) not in kinds]
-        assert late == [] and other == [], (late[:5], other[:5], kinds)
+        when = [(p.name, p.start, p.total, dict(p.failed_by_kind)) for p in result.phases]
+        assert late == [] and other == [], (late[:3], other[:3], kinds, when)
         assert failures(result, "after") == []
         lost = f"{len(before)} failed before, until {first - begun:.1f} s after its start; then 0"
     else:
