@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from tests.bed.killed_roll import QUICK as SHORT
 from tests.bed.load.process import LoadRun, proxy_log
 from tests.bed.load.result import Result
 from tests.bed.meter import MIX
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import BedError, Play, Shop, run
 from tests.bed.test_first_start import kill_when
 from tests.bed.test_rollback import forward, states
 from tests.bed.test_workers import all_run_once, send
@@ -73,7 +74,13 @@ def break_app(shop: Shop, file: str, text: str) -> None:
 
 
 def answers_500(shop: Shop) -> None:
-    break_app(shop, "tours/views.py", "raise SystemError(500)")
+    # In a middleware: an import that fails would be tried again by each request, which costs more than these machines have.
+    lines = (
+        "class VersionHeader:",
+        "    def __init__(self, get_response): pass",
+        "    def __call__(self, request): raise SystemError",
+    )
+    break_app(shop, "shop/middleware.py", "\n".join(lines))
 
 
 def crashes(shop: Shop) -> None:
@@ -98,6 +105,27 @@ def half_rolled(shop: Shop) -> None:
     kill_when(shop, shop.folder / "killed.log", due, update_version="v3", app_services=QUICK)
 
 
+def wait_until_bad(shop: Shop) -> None:
+    """Return once users meet it: what was in flight has to come to its end first."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        asked = [
+            "curl",
+            "--silent",
+            "--max-time",
+            "5",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            f"{shop.url}/health/",
+        ]
+        if subprocess.run(asked, capture_output=True, text=True, check=False).stdout.startswith("5"):
+            return
+        time.sleep(0.2)
+    raise BedError("it still answers well")
+
+
 def failures(result: Result, phase: str) -> list[dict[str, Any]]:
     """What failed of the requests that were begun in a phase."""
     found = result.phase(phase)
@@ -110,8 +138,10 @@ def brought_back(shop: Shop, spoil: Callable[[Shop], None], to: str) -> tuple[Pl
         time.sleep(3)
         load.mark("spoil")
         spoil(shop)
+        if spoil in (answers_500, crashes):
+            wait_until_bad(shop)
         load.mark("bad")
-        time.sleep(6)
+        time.sleep(8)
         load.mark("rollback")
         with away(shop):
             play = shop.rollback(app_services=QUICK, app_lock_take_over=True)
