@@ -58,8 +58,7 @@ class TestOpenLoop:
     def test_arrivals_go_on(self, stalled: tuple[Result, FakeShop, float, float]) -> None:
         result, shop, begun, ended = stalled
         during = sum(1 for at in shop.arrived if begun + 0.05 <= at <= ended)
-        # A closed loop sends none; a machine that halts for a moment sends the rest late.
-        assert 50 <= during <= 100, "100 arrivals a second, 0.95 s looked at"
+        assert 85 <= during <= 100, "100 arrivals a second, 0.95 s looked at"
         assert result.rate["arrivals"] == pytest.approx(100, abs=10)
         assert result.total == result.ok == 160
         assert result.generator["peak_in_flight"] >= 90
