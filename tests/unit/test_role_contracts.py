@@ -115,3 +115,20 @@ def test_the_example_of_app_runs_and_refuses_what_cannot_be(tmp_path: Path) -> N
     assert done.returncode == 0 and "failed=0" in done.stdout, done.stdout + done.stderr
     done = play(tmp_path, *local, "-e", "app_root=/srv/../etc")
     assert done.returncode == 2 and "Now: nothing was touched" in done.stdout
+
+
+def set_twice(node: yaml.Node) -> list[str]:
+    """Keys that a mapping takes over by ``<<`` and has itself: Ansible warns each user of them."""
+    if not isinstance(node, yaml.MappingNode):
+        return [key for child in getattr(node, "value", ()) if isinstance(child, yaml.Node) for key in set_twice(child)]
+    merged = [key.value for name, value in node.value if name.value == "<<" for key, _value in value.value]
+    found = [f"{node.start_mark.line + 1}: {name.value}" for name, _value in node.value if name.value in merged]
+    return found + [key for _name, value in node.value for key in set_twice(value)]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=by_name)
+def test_no_task_sets_an_option_that_it_takes_over(role: Path) -> None:
+    for path in sorted(role.glob("*/*.yml")):
+        with path.open(encoding="utf-8") as stream:
+            node = yaml.compose(stream)
+        assert node is None or set_twice(node) == [], path.name
