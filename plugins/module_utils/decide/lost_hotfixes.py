@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .listed import some
+
 #: What a revision is to a hotfix.
 HAS, LACKS, UNSURE = "has", "lacks", "cannot tell"
 _SHOWN = 30
@@ -56,10 +58,9 @@ def updated_to(manifest: Mapping[str, Any]) -> str:
 
 def refusal_of_built(version: str, name: str, paths: Sequence[str]) -> tuple[str, str]:
     """Why a version cannot be updated to whose front end is built anew, and what to do."""
-    some = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
     what = (
-        f"{version} builds its front end anew, over the hotfix {name} of built files that is in production ({some}); "
-        "whether its source has the same change nobody can tell"
+        f"{version} builds its front end anew, over the hotfix {name} of built files that is in production "
+        f"({some(paths, _SHOWN)}); whether its source has the same change nobody can tell"
     )
     advice = (
         "put the change into the source of the front end, or let it go; then run the same command with "

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .listed import some
+
 
 def no_room(needed: int, spare: int, free: int, disk: str, memory: int, available: int) -> str:
     """Why there is no room for it, empty where there is (bytes)."""
@@ -38,7 +40,7 @@ def cause(message: str) -> str:
 def advice(given: str, withheld: Sequence[str]) -> str:
     """What to do about it."""
     text = given or "correct it, and run the same command again"
-    names = ", ".join(withheld[:12]) + (f" and {len(withheld) - 12} more" if len(withheld) > 12 else "")
+    names = some(withheld, 12)
     more = (
         f"; the rehearsal was not told these variables: {names} (update_rehearse_environment names those it may know)"
     )

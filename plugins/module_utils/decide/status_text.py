@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .listed import some
 from .status import ACT, Seen, findings, in_bytes, state_of
 
 _SHOWN = 8
@@ -51,10 +52,9 @@ def _hotfix_lines(seen: Seen) -> list[str]:
     lines = []
     for one in seen.hotfixes:
         paths = [str(p) for p in one["files"]]
-        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
         at = f" ({str(one['revision'])[:12]})" if one["revision"] else ""
         lines.append(
-            f"{one['name']}{at}, {', '.join(one['kinds']) or '?'}, {one['made'] or '?'}: {', '.join(paths[:_SHOWN])}{more}"
+            f"{one['name']}{at}, {', '.join(one['kinds']) or '?'}, {one['made'] or '?'}: {some(paths, _SHOWN)}"
         )
     # Most apps have none, and a line for that tells nobody anything.
     return lines

@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from .listed import some
+
 # What `git revert` writes, of a commit and of a merge; people put more before and after it.
 _REVERTS = re.compile(r"\bThis reverts commit ([0-9a-f]{7,64})\b")
 
@@ -119,7 +121,7 @@ def refusal(version: str, release: str, brought: Sequence[Commit], told: bool) -
     :param release: the release that was rolled back.
     :param told: whether its content could be compared.
     """
-    some = ", ".join(c.named() for c in brought[:3]) + (f" and {len(brought) - 3} more" if len(brought) > 3 else "")
+    named = some([c.named() for c in brought], 3)
     unsure = (
         "" if told else "; whether their content was taken back cannot be told, other commits changed the same lines"
     )
@@ -127,4 +129,4 @@ def refusal(version: str, release: str, brought: Sequence[Commit], told: bool) -
         "revert them there (git revert), or, where what was wrong is mended by later commits, run the same command "
         f"with -e update_accept_bad={release}"
     )
-    return f"{version} still has what was rolled back with release {release}: {some}{unsure}", advice
+    return f"{version} still has what was rolled back with release {release}: {named}{unsure}", advice

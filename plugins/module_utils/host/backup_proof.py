@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from ..decide import backups as decide
+from ..decide.listed import some
 from .backup_source import Source
 from .backup_store import BackupStore, checksum
 from .backup_told import BackupFailed, Timeline, iso, told, unchanged
@@ -123,9 +124,8 @@ class Proof:
             return {**unchanged(), "timeline": self._timeline.entries, "msg": text}
         wrong = decide.differences(manifest, there)
         if wrong:
-            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise BackupFailed(
-                f"{name} was restored, and is not what was dumped: {'; '.join(wrong[:3])}{more}",
+                f"{name} was restored, and is not what was dumped: {some(wrong, 3, '; ')}",
                 "make another one, and keep those before",
                 _NOW,
             )

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..decide import hotfix, hotfix_branches, releases
 from ..decide.hotfix_branches import PREFIX
+from ..decide.listed import some
 from ..decide.lost_hotfixes import HAS, Applied, applied
 from ..journal import Fence, working
 from . import git_history, git_hotfixes, hotfix_commits, hotfix_ledger
@@ -274,7 +275,7 @@ def _targets(params: Mapping[str, Any], remote: _Remote) -> list[str]:
     """
     targets = hotfix_branches.targets_of([str(t) for t in params.get("into") or []], remote.default, remote.heads)
     names = sorted(remote.heads)
-    there = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    there = some(names, _SHOWN)
     for target in targets:
         if target not in remote.heads:
             raise BadInput(f"there is no branch {target} in the repository", f"there are: {there}")

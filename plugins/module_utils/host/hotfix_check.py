@@ -10,6 +10,7 @@ from typing import Any
 
 from ..decide import hotfix
 from ..decide.hotfix import Home
+from ..decide.listed import some
 from ..decide.masking import without_secrets
 from ..decide.services import JOB
 from . import app_script, django_check_script, hotfix_check_script
@@ -64,9 +65,8 @@ def checked(
     ]
     if problems:
         image = image_name(project, service)
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise BadInput(
-            f"{service} would not work with it: {'; '.join(problems[:5])}{more} (tried in a container of {image})",
+            f"{service} would not work with it: {some(problems, 5, '; ')} (tried in a container of {image})",
             "correct it and run the same command again",
         )
     if told.get("missing"):
