@@ -27,8 +27,8 @@ from .engine import Engine, EngineFailed
 from .files import private_directory, write_private
 from .progress import Progress
 from .project import compose_of, connect, image_name, state_dir_of
-from .records import iso
 from .scratch import Scratch, TestsFailed, scratch_name, sweep, told_of
+from .timeline import entry
 
 LOG = "django-tests.log"
 
@@ -129,7 +129,8 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
         result = _result(verdict, verdict.sentence(view.checks))
         result["planned"] = _planned(plan, params, code)
         result["django"] = str(told["django"])
-        result["timeline"].append(_entry("check", view.service, began, started, "failed" if verdict.stops else "ok"))
+        ended = "failed" if verdict.stops else "ok"
+        result["timeline"].append(entry("check", view.service, "", began, time.monotonic() - started, ended))
         if verdict.stops:
             return _failed(result, *verdict.refusal(view.service, str(params["manage_py"])))
         if not view.words:
@@ -192,13 +193,6 @@ def _result(verdict: django_checks.Verdict, sentence: str) -> dict[str, Any]:
     return {"changed": False, **verdict.result(), "planned": {}, "tests": {}, "timeline": [], "msg": sentence}
 
 
-def _entry(step: str, service: str, began: float, started: float, result: str) -> dict[str, Any]:
-    return {
-        "step": step, "service": service, "container": "", "started": iso(began),
-        "seconds": round(time.monotonic() - started, 3), "result": result,
-    }  # fmt: skip
-
-
 def _failed(result: dict[str, Any], what: str, then: str) -> dict[str, Any]:
     message = f"What: {what}\nNow: nothing was touched, what was serving still is\nNext: {then}"
     return {**result, "failed": True, "msg": message}
@@ -232,7 +226,7 @@ def _tested(
     try:
         output = copy.run(float(params["timeout"]))
     except TestsFailed as error:
-        result["timeline"].append(_entry("test", view.service, began, started, "failed"))
+        result["timeline"].append(entry("test", view.service, "", began, time.monotonic() - started, "failed"))
         fence.details["result"] = "failed: tests"
         what = str(error)
         if error.output:
@@ -249,7 +243,7 @@ def _tested(
         progress.close()
     write_private(path, output)
     seconds = round(time.monotonic() - started, 1)
-    result["timeline"].append(_entry("test", view.service, began, started, "ok"))
+    result["timeline"].append(entry("test", view.service, "", began, time.monotonic() - started, "ok"))
     result["tests"] = {
         "command": _command(view),
         "seconds": seconds,

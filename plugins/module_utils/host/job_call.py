@@ -22,6 +22,7 @@ from .files import private_directory, write_private
 from .jobs_view import Jobs, jobs_in
 from .project import image_name
 from .records import iso
+from .timeline import entry
 
 ONE_OFF = "evenkeel.oneoff"
 _LINES, _SHOWN = 2000, 15
@@ -80,11 +81,11 @@ def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[s
             try:
                 container = _run(view, name, fence, float(params.get("timeout") or 1800.0))
             except JobFailed as error:
-                result["timeline"].append(_entry(name, "", began, "failed"))
+                result["timeline"].append(entry("job", name, "", began, time.time() - began, "failed"))
                 result.update(failed=True, changed=True, ran=done, msg=_failure(view, name, str(error)))
                 fence.details["result"] = f"failed: {name}"
                 return fence.told(result)
-            result["timeline"].append(_entry(name, container, began, "ok"))
+            result["timeline"].append(entry("job", name, container, began, time.time() - began, "ok"))
             done.append(name)
         return fence.told(result)
 
@@ -95,13 +96,6 @@ def _sentence(due: list[str], wanted: list[str], check_mode: bool) -> str:
     if not due:
         return f"already run for this release: {', '.join(wanted)}"
     return f"{'would run' if check_mode else 'ran'}: {', '.join(due)}"
-
-
-def _entry(job: str, container: str, began: float, result: str) -> dict[str, Any]:
-    return {
-        "step": "job", "service": job, "container": container, "started": iso(began),
-        "seconds": round(time.time() - began, 3), "result": result,
-    }  # fmt: skip
 
 
 def _failure(view: Jobs, job: str, what: str) -> str:

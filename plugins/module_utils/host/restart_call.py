@@ -18,9 +18,9 @@ from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, 
 from .job_call import run_jobs
 from .jobs_view import Jobs, jobs_in
 from .nginx import Nginx, NginxFailed, loaded_at
-from .records import iso
 from .release_store import Store
 from .rolling_call import roll
+from .timeline import entry
 
 
 def restart(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -77,10 +77,8 @@ def _reloaded(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: str
                     master.reload()
             except NginxFailed as error:
                 problem = str(error)
-            result["timeline"].append(
-                {"step": "reload", "service": name, "container": master.name, "started": iso(began),
-                 "seconds": round(time.time() - began, 3), "result": "failed" if problem else "ok"}
-            )  # fmt: skip
+            ended = "failed" if problem else "ok"
+            result["timeline"].append(entry("reload", name, master.name, began, time.time() - began, ended))
             if problem:
                 fence.details["result"] = f"failed: {problem}"
                 what = f"What: {problem}\nNow: its old workers go on, no request is lost\nNext: correct it, then run the same command again"

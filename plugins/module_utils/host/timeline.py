@@ -13,6 +13,17 @@ from typing import Any
 from .records import iso
 
 
+def entry(step: str, service: str, container: str, began: float, seconds: float, result: str) -> dict[str, Any]:
+    """One part.
+
+    :param began: when (UNIX time).
+    """
+    return {
+        "step": step, "service": service, "container": container, "started": iso(began), "seconds": round(seconds, 3),
+        "result": result,
+    }  # fmt: skip
+
+
 class Steps:
     """How long each part took."""
 
@@ -26,6 +37,4 @@ class Steps:
             yield
             result = "ok"
         finally:
-            seconds = round(time.monotonic() - started, 3)
-            entry = {"step": step, "service": "", "container": "", "started": iso(began), "seconds": seconds}
-            self.timeline.append({**entry, "result": result})
+            self.timeline.append(entry(step, "", "", began, time.monotonic() - started, result))
