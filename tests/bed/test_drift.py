@@ -49,6 +49,16 @@ def inside(container: str, script: str) -> None:
     run(["docker", "exec", "-u", "0", container, "sh", "-c", script])
 
 
+def test_what_was_changed_is_told_before_what_a_program_has_added(container: str) -> None:
+    inside(container, "mkdir /aaa; for i in $(seq 250); do echo $i > /aaa/$i; done; echo x >> /etc/nginx/nginx.conf")
+    engine = Engine()
+    with Drifts(engine, PROJECT, Budget(files=100)) as drifts:
+        (inspection,) = containers_of(engine, PROJECT)
+        seen = drifts.of(inspection)
+    changes = {d.path: d.change for d in seen.differences}
+    assert changes["/etc/nginx/nginx.conf"] == "changed" and len(changes) == 200 and seen.more == 51
+
+
 def test_a_hand_edit_in_a_container_is_found(container: str) -> None:
     engine = Engine()
     with Drifts(engine, PROJECT) as drifts:

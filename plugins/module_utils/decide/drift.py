@@ -106,6 +106,15 @@ def _folders_of(path: str) -> Iterable[str]:
         folder = posixpath.dirname(folder)
 
 
+def starting(started: float) -> tuple[float, float]:
+    """From when to when what is written in a container is taken for its entrypoint's work (UNIX seconds).
+
+    :param started: when the container started.
+    """
+    # Archives tell whole seconds.
+    return int(started), started + _START
+
+
 def differences(
     before: Mapping[str, Held], after: Mapping[str, Held], started: float = 0.0, modes: bool = True
 ) -> list[Difference]:
@@ -130,8 +139,8 @@ def _difference(path: str, old: Held | None, new: Held | None, started: float, m
         # Sockets and pipes are there while somebody listens.
         return None
     at = new.at if new else 0.0
-    # Archives tell whole seconds.
-    at_start = bool(started and new and int(started) <= new.at <= started + _START)
+    begin, end = starting(started)
+    at_start = bool(started and new and begin <= new.at <= end)
     before, after = (h.sum if h and h.kind != FOLDER else "" for h in (old, new))
     why = next((h.why for h in (old, new) if h and h.why), "")
     if why:

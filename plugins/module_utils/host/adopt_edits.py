@@ -11,10 +11,10 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 
-from ..decide.drift import is_below, tree_paths
+from ..decide.drift import is_below
 from .adopt_view import View
 from .call_result import BadInput
-from .container_edits import Edits
+from .container_edits import Edits, in_tree
 from .container_files import TooMuch
 from .drift import Drifts
 from .engine import EngineFailed
@@ -94,12 +94,9 @@ def _write_edits(view: View, edits: Edits, work: str) -> bool:
     written = False
     with Drifts(view.engine, str(view.project["name"])) as drifts:
         for inspection, found in edits.seen:
-            root = str((inspection.get("Config") or {}).get("WorkingDir") or "")
-            places = tree_paths([d for d in found.differences if not d.at_start], known, root)
             try:
-                for difference, _old, new in drifts.edits(inspection, found):
-                    inside = places.get(difference.path)
-                    if inside and not is_below(inside, [".git", ".evenkeel", *view.data]):
+                for _difference, inside, new in in_tree(drifts, inspection, found, known):
+                    if not is_below(inside, [".git", ".evenkeel", *view.data]):
                         written = _put(work, inside, new) or written
             except (EngineFailed, TooMuch) as error:
                 edits.notes.append(f"{found.name}: not all that was changed by hand could be kept: {error}")

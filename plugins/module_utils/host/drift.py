@@ -18,6 +18,8 @@ from .engine import Engine, EngineFailed, NotFound
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, started_at
 
 # Differences of one container that are told; an `apt-get install` by hand has thousands.
+#: Why a container could not be looked at that ended meanwhile.
+GONE = "it is not there any more"
 _TOLD = 200
 
 
@@ -25,7 +27,8 @@ _TOLD = 200
 class ContainerDrift:
     """What is seen of one container.
 
-    :ivar differences: at most 200; ``more`` is how many there are besides.
+    :ivar differences: at most 200, of which none is an added one as long as another is left out; ``more`` is how many there
+        are besides.
     :ivar noise: paths that its programs write as they run, which are not compared.
     :ivar unseen: why it could not be looked at, empty where it was.
     """
@@ -90,16 +93,18 @@ class Drifts:
             wanted, noise = drift.to_read(changes, mounted(inspection))
             found = self._compared(inspection, image, {path: changes[path] for path in wanted})
         except NotFound:
-            return ContainerDrift(name, service, image, unseen="it is not there any more")
+            return ContainerDrift(name, service, image, unseen=GONE)
         except EngineFailed as error:
             return ContainerDrift(name, service, image, unseen=str(error))
-        return ContainerDrift(name, service, image, tuple(found[:_TOLD]), max(0, len(found) - _TOLD), noise)
+        # Apps add files by the thousand; what the image has is nobody's but a person's to change.
+        first = sorted(sorted(found, key=lambda f: f.change == drift.ADDED)[:_TOLD], key=lambda f: f.path)
+        return ContainerDrift(name, service, image, tuple(first), max(0, len(found) - _TOLD), noise)
 
     def _compared(self, inspection: Mapping[str, Any], image: str, changes: Mapping[str, str]) -> list[Difference]:
         here = ContainerFiles(self._engine, str(inspection["Id"]))
         before: dict[str, Held] = {}
         after: dict[str, Held] = {}
-        for path, change in changes.items():
+        for path, change in sorted(changes.items(), key=lambda pair: pair[1] == drift.ADDED):
             if change != drift.REMOVED:
                 held = here.held(path, self.budget)
                 after.update({path: held} if held else {})

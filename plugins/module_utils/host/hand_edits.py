@@ -14,9 +14,10 @@ from typing import Any
 from ..decide import drift
 from ..decide.adoption import ADOPTED
 from ..decide.drift import Difference
+from ..decide.listed import some
 from ..decide.project import GENERATED, MARK
 from . import in_place_record, thin_image
-from .container_edits import edits_in_containers
+from .container_edits import edits_in_containers, in_tree, told_of
 from .container_files import TooMuch
 from .drift import Drifts, containers_of
 from .engine import Engine, EngineFailed
@@ -42,8 +43,8 @@ class Edit:
 
     @property
     def told(self) -> str:
-        """As people read it, and as ``adopt_edits.edits_in_containers`` tells it."""
-        return f"{self.container}: {self.path} {self.change}"
+        """As people read it, and as ``container_edits.edits_in_containers`` tells it."""
+        return told_of(self.container, self.path, self.change)
 
 
 def of_tree(
@@ -52,23 +53,25 @@ def of_tree(
     containers: Sequence[Mapping[str, Any]],
     tree: str,
     judged: Callable[[str, Sequence[Difference]], tuple[Difference, ...]] | None = None,
+    added: Callable[[str], bool] = lambda _path: True,
 ) -> Iterator[Edit]:
     """What is edited in containers of a release's tree; what an entrypoint wrote and what is no file of the tree is left out.
 
     :param tree: the release's folder.
-    :param judged: see ``adopt_edits.edits_in_containers``.
+    :param judged: see ``container_edits.edits_in_containers``.
+    :param added: which of the added files count, by their paths in the container.
+    :raises EngineFailed: a container could not be looked at.
     :raises TooMuch: a file is larger than may be read.
     """
     edits = edits_in_containers(engine, project, containers, judged)
+    if edits.unseen:
+        raise EngineFailed("; ".join(edits.unseen))
     known = _sums(tree) if edits.seen else {}
     with Drifts(engine, project) as drifts:
         for inspection, found in edits.seen:
-            root = str((inspection.get("Config") or {}).get("WorkingDir") or "")
-            places = drift.tree_paths([d for d in found.differences if not d.at_start], known, root)
-            for difference, _old, new in drifts.edits(inspection, found):
-                inside = "" if difference.at_start else places.get(difference.path, "")
+            for difference, inside, new in in_tree(drifts, inspection, found, known, added):
                 # Other permissions only are no other content.
-                if inside and (difference.change == drift.REMOVED or difference.before != difference.after):
+                if difference.change == drift.REMOVED or difference.before != difference.after:
                     yield Edit(found.name, difference.path, inside, difference.change, new)
 
 
@@ -147,9 +150,9 @@ def _refuse(
     mine = {(e.tree, e.after) for several in in_place.images.values() for e in several} if in_place else set()
     try:
         containers = [c for c in containers_of(engine, project) if label_of(c, SERVICE_LABEL) in services]
-        found = of_tree(engine, project, containers, tree, in_place.judged if in_place else None)
-        counted = (e for e in found if e.change != drift.ADDED or e.path.endswith(".py"))
-        lost = [e for e in counted if e.content != content_of(e.inside)]
+        judged = in_place.judged if in_place else None
+        found = of_tree(engine, project, containers, tree, judged, lambda path: path.endswith(".py"))
+        lost = [e for e in found if e.content != content_of(e.inside)]
     except (EngineFailed, TooMuch) as error:
         raise BadInput(
             f"whether files were edited by hand in what runs cannot be seen: {error}",
@@ -164,9 +167,6 @@ def _refuse(
         f"same command again with -e {switch}=true, by which they go"
     )
     if in_place and any((e.inside, e.content) in mine for e in lost):
-        advice = (
-            f"they are the hotfix {in_place.name}, which is in running containers only; seal it first: {in_place.command}; or run the "
-            f"same command again with -e {switch}=true, by which it goes"
-        )
-    shown = "; ".join(e.told for e in lost[:_SHOWN]) + (f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else "")
+        advice = f"{in_place.advice}; or run the same command again with -e {switch}=true, by which it goes"
+    shown = some([e.told for e in lost], _SHOWN, "; ")
     raise BadInput(f"somebody changed files by hand in containers, and {what}: {shown}", advice)

@@ -13,6 +13,7 @@ from ..decide import drift, hotfix
 from ..decide.services import ROLLED_KINDS
 from . import hand_edits, hotfix_ledger, hotfix_view, in_place_record, thin_image
 from .container_files import TooMuch
+from .engine import EngineFailed
 from .hotfix_source import Source
 from .hotfix_view import Serving
 from .inspection import SERVICE_LABEL, label_of
@@ -51,7 +52,7 @@ def source(params: Mapping[str, Any], here: Serving) -> Source:
                 )
             files[inside], whose[inside] = edit.content, container
             told.append(edit.told)
-    except TooMuch as error:
+    except (EngineFailed, TooMuch) as error:
         raise BadInput(f"not all that was edited by hand can be read: {error}", _BY_HAND) from error
     total = hashlib.sha256(b"".join(p.encode() + b"\0" + hashlib.sha256(c).digest() for p, c in sorted(files.items())))
     name = str(params.get("name") or f"by-hand-{total.hexdigest()[:8]}")

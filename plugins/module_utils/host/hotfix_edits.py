@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ..decide.listed import some
 from . import in_place_record
 from .container_edits import edits_in_containers
 from .git import Git
@@ -35,9 +36,8 @@ def refused(
     if sealing:
         left, advice = in_place_record.left_of(in_place, *sealing, edits, left)
     if left and not dropped:
-        shown = "; ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
         raise BadInput(
-            f"somebody changed files by hand in containers that would be replaced: {shown}",
+            f"somebody changed files by hand in containers that would be replaced: {some(left, _SHOWN, '; ')}",
             advice
             or "make them a hotfix of their own first (-e hotfix_capture=true; what is no file of the repository docker cp brings "
             "out), or run the same command with -e hotfix_drop_edits=true, by which they go",

@@ -21,7 +21,7 @@ from typing import Any
 from ..decide.drift import Difference
 from ..decide.lost_hotfixes import Applied
 from . import git_hotfixes
-from .container_edits import Edits
+from .container_edits import Edits, told_of
 from .files import read_json, write_private
 from .git import Git, GitFailed
 from .release_store import Store
@@ -119,6 +119,11 @@ class Record:
         """What makes it a release."""
         return seal(self.name)
 
+    @property
+    def advice(self) -> str:
+        """What to do about its edits before their containers go; callers add what else may be done."""
+        return f"they are the hotfix {self.name}, which is in running containers only; seal it first: {self.command}"
+
 
 def _text(content: bytes | None) -> str | None:
     return None if content is None else base64.b64encode(content).decode("ascii")
@@ -196,7 +201,7 @@ def left_of(record: Record | None, git: Git, commit: str, edits: Edits, left: Se
         return list(left), ""
     every = {e.path: e for entries in record.images.values() for e in entries}
     mine = {
-        f"{found.name}: {d.path} {d.change}"
+        told_of(found.name, d.path, d.change)
         for _inspection, found in edits.seen
         for d in found.differences
         if d.path in every and d.after == every[d.path].sum
@@ -206,7 +211,5 @@ def left_of(record: Record | None, git: Git, commit: str, edits: Edits, left: Se
             return [told for told in left if told not in mine], ""
     if not mine & set(left):
         return list(left), ""
-    return list(left), (
-        f"they are the hotfix {record.name}, which is in running containers only; seal it first: {record.command}; or take it "
-        f"back: ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={record.name}"
-    )
+    back = f"ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={record.name}"
+    return list(left), f"{record.advice}; or take it back: {back}"

@@ -14,7 +14,6 @@ from typing import Any
 
 from ..decide import drift
 from ..decide.drift import FILE, FOLDER, LINK, OTHER, Difference, Held
-from ..decide.hotfix import is_compiled_translation
 from ..decide.project import GENERATED, LIVE, MARK
 from ..decide.releases import is_id
 from .container_files import Budget, TooMuch
@@ -45,8 +44,7 @@ class TreeDrift:
 
 
 def _is_compiled(tree: str, name: str) -> bool:
-    catalogue = f"{name[:-3]}.po"
-    return is_compiled_translation(name, [catalogue]) and os.path.exists(os.path.join(tree, catalogue))
+    return name.endswith(".mo") and os.path.exists(os.path.join(tree, f"{name[:-3]}.po"))
 
 
 def of_release(store: Store, release: str) -> TreeDrift:
