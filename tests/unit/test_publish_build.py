@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import asset_names, built_site
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.drift import starting
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_build, publish_checked, published
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in, as_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.publish_build import rank_of
@@ -68,7 +69,7 @@ class Site:
             "run",
             everything,
             list(living),
-            self.starts,
+            self.starts if self.starts is None else [starting(s) for s in self.starts],
             *self.more,
         ]
         script = as_text(self.modules, arguments)

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .published import PRIVATE, drop, dump, files_in, install, keep, load, prune, write_list
+from .published import PRIVATE, drop, dump, files_in, install, keep, load, prune, sync, write_list
 
 NEW, SAME, OTHER = "new", "same", "other"
 _TWIN = re.compile(r"\.(gz|br|zst)$")
@@ -34,10 +34,6 @@ _ENTRIES = (
     # Last: it has the browser fetch anew the pages that are there by then.
     re.compile(r"^(sw|service-?worker|ngsw-worker|firebase-messaging-sw)\.js$"),
 )
-
-
-# What is written so soon after a container's start is its entrypoint's work (seconds), as in ``decide.drift``.
-_START = 15.0
 
 
 class BuildFailed(Exception):
@@ -114,10 +110,7 @@ class Publication:
                 self._set_stale_twins_aside(relative)
             self._make_folders(relative)
             os.replace(os.path.join(incoming, relative), live)
-        for folder in {os.path.dirname(self.live(r)) for r in names}:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            os.fsync(handle)
-            os.close(handle)
+        sync(self.live(relative) for relative in names)
         shutil.rmtree(incoming, ignore_errors=True)
 
     def _set_stale_twins_aside(self, relative: str) -> None:
@@ -166,11 +159,11 @@ def _sum(path: str) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def edited(made: Publication, own: Any, starts: Sequence[float]) -> list[str]:
+def edited(made: Publication, own: Any, starting: Sequence[Sequence[float]]) -> list[str]:
     """Files that somebody changed since they were published, and that this publication would replace by yet other ones.
 
     :param own: what was published last.
-    :param starts: when containers were started (UNIX seconds): what an entrypoint writes is nobody's work by hand.
+    :param starting: from when to when containers started (UNIX seconds): what an entrypoint writes is nobody's work by hand.
     """
     known = load(os.path.join(made.ours, "sums.json"))
     if not own or {key: known.get(key) for key in ("release", "run")} != own:
@@ -188,7 +181,7 @@ def edited(made: Publication, own: Any, starts: Sequence[float]) -> list[str]:
         written = os.lstat(live).st_mtime
         mine = _sum(live)
         if mine not in ("", total, _sum(made.sources[relative])) and not any(
-            int(s) <= written <= s + _START for s in starts
+            begin <= written <= end for begin, end in starting
         ):
             found.append(relative)
     return found
@@ -238,12 +231,12 @@ def publish(
     run: str,
     everything: bool,
     living: Sequence[str],
-    starts: Sequence[float] | None,
+    starting: Sequence[Sequence[float]] | None,
 ) -> dict[str, Any]:
     """Put a build beside the live files, or of it only what replaces nothing.
 
     :param run: which run of the jobs it is from.
-    :param starts: see :func:`edited`; None where what somebody changed by hand may be replaced.
+    :param starting: see :func:`edited`; None where what somebody changed by hand may be replaced.
     """
     ours = os.path.join(root, PRIVATE, "build")
     own_path, unfinished = os.path.join(ours, "own.json"), os.path.join(ours, "unfinished")
@@ -253,7 +246,7 @@ def publish(
         return result
     fresh = not any(name != PRIVATE for name in os.listdir(root))
     made = Publication(root, builds)
-    by_hand = [] if starts is None else edited(made, own, starts)
+    by_hand = [] if starting is None else edited(made, own, starting)
     if by_hand:
         return {**result, "edited": by_hand}
     # The web server has no business in there.
@@ -291,7 +284,7 @@ def main(
     run: str,
     everything: bool,
     living: Sequence[str],
-    starts: Sequence[float] | None,
+    starting: Sequence[Sequence[float]] | None,
 ) -> None:
     """Do what was asked for and print the result."""
     try:
@@ -299,7 +292,7 @@ def main(
             result = restore(root, release)
         else:
             builds = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-            result = publish(root, builds, release, run, everything, living, starts)
+            result = publish(root, builds, release, run, everything, living, starting)
     except BuildFailed as error:
         result = {"error": str(error)}
     finally:

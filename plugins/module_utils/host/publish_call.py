@@ -11,9 +11,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..decide import asset_names, builds, built_site
+from ..decide import asset_names, builds, built_site, drift
 from ..decide.builds import BUILDS, LIVE, PUBLISHER, Output
 from ..decide.jobs import BEFORE
+from ..decide.listed import some
 from ..journal import working
 from . import publish_build, publish_checked, published
 from .app_script import answer_in, as_text
@@ -148,13 +149,13 @@ def _in_container(
     service, timeout = str(params["django_service"]), float(params["timeout"])
     # Who reads these files beside the proxy does so when it starts, which is in the roll.
     everything = state == PUBLISHED or any(output.readers for output in group)
-    starts = (
+    starting = (
         None
         if params.get("drop_edits")
-        else [started_at(i) for i in view.engine.containers({PROJECT_LABEL: view.name})]
+        else [drift.starting(started_at(i)) for i in view.engine.containers({PROJECT_LABEL: view.name})]
     )
     modules = [published, publish_build]
-    arguments = [state, LIVE, BUILDS, view.release, run, everything, list(living), starts]
+    arguments = [state, LIVE, BUILDS, view.release, run, everything, list(living), starting]
     if params.get("refuse_broken") and state != RESTORED:
         modules += [asset_names, built_site, publish_checked]
         arguments.append(bool(params.get("refuse_same")))
@@ -171,10 +172,9 @@ def _in_container(
         raise NotPublished(f"what {group[0].job} built could not be {state}: {said}")
     if answer.get("edited"):
         kind = BadInput if state == OFFERED else NotPublished
-        paths = answer["edited"]
         raise kind(
-            f"somebody changed {', '.join(paths[:10])}{f' and {len(paths) - 10} more' if len(paths) > 10 else ''} by hand in the live "
-            f"files since they were published, and what {group[0].job} built would replace that",
+            f"somebody changed {some(answer['edited'], 10)} by hand in the live files since they were published, and what "
+            f"{group[0].job} built would replace that",
             "put the change into the source; or run the same command again with -e update_drop_edits=true (hotfix_drop_edits), by "
             "which it goes",
         )

@@ -81,7 +81,7 @@ def main(
     run: str,
     everything: bool,
     living: Sequence[str],
-    starts: Sequence[float] | None,
+    starting: Sequence[Sequence[float]] | None,
     differs: bool,
 ) -> None:
     """Publish it, or print why it is not."""
@@ -95,4 +95,4 @@ def main(
         if found:
             sys.stdout.write("\nEVENKEEL " + json.dumps({"refused": found}) + "\n")
             return
-    publish_build.main(state, root, folder, release, run, everything, living, starts)
+    publish_build.main(state, root, folder, release, run, everything, living, starting)
