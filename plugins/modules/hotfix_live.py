@@ -57,8 +57,10 @@ options:
       - V(reverted) puts back what the hotfix O(name) has replaced. Files that somebody replaced since are left, and named. Copies
         under new names stay, for pages that are open.
       - It is refused where another hotfix lies on one of its files.
+      - V(checked) changes no file, and tells which uploads of hotfixes that are in force are not what these put there any more, each
+        once.
     type: str
-    choices: [applied, reverted]
+    choices: [applied, reverted, checked]
     default: applied
   service_options:
     description:
@@ -156,7 +158,7 @@ def main() -> None:
             "file_owner": {"type": "str"},
             "mode": {"type": "str"},
             "name": {"type": "str"},
-            "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
+            "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
             "service_options": {"type": "dict", "default": {}},
             "django_service": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 300},

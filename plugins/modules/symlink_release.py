@@ -188,6 +188,11 @@ database_hotfixes:
   returned: with O(state=active)
   type: list
   elements: str
+upload_hotfixes:
+  description: The hotfixes of uploads (M(evenkeel.deploy.hotfix_live)) that are in force.
+  returned: with O(state=active)
+  type: list
+  elements: str
 late:
   description: Seconds between O(activate_at) and the switch.
   returned: with O(activate_at), when something was switched

@@ -237,7 +237,11 @@ def test_the_next_build_is_refused_and_by_name_publishes_its_own_and_going_back_
         shop.play(playbook="hotfix", hotfix_restart="frontend_builder"),
     ):
         assert refused.returncode != 0 and "over the hotfix until of built" in refused.message, refused.output[-3000:]
-    ended(shop.update("frontend-2", update_drop_hotfixes=[*in_force(shop), "until"]))
+    assert live(shop, files={"badge.txt": "fixed\n", "seal.txt": "fixed\n"}, name="badge")["changed"]
+    in_api(shop, "rm media/seal.txt")
+    play = ended(shop.update("frontend-2", update_drop_hotfixes=[*in_force(shop), "until"]))
+    assert "note: seal.txt is again as before the hotfix badge: IT IS LOST" in play.flat
+    ended(shop.rollback(rollback_hotfix="badge"))
     built = page(shop)
     back = ended(shop.rollback(rollback_hotfix="until"))
     assert page(shop) == built == packed(shop) and "left as it is" in back.output, back.output[-3000:]
@@ -245,9 +249,7 @@ def test_the_next_build_is_refused_and_by_name_publishes_its_own_and_going_back_
 
 def test_a_builder_is_restarted_and_what_somebody_removed_is_there_again(shop: Shop) -> None:
     asset, ids = assets(shop)[0], ids_of(shop)
-    mounts = next(i["Mounts"] for i in shop.inspections() if i["Name"] == f"/{shop.container('nginx')}")
-    volume = next(m["Source"] for m in mounts if m["Destination"] == "/srv/frontend")
-    for found in [*Path(volume).rglob(Path(asset).name)]:
+    for found in [*shop.mount("nginx", "/srv/frontend").rglob(Path(asset).name)]:
         found.unlink()
     given = {"playbook": "hotfix", "hotfix_restart": "frontend_builder", "hotfix_restart_id": "built"}
     with Visitors(shop.port, named_by_content=False) as visitors:

@@ -306,6 +306,33 @@ def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, served: Site) -> N
         call(shop, state="reverted", name="code", files=[])
 
 
+def test_what_became_of_uploads_is_told_once(shop: Shop, served: Site) -> None:
+    ledger = str(shop.root / ".evenkeel")
+
+    def checked(check: bool = False) -> list[str]:
+        told = call(shop, check, state="checked", files=[])
+        assert told["changed"] is False
+        return list(told["notes"])
+
+    assert checked() == []
+    for name, text, paths in (("m", "eA==", ["a.txt", "b.txt", "c.txt"]), ("n", "eQ==", ["a.txt"])):
+        call(shop, name=name, files=[{"path": path, "content": text} for path in paths])
+    # The later one lies on the one before.
+    assert checked() == [] and sorted(hotfix_ledger.of_uploads(ledger)) == ["m", "n"]
+    (served.live / "b.txt").unlink()
+    (served.live / "a.txt").write_text("by hand")
+    other, lost = (
+        "of the hotfix {} is another one since (the app, or somebody by hand)",
+        "is again as before the hotfix m: IT IS LOST",
+    )
+    seen = [f"a.txt {other.format('m')}", f"b.txt {lost}", f"a.txt {other.format('n')}"]
+    assert checked(True) == seen and checked() == seen and checked() == []
+    (served.live / "c.txt").unlink()
+    assert checked() == [f"c.txt {lost}"]
+    call(shop, state="reverted", name="n", files=[])
+    assert sorted(hotfix_ledger.of_uploads(ledger)) == ["m"] and checked() == []
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [

@@ -63,7 +63,8 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
     active = app("active", release=name)
     assert active == {
         **made, "release_state": "verified", "current": name, "current_revision": app.first,
-        "diff": {"before": "current -> nothing\n", "after": f"current -> {name}\n"}, "database_hotfixes": [],
+        "diff": {"before": "current -> nothing\n", "after": f"current -> {name}\n"},
+        "database_hotfixes": [], "upload_hotfixes": [],
     }  # fmt: skip
     assert os.readlink(app.root / "current") == f"releases/{name}"
     before = snapshot(app.root / "releases")

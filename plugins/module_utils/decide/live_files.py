@@ -69,6 +69,29 @@ def found(
     )  # fmt: skip
 
 
+def no_more(
+    name: str, sums: Mapping[str, Mapping[str, str | None]], seen: Mapping[str, str | None], wanted: Mapping[str, Any]
+) -> dict[str, str]:
+    """What of a hotfix's files is not what it put there any more: path → a sentence.
+
+    :param sums: path → its SHA-256 ``before`` and ``after``, None for no file.
+    :param seen: path → what is there now.
+    :param wanted: path → the sums that any hotfix of it in force has put there: a later one lies on this.
+    """
+    told = {}
+    for path, one in sorted(sums.items()):
+        now = seen.get(path)
+        if now == one["after"] or now in wanted.get(path, ()):
+            continue
+        if now == one["before"]:
+            told[path] = f"{path} is again as before the hotfix {name}: IT IS LOST"
+        elif now is None:
+            told[path] = f"{path} of the hotfix {name} IS GONE"
+        else:
+            told[path] = f"{path} of the hotfix {name} is another one since (the app, or somebody by hand)"
+    return told
+
+
 def in_proxies(project: Mapping[str, Any], kinds: Mapping[str, str], live: Live) -> dict[str, str]:
     """Where each proxy has the same files: service → path in its container."""
     services = project.get("services") or {}

@@ -90,6 +90,12 @@ def placed(store: Store, state_dir: str) -> dict[str, dict[str, Any]]:
     return {n: a for n, a in every.items() if a.get("live") and a.get("base") == base and not a.get("reverted")}
 
 
+def of_uploads(state_dir: str) -> dict[str, dict[str, Any]]:
+    """The hotfixes of uploads that are in force, whatever was updated since: name → what is remembered."""
+    every = {name: read(state_dir, name) for name in names(state_dir)}
+    return {n: a for n, a in every.items() if a.get("live") and a.get("kind") == "media" and not a.get("reverted")}
+
+
 def of_databases(state_dir: str) -> dict[str, dict[str, Any]]:
     """The hotfixes of databases that are in force, whatever was updated since: name → what is remembered."""
     every = {name: read(state_dir, name) for name in names(state_dir)}

@@ -30,9 +30,9 @@ from .job_call import ONE_OFF, sweep
 from .project import connect
 from .records import iso
 from .refusal import BadInput
-from .release_store import store_of
+from .release_store import Store, store_of
 
-APPLIED, REVERTED = "applied", "reverted"
+APPLIED, REVERTED, CHECKED = "applied", "reverted", "checked"
 _LIVE = "live"
 
 
@@ -61,6 +61,8 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     store, state = store_of(params), str(params["state"])
     state_dir = store.state_dir(params)
+    if state == CHECKED:
+        return _checked(store, params, state_dir, check_mode)
     given, name = _given(params, state)
     known = hotfix_ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):
@@ -105,6 +107,41 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return fence.told(_result(answer, kind, name, state, False, notes, public))
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
+
+
+def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode: bool) -> dict[str, Any]:
+    """Look whether the uploads of hotfixes are there still; what is not is told once."""
+    every = hotfix_ledger.of_uploads(state_dir)
+    wanted: dict[str, set[str | None]] = {}
+    for about in every.values():
+        for path, one in (about.get("sums") or {}).items():
+            wanted.setdefault(f"{about[_LIVE]['source']}:{path}", set()).add(one["after"])
+    notes: list[str] = []
+    try:
+        here = hotfix_view.serving(store, connect(store.root), params.get("service_options") or {}) if every else None
+        for name, about in every.items() if here else ():
+            live, sums = Live(**about[_LIVE]), about.get("sums") or {}
+            if here is None or not (live.source.startswith("/") or live.source in (here.project.get("volumes") or {})):
+                notes.append(f"the project has no volume {live.source} any more, in which the hotfix {name} is")
+                continue
+            given = {"paths": sorted(sums)}
+            seen = _asked(here, params, live, CHECKED, live_files.MEDIA, name, given, True)["seen"]
+            others = {path: wanted[f"{live.source}:{path}"] for path in sums}
+            lost = live_files.no_more(name, sums, seen, others)
+            new = {path: word for path, word in lost.items() if path not in (about.get("lost") or ())}
+            notes += new.values()
+            if new and not check_mode:
+                with (
+                    working(params, state_dir, f"hotfix_live of {store.root}") as fence,
+                    fence.act("note what is lost"),
+                ):
+                    _remember(state_dir, name, {"lost": sorted(lost)}, sums)
+    except EngineFailed as error:
+        raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
+    return {
+        "changed": False, "name": "", "kind": live_files.MEDIA, "files": [], "notes": notes, "public_paths": [],
+        "msg": "; ".join(notes) or "what hotfixes have put among the uploads is there",
+    }  # fmt: skip
 
 
 def _sums(given: Mapping[str, Any]) -> dict[str, str]:

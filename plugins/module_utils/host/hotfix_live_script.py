@@ -24,7 +24,7 @@ from typing import Any
 
 from ..decide import asset_names
 from .publish_build import give_away, rank_of
-from .published import PRIVATE, clear, drop, dump, files_in, keep, load
+from .published import PRIVATE, clear, drop, dump, files_in, keep, load, sync
 
 _LARGEST_TEXT = 8 * 1024 * 1024
 _ENDS = (".gz", ".br", ".zst")
@@ -287,7 +287,7 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
         return _told(folder.plan, True)
     for entry in folder.plan["entries"]:
         _forward(folder, entry)
-    _sync(folder)
+    sync(os.path.join(folder.root, entry["path"]) for entry in folder.plan["entries"])
     folder.note(state=APPLIED)
     # It is applied, whatever stays of where it was written first.
     shutil.rmtree(folder.incoming, ignore_errors=True)
@@ -358,18 +358,15 @@ def revert(folder: Folder, dry: bool) -> dict[str, Any]:
         with contextlib.suppress(OSError):
             # Unless somebody has put something there.
             os.rmdir(os.path.join(folder.root, made))
-    _sync(folder)
+    sync(os.path.join(folder.root, entry["path"]) for entry in folder.plan["entries"])
     told = {**_told(folder.plan, True), "notes": notes}
     shutil.rmtree(folder.ours)
     return told
 
 
-def _sync(folder: Folder) -> None:
-    for path in {os.path.dirname(os.path.join(folder.root, e["path"])) for e in folder.plan["entries"]}:
-        if os.path.isdir(path):
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            os.fsync(handle)
-            os.close(handle)
+def seen(folder: Folder, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is there of some files, by path: SHA-256, None for nothing."""
+    return {"seen": {path: _sum(os.path.join(folder.root, path)) for path in given["paths"]}}
 
 
 def _told(plan: Mapping[str, Any], changed: bool) -> dict[str, Any]:
@@ -383,7 +380,10 @@ def main(state: str, root: str, kind: str, name: str, dry: bool) -> None:
         given = json.load(sys.stdin)
         if not os.path.isdir(root):
             raise Refused("what is mounted there is no folder", "name a folder or a volume")
-        result = revert(folder, dry) if state == "reverted" else apply(folder, kind, given, dry)
+        if state == "checked":
+            result = seen(folder, given)
+        else:
+            result = revert(folder, dry) if state == "reverted" else apply(folder, kind, given, dry)
     except Refused as error:
         result = {"error": str(error), "advice": error.advice}
     except OSError as error:

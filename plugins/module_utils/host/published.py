@@ -51,6 +51,15 @@ def dump(path: str, value: Any) -> None:
     os.replace(path + ".part", path)
 
 
+def sync(paths: Iterable[str]) -> None:
+    """Have the names of files on the disk, where their folders are there."""
+    for folder in {os.path.dirname(path) for path in paths}:
+        if os.path.isdir(folder):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(handle)
+            os.close(handle)
+
+
 def drop(path: str) -> None:
     """Remove a file where there is one."""
     if os.path.lexists(path):
