@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,12 +82,15 @@ def shop() -> Iterator[Shop]:
 
 
 @pytest.fixture
-def newer(shop: Shop) -> Shop:
+def newer(shop: Shop) -> Iterator[Shop]:
     """The same at n2, whatever was before."""
     if shop.version() != "n2":
         play = forward(shop, "n2")
         assert play.returncode == 0, play.output[-4000:]
-    return shop
+    yield shop
+    # What one that failed leaves in the broker is not the next one's failure.
+    aside = in_broker(shop, "keys", "evenkeel-aside*").split()
+    in_broker(shop, "del", "unacked", "unacked_index", *aside)
 
 
 def vouchers(shop: Shop, name: str, count: int, seconds: float = 0.0, countdown: float = 0.0) -> None:
@@ -124,9 +128,9 @@ def test_what_can_be_run_is_run_and_what_cannot_is_kept_and_put_back_going_forwa
     assert_older_serves(shop)
     all_run_once(shop, "soon")
     all_run_once(shop, "known")
-    assert f"kept aside after 12 s, since older workers would discard it: 3 of {NAME}" in play.output, play.output[
-        -3000:
-    ]
+    kept = re.search(rf"kept aside after (\d+) s, since older workers would discard it: 3 of {NAME}", play.output)
+    # They had all the time that they were given.
+    assert kept and int(kept[1]) >= 6, play.output[-3000:]
     assert set(map(len, runs(shop, "later").values())) == {0}
     assert in_broker(shop, "llen", f"evenkeel-aside:{shop.name}:celery") != "0"
     again = shop.rollback(app_services=QUICK, rollback_to="v2")
@@ -161,8 +165,10 @@ def test_under_load_no_order_is_left_without_its_task(newer: Shop) -> None:
     shop = newer
     vouchers(shop, "queue", 200, 0.05)
     with shop.load() as load:
-        play = back(shop, 60)
+        # Those of a low priority come after what users order meanwhile.
+        play = back(shop, 240)
         result = load.stop()
+    assert "kept aside" not in play.output, play.output[-3000:]
     assert_older_serves(shop)
     assert_nothing_lost(shop, load, result)
     all_run_once(shop, "queue")

@@ -49,11 +49,23 @@ def queues(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _result(msg: str, changed: bool = False, **more: Any) -> dict[str, Any]:
-    return {"changed": changed, "msg": msg, "waiting": {}, "aside": {}, "seconds": 0.0, "notes": [], **more}
+    return {
+        "changed": changed,
+        "msg": msg,
+        "waiting": {},
+        "aside": {},
+        "settled": False,
+        "seconds": 0.0,
+        "notes": [],
+        **more,
+    }
 
 
 def _look(workers: Workers, seconds: float = 0.0) -> Look:
-    said = workers.ask("look", seconds=seconds, unread=UNREAD)
+    return _seen(workers, workers.ask("look", seconds=seconds, unread=UNREAD))
+
+
+def _seen(workers: Workers, said: Mapping[str, Any]) -> Look:
     answering = {
         node: Worker(frozenset(w["registered"]), {str(n): int(c) for n, c in w["fetched"].items()})
         for node, w in said["workers"].items()
@@ -74,7 +86,9 @@ def _look(workers: Workers, seconds: float = 0.0) -> Look:
 def _known(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     workers = workers_of(params)
     if not workers.newer or not workers.services:
-        return _result("no worker of another version is there, or none comes")
+        # One that has yet to be started could meet what a newer web still sends.
+        settled = not workers.newer and bool(workers.older or not workers.services)
+        return _result("no worker of another version is there, or none comes", settled=settled)
     if workers.consumer is None:
         return _result(
             "the queues were not looked at",
@@ -146,7 +160,7 @@ def _hand_over(
             break
         record(directory, {**recorded(directory), "": left})
         with fence.act("keep tasks aside"):
-            said = workers.ask("aside")
+            said = workers.ask("aside", unread=UNREAD)
         if not said["moved"]:
             break
         for key, names in said["moved"].items():
@@ -154,7 +168,8 @@ def _hand_over(
             for name, count in names.items():
                 mine[name] = mine.get(name, 0) + count
         record(directory, said["aside"])
-        left = backlog.unknown(_look(workers))
+        # Told together: no worker runs meanwhile, and each question costs the start of a container.
+        left = backlog.unknown(_seen(workers, said["seen"]))
     told = summed(moved)
     notes = [*notes, *([_LEFT.format(backlog.told(left))] if left else [])]
     return _result(_said(told, waited), True, aside=told, seconds=round(waited, 1), notes=notes)

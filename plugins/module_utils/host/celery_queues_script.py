@@ -204,8 +204,9 @@ class App:
 
     def look(self, unread: str) -> dict[str, Any]:
         """All that is decided from."""
-        alive = self.alive()
-        mine = [node for node in self.nodes if node in alive]
+        # By name: a question to everybody waits its whole time for one more answer.
+        answering = self.ask("ping", self.nodes)
+        mine = [node for node in self.nodes if node in answering]
         registered = self.ask("registered", mine)
         fetched: dict[str, dict[str, int]] = {node: {} for node in mine}
         for question in ("active", "reserved", "scheduled"):
@@ -254,7 +255,8 @@ def main(order: dict[str, Any]) -> None:
         elif order["act"] == "aside":
             # What somebody else has fetched is theirs to end.
             orphans = not set(app.alive()) - {*order["nodes"], *order["ours"]}
-            answer = {"moved": app.lists.move_aside(app.queues, app.known, orphans), "aside": app.lists.kept()}
+            moved = app.lists.move_aside(app.queues, app.known, orphans)
+            answer = {"moved": moved, "aside": app.lists.kept(), "seen": app.look(order["unread"])}
         else:
             answer = {"moved": app.lists.put_back(app.known), "aside": app.lists.kept()}
     except Exception as error:
