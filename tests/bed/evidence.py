@@ -118,7 +118,7 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "adopt": (
         "Stacks that were started by hand, taken over, updated and brought back",
-        lambda: beds("tests/bed/test_adopt_under_load.py", "tests/bed/test_adopt.py"),
+        lambda: beds("tests/bed/test_adopt.py"),
     ),
     "bad": ("Versions that must not reach a user", lambda: table(bad_versions())),
     "kills": ("Killed at every kind of step, then the same playbook again", lambda: table(kills())),
@@ -174,10 +174,12 @@ CELLS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: beds("tests/bed/test_update_shards.py"),
     ),
     "rollback": (
-        "Back to a release that is there: twice, killed, from each bad state, pruned of its images, and when it cannot be",
-        lambda: beds(
-            "tests/bed/test_rollback.py", "tests/bed/test_rollback_from_bad.py", "tests/bed/test_image_archive.py"
-        ),
+        "Back to a release that is there: twice, killed, pruned of its images, and when it cannot be",
+        lambda: beds("tests/bed/test_rollback.py", "tests/bed/test_image_archive.py"),
+    ),
+    "rollback-from-bad": (
+        "Back from each bad state without git and registry, and how long it takes beside the least that it could",
+        lambda: beds("tests/bed/test_rollback_from_bad.py"),
     ),
     "newer-tasks": (
         "Back from tasks that older workers do not know, and forward to them: under load, killed, with a dead worker",

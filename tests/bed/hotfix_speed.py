@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -131,7 +131,10 @@ def _typed(shop: Shop, way: Way) -> tuple[float, int, str]:
 
 
 class Ways:
-    """The ways of one shop, each change with a word of its own."""
+    """The ways of one shop, each change with a word of its own.
+
+    Each is made when its turn comes: after a roll containers have other names.
+    """
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
@@ -161,41 +164,36 @@ class Ways:
         if play.returncode:
             raise BedError(play.output[-3000:])
 
-    def _mounted(self, service: str, target: str) -> Path:
-        mounts = next(i["Mounts"] for i in self.shop.inspections() if i["Name"] == f"/{self.shop.container(service)}")
-        return Path(next(m["Source"] for m in mounts if m["Destination"] == target))
-
-    def all(self) -> list[Way]:
+    def all(self) -> Iterator[Way]:
         """Every change by every way."""
-        return [*self._code(), *self._nginx(), *self._built(), *self._upload()]
+        for several in (self._code, self._nginx, self._built, self._upload):
+            yield from several()
 
-    def _code(self) -> list[Way]:
-        ways, api = [], self.shop.container("api")
+    def _code(self) -> Iterator[Way]:
         for number, (title, then) in enumerate(
             (
-                ("docker exec, kill -HUP", f"docker kill --signal HUP {api}"),
-                ("docker exec, docker restart", f"docker restart {api}"),
+                ("docker exec, kill -HUP", "docker kill --signal HUP"),
+                ("docker exec, docker restart", "docker restart"),
             )
         ):
-            word = f"bare-{number}"
+            word, api = f"bare-{number}", self.shop.container("api")
             file = self._file(f"{word}.py", f'VERSION = "{word}"\n')
-            script = f"docker exec -i -u 0 {api} sh -c 'cat > /app/{VERSION}' < {shlex.quote(str(file))} && {then}"
-            ways.append(Way("code", title, ["sh", "-c", script], "/health/", self._has(word), self._renewed))
+            script = (
+                f"docker exec -i -u 0 {api} sh -c 'cat > /app/{VERSION}' < {shlex.quote(str(file))} && {then} {api}"
+            )
+            yield Way("code", title, ["sh", "-c", script], "/health/", self._has(word), self._renewed)
         self._file(VERSION, 'VERSION = "ours"\n')
         given = {"hotfix_files": VERSION, "hotfix_source": str(self.source)}
         in_place = self._ours(**given, hotfix_mode="in_place", hotfix_name="speed-place")
         sealed = self._ours(**given, hotfix_name="speed-code")
         back = partial(self._back, rollback_hotfix="speed-place")
-        return [
-            *ways,
-            Way("code in place", "hotfix_mode=in_place", in_place, "/health/", self._has('"ours"'), back, ours=True),
-            Way("code", "hotfix", sealed, "/health/", self._has('"ours"'), self._back, ours=True),
-        ]
+        yield Way("code in place", "hotfix_mode=in_place", in_place, "/health/", self._has('"ours"'), back, ours=True)
+        yield Way("code", "hotfix", sealed, "/health/", self._has('"ours"'), self._back, ours=True)
 
-    def _nginx(self) -> list[Way]:
+    def _nginx(self) -> Iterator[Way]:
         before = self._now(NGINX)
         after = before.replace("listen 80;", "listen 80;\n    add_header X-Mended yes always;")
-        live = self._mounted("nginx", "/etc/nginx/conf.d/default.conf")
+        live = self.shop.mount("nginx", "/etc/nginx/conf.d/default.conf")
         file, kept = self._file(NGINX, after), self._file("nginx.before", before)
         reload = f"docker exec {self.shop.container('nginx')} nginx -s reload"
 
@@ -208,14 +206,12 @@ class Ways:
 
         ours = self._ours(hotfix_files=NGINX, hotfix_source=str(self.source), hotfix_name="speed-nginx")
         shows = self._has("X-Mended: yes")
-        return [
-            Way("nginx", "cat > conf, nginx -s reload", ["sh", "-c", written(file)], "/health/", shows, undone),
-            Way("nginx", "hotfix", ours, "/health/", shows, self._back, ours=True),
-        ]
+        yield Way("nginx", "cat > conf, nginx -s reload", ["sh", "-c", written(file)], "/health/", shows, undone)
+        yield Way("nginx", "hotfix", ours, "/health/", shows, self._back, ours=True)
 
-    def _built(self) -> list[Way]:
+    def _built(self) -> Iterator[Way]:
         asset = re.findall(r'src="(assets/[^"]+)"', _answer(f"{self.shop.url}/app/"))[0]
-        live = next(self._mounted("nginx", "/srv/frontend").rglob(Path(asset).name))
+        live = min(self.shop.mount("nginx", "/srv/frontend").rglob(Path(asset).name))
         before = self._file("asset.before", live.read_text(encoding="utf-8"))
         file = self._file("asset.js", 'console.log("speed");\n')
 
@@ -229,12 +225,10 @@ class Ways:
         ours = self._ours(hotfix_frontend={asset: str(file)}, hotfix_name="speed-built")
         back = partial(self._back, rollback_hotfix="speed-built")
         title = "cp over the asset (browsers keep the old one)"
-        return [
-            Way("built file", title, ["cp", str(file), str(live)], "/app/", shows, undone),
-            Way("built file", "hotfix_frontend", ours, "/app/", shows, back, ours=True),
-        ]
+        yield Way("built file", title, ["cp", str(file), str(live)], "/app/", shows, undone)
+        yield Way("built file", "hotfix_frontend", ours, "/app/", shows, back, ours=True)
 
-    def _upload(self) -> list[Way]:
+    def _upload(self) -> Iterator[Way]:
         api = self.shop.container("api")
         file, before = self._file("upload", "speed\n"), self._file("upload.before", "old\n")
 
@@ -246,10 +240,8 @@ class Ways:
         back = partial(self._back, rollback_hotfix="speed-upload")
         bare = ["docker", "cp", str(file), f"{api}:/app/media/{PICTURE}"]
         shows = self._has("speed")
-        return [
-            Way("upload", "docker cp", bare, f"/media/{PICTURE}", shows, undone),
-            Way("upload", "hotfix_media", ours, f"/media/{PICTURE}", shows, back, ours=True),
-        ]
+        yield Way("upload", "docker cp", bare, f"/media/{PICTURE}", shows, undone)
+        yield Way("upload", "hotfix_media", ours, f"/media/{PICTURE}", shows, back, ours=True)
 
     @staticmethod
     def _has(word: str) -> Callable[[str], bool]:
@@ -273,9 +265,7 @@ def compared() -> str:
         )
         rows = []
         for way in Ways(shop).all():
-            # Names of containers are other ones after a roll.
-            fresh = next(w for w in Ways(shop).all() if (w.kind, w.title) == (way.kind, way.title))
-            rows.append(measure(shop, fresh))
+            rows.append(measure(shop, way))
             print(rows[-1].cells(), flush=True)
     return "\n".join([HEADER, *(row.cells() for row in rows)])
 

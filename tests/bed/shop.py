@@ -55,6 +55,16 @@ class Play:
         at = self.output.rfind("What: ")
         return self.output[at:].split("PLAY RECAP")[0] if at >= 0 else ""
 
+    @property
+    def flat(self) -> str:
+        """The output on one line, since the callback folds long ones."""
+        return " ".join(self.output.split())
+
+    @property
+    def flat_message(self) -> str:
+        """The message likewise."""
+        return " ".join(self.message.split())
+
 
 def run(argv: Sequence[str], timeout: float = 300.0, **kwargs: Any) -> str:
     """Run a command of the bed and return what it printed.
@@ -219,6 +229,12 @@ class Shop:
         if len(names) != 1:
             raise BedError(f"{service} has {len(names)} containers: {names}")
         return names[0]
+
+    def mount(self, service: str, target: str) -> Path:
+        """Where on this host lies what a service's one container mounts at a path."""
+        name = self.container(service)
+        mounts = next(i["Mounts"] for i in self.inspections() if i["Name"] == f"/{name}")
+        return Path(next(m["Source"] for m in mounts if m["Destination"] == target))
 
     def version(self) -> str:
         """What ``/health/`` says through the proxy, empty when it does not answer."""

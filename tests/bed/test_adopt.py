@@ -14,6 +14,7 @@ from demo.repository import add_commit
 from tests.bed.fronts import edited
 from tests.bed.hand_started import COMPOSE, HandStarted
 from tests.bed.killed_roll import QUICK
+from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, run
 
 _STANDING = ("db", "redis", "nginx")
@@ -127,8 +128,8 @@ def test_it_is_updated_and_brought_back_though_it_was_started_elsewhere(shop: Ha
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("form", ["no-git", "named", "siblings", "data"])
-def test_each_way_in_which_people_run_it(form: str) -> None:
+@pytest.mark.parametrize("form", ["checkout", "no-git", "named", "siblings", "data"])
+def test_each_way_in_which_people_run_it_under_load(form: str) -> None:
     named = [
         (f"\n  {s}:\n    ", f"\n  {s}:\n    container_name: evenkeel-adopt-{s}\n    ") for s in ("db", "nginx", "api")
     ]
@@ -145,7 +146,11 @@ def test_each_way_in_which_people_run_it(form: str) -> None:
         shop.start()
         if edits:
             add_commit(shop.repository, {COMPOSE: edited(shop, f"v2:{COMPOSE}", edits)}, "v2-so", parent="v2")
-        adopted(shop)
-        there_and_back(shop, "v2-so" if edits else "v2")
+        with shop.load() as load:
+            adopted(shop)
+            there_and_back(shop, "v2-so" if edits else "v2")
+            result = load.stop()
+        assert_nothing_lost(shop, load, result)
+        print(f"\nevidence: {form}: adopted, to v2 and back to v1: {result.total:,} requests, 0 failed")
     finally:
         shop.destroy()

@@ -91,11 +91,6 @@ def fix(shop: Shop, text: str = "", check_mode: bool = False, **given: Any) -> d
     return change(params, check_mode)
 
 
-def flat(text: str) -> str:
-    """What was printed, without the folds of long lines."""
-    return " ".join(text.split())
-
-
 def ended(play: Play) -> Play:
     assert play.returncode == 0, play.output[-5000:]
     return play
@@ -123,7 +118,7 @@ def test_under_load_each_kind_is_applied_and_comes_back(shop: Shop) -> None:
     with shop.load() as load:
         for kind, text in KINDS.items():
             play = ended(shop.play(playbook="hotfix", hotfix_database=write(shop, text), hotfix_name=kind))
-            assert schema(shop) != before and "rollback_hotfix=" + kind in flat(play.output), play.output[-3000:]
+            assert schema(shop) != before and "rollback_hotfix=" + kind in play.flat, play.output[-3000:]
             assert ended(shop.play(playbook="hotfix", hotfix_database=write(shop, text), hotfix_name=kind)).changed == 0
             back = ended(shop.rollback(rollback_hotfix=kind))
             assert schema(shop) == before and back.changed > 0
@@ -148,10 +143,8 @@ def test_a_lock_that_is_not_given_is_given_up_and_nobody_notices(shop: Shop) -> 
             # Nobody has to be waited for by a function.
             assert fix(shop, FUNCTION, name="function")["changed"]
             result = load.stop()
-        assert refused.returncode != 0 and "has worked with" in flat(refused.message), refused.output[-3000:]
-        assert (
-            "nothing was touched" in flat(refused.message) and fix(shop, name="function", state="reverted")["changed"]
-        )
+        assert refused.returncode != 0 and "has worked with" in refused.flat_message, refused.output[-3000:]
+        assert "nothing was touched" in refused.flat_message and fix(shop, name="function", state="reverted")["changed"]
         assert schema(shop) == before
         assert_nothing_lost(shop, load, result)
 
@@ -173,8 +166,8 @@ def test_what_cannot_be_is_refused_and_nothing_is_left(
 ) -> None:
     before = schema(shop)
     refused = shop.play(playbook="hotfix", hotfix_database=write(shop, text), hotfix_name="never", **more)
-    assert refused.returncode != 0 and expected in flat(refused.message), refused.output[-3000:]
-    assert "nothing was touched" in flat(refused.message) and schema(shop) == before
+    assert refused.returncode != 0 and expected in refused.flat_message, refused.output[-3000:]
+    assert "nothing was touched" in refused.flat_message and schema(shop) == before
     with pytest.raises(BadInput, match="no hotfix of the database is called never"):
         fix(shop, name="never", state="reverted")
 
@@ -184,7 +177,7 @@ def test_check_mode_changes_nothing_and_tells(shop: Shop) -> None:
     play = ended(
         shop.play("--check", "--diff", playbook="hotfix", hotfix_database=write(shop, VIEW), hotfix_name="foreseen")
     )
-    assert "would be applied: view tours_busy" in flat(play.output) and schema(shop) == before
+    assert "would be applied: view tours_busy" in play.flat and schema(shop) == before
 
 
 def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(shop: Shop, tmp_path: Path) -> None:
@@ -211,14 +204,12 @@ def test_two_on_one_view_go_back_in_their_order_and_an_update_tells_of_them(shop
     assert told["migration_path"] == "tours/migrations/0003_hotfix_one.py" and "0002_first_tours" in told["migration"]
     fix(shop, VIEW.replace("max(created_at)", "min(created_at)"), name="two")
     refused = shop.rollback(rollback_hotfix="one")
-    assert refused.returncode != 0 and "the hotfix two changed view public.tours_busy after one" in flat(
-        refused.message
-    )
-    assert "one, database" in flat(ended(shop.play(playbook="status")).output)
+    assert refused.returncode != 0 and "the hotfix two changed view public.tours_busy after one" in refused.flat_message
+    assert "one, database" in ended(shop.play(playbook="status")).flat
     updated = ended(shop.update("v2"))
-    assert "the hotfix two is in the database and in no migration yet" in flat(updated.output), updated.output[-4000:]
+    assert "the hotfix two is in the database and in no migration yet" in updated.flat, updated.output[-4000:]
     # What the second lies on is told of that one.
-    assert "the hotfix one is" not in flat(updated.output) and "of the hotfix one is" not in flat(updated.output)
+    assert "the hotfix one is" not in updated.flat and "of the hotfix one is" not in updated.flat
     assert fix(shop, name="two", state="reverted")["changed"] and fix(shop, name="one", state="reverted")["changed"]
     assert schema(shop) == before
 
@@ -236,7 +227,7 @@ def test_the_migration_that_is_written_runs_where_the_hotfix_is(shop: Shop, tmp_
     with shop.load() as load:
         updated = ended(shop.update("merged"))
         result = load.stop()
-    assert "the hotfix merged of the database is in the migrations now" in flat(updated.output), updated.output[-4000:]
+    assert "the hotfix merged of the database is in the migrations now" in updated.flat, updated.output[-4000:]
     again = fix(shop, FUNCTION + VIEW + TRIGGER, name="again")
     assert again["changed"] is False and "was there already" in " ".join(again["notes"]) and shop.leftovers() == []
     assert_nothing_lost(shop, load, result)

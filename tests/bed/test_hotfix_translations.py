@@ -24,6 +24,12 @@ def catalogue(word: str) -> str:
     return f'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "Tours"\nmsgstr "{word}"\n'
 
 
+def compiled(word: str) -> bytes:
+    """The same as msgfmt of this host compiles it."""
+    given = catalogue(word).encode()
+    return subprocess.run(["msgfmt", "-o", "-", "-"], input=given, capture_output=True, check=True).stdout
+
+
 def speaking(shop: Shop, version: str, word: str, **more: str) -> None:
     """A version whose pages are German, with further files; its image has no compiled form of its own."""
     settings = of_v1(shop, SETTINGS).replace('LANGUAGE_CODE = "en"', 'LANGUAGE_CODE = "de"')
@@ -80,20 +86,14 @@ def test_a_translation_is_compiled_and_served_and_gone_back_from(shop: Shop, by:
 
 @pytest.mark.matrix
 def test_where_the_repository_has_the_compiled_form_both_are_asked_for(shop: Shop) -> None:
-    compiled = subprocess.run(
-        ["msgfmt", "-o", "-", "-"], input=catalogue("Reisen").encode(), capture_output=True, check=True
-    )
     speaking(shop, "speaks-tracked", "Ausfluege")
     mo = f"{PO[:-3]}.mo"
-    add_commit(shop.repository, {mo: compiled.stdout}, "speaks-both", parent="speaks-tracked")
+    add_commit(shop.repository, {mo: compiled("Reisen")}, "speaks-both", parent="speaks-tracked")
     assert shop.update("speaks-both").returncode == 0
     assert heading(shop) == "Reisen"
     play = hotfix(shop, {PO: catalogue("Touren")}, hotfix_name="alone")
     assert play.returncode != 0 and f"name {mo} as well" in play.output, play.output[-3000:]
-    compiled = subprocess.run(
-        ["msgfmt", "-o", "-", "-"], input=catalogue("Touren").encode(), capture_output=True, check=True
-    )
-    (shop.folder / "dev" / mo).write_bytes(compiled.stdout)
+    (shop.folder / "dev" / mo).write_bytes(compiled("Touren"))
     play = shop.play(
         playbook="hotfix", hotfix_files=f"{PO},{mo}", hotfix_source=str(shop.folder / "dev"), hotfix_name="both"
     )

@@ -34,11 +34,6 @@ def ended(play: Play) -> Play:
     return play
 
 
-def flat(play: Play) -> str:
-    """What it printed, without the folds of long lines."""
-    return " ".join(play.output.split())
-
-
 def page(shop: Shop) -> str:
     return run(["curl", "--silent", "--fail", f"{shop.url}/"])
 
@@ -72,7 +67,7 @@ def test_what_staging_has_not_found_good_needs_a_reason(shop: Shop) -> None:
     placed = hotfix(shop, files, *inventory, hotfix_staging_hosts="tests", hotfix_name="tried", hotfix_mode="in_place")
     assert placed.returncode != 0 and "st does not know it" in placed.message, placed.output[-3000:]
     taken = ended(hotfix(shop, files, *inventory, hotfix_skip_staging="it burns", **given))
-    assert "not tried on staging, since: it burns" in flat(taken) and about(shop, "tried")["untried"] == "it burns"
+    assert "not tried on staging, since: it burns" in taken.flat and about(shop, "tried")["untried"] == "it burns"
     # There already, it is asked of nobody.
     assert ended(hotfix(shop, files, *inventory, **given)).changed == 0
     for folder in (".evenkeel/hotfixes", f"{os.readlink(shop.root / 'current')}/.evenkeel"):
@@ -80,7 +75,7 @@ def test_what_staging_has_not_found_good_needs_a_reason(shop: Shop) -> None:
     ended(shop.rollback())
     # Its release was made by the same module on the same revision: staging has it, found good minutes ago.
     foreseen = ended(hotfix(shop, files, "--check", *inventory, **given))
-    assert "tried on staging: st found it good" in flat(foreseen), foreseen.output[-3000:]
+    assert "tried on staging: st found it good" in foreseen.flat, foreseen.output[-3000:]
     late = hotfix(shop, files, "--check", *inventory, hotfix_staging_max_age=0.001, **given)
     assert late.returncode != 0 and "which is too long" in late.message, late.output[-3000:]
 
@@ -98,9 +93,7 @@ def test_what_keeps_copies_is_told_and_lines_of_nginx_are_named(shop: Shop, tmp_
     os.environ["TOLD"] = str(told)
     try:
         check = ended(hotfix(shop, files, "--check", hotfix_purge=str(tasks)))
-        assert "(expires 1y) lets browsers keep /static/tours/site.css for 365 days" in flat(check), check.output[
-            -3000:
-        ]
+        assert "(expires 1y) lets browsers keep /static/tours/site.css for 365 days" in check.flat, check.output[-3000:]
         assert not told.exists()
         ended(hotfix(shop, files, hotfix_name="sheet", hotfix_purge=str(tasks)))
         assert told.read_text(encoding="utf-8") == "/static/tours/site.css"
@@ -135,7 +128,7 @@ def test_one_that_others_lie_on_comes_out_and_so_does_a_file(shop: Shop) -> None
     assert shop.version() == "v1" and "mended" in page(shop) and shop.leftovers() == []
     assert os.readlink(shop.root / "current").endswith(".h4")
     again = ended(shop.rollback(rollback_hotfix="a"))
-    assert again.changed == 0 and "has it already" in flat(again), again.output[-3000:]
+    assert again.changed == 0 and "has it already" in again.flat, again.output[-3000:]
     ended(hotfix(shop, {PAGE: mended.replace("mended", "mended twice")}, hotfix_name="c"))
     looked = there(shop)
     refused = shop.rollback(rollback_hotfix="b")

@@ -118,7 +118,7 @@ def test_without_room_the_update_is_good_and_says_it(server: Server) -> None:
     server.engine.exec("sh", "-c", f"mount -t tmpfs -o size=200m tmpfs /mnt && {copy}")
     try:
         play = server.update("v2", app_image_archive="auto")
-        said = " ".join(play.output.split())
+        said = play.flat
         assert play.returncode == 0 and "they are not archived: " in said, play.output[-3000:]
         assert "MiB are free, the images have" in said and archives(server) == []
     finally:

@@ -159,7 +159,7 @@ def test_what_fails_on_real_rows_alone_is_caught_and_production_has_nothing_of_i
         "invalid input syntax",
         "production was not touched",
     ):
-        assert word in " ".join(play.message.split()), play.output[-6000:]
+        assert word in play.flat_message, play.output[-6000:]
     # Neither a row nor what is secret is quoted.
     assert "old-" not in play.message and SECRET not in play.output
     assert seen(shop) == before

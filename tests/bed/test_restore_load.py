@@ -46,7 +46,7 @@ def test_a_backup_is_restored_under_load_and_requests_wait(shop: Shop) -> None:
     assert made.returncode == 0, made.output[-4000:]
     (manifest,) = [json.loads(p.read_text()) for p in (shop.root / "backups").glob("*.json")]
     refused = played(shop, "restore", restore_backup=manifest["file"])
-    said = " ".join(refused.output.split())
+    said = refused.flat
     assert refused.returncode == 2 and "are held for the exchange" in said, said[-3000:]
     assert "tasks that are queued: " in said and " in celery" in said, said[-3000:]
     with shop.load(mix=USERS) as load:
@@ -57,7 +57,7 @@ def test_a_backup_is_restored_under_load_and_requests_wait(shop: Shop) -> None:
     assert play.returncode == 0, play.output[-6000:]
     assert shop.leftovers() == [] and shop.rules_left() == []
     result = result.judged_by(proxy_log(shop.container("nginx")))
-    kept = re.findall(r"is kept as (\S+_before_\d{8}t\d{6}z)", " ".join(play.output.split()))[0]
+    kept = re.findall(r"is kept as (\S+_before_\d{8}t\d{6}z)", play.flat)[0]
     orders = next(table for table in manifest["rows"] if table.endswith("order"))
     # What was ordered before the exchange is in the one that is kept, what came after it in the new one; none is nowhere.
     before = int(sql(shop, kept, f"SELECT count(*) FROM {orders}"))

@@ -14,10 +14,10 @@ from tests.bed.server_evidence import AFTER_SWITCH, BEFORE_SWITCH
 
 
 def told(server: Server) -> str:
-    """What ``status`` prints, on one line, since the callback folds long ones."""
+    """What ``status`` prints."""
     play = server.begin_playbook("status", status_look_at=["drift"]).end()
     assert play.returncode == 0 and play.changed == 0, play.output[-3000:]
-    return " ".join(play.output.split())
+    return play.flat
 
 
 @pytest.mark.matrix

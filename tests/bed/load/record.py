@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-KEPT = 2000
+KEPT = 20_000
 """How many failures (and idle closes) are kept in full."""
 
 BEFORE = "before"
