@@ -70,26 +70,32 @@ def found(
 
 
 def no_more(
-    name: str, sums: Mapping[str, Mapping[str, str | None]], seen: Mapping[str, str | None], wanted: Mapping[str, Any]
-) -> dict[str, str]:
-    """What of a hotfix's files is not what it put there any more: path → a sentence.
+    hotfixes: Mapping[str, Mapping[str, Mapping[str, str | None]]], seen: Mapping[str, str | None]
+) -> dict[str, dict[str, str]]:
+    """What of hotfixes' files in one place is not what they put there any more: hotfix → path → a sentence.
 
-    :param sums: path → its SHA-256 ``before`` and ``after``, None for no file.
+    :param hotfixes: those that are in force: name → path → its SHA-256 ``before`` and ``after``, None for no file. What a later
+        one put over an earlier one's counts as put there by both.
     :param seen: path → what is there now.
-    :param wanted: path → the sums that any hotfix of it in force has put there: a later one lies on this.
     """
-    told = {}
-    for path, one in sorted(sums.items()):
-        now = seen.get(path)
-        if now == one["after"] or now in wanted.get(path, ()):
-            continue
-        if now == one["before"]:
-            told[path] = f"{path} is again as before the hotfix {name}: IT IS LOST"
-        elif now is None:
-            told[path] = f"{path} of the hotfix {name} IS GONE"
-        else:
-            told[path] = f"{path} of the hotfix {name} is another one since (the app, or somebody by hand)"
-    return told
+    wanted: dict[str, set[str | None]] = {}
+    for sums in hotfixes.values():
+        for path, one in sums.items():
+            wanted.setdefault(path, set()).add(one["after"])
+    found: dict[str, dict[str, str]] = {}
+    for name, sums in hotfixes.items():
+        for path, one in sorted(sums.items()):
+            now = seen.get(path)
+            if now in wanted[path]:
+                continue
+            if now == one["before"]:
+                told = f"{path} is again as before the hotfix {name}: IT IS LOST"
+            elif now is None:
+                told = f"{path} of the hotfix {name} IS GONE"
+            else:
+                told = f"{path} of the hotfix {name} is another one since (the app, or somebody by hand)"
+            found.setdefault(name, {})[path] = told
+    return found
 
 
 def in_proxies(project: Mapping[str, Any], kinds: Mapping[str, str], live: Live) -> dict[str, str]:

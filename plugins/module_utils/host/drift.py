@@ -17,9 +17,9 @@ from .container_files import Budget, ContainerFiles, image_files
 from .engine import Engine, EngineFailed, NotFound
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, started_at
 
-# Differences of one container that are told; an `apt-get install` by hand has thousands.
 #: Why a container could not be looked at that ended meanwhile.
 GONE = "it is not there any more"
+# Differences of one container that are told; an `apt-get install` by hand has thousands.
 _TOLD = 200
 
 

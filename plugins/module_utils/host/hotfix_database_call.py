@@ -47,7 +47,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if state == REVERTED and not known.get(DATABASE):
             if params.get("optional"):
                 return {**_nothing(name), "found": False}
-            every = [n for n in hotfix_ledger.names(state_dir) if hotfix_ledger.read(state_dir, n).get(DATABASE)]
+            every = [n for n, about in hotfix_ledger.every(state_dir).items() if about.get(DATABASE)]
             raise BadInput(f"no hotfix of the database is called {name}", f"there are: {', '.join(every) or 'none'}")
         if state == APPLIED and known and not known.get(DATABASE):
             raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")

@@ -68,6 +68,11 @@ def names(state_dir: str) -> list[str]:
     return sorted(n[:-5] for n in (os.listdir(folder) if os.path.isdir(folder) else ()) if n.endswith(".json"))
 
 
+def every(state_dir: str) -> dict[str, dict[str, Any]]:
+    """All that is remembered: name → what is remembered of it."""
+    return {name: read(state_dir, name) for name in names(state_dir)}
+
+
 def _patch(state_dir: str, name: str) -> str:
     try:
         with open(path_of(state_dir, name, "patch"), encoding="utf-8", errors="replace") as stream:
@@ -86,23 +91,22 @@ def placed(store: Store, state_dir: str) -> dict[str, dict[str, Any]]:
     """The hotfixes of uploads and built files that were put there since the last update: name → what is remembered."""
     current = store.current()
     base = lost_hotfixes.updated_to(store.manifest(current)) if current else ""
-    every = {name: read(state_dir, name) for name in names(state_dir)} if base else {}
-    return {n: a for n, a in every.items() if a.get("live") and a.get("base") == base and not a.get("reverted")}
+    known = every(state_dir) if base else {}
+    return {n: a for n, a in known.items() if a.get("live") and a.get("base") == base and not a.get("reverted")}
 
 
 def of_uploads(state_dir: str) -> dict[str, dict[str, Any]]:
     """The hotfixes of uploads that are in force, whatever was updated since: name → what is remembered."""
-    every = {name: read(state_dir, name) for name in names(state_dir)}
-    return {n: a for n, a in every.items() if a.get("live") and a.get("kind") == "media" and not a.get("reverted")}
+    known = every(state_dir)
+    return {n: a for n, a in known.items() if a.get("live") and a.get("kind") == "media" and not a.get("reverted")}
 
 
 def of_databases(state_dir: str) -> dict[str, dict[str, Any]]:
     """The hotfixes of databases that are in force, whatever was updated since: name → what is remembered."""
-    every = {name: read(state_dir, name) for name in names(state_dir)}
     ended = ("reverted", "merged", "replaced")
     return {
         name: about
-        for name, about in every.items()
+        for name, about in every(state_dir).items()
         if (about.get("database") or {}).get("state") in ("committing", "applied")
         and not any(about.get(w) for w in ended)
     }

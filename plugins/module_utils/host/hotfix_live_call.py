@@ -70,8 +70,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if known.get("release"):
             back = "ansible-playbook evenkeel.deploy.rollback goes back to the release before"
             raise BadInput(f"{told}; it is of release {known['release']}", back)
-        known_ones = {n: hotfix_ledger.read(state_dir, n) for n in hotfix_ledger.names(state_dir)}
-        every = [n for n, about in known_ones.items() if about.get(_LIVE) or about.get("database")]
+        every = [n for n, about in hotfix_ledger.every(state_dir).items() if about.get(_LIVE) or about.get("database")]
         raise BadInput(told, f"there are: {', '.join(every) or 'none'}")
     if state == APPLIED and known and not known.get(_LIVE):
         raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")
@@ -111,37 +110,32 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode: bool) -> dict[str, Any]:
     """Look whether the uploads of hotfixes are there still; what is not is told once."""
-    every = hotfix_ledger.of_uploads(state_dir)
-    wanted: dict[str, set[str | None]] = {}
-    for about in every.values():
-        for path, one in (about.get("sums") or {}).items():
-            wanted.setdefault(f"{about[_LIVE]['source']}:{path}", set()).add(one["after"])
     notes: list[str] = []
+    result = {"changed": False, "name": "", "kind": live_files.MEDIA, "files": [], "notes": notes, "public_paths": []}
+    every = hotfix_ledger.of_uploads(state_dir)
+    if not every:
+        return {**result, "msg": "no hotfix of uploads is in force"}
     try:
-        here = hotfix_view.serving(store, connect(store.root), params.get("service_options") or {}) if every else None
-        for name, about in every.items() if here else ():
-            live, sums = Live(**about[_LIVE]), about.get("sums") or {}
-            if here is None or not (live.source.startswith("/") or live.source in (here.project.get("volumes") or {})):
-                notes.append(f"the project has no volume {live.source} any more, in which the hotfix {name} is")
+        here = hotfix_view.serving(store, connect(store.root), params.get("service_options") or {})
+        for live in {about[_LIVE]["source"]: Live(**about[_LIVE]) for about in every.values()}.values():
+            mine = {name: about for name, about in every.items() if about[_LIVE]["source"] == live.source}
+            if not (live.source.startswith("/") or live.source in (here.project.get("volumes") or {})):
+                named = f"the hotfix{'es' if len(mine) > 1 else ''} {', '.join(mine)}"
+                notes.append(f"the project has no volume {live.source} any more, in which {named} put files")
                 continue
-            given = {"paths": sorted(sums)}
-            seen = _asked(here, params, live, CHECKED, live_files.MEDIA, name, given, True)["seen"]
-            others = {path: wanted[f"{live.source}:{path}"] for path in sums}
-            lost = live_files.no_more(name, sums, seen, others)
-            new = {path: word for path, word in lost.items() if path not in (about.get("lost") or ())}
-            notes += new.values()
-            if new and not check_mode:
-                with (
-                    working(params, state_dir, f"hotfix_live of {store.root}") as fence,
-                    fence.act("note what is lost"),
-                ):
-                    _remember(state_dir, name, {"lost": sorted(lost)}, sums)
+            sums = {name: about.get("sums") or {} for name, about in mine.items()}
+            given = {"paths": sorted({path for several in sums.values() for path in several})}
+            seen = _asked(here, params, live, CHECKED, live_files.MEDIA, "", given, True)["seen"]
+            for name, lost in live_files.no_more(sums, seen).items():
+                new = [word for path, word in lost.items() if path not in (mine[name].get("lost") or ())]
+                notes += new
+                if new and not check_mode:
+                    what = f"hotfix_live of {store.root}"
+                    with working(params, state_dir, what) as fence, fence.act(f"note what is lost of hotfix {name}"):
+                        _remember(state_dir, name, {"lost": sorted(lost)}, sums[name])
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
-    return {
-        "changed": False, "name": "", "kind": live_files.MEDIA, "files": [], "notes": notes, "public_paths": [],
-        "msg": "; ".join(notes) or "what hotfixes have put among the uploads is there",
-    }  # fmt: skip
+    return {**result, "msg": "; ".join(notes) or "what hotfixes have put among the uploads is there"}
 
 
 def _sums(given: Mapping[str, Any]) -> dict[str, str]:

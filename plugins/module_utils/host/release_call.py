@@ -130,8 +130,9 @@ def _active(
             adopted.make_ready_to_return(store, left)
     facts = _facts(store, release.id, changed)
     facts["diff"] = {"before": f"current -> {before or 'nothing'}\n", "after": f"current -> {release.id}\n"}
-    facts["database_hotfixes"] = sorted(hotfix_ledger.of_databases(store.state_dir(params)))
-    facts["upload_hotfixes"] = sorted(hotfix_ledger.of_uploads(store.state_dir(params)))
+    state_dir = store.state_dir(params)
+    facts["database_hotfixes"] = sorted(hotfix_ledger.of_databases(state_dir))
+    facts["upload_hotfixes"] = sorted(hotfix_ledger.of_uploads(state_dir))
     if changed and moment:
         facts["late"] = round(max(0.0, time.time() - moment), 3)
     if params.get("keep") and changed and not check_mode:
