@@ -38,7 +38,8 @@ from tests.bed.shop import LABEL, ROOT, BedError, Shop, run
 
 HERE = Path(__file__).resolve().parent
 COMPOSE_FILE = "docker-compose.prod.yml"
-OURS = ("celery", "celery-beat", "api")
+WORKER = "celery"
+OURS = (WORKER, "celery-beat", "api")
 NO_PROOF = {"prove_seconds": 0, "monitor": 0}
 #: Every result and when each task began and ended, from `ansible` and `ansible-playbook` alike.
 AS_JSON = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
@@ -109,13 +110,15 @@ class OnThisEngine:
         return found
 
     @contextlib.contextmanager
-    def _fresh_api(self, image: str) -> Iterator[str]:
-        """A container like api's, of another image, that nobody but us knows; created, not started."""
-        model = self.inspections("api")[0]
+    def _fresh(self, service: str, image: str) -> Iterator[str]:
+        """A container like a service's, of another image, that nobody but us knows; created, not started."""
+        model = self.inspections(service)[0]
         network = sorted(model["NetworkSettings"]["Networks"])[0]
         mounts = [Mount(m["Destination"], m["Name"], "volume") for m in model["Mounts"] if m["Type"] == "volume"]
+        # The tasks are another one's.
+        command = [*model["Config"]["Cmd"], *(["--queues", "nobody"] if service == WORKER else [])]
         made = self.engine.create_container(
-            image, environment=model["Config"]["Env"], labels={LABEL: self.shop.name},
+            image, command, environment=model["Config"]["Env"], labels={LABEL: self.shop.name},
             host_config=self.engine.create_host_config(mounts=mounts, network_mode=network),
         )  # fmt: skip
         try:
@@ -123,22 +126,35 @@ class OnThisEngine:
         finally:
             self.engine.remove_container(made["Id"], force=True, v=True)
 
-    def boots_and_stops(self, image: str, times: int) -> Bound:
-        """Create and boot, and stop, a fresh api container of an image a number of times: medians."""
+    def _wait_until_ready(self, service: str, identity: str, deadline: float) -> None:
+        if service != WORKER:
+            networks = self.engine.inspect_container(identity)["NetworkSettings"]["Networks"]
+            _wait_for_health(next(iter(networks.values()))["IPAddress"], deadline)
+            return
+        while b" ready." not in self.engine.logs(identity):
+            if time.monotonic() > deadline:
+                raise BedError("a fresh worker does not get ready")
+            time.sleep(0.02)
+
+    def boots_and_stops(self, image: str, times: int, service: str = "api") -> Bound:
+        """Create and boot, and stop, a fresh container of an image a number of times: medians.
+
+        :param service: api, or the worker, which has no request in flight; its tasks are not counted.
+        """
         boots, stops = [], []
         for _time in range(times):
             began = time.monotonic()
-            with self._fresh_api(image) as identity:
+            with self._fresh(service, image) as identity:
                 self.engine.start(identity)
-                networks = self.engine.inspect_container(identity)["NetworkSettings"]["Networks"]
-                _wait_for_health(next(iter(networks.values()))["IPAddress"], began + 60)
+                self._wait_until_ready(service, identity, began + 60)
                 boots.append(time.monotonic() - began)
                 time.sleep(1.0)
                 began = time.monotonic()
                 self.engine.stop(identity, timeout=40)
                 stops.append(time.monotonic() - began)
             time.sleep(1.0)
-        return Bound(statistics.median(boots), statistics.median(stops), tuple(boots), tuple(stops))
+        in_flight = 0 if service == WORKER else LONGEST_IN_FLIGHT
+        return Bound(statistics.median(boots), statistics.median(stops), tuple(boots), tuple(stops), in_flight)
 
 
 class Checkout(OnThisEngine):

@@ -38,7 +38,6 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         ("  nginx:\n    image:", _SEARCH + "  nginx:\n    image:"),
         (_HEALTH, _HEALTH.replace("    healthcheck", "      search:\n        condition: service_healthy\n    healthcheck")),
     ),
-    "motto": ((_API, f"{_API}    environment:\n      SHOP_MOTTO: even\n"),),
     "three": ((_API, f"{_API}    deploy:\n      replicas: 3\n"),),
     "code": ((f"{_STATIC}{_MEDIA}", f"      - .:/app\n{_STATIC}{_MEDIA}"),),
     "moved": (
