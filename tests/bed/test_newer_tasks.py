@@ -130,7 +130,7 @@ def test_what_can_be_run_is_run_and_what_cannot_is_kept_and_put_back_going_forwa
     all_run_once(shop, "known")
     kept = re.search(rf"kept aside after (\d+) s, since older workers would discard it: 3 of {NAME}", play.output)
     # They had all the time that they were given.
-    assert kept and int(kept[1]) >= 6, play.output[-3000:]
+    assert kept and 6 <= int(kept[1]) <= 12, play.output[-3000:]
     assert set(map(len, runs(shop, "later").values())) == {0}
     assert in_broker(shop, "llen", f"evenkeel-aside:{shop.name}:celery") != "0"
     again = shop.rollback(app_services=QUICK, rollback_to="v2")
