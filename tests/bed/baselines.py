@@ -38,8 +38,10 @@ from tests.bed.shop import LABEL, ROOT, BedError, Shop, run
 
 HERE = Path(__file__).resolve().parent
 COMPOSE_FILE = "docker-compose.prod.yml"
-WORKER = "celery"
-OURS = (WORKER, "celery-beat", "api")
+WORKER, SCHEDULER = "celery", "celery-beat"
+#: What they log when they have begun.
+BEGUN = {WORKER: b" ready.", SCHEDULER: b"beat: Starting"}
+OURS = (WORKER, SCHEDULER, "api")
 NO_PROOF = {"prove_seconds": 0, "monitor": 0}
 #: Every result and when each task began and ended, from `ansible` and `ansible-playbook` alike.
 AS_JSON = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
@@ -127,19 +129,19 @@ class OnThisEngine:
             self.engine.remove_container(made["Id"], force=True, v=True)
 
     def _wait_until_ready(self, service: str, identity: str, deadline: float) -> None:
-        if service != WORKER:
+        if service not in BEGUN:
             networks = self.engine.inspect_container(identity)["NetworkSettings"]["Networks"]
             _wait_for_health(next(iter(networks.values()))["IPAddress"], deadline)
             return
-        while b" ready." not in self.engine.logs(identity):
+        while BEGUN[service] not in self.engine.logs(identity):
             if time.monotonic() > deadline:
-                raise BedError("a fresh worker does not get ready")
+                raise BedError(f"a fresh {service} does not begin")
             time.sleep(0.02)
 
     def boots_and_stops(self, image: str, times: int, service: str = "api") -> Bound:
         """Create and boot, and stop, a fresh container of an image a number of times: medians.
 
-        :param service: api, or the worker, which has no request in flight; its tasks are not counted.
+        :param service: api, or the worker or scheduler, which have no request in flight; tasks are not counted.
         """
         boots, stops = [], []
         for _time in range(times):
@@ -153,7 +155,7 @@ class OnThisEngine:
                 self.engine.stop(identity, timeout=40)
                 stops.append(time.monotonic() - began)
             time.sleep(1.0)
-        in_flight = 0 if service == WORKER else LONGEST_IN_FLIGHT
+        in_flight = 0 if service in BEGUN else LONGEST_IN_FLIGHT
         return Bound(statistics.median(boots), statistics.median(stops), tuple(boots), tuple(stops), in_flight)
 
 

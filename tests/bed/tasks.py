@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any
 
 BUILD = "evenkeel.deploy.compose_build"
+#: What replaces containers; others have steps too, which are no part of a roll.
+ROLLS = {"evenkeel.deploy.compose_rolling", "evenkeel.deploy.compose_restart"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def _seconds(duration: Mapping[str, str]) -> float:
 
 
 def _steps(hosts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]:
-    entries = [entry for result in hosts for entry in result.get("timeline") or []]
+    entries = [entry for result in hosts if result.get("action") in ROLLS for entry in result.get("timeline") or []]
     return tuple((f"{e['step']} {e['service']}".strip(), float(e["seconds"])) for e in entries)
 
 

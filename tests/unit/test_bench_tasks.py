@@ -30,16 +30,30 @@ def test_overhead_is_all_but_the_build_and_the_steps() -> None:
     run = read_run(
         _output(
             _task("evenkeel.deploy.update : Build", "00.000", "04.000", action=BUILD),
-            _task("evenkeel.deploy.update : Roll", "04.000", "06.500", action="x", timeline=STEPS),
-            _task("evenkeel.deploy.verify : Ask", "06.500", "07.000", action="ansible.builtin.uri"),
+            _task(
+                "evenkeel.deploy.update : Roll",
+                "04.000",
+                "06.500",
+                action="evenkeel.deploy.compose_rolling",
+                timeline=STEPS,
+            ),
+            _task(
+                "evenkeel.deploy.update : Plan",
+                "06.500",
+                "06.600",
+                action="evenkeel.deploy.django_migrate",
+                timeline=STEPS[:1],
+            ),
+            _task("evenkeel.deploy.verify : Ask", "06.600", "07.100", action="ansible.builtin.uri"),
         ),
         8.0,
     )
     assert run.roll == pytest.approx(1.75)
     assert [(name, round(seconds, 3)) for name, seconds in run.overhead] == [
-        ("ansible itself, before, between and after tasks", 1.0),
+        ("ansible itself, before, between and after tasks", 0.9),
         ("around the steps of: update : Roll", 0.75),
         ("verify : Ask", 0.5),
+        ("update : Plan", 0.1),
         ("update : Build", 0.0),
     ]
 
