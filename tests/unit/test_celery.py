@@ -12,6 +12,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.celery impo
     Node,
     consumer_of,
     fetches_tasks,
+    is_ready_by,
     node_of,
 )
 
@@ -23,13 +24,14 @@ HOST = "0d1f2a3b4c5d"
     [
         (
             "/usr/bin/python3 /usr/local/bin/celery -A shop worker --loglevel info",
-            Node("/usr/bin/python3", "shop", f"celery@{HOST}"),
+            Node("/usr/bin/python3", "shop", f"celery@{HOST}", tells=True),
         ),
         ("celery -A shop.celery worker -c 2", Node("python3", "shop.celery", f"celery@{HOST}")),
         ("celery --app=shop worker -n mail@%h", Node("python3", "shop", f"mail@{HOST}")),
         ("celery -Ashop worker --hostname=%n", Node("python3", "shop", f"celery@{HOST}")),
         ("celery -A shop worker -nlow.%h", Node("python3", "shop", f"celery@low.{HOST}")),
-        ("celery worker -A shop -l info", Node("python3", "shop", f"celery@{HOST}")),
+        ("celery worker -A shop -l info", Node("python3", "shop", f"celery@{HOST}", tells=True)),
+        ("celery -A shop worker --loglevel=WARNING", Node("python3", "shop", f"celery@{HOST}")),
         ("/venv/bin/python -m celery -A shop worker", Node("/venv/bin/python", "shop", f"celery@{HOST}")),
         (f"celery -A shop worker -n w1@{HOST}", Node("python3", "shop", f"w1@{HOST}")),
         ("celery -A shop -b redis://other/1 worker", Node("python3", "shop", f"celery@{HOST}", "redis://other/1")),
@@ -76,3 +78,21 @@ def test_a_scheduler_that_is_a_worker_too_fetches() -> None:
     assert fetches_tasks("scheduler", ["celery", "-A", "shop", "worker", "-B"])
     assert not fetches_tasks("scheduler", ["celery", "-A", "shop", "beat"])
     assert not fetches_tasks("web", ["gunicorn", "shop.wsgi"])
+
+
+@pytest.mark.parametrize(
+    ("line", "ready"),
+    [
+        ("2026-11-22T07:34:19.913964559Z [2026-11-22 07:34:19,913: INFO/MainProcess] celery@0d1f2a3b4c5d ready.", True),
+        ("2026-11-22T07:34:19.000000001Z celery@0d1f2a3b4c5d ready.", True),
+        # Of a life before, of somebody else, and what only quotes it.
+        ("2026-11-22T07:34:18.913964559Z celery@0d1f2a3b4c5d ready.", False),
+        ("2026-11-22T07:34:19.913964559Z celery@0d1f2a3b4c5e ready.", False),
+        ("2026-11-22T07:34:19.913964559Z task got 'celery@0d1f2a3b4c5d ready.'", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("started", ["2026-11-22T07:34:19Z", "2026-11-22T07:34:18.98Z"])
+def test_a_worker_that_logged_that_it_is_ready_is_ready(line: str, ready: bool, started: str) -> None:
+    node = Node("python3", "shop", f"celery@{HOST}", tells=True)
+    assert is_ready_by(node, f"2026-11-22T07:34:19.1Z starting\n{line}\n", started) is ready
