@@ -14,12 +14,27 @@ from .stack import SCHEDULER, WORKER
 
 @dataclass(frozen=True)
 class Node:
-    """A worker that can be addressed alone: the interpreter it runs on, its ``-A``, its node name, its ``-b``."""
+    """A worker that can be addressed alone: the interpreter it runs on, its ``-A``, its node name, its ``-b``.
+
+    :ivar tells: whether its command has it log as much as that it is ready.
+    """
 
     interpreter: str
     app: str
     name: str
     broker: str = ""
+    tells: bool = False
+
+
+def is_ready_by(node: Node, log: str, started: str) -> bool:
+    """Whether a worker has logged that it is ready, which Celery does once it fetches tasks and hears what it is asked.
+
+    :param log: lines, each after its moment as the engine writes it.
+    :param started: when its container was started, likewise: what it said in a life before does not count.
+    """
+    # Only one of the two always has all its nanoseconds.
+    begin = started.rstrip("Z")
+    return any(line.endswith(f"{node.name} ready.") and line.partition("Z")[0] > begin for line in log.splitlines())
 
 
 def _option(words: Sequence[str], *names: str) -> str:
@@ -115,4 +130,5 @@ def node_of(words: Sequence[str], hostname: str, environment: Mapping[str, str])
     # A name that is the same in every container reaches old and new alike.
     if not app or "%" in name or "$" in name + app or short not in name:
         return None
-    return Node(first, app, name, _option(options, "-b", "--broker"))
+    tells = _option(options, "-l", "--loglevel").lower() in ("info", "debug")
+    return Node(first, app, name, _option(options, "-b", "--broker"), tells)

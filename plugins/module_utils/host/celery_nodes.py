@@ -14,18 +14,23 @@ import contextlib
 import inspect
 import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..decide.celery import Node, node_of
+from ..decide.celery import Node, is_ready_by, node_of
 from ..decide.commands import words_of
 from . import celery_script, processes
 from .engine import Engine
-from .inspection import pid_of
+from .inspection import pid_of, started_at
 from .roller import Answer
 
 #: Seconds that one visit waits at most for a worker's tasks to end.
 VISIT = 5.0
+# Seconds in which one that logs that it is ready need not be asked; another handler of its app's may swallow that line.
+_TELLS = 6.0
+# Of its log; tasks that it has run since may have written some.
+_LINES = 200
 
 
 class CeleryNodes:
@@ -94,9 +99,15 @@ class CeleryNodes:
     def ping(self, inspection: Mapping[str, Any]) -> Answer:
         """Whether it answers: then it has its broker and its queues."""
         key = _life(inspection)
-        # Each question starts the app's Python anew, which costs a second of a processor; it is asked for the first yes.
+        # Each question starts the app's Python anew, which costs a second of a processor; it is asked for the first yes,
+        # and only where its log does not have it.
+        node = self.node(inspection)
+        if node and node.tells and is_ready_by(node, self._engine.logs(key[0], _LINES, times=True), key[1]):
+            self._answered.add(key)
         if key in self._answered:
             return Answer(True)
+        if node and node.tells and time.time() - started_at(inspection) < _TELLS:
+            return Answer(False, "it has not logged yet that it is ready")
         answer, problem = self._ask(inspection, "ping")
         if answer.get("ok"):
             self._answered.add(key)
