@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,12 +68,15 @@ def away(shop: Shop) -> Iterator[None]:
             to.rename(path)
 
 
-def break_app(shop: Shop, file: str, text: str) -> None:
+# Not by a restart: it would come back at another address, and what users meet would be nginx's wait for the one before.
+HUP = ("exec", "-u", "0", "{}", "sh", "-c", "kill -HUP 1")
+
+
+def break_app(shop: Shop, file: str, text: str, load: Sequence[str] = HUP) -> None:
     """Write a file into what serves, and have it loaded."""
     for container in shop.containers("api"):
         run(["docker", "exec", "-u", "0", container, "sh", "-c", f"echo {text!r} > /app/{file}"])
-        # Not by a restart: it would come back at another address, and what users meet would be nginx's wait for the one before.
-        run(["docker", "kill", "--signal", "HUP", container])
+        run(["docker", *(word.format(container) for word in load)])
 
 
 def answers_500(shop: Shop) -> None:
@@ -89,6 +92,18 @@ def answers_500(shop: Shop) -> None:
 
 def crashes(shop: Shop) -> None:
     break_app(shop, "shop/wsgi.py", "raise SystemExit(3)")
+
+
+def ended(shop: Shop) -> None:
+    # What ends after a signal by the engine's own command the engine does not start again.
+    break_app(shop, "shop/wsgi.py", "raise SystemExit(3)", ("kill", "--signal", "HUP", "{}"))
+    until = time.monotonic() + 60
+    while set(shop.containers("api").values()) != {"exited"} and time.monotonic() < until:
+        time.sleep(0.2)
+    assert set(shop.containers("api").values()) == {"exited"}
+
+
+SICK = (answers_500, crashes, ended)
 
 
 def pruned(shop: Shop) -> None:
@@ -131,12 +146,12 @@ def failures(result: Result, phase: str) -> list[dict[str, Any]]:
 def brought_back(shop: Shop, spoil: Callable[[Shop], None], to: str) -> tuple[Play, Result, LoadRun]:
     """Spoil it under load, go back without git or registry, and hold what was lost to what the bad state loses."""
     # Nobody waits so long at what is bad that more are on their way than the generator sends.
-    patience = ("--timeout", "8") if spoil in (answers_500, crashes) else ()
+    patience = ("--timeout", "8") if spoil in SICK else ()
     with LoadRun(shop.url, shop.folder / "load", rate=100, mix=MIX, seconds=300, arguments=patience) as load:
         time.sleep(3)
         load.mark("spoil")
         spoil(shop)
-        if spoil in (answers_500, crashes):
+        if spoil in SICK:
             wait_until_bad(shop)
         load.mark("bad")
         time.sleep(8)
@@ -156,13 +171,14 @@ CASES = {
     "images pruned": (pruned, "v1"),
     "answers 500": (answers_500, "v1"),
     "crashes all the time": (crashes, "v1"),
+    "ended, and is not started again": (ended, "v1"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_back_from_what_is_bad(serving: Shop, case: str) -> None:
     shop, (spoil, to) = serving, CASES[case]
-    sick = case in ("answers 500", "crashes all the time")
+    sick = spoil in SICK
     if not sick:
         send(shop, f"long-{spoil.__name__}", 3, 15)
     send(shop, f"queue-{spoil.__name__}", 100, 0.05)
@@ -181,13 +197,13 @@ def test_back_from_what_is_bad(serving: Shop, case: str) -> None:
         other = [
             f
             for f in held
-            if f["client"] == "static" or (spoil is answers_500 and (f["kind"], f["version"]) not in kinds)
+            if f["path"].startswith("/static/") or (spoil is answers_500 and (f["kind"], f["version"]) not in kinds)
         ]
         when = [(p.name, p.start, p.total, dict(p.failed_by_kind)) for p in result.phases]
         assert late == [] and other == [], (
             late[:3],
             other[:3],
-            Counter((f["kind"], f["client"]) for f in other),
+            Counter((f["kind"], f["path"]) for f in other),
             kinds,
             when,
         )
