@@ -101,13 +101,15 @@ class CeleryNodes:
         key = _life(inspection)
         # Each question starts the app's Python anew, which costs a second of a processor; it is asked for the first yes,
         # and only where its log does not have it.
-        node = self.node(inspection)
-        if node and node.tells and is_ready_by(node, self._engine.logs(key[0], _LINES, times=True), key[1]):
-            self._answered.add(key)
         if key in self._answered:
             return Answer(True)
-        if node and node.tells and time.time() - started_at(inspection) < _TELLS:
-            return Answer(False, "it has not logged yet that it is ready")
+        node = self.node(inspection)
+        if node and node.tells:
+            if is_ready_by(node, self._engine.logs(key[0], _LINES, times=True), key[1]):
+                self._answered.add(key)
+                return Answer(True)
+            if time.time() - started_at(inspection) < _TELLS:
+                return Answer(False, "it has not logged yet that it is ready")
         answer, problem = self._ask(inspection, "ping")
         if answer.get("ok"):
             self._answered.add(key)
