@@ -199,9 +199,11 @@ class Shop:
         )
         return Play(done.returncode, done.stdout + done.stderr, time.monotonic() - began)
 
-    def load(self, seconds: float = 300.0, rate: float = RATE, mix: str = EVERYTHING) -> LoadRun:
+    def load(
+        self, seconds: float = 300.0, rate: float = RATE, mix: str = EVERYTHING, arguments: Sequence[str] = ()
+    ) -> LoadRun:
         """A load on this shop; it ends by itself after ``seconds``."""
-        return LoadRun(self.url, self.folder / "load", rate=rate, seconds=seconds, mix=mix)
+        return LoadRun(self.url, self.folder / "load", rate=rate, seconds=seconds, mix=mix, arguments=arguments)
 
     # -- what is there --------------------------------------------------------------------------------
 

@@ -8,16 +8,16 @@ import statistics
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.bed.baselines import AS_JSON, SCHEDULER, WORKER, Releases
+from tests.bed.baselines import AS_JSON, NO_PROOF, OURS, SCHEDULER, WORKER, Releases
 from tests.bed.killed_roll import QUICK as SHORT
 from tests.bed.load.process import LoadRun, proxy_log
-from tests.bed.load.result import Result
+from tests.bed.load.result import Result, is_unread
 from tests.bed.meter import MIX
 from tests.bed.shop import ROOT, BedError, Play, Shop, run
 from tests.bed.tasks import Run, read_run
@@ -106,11 +106,15 @@ def ended(shop: Shop) -> None:
 SICK = (answers_500, crashes, ended)
 
 
+def image_of_v1(shop: Shop) -> str:
+    """The name that its image got when it was built."""
+    (revision,) = {m["revision"] for m in manifests(shop) if m["version"] == "v1"}
+    return f"{shop.name}-api:{revision[:12]}"
+
+
 def pruned(shop: Shop) -> None:
     """The image of the release to go back to is gone, under each of its names, as after a prune."""
-    manifests = (json.loads(p.read_text()) for p in shop.root.glob("releases/*/.evenkeel/manifest.json"))
-    (revision,) = {m["revision"] for m in manifests if m["version"] == "v1"}
-    image = run(["docker", "image", "inspect", "--format", "{{.Id}}", f"{shop.name}-api:{revision[:12]}"]).strip()
+    image = run(["docker", "image", "inspect", "--format", "{{.Id}}", image_of_v1(shop)]).strip()
     names = run(["docker", "image", "inspect", "--format", '{{join .RepoTags " "}}', image]).split()
     run(["docker", "rmi", *names])
 
@@ -143,16 +147,11 @@ def failures(result: Result, phase: str) -> list[dict[str, Any]]:
     return [dict(f) for f in result.failures if found.start <= f["begun"] < found.start + found.seconds]
 
 
-def was_read(failure: Mapping[str, Any], log: str) -> bool:
-    """Whether nginx read a request, as its log says, or nobody sent it."""
-    return not failure["agent"] or f'{failure["agent"]}"' in log
-
-
 def brought_back(shop: Shop, spoil: Callable[[Shop], None], to: str) -> tuple[Play, Result, LoadRun]:
     """Spoil it under load, go back without git or registry, and hold what was lost to what the bad state loses."""
     # Nobody waits so long at what is bad that more are on their way than the generator sends.
     patience = ("--timeout", "8") if spoil in SICK else ()
-    with LoadRun(shop.url, shop.folder / "load", rate=100, mix=MIX, seconds=300, arguments=patience) as load:
+    with shop.load(mix=MIX, rate=100, arguments=patience) as load:
         time.sleep(3)
         load.mark("spoil")
         spoil(shop)
@@ -197,11 +196,11 @@ def test_back_from_what_is_bad(serving: Shop, case: str) -> None:
         first = result.versions[to]["first"]
         begun = result.phase("rollback").start
         before = failures(result, "bad")
-        late = [f for f in result.failures if f["begun"] > max(first, begun) + 0.5 and was_read(f, log)]
+        late = [f for f in result.failures if f["begun"] > max(first, begun) + 0.5 and not is_unread(f, log)]
         # Before that they fail as they did before it began; of what crashes a few are cut by its own death, but of what nginx
         # answers alone none fails.
         kinds = {(f["kind"], f["version"]) for f in before}
-        held = [f for f in failures(result, "rollback") if was_read(f, log)]
+        held = [f for f in failures(result, "rollback") if not is_unread(f, log)]
         other = [
             f
             for f in held
@@ -232,8 +231,7 @@ def test_back_from_what_is_bad(serving: Shop, case: str) -> None:
 def timed(shop: Shop, to: str) -> Run:
     """Go back without time for proofs; where the time went."""
     began = time.monotonic()
-    unproven = {"api": {"prove_seconds": 0, "monitor": 0}, "celery": {"monitor": 0}, "celery-beat": {"monitor": 0}}
-    argv = shop.playbook_argv(playbook="rollback", rollback_to=to, app_services=unproven)
+    argv = shop.playbook_argv(playbook="rollback", rollback_to=to, app_services=dict.fromkeys(OURS, NO_PROOF))
     done = subprocess.run(
         argv, cwd=ROOT, env={**shop.environment, **AS_JSON}, capture_output=True, text=True, timeout=600, check=False
     )
@@ -243,12 +241,10 @@ def timed(shop: Shop, to: str) -> Run:
 
 def test_how_long_it_takes_beside_the_least_that_it_could(serving: Shop) -> None:
     shop = serving
-    revision = next(m["revision"] for m in manifests(shop) if m["version"] == "v1")
     # Three of them take longer than a load lasts by itself.
     with shop.load(seconds=1500, mix=MIX, rate=100) as load:
         time.sleep(3)
-        image = f"{shop.name}-api:{revision[:12]}"
-        bounds = {s: Releases(shop).boots_and_stops(image, 5, s) for s in (SCHEDULER, "api", WORKER)}
+        bounds = {s: Releases(shop).boots_and_stops(image_of_v1(shop), 5, s) for s in (SCHEDULER, "api", WORKER)}
         runs = [timed(shop, to) for to in ("v1", "v2", "v1")]
         result = load.stop()
     result = result.judged_by(proxy_log(shop.container("nginx")))

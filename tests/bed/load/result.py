@@ -14,6 +14,11 @@ from .wire import AGENT
 FORMAT = 1
 
 
+def is_unread(failure: Mapping[str, Any], proxy_log: str) -> bool:
+    """Whether a request was sent and the proxy never read it; see :meth:`Result.judged_by`."""
+    return bool(failure.get("agent")) and f'{failure["agent"]}"' not in proxy_log
+
+
 @dataclass(frozen=True)
 class Measures:
     """Counts and latencies of a run or of one phase. Latencies and gaps are milliseconds.
@@ -87,8 +92,7 @@ class Result(Measures):
         """
         if self.total and f"{AGENT}/" not in proxy_log:
             raise ValueError("the proxy's log names no request of a load: its log_format has no $http_user_agent")
-        unread = sum(1 for f in self.failures if f.get("agent") and f'{f["agent"]}"' not in proxy_log)
-        return replace(self, keepalive_race=unread)
+        return replace(self, keepalive_race=sum(is_unread(f, proxy_log) for f in self.failures))
 
     @property
     def flawless(self) -> bool:
