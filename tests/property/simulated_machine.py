@@ -20,6 +20,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     Container,
     Proxy,
     Wanted,
+    is_crashing,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer, Seen, StepFailed
 from tests.property.simulated_names import Names
@@ -265,6 +266,7 @@ class SimulatedMachine:
                 number=b.number,
                 address=b.address,
                 age=self.clock - b.started,
+                crashes=is_crashing(b.state, b.restarts, self.clock - b.started, self.wanted[b.service].ready_timeout),
                 in_rotation=self._let_in(b),
                 connections=len(b.inflight) if self.wanted[b.service].kind == WEB else 0,
                 consumes=b.consuming if self.wanted[b.service].kind == WORKER and b.state == "running" else None,

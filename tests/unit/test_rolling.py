@@ -21,6 +21,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     Proxy,
     Stack,
     Wanted,
+    is_crashing,
 )
 
 WANTED = Wanted("api", WEB, "image-2", "hash-2", prove_seconds=5, monitor=5, drain_timeout=60)
@@ -115,6 +116,29 @@ def test_a_scheduler_stops_before_the_next_starts_and_comes_back_on_undo() -> No
 def test_an_address_that_nobody_has_any_more_leaves_the_rotation() -> None:
     step = decide(LEFT, JOINED, now=22, proxy=Proxy(pinned=("api",), stale=("api",)))
     assert step == steps.Leave("api", ("10.0.0.2",), ())
+
+
+def test_what_crashes_is_never_led_to_again_and_what_is_ready_is_let_in_at_once() -> None:
+    crashing = replace(OLD, crashes=True)
+    nowhere = replace(crashing, state="restarting", address="", in_rotation=False)
+    for old in (crashing, nowhere):
+        assert decide(old) == steps.Start(create=(("api", 1),)), "there is no rotation to hold"
+        assert decide(old, NEW) == steps.AwaitReady(("new",))
+        leaving = ("old",) if old.in_rotation else ()
+        join = steps.Join("api", ("10.0.0.2",), ("new",), leaving)
+        assert decide(old, replace(NEW, ready_since=11), now=12) == join, "nobody has anything to lose"
+        assert decide(old, replace(NEW, in_rotation=True), now=12) == steps.AwaitReady(("new",))
+    # Proven all the same, before anything is taken away.
+    served = replace(NEW, ready_since=11, in_rotation=True, joined_at=12)
+    assert decide(replace(nowhere, left_at=12), served, now=13) == steps.Prove(("new",))
+    assert decide(replace(crashing, address="10.0.0.9", in_rotation=False), NEW) == steps.Join(
+        "api", ("10.0.0.9",), ("old",)
+    )
+
+
+def test_when_a_container_is_taken_for_one_that_crashes() -> None:
+    assert is_crashing("restarting", 3, 900, 60) and is_crashing("running", 3, 5, 60)
+    assert not is_crashing("restarting", 2, 5, 60) and not is_crashing("running", 7, 61, 60)
 
 
 # -- a published port: two hops over a stand-in ----------------------------------------------------------

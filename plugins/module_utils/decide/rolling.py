@@ -135,7 +135,7 @@ def _heal(views: list[View]) -> Step | None:
         if not view.proxied:
             continue
         # One too many of the wanted version is no better known than the others of it.
-        alive = tuple(c for c in view.old if c.running and not is_current(c, view.wanted))
+        alive = tuple(c for c in view.sound if not is_current(c, view.wanted))
         serving = tuple(c for c in alive if c.in_rotation)
         early = tuple(c for c in view.unproven if c.in_rotation)
         if serving and early and len(alive) >= view.wanted.replicas:
@@ -145,14 +145,11 @@ def _heal(views: list[View]) -> Step | None:
             if young and not view.learned(young):
                 return Learn(view.wanted.name)
             return Leave(view.wanted.name, view.addresses(alive), _ids(early))
-        if (
-            alive
-            and not serving
-            and not any(c.in_rotation for c in view.current)
-            and view.unproven
-            and not view.stop_first
-        ):
-            return Join(view.wanted.name, view.addresses(alive), _ids(alive))
+        # Better one that may crash again than nobody, where nothing else is let in yet.
+        there = alive or tuple(c for c in view.old if c.running and c.address and not is_current(c, view.wanted))
+        lost = there and not any(c.in_rotation for c in there + view.current)
+        if lost and view.unproven and not view.stop_first:
+            return Join(view.wanted.name, view.addresses(there), _ids(there))
     return None
 
 
@@ -173,12 +170,13 @@ def _bring_up(views: list[View], every: list[View]) -> Step | None:
     unready = tuple(c for v in views for c in v.unready)
     if unready:
         return AwaitReady(_ids(unready))
-    unproven = tuple(c for v in views for c in v.unproven)
+    # Proven while it serves, where it takes nobody's place.
+    unproven = tuple(c for v in views if not v.deserted for c in v.unproven)
     return Prove(_ids(unproven)) if unproven else None
 
 
 def _rotation(view: View) -> tuple[str, ...]:
-    return view.addresses(tuple(c for c in view.current + view.old if c.in_rotation and c.running))
+    return view.addresses(tuple(c for c in view.current + view.sound if c.in_rotation and c.running))
 
 
 def _switch(views: list[View]) -> Step | None:
@@ -218,20 +216,21 @@ def _join(view: View) -> Step | None:
     wanted = view.wanted
     joined = tuple(c for c in view.current if c.in_rotation)
     waiting = tuple(c for c in view.current if not c.in_rotation)
-    staying = tuple(c for c in view.old if c.in_rotation and c.running)
+    inside = tuple(c for c in view.old if c.in_rotation and c.running)
+    staying = tuple(c for c in inside if not c.crashes)
     if waiting:
         moments = [c.joined_at for c in joined if c.joined_at is not None]
         if moments and view.now < max(moments) + wanted.delay:
             return Prove(_ids(joined), proxied=True)
         batch = waiting[: wanted.parallelism] if wanted.parallelism else waiting
         kept = staying if view.overlaps else staying[: max(0, wanted.replicas - len(joined) - len(batch))]
-        leaving = tuple(c for c in staying if c not in kept)
+        leaving = tuple(c for c in inside if c not in kept)
         return Join(wanted.name, view.addresses(joined + batch + kept), _ids(batch), _ids(leaving))
     if view.overlaps and staying and not (view.learned(joined) and view.now >= view.watched_until):
         # Nothing has to be taken back but the new one, should it not be good.
         return Prove(_ids(joined), proxied=True)
-    if (staying or view.stale) and joined:
-        return Leave(wanted.name, view.addresses(joined), _ids(staying))
+    if (inside or view.stale) and joined:
+        return Leave(wanted.name, view.addresses(joined), _ids(inside))
     return None
 
 

@@ -81,6 +81,7 @@ class Container:
     :param tasks: how many it had left when it was last asked, None where it was not or did not say.
     :param inside_since: since when this process has seen it in rotation without a break.
     :param age: seconds since its main process was started.
+    :param crashes: whether it ends and is started again, over and over: what it is asked, nobody answers.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Container:
     fault: str = ""
     last_answer: str = ""
     age: float = float("inf")
+    crashes: bool = False
 
     @property
     def running(self) -> bool:
@@ -163,6 +165,17 @@ class View:
     @property
     def missing(self) -> int:
         return max(0, self.wanted.replicas - len(self.current))
+
+    @property
+    def sound(self) -> tuple[Container, ...]:
+        """The old ones that may serve."""
+        return tuple(c for c in self.old if c.running and c.state != "restarting" and not c.crashes)
+
+    @property
+    def deserted(self) -> bool:
+        """Whether nobody answers users, since what serves them crashes or has ended: what is ready is better than that."""
+        lost = bool(self.old) and all(c.crashes or not c.running for c in self.old)
+        return self.proxied and lost and not any(c.in_rotation for c in self.current)
 
     @property
     def visited(self) -> bool:
@@ -247,7 +260,18 @@ class View:
         return max(known) + late + self.wanted.monitor if known else 0.0
 
     def addresses(self, containers: tuple[Container, ...]) -> tuple[str, ...]:
-        return tuple(sorted(c.address for c in containers))
+        """Where they are reached; between two starts a container is nowhere."""
+        return tuple(sorted(c.address for c in containers if c.address))
+
+
+def is_crashing(state: str, restarts: int, age: float, ready_timeout: float) -> bool:
+    """Whether a container is between two of its crashes; that it was started again once or twice says nothing yet.
+
+    :param restarts: how often the engine has started it again by itself.
+    :param age: seconds since its main process was started.
+    :param ready_timeout: seconds after which it would serve, if it ever did.
+    """
+    return restarts > 2 and (state == "restarting" or age < ready_timeout)
 
 
 def is_current(container: Container, wanted: Wanted) -> bool:

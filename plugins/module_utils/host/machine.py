@@ -14,7 +14,7 @@ from typing import Any, Callable
 from ..decide.nginx_config import request_headers
 from ..decide.published_ports import without_ports
 from ..decide.services import Probe
-from ..decide.stack import WORKER, Container, Proxy
+from ..decide.stack import WORKER, Container, Proxy, is_crashing
 from . import processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
@@ -141,6 +141,7 @@ class ComposeMachine:
         address = (shared or sorted(networks.values()) or [""])[0]
         pid = pid_of(inspection)
         state = str((inspection.get("State") or {}).get("Status") or "dead")
+        age = time.time() - started_at(inspection)
         return Container(
             id=str(inspection["Id"]),
             name=str(inspection["Name"]).lstrip("/"),
@@ -150,7 +151,8 @@ class ComposeMachine:
             state=state,
             number=int(label_of(inspection, NUMBER_LABEL) or 0),
             created=moment_of(inspection.get("Created")),
-            age=time.time() - started_at(inspection),
+            age=age,
+            crashes=is_crashing(state, int(inspection.get("RestartCount") or 0), age, target.settings.ready_timeout),
             consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
             address=address,
             connections=target.connections(self._nginx.pid if self._nginx else pid, pid) if pid else 0,
