@@ -53,6 +53,12 @@ options:
         (M(evenkeel.deploy.celery_queues)), and then to roll to the old version.
     type: bool
     default: false
+  verified:
+    description:
+      - Whether this version has served before and was found good. A scheduler then changes over while the web boots,
+        and not only once the web is proven, where no worker changes in the same call.
+    type: bool
+    default: false
   order:
     description:
       - Whether new containers are started before old ones are stopped. Web services and workers do so by default,
@@ -345,6 +351,7 @@ def main() -> None:
             "service_options": {"type": "dict", "default": {}},
             "only": {"type": "str", "choices": ["workers", "others"]},
             "leave_workers": {"type": "bool", "default": False},
+            "verified": {"type": "bool", "default": False},
             "order": {"type": "str", "choices": ["start-first", "stop-first"]},
             "parallelism": {"type": "int"},
             "delay": {"type": "float"},

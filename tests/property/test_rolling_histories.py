@@ -114,7 +114,8 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         start_replicas=scaled if alone and len(services) == 1 else None,
         added=added,
     )
-    return machine, Policy(tuple(services), together=rng.random() < 0.7), behaviour
+    verified = random.Random(f"verified {seed}").random() < 0.4
+    return machine, Policy(tuple(services), together=rng.random() < 0.7, verified=verified), behaviour
 
 
 def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit: int = 40) -> Outcome:

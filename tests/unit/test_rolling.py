@@ -113,6 +113,28 @@ def test_a_scheduler_stops_before_the_next_starts_and_comes_back_on_undo() -> No
     assert decide(stopped, wanted=wanted, goal=UNDO) == steps.Start(restart=("old",))
 
 
+def test_on_the_way_back_a_scheduler_changes_over_while_the_web_boots() -> None:
+    beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST)
+    old = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1")
+    ended, new = (
+        replace(old, state="exited"),
+        Container("b2", "shop-beat-2", "beat", "image-2", "hash-2", awaited_since=1),
+    )
+
+    def seen(*containers: Container, **policy: Any) -> steps.Step:
+        services = (*policy.pop("more", ()), beat, WANTED)
+        return next_step(Stack(18, (OLD, *containers)), Policy(services, **{"verified": True, **policy}))
+
+    assert seen(old) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),))
+    assert seen(old, NEW) == steps.Stop(("beat",)), "the web boots meanwhile"
+    assert seen(old, NEW, verified=False) == steps.AwaitReady(("new",)), "nobody knows yet whether it is good"
+    worker = Wanted("celery", WORKER, "image-2", "hash-2")
+    young = Container("w2", "shop-celery-2", "celery", "image-2", "hash-2", awaited_since=10)
+    assert seen(old, NEW, young, more=(worker,)) == steps.AwaitReady(("w2", "new")), "who knows its tasks comes first"
+    assert seen(ended, NEW) == steps.Start(create=(("beat", 1),))
+    assert seen(ended, NEW, new) == steps.AwaitReady(("new", "b2"))
+
+
 def test_an_address_that_nobody_has_any_more_leaves_the_rotation() -> None:
     step = decide(LEFT, JOINED, now=22, proxy=Proxy(pinned=("api",), stale=("api",)))
     assert step == steps.Leave("api", ("10.0.0.2",), ())

@@ -98,7 +98,7 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     if leftovers:
         return Remove(_ids(leftovers))
     changing = [v for v in views if v.changing]
-    step = _heal(changing) or (_together(changing) if policy.together else _one_by_one(changing))
+    step = _heal(changing) or (_together(changing, policy.verified) if policy.together else _one_by_one(changing))
     return step or _settle(stack, views) or Done()
 
 
@@ -111,9 +111,14 @@ def _settle(stack: Stack, views: list[View]) -> Step | None:
     return None
 
 
-def _together(views: list[View]) -> Step | None:
-    together = _bring_up([v for v in views if not v.stop_first], views)
-    return together or _switch(views) or _put_to_sleep(views) or _bury(views)
+def _together(views: list[View], verified: bool) -> Step | None:
+    first = [v for v in views if not v.stop_first]
+    step = _start(first, views)
+    # Where workers change as well, what sends tasks waits until they are ready.
+    if not step and verified and all(v.wanted.kind != WORKER for v in views):
+        meanwhile = [v for v in views if v.wanted.kind == SCHEDULER and v.stop_first]
+        step = _end(meanwhile) or _bring_up([*first, *meanwhile], views)
+    return step or _await(first) or _switch(views) or _put_to_sleep(views) or _bury(views)
 
 
 def _one_by_one(views: list[View]) -> Step | None:
@@ -160,6 +165,10 @@ def _waits(view: View, every: list[View]) -> bool:
 
 def _bring_up(views: list[View], every: list[View]) -> Step | None:
     """Start, await and prove the new containers of all these services together, what others need first."""
+    return _start(views, every) or _await(views)
+
+
+def _start(views: list[View], every: list[View]) -> Step | None:
     due = [v for v in views if v.missing and not _waits(v, every)]
     if due:
         return Start(
@@ -167,6 +176,15 @@ def _bring_up(views: list[View], every: list[View]) -> Step | None:
             hold=tuple((v.wanted.name, _rotation(v)) for v in due if v.proxied and _rotation(v)),
             stand_ins=tuple(v.wanted.name for v in due if v.standing_in),
         )
+    return None
+
+
+def _end(views: list[View]) -> Step | None:
+    running = tuple(c for v in views for c in v.old if c.running)
+    return Stop(_ids(running)) if running else None
+
+
+def _await(views: list[View]) -> Step | None:
     unready = tuple(c for v in views for c in v.unready)
     if unready:
         return AwaitReady(_ids(unready))
@@ -187,10 +205,7 @@ def _switch(views: list[View]) -> Step | None:
             if step:
                 return step
         if view.stop_first:
-            running = tuple(c for c in view.old if c.running)
-            if running:
-                return Stop(_ids(running))
-            step = _bring_up([view], [])
+            step = _end([view]) or _bring_up([view], [])
             if step:
                 return step
         if view.proxied:
@@ -374,18 +389,3 @@ def _take_away(view: View, doomed: tuple[Container, ...]) -> Step | None:
     if running:
         return Stop(_ids(running))
     return Remove(_ids(doomed)) if doomed else None
-
-
-def summary_of(stack: Stack, policy: Policy) -> dict[str, dict[str, object]]:
-    """What a run would replace, per service, for ``--check --diff``: names of containers, old and new identity."""
-    result: dict[str, dict[str, object]] = {}
-    for wanted in policy.services:
-        view = view_of(stack, wanted)
-        if view.changing:
-            result[wanted.name] = {
-                "replace": [c.name for c in view.old],
-                "create": view.missing,
-                "image": [sorted({c.image for c in view.old}), wanted.image],
-                "config_hash": [sorted({c.config_hash for c in view.old}), wanted.config_hash],
-            }
-    return result
