@@ -14,6 +14,8 @@ import yaml
 from ansible import context
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.evenkeel.deploy.plugins.action.deploy_lock import who_asks
+
 #: What is read of one file; more is no hotfix, and would travel in the module's arguments.
 LARGEST = 2 * 1024 * 1024
 
@@ -104,6 +106,8 @@ class ActionModule(ActionBase):
             if self._task.args.get("env"):
                 refuse_literals([str(given) for given in context.CLIARGS.get("extra_vars") or ()])
             arguments = with_contents(self._task.args)
+            if arguments.get("operation"):
+                arguments["operation"] = {"who": who_asks(task_vars or {}), **arguments["operation"]}
         except Unreadable as error:
             what = f"What: {error}\nNow: nothing was touched, what was serving still is\n"
             return {**result, "failed": True, "msg": f"{what}Next: correct that and run the same command again"}

@@ -33,6 +33,7 @@ extends_documentation_fragment:
   - evenkeel.deploy.hotfix
   - evenkeel.deploy.hotfix.source
   - evenkeel.deploy.staging
+  - evenkeel.deploy.operation
   - evenkeel.deploy.project.attributes
 options:
   state:
@@ -113,6 +114,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+whole:
+  description:
+    - Whether it was done as O(operation). Where that is given and this is false, nothing was done, since somebody has to be waited for or
+      the way back of a killed run comes first; then hold the lock (M(evenkeel.deploy.deploy_lock)) and call again without it.
+  returned: always
+  type: bool
 name:
   description: What the hotfix is called.
   returned: always
@@ -172,6 +179,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_in_pla
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_source import SOURCE_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.whole_operation import OPERATION_ARGUMENTS
 
 
 def main() -> None:
@@ -191,6 +199,7 @@ def main() -> None:
             "allow_downtime": {"type": "bool", "default": False},
             **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
+            **OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
     )

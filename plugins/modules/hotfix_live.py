@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.hotfix
   - evenkeel.deploy.staging
+  - evenkeel.deploy.operation
   - evenkeel.deploy.project.attributes
 options:
   kind:
@@ -72,6 +73,15 @@ options:
       - The service whose image has the Django project.
     type: str
     required: true
+  health_url:
+    description:
+      - What is asked once files have changed, as users would. Where that does not answer with 200, they go back. Without it nothing is.
+    type: str
+  prove:
+    description:
+      - What has to be answered rightly as well, by the host of O(health_url), each C({path, status, contains, method}).
+    type: list
+    elements: dict
   timeout:
     description:
       - Seconds that it may take.
@@ -107,6 +117,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+whole:
+  description:
+    - Whether it was done as O(operation). Where that is given and this is false, nothing was done, since somebody has to be waited for or
+      the way back of a killed run comes first; then hold the lock (M(evenkeel.deploy.deploy_lock)) and call again without it.
+  returned: always
+  type: bool
 name:
   description: What the hotfix is called.
   returned: always
@@ -145,6 +161,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files i
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_live_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.whole_operation import OPERATION_ARGUMENTS
 
 
 def main() -> None:
@@ -161,10 +178,13 @@ def main() -> None:
             "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
             "service_options": {"type": "dict", "default": {}},
             "django_service": {"type": "str", "required": True},
+            "health_url": {"type": "str"},
+            "prove": {"type": "list", "elements": "dict"},
             "timeout": {"type": "float", "default": 300},
             "owner": {"type": "str"},
             **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
+            **OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
         required_if=[("state", "reverted", ["name"])],

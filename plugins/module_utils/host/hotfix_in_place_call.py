@@ -35,6 +35,7 @@ from .release_store import Store, store_of
 from .roller import StepFailed
 from .rolling_plan import prepare
 from .timeline import Steps
+from .whole_operation import in_one_go
 
 _HAS_IT = "the running release has it already"
 
@@ -57,8 +58,11 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :returns: what the module returns, ``failed`` included when all was put back.
     :raises BadInput: nothing was touched.
     """
+    return in_one_go({**params, "state_dir": store_of(params).state_dir(params)}, check_mode, _change)
+
+
+def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     store = store_of(params)
-    params = {**params, "state_dir": store.state_dir(params)}
     known = in_place_record.in_force(store, str(params["state_dir"]))
     if params["state"] == REVERTED and not (known and known.name == params["name"]):
         # A killed run may have put all back already, and another release has containers of its own.

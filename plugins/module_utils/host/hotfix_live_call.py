@@ -19,8 +19,18 @@ from ..decide.builds import LIVE
 from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
+from ..decide.services import BadService, Probe, probes
 from ..journal import working
-from . import hotfix_caching, hotfix_ledger, hotfix_live_script, hotfix_staging, hotfix_view, publish_build, published
+from . import (
+    as_users_see,
+    hotfix_caching,
+    hotfix_ledger,
+    hotfix_live_script,
+    hotfix_staging,
+    hotfix_view,
+    publish_build,
+    published,
+)
 from .app_script import answer_in, as_text
 from .compose import Compose, ComposeFailed
 from .django_oneoff import without_credentials
@@ -31,6 +41,7 @@ from .project import connect
 from .records import iso
 from .refusal import BadInput
 from .release_store import Store, store_of
+from .whole_operation import in_one_go
 
 APPLIED, REVERTED, CHECKED = "applied", "reverted", "checked"
 _LIVE = "live"
@@ -54,16 +65,33 @@ class _NotDone(BadInput):
         )
 
 
+class _TakenBack(BadInput):
+    """The site does not serve as it should since; ``now`` is what the files are."""
+
+    def __init__(self, what: str, now: str) -> None:
+        super().__init__(what)
+        self.now = now
+
+    def message(self) -> str:
+        """What a user reads."""
+        what = f"What: it does not serve as it should ({self})\nNow: {self.now}\n"
+        return f"{what}Next: see docker compose logs; then run the same command again"
+
+
 def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Carry out one call of the module.
 
     :raises BadInput: nothing was replaced, or what was is kept and comes back with ``state: reverted``.
     """
-    store, state = store_of(params), str(params["state"])
-    state_dir = store.state_dir(params)
+    return in_one_go({**params, "state_dir": store_of(params).state_dir(params)}, check_mode, _change)
+
+
+def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    store, state, state_dir = store_of(params), str(params["state"]), str(params["state_dir"])
     if state == CHECKED:
         return _checked(store, params, state_dir, check_mode)
     given, name = _given(params, state)
+    asked = _probes(params)
     known = hotfix_ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):
         told = f"no hotfix of uploads, built files or the database is called {name}"
@@ -102,6 +130,14 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
                 answer = _acted(state_dir, known, here, params, live, state, kind, name, given, untried)
+            problem = as_users_see.wrong(str(params.get("health_url") or ""), asked) if answer["changed"] else ""
+            if problem:
+                if state == REVERTED:
+                    raise _TakenBack(problem, "the files are those of before the hotfix")
+                with fence.act(f"take back hotfix {name} in {live.source}"):
+                    known = hotfix_ledger.read(state_dir, name)
+                    _acted(state_dir, known, here, params, live, REVERTED, kind, name, {}, "")
+                raise _TakenBack(problem, "the files are again those of before")
             public = _public(here, live, kind, answer, known)
             return fence.told(_result(answer, kind, name, state, False, notes, public))
     except EngineFailed as error:
@@ -136,6 +172,13 @@ def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
     return {**result, "msg": "; ".join(notes) or "what hotfixes have put among the uploads is there"}
+
+
+def _probes(params: Mapping[str, Any]) -> tuple[Probe, ...]:
+    try:
+        return probes(params.get("prove"), "prove")
+    except BadService as error:
+        raise BadInput(str(error), "correct app_verify_paths") from error
 
 
 def _sums(given: Mapping[str, Any]) -> dict[str, str]:
