@@ -40,6 +40,7 @@ extends_documentation_fragment:
   - evenkeel.deploy.hotfix
   - evenkeel.deploy.hotfix.source
   - evenkeel.deploy.staging
+  - evenkeel.deploy.operation
   - evenkeel.deploy.project.attributes
 options:
   capture:
@@ -108,6 +109,37 @@ options:
       - Let changes go that somebody has made by hand in containers that are replaced.
     type: bool
     default: false
+  state:
+    description:
+      - V(made) makes the release. With O(operation), one that changes nginx alone is also loaded and made the current one.
+      - V(served) is the end of the operation. The site is asked, O(release) becomes the current one, the repository is told
+        (M(evenkeel.deploy.release_refs)), and the lock is given back. Where it does not serve as it should nothing of that is done.
+    type: str
+    choices: [made, served]
+    default: made
+  release:
+    description:
+      - What serves now, with O(state=served).
+    type: str
+  health_url:
+    description:
+      - What is asked as users would before the release is the current one, and has to answer with 200. Without it nothing is.
+    type: str
+  prove:
+    description:
+      - What has to be answered rightly as well, by the host of O(health_url), each C({path, status, contains, method}).
+    type: list
+    elements: dict
+  keep:
+    description:
+      - How many releases stay once the new one is the current one, V(0) for all.
+    type: int
+    default: 0
+  push:
+    description:
+      - Whether a hotfix made of files is pushed to the repository as a branch.
+    type: bool
+    default: true
 requirements:
   - git
   - Docker Engine 20.10 or newer
@@ -131,6 +163,25 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+whole:
+  description:
+    - Whether it was done as O(operation). Where that is given and this is false, RV(lock_token) is that of what there is more to do,
+      or nothing was done, since somebody has to be waited for or the way back of a killed run comes first.
+  returned: always
+  type: bool
+lock_token:
+  description: What the rest of the operation shows, up to O(state=served).
+  returned: when O(operation) has more to do
+  type: str
+problem:
+  description: Why nginx does not serve as it should with a hotfix of it alone. It is to be taken back under RV(lock_token).
+  returned: when so
+  type: str
+refs:
+  description: What was pushed.
+  returned: when the release was made the current one
+  type: list
+  elements: str
 name:
   description: What the hotfix is called.
   returned: always
@@ -218,10 +269,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_call import patch
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_end import MADE, SERVED, patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_source import SOURCE_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.whole_operation import OPERATION_ARGUMENTS
 
 
 def main() -> None:
@@ -245,10 +297,18 @@ def main() -> None:
             "django_service": {"type": "str", "required": True},
             "max_chain": {"type": "int", "default": 5},
             "drop_edits": {"type": "bool", "default": False},
+            "state": {"type": "str", "choices": [MADE, SERVED], "default": MADE},
+            "release": {"type": "str"},
+            "health_url": {"type": "str"},
+            "prove": {"type": "list", "elements": "dict"},
+            "keep": {"type": "int", "default": 0},
+            "push": {"type": "bool", "default": True},
             **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
+            **OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
+        required_if=[("state", SERVED, ["release", "lock_token"])],
     )
     finish(module, patch)
 

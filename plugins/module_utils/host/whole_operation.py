@@ -14,6 +14,9 @@ from typing import Any, Callable
 from ..journal import LockHeld
 from .lock_call import lock
 
+#: Set in a call's result where the operation has more to do: its lock is kept for that.
+GOES_ON = "goes_on"
+
 OPERATION_ARGUMENTS: dict[str, Any] = {
     "operation": {
         "type": "dict",
@@ -36,7 +39,8 @@ def in_one_go(
     """Carry out ``call(params, check_mode)``, under a lock of its own where ``operation`` says so.
 
     :returns: what the call returns; ``whole`` is whether it was the whole operation. Where it was to be one and is not,
-        nothing was done: somebody has to be waited for, or the way back of a killed run comes first.
+        ``lock_token`` is that of what there is more to do, or nothing was done: somebody has to be waited for, or the way
+        back of a killed run comes first.
     :raises LockHeld: somebody else has the lock, and nobody said to wait.
     """
     operation = params.get("operation")
@@ -58,6 +62,8 @@ def in_one_go(
     except BaseException as error:
         lock({**ended, "result": "failed", "reason": str(error)}, False)
         raise
+    if result.pop(GOES_ON, False):
+        return {**result, "lock_token": held["lock_token"], "whole": False}
     failed = bool(result.get("failed"))
     lock({**ended, "result": "failed" if failed else "ok", "reason": result.get("msg") if failed else ""}, False)
     return {**result, "whole": True}
