@@ -1,14 +1,17 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeping values of secret-looking variables out of what people are shown."""
+"""Keeping values of secret-looking variables, and credentials in addresses, out of what people are shown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from .project import SECRET_NAME
+
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
 def without_secrets(text: str, service: Mapping[str, Any]) -> str:
@@ -20,3 +23,8 @@ def without_secrets(text: str, service: Mapping[str, Any]) -> str:
         if len(value) > 5 and value != "None":
             text = text.replace(value, f"<{key}>")
     return text
+
+
+def without_credentials(words: str) -> str:
+    """Words of others without what an address may carry."""
+    return _CREDENTIALS.sub("//…@", words)

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide import elsewhere as decide
+from ..decide.masking import without_credentials
 from ..decide.scratch import names_in
 from ..decide.stand_in import Place
 from . import app_script, django_connection_script
 from .compose import Compose
-from .django_oneoff import NoDjango, OneOff, without_credentials
+from .django_oneoff import NoDjango, OneOff
 from .engine import Engine, EngineFailed
 from .image_pull import pull
 from .postgres import PSQL, PostgresFailed, Server

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide.celery import Consumer, consumer_of, fetches_tasks
+from ..decide.masking import without_credentials
 from ..decide.services import BadService, chosen_kind, settings_of, words_in
 from ..decide.stack import WORKER, Container, is_outdated
 from ..journal import Fence
 from . import adopted, app_script, celery_queues_script, processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
-from .django_oneoff import OneOff, without_credentials
+from .django_oneoff import OneOff
 from .engine import Engine
 from .fenced import FencedMachine
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decide import django_checks, scratch
-from ..decide.masking import without_secrets
+from ..decide.masking import without_credentials, without_secrets
 from ..decide.release_commands import last_lines
 from ..decide.services import BadService, chosen_kind
 from ..journal import Fence, working
@@ -22,7 +22,7 @@ from . import app_script, django_check_script, django_look_script, migrate_call
 from .call_result import BadInput
 from .code_that_runs import Code, code_of
 from .compose import Compose, ComposeFailed
-from .django_oneoff import OneOff, without_credentials
+from .django_oneoff import OneOff
 from .engine import Engine, EngineFailed
 from .files import private_directory, write_private
 from .progress import Progress

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..decide.masking import without_credentials
 from . import app_script
 from .attended import Attended
 from .call_result import BadInput
@@ -24,7 +24,6 @@ from .compose import Compose, ComposeFailed
 from .engine import Engine, EngineFailed
 
 LABEL = "evenkeel.oneoff"
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _SAID = "EVENKEEL+ "
 # Seconds for a client to end after its container has: it takes that away.
 _LEAVES = 60.0
@@ -44,11 +43,6 @@ _MEANINGS = (
 
 class NoDjango(BadInput):
     """The service is none that runs Django."""
-
-
-def without_credentials(words: str) -> str:
-    """Words of others without what an address may carry."""
-    return _CREDENTIALS.sub("//…@", words)
 
 
 @dataclass(frozen=True)

@@ -236,3 +236,9 @@ def _blob_file(git: Git, folder: str, name: str, blob: str) -> str:
     git.inside("--work-tree", folder, "-c", "core.attributesFile=/dev/null", "checkout-index", "--force", f"--prefix={folder}/",
                "--", inside, extra=extra)  # fmt: skip
     return os.path.join(folder, inside)
+
+
+def trees(git: Git, base: str, commit: str) -> dict[str, str]:
+    """git's names of the contents before and after a hotfix: the same on each host, whatever its commit is called."""
+    before, after = (git.inside("rev-parse", f"{c}^{{tree}}").strip() for c in (base, commit))
+    return {"before": before, "after": after}

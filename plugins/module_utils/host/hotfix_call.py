@@ -189,7 +189,7 @@ def ask_staging(params: Mapping[str, Any], found: Found) -> None:
     if found.is_there:
         return
     found.public = hotfix_caching.of_kinds(found.here, _kinds(found))
-    found.trees = hotfix_staging.trees(found.git, found.here.revision, found.commit)
+    found.trees = git_hotfixes.trees(found.git, found.here.revision, found.commit)
     content = staging.Content(found.trees["before"], found.trees["after"], env=found.env.names)
     notes, found.untried = hotfix_staging.refuse_untried(params, found.source.name, _kinds(found), content)
     found.notes += notes

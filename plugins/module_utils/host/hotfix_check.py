@@ -11,11 +11,11 @@ from typing import Any
 from ..decide import hotfix
 from ..decide.hotfix import Home
 from ..decide.listed import some
-from ..decide.masking import without_secrets
+from ..decide.masking import without_credentials, without_secrets
 from ..decide.services import JOB
 from . import app_script, django_check_script, hotfix_check_script
 from .compose import Compose
-from .django_oneoff import OneOff, without_credentials
+from .django_oneoff import OneOff
 from .hotfix_view import Serving
 from .project import image_name
 from .refusal import BadInput

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is remembered of each hotfix in the state directory, and the refusal of versions that would lose one."""
+"""What is remembered of each hotfix in the state directory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from typing import Any
 from ..decide import lost_hotfixes
 from ..decide.hotfix import problem_with_name
 from ..decide.lost_hotfixes import Applied
-from . import git_hotfixes, in_place_record
 from .files import private_directory, read_json, write_private
-from .git import Git, GitFailed
 from .refusal import BadInput
 from .release_store import Store
 
@@ -73,7 +71,8 @@ def every(state_dir: str) -> dict[str, dict[str, Any]]:
     return {name: read(state_dir, name) for name in names(state_dir)}
 
 
-def _patch(state_dir: str, name: str) -> str:
+def patch_of(state_dir: str, name: str) -> str:
+    """The change of one as text, empty where that is not there."""
     try:
         with open(path_of(state_dir, name, "patch"), encoding="utf-8", errors="replace") as stream:
             return stream.read()
@@ -130,45 +129,6 @@ def refuse_building_over(store: Store, state_dir: str, jobs: Sequence[str]) -> N
             f"put that change into the source as well and take it back first: ansible-playbook evenkeel.deploy.rollback "
             f"-e rollback_hotfix={name}; then run the same command again",
         )
-
-
-def refuse_losing(
-    store: Store, state_dir: str, version: str, revision: str, git: Git | None, dropped: Sequence[str]
-) -> list[str]:
-    """Refuse a revision that lacks what production has, unless it is named; returns the names that are dropped by it.
-
-    :param git: where revisions can be compared; a plain folder has no history, and no hotfix either.
-    :raises BadInput: it does, or nobody can tell.
-    """
-    in_place = in_place_record.applied(store, state_dir, revision)
-    there, built = (*in_force(store), *in_place), built_in_force(store, state_dir)
-    for name in lost_hotfixes.unknown_names([n for n in dropped if n not in built], there):
-        known = ", ".join([*(h.name for h in there), *built]) or "none"
-        raise BadInput(
-            f"no hotfix that is in production is called {name}; there are: {known}", "name one of them, or none"
-        )
-    # The release that is there already runs no job again.
-    over = list(built) if revision != store.manifest(store.current()).get("revision") else []
-    for name in over:
-        if name not in dropped:
-            raise BadInput(*lost_hotfixes.refusal_of_built(f"{version} ({revision[:12]})", name, built[name]))
-    if git is None or not there:
-        return over
-    try:
-        lost = git_hotfixes.lacking(git, there, revision)
-    except GitFailed as error:
-        raise BadInput(
-            f"whether {version} has what was fixed in production cannot be told: {error}", error.advice
-        ) from error
-    for hotfix, verdict in lost:
-        if hotfix.name not in dropped:
-            what, advice = lost_hotfixes.refusal(
-                f"{version} ({revision[:12]})", hotfix, verdict, _patch(state_dir, hotfix.name)
-            )
-            if hotfix in in_place:
-                advice = f"it is in running containers only, so seal it first: {in_place_record.seal(hotfix.name)}; then {advice}"
-            raise BadInput(what, advice)
-    return [*(h.name for h, _verdict in lost), *over]
 
 
 def note_dropped(state_dir: str, names: Sequence[str], version: str) -> None:

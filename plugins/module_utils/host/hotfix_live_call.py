@@ -19,6 +19,7 @@ from ..decide.builds import LIVE
 from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
+from ..decide.masking import without_credentials
 from ..decide.services import BadService, Probe, probes
 from ..journal import working
 from . import (
@@ -33,10 +34,9 @@ from . import (
 )
 from .app_script import answer_in, as_text
 from .compose import Compose, ComposeFailed
-from .django_oneoff import without_credentials
 from .engine import EngineFailed
 from .hotfix_view import Serving
-from .job_call import ONE_OFF, sweep
+from .one_offs import ONE_OFF, sweep
 from .project import connect
 from .records import iso
 from .refusal import BadInput

@@ -15,7 +15,6 @@ from ..decide import staging
 from ..decide.releases import BAD, VERIFIED
 from ..decide.staging import Content
 from . import hotfix_ledger
-from .git import Git
 from .refusal import BadInput
 from .release_store import Store
 
@@ -34,12 +33,6 @@ STAGING_ARGUMENTS: dict[str, Any] = {
     "staging_max_age": {"type": "float", "default": 86400},
     "skip_staging": {"type": "str"},
 }
-
-
-def trees(git: Git, base: str, commit: str) -> dict[str, str]:
-    """git's names of the contents before and after a hotfix: the same on each host, whatever its commit is called."""
-    before, after = (git.inside("rev-parse", f"{c}^{{tree}}").strip() for c in (base, commit))
-    return {"before": before, "after": after}
 
 
 def tried(store: Store, state_dir: str) -> list[dict[str, Any]]:

@@ -20,23 +20,16 @@ from .compose import ComposeFailed
 from .engine import Engine, EngineFailed
 from .files import private_directory, write_private
 from .jobs_view import Jobs, jobs_in
+from .one_offs import ONE_OFF, sweep
 from .project import image_name
 from .records import iso
 from .timeline import entry
 
-ONE_OFF = "evenkeel.oneoff"
 _LINES, _SHOWN = 2000, 15
 
 
 class JobFailed(Exception):
     """A job did not end well; the text is for the user, its log included."""
-
-
-def sweep(engine: Engine, label: str) -> None:
-    """Remove what a killed run left: its client is gone, but its container may still run."""
-    for inspection in engine.containers({ONE_OFF: label}):
-        engine.stop(str(inspection["Id"]), 1)
-        engine.remove(str(inspection["Id"]))
 
 
 def run_jobs(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..decide import expansion, way_back
 from ..decide import migrations as decide
+from ..decide.masking import without_credentials
 from ..decide.schema import database_of
 from . import (
     app_script,
@@ -31,7 +32,7 @@ from . import (
 from .call_result import BadInput
 from .code_that_runs import Code, code_of
 from .compose import ComposeFailed
-from .django_oneoff import OneOff, without_credentials
+from .django_oneoff import OneOff
 from .migrate_run import MODULES as RUN_MODULES
 from .migrate_run import carry_out, foresee
 from .project import compose_of, connect, image_name

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..decide import expansion, migration_words
+from ..decide.masking import without_credentials
 from ..journal import working
 from . import (
     migration_contract_script,
@@ -28,7 +29,7 @@ from . import (
 )
 from .call_result import BadInput
 from .code_that_runs import Code
-from .django_oneoff import Talk, without_credentials
+from .django_oneoff import Talk
 from .progress import Progress
 from .project import state_dir_of
 

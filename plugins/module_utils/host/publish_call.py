@@ -23,8 +23,9 @@ from .compose import ComposeFailed
 from .engine import EngineFailed
 from .files import private_directory, read_json, write_private
 from .inspection import PROJECT_LABEL, started_at
-from .job_call import ONE_OFF, living_volumes, sweep
+from .job_call import living_volumes
 from .jobs_view import Jobs, Unrunnable, jobs_in
+from .one_offs import ONE_OFF, sweep
 from .project import image_name
 from .static_call import living_in
 

@@ -15,7 +15,17 @@ from typing import Any, Callable
 
 from ..decide import releases, taken_back
 from ..journal import working
-from . import adopted, git_history, git_hotfixes, hand_edits, hotfix_env, hotfix_ledger, in_place_record, retention
+from . import (
+    adopted,
+    git_history,
+    git_hotfixes,
+    hand_edits,
+    hotfix_env,
+    hotfix_ledger,
+    hotfix_losses,
+    in_place_record,
+    retention,
+)
 from .call_result import BadInput
 from .engine import EngineFailed
 from .files import KEY
@@ -233,7 +243,7 @@ def _refuse_losing_hotfixes(store: Store, params: Mapping[str, Any], revision: s
     :raises BadInput: it does, or nobody can tell.
     """
     named = [str(n) for n in params.get("drop_hotfixes") or []]
-    return hotfix_ledger.refuse_losing(store, store.state_dir(params), str(params["version"]), revision, git, named)
+    return hotfix_losses.refuse_losing(store, store.state_dir(params), str(params["version"]), revision, git, named)
 
 
 def _let_go(store: Store, params: Mapping[str, Any], dropped: list[str], act: Act) -> None:

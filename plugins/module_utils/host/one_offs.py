@@ -1,0 +1,18 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers that do one thing for us and go: by what they are known, and the end of those that a killed run left."""
+
+from __future__ import annotations
+
+from .engine import Engine
+
+#: The label of such containers; its value is the project's name and what they are for.
+ONE_OFF = "evenkeel.oneoff"
+
+
+def sweep(engine: Engine, label: str) -> None:
+    """Remove what a killed run left: its client is gone, but its container may still run."""
+    for inspection in engine.containers({ONE_OFF: label}):
+        engine.stop(str(inspection["Id"]), 1)
+        engine.remove(str(inspection["Id"]))
