@@ -78,10 +78,10 @@ class Remembering:
         self.names[name] = identity
         return identity
 
-    def serve(self, project: str, service: str, image: str) -> None:
+    def serve(self, project: str, service: str, image: str, name: str = "") -> None:
         labels = {"com.docker.compose.project": project, "com.docker.compose.service": service}
         self.running.append(
-            {"Id": f"{service}1", "Name": f"/{service}-1", "Image": image, "Config": {"Labels": labels},
+            {"Id": f"{service}1", "Name": f"/{service}-1", "Image": image, "Config": {"Labels": labels, "Image": name},
              "State": {"Pid": 1, "StartedAt": "2026-01-01T00:00:00Z"}}
         )  # fmt: skip
 
@@ -166,7 +166,7 @@ class Shop(App):
         engine.add(f"shop-builder:{short}", {"/app/app.js": "js\n"}, Cmd=["true"])
         engine.add("nginx:1", {}, Cmd=["nginx"])
         for service in ("api", "celery"):
-            engine.serve("shop", service, self.base)
+            engine.serve("shop", service, self.base, f"shop-{service}:{short}")
 
     def resolve(self, release: str, revision: str) -> None:
         root = str(self.root)
@@ -223,6 +223,20 @@ def test_only_what_has_the_file_gets_another_image(shop: Shop) -> None:
     # Killed here, the same call takes up what is there.
     again = shop.fix(files={VIEWS: "two\n", "backend/shop/new.py": "new\n"}, name="a")
     assert again["release"] == told["release"] and len(shop.names()) == 2
+
+
+@pytest.mark.parametrize("left", ["both", "the new one"])
+@pytest.mark.parametrize("pruned", [False, True])
+def test_killed_in_its_roll_it_is_found_again(shop: Shop, left: str, pruned: bool) -> None:
+    made = shop.fix(files={VIEWS: "two\n"}, name="a")
+    name = shop.project(made["release"])["services"]["api"]["image"]
+    if left == "the new one":
+        shop.engine.running = [i for i in shop.engine.running if i["Name"] != "/api-1"]
+    shop.engine.serve("shop", "api", shop.engine.names[name], name)
+    if pruned and left == "both":
+        del shop.engine.names[f"shop-api:{shop.first[:12]}"]
+    again = shop.fix(files={VIEWS: "two\n"}, name="a")
+    assert (again["release"], again["services"]) == (made["release"], ["api", "celery"])
 
 
 def test_a_second_one_lies_on_the_first_and_the_same_one_is_there_already(shop: Shop) -> None:

@@ -32,7 +32,7 @@ class Serving:
     """The release that serves.
 
     :ivar project: its generated ``compose.yaml``.
-    :ivar images: name of an image → the id that its containers run, or that the name means where none does.
+    :ivar images: name of an image → the id that the containers made by it run, or that the name means where there is none.
     """
 
     store: Store
@@ -79,19 +79,16 @@ def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving
     found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
     name_of = {n: str(s.get("image") or f"{project['name']}-{n}") for n, s in services.items()}
     built = {name_of[n] for n, s in services.items() if s.get("build")}
-    running: dict[str, set[str]] = {}
-    for inspection in found:
-        name = name_of.get(label_of(inspection, SERVICE_LABEL), "")
-        running.setdefault(name, set()).add(str(inspection.get("Image") or ""))
     images = {}
     for name in name_of.values():
-        ids = running.get(name) or {str(engine.image(name).get("Id") or "")}
+        mine = [i for i in found if name_of.get(label_of(i, SERVICE_LABEL)) == name]
+        ids = _ids_of(engine, name, mine)
         if name in built and len(ids) > 1:
             raise BadInput(
                 f"the containers of {name} run {len(ids)} different images, so none of them is what the fix was made for",
                 "ansible-playbook evenkeel.deploy.status says what was not finished, and by which command it is",
             )
-        images[name] = sorted(ids)[0]
+        images[name] = min(ids)
     configs = {i: engine.image(i).get("Config") or {} for i in set(images.values()) if i}
     try:
         kinds = {
@@ -101,6 +98,14 @@ def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving
     except BadService as error:
         raise BadInput(str(error)) from error
     return Serving(store, engine, release, manifest, project, kinds, images, found)
+
+
+def _ids_of(engine: Engine, name: str, containers: Sequence[Mapping[str, Any]]) -> set[str]:
+    """What a name means to the release that serves: a roll that was killed has left containers of the next one, by another name."""
+    own = {str(i.get("Image") or "") for i in containers if (i.get("Config") or {}).get("Image") == name}
+    named = "" if own else str(engine.image(name).get("Id") or "")
+    # Names may have been pruned.
+    return own or ({named} if named else {str(i.get("Image") or "") for i in containers}) or {""}
 
 
 def refuse_unless_good(here: Serving) -> None:
