@@ -107,6 +107,16 @@ def test_what_a_killed_run_has_left_is_due_and_only_that() -> None:
     assert users_of(stopped, loading, done) == [("api-1", RESTART, FREE), ("api-2", SIGNAL, ROTATED)]
 
 
+def test_of_two_the_one_that_a_killed_run_has_taken_away_comes_back_before_the_other_goes() -> None:
+    serves = web("api-1", by_signal=False)
+    stopped = web("api-2", running=False, keeps=False, in_rotation=False)
+    assert users_of(serves, stopped) == [("api-2", RESTART, FREE), ("api-1", RESTART, ROTATED)]
+    apart = web("api-2", by_signal=False, in_rotation=False)
+    assert users_of(serves, apart) == [("api-2", RESTART, ROTATED), ("api-1", RESTART, ROTATED)]
+    done = web("api-2", written=True, keeps=False, in_rotation=False)
+    assert users_of(serves, done) == [("api-1", RESTART, ROTATED)], "led to again, once it is ready"
+
+
 COPIES = st.builds(
     Copy,
     id=st.uuids().map(str),
@@ -134,7 +144,8 @@ def test_each_due_container_has_one_turn_and_no_request_fails_unasked(copies: li
         if turn.users == CUT:
             assert consent or plan.refusal
         if turn.users == ROTATED:
-            assert copy.steered and any(c.running and c.in_rotation for c in others)
+            before = [t.copy.id for t in plan.turns[: plan.turns.index(turn)]]
+            assert copy.steered and any(c.running or c.id in before for c in others)
         if turn.users == HELD:
             assert turn.reload == SIGNAL and not copy.unholdable
         if copy.running and copy.keeps:

@@ -100,7 +100,8 @@ def plan(copies: Sequence[Copy], consent: bool = False) -> Plan:
     held = sorted({t.copy.service for t in turns if t.users == HELD})
     notes = [f"{name}: its requests wait while its processes load the change, usually 1 to 3 seconds" for name in held]
     notes += [f"{name}: its requests fail for as long as it starts" for name in names]
-    web = [t for t in turns if t.copy.kind == WEB]
+    # One that a killed run has stopped or led users away from comes back before another is taken from them.
+    web = sorted((t for t in turns if t.copy.kind == WEB), key=lambda t: (t.copy.running, t.copy.in_rotation))
     return Plan(tuple(t for t in turns if t.copy.kind != WEB), tuple(web), tuple(notes), refusal)
 
 
@@ -112,12 +113,12 @@ def _turn(copy: Copy, copies: Sequence[Copy]) -> Turn:
         return Turn(copy, reload, FREE)
     if copy.kind == WORKER:
         return Turn(copy, RESTART, QUIET)
-    others = [c for c in copies if c.service == copy.service and c.id != copy.id and c.running]
+    others = [c for c in copies if c.service == copy.service and c.id != copy.id]
     if copy.kind == WEB:
-        if copy.steered and any(c.in_rotation for c in others):
+        if copy.steered and others:
             return Turn(copy, reload, ROTATED)
         return Turn(copy, reload, HELD if reload == SIGNAL and not copy.unholdable else CUT)
-    return Turn(copy, RESTART, CUT if copy.kind == OTHER and not others else FREE)
+    return Turn(copy, RESTART, CUT if copy.kind == OTHER and not any(c.running for c in others) else FREE)
 
 
 def objections(verdict: Verdict, homes: Iterable[Home]) -> list[str]:

@@ -117,8 +117,15 @@ class InPlace(InPlaceView):
     def _without_users(self, turn: Turn) -> Iterator[None]:
         copy = turn.copy
         if turn.users == ROTATED:
-            others = [c.address for c in self._of(copy.service) if c.id != copy.id and c.in_rotation]
-            self._machine.rotate(copy.service, others)
+            there = [c for c in self._of(copy.service) if c.id != copy.id]
+            others = [c for c in there if c.in_rotation]
+            if not others:
+                # A killed run has led users away from them, and perhaps just started them.
+                others = there
+                if not others:
+                    raise StepFailed(f"{copy.service}: no other container of it runs any more that could be led to")
+                self._await([c.id for c in others], prove=False)
+            self._machine.rotate(copy.service, [c.address for c in others])
             self._drain(copy)
             yield
             self._lead(copy.service)
