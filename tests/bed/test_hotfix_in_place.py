@@ -64,8 +64,8 @@ def in_place(shop: Shop, files: Mapping[str, str], *arguments: str, name: str = 
     return hotfix(shop, files, *arguments, hotfix_mode="in_place", hotfix_name=name, **more)
 
 
-def back(shop: Shop, name: str = "night") -> Play:
-    return shop.rollback(rollback_hotfix=name)
+def back(shop: Shop, name: str = "night", **more: Any) -> Play:
+    return shop.rollback(rollback_hotfix=name, **more)
 
 
 def parameters(shop: Shop, files: Mapping[str, str], **more: Any) -> dict[str, Any]:
@@ -238,7 +238,11 @@ def test_preloaded_code_needs_a_start_refused_for_one_and_unnoticed_of_two(shop:
         again = change(parameters(pair, {VERSION: said(version)}), False)
         assert versions(pair) == {version} and pair.leftovers() == [], (place, again)
     for one in (shop, pair):
-        gone = back(one)
+        refused_back = back(one) if one is shop else None
+        assert refused_back is None or "rollback_allow_downtime=true" in refused_back.message, refused_back.output[
+            -3000:
+        ]
+        gone = back(one, rollback_allow_downtime=one is shop)
         assert gone.returncode == 0, gone.output[-4000:]
         play = one.update("v1" if one is shop else fronted(one, "v1", FRONTS["plain"], 2))
         assert play.returncode == 0, play.output[-4000:]
