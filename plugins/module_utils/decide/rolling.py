@@ -113,12 +113,11 @@ def _settle(stack: Stack, views: list[View]) -> Step | None:
 
 def _together(views: list[View], verified: bool) -> Step | None:
     first = [v for v in views if not v.stop_first]
-    step = _start(first, views)
     # Where workers change as well, what sends tasks waits until they are ready.
-    if not step and verified and all(v.wanted.kind != WORKER for v in views):
-        meanwhile = [v for v in views if v.wanted.kind == SCHEDULER and v.stop_first]
-        step = _end(meanwhile) or _bring_up([*first, *meanwhile], views)
-    return step or _await(first) or _switch(views) or _put_to_sleep(views) or _bury(views)
+    early = verified and all(v.wanted.kind != WORKER for v in views)
+    meanwhile = [v for v in views if early and v.wanted.kind == SCHEDULER and v.stop_first]
+    step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views)
+    return step or _switch(views) or _put_to_sleep(views) or _bury(views)
 
 
 def _one_by_one(views: list[View]) -> Step | None:
@@ -251,15 +250,13 @@ def _join(view: View) -> Step | None:
 
 def _put_to_sleep(views: list[View]) -> Step | None:
     """Drain and stop what is old, all these services together."""
-    old = tuple(c for v in views for c in v.old)
     quiesce = _quiesce(views)
     if quiesce:
         return quiesce
     busy = tuple(c for v in views for c in v.old if _is_busy(v, c))
     if busy:
         return Drain(_ids(busy))
-    running = tuple(c for c in old if c.running)
-    return Stop(_ids(running)) if running else None
+    return _end(views)
 
 
 def _bury(views: list[View]) -> Step | None:

@@ -173,9 +173,9 @@ class _Call:
                 str(error), "see status; what was edited by hand is made a hotfix by -e hotfix_capture=true"
             ) from error
         if plan.refusal:
-            accepts = "the same command with -e {}_allow_downtime=true accepts the gap"
-            back, there = accepts.format("rollback"), f"{SEALED}; or {accepts.format('hotfix')}"
-            raise BadInput(plan.refusal, back if self.reverts else there)
+            playbook = "rollback" if self.reverts else "hotfix"
+            gap = f"the same command with -e {playbook}_allow_downtime=true accepts the gap"
+            raise BadInput(plan.refusal, gap if self.reverts else f"{SEALED}; or {gap}")
         for turn in plan.turns:
             problem = place.call.problems.get(turn.copy.service)
             if problem and turn.copy.kind == WEB and turn.reload == RESTART:

@@ -80,7 +80,7 @@ def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving
     name_of = {n: str(s.get("image") or f"{project['name']}-{n}") for n, s in services.items()}
     built = {name_of[n] for n, s in services.items() if s.get("build")}
     images = {}
-    for name in name_of.values():
+    for name in dict.fromkeys(name_of.values()):
         mine = [i for i in found if name_of.get(label_of(i, SERVICE_LABEL)) == name]
         ids = _ids_of(engine, name, mine)
         if name in built and len(ids) > 1:
