@@ -19,6 +19,7 @@ description:
   - Refused are a changed file with a hash in its name that no page leads to by its whole name, one whose checksum is said elsewhere
     (C(integrity), the list of a service worker), links, and paths that lead out of the folder.
   - The hotfix is kept with its checksums under C(hotfixes/) in O(state_dir).
+  - Where the site does not answer O(health_url) and O(prove) as it should once files have changed, they go back.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
@@ -27,6 +28,7 @@ extends_documentation_fragment:
   - evenkeel.deploy.hotfix
   - evenkeel.deploy.staging
   - evenkeel.deploy.operation
+  - evenkeel.deploy.as_users
   - evenkeel.deploy.project.attributes
 options:
   kind:
@@ -73,15 +75,6 @@ options:
       - The service whose image has the Django project.
     type: str
     required: true
-  health_url:
-    description:
-      - What is asked once files have changed, as users would. Where that does not answer with 200, they go back. Without it nothing is.
-    type: str
-  prove:
-    description:
-      - What has to be answered rightly as well, by the host of O(health_url), each C({path, status, contains, method}).
-    type: list
-    elements: dict
   timeout:
     description:
       - Seconds that it may take.
@@ -156,6 +149,7 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.as_users_see import AS_USERS_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_live_call import change
@@ -178,10 +172,9 @@ def main() -> None:
             "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
             "service_options": {"type": "dict", "default": {}},
             "django_service": {"type": "str", "required": True},
-            "health_url": {"type": "str"},
-            "prove": {"type": "list", "elements": "dict"},
             "timeout": {"type": "float", "default": 300},
             "owner": {"type": "str"},
+            **AS_USERS_ARGUMENTS,
             **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
             **OPERATION_ARGUMENTS,

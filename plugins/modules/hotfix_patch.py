@@ -41,6 +41,7 @@ extends_documentation_fragment:
   - evenkeel.deploy.hotfix.source
   - evenkeel.deploy.staging
   - evenkeel.deploy.operation
+  - evenkeel.deploy.as_users
   - evenkeel.deploy.project.attributes
 options:
   capture:
@@ -121,15 +122,6 @@ options:
     description:
       - What serves now, with O(state=served).
     type: str
-  health_url:
-    description:
-      - What is asked as users would before the release is the current one, and has to answer with 200. Without it nothing is.
-    type: str
-  prove:
-    description:
-      - What has to be answered rightly as well, by the host of O(health_url), each C({path, status, contains, method}).
-    type: list
-    elements: dict
   keep:
     description:
       - How many releases stay once the new one is the current one, V(0) for all.
@@ -267,6 +259,7 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.as_users_see import AS_USERS_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_end import MADE, SERVED, patch
@@ -299,10 +292,9 @@ def main() -> None:
             "drop_edits": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": [MADE, SERVED], "default": MADE},
             "release": {"type": "str"},
-            "health_url": {"type": "str"},
-            "prove": {"type": "list", "elements": "dict"},
             "keep": {"type": "int", "default": 0},
             "push": {"type": "bool", "default": True},
+            **AS_USERS_ARGUMENTS,
             **STAGING_ARGUMENTS,
             **LOCK_ARGUMENTS,
             **OPERATION_ARGUMENTS,

@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import asset_names, live_files
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
+    as_users_see,
     hotfix_call,
     hotfix_ledger,
     hotfix_live_call,
@@ -304,6 +305,45 @@ def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, served: Site) -> N
     fix = shop.fix(files={"backend/shop/views.py": "two\n"}, name="code")
     with pytest.raises(BadInput, match=fix["release"]):
         call(shop, state="reverted", name="code", files=[])
+
+
+def test_a_site_that_answers_wrongly_has_its_files_back(
+    shop: Shop, served: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, ledger, wrong = served.seen(), str(shop.root / ".evenkeel"), ["GET / answered 500"]
+    monkeypatch.setattr(as_users_see, "wrong", lambda *_args: wrong[0])
+    for _again in range(2):
+        with pytest.raises(BadInput) as caught:
+            call(shop, name="m")
+        assert "the files are again those of before" in caught.value.message() and wrong[0] in caught.value.message()
+        assert served.seen() == before and hotfix_ledger.read(ledger, "m")["reverted"]
+    wrong[0] = ""
+    assert call(shop, name="m")["changed"] and hotfix_ledger.read(ledger, "m")["proven"]
+    assert hotfix_ledger.patch_of(ledger, "m").startswith("a.txt: nothing -> ")
+    wrong[0] = "GET / answered 500"
+    assert call(shop, name="m")["changed"] is False, "of what was proven nothing is taken back later"
+    with pytest.raises(BadInput) as caught:
+        call(shop, name="m", state="reverted", files=[])
+    assert "those of before the hotfix" in caught.value.message() and served.seen() == before
+    assert hotfix_ledger.read(ledger, "m")["reverted"]
+
+
+def test_killed_before_the_site_was_asked_the_same_call_asks_it(
+    shop: Shop, served: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, asked = served.seen(), []
+
+    def killed(*_args: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(as_users_see, "wrong", killed)
+    with pytest.raises(KeyboardInterrupt):
+        call(shop, name="m")
+    assert served.seen() != before
+    monkeypatch.setattr(as_users_see, "wrong", lambda *_args: asked.append(1) or "GET / answered 500")
+    with pytest.raises(BadInput, match="GET / answered 500"):
+        call(shop, name="m")
+    assert asked and served.seen() == before
 
 
 def test_what_became_of_uploads_is_told_once(shop: Shop, served: Site) -> None:

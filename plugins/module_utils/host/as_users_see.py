@@ -1,19 +1,43 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The site asked by its own address, as role ``verify`` asks it, without the second that a module of its own costs."""
+"""The site asked by its own address, as role ``verify`` asks it, without the second that a module of its own costs.
+
+Unlike ``probing``, which asks our own nginx or container, redirects are followed and certificates checked: as users meet it.
+"""
 
 from __future__ import annotations
 
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..decide.services import Probe
+from ansible.module_utils.urls import ConnectionError as NotConnected
+from ansible.module_utils.urls import open_url
+
+from ..decide.services import BadService, Probe, probes
+from .refusal import BadInput
+
+#: The arguments of the modules that ask it (documentation fragment ``as_users``).
+AS_USERS_ARGUMENTS: dict[str, Any] = {
+    "health_url": {"type": "str"},
+    "prove": {"type": "list", "elements": "dict"},
+}
 
 _READ = 4 * 1024 * 1024
+
+
+def questions(params: Mapping[str, Any]) -> tuple[Probe, ...]:
+    """What is asked besides the health.
+
+    :raises BadInput: ``prove`` of a module's arguments has something else in it.
+    """
+    try:
+        return probes(params.get("prove"), "prove")
+    except BadService as error:
+        raise BadInput(str(error), "correct app_verify_paths") from error
 
 
 def wrong(url: str, probes: Sequence[Probe], tries: int = 5, pause: float = 1.0) -> str:
@@ -38,15 +62,16 @@ def wrong(url: str, probes: Sequence[Probe], tries: int = 5, pause: float = 1.0)
 
 
 def _asked(site: str, probe: Probe) -> str:
-    request = urllib.request.Request(site + probe.path, method=probe.method, headers={"User-Agent": "evenkeel"})
     what = f"{probe.method} {site}{probe.path}"
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with open_url(
+            site + probe.path, method=probe.method, http_agent="evenkeel", follow_redirects="safe", timeout=30
+        ) as answer:
             status, body = answer.status, answer.read(_READ)
     except urllib.error.HTTPError as error:
         with error:
             status, body = error.code, error.read(_READ)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotConnected) as error:
         return f"{what} was not answered: {getattr(error, 'reason', None) or error}"
     if status != probe.status:
         return f"{what} answered {status}"

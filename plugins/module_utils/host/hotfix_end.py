@@ -14,7 +14,7 @@ from typing import Any
 
 from ..decide.project import GENERATED
 from ..decide.releases import VERIFIED
-from ..decide.services import BadService, Probe, probes
+from ..decide.services import Probe
 from . import as_users_see, hotfix_call
 from .files import read_json
 from .git import GitFailed
@@ -41,7 +41,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     store = store_of(params)
     params = {**params, "state_dir": store.state_dir(params)}
-    asked = _probes(params)
+    asked = as_users_see.questions(params)
     if params["state"] == SERVED:
         release = str(params["release"])
         if check_mode:
@@ -69,13 +69,6 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
 
     return in_one_go(params, check_mode, made)
-
-
-def _probes(params: Mapping[str, Any]) -> tuple[Probe, ...]:
-    try:
-        return probes(params.get("prove"), "prove")
-    except BadService as error:
-        raise BadInput(str(error), "correct app_verify_paths") from error
 
 
 def _reload(params: Mapping[str, Any], path: str) -> dict[str, Any]:

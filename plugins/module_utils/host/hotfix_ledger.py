@@ -35,6 +35,11 @@ def write(state_dir: str, name: str, about: Mapping[str, Any], patch: str) -> bo
     return write_private(path_of(state_dir, name), text) or wrote
 
 
+def add(state_dir: str, name: str, about: Mapping[str, Any]) -> None:
+    """Remember more of a hotfix that is remembered; its change stays as it is."""
+    write(state_dir, name, about, patch_of(state_dir, name))
+
+
 def read(state_dir: str, name: str) -> dict[str, Any]:
     """What is remembered of one, empty where nothing is."""
     return {} if problem_with_name(name) else read_json(path_of(state_dir, name))

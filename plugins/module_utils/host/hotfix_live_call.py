@@ -20,7 +20,6 @@ from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
 from ..decide.masking import without_credentials
-from ..decide.services import BadService, Probe, probes
 from ..journal import working
 from . import (
     as_users_see,
@@ -91,7 +90,7 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if state == CHECKED:
         return _checked(store, params, state_dir, check_mode)
     given, name = _given(params, state)
-    asked = _probes(params)
+    asked = as_users_see.questions(params)
     known = hotfix_ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):
         told = f"no hotfix of uploads, built files or the database is called {name}"
@@ -130,7 +129,9 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
                 answer = _acted(state_dir, known, here, params, live, state, kind, name, given, untried)
-            problem = as_users_see.wrong(str(params.get("health_url") or ""), asked) if answer["changed"] else ""
+            # One that was killed before the site was asked is asked about by the same call.
+            due = answer["changed"] or (state == APPLIED and known and not known.get("proven"))
+            problem = as_users_see.wrong(str(params.get("health_url") or ""), asked) if due else ""
             if problem:
                 if state == REVERTED:
                     raise _TakenBack(problem, "the files are those of before the hotfix")
@@ -138,6 +139,8 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                     known = hotfix_ledger.read(state_dir, name)
                     _acted(state_dir, known, here, params, live, REVERTED, kind, name, {}, "")
                 raise _TakenBack(problem, "the files are again those of before")
+            if due and state == APPLIED:
+                hotfix_ledger.add(state_dir, name, {"proven": iso(time.time())})
             public = _public(here, live, kind, answer, known)
             return fence.told(_result(answer, kind, name, state, False, notes, public))
     except EngineFailed as error:
@@ -172,13 +175,6 @@ def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
     return {**result, "msg": "; ".join(notes) or "what hotfixes have put among the uploads is there"}
-
-
-def _probes(params: Mapping[str, Any]) -> tuple[Probe, ...]:
-    try:
-        return probes(params.get("prove"), "prove")
-    except BadService as error:
-        raise BadInput(str(error), "correct app_verify_paths") from error
 
 
 def _sums(given: Mapping[str, Any]) -> dict[str, str]:
@@ -217,7 +213,7 @@ def _acted(
     # Taken back in between, it is another trial.
     made = ("" if known.get("reverted") else str(known.get("made") or "")) or iso(time.time())
     about = {
-        "name": name, "kind": kind, "made": made, "reverted": "",
+        "name": name, "kind": kind, "made": made, "reverted": "", "proven": "",
         "base": updated_to(here.manifest), _LIVE: asdict(live), "given_sums": _sums(given), "untried": untried,
     }  # fmt: skip
     if not known:
