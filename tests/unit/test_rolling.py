@@ -161,6 +161,7 @@ def test_what_crashes_is_never_led_to_again_and_what_is_ready_is_let_in_at_once(
 def test_when_a_container_is_taken_for_one_that_crashes() -> None:
     assert is_crashing("restarting", 3, 900, 60) and is_crashing("running", 3, 5, 60)
     assert not is_crashing("restarting", 2, 5, 60) and not is_crashing("running", 7, 61, 60)
+    assert not is_crashing("running", 3, 5, 60, healthy=True) and is_crashing("restarting", 3, 5, 60, healthy=True)
 
 
 # -- a published port: two hops over a stand-in ----------------------------------------------------------

@@ -267,14 +267,16 @@ class View:
         return tuple(sorted(c.address for c in containers if c.address))
 
 
-def is_crashing(state: str, restarts: int, age: float, ready_timeout: float) -> bool:
+def is_crashing(state: str, restarts: int, age: float, ready_timeout: float, healthy: bool = False) -> bool:
     """Whether a container is between two of its crashes; that it was started again once or twice says nothing yet.
 
     :param restarts: how often the engine has started it again by itself.
     :param age: seconds since its main process was started.
     :param ready_timeout: seconds after which it would serve, if it ever did.
+    :param healthy: whether its own health check has succeeded since it was started last; what waited for its database by
+        crashing serves from then on.
     """
-    return restarts > 2 and (state == "restarting" or age < ready_timeout)
+    return restarts > 2 and (state == "restarting" or (age < ready_timeout and not healthy))
 
 
 def is_current(container: Container, wanted: Wanted) -> bool:

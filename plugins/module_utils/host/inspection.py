@@ -46,6 +46,12 @@ def pid_of(inspection: Mapping[str, Any]) -> int | None:
     return int(pid) if pid else None
 
 
+def health_of(inspection: Mapping[str, Any]) -> str:
+    """What its health check says since it was started last (starting, healthy, unhealthy), empty where it has none."""
+    state = inspection.get("State") or {}
+    return str((state.get("Health") or {}).get("Status") or "").replace("none", "")
+
+
 def stop_signal_of(inspection: Mapping[str, Any]) -> int:
     """The signal by which a container wants to be stopped."""
     name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")

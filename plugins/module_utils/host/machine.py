@@ -26,6 +26,7 @@ from .inspection import (
     ONE_OFF_LABEL,
     PROJECT_LABEL,
     SERVICE_LABEL,
+    health_of,
     label_of,
     moment_of,
     networks_of,
@@ -141,7 +142,7 @@ class ComposeMachine:
         address = (shared or sorted(networks.values()) or [""])[0]
         pid = pid_of(inspection)
         state = str((inspection.get("State") or {}).get("Status") or "dead")
-        age = time.time() - started_at(inspection)
+        age, restarts = time.time() - started_at(inspection), int(inspection.get("RestartCount") or 0)
         return Container(
             id=str(inspection["Id"]),
             name=str(inspection["Name"]).lstrip("/"),
@@ -152,7 +153,9 @@ class ComposeMachine:
             number=int(label_of(inspection, NUMBER_LABEL) or 0),
             created=moment_of(inspection.get("Created")),
             age=age,
-            crashes=is_crashing(state, int(inspection.get("RestartCount") or 0), age, target.settings.ready_timeout),
+            crashes=is_crashing(
+                state, restarts, age, target.settings.ready_timeout, health_of(inspection) == "healthy"
+            ),
             consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
             address=address,
             connections=target.connections(self._nginx.pid if self._nginx else pid, pid) if pid else 0,

@@ -21,7 +21,7 @@ from ..journal import Fence
 from . import processes
 from .compose import Compose, ComposeFailed
 from .engine import Engine
-from .inspection import pid_of
+from .inspection import health_of, pid_of
 from .progress import Progress
 from .refusal import BadInput
 
@@ -147,11 +147,10 @@ class Scratch:
     def _is_there(self, server: str, waited: float, seen: dict[str, float]) -> bool:
         inspection = self._container(server)
         state = inspection.get("State") or {}
-        pid = pid_of(inspection)
+        pid, health = pid_of(inspection), health_of(inspection)
         if state.get("Status") in ("exited", "dead") or not inspection:
             self._fail(f"a fresh {server}, with the environment of the real one and no data, ended by itself", server)
-        health = (state.get("Health") or {}).get("Status")
-        if pid is None or health not in (None, "healthy", "none"):
+        if pid is None or health not in ("", "healthy"):
             return False
         # An image may first run a half-made server, which its health command takes for the real one (PostgreSQL's does).
         port = awaited_port(self.images[server], self.definition["services"][server])

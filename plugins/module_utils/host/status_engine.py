@@ -18,7 +18,7 @@ from ..decide.status import Container, Service
 from . import firewall
 from .compose import Compose, ComposeFailed
 from .engine import DockerException, Engine, RequestException
-from .inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, moment_of, pid_of
+from .inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, health_of, label_of, moment_of, pid_of
 from .nginx import Nginx, NginxFailed
 from .postgres_client import LABEL as CLIENT
 from .project import image_name
@@ -105,7 +105,7 @@ class EngineView:
         return Container(
             name=str(inspection.get("Name") or "").lstrip("/"),
             state=str(state.get("Status") or ""),
-            health=str((state.get("Health") or {}).get("Status") or "").replace("none", ""),
+            health=health_of(inspection),
             since=iso(since)[:19] + "Z" if since else "",
             restarts=int(inspection.get("RestartCount") or 0),
             exit_code=int(state.get("ExitCode") or 0),
