@@ -98,11 +98,6 @@ aside:
   returned: always
   type: dict
   sample: {"tours.tasks.print_voucher": 3}
-settled:
-  description: Whether no worker has to be replaced or started, so that what sends tasks need not be brought back before them.
-  returned: always
-  type: bool
-  sample: false
 seconds:
   description: How long newer workers were waited for.
   returned: always

@@ -53,10 +53,11 @@ options:
         (M(evenkeel.deploy.celery_queues)), and then to roll to the old version.
     type: bool
     default: false
-  verified:
+  backward:
     description:
-      - Whether this version has served before and was found good. A scheduler then changes over while the web boots,
-        and not only once the web is proven, where no worker changes in the same call.
+      - Whether this version has served before and was found good, and is come back to. What sends tasks changes over first
+        then, a scheduler while the web boots; workers do when nobody waits for an answer of the web before any more, since
+        older ones may not know what newer code sends.
     type: bool
     default: false
   order:
@@ -351,7 +352,7 @@ def main() -> None:
             "service_options": {"type": "dict", "default": {}},
             "only": {"type": "str", "choices": ["workers", "others"]},
             "leave_workers": {"type": "bool", "default": False},
-            "verified": {"type": "bool", "default": False},
+            "backward": {"type": "bool", "default": False},
             "order": {"type": "str", "choices": ["start-first", "stop-first"]},
             "parallelism": {"type": "int"},
             "delay": {"type": "float"},

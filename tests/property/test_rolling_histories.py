@@ -18,14 +18,18 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
+    FORWARD,
     OTHER,
     SCHEDULER,
     STOP_FIRST,
     WEB,
     WORKER,
     Policy,
+    Stack,
     Wanted,
+    is_outdated,
 )
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
 from tests.property.simulated_machine import NEW, OLD, STAND_IN, SimulatedMachine
 from tests.property.simulated_parts import Killed, Misfortune, Version
@@ -114,8 +118,8 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         start_replicas=scaled if alone and len(services) == 1 else None,
         added=added,
     )
-    verified = random.Random(f"verified {seed}").random() < 0.4
-    return machine, Policy(tuple(services), together=rng.random() < 0.7, verified=verified), behaviour
+    backward = random.Random(f"backward {seed}").random() < 0.4
+    return machine, Policy(tuple(services), together=rng.random() < 0.7, backward=backward), behaviour
 
 
 def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit: int = 40) -> Outcome:
@@ -127,10 +131,12 @@ def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit:
         roller = Roller(machine, policy, poll=0.1)
         steps = 0
 
-        def count(*_args: object) -> None:
+        def count(step: object, stack: Stack, *_more: object, policy: Policy = policy) -> None:
             nonlocal steps
             steps += 1
             assert steps < 5000, f"does not terminate: {machine.history[-20:]}"
+            if policy.backward and isinstance(step, Start):
+                refuse_early_workers(step, stack, policy)
 
         roller.on_step = count
         try:
@@ -140,6 +146,15 @@ def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit:
                 policy = backwards(policy, machine.added)
                 machine.wanted = {w.name: w for w in policy.services}
     raise AssertionError("never ended by itself")
+
+
+def refuse_early_workers(step: Start, stack: Stack, policy: Policy) -> None:
+    """Hold that no older worker is started while somebody waits for an answer of the newer web."""
+    kinds = {w.name: w.kind for w in policy.services}
+    if any(kinds[name] == WORKER for name, _number in step.create) and stack.goal == FORWARD:
+        webs = {w.name: w for w in policy.services if w.kind == WEB}
+        newer = [c for c in stack.containers if c.service in webs and is_outdated(c, webs[c.service]) and c.running]
+        assert not [c for c in newer if c.in_rotation or c.connections], f"a worker was started too early: {stack}"
 
 
 def backwards(policy: Policy, added: Sequence[str]) -> Policy:

@@ -80,6 +80,10 @@ def never_waits(_original: object) -> Callable[..., Any]:
     return lambda view, every: False
 
 
+def all_at_once(_original: object) -> Callable[..., Any]:
+    return rolling._together
+
+
 def settle_while_warm(_original: object) -> Callable[..., Any]:
     def settle(stack: Stack, views: Any) -> steps.Step | None:
         held = [v.wanted.name for v in views if v.wanted.name in stack.proxy.pinned]
@@ -106,6 +110,7 @@ def settle_while_warm(_original: object) -> Callable[..., Any]:
         (rolling, "_make_room", room_without_help),
         (rolling, "view_of", no_stand_in),
         (rolling, "_waits", never_waits),
+        (rolling, "_backward", all_at_once),
     ],
 )
 def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, mutate: Any) -> None:

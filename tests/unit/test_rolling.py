@@ -123,16 +123,41 @@ def test_on_the_way_back_a_scheduler_changes_over_while_the_web_boots() -> None:
 
     def seen(*containers: Container, **policy: Any) -> steps.Step:
         services = (*policy.pop("more", ()), beat, WANTED)
-        return next_step(Stack(18, (OLD, *containers)), Policy(services, **{"verified": True, **policy}))
+        return next_step(Stack(18, (OLD, *containers)), Policy(services, **{"backward": True, **policy}))
 
     assert seen(old) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),))
     assert seen(old, NEW) == steps.Stop(("beat",)), "the web boots meanwhile"
-    assert seen(old, NEW, verified=False) == steps.AwaitReady(("new",)), "nobody knows yet whether it is good"
-    worker = Wanted("celery", WORKER, "image-2", "hash-2")
-    young = Container("w2", "shop-celery-2", "celery", "image-2", "hash-2", awaited_since=10)
-    assert seen(old, NEW, young, more=(worker,)) == steps.AwaitReady(("w2", "new")), "who knows its tasks comes first"
+    assert seen(old, NEW, backward=False) == steps.AwaitReady(("new",)), "nobody knows yet whether it is good"
     assert seen(ended, NEW) == steps.Start(create=(("beat", 1),))
     assert seen(ended, NEW, new) == steps.AwaitReady(("new", "b2"))
+
+
+def test_on_the_way_back_workers_change_over_when_nobody_waits_for_the_web_before() -> None:
+    worker, newer = (
+        Wanted("celery", WORKER, "image-2", "hash-2"),
+        Container("w1", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True),
+    )
+    older = Container("w2", "shop-celery-2", "celery", "image-2", "hash-2", consumes=True, awaited_since=23)
+
+    def seen(*containers: Container, **policy: Any) -> steps.Step:
+        services = policy.pop("services", (worker, WANTED))
+        return next_step(Stack(26, (newer, *containers)), Policy(services, **{"backward": True, **policy}))
+
+    assert seen(OLD) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),)), "no worker with it"
+    assert seen(OLD, NEW) == steps.AwaitReady(("new",))
+    waited_for = replace(LEFT, connections=1)
+    assert seen(waited_for, JOINED) == steps.Drain(("old",)), "such a request may send what an older worker discards"
+    assert seen(replace(waited_for, left_at=-99), JOINED) == steps.Stop(("old",)), "and is not left to do so"
+    assert seen(replace(LEFT, crashes=True), JOINED) == steps.Stop(("old",))
+    assert seen(LEFT, JOINED) == steps.Start(create=(("celery", 1),))
+    assert seen(LEFT, JOINED, older) == steps.Stop(("old",)), "while the worker boots"
+    ended = replace(LEFT, state="exited")
+    assert seen(ended, JOINED, older) == steps.AwaitReady(("w2",))
+    assert seen(ended, JOINED, replace(older, ready_since=20)) == steps.Quiesce(("w1",))
+    assert seen(LEFT, JOINED, together=False) == steps.Stop(("old",)), "where memory is short nothing runs beside"
+    needing = (worker, replace(WANTED, after=("celery",)))
+    gone = replace(newer, state="exited")
+    assert next_step(Stack(24, (gone, OLD)), Policy(needing, backward=True)) == steps.Start(create=(("celery", 1),))
 
 
 def test_an_address_that_nobody_has_any_more_leaves_the_rotation() -> None:

@@ -98,7 +98,10 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     if leftovers:
         return Remove(_ids(leftovers))
     changing = [v for v in views if v.changing]
-    step = _heal(changing) or (_together(changing, policy.verified) if policy.together else _one_by_one(changing))
+    if policy.backward:
+        changing = sorted(changing, key=lambda v: v.wanted.kind == WORKER)
+    together = _backward if policy.backward else _together
+    step = _heal(changing) or (together(changing) if policy.together else _one_by_one(changing))
     return step or _settle(stack, views) or Done()
 
 
@@ -111,13 +114,37 @@ def _settle(stack: Stack, views: list[View]) -> Step | None:
     return None
 
 
-def _together(views: list[View], verified: bool) -> Step | None:
+def _together(views: list[View]) -> Step | None:
     first = [v for v in views if not v.stop_first]
-    # Where workers change as well, what sends tasks waits until they are ready.
-    early = verified and all(v.wanted.kind != WORKER for v in views)
-    meanwhile = [v for v in views if early and v.wanted.kind == SCHEDULER and v.stop_first]
-    step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views)
-    return step or _switch(views) or _put_to_sleep(views) or _bury(views)
+    return _bring_up(first, views) or _switch(views) or _put_to_sleep(views) or _bury(views)
+
+
+def _backward(views: list[View]) -> Step | None:
+    """To what was found good before: older workers start when nobody waits for an answer of the newer web any more.
+
+    A scheduler changes over while the web boots, and what nobody visits any more ends while workers boot.
+    """
+    # What has to be there for something that sends tasks comes with it.
+    needed = {name for v in views if v.wanted.kind != WORKER and _waits(v, views) for name in v.wanted.after}
+    workers = [v for v in views if v.wanted.kind == WORKER and v.wanted.name not in needed]
+    senders = [v for v in views if v not in workers]
+    first = [v for v in senders if not v.stop_first]
+    meanwhile = [v for v in senders if v.wanted.kind == SCHEDULER and v.stop_first]
+    step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views) or _switch(senders)
+    step = step or _drain(senders) or _end_of_senders(senders)
+    step = step or _start([v for v in workers if not v.stop_first], views)
+    # A stand-in has to be there to go back over.
+    step = step or _end([v for v in senders if not v.wanted.stand_in])
+    step = step or _await([v for v in workers if not v.stop_first]) or _switch(workers)
+    return step or _put_to_sleep(views) or _bury(views)
+
+
+def _end_of_senders(views: list[View]) -> Step | None:
+    """Stop what may send tasks yet, holds a port, or burns a processor: all but a web that nobody visits any more."""
+    visited = [v for v in views if v.visited and not v.standing_in]
+    idle = [c.id for v in visited for c in v.old if not (c.connections or c.crashes)]
+    running = tuple(c.id for v in views for c in v.old if c.running and c.id not in idle)
+    return Stop(running) if running else None
 
 
 def _one_by_one(views: list[View]) -> Step | None:
@@ -250,13 +277,12 @@ def _join(view: View) -> Step | None:
 
 def _put_to_sleep(views: list[View]) -> Step | None:
     """Drain and stop what is old, all these services together."""
-    quiesce = _quiesce(views)
-    if quiesce:
-        return quiesce
+    return _quiesce(views) or _drain(views) or _end(views)
+
+
+def _drain(views: list[View]) -> Step | None:
     busy = tuple(c for v in views for c in v.old if _is_busy(v, c))
-    if busy:
-        return Drain(_ids(busy))
-    return _end(views)
+    return Drain(_ids(busy)) if busy else None
 
 
 def _bury(views: list[View]) -> Step | None:
@@ -330,16 +356,20 @@ def _undo_service(view: View) -> Step | None:
     if silent:
         return Resume(_ids(silent))
     if view.proxied:
-        rotation = view.addresses(alive)
         inside = tuple(c for c in doomed if c.in_rotation)
-        if rotation and (inside or view.stale or not all(c.in_rotation for c in alive)):
-            joining = tuple(c for c in alive if not c.in_rotation)
-            if view.overlaps and inside and joining:
-                return Join(wanted.name, view.addresses(alive + inside), _ids(joining))
-            if view.overlaps and inside and not view.learned(alive):
-                return Learn(wanted.name)
-            return Join(wanted.name, rotation, _ids(joining), _ids(inside))
+        if view.addresses(alive) and (inside or view.stale or not all(c.in_rotation for c in alive)):
+            return _exchange(view, alive, inside)
     return _take_away(view, doomed)
+
+
+def _exchange(view: View, coming: tuple[Container, ...], leaving: tuple[Container, ...]) -> Step:
+    """Lead to these in place of those, over a time in which the proxy has to know both where it needs that."""
+    name, joining = view.wanted.name, tuple(c for c in coming if not c.in_rotation)
+    if view.overlaps and leaving and joining:
+        return Join(name, view.addresses(coming + leaving), _ids(joining))
+    if view.overlaps and leaving and not view.learned(coming):
+        return Learn(name)
+    return Join(name, view.addresses(coming), _ids(joining), _ids(leaving))
 
 
 def _make_do(view: View, fallen: Container) -> Step:
@@ -361,17 +391,15 @@ def _make_room(view: View) -> Step | None:
     if not holding:
         return None
     serving = tuple(c for c in holding if c.in_rotation)
-    late = tuple(
-        c for c in helpers if c.awaited_since is not None and view.now - c.awaited_since >= wanted.ready_timeout
-    )
+    unready = tuple(c for c in helpers if c.ready_since is None)
+    late = [c for c in unready if c.awaited_since is not None and view.now - c.awaited_since >= wanted.ready_timeout]
     if view.proxied and serving and helpers and not (late or any(c.fault for c in helpers)):
         asleep = tuple(c for c in helpers if not c.running)
         if asleep:
             return Start(restart=_ids(asleep))
-        unready = tuple(c for c in helpers if c.ready_since is None)
         if unready:
             return AwaitReady(_ids(unready))
-        return Join(wanted.name, view.addresses(helpers), _ids(helpers), _ids(serving))
+        return _exchange(view, helpers, serving)
     return _take_away(view, holding)
 
 

@@ -64,15 +64,15 @@ class Policy:
     :param together: all that is started first is started and proven before anything old retires; without it, where
         memory is short, one service after the other. Nothing old is removed before all are done either way.
     :param left: services that a way back leaves as they are: the caller sees first to what only the new ones can do.
-    :param verified: whether what is wanted has served before and was found good: a scheduler changes over while the
-        rest boots, and not only once that is proven.
+    :param backward: whether what is wanted has served before and was found good: what sends tasks changes over first, and
+        workers last, since older ones may not know what newer code sends.
     """
 
     services: tuple[Wanted, ...]
     failure_action: str = "rollback"
     together: bool = True
     left: frozenset[str] = frozenset()
-    verified: bool = False
+    backward: bool = False
 
 
 @dataclass(frozen=True)

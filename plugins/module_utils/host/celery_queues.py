@@ -54,7 +54,6 @@ def _result(msg: str, changed: bool = False, **more: Any) -> dict[str, Any]:
         "msg": msg,
         "waiting": {},
         "aside": {},
-        "settled": False,
         "seconds": 0.0,
         "notes": [],
         **more,
@@ -86,9 +85,7 @@ def _seen(workers: Workers, said: Mapping[str, Any]) -> Look:
 def _known(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     workers = workers_of(params)
     if not workers.newer or not workers.services:
-        # One that has yet to be started could meet what a newer web still sends.
-        settled = not workers.newer and bool(workers.older or not workers.services)
-        return _result("no worker of another version is there, or none comes", settled=settled)
+        return _result("no worker of another version is there, or none comes")
     if workers.consumer is None:
         return _result(
             "the queues were not looked at",

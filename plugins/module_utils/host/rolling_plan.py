@@ -60,7 +60,7 @@ class Call:
     rest: Rest = field(default_factory=Rest)
     settled: tuple[str, ...] = ()
     left: frozenset[str] = frozenset()
-    verified: bool = False
+    backward: bool = False
     log_lines: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ class Call:
 
     def policy(self) -> Policy:
         action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
-        return Policy(tuple(t.wanted for t in self.targets), action, self.together, self.left, self.verified)
+        return Policy(tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward)
 
 
 def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
@@ -123,7 +123,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         bool(params.get("allow_downtime")),
         kinds=kinds,
         left=frozenset(runs if params.get("leave_workers") else ()),
-        verified=bool(params.get("verified")),
+        backward=bool(params.get("backward")),
     )
     call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
     call.log_lines = int(params.get("log_lines") or 0)
