@@ -63,21 +63,6 @@ after["paths"] = {**before["paths"], **after["paths"]}
 manifest.write_text(json.dumps(after))
 """
 
-# Of each kind some, to each of its threads.
-VISITS = """
-import json, urllib.request, uuid
-from concurrent.futures import ThreadPoolExecutor
-def visit(number):
-    name = uuid.uuid4().hex
-    order = json.dumps({"tour": 1, "reference": name, "email": f"{name}@example.com"}).encode()
-    path, body = (("/api/orders/", order), ("/api/tours/", None))[number % 2]
-    headers = {"Host": "shop.localhost", "Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8000" + path, body, headers), timeout=20) as answer:
-        answer.read()
-with ThreadPoolExecutor(16) as pool:
-    list(pool.map(visit, range(120)))
-"""
-
 
 class OnThisEngine:
     """What both have in common: containers of this machine's engine that carry the shop's label."""
@@ -143,25 +128,20 @@ class OnThisEngine:
         finally:
             self.engine.remove_container(made["Id"], force=True, v=True)
 
-    def _address(self, identity: str) -> str:
-        networks = self.engine.inspect_container(identity)["NetworkSettings"]["Networks"]
-        return str(next(iter(networks.values()))["IPAddress"])
-
     def _wait_until_ready(self, service: str, identity: str, deadline: float) -> None:
         if service not in BEGUN:
-            _wait_for_health(self._address(identity), deadline)
+            networks = self.engine.inspect_container(identity)["NetworkSettings"]["Networks"]
+            _wait_for_health(next(iter(networks.values()))["IPAddress"], deadline)
             return
         while BEGUN[service] not in self.engine.logs(identity):
             if time.monotonic() > deadline:
                 raise BedError(f"a fresh {service} does not begin")
             time.sleep(0.02)
 
-    def boots_and_stops(self, image: str, times: int, service: str = "api", visited: bool = False) -> Bound:
+    def boots_and_stops(self, image: str, times: int, service: str = "api") -> Bound:
         """Create and boot, and stop, a fresh container of an image a number of times: medians.
 
         :param service: api, or the worker or scheduler, which have no request in flight; tasks are not counted.
-        :param visited: it has some requests before it is stopped, as each that is replaced had: with its connections to the
-            database and the broker it takes longer to end.
         """
         boots, stops = [], []
         for _time in range(times):
@@ -170,8 +150,6 @@ class OnThisEngine:
                 self.engine.start(identity)
                 self._wait_until_ready(service, identity, began + 60)
                 boots.append(time.monotonic() - began)
-                if visited:
-                    run(["docker", "exec", identity, "python", "-c", VISITS])
                 time.sleep(1.0)
                 began = time.monotonic()
                 self.engine.stop(identity, timeout=40)
