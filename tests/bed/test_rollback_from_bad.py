@@ -239,7 +239,7 @@ def timed(shop: Shop, to: str) -> Run:
     return read_run(done.stdout, time.monotonic() - began)
 
 
-# At the higher one these machines have no processor left; what is beside the bound then takes as much longer as the bound does.
+# At the higher one two processors have nothing left for the one who waits.
 @pytest.mark.parametrize("rate", [50, 100])
 def test_how_long_it_takes_beside_the_least_that_it_could(serving: Shop, rate: int) -> None:
     shop = serving
@@ -258,7 +258,8 @@ def test_how_long_it_takes_beside_the_least_that_it_could(serving: Shop, rate: i
     )
     middle = sorted(runs, key=lambda r: r.roll)[1]
     print(
-        f"\nevidence: at {rate} requests/s the lower bound is {least:.1f} s, one after the other as they go back: {parts} (medians of 5, under the same load)\n"
+        f"\nevidence: at {rate} requests/s the lower bound is {least:.1f} s, one after the other as they go back: {parts} "
+        "(medians of 5, under the same load)\n"
         f"evidence: a rollback of these, without time for proofs: the steps of the rolls {middle.roll:.1f} s, {middle.roll / least:.2f} x "
         f"the lower bound (median of {len(runs)}: {', '.join(f'{r.roll:.1f}' for r in runs)}); the whole playbook "
         f"{statistics.median(r.seconds for r in runs):.1f} s. Steps: {middle.steps()}\n"
