@@ -11,11 +11,9 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from ansible.module_utils.urls import ConnectionError as NotConnected
-from ansible.module_utils.urls import open_url
 
 from ..decide.services import BadService, Probe, probes
 from .refusal import BadInput
@@ -62,16 +60,15 @@ def wrong(url: str, probes: Sequence[Probe], tries: int = 5, pause: float = 1.0)
 
 
 def _asked(site: str, probe: Probe) -> str:
+    request = urllib.request.Request(site + probe.path, method=probe.method, headers={"User-Agent": "evenkeel"})
     what = f"{probe.method} {site}{probe.path}"
     try:
-        with open_url(
-            site + probe.path, method=probe.method, http_agent="evenkeel", follow_redirects="safe", timeout=30
-        ) as answer:
+        with urllib.request.build_opener().open(request, timeout=30) as answer:
             status, body = answer.status, answer.read(_READ)
     except urllib.error.HTTPError as error:
         with error:
             status, body = error.code, error.read(_READ)
-    except (OSError, ValueError, NotConnected) as error:
+    except (OSError, ValueError) as error:
         return f"{what} was not answered: {getattr(error, 'reason', None) or error}"
     if status != probe.status:
         return f"{what} answered {status}"
