@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps, undoing
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import START_FIRST, Stack, View, Wanted
 from tests.property.test_rolling_histories import check, check_a_change_of_mind
 
@@ -40,7 +40,7 @@ def start_singletons_first(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def no_settling(_original: Callable[..., Any]) -> Callable[..., Any]:
     def undo_and_leave(stack: Stack, views: Any) -> steps.Step:
-        return next((s for s in map(rolling._undo_service, reversed(views)) if s), steps.Done(True, stack.cause))
+        return next((s for s in map(rolling.undo_service, reversed(views)) if s), steps.Done(True, stack.cause))
 
     return undo_and_leave
 
@@ -95,19 +95,19 @@ def settle_while_warm(_original: object) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("where", "name", "mutate"),
     [
-        (rolling, "_is_busy", never_busy),
+        (View, "is_busy", never_busy),
         (View, "_proven", no_proof),
         (rolling, "failure_of", no_failure),
         (rolling, "_switch", retire_before_switch),
         (rolling, "view_of", start_singletons_first),
         (rolling, "_undo", no_settling),
-        (rolling, "_is_loud", never_busy),
+        (View, "is_loud", never_busy),
         (View, "silent", none_silent),
         (View, "overlaps", no_overlap),
         (rolling, "view_of", learned_at_once),
         (rolling, "_settle", settle_while_warm),
-        (rolling, "_make_room", no_room),
-        (rolling, "_make_room", room_without_help),
+        (undoing, "_make_room", no_room),
+        (undoing, "_make_room", room_without_help),
         (rolling, "view_of", no_stand_in),
         (rolling, "_waits", never_waits),
         (rolling, "_backward", all_at_once),

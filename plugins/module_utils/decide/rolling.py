@@ -13,21 +13,7 @@ containers proven, switched to and watched.  So undoing never has to create anyt
 
 from __future__ import annotations
 
-from .stack import (
-    OTHER,
-    SCHEDULER,
-    UNDO,
-    WEB,
-    WORKER,
-    Container,
-    Policy,
-    Stack,
-    View,
-    is_current,
-    is_outdated,
-    is_stand_in,
-    view_of,
-)
+from .stack import OTHER, SCHEDULER, UNDO, WEB, WORKER, Policy, Stack, View, ids_of, is_current, view_of
 from .steps import (
     AwaitReady,
     Done,
@@ -46,13 +32,10 @@ from .steps import (
     Stop,
     Undo,
 )
+from .undoing import undo_service
 
 #: The way back: what sends tasks goes first, the workers that know the new ones later, what all may depend on last.
 _BACKWARD = (SCHEDULER, WEB, WORKER, OTHER)
-
-
-def _ids(containers: tuple[Container, ...]) -> tuple[str, ...]:
-    return tuple(c.id for c in containers)
 
 
 def next_step(stack: Stack, policy: Policy) -> Step:
@@ -96,7 +79,7 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
         return Undo(cause) if policy.failure_action == "rollback" else Refuse(cause)
     leftovers = tuple(c for v in views for c in v.broken)
     if leftovers:
-        return Remove(_ids(leftovers))
+        return Remove(ids_of(leftovers))
     changing = [v for v in views if v.changing]
     if policy.backward:
         changing = sorted(changing, key=lambda v: v.wanted.kind == WORKER)
@@ -162,7 +145,7 @@ def _heal(views: list[View]) -> Step | None:
     """Keep rotation and queues to what is known: nothing unproven beside proven ones, no empty rotation, no silence."""
     for view in views:
         if view.silent:
-            return Resume(_ids(view.silent))
+            return Resume(ids_of(view.silent))
         if not view.proxied:
             continue
         # One too many of the wanted version is no better known than the others of it.
@@ -175,12 +158,12 @@ def _heal(views: list[View]) -> Step | None:
             young = tuple(c for c in serving if c.age < known_at)
             if young and not view.learned(young):
                 return Learn(view.wanted.name)
-            return Leave(view.wanted.name, view.addresses(alive), _ids(early))
+            return Leave(view.wanted.name, view.addresses(alive), ids_of(early))
         # Better one that may crash again than nobody, where nothing else is let in yet.
         there = alive or tuple(c for c in view.old if c.running and c.address and not is_current(c, view.wanted))
         lost = there and not any(c.in_rotation for c in there + view.current)
         if lost and view.unproven and not view.stop_first:
-            return Join(view.wanted.name, view.addresses(there), _ids(there))
+            return Join(view.wanted.name, view.addresses(there), ids_of(there))
     return None
 
 
@@ -207,16 +190,16 @@ def _start(views: list[View], every: list[View]) -> Step | None:
 
 def _end(views: list[View]) -> Step | None:
     running = tuple(c for v in views for c in v.old if c.running)
-    return Stop(_ids(running)) if running else None
+    return Stop(ids_of(running)) if running else None
 
 
 def _await(views: list[View]) -> Step | None:
     unready = tuple(c for v in views for c in v.unready)
     if unready:
-        return AwaitReady(_ids(unready))
+        return AwaitReady(ids_of(unready))
     # Proven while it serves, where it takes nobody's place.
     unproven = tuple(c for v in views if not v.deserted for c in v.unproven)
-    return Prove(_ids(unproven)) if unproven else None
+    return Prove(ids_of(unproven)) if unproven else None
 
 
 def _rotation(view: View) -> tuple[str, ...]:
@@ -239,7 +222,7 @@ def _switch(views: list[View]) -> Step | None:
             if step:
                 return step
         if view.now < view.watched_until:
-            return Prove(_ids(view.current), proxied=view.proxied)
+            return Prove(ids_of(view.current), proxied=view.proxied)
     return None
 
 
@@ -249,8 +232,8 @@ def _hush(views: list[View]) -> Step | None:
 
 
 def _quiesce(views: list[View]) -> Step | None:
-    loud = tuple(c for v in views for c in v.old if _is_loud(v, c))
-    return Quiesce(_ids(loud)) if loud else None
+    loud = tuple(c for v in views for c in v.old if v.is_loud(c))
+    return Quiesce(ids_of(loud)) if loud else None
 
 
 def _join(view: View) -> Step | None:
@@ -262,16 +245,16 @@ def _join(view: View) -> Step | None:
     if waiting:
         moments = [c.joined_at for c in joined if c.joined_at is not None]
         if moments and view.now < max(moments) + wanted.delay:
-            return Prove(_ids(joined), proxied=True)
+            return Prove(ids_of(joined), proxied=True)
         batch = waiting[: wanted.parallelism] if wanted.parallelism else waiting
         kept = staying if view.overlaps else staying[: max(0, wanted.replicas - len(joined) - len(batch))]
         leaving = tuple(c for c in inside if c not in kept)
-        return Join(wanted.name, view.addresses(joined + batch + kept), _ids(batch), _ids(leaving))
+        return Join(wanted.name, view.addresses(joined + batch + kept), ids_of(batch), ids_of(leaving))
     if view.overlaps and staying and not (view.learned(joined) and view.now >= view.watched_until):
         # Nothing has to be taken back but the new one, should it not be good.
-        return Prove(_ids(joined), proxied=True)
+        return Prove(ids_of(joined), proxied=True)
     if (inside or view.stale) and joined:
-        return Leave(wanted.name, view.addresses(joined), _ids(inside))
+        return Leave(wanted.name, view.addresses(joined), ids_of(inside))
     return None
 
 
@@ -281,136 +264,19 @@ def _put_to_sleep(views: list[View]) -> Step | None:
 
 
 def _drain(views: list[View]) -> Step | None:
-    busy = tuple(c for v in views for c in v.old if _is_busy(v, c))
-    return Drain(_ids(busy)) if busy else None
+    busy = tuple(c for v in views for c in v.old if v.is_busy(c))
+    return Drain(ids_of(busy)) if busy else None
 
 
 def _bury(views: list[View]) -> Step | None:
     """Remove what is old, once all of it is stopped."""
     old = tuple(c for v in views for c in v.old)
-    return Remove(_ids(old)) if old else None
-
-
-def _is_loud(view: View, container: Container) -> bool:
-    """Whether a worker that is to go still fetches tasks; what a warm shutdown hands back may run twice."""
-    return view.wanted.kind == WORKER and not view.stop_first and container.running and container.consumes is True
-
-
-def _is_busy(view: View, container: Container) -> bool:
-    """Whether somebody may still wait for an answer from a container, or a task of it has not ended."""
-    if not container.running or view.stop_first:
-        return False
-    if view.wanted.kind == WORKER:
-        if container.consumes is not False or container.tasks == 0:
-            return False
-    elif not view.visited or not (container.connections or view.proxy.draining_workers):
-        return False
-    if view.wanted.drain_policy == "wait" or container.left_at is None:
-        return True
-    return view.now - container.left_at < view.wanted.drain_timeout
+    return Remove(ids_of(old)) if old else None
 
 
 def _undo(stack: Stack, views: list[View]) -> Step:
     for view in sorted(views, key=lambda v: _BACKWARD.index(v.wanted.kind)):
-        step = _undo_service(view)
+        step = undo_service(view)
         if step:
             return step
     return _settle(stack, views) or Done(failed=True, reason=stack.cause)
-
-
-def _undo_service(view: View) -> Step | None:
-    wanted = view.wanted
-    doomed = view.current + view.broken
-    outgoing = tuple(c for c in view.old if is_outdated(c, wanted))
-    if not outgoing:
-        # It was right before the call, or there was nothing before it: only what this run added may go.
-        doomed = tuple(c for c in doomed if c.created_here)
-        silent = tuple(c for c in view.silent if not c.created_here)
-        if silent:
-            return Resume(_ids(silent))
-        staying = tuple(c for c in view.current if c.in_rotation and not c.created_here)
-        inside = tuple(c for c in doomed if c.in_rotation)
-        if staying and (inside or view.stale):
-            return Leave(wanted.name, view.addresses(staying), _ids(inside))
-        return _take_away(view, doomed)
-    if wanted.kind == SCHEDULER or view.stop_first:
-        step = _take_away(view, doomed)
-        if step:
-            return step
-    fallen = tuple(c for c in outgoing if not c.running and c.awaited_since is not None)
-    if fallen:
-        return _make_do(view, fallen[0])
-    alive = tuple(c for c in outgoing if c.running)
-    # What the project no longer has comes back as it was.
-    number = wanted.replicas or len(outgoing)
-    asleep = tuple(c for c in outgoing if not c.running)[: max(0, number - len(alive))]
-    if asleep:
-        return _make_room(view) or Start(restart=_ids(asleep))
-    restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
-    late = tuple(c for c in restarted if view.now - (c.awaited_since or 0.0) >= wanted.ready_timeout)
-    if late:
-        return Refuse(f"{wanted.name}: the old version did not come back either: {late[0].name} {late[0].last_answer}")
-    if restarted:
-        return AwaitReady(_ids(restarted))
-    silent = tuple(c for c in alive if c.consumes is False)
-    if silent:
-        return Resume(_ids(silent))
-    if view.proxied:
-        inside = tuple(c for c in doomed if c.in_rotation)
-        if view.addresses(alive) and (inside or view.stale or not all(c.in_rotation for c in alive)):
-            return _exchange(view, alive, inside)
-    return _take_away(view, doomed)
-
-
-def _exchange(view: View, coming: tuple[Container, ...], leaving: tuple[Container, ...]) -> Step:
-    """Lead to these in place of those, over a time in which the proxy has to know both where it needs that."""
-    name, joining = view.wanted.name, tuple(c for c in coming if not c.in_rotation)
-    if view.overlaps and leaving and joining:
-        return Join(name, view.addresses(coming + leaving), _ids(joining))
-    if view.overlaps and leaving and not view.learned(coming):
-        return Learn(name)
-    return Join(name, view.addresses(coming), _ids(joining), _ids(leaving))
-
-
-def _make_do(view: View, fallen: Container) -> Step:
-    """What was started again to be gone back to has ended: whoever else runs serves, and a person has to look."""
-    staying = tuple(c for c in view.current if c.running)
-    if view.proxied and staying and (view.stale or not all(c.in_rotation for c in staying)):
-        joining = tuple(c for c in staying if not c.in_rotation)
-        return Join(view.wanted.name, view.addresses(staying), _ids(joining))
-    return Refuse(
-        f"{view.wanted.name}: the old version did not come back either: {fallen.name} {fallen.fault or 'ended'}"
-    )
-
-
-def _make_room(view: View) -> Step | None:
-    """End what holds the place of an old container that is to come back; a stand-in serves in the meantime."""
-    wanted = view.wanted
-    holding = tuple(c for c in view.current if c.running and wanted.stand_in and is_current(c, wanted))
-    helpers = tuple(c for c in view.current + view.broken if is_stand_in(c, wanted))[: wanted.replicas]
-    if not holding:
-        return None
-    serving = tuple(c for c in holding if c.in_rotation)
-    unready = tuple(c for c in helpers if c.ready_since is None)
-    late = [c for c in unready if c.awaited_since is not None and view.now - c.awaited_since >= wanted.ready_timeout]
-    if view.proxied and serving and helpers and not (late or any(c.fault for c in helpers)):
-        asleep = tuple(c for c in helpers if not c.running)
-        if asleep:
-            return Start(restart=_ids(asleep))
-        if unready:
-            return AwaitReady(_ids(unready))
-        return _exchange(view, helpers, serving)
-    return _take_away(view, holding)
-
-
-def _take_away(view: View, doomed: tuple[Container, ...]) -> Step | None:
-    loud = tuple(c for c in doomed if _is_loud(view, c))
-    if loud:
-        return Quiesce(_ids(loud))
-    busy = tuple(c for c in doomed if c.left_at is not None and _is_busy(view, c))
-    if busy:
-        return Drain(_ids(busy))
-    running = tuple(c for c in doomed if c.running)
-    if running:
-        return Stop(_ids(running))
-    return Remove(_ids(doomed)) if doomed else None

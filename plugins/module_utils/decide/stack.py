@@ -262,6 +262,24 @@ class View:
         late = self.wanted.learn_seconds or 0.0 if self.proxied else 0.0
         return max(known) + late + self.wanted.monitor if known else 0.0
 
+    def is_loud(self, container: Container) -> bool:
+        """Whether a worker that is to go still fetches tasks; what a warm shutdown hands back may run twice."""
+        fetches = container.running and container.consumes is True
+        return self.wanted.kind == WORKER and not self.stop_first and fetches
+
+    def is_busy(self, container: Container) -> bool:
+        """Whether somebody may still wait for an answer from a container, or a task of it has not ended."""
+        if not container.running or self.stop_first:
+            return False
+        if self.wanted.kind == WORKER:
+            if container.consumes is not False or container.tasks == 0:
+                return False
+        elif not self.visited or not (container.connections or self.proxy.draining_workers):
+            return False
+        if self.wanted.drain_policy == "wait" or container.left_at is None:
+            return True
+        return self.now - container.left_at < self.wanted.drain_timeout
+
     def addresses(self, containers: tuple[Container, ...]) -> tuple[str, ...]:
         """Where they are reached; between two starts a container is nowhere."""
         return tuple(sorted(c.address for c in containers if c.address))
@@ -277,6 +295,11 @@ def is_crashing(state: str, restarts: int, age: float, ready_timeout: float, hea
         crashing serves from then on.
     """
     return restarts > 2 and (state == "restarting" or (age < ready_timeout and not healthy))
+
+
+def ids_of(containers: tuple[Container, ...]) -> tuple[str, ...]:
+    """Their ids."""
+    return tuple(c.id for c in containers)
 
 
 def is_current(container: Container, wanted: Wanted) -> bool:

@@ -1,0 +1,111 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a roll that failed does next to have a service back as it was: see :mod:`.rolling`, which asks it."""
+
+from __future__ import annotations
+
+from .stack import SCHEDULER, Container, View, ids_of, is_current, is_outdated, is_stand_in
+from .steps import AwaitReady, Drain, Join, Learn, Leave, Quiesce, Refuse, Remove, Resume, Start, Step, Stop
+
+
+def undo_service(view: View) -> Step | None:
+    """Decide the next step of one service's way back.
+
+    :returns: one step, None where what served before does so again and nothing else is left; ``Refuse`` where it cannot.
+    """
+    wanted = view.wanted
+    doomed = view.current + view.broken
+    outgoing = tuple(c for c in view.old if is_outdated(c, wanted))
+    if not outgoing:
+        # It was right before the call, or there was nothing before it: only what this run added may go.
+        doomed = tuple(c for c in doomed if c.created_here)
+        silent = tuple(c for c in view.silent if not c.created_here)
+        if silent:
+            return Resume(ids_of(silent))
+        staying = tuple(c for c in view.current if c.in_rotation and not c.created_here)
+        inside = tuple(c for c in doomed if c.in_rotation)
+        if staying and (inside or view.stale):
+            return Leave(wanted.name, view.addresses(staying), ids_of(inside))
+        return _take_away(view, doomed)
+    if wanted.kind == SCHEDULER or view.stop_first:
+        step = _take_away(view, doomed)
+        if step:
+            return step
+    fallen = tuple(c for c in outgoing if not c.running and c.awaited_since is not None)
+    if fallen:
+        return _make_do(view, fallen[0])
+    alive = tuple(c for c in outgoing if c.running)
+    # What the project no longer has comes back as it was.
+    number = wanted.replicas or len(outgoing)
+    asleep = tuple(c for c in outgoing if not c.running)[: max(0, number - len(alive))]
+    if asleep:
+        return _make_room(view) or Start(restart=ids_of(asleep))
+    restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
+    late = tuple(c for c in restarted if view.now - (c.awaited_since or 0.0) >= wanted.ready_timeout)
+    if late:
+        return Refuse(f"{wanted.name}: the old version did not come back either: {late[0].name} {late[0].last_answer}")
+    if restarted:
+        return AwaitReady(ids_of(restarted))
+    silent = tuple(c for c in alive if c.consumes is False)
+    if silent:
+        return Resume(ids_of(silent))
+    if view.proxied:
+        inside = tuple(c for c in doomed if c.in_rotation)
+        if view.addresses(alive) and (inside or view.stale or not all(c.in_rotation for c in alive)):
+            return _exchange(view, alive, inside)
+    return _take_away(view, doomed)
+
+
+def _exchange(view: View, coming: tuple[Container, ...], leaving: tuple[Container, ...]) -> Step:
+    """Lead to these in place of those, over a time in which the proxy has to know both where it needs that."""
+    name, joining = view.wanted.name, tuple(c for c in coming if not c.in_rotation)
+    if view.overlaps and leaving and joining:
+        return Join(name, view.addresses(coming + leaving), ids_of(joining))
+    if view.overlaps and leaving and not view.learned(coming):
+        return Learn(name)
+    return Join(name, view.addresses(coming), ids_of(joining), ids_of(leaving))
+
+
+def _make_do(view: View, fallen: Container) -> Step:
+    """What was started again to be gone back to has ended: whoever else runs serves, and a person has to look."""
+    staying = tuple(c for c in view.current if c.running)
+    if view.proxied and staying and (view.stale or not all(c.in_rotation for c in staying)):
+        joining = tuple(c for c in staying if not c.in_rotation)
+        return Join(view.wanted.name, view.addresses(staying), ids_of(joining))
+    return Refuse(
+        f"{view.wanted.name}: the old version did not come back either: {fallen.name} {fallen.fault or 'ended'}"
+    )
+
+
+def _make_room(view: View) -> Step | None:
+    """End what holds the place of an old container that is to come back; a stand-in serves in the meantime."""
+    wanted = view.wanted
+    holding = tuple(c for c in view.current if c.running and wanted.stand_in and is_current(c, wanted))
+    helpers = tuple(c for c in view.current + view.broken if is_stand_in(c, wanted))[: wanted.replicas]
+    if not holding:
+        return None
+    serving = tuple(c for c in holding if c.in_rotation)
+    unready = tuple(c for c in helpers if c.ready_since is None)
+    late = [c for c in unready if c.awaited_since is not None and view.now - c.awaited_since >= wanted.ready_timeout]
+    if view.proxied and serving and helpers and not (late or any(c.fault for c in helpers)):
+        asleep = tuple(c for c in helpers if not c.running)
+        if asleep:
+            return Start(restart=ids_of(asleep))
+        if unready:
+            return AwaitReady(ids_of(unready))
+        return _exchange(view, helpers, serving)
+    return _take_away(view, holding)
+
+
+def _take_away(view: View, doomed: tuple[Container, ...]) -> Step | None:
+    loud = tuple(c for c in doomed if view.is_loud(c))
+    if loud:
+        return Quiesce(ids_of(loud))
+    busy = tuple(c for c in doomed if c.left_at is not None and view.is_busy(c))
+    if busy:
+        return Drain(ids_of(busy))
+    running = tuple(c for c in doomed if c.running)
+    if running:
+        return Stop(ids_of(running))
+    return Remove(ids_of(doomed)) if doomed else None
