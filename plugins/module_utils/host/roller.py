@@ -289,6 +289,8 @@ class Roller:
             self.cut += sum(c.connections for c in stack.containers if c.id in stopped and c.left_at is not None)
             self.cut_tasks += sum(c.tasks or 0 for c in stack.containers if c.id in stopped and c.consumes is False)
             machine.stop(step.containers)
+            # That it has ended is no fault then: a stand-in may have to serve once more, to go back over.
+            self._learn([i for i in step.containers if not self.evidence[i].fault], awaited_since=None)
         elif isinstance(step, steps.Remove):
             gone = [c for c in stack.containers if c.id in step.containers]
             # What a run before this one could not even start is no loss.
