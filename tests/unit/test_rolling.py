@@ -122,8 +122,7 @@ def test_on_the_way_back_a_scheduler_changes_over_while_the_web_boots() -> None:
     )
 
     def seen(*containers: Container, **policy: Any) -> steps.Step:
-        services = (*policy.pop("more", ()), beat, WANTED)
-        return next_step(Stack(18, (OLD, *containers)), Policy(services, **{"backward": True, **policy}))
+        return next_step(Stack(18, (OLD, *containers)), Policy((beat, WANTED), **{"backward": True, **policy}))
 
     assert seen(old) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),))
     assert seen(old, NEW) == steps.Stop(("beat",)), "the web boots meanwhile"
@@ -140,8 +139,7 @@ def test_on_the_way_back_workers_change_over_when_nobody_waits_for_the_web_befor
     older = Container("w2", "shop-celery-2", "celery", "image-2", "hash-2", consumes=True, awaited_since=23)
 
     def seen(*containers: Container, **policy: Any) -> steps.Step:
-        services = policy.pop("services", (worker, WANTED))
-        return next_step(Stack(26, (newer, *containers)), Policy(services, **{"backward": True, **policy}))
+        return next_step(Stack(26, (newer, *containers)), Policy((worker, WANTED), backward=True, **policy))
 
     assert seen(OLD) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),)), "no worker with it"
     assert seen(OLD, NEW) == steps.AwaitReady(("new",))

@@ -35,7 +35,7 @@ from .steps import (
 from .undoing import undo_service
 
 #: The way back: what sends tasks goes first, the workers that know the new ones later, what all may depend on last.
-_BACKWARD = (SCHEDULER, WEB, WORKER, OTHER)
+_UNDONE = (SCHEDULER, WEB, WORKER, OTHER)
 
 
 def next_step(stack: Stack, policy: Policy) -> Step:
@@ -111,14 +111,13 @@ def _backward(views: list[View]) -> Step | None:
     needed = {name for v in views if v.wanted.kind != WORKER and _waits(v, views) for name in v.wanted.after}
     workers = [v for v in views if v.wanted.kind == WORKER and v.wanted.name not in needed]
     senders = [v for v in views if v not in workers]
-    first = [v for v in senders if not v.stop_first]
+    first, later = ([v for v in several if not v.stop_first] for several in (senders, workers))
     meanwhile = [v for v in senders if v.wanted.kind == SCHEDULER and v.stop_first]
     step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views) or _switch(senders)
     step = step or _drain(senders) or _end_of_senders(senders)
-    step = step or _start([v for v in workers if not v.stop_first], views)
     # A stand-in has to be there to go back over.
-    step = step or _end([v for v in senders if not v.wanted.stand_in])
-    step = step or _await([v for v in workers if not v.stop_first]) or _switch(workers)
+    step = step or _start(later, views) or _end([v for v in senders if not v.wanted.stand_in])
+    step = step or _await(later) or _switch(workers)
     return step or _put_to_sleep(views) or _bury(views)
 
 
@@ -275,7 +274,7 @@ def _bury(views: list[View]) -> Step | None:
 
 
 def _undo(stack: Stack, views: list[View]) -> Step:
-    for view in sorted(views, key=lambda v: _BACKWARD.index(v.wanted.kind)):
+    for view in sorted(views, key=lambda v: _UNDONE.index(v.wanted.kind)):
         step = undo_service(view)
         if step:
             return step
