@@ -171,7 +171,7 @@ def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode
                 if new and not check_mode:
                     what = f"hotfix_live of {store.root}"
                     with working(params, state_dir, what) as fence, fence.act(f"note what is lost of hotfix {name}"):
-                        _remember(state_dir, name, {"lost": sorted(lost)}, sums[name])
+                        hotfix_ledger.add(state_dir, name, {"lost": sorted(lost)})
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
     return {**result, "msg": "; ".join(notes) or "what hotfixes have put among the uploads is there"}
@@ -208,7 +208,7 @@ def _acted(
     if state == REVERTED:
         answer = _asked(here, params, live, state, kind, name, given, False)
         if answer["changed"] or not known.get("reverted"):
-            _remember(state_dir, name, {"reverted": iso(time.time())}, known.get("sums") or {})
+            hotfix_ledger.add(state_dir, name, {"reverted": iso(time.time())})
         return answer
     # Taken back in between, it is another trial.
     made = ("" if known.get("reverted") else str(known.get("made") or "")) or iso(time.time())

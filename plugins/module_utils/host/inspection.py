@@ -52,6 +52,11 @@ def health_of(inspection: Mapping[str, Any]) -> str:
     return str((state.get("Health") or {}).get("Status") or "").replace("none", "")
 
 
+def restarts_of(inspection: Mapping[str, Any]) -> int:
+    """How often the engine has started it again by itself."""
+    return int(inspection.get("RestartCount") or 0)
+
+
 def stop_signal_of(inspection: Mapping[str, Any]) -> int:
     """The signal by which a container wants to be stopped."""
     name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")

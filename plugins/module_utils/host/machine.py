@@ -31,6 +31,7 @@ from .inspection import (
     moment_of,
     networks_of,
     pid_of,
+    restarts_of,
     started_at,
     stop_signal_of,
 )
@@ -142,7 +143,7 @@ class ComposeMachine:
         address = (shared or sorted(networks.values()) or [""])[0]
         pid = pid_of(inspection)
         state = str((inspection.get("State") or {}).get("Status") or "dead")
-        age, restarts = time.time() - started_at(inspection), int(inspection.get("RestartCount") or 0)
+        age, restarts = time.time() - started_at(inspection), restarts_of(inspection)
         return Container(
             id=str(inspection["Id"]),
             name=str(inspection["Name"]).lstrip("/"),
@@ -167,7 +168,7 @@ class ComposeMachine:
         key = str(inspection["Id"])
         if pid:
             self._kills[key] = max(self._kills.get(key, 0), processes.kills_for_memory(pid))
-        return int(inspection.get("RestartCount") or 0) + self._kills.get(key, 0)
+        return restarts_of(inspection) + self._kills.get(key, 0)
 
     def _ending(self, inspection: Mapping[str, Any], target: Target) -> str:
         state = inspection.get("State") or {}

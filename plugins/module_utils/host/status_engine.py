@@ -18,7 +18,17 @@ from ..decide.status import Container, Service
 from . import firewall
 from .compose import Compose, ComposeFailed
 from .engine import DockerException, Engine, RequestException
-from .inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, health_of, label_of, moment_of, pid_of
+from .inspection import (
+    HASH_LABEL,
+    ONE_OFF_LABEL,
+    PROJECT_LABEL,
+    SERVICE_LABEL,
+    health_of,
+    label_of,
+    moment_of,
+    pid_of,
+    restarts_of,
+)
 from .nginx import Nginx, NginxFailed
 from .postgres_client import LABEL as CLIENT
 from .project import image_name
@@ -107,7 +117,7 @@ class EngineView:
             state=str(state.get("Status") or ""),
             health=health_of(inspection),
             since=iso(since)[:19] + "Z" if since else "",
-            restarts=int(inspection.get("RestartCount") or 0),
+            restarts=restarts_of(inspection),
             exit_code=int(state.get("ExitCode") or 0),
             image=str(inspection.get("Image") or ""),
             revision=label_of(inspection, REVISION_LABEL),
