@@ -19,12 +19,13 @@ ROLLS = {"evenkeel.deploy.compose_rolling", "evenkeel.deploy.compose_restart"}
 
 @dataclass(frozen=True)
 class Task:
-    """One task: how long it took, and the steps of a roll if it was one (name, seconds)."""
+    """One task: how long it took, the steps of a roll if it was one (name, seconds), and what another module told of its own."""
 
     name: str
     action: str
     seconds: float
     steps: tuple[tuple[str, float], ...] = ()
+    inner: tuple[tuple[str, float], ...] = ()
 
     @property
     def overhead(self) -> float:
@@ -53,16 +54,15 @@ class Run:
 
     def steps(self) -> str:
         """The steps of its rolls as one line."""
-        return ", ".join(
-            f"{step} {seconds:.2f}" for task in self.tasks for step, seconds in task.steps if seconds >= 0.05
-        )
+        return _line(entry for task in self.tasks for entry in task.steps)
 
     def overhead_text(self, smallest: float = 0.1) -> str:
         """The overhead as a list, its sum first and its largest named."""
         parts = self.overhead
         total = sum(seconds for _name, seconds in parts)
         lines = [f"{self.seconds:.1f} s, beyond roll and build {total:.1f} s; the largest: {parts[0][0]}"]
-        lines += [f"  {seconds:6.2f} s  {name}" for name, seconds in parts if seconds >= smallest]
+        inner = {task.name: f": {_line(task.inner)}" for task in self.tasks if task.inner}
+        lines += [f"  {seconds:6.2f} s  {name}{inner.get(name, '')}" for name, seconds in parts if seconds >= smallest]
         small = [seconds for _name, seconds in parts if seconds < smallest]
         return "\n".join([*lines, f"  {sum(small):6.2f} s  {len(small)} of less than {smallest:g} s each"])
 
@@ -72,9 +72,14 @@ def _seconds(duration: Mapping[str, str]) -> float:
     return (end - begin).total_seconds()
 
 
-def _steps(hosts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]:
-    entries = [entry for result in hosts if result.get("action") in ROLLS for entry in result.get("timeline") or []]
-    return tuple((f"{e['step']} {e['service']}".strip(), float(e["seconds"])) for e in entries)
+def _line(steps: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{step} {seconds:.2f}" for step, seconds in steps if seconds >= 0.05)
+
+
+def _steps(hosts: Iterable[Mapping[str, Any]], of_rolls: bool) -> tuple[tuple[str, float], ...]:
+    told = [result for result in hosts if (result.get("action") in ROLLS) is of_rolls]
+    entries = [entry for result in told for entry in result.get("timeline") or []]
+    return tuple((f"{e['step']} {e.get('service') or ''}".strip(), float(e["seconds"])) for e in entries)
 
 
 def read_run(output: str, seconds: float) -> Run:
@@ -89,7 +94,8 @@ def read_run(output: str, seconds: float) -> Run:
             task["task"]["name"].replace("evenkeel.deploy.", ""),
             next((str(result.get("action")) for result in task["hosts"].values()), ""),
             _seconds(task["task"]["duration"]),
-            _steps(task["hosts"].values()),
+            _steps(task["hosts"].values(), True),
+            _steps(task["hosts"].values(), False),
         )
         for play in plays
         for task in play["tasks"]

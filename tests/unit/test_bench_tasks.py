@@ -58,11 +58,14 @@ def test_overhead_is_all_but_the_build_and_the_steps() -> None:
     ]
 
 
-def test_the_list_names_the_sum_and_the_largest() -> None:
-    text = read_run(_output(_task("a", "00.000", "02.000"), _task("b", "02.000", "02.050")), 2.05).overhead_text()
+def test_the_list_names_the_sum_and_the_largest_and_what_a_module_told_of_itself() -> None:
+    told = [{"step": "look", "seconds": 0.5}, {"step": "check", "service": "", "seconds": 1.2}]
+    text = read_run(
+        _output(_task("a", "00.000", "02.000", timeline=told), _task("b", "02.000", "02.050")), 2.05
+    ).overhead_text()
     assert text.splitlines() == [
         "2.0 s, beyond roll and build 2.0 s; the largest: a",
-        "    2.00 s  a",
+        "    2.00 s  a: look 0.50, check 1.20",
         "    0.05 s  2 of less than 0.1 s each",
     ]
 

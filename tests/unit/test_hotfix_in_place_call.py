@@ -36,6 +36,8 @@ class Containers:
         self.files: dict[str, bytes | None] = {}
         self.runs: list[tuple[str, str]] = []
         self.fails: list[BaseException] = []
+        self.wrong: list[StepFailed] = []
+        self.asked = 0
         self.unholdable = ""
 
     def place(self, _call: Any, _machine: Any, record: Record, image_of: dict[str, str]) -> Any:
@@ -73,7 +75,9 @@ class Place:
         self.containers.files.update(self.wanted)
 
     def ask_as_users(self) -> None:
-        return
+        self.containers.asked += 1
+        if self.containers.wrong:
+            raise self.containers.wrong.pop()
 
     def changed_since(self) -> list[tuple[str, str, str, float]]:
         return []
@@ -167,6 +171,24 @@ def test_killed_on_the_way_back_the_next_run_ends_that_and_fails_with_the_reason
         put(shop, {VIEWS: "two\n"})
     assert in_place_record.read(state(shop)) is None and there.files["/app/shop/views.py"] == b"one\n"
     assert put(shop, {VIEWS: "two\n"})["changed"]
+
+
+@pytest.mark.parametrize("answers", [[], [StepFailed("GET /x answered 500")]], ids=["rightly", "wrongly"])
+def test_killed_before_the_site_was_asked_it_is_asked_by_the_same_call_and_once(
+    shop: Shop, there: Containers, answers: list[StepFailed]
+) -> None:
+    there.fails, there.wrong = [KeyboardInterrupt()], list(answers)
+    with pytest.raises(KeyboardInterrupt):
+        put(shop, {VIEWS: "two\n"})
+    assert there.files["/app/shop/views.py"] == b"two\n" and there.asked == 0
+    told = put(shop, {VIEWS: "two\n"})
+    assert there.asked == 1
+    if answers:
+        assert told["failed"] and "GET /x answered 500" in told["msg"] and there.files["/app/shop/views.py"] == b"one\n"
+        assert in_place_record.read(state(shop)) is None
+    else:
+        assert told["changed"] and there.files["/app/shop/views.py"] == b"two\n"
+        assert not put(shop, {VIEWS: "two\n"})["changed"] and there.asked == 1
 
 
 def test_killed_while_it_is_taken_back_either_command_ends_it(shop: Shop, there: Containers) -> None:

@@ -81,6 +81,7 @@ class Services:
         self.wrong: dict[str, str] = {}
         self.busy: dict[str, int] = {}
         self.patience = 60.0
+        self.held = False
 
     def add(self, name: str, kind: str, script: str, *words: str, code: str = "") -> None:
         """``code`` names another whose files it has."""
@@ -188,6 +189,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servic
     made = Services(tmp_path)
     monkeypatch.setattr(in_place_view.firewall, "unavailable", lambda: "")
     monkeypatch.setattr(in_place_view.firewall, "hold", lambda *_args: made.done.append("hold"))
+    monkeypatch.setattr(in_place_view.firewall, "is_held", lambda _pid: made.held)
     monkeypatch.setattr(in_place_view.firewall, "let_in", lambda *_args: made.done.append("let in"))
     monkeypatch.setattr(processes, "listening_ports", lambda _pid: frozenset({8000}))
     yield made
@@ -313,6 +315,17 @@ def test_broken_off_anywhere_the_next_call_ends_it(
     go(services)
     assert services.said("api-1")[-1] == "new" and services.said("celery-1")[-1] == "new"
     assert not any(c.due for c in of(services).look())
+
+
+def test_requests_that_a_killed_run_holds_are_let_in_before_anything_else(services: Services) -> None:
+    services.add("api-1", "web", GUNICORN, "")
+    services.add("celery-1", "worker", CELERY)
+    services.held = True
+    go(services)
+    assert services.done[:2] == ["let in", "quiesce celery-1"]
+    services.done.clear()
+    place = go(services)
+    assert decide.plan(place.look()).turns == () and services.done == ["let in"]
 
 
 def test_a_hand_edit_stops_it_before_anything_is_touched(services: Services) -> None:

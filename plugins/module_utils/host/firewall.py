@@ -77,7 +77,7 @@ def _with_timeout(addresses: Iterable[str], seconds: float) -> str:
 
 
 def tables(pid: int) -> list[str]:
-    """What there is of ours in the network namespace of this process: a gate, refusals.
+    """What there is of ours in the network namespace of this process: a gate, refusals, requests that wait.
 
     :raises FirewallFailed: nft cannot be run, or refuses.
     """
@@ -87,7 +87,8 @@ def tables(pid: int) -> list[str]:
     entries = (e.get("table") for e in json.loads(output).get("nftables") or [])
     names = sorted(str(t.get("name")) for t in entries if isinstance(t, dict))
     refusals = [bytes.fromhex(n[len(_TABLE) + 1 :]).decode("utf-8", "replace") for n in names if _is_own_table(n)]
-    return ["a gate"] * names.count(_TABLE) + [f"refusals for {service}" for service in refusals]
+    found = ["a gate"] * names.count(_TABLE) + [f"refusals for {service}" for service in refusals]
+    return found + ["requests that wait"] * names.count(_HELD)
 
 
 def _is_own_table(name: str) -> bool:
@@ -218,6 +219,11 @@ def hold(pid: int, ports: Iterable[int], seconds: float, passing: Iterable[str] 
         f"add element inet {_HELD} held {{ {held} }}",
     ]
     _apply(pid, "\n".join(lines) + "\n")
+
+
+def is_held(pid: int) -> bool:
+    """Whether there is a hold of ours, be it that it has ended by itself."""
+    return _listed(pid, _HELD) is not None
 
 
 def let_in(pid: int) -> None:

@@ -26,9 +26,10 @@ from .machine import ComposeMachine
 from .roller import StepFailed
 from .rolling_plan import Call
 
-# Seconds: a hold ends by itself; requests under way when it begins; between two looks; between a change and a start; until
-# whoever was told to go has heard it (gunicorn's threads look each second).
-_HOLD, _QUIET, _PAUSE, _TICK, _TOLD = 60.0, 1.0, 0.1, 0.02, 2.0
+# Seconds: a hold ends by itself, so early that nginx, which waits for a connection for 60, has what came last in time; requests
+# under way when it begins; between two looks; between a change and a start; until whoever was told to go has heard it
+# (gunicorn's threads look each second).
+_HOLD, _QUIET, _PAUSE, _TICK, _TOLD = 20.0, 1.0, 0.1, 0.02, 2.0
 
 
 def machine_of(call: Call) -> ComposeMachine:
@@ -52,6 +53,7 @@ class InPlace(InPlaceView):
         :raises StepFailed: something is not as it should be; what was done so far stays.
         """
         self._fence, self._machine = fence, FencedMachine(self._raw, fence)
+        self._let_in()
         busy = self._begin_workers(plan)
         started = [t for t in plan.first if t not in busy]
         self._start_anew(started)
@@ -156,6 +158,18 @@ class InPlace(InPlaceView):
         until = time.monotonic() + _QUIET
         while time.monotonic() < until and any(processes.connections(main, port) for port in ports):
             time.sleep(0.05)
+
+    def _let_in(self) -> None:
+        """Let those in whom a run that was killed has held."""
+        running = [] if firewall.unavailable() else [c for c in self._seen.containers if c.running]
+        for copy in (c for c in running if c.service in self._entries):
+            main = pid_of(self._raw.inspection(copy.id)) or 0
+            try:
+                if main and self._targets[copy.service].settings.kind == WEB and firewall.is_held(main):
+                    with self._act(f"let requests to {copy.name} in"):
+                        firewall.let_in(main)
+            except FirewallFailed as error:
+                self.notes.append(f"{copy.name}: requests to it may wait for {_HOLD:g} s yet: {error}")
 
     def _of(self, service: str) -> list[Container]:
         self._seen = self._machine.look()

@@ -229,7 +229,8 @@ class _Call:
             self.notes += [*plan.notes, *trying.result()]
         finally:
             beside.shutdown()
-        if not plan.turns and self.known and self.known.commit == record.commit:
+        # One that was killed before the site was asked may have left users led around, or waiting.
+        if not plan.turns and self.known and self.known.commit == record.commit and self.known.proven:
             return self._result(record, f"{record.name} is in all running containers already", found=found)
         with fence.act(f"remember the hotfix {record.name}"):
             self._remember(found, record)
@@ -240,6 +241,9 @@ class _Call:
             place.run(fence, plan)
             with self.steps("ask as users"):
                 place.ask_as_users()
+            # Without it the same call asks once more.
+            with contextlib.suppress(OSError), fence.act(f"remember that the hotfix {record.name} is proven"):
+                in_place_record.write(self.state_dir, replace(record, proven=True))
         except StepFailed as error:
             fence.details.update(changed=True, result=f"failed: {first_line(str(error))}")
             return self._failed(found, record, place, str(error), fence)

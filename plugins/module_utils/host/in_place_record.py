@@ -29,7 +29,7 @@ from .thin_image import Place
 
 APPLIED, REVERTED = "applied", "reverted"
 _FILE = "in-place.json"
-_TOLD = ("name", "base", "commit", "release", "made", "since", "goal", "reason", "earlier")
+_TOLD = ("name", "base", "commit", "release", "made", "since", "goal", "reason", "earlier", "proven")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class Record:
     :ivar since: when the goal became this one (UNIX time).
     :ivar images: by the name of an image the files in its containers.
     :ivar earlier: sums of what the same hotfix was before it was another one.
+    :ivar proven: whether the site answered rightly when all of it was there, and nobody was led or held any more.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Record:
     goal: str = APPLIED
     reason: str = ""
     earlier: tuple[str, ...] = ()
+    proven: bool = False
 
     def knows(self, entry: Entry, there: bytes | None) -> bool:
         """Whether what is found for a file is of the image or of this hotfix, and nobody else's."""
@@ -152,7 +154,8 @@ def read(state_dir: str) -> Record | None:
         }
         name, base, commit, release, made = (str(known[key]) for key in ("name", "base", "commit", "release", "made"))
         goal, reason, earlier = str(known["goal"]), str(known["reason"]), tuple(str(one) for one in known["earlier"])
-        return Record(name, base, commit, release, made, float(known["since"]), images, goal, reason, earlier)
+        proven = bool(known.get("proven"))
+        return Record(name, base, commit, release, made, float(known["since"]), images, goal, reason, earlier, proven)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
         return None
 
