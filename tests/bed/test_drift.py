@@ -54,7 +54,7 @@ def test_what_was_changed_is_told_before_what_a_program_has_added(container: str
     engine = Engine()
     with Drifts(engine, PROJECT, Budget(files=100)) as drifts:
         (inspection,) = containers_of(engine, PROJECT)
-        seen = drifts.of(inspection)
+        seen = drifts.of_each([inspection])[0]
     changes = {d.path: d.change for d in seen.differences}
     assert changes["/etc/nginx/nginx.conf"] == "changed" and len(changes) == 200 and seen.more == 51
 
@@ -63,7 +63,7 @@ def test_a_hand_edit_in_a_container_is_found(container: str) -> None:
     engine = Engine()
     with Drifts(engine, PROJECT) as drifts:
         (inspection,) = containers_of(engine, PROJECT)
-        assert drifts.of(inspection).differences == ()
+        assert drifts.of_each([inspection])[0].differences == ()
     inside(container, "sleep 16; echo '# by hand' >> /etc/nginx/nginx.conf; chmod 600 /etc/nginx/mime.types")
     inside(container, "echo new > /opt/new.txt; ln -s new.txt /opt/link; mkdir -p /opt/empty; touch /etc/passwd")
     inside(container, "rm -r /etc/skel; rm -f /etc/os-release; echo x > /run/x.pid; mkfifo /opt/pipe; echo y > /data/y")
@@ -72,7 +72,7 @@ def test_a_hand_edit_in_a_container_is_found(container: str) -> None:
         "head -c 9000000 /dev/zero > /opt/big; echo z > /tmp/z; mkdir /opt/__pycache__; echo c > /opt/__pycache__/c.pyc",
     )
     with Drifts(engine, PROJECT) as drifts:
-        seen = drifts.of(inspection)
+        seen = drifts.of_each([inspection])[0]
         found = {d.path: d for d in seen.differences}
         assert {p: d.change for p, d in found.items() if not p.startswith("/etc/skel")} == {
             "/etc/nginx/nginx.conf": "changed", "/etc/nginx/mime.types": "changed", "/opt/new.txt": "added",
@@ -85,7 +85,7 @@ def test_a_hand_edit_in_a_container_is_found(container: str) -> None:
     assert old is not None and new == old + b"# by hand\n" and "+# by hand\n" in patch_of("nginx.conf", old, new)
     # Where too much would have to be read, that is said instead.
     with Drifts(engine, PROJECT, Budget(files=0)) as drifts:
-        assert {d.change for d in drifts.of(inspection).differences} == {"unread"}
+        assert {d.change for d in drifts.of_each([inspection])[0].differences} == {"unread"}
     assert run(["docker", "ps", "--all", "--quiet", "--filter", "label=evenkeel.reader"]).split() == []
 
 

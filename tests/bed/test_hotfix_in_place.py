@@ -152,10 +152,14 @@ def test_what_would_not_work_or_is_not_what_is_expected_leaves_all_as_it_was(sho
         change(parameters(shop, {"tours/static/tours/site.css": "a {}\n"}), False)
     assert started(shop) == before
     as_v1(shop)
-    wrong = in_place(shop, {VERSION: said("v1-wrong")}, hotfix_probe={"path": "/health/", "contains": "v1-right"})
+    files = {VERSION: said("v1-wrong"), "shop/extra.py": "EXTRA = 1\n"}
+    wrong = in_place(shop, files, hotfix_probe={"path": "/health/", "contains": "v1-right"})
     assert wrong.returncode != 0 and "without 'v1-right'" in wrong.message, wrong.output[-4000:]
     assert "last log lines since the change" in wrong.message
     as_v1(shop)
+    # Its worker had ended meanwhile, and has no file more than its image either.
+    told = status(shop)
+    assert "by hand" not in told and "extra.py" not in told, told[-3000:]
 
 
 # -- long ones: `make evidence` ---------------------------------------------------------------------------

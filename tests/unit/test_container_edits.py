@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -43,8 +43,8 @@ class Seen:
     def __exit__(self, *_args: object) -> None:
         pass
 
-    def of(self, _inspection: Any) -> ContainerDrift:
-        return self.found
+    def of_each(self, inspections: Sequence[Any]) -> list[ContainerDrift]:
+        return [self.found for _inspection in inspections]
 
     def edits(self, _inspection: Any, found: ContainerDrift) -> Iterator[tuple[Difference, bytes, bytes]]:
         for difference in found.differences:

@@ -46,9 +46,9 @@ def edits_in_containers(
     :param judged: by the name of an image, says better which differences came at the start.
     """
     edits = Edits()
+    running = [i for i in containers if pid_of(i)]
     with Drifts(engine, project) as drifts:
-        for inspection in (i for i in containers if pid_of(i)):
-            found = drifts.of(inspection)
+        for inspection, found in zip(running, drifts.of_each(running)):
             if judged:
                 image = str((inspection.get("Config") or {}).get("Image") or "")
                 found = replace(found, differences=judged(image, found.differences))

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,8 @@ from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, s
 GONE = "it is not there any more"
 # Differences of one container that are told; an `apt-get install` by hand has thousands.
 _TOLD = 200
+# More at once would take from the app what it needs.
+_SIDE_BY_SIDE = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Drifts:
     A context manager; nothing of it is left behind::
 
         with Drifts(engine, "travel") as drifts:
-            seen = drifts.of(inspection)
+            seen = drifts.of_each(inspections)
     """
 
     def __init__(self, engine: Engine, project: str, budget: Budget | None = None) -> None:
@@ -84,12 +87,22 @@ class Drifts:
             self._readers[image] = self._open.enter_context(image_files(self._engine, image, self._project))
         return self._readers[image]
 
-    def of(self, inspection: Mapping[str, Any]) -> ContainerDrift:
-        """What differs in a container's own layer; mounts are not part of it."""
+    def of_each(self, inspections: Sequence[Mapping[str, Any]]) -> list[ContainerDrift]:
+        """What differs in the containers' own layers; mounts are not part of them.
+
+        The engine needs half a second for each (measured), so it is asked for several side by side.
+        """
+        if not inspections:
+            return []
+        with ThreadPoolExecutor(min(len(inspections), _SIDE_BY_SIDE)) as pool:
+            asked = [pool.submit(self._engine.changed_paths, str(i["Id"])) for i in inspections]
+            return [self._judged(i, one) for i, one in zip(inspections, asked)]
+
+    def _judged(self, inspection: Mapping[str, Any], asked: Future[dict[str, str]]) -> ContainerDrift:
         name = str(inspection.get("Name") or "").lstrip("/")
         service, image = label_of(inspection, SERVICE_LABEL), str(inspection.get("Image") or "")
         try:
-            changes = self._engine.changed_paths(str(inspection["Id"]))
+            changes = asked.result()
             wanted, noise = drift.to_read(changes, mounted(inspection))
             found = self._compared(inspection, image, {path: changes[path] for path in wanted})
         except NotFound:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 try:
@@ -38,6 +38,8 @@ except ImportError:
         """See above."""
 
 
+from .inspection import SERVICE_LABEL
+
 __all__ = ["APIError", "DockerException", "Engine", "EngineBarred", "EngineFailed", "NotFound", "RequestException"]
 
 
@@ -65,6 +67,9 @@ class Engine:
         except (DockerException, RequestException) as error:
             kind = EngineBarred if "Permission denied" in str(error) else EngineFailed
             raise kind(self._why(error)) from error
+        if str(self.api.base_url).startswith("http+docker:"):
+            # No proxy leads to a socket, and to look for one each time is a fifth of a question's cost.
+            self.api.trust_env = False
 
     @staticmethod
     def _why(error: Exception) -> str:
@@ -97,9 +102,14 @@ class Engine:
         result: dict[str, Any] = self._call("info")
         return result
 
-    def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Inspect every container, running or not, that carries the labels; one that just went is left out."""
+    def containers(self, labels: Mapping[str, str], services: Collection[str] = ()) -> list[dict[str, Any]]:
+        """Inspect every container, running or not, that carries the labels; one that just went is left out.
+
+        :param services: of Compose, whose containers are looked at alone; empty for all.
+        """
         found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
+        if services:
+            found = [entry for entry in found if (entry.get("Labels") or {}).get(SERVICE_LABEL) in services]
         return [i for i in (self.inspect(entry["Id"]) for entry in found) if i]
 
     def networks(self) -> dict[str, dict[str, Any]]:

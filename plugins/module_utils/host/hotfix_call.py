@@ -229,7 +229,7 @@ def _made(params: Mapping[str, Any], found: Found, fence: Fence, steps: Steps) -
     release = releases.release_for(commit, inputs, store.all(), here.release)
     fresh = not release
     made: list[str] = []
-    # The engine is asked for hand edits while git and Compose have their time.
+    # The engine is asked for hand edits while git, Compose and Django have their time.
     beside = concurrent.futures.ThreadPoolExecutor(1)
     looking = beside.submit(_look_for_edits, params, found, steps)
     try:
@@ -245,12 +245,12 @@ def _made(params: Mapping[str, Any], found: Found, fence: Fence, steps: Steps) -
                 hotfix_env.put_in(store, release, found.env)
         with steps("resolve"):
             _resolve(params, found, release, fence)
-        looking.result()
         project = read_json(os.path.join(store.path_of(release), GENERATED))
         with steps("images"):
             made = _images(found, project, store.path_of(release), fence)
         with steps("check"):
             found.notes += checked(params, here, found.homes, project, store.path_of(release), bool(found.env.names))
+        looking.result()
         with fence.act(f"remember the hotfix {found.source.name}"):
             _remember(params, found, release)
             carry_records(here.path, store.path_of(release), found.jobs)

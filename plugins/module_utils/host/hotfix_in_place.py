@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..decide import hotfix_in_place as decide
@@ -56,10 +57,10 @@ class InPlace(InPlaceView):
         self._let_in()
         busy = self._begin_workers(plan)
         started = [t for t in plan.first if t not in busy]
-        self._start_anew(started)
-        for turn in plan.then:
-            with self._timed("load", turn.copy):
-                self._one(turn)
+        # To lead users around may take as long as their requests do, and tasks wait meanwhile.
+        soon = not any(t.users == ROTATED for t in plan.then)
+        self._start_anew(started, plan.then if soon else ())
+        self._take_turns(() if soon else plan.then)
         for turn in busy:
             with self._timed("drain", turn.copy):
                 self._await_tasks(turn.copy)
@@ -87,19 +88,44 @@ class InPlace(InPlaceView):
             time.sleep(_PAUSE)
         self.notes.append(f"{copy.name}: its tasks did not end within drain_timeout and were told to")
 
-    def _start_anew(self, turns: Sequence[Turn]) -> None:
-        """Write and start again those that nobody has to be led away from, all at once."""
+    def _take_turns(self, turns: Sequence[Turn]) -> None:
+        for turn in turns:
+            with self._timed("load", turn.copy):
+                self._one(turn)
+
+    def _start_anew(self, turns: Sequence[Turn], meanwhile: Sequence[Turn] = ()) -> None:
+        """Write and start again those that nobody has to be led away from, all at once.
+
+        :param meanwhile: have their turns while these end, which is little but waiting; started they would take a processor.
+        """
         for turn in turns:
             self._write(turn.copy)
-        again = [t.copy.id for t in turns if t.reload == RESTART]
+        again = [t.copy for t in turns if t.reload == RESTART]
+        with ThreadPoolExecutor(1) as beside:
+            ending = beside.submit(self._end, again)
+            self._take_turns(meanwhile)
+            ending.result()
         if again:
-            with self._timed("restart", *(t.copy for t in turns if t.reload == RESTART)):
-                self._restart(again)
+            with self._timed("start", *again):
+                self._begin(again)
 
-    def _restart(self, ids: Sequence[str]) -> None:
-        self._machine.stop([i for i in ids if pid_of(self._raw.inspection(i))])
-        self._machine.start((), ids)
+    def _end(self, copies: Sequence[Copy]) -> None:
+        running = [c for c in copies if pid_of(self._raw.inspection(c.id))]
+        if running:
+            with self._timed("stop", *running):
+                self._machine.stop([c.id for c in running])
+
+    def _begin(self, copies: Sequence[Copy]) -> None:
+        self._machine.start((), [c.id for c in copies])
         self._seen = self._machine.look()
+        for copy in copies:
+            if not copy.running and pid_of(self._raw.inspection(copy.id)):
+                # The engine, which wrote to it, takes no file away, such as one of a hotfix that goes back.
+                self._write(copy)
+
+    def _restart(self, copy: Copy) -> None:
+        self._end([copy])
+        self._begin([copy])
 
     def _one(self, turn: Turn) -> None:
         """One web container: away from its users, changed, proven, back."""
@@ -109,7 +135,7 @@ class InPlace(InPlaceView):
             if turn.reload == SIGNAL:
                 self._signal(copy)
             elif turn.reload == RESTART:
-                self._restart([copy.id])
+                self._restart(copy)
             # What was there before may well answer wrongly: that is what it was changed for.
             self._await([copy.id], prove=self.record.goal == APPLIED)
         if turn.reload == SIGNAL:
@@ -216,6 +242,7 @@ class InPlace(InPlaceView):
         self._changed.setdefault(copy.id, time.time())
         if not main:
             self._put_in_stopped(copy)
+            time.sleep(_TICK)
             return
         wanted = {e.path: (self._wanted(e), e.mode) for e in self._entries[copy.service]}
         root = LiveRoot(main)

@@ -81,7 +81,8 @@ class ComposeMachine:
 
     def look(self) -> Seen:
         try:
-            found = self.engine.containers({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
+            labels = {PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"}
+            found = self.engine.containers(labels, {*self.targets, self.proxy_name})
             self._inspections = {i["Id"]: i for i in found}
             self._nginx, workers = self._find_nginx(found)
             return self._seen(found, workers)

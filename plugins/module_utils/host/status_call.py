@@ -179,8 +179,8 @@ class _Look:
         found, known = [], set()
         record = in_force(self.store, self.state_dir)
         with Drifts(engine, self.app) as drifts:
-            for inspection in containers_of(engine, self.app):
-                one = drifts.of(inspection)
+            every = containers_of(engine, self.app)
+            for inspection, one in zip(every, drifts.of_each(every)):
                 if record and not one.unseen:
                     here = record.there(str((inspection.get("Config") or {}).get("Image") or ""), one.differences)
                     lacking += [] if here.all else [one.name]
