@@ -183,6 +183,10 @@ way_back_revision:
   description: The commit of that release.
   returned: always
   type: str
+code_alone:
+  description: Whether hotfixes of code and templates are all that lies between the current release and this one.
+  returned: with O(state=found)
+  type: bool
 database_hotfixes:
   description: The hotfixes of the database (M(evenkeel.deploy.hotfix_database)) that are in force.
   returned: with O(state=active)

@@ -31,6 +31,34 @@ MOMENT, COMMIT = "20261120T084911Z", "5d33865fdfc578b623a4dde03705b70f6820116e"
 ID = f"{MOMENT}-5d33865"
 
 
+def put(base: str, kinds: tuple[str, ...] = ("backend",), **more: Any) -> dict[str, Any]:
+    return {"base_release": base, "kinds": {kind: ["a"] for kind in kinds}, "forced": False, **more}
+
+
+@pytest.mark.parametrize(
+    ("hotfixes", "expected"),
+    [
+        ({"h1": put("v1")}, True),
+        ({"h2": put("h1"), "h1": put("v1")}, True),
+        ({"h2": put("h1")}, False),
+        ({"h1": put("v0")}, False),
+        ({"h1": put("v1", ("backend", "static"))}, False),
+        ({"h2": put("h1"), "h1": put("v1", ("nginx",))}, False),
+        ({"h1": put("v1", ("backend", "env"))}, False),
+        ({"h1": put("v1", ())}, False),
+        ({"h1": put("v1", forced=True)}, False),
+        ({"h1": {"base_release": "v1", "kinds": {"backend": ["a"]}}}, False),
+        ({"h1": put("h1")}, False),
+        ({"h1": put("h2"), "h2": put("h1")}, False),
+        ({"h1": {}}, False),
+        ({}, False),
+    ],
+)
+def test_code_alone_lies_between_two_releases(hotfixes: dict[str, dict[str, Any]], expected: bool) -> None:
+    current = max(hotfixes, default="v1")
+    assert releases.code_alone(hotfixes, current, "v1") is expected
+
+
 def test_ids_of_one_second_are_counted_up_and_sort_by_time() -> None:
     first = new_id(MOMENT, COMMIT, [])
     second = new_id(MOMENT, COMMIT, [first])

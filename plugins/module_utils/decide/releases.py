@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from .hotfix import BACKEND
 
 PREPARING, BUILT, ACTIVE, VERIFIED, BAD = "preparing", "built", "active", "verified", "bad"
 STATES = (PREPARING, BUILT, ACTIVE, VERIFIED, BAD)
@@ -123,6 +126,25 @@ def find(named: str, releases: Sequence[Release], current: str, used: Collection
     if best.state == PREPARING:
         return "", f"release {best.id} was never built"
     return best.id, ""
+
+
+def code_alone(hotfixes: Mapping[str, Mapping[str, Any]], current: str, target: str) -> bool:
+    """Whether hotfixes of code and templates are all that lies between two releases: nothing else has to go back with them.
+
+    A hotfix has no migrations and no models that need one, unless somebody forced it.
+
+    :param hotfixes: by the id of a release what was put on its ``base_release``, and of which ``kinds``.
+    :param target: the release to go back to.
+    """
+    passed: set[str] = set()
+    while current != target:
+        about = hotfixes.get(current) or {}
+        kinds = set(about.get("kinds") or ())
+        if kinds != {BACKEND} or about.get("forced") is not False or current in passed:
+            return False
+        passed.add(current)
+        current = str(about.get("base_release") or "")
+    return bool(passed)
 
 
 def _was_good(release: Release) -> bool:

@@ -103,10 +103,7 @@ class Engine:
         return result
 
     def containers(self, labels: Mapping[str, str], services: Collection[str] = ()) -> list[dict[str, Any]]:
-        """Inspect every container, running or not, that carries the labels; one that just went is left out.
-
-        :param services: of Compose, whose containers are looked at alone; empty for all.
-        """
+        """Inspect every container, running or not, of the labels, and of Compose's services if any are named; none that just went."""
         found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
         if services:
             found = [entry for entry in found if (entry.get("Labels") or {}).get(SERVICE_LABEL) in services]

@@ -70,6 +70,7 @@ class Found:
     trees: dict[str, str] = field(default_factory=dict)
     public: list[str] = field(default_factory=list)
     untried: str = ""
+    forced: bool = False
     _text: str = ""
 
     @property
@@ -141,7 +142,7 @@ def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, st
             source, commit = hotfix_back.commit_of(git, here, str(params["state_dir"]), source, reason)
         else:
             commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, reason, fetch)
-        found = Found(here, git, source, commit)
+        found = Found(here, git, source, commit, forced=bool(params.get("force")))
         values = hotfix_env.values_of(params)
         if values and not params.get("env_files"):
             raise BadInput("the app has no environment file", "set app_env_file")
@@ -293,7 +294,7 @@ def _entry(found: Found) -> dict[str, str]:
 
 def _about(found: Found) -> dict[str, Any]:
     about = {
-        **_entry(found), "kinds": _kinds(found), "base_release": found.here.release,
+        **_entry(found), "kinds": _kinds(found), "base_release": found.here.release, "forced": found.forced,
         "files": [c.path for c in found.changes], "trees": found.trees,
     }  # fmt: skip
     return {**about, "env_file": found.env.path} if found.env.names else about
@@ -358,7 +359,7 @@ def _remember(params: Mapping[str, Any], found: Found, release: str) -> None:
     known = hotfix_ledger.read(str(params["state_dir"]), found.source.name)
     same = known.get("commit") == found.commit
     about = {
-        **_about(found), "release": release, "given": found.source.told, "forced": bool(params.get("force")),
+        **_about(found), "release": release, "given": found.source.told,
         "made": known.get("made") if same else iso(time.time()), "captured": found.source.by_hand,
         "untried": found.untried, "public_paths": found.public,
     }  # fmt: skip

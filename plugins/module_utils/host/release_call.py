@@ -66,7 +66,8 @@ def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act)
         found, problem = releases.find(release, list(known.values()), store.current(), used)
         if problem:
             raise BadInput(problem, "an update to a revision that works (update_version) is the other way")
-        return _facts(store, found, False)
+        hotfixes = {r: store.manifest(r).get("hotfix") or {} for r in known}
+        return {**_facts(store, found, False), "code_alone": releases.code_alone(hotfixes, store.current(), found)}
     if state == "absent" and releases.is_id(release) and release not in known:
         return _facts(store, release, False)
     if release not in known:
