@@ -240,8 +240,10 @@ def test_killed_in_its_roll_it_is_found_again(shop: Shop, left: str, pruned: boo
 
 
 def test_a_second_one_lies_on_the_first_and_the_same_one_is_there_already(shop: Shop) -> None:
+    before = shop.names()[0]
     first = shop.fix(files={VIEWS: "two\n"}, name="a")
     shop("active", release=first["release"])
+    assert shop("found", release=before)["code_alone"] is True
     image = shop.engine.names[f"shop-api:{first['revision'][:12]}"]
     for container in shop.engine.running:
         container["Image"] = image
@@ -465,6 +467,7 @@ def test_a_variable_changes_with_its_release_and_goes_back_with_it(shop: Shop) -
     assert services["api"]["image"] == f"shop-api:{shop.first[:12]}"
     assert set_env(shop, SECRET="new one")["release"] == told["release"]
     shop("active", release=told["release"])
+    assert shop("found", release=before)["code_alone"] is False
     assert shared.read_text() == "SECRET='new one'\n" and own.is_symlink() and own.read_text() == shared.read_text()
     again = set_env(shop, SECRET="new one")
     assert (again["changed"], again["release"]) == (False, told["release"])
