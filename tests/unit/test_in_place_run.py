@@ -332,6 +332,21 @@ def test_broken_off_anywhere_the_next_call_ends_it(
     assert not any(c.due for c in of(services).look())
 
 
+def test_one_that_a_killed_run_has_told_to_end_is_written_to_by_the_engine(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.add("api-1", "web", GUNICORN, "")
+    services.add("celery-1", "worker", CELERY)
+    # Seen running, and gone when it is written to.
+    monkeypatch.setattr(services, "quiesce", lambda _ids: services.kill("celery-1"))
+    seen = services.inspection("celery-1")
+    monkeypatch.setattr(services, "inspection", lambda name: seen if name == "celery-1" and not services.alive(name) else
+                        Services.inspection(services, name))  # fmt: skip
+    go(services)
+    assert "write to celery-1" in services.done and services.said("celery-1")[-1] == "new"
+    assert not any(c.due for c in of(services).look())
+
+
 def test_requests_that_a_killed_run_holds_are_let_in_before_anything_else(services: Services) -> None:
     services.add("api-1", "web", GUNICORN, "")
     services.add("celery-1", "worker", CELERY)

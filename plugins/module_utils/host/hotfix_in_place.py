@@ -47,6 +47,7 @@ class InPlace(InPlaceView):
         self.timeline: list[dict[str, Any]] = []
         self._fence: Fence | None = None
         self._changed: dict[str, float] = {}
+        self._by_engine: set[str] = set()
 
     def run(self, fence: Fence, plan: Plan) -> None:
         """Do what a plan says, and prove that nothing goes on with what was loaded before.
@@ -119,7 +120,7 @@ class InPlace(InPlaceView):
         self._machine.start((), [c.id for c in copies])
         self._seen = self._machine.look()
         for copy in copies:
-            if not copy.running and pid_of(self._raw.inspection(copy.id)):
+            if copy.id in self._by_engine and pid_of(self._raw.inspection(copy.id)):
                 # The engine, which wrote to it, takes no file away, such as one of a hotfix that goes back.
                 self._write(copy)
 
@@ -242,7 +243,6 @@ class InPlace(InPlaceView):
         self._changed.setdefault(copy.id, time.time())
         if not main:
             self._put_in_stopped(copy)
-            time.sleep(_TICK)
             return
         wanted = {e.path: (self._wanted(e), e.mode) for e in self._entries[copy.service]}
         root = LiveRoot(main)
@@ -253,15 +253,20 @@ class InPlace(InPlaceView):
             # Starts of processes are told to a hundredth of a second: who starts from now on is seen to be younger.
             time.sleep(_TICK)
         except RootFailed as error:
-            raise StepFailed(f"{copy.name}: {error}") from error
+            if processes.process(main):
+                raise StepFailed(f"{copy.name}: {error}") from error
+            # It was told to end by a run that was killed.
+            self._put_in_stopped(copy)
 
     def _put_in_stopped(self, copy: Copy) -> None:
         """What does not run, or crashes all the time, is written to by the engine; a file too many in it nobody loads."""
         self._machine.stop([copy.id])
+        self._by_engine.add(copy.id)
         files = [(e.place, content) for e in self._entries[copy.service] if (content := self._wanted(e)) is not None]
         try:
             with self._act(f"write {', '.join(sorted(p.path for p, _content in files))} in {copy.name}"):
                 self.call.engine.api.put_archive(copy.id, "/", thin_image.archive(files))
+            time.sleep(_TICK)
         except (DockerException, RequestException) as error:
             raise StepFailed(f"{copy.name} cannot be written to: {error}") from error
 

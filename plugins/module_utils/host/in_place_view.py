@@ -53,12 +53,16 @@ class InPlaceView:
     def _copy(self, container: Container) -> Copy:
         target, inspection = self._targets[container.service], self._raw.inspection(container.id)
         main, kind = pid_of(inspection), target.settings.kind
+        ended = Copy(container.id, container.name, container.service, kind, running=False, keeps=False)
         if not main:
-            return Copy(container.id, container.name, container.service, kind, running=False, keeps=False)
+            return ended
         try:
             written = self._is_written(main, container)
         except RootFailed as error:
-            raise StepFailed(f"{container.name}: {error}") from error
+            if processes.process(main):
+                raise StepFailed(f"{container.name}: {error}") from error
+            # It was told to end by a run that was killed, and has done so since it was inspected.
+            return ended
         changed = self._moment(main, container.service) if written else float("inf")
         kept = loaded_code.keeping(main, changed, self._words(container.service))
         steered = target.steering is not None and container.service not in self.call.problems
