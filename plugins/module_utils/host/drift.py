@@ -92,9 +92,7 @@ class Drifts:
 
         The engine needs half a second for each (measured), so it is asked for several side by side.
         """
-        if not inspections:
-            return []
-        with ThreadPoolExecutor(min(len(inspections), _SIDE_BY_SIDE)) as pool:
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             asked = [pool.submit(self._engine.changed_paths, str(i["Id"])) for i in inspections]
             return [self._judged(i, one) for i, one in zip(inspections, asked)]
 

@@ -70,7 +70,6 @@ class Found:
     trees: dict[str, str] = field(default_factory=dict)
     public: list[str] = field(default_factory=list)
     untried: str = ""
-    forced: bool = False
     _text: str = ""
 
     @property
@@ -142,7 +141,7 @@ def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, st
             source, commit = hotfix_back.commit_of(git, here, str(params["state_dir"]), source, reason)
         else:
             commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, reason, fetch)
-        found = Found(here, git, source, commit, forced=bool(params.get("force")))
+        found = Found(here, git, source, commit)
         values = hotfix_env.values_of(params)
         if values and not params.get("env_files"):
             raise BadInput("the app has no environment file", "set app_env_file")
@@ -255,7 +254,7 @@ def _made(params: Mapping[str, Any], found: Found, fence: Fence, steps: Steps) -
         with fence.act(f"remember the hotfix {found.source.name}"):
             _remember(params, found, release)
             carry_records(here.path, store.path_of(release), found.jobs)
-            store.note(release, state=_state(store, release), hotfix=_about(found))
+            store.note(release, state=_state(store, release), hotfix=_about(params, found))
             # Layers below the new images: whoever prunes names takes these, and not the images themselves.
             store.note(here.release, image_ids=hotfix_view.built_images(here))
         if params.get("lock_token"):
@@ -292,9 +291,9 @@ def _entry(found: Found) -> dict[str, str]:
     return {**entry, **hotfix_back.mark(found.source)}
 
 
-def _about(found: Found) -> dict[str, Any]:
+def _about(params: Mapping[str, Any], found: Found) -> dict[str, Any]:
     about = {
-        **_entry(found), "kinds": _kinds(found), "base_release": found.here.release, "forced": found.forced,
+        **_entry(found), "kinds": _kinds(found), "base_release": found.here.release, "forced": bool(params.get("force")),
         "files": [c.path for c in found.changes], "trees": found.trees,
     }  # fmt: skip
     return {**about, "env_file": found.env.path} if found.env.names else about
@@ -359,7 +358,7 @@ def _remember(params: Mapping[str, Any], found: Found, release: str) -> None:
     known = hotfix_ledger.read(str(params["state_dir"]), found.source.name)
     same = known.get("commit") == found.commit
     about = {
-        **_about(found), "release": release, "given": found.source.told,
+        **_about(params, found), "release": release, "given": found.source.told,
         "made": known.get("made") if same else iso(time.time()), "captured": found.source.by_hand,
         "untried": found.untried, "public_paths": found.public,
     }  # fmt: skip
