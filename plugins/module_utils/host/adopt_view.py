@@ -16,10 +16,9 @@ from ..decide.adoption import CannotAdopt, Origin, Started
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine
-from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from .inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .project import connect, image_name
 from .release_store import Store
-from .rest_plan import HASH_LABEL
 from .snapshot import Snapshot, look, tracked
 
 _PREFIX = "com.docker.compose."

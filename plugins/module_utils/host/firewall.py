@@ -79,6 +79,8 @@ def _with_timeout(addresses: Iterable[str], seconds: float) -> str:
 def tables(pid: int) -> list[str]:
     """What there is of ours in the network namespace of this process: a gate, refusals, requests that wait.
 
+    A gate or a hold that has ended by itself is told as such: it keeps nobody out any more.
+
     :raises FirewallFailed: nft cannot be run, or refuses.
     """
     code, output, complaint = _nft(pid, "-j", "list", "tables")
@@ -87,8 +89,21 @@ def tables(pid: int) -> list[str]:
     entries = (e.get("table") for e in json.loads(output).get("nftables") or [])
     names = sorted(str(t.get("name")) for t in entries if isinstance(t, dict))
     refusals = [bytes.fromhex(n[len(_TABLE) + 1 :]).decode("utf-8", "replace") for n in names if _is_own_table(n)]
-    found = ["a gate"] * names.count(_TABLE) + [f"refusals for {service}" for service in refusals]
-    return found + ["requests that wait"] * names.count(_HELD)
+    found = [f"refusals for {service}" for service in refusals]
+    if _TABLE in names:
+        found.insert(0, "a gate" if is_closed(pid) else "a gate that has ended by itself")
+    if _HELD in names:
+        found.append("requests that wait" if _has_elements(pid, _HELD, "held") else "a hold that has ended by itself")
+    return found
+
+
+def _has_elements(pid: int, table: str, name: str) -> bool:
+    """Whether a set of ours has anything in it; its elements go when their time is over."""
+    for entry in _listed(pid, table) or []:
+        known = entry.get("set")
+        if isinstance(known, dict) and known.get("name") == name and known.get("elem"):
+            return True
+    return False
 
 
 def _is_own_table(name: str) -> bool:
@@ -101,11 +116,7 @@ def _is_own_table(name: str) -> bool:
 
 def is_closed(pid: int) -> bool:
     """Whether a gate of ours keeps others out of the container with this process."""
-    for entry in _listed(pid, _TABLE) or []:
-        known = entry.get("set")
-        if isinstance(known, dict) and known.get("name") == "shut" and known.get("elem"):
-            return True
-    return False
+    return _has_elements(pid, _TABLE, "shut")
 
 
 def close(pid: int, ports: Iterable[int], passing: Iterable[str], seconds: float) -> None:

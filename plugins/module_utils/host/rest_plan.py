@@ -16,11 +16,9 @@ from ..decide.stack import OTHER
 from . import processes
 from .call_result import BadInput
 from .compose import Compose
-from .inspection import label_of, pid_of
+from .inspection import HASH_LABEL, SERVICE_LABEL, label_of, pid_of
 from .targets import Target
 
-HASH_LABEL = "com.docker.compose.config-hash"
-SERVICE_LABEL = "com.docker.compose.service"
 _FILES_LABEL = "com.docker.compose.project.config_files"
 # What may hold data is given this long to end by itself (seconds).
 _PATIENCE = 60.0

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules that keep others out of a container, in a network namespace that has nothing else in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall
+
+
+@pytest.fixture
+def pid() -> Iterator[int]:
+    """A process in a network namespace of its own, ended with the test."""
+    with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as made:
+        deadline = time.monotonic() + 10
+        while _namespace(made.pid) == _namespace("self") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield made.pid
+        made.kill()
+
+
+def _namespace(pid: int | str) -> int:
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
+
+
+def _left(pid: int, expected: list[str]) -> list[str]:
+    """What is left once it is what is expected, or after 10 seconds."""
+    deadline = time.monotonic() + 10
+    while (found := firewall.tables(pid)) != expected and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "there", "over"),
+    [
+        (firewall.hold, firewall.let_in, "requests that wait", "a hold that has ended by itself"),
+        (firewall.close, firewall.open_again, "a gate", "a gate that has ended by itself"),
+    ],
+)
+def test_what_ends_by_itself_is_told_as_ended(
+    pid: int, begin: Callable[..., None], end: Callable[[int], None], there: str, over: str
+) -> None:
+    begin(pid, [8000], seconds=60, passing=["192.0.2.1", "2001:db8::1"])
+    assert firewall.tables(pid) == [there]
+    begin(pid, [8000], seconds=1, passing=[])
+    assert _left(pid, [over]) == [over]
+    end(pid)
+    assert firewall.tables(pid) == []
