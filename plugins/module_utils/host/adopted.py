@@ -15,11 +15,10 @@ from ..journal import working
 from .compose import Compose
 from .engine import Engine
 from .files import read_json, sync_directory, write_private
-from .inspection import label_of
+from .inspection import HASH_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
 from .release_store import Store
 
 _RECORD = "adopted.json"
-_SERVICE, _HASH = "com.docker.compose.service", "com.docker.compose.config-hash"
 #: In a release's own folder: how it comes back once what was started by hand is gone.
 RETURNING = os.path.join(".evenkeel", "returning.json")
 
@@ -74,8 +73,8 @@ def see_to_return(params: Mapping[str, Any]) -> bool:
     name = str(project.get("name"))
     built = {s for s, definition in (project.get("services") or {}).items() if definition.get("build")}
     hashes = Compose(path, project_name=name).hashes(project)
-    containers = Engine().containers({"com.docker.compose.project": name})
-    there = {label_of(i, _SERVICE) for i in containers if label_of(i, _HASH) in hashes.values()}
+    containers = Engine().containers({PROJECT_LABEL: name})
+    there = {label_of(i, SERVICE_LABEL) for i in containers if label_of(i, HASH_LABEL) in hashes.values()}
     if all(service in there for service in built):
         return False
     state_dir = str(params.get("state_dir") or f"/var/lib/evenkeel/{name}")

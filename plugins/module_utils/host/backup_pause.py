@@ -19,7 +19,7 @@ from .backup_source import Source
 from .celery_nodes import CeleryNodes
 from .engine import EngineFailed
 from .files import private_directory, read_json, write_private
-from .inspection import label_of, pid_of
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 
 # Seconds that a task may take to end.
 _PATIENCE = 300.0
@@ -27,10 +27,8 @@ _PATIENCE = 300.0
 
 def running_of(source: Source, kind: str) -> list[dict[str, Any]]:
     """The containers of a kind that run."""
-    found = source.engine.containers(
-        {"com.docker.compose.project": source.project, "com.docker.compose.oneoff": "False"}
-    )
-    mine = [i for i in found if source.kinds.get(label_of(i, "com.docker.compose.service"), "") == kind]
+    found = source.engine.containers({PROJECT_LABEL: source.project, ONE_OFF_LABEL: "False"})
+    mine = [i for i in found if source.kinds.get(label_of(i, SERVICE_LABEL), "") == kind]
     return [i for i in mine if pid_of(i) is not None]
 
 

@@ -15,7 +15,7 @@ from ..decide.services import DATABASE, BadService, chosen_kind
 from .backup_elsewhere import Elsewhere, elsewhere_of
 from .compose import ComposeFailed
 from .engine import Engine
-from .inspection import pid_of
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, pid_of
 from .postgres import Server, server_in
 from .postgres_client import sweep
 from .project import compose_of, connect, image_name
@@ -100,8 +100,8 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
         if params.get("optional"):
             return None
         raise BadInput("the project has no database service", f"set app_database_service; {ELSEWHERE}")
-    labels = {"com.docker.compose.project": name, "com.docker.compose.service": service}
-    mine = [i for i in engine.containers({**labels, "com.docker.compose.oneoff": "False"}) if pid_of(i) is not None]
+    labels = {PROJECT_LABEL: name, SERVICE_LABEL: service}
+    mine = [i for i in engine.containers({**labels, ONE_OFF_LABEL: "False"}) if pid_of(i) is not None]
     if not mine:
         raise BadInput(f"{service} does not run", f"start it: docker compose -p {name} start {service}")
     for _again in range(_TRIES):

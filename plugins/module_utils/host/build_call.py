@@ -17,7 +17,7 @@ from .compose import ComposeFailed
 from .engine import Engine
 from .files import private_directory, read_json
 from .image_archive import bring_back, in_archive
-from .inspection import label_of
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
 from .kept_images import parts_of
 from .processes import memory_of_machine
 from .project import TOOLS_FIT, compose_of, connect, state_dir_of
@@ -168,8 +168,8 @@ def _build_missing(
 def _containers(engine: Engine, project: str) -> dict[str, list[str]]:
     """Per service the states of its containers, as the engine names them."""
     found: dict[str, list[str]] = {}
-    for inspection in engine.containers({"com.docker.compose.project": project, "com.docker.compose.oneoff": "False"}):
-        states = found.setdefault(label_of(inspection, "com.docker.compose.service"), [])
+    for inspection in engine.containers({PROJECT_LABEL: project, ONE_OFF_LABEL: "False"}):
+        states = found.setdefault(label_of(inspection, SERVICE_LABEL), [])
         states.append(str((inspection.get("State") or {}).get("Status") or ""))
     return found
 

@@ -14,7 +14,7 @@ from ..decide.project import REVISION_LABEL
 from ..decide.services import ROLLED_KINDS, kind_of
 from .django_oneoff import LABEL
 from .engine import Engine
-from .inspection import label_of
+from .inspection import PROJECT_LABEL, SERVICE_LABEL, label_of
 from .project import image_name
 
 
@@ -39,8 +39,8 @@ def code_of(engine: Engine, project: Mapping[str, Any], service: str, project_sr
     same = {n for n in services if image_name(project, n) == image_name(project, service)}
     others = {n for n, s in services.items() if n not in same and kind_of(s) not in ROLLED_KINDS}
     running = []
-    for inspection in engine.containers({"com.docker.compose.project": str(project["name"])}):
-        of = label_of(inspection, "com.docker.compose.service")
+    for inspection in engine.containers({PROJECT_LABEL: str(project["name"])}):
+        of = label_of(inspection, SERVICE_LABEL)
         revision = label_of(inspection, REVISION_LABEL)
         # What no service of this version has may still be code of the version before.
         foreign = of in others or (of not in services and not revision)

@@ -27,13 +27,13 @@ from . import app_script, rehearsal_requests_script
 from .compose import Compose, ComposeFailed
 from .engine import Engine
 from .files import private_directory, write_private
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from .postgres import PSQL, Server
 from .progress import Progress
 from .scratch import Scratch, sweep
 from .throwaway_postgres import restore
 
 FOLDER = "rehearsals"
-_OF, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 # A cluster that holds nothing yet need not survive anything; what is measured later has to be as slow as production is.
 _HASTE = ("fsync", "full_page_writes", "synchronous_commit")
 _LOOK = 0.5
@@ -120,7 +120,7 @@ class Stage:
         finally:
             ended.set()
             watch.join(10.0)
-            self.engine.remove_labelled(f"{_OF}={self.name}", lambda name: False)
+            self.engine.remove_labelled(f"{PROJECT_LABEL}={self.name}", lambda name: False)
             for folder in (self.folder, self.folder_before):
                 shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
@@ -147,7 +147,7 @@ class Stage:
                 continue
             if self._why is not None:
                 with contextlib.suppress(Exception):
-                    self.engine.remove_labelled(f"{_OF}={self.name}", lambda name: False)
+                    self.engine.remove_labelled(f"{PROJECT_LABEL}={self.name}", lambda name: False)
                 return
 
     def compose(self) -> Compose:
@@ -156,7 +156,7 @@ class Stage:
 
     def container(self, service: str) -> str:
         """The id of a service's container."""
-        found = self.engine.containers({_OF: self.name, _SERVICE: service, "com.docker.compose.oneoff": "False"})
+        found = self.engine.containers({PROJECT_LABEL: self.name, SERVICE_LABEL: service, ONE_OFF_LABEL: "False"})
         return str(found[0]["Id"]) if found else "-"
 
     def serve(self, servers: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from ..journal import Fence
 from . import processes
 from .compose import Compose, ComposeFailed
 from .engine import Engine
-from .inspection import health_of, pid_of
+from .inspection import PROJECT_LABEL, SERVICE_LABEL, health_of, pid_of
 from .progress import Progress
 from .refusal import BadInput
 
@@ -30,7 +30,6 @@ _PATIENCE = 180.0
 #: Seconds for which a port is waited for that may be another one.
 _PORT_PATIENCE = 60.0
 _LINES, _SHOWN = 20000, 40
-_SERVICE, _OF = "com.docker.compose.service", "com.docker.compose.project"
 
 
 class TestsFailed(Exception):
@@ -104,7 +103,7 @@ class Scratch:
     def take_away(self) -> None:
         """Remove all of it."""
         # Its name is its own: whoever has the lock by now has another one.
-        self.engine.remove_labelled(f"{_OF}={self.name}", lambda name: False)
+        self.engine.remove_labelled(f"{PROJECT_LABEL}={self.name}", lambda name: False)
 
     def _start(self, services: Sequence[str]) -> None:
         if not services:
@@ -123,7 +122,7 @@ class Scratch:
                 raise TestsFailed(f"{what} not be started: {self._masked(str(error))}") from error
 
     def _container(self, service: str) -> dict[str, Any]:
-        found = self.engine.containers({_OF: self.name, _SERVICE: service})
+        found = self.engine.containers({PROJECT_LABEL: self.name, SERVICE_LABEL: service})
         return found[0] if found else {}
 
     # -- databases and brokers -----------------------------------------------------------------------
