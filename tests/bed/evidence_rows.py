@@ -14,8 +14,8 @@ from tests.bed.crashes import crashed
 from tests.bed.fronts import FRONTS, Front, fronted
 from tests.bed.killed_roll import PLACES, QUICK, UNDO_PLACES, kill_roll
 from tests.bed.load.process import LoadRun, proxy_log
+from tests.bed.queued_tasks import all_run_once, send
 from tests.bed.shop import Play, Shop
-from tests.bed.test_workers import all_run_once, send
 
 BAD = (
     "bad-unhealthy",

@@ -3,20 +3,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import processes
-from tests.bed.shop import ROOT, Shop, run
+from tests.bed.killed_playbook import kill_when
+from tests.bed.shop import Shop, run
 
 #: What the run is killed in, as it names its steps, in this order: each of these runs comes further than the one before.
 STEPS = (
@@ -39,29 +32,6 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     made.destroy()
     request.addfinalizer(made.destroy)
     return made.create()
-
-
-def kill_when(shop: Shop, log: Path, due: Callable[[str], bool], **variables: Any) -> None:
-    """Begin the first deployment, or another playbook, and kill it with all that it has started once something is so.
-
-    :param due: asked of what it has printed.
-    """
-    with log.open("w", encoding="utf-8") as stream:
-        begun = subprocess.Popen(
-            shop.playbook_argv(**(variables or {"update_version": "v1"})), cwd=ROOT, env=shop.environment,
-            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-        )  # fmt: skip
-    end = time.monotonic() + 300
-    while not due(log.read_text(encoding="utf-8", errors="replace")):
-        if begun.poll() is not None or time.monotonic() > end:
-            raise AssertionError(f"it was over before: {log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
-        time.sleep(0.05)
-    # A moment into the step, where its module works.
-    time.sleep(0.4)
-    for pid in [p.pid for p in processes.tree(begun.pid)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    begun.wait(10)
 
 
 @pytest.mark.matrix

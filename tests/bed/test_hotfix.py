@@ -17,10 +17,10 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_call import patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from demo.repository import add_commit
+from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, deployed, run
-from tests.bed.test_first_start import kill_when
 
 VERSION, CODE, PAGE, NGINX = (
     "shop/version.py",

@@ -14,10 +14,10 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_database_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, deployed, run
-from tests.bed.test_first_start import kill_when
 
 # What a database alone shows is in test_hotfix_database_server.py, the first of it in every run.
 pytestmark = pytest.mark.matrix

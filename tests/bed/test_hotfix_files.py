@@ -15,10 +15,10 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_live_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, deployed, run
-from tests.bed.test_first_start import kill_when
 from tests.bed.visitors import Visitors
 
 # What is decided is held by units in processes of their own; test_hotfix.py is in every run.

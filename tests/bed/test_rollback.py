@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK as SHORT
 from tests.bed.migrated_shop import columns, commit_versions, sql
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, run
-from tests.bed.test_first_start import kill_when
 
 # A worker beside one that crashes all the time boots slowly.
 QUICK = {"api": {**SHORT["api"], "ready_timeout": 120}, "celery": {**SHORT["celery"], "ready_timeout": 180}}

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from tests.bed.baselines import AS_JSON, NO_PROOF, OURS, SCHEDULER, WORKER, Releases
+from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK as SHORT
 from tests.bed.load.process import LoadRun, proxy_log
 from tests.bed.load.result import Result, is_unread
 from tests.bed.meter import MIX
+from tests.bed.queued_tasks import all_run_once, send
 from tests.bed.shop import ROOT, BedError, Play, Shop, run
 from tests.bed.tasks import Run, read_run
-from tests.bed.test_first_start import kill_when
 from tests.bed.test_rollback import forward, manifests, states
-from tests.bed.test_workers import all_run_once, send
 
 pytestmark = pytest.mark.matrix
 
