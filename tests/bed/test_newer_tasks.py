@@ -15,7 +15,7 @@ from tests.bed.killed_playbook import kill_when
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.queued_tasks import all_run_once, runs, send
 from tests.bed.shop import ROOT, Play, Shop, run
-from tests.bed.test_rollback import QUICK, forward, manifests
+from tests.bed.shop_releases import QUICK, forward, manifests
 
 # What is decided is held by units and properties, and each of these takes minutes.
 pytestmark = pytest.mark.matrix

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,10 @@ from typing import Any
 import pytest
 
 from tests.bed.killed_playbook import kill_when
-from tests.bed.killed_roll import QUICK as SHORT
 from tests.bed.migrated_shop import columns, commit_versions, sql
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, run
-
-# A worker beside one that crashes all the time boots slowly.
-QUICK = {"api": {**SHORT["api"], "ready_timeout": 120}, "celery": {**SHORT["celery"], "ready_timeout": 180}}
+from tests.bed.shop_releases import QUICK, forward, manifests, states
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +30,6 @@ def shop() -> Iterator[Shop]:
         yield made
     finally:
         made.destroy()
-
-
-def manifests(shop: Shop) -> list[dict[str, Any]]:
-    return [json.loads(p.read_text()) for p in sorted(shop.root.glob("releases/*/.evenkeel/manifest.json"))]
-
-
-def states(shop: Shop) -> dict[str, str]:
-    """The state of each release, by what it was asked for by."""
-    return {m["version"]: m["state"] for m in manifests(shop)}
-
-
-def forward(shop: Shop, version: str, **variables: Any) -> Play:
-    """Update, to what was rolled back before as well."""
-    bad = {m["revision"] for m in manifests(shop) if m["state"] == "bad" and m["version"] == version}
-    accepted = {"update_accept_bad": bad.pop()} if bad else {}
-    return shop.update(version, app_services=QUICK, **accepted, **variables)
 
 
 def went_back(shop: Shop, to: str, **variables: Any) -> Play:

@@ -16,20 +16,15 @@ import pytest
 
 from tests.bed.baselines import AS_JSON, NO_PROOF, OURS, SCHEDULER, WORKER, Releases
 from tests.bed.killed_playbook import kill_when
-from tests.bed.killed_roll import QUICK as SHORT
 from tests.bed.load.process import LoadRun, proxy_log
 from tests.bed.load.result import Result, is_unread
 from tests.bed.meter import MIX
 from tests.bed.queued_tasks import all_run_once, send
 from tests.bed.shop import ROOT, BedError, Play, Shop, run
+from tests.bed.shop_releases import QUICK, forward, manifests, states
 from tests.bed.tasks import Run, read_run
-from tests.bed.test_rollback import forward, manifests, states
 
 pytestmark = pytest.mark.matrix
-
-
-# A worker beside one that crashes all the time boots slowly.
-QUICK = {"api": {**SHORT["api"], "ready_timeout": 120}, "celery": {**SHORT["celery"], "ready_timeout": 180}}
 
 
 @pytest.fixture(scope="module")
