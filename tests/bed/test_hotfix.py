@@ -8,26 +8,20 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_call import patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from demo.repository import add_commit
+from tests.bed.code_hotfix import CODE, NGINX, PAGE, VERSION, back_at_v1, hotfix, module, of_v1, said, write
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, deployed, run
+from tests.bed.shop import Shop, deployed, run
+from tests.bed.shop_snapshot import ids_of, images_of, there
 
-VERSION, CODE, PAGE, NGINX = (
-    "shop/version.py",
-    "tours/catalogue.py",
-    "tours/templates/tours/index.html",
-    "deploy/nginx.conf",
-)
 ROLLED = ("api", "celery", "celery-beat")
 
 
@@ -38,64 +32,6 @@ def shop() -> Iterator[Shop]:
         yield made
 
 
-def said(version: str) -> str:
-    return f'# SPDX-License-Identifier: GPL-3.0-or-later\nVERSION = "{version}"\n'
-
-
-def of_v1(shop: Shop, path: str) -> str:
-    return run(["git", "-C", str(shop.repository), "show", f"v1:{path}"])
-
-
-def write(shop: Shop, files: Mapping[str, str]) -> Path:
-    """A developer's checkout, as far as it was changed."""
-    folder = shop.folder / "dev"
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
-    return folder
-
-
-def hotfix(shop: Shop, files: Mapping[str, str], *arguments: str, **more: Any) -> Play:
-    source = str(write(shop, files))
-    return shop.play(*arguments, playbook="hotfix", hotfix_files=",".join(files), hotfix_source=source, **more)
-
-
-def module(shop: Shop, check: bool = False, **given: Any) -> dict[str, Any]:
-    """The module itself, without a playbook around it."""
-    params = {
-        "path": str(shop.root), "repo": str(shop.repository), "compose_files": ["docker-compose.prod.yml"],
-        "env_files": [".env"], "shared": [".env"], "service_options": QUICK, "django_service": "api",
-        "manage_py": "manage.py", "timeout": 120.0, "max_files": 20, "max_lines": 400, "max_chain": 5, **given,
-    }  # fmt: skip
-    return patch(params, check)
-
-
-def there(shop: Shop) -> dict[str, Any]:
-    """Everything that a refused hotfix may not have touched."""
-    own = ["--all", "--no-trunc", "--filter", f"label=evenkeel.bed={shop.name}"]
-    images = run(["docker", "images", *own, "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"])
-    # Others use this machine as well.
-    made = run(["docker", "ps", "-a", "--filter", f"name=evenkeel-hotfix.{shop.name}", "--format", "{{.Names}}"])
-    readers = run(["docker", "ps", "-a", "--filter", f"label=evenkeel.reader={shop.name}", "--format", "{{.Names}}"])
-    return {
-        "containers": sorted((i["Id"], i["State"]["StartedAt"]) for i in shop.inspections()),
-        "left": made + readers,
-        "images": sorted(images.splitlines()),
-        "releases": sorted(os.listdir(shop.root / "releases")),
-        "current": os.readlink(shop.root / "current"),
-        "refs": run(["git", "-C", str(shop.root / "mirror.git"), "for-each-ref"]),
-    }
-
-
-def images_of(shop: Shop) -> dict[str, str]:
-    """Service → the id of the image that its containers run."""
-    return {i["Config"]["Labels"]["com.docker.compose.service"]: i["Image"] for i in shop.inspections()}
-
-
-def ids_of(shop: Shop) -> dict[str, str]:
-    return {i["Config"]["Labels"]["com.docker.compose.service"]: i["Id"] for i in shop.inspections()}
-
-
 def layers(image: str) -> list[str]:
     found: list[str] = json.loads(run(["docker", "inspect", image]))[0]["RootFS"]["Layers"]
     return found
@@ -103,12 +39,6 @@ def layers(image: str) -> list[str]:
 
 def owner_in(shop: Shop, path: str) -> str:
     return run(["docker", "exec", shop.container("api"), "stat", "-c", "%u:%g %a", f"/app/{path}"]).strip()
-
-
-def back_at_v1(shop: Shop) -> None:
-    if shop.version() != "v1":
-        play = shop.rollback(rollback_to="v1")
-        assert play.returncode == 0 and shop.version() == "v1", play.output[-4000:]
 
 
 def test_it_changes_over_and_a_second_run_changes_nothing(shop: Shop) -> None:

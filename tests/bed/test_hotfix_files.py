@@ -19,6 +19,7 @@ from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, deployed, run
+from tests.bed.shop_snapshot import ids_of
 from tests.bed.visitors import Visitors
 
 # What is decided is held by units in processes of their own; test_hotfix.py is in every run.
@@ -41,10 +42,6 @@ def shop() -> Iterator[Shop]:
 
 def in_api(shop: Shop, script: str) -> str:
     return run(["docker", "exec", "-u", "0", shop.container("api"), "sh", "-ec", script])
-
-
-def ids_of(shop: Shop) -> dict[str, str]:
-    return {i["Config"]["Labels"]["com.docker.compose.service"]: i["Id"] for i in shop.inspections()}
 
 
 def write(shop: Shop, **texts: str) -> dict[str, str]:

@@ -15,12 +15,13 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_in_place_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from demo.repository import add_commit
+from tests.bed.code_hotfix import CODE, PAGE, VERSION, hotfix, of_v1, said
 from tests.bed.fronts import FRONTS, fronted
 from tests.bed.killed_in_place import PLACES, RESTARTED_PLACES, ROTATED_PLACES, kill_in_place
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, run
-from tests.bed.test_hotfix import CODE, PAGE, VERSION, hotfix, ids_of, of_v1, said
+from tests.bed.shop_snapshot import ids_of
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="memory of other processes, and rules in namespaces, are root's"

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from tests.bed.code_hotfix import module, said
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, deployed, run
+from tests.bed.shop_snapshot import ids_of, there
 from tests.bed.test_frontend import JOB, builds, records, served
-from tests.bed.test_hotfix import ids_of, module, said, there
 from tests.bed.test_hotfix_files import assets, ended, live, packed
 from tests.bed.visitors import Visitors
 

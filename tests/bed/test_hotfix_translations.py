@@ -11,10 +11,11 @@ import polib
 import pytest
 
 from demo.repository import add_commit
+from tests.bed.code_hotfix import PAGE, hotfix, of_v1
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Shop, deployed, run
-from tests.bed.test_hotfix import PAGE, hotfix, ids_of, of_v1, there
+from tests.bed.shop_snapshot import ids_of, there
 
 PO = "locale/de/LC_MESSAGES/django.po"
 SETTINGS = "shop/settings.py"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.bed.code_hotfix import CODE, PAGE, VERSION, back_at_v1, hotfix, of_v1, said
 from tests.bed.killed_roll import QUICK
 from tests.bed.shop import Play, Shop, deployed, run
-from tests.bed.test_hotfix import CODE, PAGE, VERSION, back_at_v1, hotfix, of_v1, said, there
+from tests.bed.shop_snapshot import there
 
 # What is decided is held by units on real repositories; test_hotfix.py is in every run.
 pytestmark = pytest.mark.matrix

@@ -16,6 +16,7 @@ from tests.bed.killed_roll import QUICK, kill_roll
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.queued_tasks import all_run_once, send
 from tests.bed.shop import Shop
+from tests.bed.shop_snapshot import images_of
 
 QUICKLY = {"app_services": QUICK}
 #: Seconds between two beats.
@@ -89,19 +90,13 @@ def test_one_service_that_does_not_start_brings_all_back(shop: Shop, version: st
 @pytest.mark.matrix
 def test_a_verify_that_fails_brings_every_service_back(shop: Shop) -> None:
     serving = shop.version()
-    revision = images(shop)
+    revision = images_of(shop)
     with shop.load(seconds=200) as load:
         play = shop.update(other(shop), **QUICKLY, app_verify_paths=[{"path": "/", "contains": "Atlantis"}])
         result = load.stop()
     assert play.returncode != 0 and "Atlantis" in play.output, play.output[-3000:]
-    assert (shop.version(), images(shop), shop.leftovers()) == (serving, revision, [])
+    assert (shop.version(), images_of(shop), shop.leftovers()) == (serving, revision, [])
     assert_nothing_lost(shop, load, result)
-
-
-def images(shop: Shop) -> dict[str, str]:
-    """Service → image of what runs."""
-    labels = "com.docker.compose.service"
-    return {i["Config"]["Labels"][labels]: i["Image"] for i in shop.inspections()}
 
 
 @pytest.mark.matrix
