@@ -66,6 +66,12 @@ class Play:
         return " ".join(self.message.split())
 
 
+def succeeded(play: Play) -> Play:
+    """The playbook's run, after asserting that it ended with 0."""
+    assert play.returncode == 0, play.output[-5000:]
+    return play
+
+
 def run(argv: Sequence[str], timeout: float = 300.0, **kwargs: Any) -> str:
     """Run a command of the bed and return what it printed.
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from demo.repository import add_commit
+from tests.bed.built_frontend import JOB, builds, records, served
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import ROOT, Shop, deployed, run
@@ -21,8 +21,6 @@ from tests.bed.visitors import Visitors
 # A job and what it publishes is in every run by test_jobs.py; a whole front end takes minutes.
 pytestmark = pytest.mark.matrix
 
-JOB = "frontend_builder"
-
 
 @pytest.fixture(scope="module")
 def built() -> Iterator[Shop]:
@@ -30,21 +28,6 @@ def built() -> Iterator[Shop]:
     # Half done for long enough to be met.
     with deployed("frontend", {"app_services": QUICK}, version="frontend", env="BUILD_SECONDS=3\n") as made:
         yield made
-
-
-def builds(shop: Shop) -> list[str]:
-    """The containers of the job, whoever started them."""
-    return [n for n in shop.containers() if JOB in n or "publish" in n]
-
-
-def records(shop: Shop) -> dict[str, str]:
-    """Which releases ran the job, and when."""
-    found = (shop.root / "releases").glob(f"*/.evenkeel/jobs/{JOB}.json")
-    return {path.parts[-4]: json.loads(path.read_text(encoding="utf-8"))["ended"] for path in found}
-
-
-def served(shop: Shop) -> str:
-    return run(["curl", "--silent", "--fail", f"{shop.url}/app/"])
 
 
 def kept_files(shop: Shop) -> set[str]:

@@ -17,7 +17,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal impor
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, deployed, run
+from tests.bed.shop import Shop, deployed, run, succeeded
 
 # What a database alone shows is in test_hotfix_database_server.py, the first of it in every run.
 pytestmark = pytest.mark.matrix
@@ -91,11 +91,6 @@ def fix(shop: Shop, text: str = "", check_mode: bool = False, **given: Any) -> d
     return change(params, check_mode)
 
 
-def ended(play: Play) -> Play:
-    assert play.returncode == 0, play.output[-5000:]
-    return play
-
-
 @contextmanager
 def held(shop: Shop, statement: str) -> Iterator[None]:
     """Somebody's transaction that has done something and does not end."""
@@ -117,10 +112,13 @@ def test_under_load_each_kind_is_applied_and_comes_back(shop: Shop) -> None:
     seconds = []
     with shop.load() as load:
         for kind, text in KINDS.items():
-            play = ended(shop.play(playbook="hotfix", hotfix_database=write(shop, text), hotfix_name=kind))
+            play = succeeded(shop.play(playbook="hotfix", hotfix_database=write(shop, text), hotfix_name=kind))
             assert schema(shop) != before and "rollback_hotfix=" + kind in play.flat, play.output[-3000:]
-            assert ended(shop.play(playbook="hotfix", hotfix_database=write(shop, text), hotfix_name=kind)).changed == 0
-            back = ended(shop.rollback(rollback_hotfix=kind))
+            assert (
+                succeeded(shop.play(playbook="hotfix", hotfix_database=write(shop, text), hotfix_name=kind)).changed
+                == 0
+            )
+            back = succeeded(shop.rollback(rollback_hotfix=kind))
             assert schema(shop) == before and back.changed > 0
             seconds += [play.seconds, back.seconds]
         # All of it at once, and its check.
@@ -174,7 +172,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_left(
 
 def test_check_mode_changes_nothing_and_tells(shop: Shop) -> None:
     before = schema(shop)
-    play = ended(
+    play = succeeded(
         shop.play("--check", "--diff", playbook="hotfix", hotfix_database=write(shop, VIEW), hotfix_name="foreseen")
     )
     assert "would be applied: view tours_busy" in play.flat and schema(shop) == before
@@ -191,10 +189,10 @@ def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(shop
     with held(shop, "SELECT * FROM tours_busy"):
         kill_when(shop, tmp_path / "log", inside, **given)
     kill_when(shop, tmp_path / "again", inside, **given)
-    ended(shop.play(**given))
-    assert schema(shop) != before and ended(shop.play(**given)).changed == 0 and shop.leftovers() == []
+    succeeded(shop.play(**given))
+    assert schema(shop) != before and succeeded(shop.play(**given)).changed == 0 and shop.leftovers() == []
     kill_when(shop, tmp_path / "back", inside, playbook="rollback", rollback_hotfix="killed")
-    ended(shop.rollback(rollback_hotfix="killed"))
+    succeeded(shop.rollback(rollback_hotfix="killed"))
     assert schema(shop) == before and shop.leftovers() == []
 
 
@@ -205,8 +203,8 @@ def test_two_on_one_view_go_back_in_their_order_and_an_update_tells_of_them(shop
     fix(shop, VIEW.replace("max(created_at)", "min(created_at)"), name="two")
     refused = shop.rollback(rollback_hotfix="one")
     assert refused.returncode != 0 and "the hotfix two changed view public.tours_busy after one" in refused.flat_message
-    assert "one, database" in ended(shop.play(playbook="status")).flat
-    updated = ended(shop.update("v2"))
+    assert "one, database" in succeeded(shop.play(playbook="status")).flat
+    updated = succeeded(shop.update("v2"))
     assert "the hotfix two is in the database and in no migration yet" in updated.flat, updated.output[-4000:]
     # What the second lies on is told of that one.
     assert "the hotfix one is" not in updated.flat and "of the hotfix one is" not in updated.flat
@@ -225,7 +223,7 @@ def test_the_migration_that_is_written_runs_where_the_hotfix_is(shop: Shop, tmp_
     run(["git", "-C", str(clone), *who, "commit", "--quiet", "--message", "Merge the hotfix"])
     run(["git", "-C", str(clone), "push", "--quiet", "origin", "HEAD:refs/heads/merged"])
     with shop.load() as load:
-        updated = ended(shop.update("merged"))
+        updated = succeeded(shop.update("merged"))
         result = load.stop()
     assert "the hotfix merged of the database is in the migrations now" in updated.flat, updated.output[-4000:]
     again = fix(shop, FUNCTION + VIEW + TRIGGER, name="again")

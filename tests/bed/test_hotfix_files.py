@@ -3,22 +3,20 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_live_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from tests.bed.built_frontend import assets, packed, served
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
+from tests.bed.live_hotfix import live
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, deployed, run
+from tests.bed.shop import Shop, deployed, run, succeeded
 from tests.bed.shop_snapshot import ids_of
 from tests.bed.visitors import Visitors
 
@@ -53,57 +51,26 @@ def write(shop: Shop, **texts: str) -> dict[str, str]:
     return {name: str(folder / name) for name in texts}
 
 
-def live(shop: Shop, check: bool = False, files: Mapping[str, str] | None = None, **given: Any) -> dict[str, Any]:
-    """The module itself, without a playbook around it."""
-    named = [{"path": p, "content": base64.b64encode(t.encode()).decode()} for p, t in (files or {}).items()]
-    params = {"path": str(shop.root), "kind": "media", "files": named, "state": "applied", "service_options": QUICK,
-              "django_service": "api", "timeout": 120.0, **given}  # fmt: skip
-    return change(params, check)
-
-
 def uploads(shop: Shop) -> dict[str, str]:
     """Path, owner and mode of each upload → its text; nothing of ours is among them."""
     listed = in_api(shop, "find media -type f -not -path 'media/.evenkeel/*' -printf '%P %U:%G %m\\n'").splitlines()
     return {line: in_api(shop, f"cat 'media/{line.split()[0]}'").strip() for line in listed}
 
 
-def page(shop: Shop, *options: str) -> str:
-    return run(["curl", "--silent", "--fail", *options, f"{shop.url}/app/"])
-
-
-def assets(shop: Shop) -> list[str]:
-    """What the page names, as paths in the folder."""
-    return re.findall(r'src="(assets/[^"]+)"', page(shop))
-
-
-def packed(shop: Shop) -> str:
-    """The page as a browser that takes compressed answers gets it."""
-    target = shop.folder / "page.gz"
-    run(
-        ["curl", "--silent", "--fail", "--output", str(target), "--header", "Accept-Encoding: gzip", f"{shop.url}/app/"]
-    )
-    return gzip.decompress(target.read_bytes()).decode()
-
-
-def ended(play: Play) -> Play:
-    assert play.returncode == 0, play.output[-5000:]
-    return play
-
-
 def test_a_changed_asset_has_another_name_and_no_visitor_meets_half_of_it(shop: Shop) -> None:
-    before, ids, old = page(shop), ids_of(shop), assets(shop)
+    before, ids, old = served(shop), ids_of(shop), assets(shop)
     source = write(shop, app='console.log("mended");\n')["app"]
     told = live(shop, check=True, kind="frontend", files={old[0]: "x\n"}, name="front")
-    assert told["changed"] and (page(shop), assets(shop)) == (before, old) and "/app/" in told["public_paths"]
+    assert told["changed"] and (served(shop), assets(shop)) == (before, old) and "/app/" in told["public_paths"]
     with Visitors(shop.port, named_by_content=False) as visitors:
-        play = ended(shop.play(playbook="hotfix", hotfix_frontend={old[0]: source}, hotfix_name="front"))
+        play = succeeded(shop.play(playbook="hotfix", hotfix_frontend={old[0]: source}, hotfix_name="front"))
         new = assets(shop)
-        assert new[0] != old[0] and new[1:] == old[1:] and packed(shop) == page(shop) != before
+        assert new[0] != old[0] and new[1:] == old[1:] and packed(shop) == served(shop) != before
         assert run(["curl", "-s", f"{shop.url}/app/{new[0]}"]) == Path(source).read_text()
         again = live(shop, kind="frontend", files={old[0]: Path(source).read_text()}, name="front")
         assert again["changed"] is False and ids_of(shop) == ids and shop.leftovers() == []
-        back = ended(shop.rollback(rollback_hotfix="front"))
-        assert page(shop) == packed(shop) == before and ids_of(shop) == ids and back.changed > 0
+        back = succeeded(shop.rollback(rollback_hotfix="front"))
+        assert served(shop) == packed(shop) == before and ids_of(shop) == ids and back.changed > 0
     assert visitors.wrong[:10] == [] and len(visitors.pages) == 2, visitors
     assert live(shop, state="reverted", name="front")["changed"] is False
     print(f"\nevidence: a hotfix of a built file: {play.seconds:.1f} s")
@@ -115,7 +82,7 @@ def test_an_upload_is_placed_where_it_is_and_comes_back(shop: Shop) -> None:
     files = {PICTURE: sources["a"], "banners/summer/b.txt": sources["b"]}
     texts = {PICTURE: "new\n", "banners/summer/b.txt": "b\n"}
     assert live(shop, check=True, files=texts, name="picture")["changed"] and uploads(shop) == before
-    play = ended(shop.play(playbook="hotfix", hotfix_media=files, hotfix_name="picture"))
+    play = succeeded(shop.play(playbook="hotfix", hotfix_media=files, hotfix_name="picture"))
     assert uploads(shop) == {f"{PICTURE} 1000:1000 640": "new", "banners/summer/b.txt 1000:1000 644": "b"}
     assert run(["curl", "-s", f"{shop.url}/media/banners/summer/b.txt"]) == "b\n"
     assert live(shop, files=texts, name="picture")["changed"] is False and ids_of(shop) == ids
@@ -124,7 +91,7 @@ def test_an_upload_is_placed_where_it_is_and_comes_back(shop: Shop) -> None:
     with pytest.raises(BadInput, match=r"the hotfix third changed pictures/a\.txt after picture"):
         live(shop, state="reverted", name="picture")
     assert live(shop, state="reverted", name="third")["changed"]
-    ended(shop.rollback(rollback_hotfix="picture"))
+    succeeded(shop.rollback(rollback_hotfix="picture"))
     assert uploads(shop) == before and "banners" not in in_api(shop, "ls media") and ids_of(shop) == ids
     print(f"\nevidence: a hotfix of an upload: {play.seconds:.1f} s")
 
@@ -165,10 +132,10 @@ def test_a_hand_edit_is_captured_and_survives_its_container(shop: Shop) -> None:
         assert refused.returncode != 0 and "hotfix_capture=true" in refused.message, refused.output[-3000:]
         assert f"/app/{VERSION} changed" in refused.message and "nothing was touched" in refused.message
     assert ids_of(shop) == ids and (shop.root / "current").readlink() == release
-    ended(shop.play(playbook="hotfix", hotfix_capture=True, hotfix_name="nano"))
+    succeeded(shop.play(playbook="hotfix", hotfix_capture=True, hotfix_name="nano"))
     assert shop.version() == "nano" and shop.leftovers() == []
     assert run(["git", "-C", str(shop.repository), "show", f"hotfix/nano:{VERSION}"]) == edited
-    again = ended(shop.play(playbook="hotfix", hotfix_capture=True))
+    again = succeeded(shop.play(playbook="hotfix", hotfix_capture=True))
     assert again.changed == 0 and "nothing" in again.output, again.output[-3000:]
 
 
@@ -184,20 +151,22 @@ def test_two_containers_that_were_edited_differently_are_refused(shop: Shop) -> 
     assert refused.returncode != 0 and "and differently" in refused.message, refused.output[-3000:]
     assert ids_of(shop) == ids and (shop.root / "current").readlink() == release
     edit(shop, "celery", VERSION, f"{text}# api\n")
-    ended(shop.play(playbook="hotfix", hotfix_capture=True))
+    succeeded(shop.play(playbook="hotfix", hotfix_capture=True))
     assert of_release(shop, VERSION).endswith("# api\n") and shop.leftovers() == []
 
 
 @pytest.mark.parametrize("kind", ["frontend", "media"])
 def test_applied_and_taken_back_under_load(shop: Shop, kind: str) -> None:
     given = {"media": PICTURE, "frontend": assets(shop)[1]}[kind]
-    before, source = (page(shop), uploads(shop)), write(shop, loaded="loaded\n")["loaded"]
+    before, source = (served(shop), uploads(shop)), write(shop, loaded="loaded\n")["loaded"]
     with shop.load() as load, Visitors(shop.port, named_by_content=False) as visitors:
-        play = ended(shop.play(playbook="hotfix", **{f"hotfix_{kind}": {given: source}}, hotfix_name=f"loaded-{kind}"))
-        assert (page(shop), uploads(shop)) != before
-        back = ended(shop.rollback(rollback_hotfix=f"loaded-{kind}"))
+        play = succeeded(
+            shop.play(playbook="hotfix", **{f"hotfix_{kind}": {given: source}}, hotfix_name=f"loaded-{kind}")
+        )
+        assert (served(shop), uploads(shop)) != before
+        back = succeeded(shop.rollback(rollback_hotfix=f"loaded-{kind}"))
         result = load.stop()
-    assert (page(shop), uploads(shop)) == before and visitors.wrong[:10] == [] and shop.leftovers() == []
+    assert (served(shop), uploads(shop)) == before and visitors.wrong[:10] == [] and shop.leftovers() == []
     assert_nothing_lost(shop, load, result)
     print(
         f"\nevidence: a hotfix of {kind}: {result.total:,} requests, 0 failed, {play.seconds:.1f} s, back {back.seconds:.1f} s"
@@ -209,7 +178,7 @@ def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(
     shop: Shop, kind: str, tmp_path: Path
 ) -> None:
     path = {"media": PICTURE, "frontend": assets(shop)[2]}[kind]
-    before, source = (page(shop), uploads(shop)), write(shop, killed="killed\n")["killed"]
+    before, source = (served(shop), uploads(shop)), write(shop, killed="killed\n")["killed"]
     name = f"killed-{kind}"
     given = {"playbook": "hotfix", f"hotfix_{kind}": {path: source}, "hotfix_name": name}
 
@@ -218,17 +187,17 @@ def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(
 
     with Visitors(shop.port, named_by_content=False) as visitors:
         kill_when(shop, tmp_path / "log", inside, **given)
-        ended(shop.play(**given))
-        after = page(shop), uploads(shop)
-        assert after != before and ended(shop.play(**given)).changed == 0 and shop.leftovers() == []
+        succeeded(shop.play(**given))
+        after = served(shop), uploads(shop)
+        assert after != before and succeeded(shop.play(**given)).changed == 0 and shop.leftovers() == []
         kill_when(shop, tmp_path / "back", inside, playbook="rollback", rollback_hotfix=name)
-        ended(shop.rollback(rollback_hotfix=name))
-    assert (page(shop), uploads(shop)) == before and visitors.wrong[:10] == [] and shop.leftovers() == []
+        succeeded(shop.rollback(rollback_hotfix=name))
+    assert (served(shop), uploads(shop)) == before and visitors.wrong[:10] == [] and shop.leftovers() == []
 
 
 def test_the_next_build_is_refused_and_by_name_publishes_its_own_and_going_back_leaves_that(shop: Shop) -> None:
     source = write(shop, front="until the next\n")["front"]
-    ended(shop.play(playbook="hotfix", hotfix_frontend={assets(shop)[3]: source}, hotfix_name="until"))
+    succeeded(shop.play(playbook="hotfix", hotfix_frontend={assets(shop)[3]: source}, hotfix_name="until"))
     for refused in (
         shop.update("frontend-2", update_drop_hotfixes=in_force(shop)),
         shop.play(playbook="hotfix", hotfix_restart="frontend_builder"),
@@ -236,12 +205,12 @@ def test_the_next_build_is_refused_and_by_name_publishes_its_own_and_going_back_
         assert refused.returncode != 0 and "over the hotfix until of built" in refused.message, refused.output[-3000:]
     assert live(shop, files={"badge.txt": "fixed\n", "seal.txt": "fixed\n"}, name="badge")["changed"]
     in_api(shop, "rm media/seal.txt")
-    play = ended(shop.update("frontend-2", update_drop_hotfixes=[*in_force(shop), "until"]))
+    play = succeeded(shop.update("frontend-2", update_drop_hotfixes=[*in_force(shop), "until"]))
     assert "note: seal.txt is again as before the hotfix badge: IT IS LOST" in play.flat
-    ended(shop.rollback(rollback_hotfix="badge"))
-    built = page(shop)
-    back = ended(shop.rollback(rollback_hotfix="until"))
-    assert page(shop) == built == packed(shop) and "left as it is" in back.output, back.output[-3000:]
+    succeeded(shop.rollback(rollback_hotfix="badge"))
+    built = served(shop)
+    back = succeeded(shop.rollback(rollback_hotfix="until"))
+    assert served(shop) == built == packed(shop) and "left as it is" in back.output, back.output[-3000:]
 
 
 def test_a_builder_is_restarted_and_what_somebody_removed_is_there_again(shop: Shop) -> None:
@@ -250,8 +219,8 @@ def test_a_builder_is_restarted_and_what_somebody_removed_is_there_again(shop: S
         found.unlink()
     given = {"playbook": "hotfix", "hotfix_restart": "frontend_builder", "hotfix_restart_id": "built"}
     with Visitors(shop.port, named_by_content=False) as visitors:
-        play = ended(shop.play(**given))
-        assert ended(shop.play(**given)).changed == 0
+        play = succeeded(shop.play(**given))
+        assert succeeded(shop.play(**given)).changed == 0
     assert play.changed and run(["curl", "-sf", f"{shop.url}/app/{asset}"]) and ids_of(shop) == ids
     assert [w for w in visitors.wrong if asset not in w] == [] and shop.leftovers() == []
 
@@ -263,12 +232,13 @@ def in_force(shop: Shop) -> list[str]:
 
 
 def test_a_branch_from_start_to_finish(shop: Shop, tmp_path: Path) -> None:
-    check = ended(shop.play("--check", playbook="hotfix", hotfix_start=True, hotfix_name="way"))
+    check = succeeded(shop.play("--check", playbook="hotfix", hotfix_start=True, hotfix_name="way"))
     assert "would be at" in check.output and "hotfix/way" not in run(["git", "-C", str(shop.repository), "branch"])
     ids = ids_of(shop)
-    ended(shop.play(playbook="hotfix", hotfix_start=True, hotfix_name="way"))
+    succeeded(shop.play(playbook="hotfix", hotfix_start=True, hotfix_name="way"))
     assert (
-        ended(shop.play(playbook="hotfix", hotfix_start=True, hotfix_name="way")).changed == 0 and ids_of(shop) == ids
+        succeeded(shop.play(playbook="hotfix", hotfix_start=True, hotfix_name="way")).changed == 0
+        and ids_of(shop) == ids
     )
     clone = tmp_path / "clone"
     run(["git", "clone", "--quiet", "--branch", "hotfix/way", str(shop.repository), str(clone)])
@@ -276,7 +246,7 @@ def test_a_branch_from_start_to_finish(shop: Shop, tmp_path: Path) -> None:
     run(["git", "-C", str(clone), "add", "--all"])
     run(["git", "-C", str(clone), "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--message", "Way"])
     run(["git", "-C", str(clone), "push", "--quiet", "origin", "hotfix/way"])
-    ended(shop.play(playbook="hotfix", hotfix_ref="hotfix/way"))
+    succeeded(shop.play(playbook="hotfix", hotfix_ref="hotfix/way"))
     hook = shop.repository / "hooks/update"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text('#!/bin/sh\n[ "$1" != refs/heads/main ] || { echo protected >&2; exit 1; }\n', encoding="utf-8")
@@ -285,7 +255,7 @@ def test_a_branch_from_start_to_finish(shop: Shop, tmp_path: Path) -> None:
     refused = shop.play(**finish)
     assert refused.returncode != 0 and "git cherry-pick -x" in refused.message, refused.output[-3000:]
     hook.unlink()
-    ended(shop.play(**finish))
+    succeeded(shop.play(**finish))
     assert run(["git", "-C", str(shop.repository), "show", "main:tours/way.py"]) == "WAY = 1\n"
     assert "hotfix/way" not in run(["git", "-C", str(shop.repository), "branch"])
-    assert ended(shop.play(**finish)).changed == 0 and shop.leftovers() == []
+    assert succeeded(shop.play(**finish)).changed == 0 and shop.leftovers() == []

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from tests.bed.built_frontend import JOB, assets, builds, packed, records, served
 from tests.bed.code_hotfix import module, said
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
+from tests.bed.live_hotfix import live
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, deployed, run
+from tests.bed.shop import Play, Shop, deployed, run, succeeded
 from tests.bed.shop_snapshot import ids_of, there
-from tests.bed.test_frontend import JOB, builds, records, served
-from tests.bed.test_hotfix_files import assets, ended, live, packed
 from tests.bed.visitors import Visitors
 
 # A shop with a front end takes minutes; what is decided, and what a build is refused for, units hold in every run.
@@ -61,19 +61,19 @@ def current(shop: Shop) -> str:
 
 
 def back(shop: Shop) -> None:
-    ended(shop.rollback(rollback_to="frontend"))
+    succeeded(shop.rollback(rollback_to="frontend"))
 
 
 def test_it_is_built_beside_what_serves_and_no_visitor_meets_half_of_it(shop: Shop) -> None:
     before, ids, ran, first = served(shop), ids_of(shop), records(shop), current(shop)
     files = {SOURCE: b'console.log("mended");\n'}
-    check = ended(hotfix(shop, files, "--check", "--diff"))
+    check = succeeded(hotfix(shop, files, "--check", "--diff"))
     assert f"would be built: {JOB}" in check.output, check.output[-3000:]
     told = module(shop, True, files=as_given({p: c.decode() for p, c in files.items()}))
     assert told["jobs"] == [JOB] and told["services"] == [] and "up to 400 lines" in " ".join(told["notes"]), told
     assert (served(shop), records(shop), current(shop)) == (before, ran, first)
     with Visitors(shop.port) as visitors:
-        play = ended(hotfix(shop, files, hotfix_name="mended"))
+        play = succeeded(hotfix(shop, files, hotfix_name="mended"))
         after = served(shop)
         assert after != before and packed(shop) == after
     assert visitors.wrong[:10] == [] and len(visitors.pages) == 2, visitors
@@ -81,7 +81,7 @@ def test_it_is_built_beside_what_serves_and_no_visitor_meets_half_of_it(shop: Sh
     assert ids_of(shop) == ids and (shop.leftovers(), builds(shop)) == ([], [])
     assert re.search(r"\.h1$", current(shop)) and set(records(shop)) == {*ran, current(shop)}
     assert run(["git", "-C", str(shop.repository), "show", f"hotfix/mended:{SOURCE}"]).encode() == files[SOURCE]
-    again = ended(hotfix(shop, files, hotfix_name="mended"))
+    again = succeeded(hotfix(shop, files, hotfix_name="mended"))
     assert again.changed == 0 and "has it already" in again.output, again.output[-3000:]
     refused = shop.update("frontend-2")
     assert refused.returncode != 0 and "hotfix mended" in refused.message, refused.output[-3000:]
@@ -150,13 +150,13 @@ def test_over_a_hotfix_of_built_files_it_is_refused(shop: Shop) -> None:
     play = hotfix(shop, {SOURCE: b'console.log("over");\n'})
     assert play.returncode != 0 and "rollback_hotfix=until" in play.message, play.output[-3000:]
     assert served(shop) == page
-    ended(shop.rollback(rollback_hotfix="until"))
+    succeeded(shop.rollback(rollback_hotfix="until"))
 
 
 def test_with_code_in_one_go_under_load(shop: Shop) -> None:
     before = served(shop)
     with shop.load(seconds=600, rate=40) as load, Visitors(shop.port) as visitors:
-        play = ended(
+        play = succeeded(
             hotfix(shop, {SOURCE: b'console.log("both");\n', VERSION: said("both").encode()}, hotfix_name="both")
         )
         result = load.stop()
@@ -174,8 +174,8 @@ def test_killed_in_its_step_the_same_command_ends_it(shop: Shop, step: str, tmp_
     asked = given(shop, {SOURCE: f"console.log({step!r});\n".encode()})
     with Visitors(shop.port) as visitors:
         kill_when(shop, tmp_path / "log", lambda text: step in text, **asked)
-        ended(shop.play(**asked))
-        assert served(shop) != before and ended(shop.play(**asked)).changed == 0
+        succeeded(shop.play(**asked))
+        assert served(shop) != before and succeeded(shop.play(**asked)).changed == 0
         back(shop)
     assert served(shop) == packed(shop) == before and visitors.wrong[:10] == []
     assert (shop.leftovers(), builds(shop)) == ([], [])

@@ -14,7 +14,7 @@ import pytest
 
 from tests.bed.code_hotfix import CODE, PAGE, VERSION, back_at_v1, hotfix, of_v1, said
 from tests.bed.killed_roll import QUICK
-from tests.bed.shop import Play, Shop, deployed, run
+from tests.bed.shop import Shop, deployed, run, succeeded
 from tests.bed.shop_snapshot import there
 
 # What is decided is held by units on real repositories; test_hotfix.py is in every run.
@@ -28,11 +28,6 @@ def shop() -> Iterator[Shop]:
     """A shop at v1."""
     with deployed("hotfix-ways", {"app_keep_releases": 20, "app_services": QUICK}) as made:
         yield made
-
-
-def ended(play: Play) -> Play:
-    assert play.returncode == 0, play.output[-5000:]
-    return play
 
 
 def page(shop: Shop) -> str:
@@ -67,15 +62,15 @@ def test_what_staging_has_not_found_good_needs_a_reason(shop: Shop) -> None:
     given = {"hotfix_staging_hosts": "tests", "hotfix_name": "tried"}
     placed = hotfix(shop, files, *inventory, hotfix_staging_hosts="tests", hotfix_name="tried", hotfix_mode="in_place")
     assert placed.returncode != 0 and "st does not know it" in placed.message, placed.output[-3000:]
-    taken = ended(hotfix(shop, files, *inventory, hotfix_skip_staging="it burns", **given))
+    taken = succeeded(hotfix(shop, files, *inventory, hotfix_skip_staging="it burns", **given))
     assert "not tried on staging, since: it burns" in taken.flat and about(shop, "tried")["untried"] == "it burns"
     # There already, it is asked of nobody.
-    assert ended(hotfix(shop, files, *inventory, **given)).changed == 0
+    assert succeeded(hotfix(shop, files, *inventory, **given)).changed == 0
     for folder in (".evenkeel/hotfixes", f"{os.readlink(shop.root / 'current')}/.evenkeel"):
         shutil.copytree(shop.root / folder, shop.folder / "staging" / folder)
-    ended(shop.rollback())
+    succeeded(shop.rollback())
     # Its release was made by the same module on the same revision: staging has it, found good minutes ago.
-    foreseen = ended(hotfix(shop, files, "--check", *inventory, **given))
+    foreseen = succeeded(hotfix(shop, files, "--check", *inventory, **given))
     assert "tried on staging: st found it good" in foreseen.flat, foreseen.output[-3000:]
     late = hotfix(shop, files, "--check", *inventory, hotfix_staging_max_age=0.001, **given)
     assert late.returncode != 0 and "which is too long" in late.message, late.output[-3000:]
@@ -93,13 +88,13 @@ def test_what_keeps_copies_is_told_and_lines_of_nginx_are_named(shop: Shop, tmp_
     assert missing.returncode != 0 and "no file on the controller" in missing.message, missing.output[-3000:]
     os.environ["TOLD"] = str(told)
     try:
-        check = ended(hotfix(shop, files, "--check", hotfix_purge=str(tasks)))
+        check = succeeded(hotfix(shop, files, "--check", hotfix_purge=str(tasks)))
         assert "(expires 1y) lets browsers keep /static/tours/site.css for 365 days" in check.flat, check.output[-3000:]
         assert not told.exists()
-        ended(hotfix(shop, files, hotfix_name="sheet", hotfix_purge=str(tasks)))
+        succeeded(hotfix(shop, files, hotfix_name="sheet", hotfix_purge=str(tasks)))
         assert told.read_text(encoding="utf-8") == "/static/tours/site.css"
         told.unlink()
-        ended(shop.rollback(hotfix_purge=str(tasks)))
+        succeeded(shop.rollback(hotfix_purge=str(tasks)))
         assert told.read_text(encoding="utf-8") == "/static/tours/site.css"
     finally:
         del os.environ["TOLD"]
@@ -109,28 +104,28 @@ def test_what_keeps_copies_is_told_and_lines_of_nginx_are_named(shop: Shop, tmp_
     assert "verified" in failed.output and os.readlink(shop.root / "current").endswith(".h1") and shop.leftovers() == []
     tasks.write_text("- ansible.builtin.debug: {msg: told}\n", encoding="utf-8")
     again = hotfix(shop, {SHEET: of_v1(shop, SHEET) + "\n/* again */\n"}, hotfix_name="again", hotfix_purge=str(tasks))
-    assert ended(again).changed == 0
-    ended(shop.rollback())
+    assert succeeded(again).changed == 0
+    succeeded(shop.rollback())
 
 
 def test_one_that_others_lie_on_comes_out_and_so_does_a_file(shop: Shop) -> None:
     back_at_v1(shop)
     mended = of_v1(shop, PAGE).replace("</body>", "<p>mended</p></body>")
-    ended(hotfix(shop, {VERSION: said("v1-a"), CODE: of_v1(shop, CODE) + "\nA = 1\n"}, hotfix_name="a"))
-    ended(hotfix(shop, {PAGE: mended}, hotfix_name="b"))
+    succeeded(hotfix(shop, {VERSION: said("v1-a"), CODE: of_v1(shop, CODE) + "\nA = 1\n"}, hotfix_name="a"))
+    succeeded(hotfix(shop, {PAGE: mended}, hotfix_name="b"))
     looked = there(shop)
-    ended(shop.rollback("--check", rollback_hotfix="a"))
+    succeeded(shop.rollback("--check", rollback_hotfix="a"))
     assert there(shop) == looked and shop.version() == "v1-a"
     # One file of it, then the rest.
-    ended(shop.rollback(rollback_files=CODE))
+    succeeded(shop.rollback(rollback_files=CODE))
     assert shop.version() == "v1-a" and "mended" in page(shop)
     assert "A = 1" not in run(["docker", "exec", shop.container("api"), "cat", f"/app/{CODE}"])
-    ended(shop.rollback(rollback_hotfix="a"))
+    succeeded(shop.rollback(rollback_hotfix="a"))
     assert shop.version() == "v1" and "mended" in page(shop) and shop.leftovers() == []
     assert os.readlink(shop.root / "current").endswith(".h4")
-    again = ended(shop.rollback(rollback_hotfix="a"))
+    again = succeeded(shop.rollback(rollback_hotfix="a"))
     assert again.changed == 0 and "has it already" in again.flat, again.output[-3000:]
-    ended(hotfix(shop, {PAGE: mended.replace("mended", "mended twice")}, hotfix_name="c"))
+    succeeded(hotfix(shop, {PAGE: mended.replace("mended", "mended twice")}, hotfix_name="c"))
     looked = there(shop)
     refused = shop.rollback(rollback_hotfix="b")
     assert refused.returncode != 0 and "before c, put on it later" in refused.message, refused.output[-3000:]
