@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
+from tests.bed.django_stack import NAME, PASSWORD, Stack, fresh, stack
 from tests.bed.shop import LABEL, ROOT, run
-from tests.bed.test_django_migrate import NAME, PASSWORD, Stack, fresh, stack
 
 #: Fixtures of the bed that plans are asked in.
 __all__ = ["fresh", "stack"]

@@ -17,11 +17,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres impo
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rehearsal_call import rehearse
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.throwaway_tls import offer_tls
 from tests.bed.backup_stack import PASSWORD, eventually
+from tests.bed.django_stack import FILES
+from tests.bed.managed_database import HOST, IMAGE, NAME, NOWHERE, SERVER, SETTINGS, Managed, fresh, managed
+from tests.bed.migrating_update import App
 from tests.bed.migrations.truth import django_site
 from tests.bed.shop import run
-from tests.bed.test_backup_managed import HOST, IMAGE, NAME, NOWHERE, SERVER, SETTINGS, Managed, fresh, managed
-from tests.bed.test_django_migrate import FILES
-from tests.bed.test_update_backup import App
 
 #: Fixtures of the bed that backups are made in.
 __all__ = ["fresh", "managed"]
