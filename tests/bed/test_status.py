@@ -15,8 +15,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lease impor
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import deploy_info
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper, LockHeld
 from tests.bed.killed_roll import QUICK
+from tests.bed.running_update import QUICKLY, Running
 from tests.bed.shop import Shop, run
-from tests.bed.test_lock import QUICKLY, Running
 
 
 @pytest.fixture(scope="module")
