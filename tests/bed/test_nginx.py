@@ -241,7 +241,8 @@ def test_an_address_that_is_taken_is_met_at_the_reload_and_taken_back(
     script = "$s = IO::Socket::INET->new(Listen => 1, LocalPort => 8099) or die; sleep 60"
     holder = f"echo $$ >/tmp/holder; exec perl -MIO::Socket::INET -e '{script}'"
     docker("exec", "-d", front.container("file"), "sh", "-c", holder)
-    monkeypatch.setattr(Master.reload, "__defaults__", (5.0,))
+    reload = Master.reload
+    monkeypatch.setattr(Master, "reload", lambda master: reload(master, timeout=5.0))
     before = front.untouched("file")
     time.sleep(0.5)
     done = call(front, "file", site("listen 8099;"), url=f"{front.url}/")
@@ -276,7 +277,7 @@ def test_killed_anywhere_the_same_call_converges(
         assert "200 " in headers(url).splitlines()[0]
     assert bool(front.leftovers()) == (place in ("twin", "renaming"))
     # A twin may belong to a call that runs now, until it is this old.
-    monkeypatch.setattr(nginx_site, "_TWIN_LIFE", 0.0)
+    monkeypatch.setattr(nginx_site, "TWIN_LIFE", 0.0)
     again = call(front, service, body, url=f"{url}/")
     assert again["changed"] and not again.get("failed"), again
     assert f"X-Killed: {place}" in headers(url)

@@ -24,7 +24,8 @@ from .files import sync_directory
 from .nginx import HostNginx, Master, Nginx, run_here
 
 _TWIN_PATIENCE = 60.0
-_TWIN_LIFE = 300.0
+#: Seconds after which a trial container is removed as left over: no call takes that long.
+TWIN_LIFE = 300.0
 _NAME = "evenkeel-twin"
 
 #: Path of a file as nginx sees it → its content, None for no such file.
@@ -264,7 +265,7 @@ class ContainerSite(Site):
 def _is_young(name: str) -> bool:
     """Whether a twin or its volume may belong to a call that runs now."""
     words = name.split("-")
-    return len(words) > 2 and words[2].isdigit() and time.time() - int(words[2]) < _TWIN_LIFE
+    return len(words) > 2 and words[2].isdigit() and time.time() - int(words[2]) < TWIN_LIFE
 
 
 def _with_candidates(archive: bytes, folder: str, candidates: Contents) -> bytes:
