@@ -15,6 +15,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 # further arguments: make unit ARGS="-k drain -x"
 ARGS ?=
+SIDE_BY_SIDE := -n auto --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help
 help: ## this list
@@ -25,7 +26,7 @@ setup: ## tools, engine, virtual environment, base images
 	@scripts/setup.sh
 
 .PHONY: lint
-lint: setup ## ruff, mypy, ansible-lint, shellcheck
+lint: setup ## ruff, mypy, shellcheck, ansible-lint, antsibull-docs
 	@scripts/lint.sh
 
 .PHONY: format
@@ -33,32 +34,34 @@ format: setup ## let ruff write the layout that lint asks for
 	@ruff check --fix-only --quiet . && ruff format .
 
 .PHONY: sanity
-sanity: setup ## ansible-test sanity and antsibull-docs
+sanity: setup ## ansible-test sanity, all of it
 	@scripts/sanity.sh
 
 .PHONY: unit
-unit: setup ## unit tests
-	@$(PYTEST) tests/unit $(ARGS)
+unit: setup ## unit tests and simulated histories
+	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property $(ARGS)
 
-.PHONY: property
-property: setup ## simulated histories with crashes and failures
-	@$(PYTEST) tests/property $(ARGS)
-
-.PHONY: bed
-bed: setup ## real stacks on this machine's engine
-	@$(PYTEST) tests/bed $(ARGS)
+.PHONY: scenarios
+scenarios: setup ## one shop on this machine's engine: the life that users bet on
+	@$(PYTEST) tests/scenarios $(ARGS)
 
 .PHONY: molecule
 molecule: setup ## the roles on whole servers
 	@$(PYTEST) tests/molecule $(ARGS)
 
-# One run of pytest, so that one summary at the end counts everything. The
-# stages come fast first (linters and sanity run beside the units), and tests/conftest.py stops after the first stage that
-# failed: a broken unit does not cost twenty minutes of beds. What is marked
-# `matrix` is deselected here, counted as such, and run by `make evidence`.
+# One run of pytest with a worker per core, so that one summary at the end counts
+# everything. One worker has the shop of the scenarios, whose turn is first; the
+# others have what only computes. What is left to the night is named at the end.
+
+
 .PHONY: test
-test: setup ## everything: lint sanity unit property bed molecule
-	@$(PYTEST) -m "not matrix" tests/unit tests/property tests/ground tests/bed tests/molecule $(ARGS)
+test: setup ## what every change has to pass, in a quarter of an hour
+	@$(PYTEST) $(SIDE_BY_SIDE) -m "not nightly" tests/scenarios tests/checks tests/unit \
+		tests/property tests/molecule tests/database tests/bed $(ARGS)
+
+.PHONY: nightly
+nightly: setup ## every bed that judges right or wrong, in two hours
+	@EVENKEEL_HISTORIES=10000 $(PYTEST) $(SIDE_BY_SIDE) tests/bed tests/database tests/property tests/checks $(ARGS)
 
 .PHONY: demo
 demo: setup ## a shop goes from v1 to v2 under load, then a bad version

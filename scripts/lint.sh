@@ -37,4 +37,5 @@ run ruff_format
 if [ -n "$(files 'plugins/module_utils/*.py')" ]; then run mypy; fi
 run shell_scripts
 run ansible-lint --profile production --offline -q
+run antsibull-docs lint-collection-docs --plugin-docs .
 exit "$status"

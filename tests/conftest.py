@@ -1,50 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run, several stages: the slower do not start when a faster one failed."""
+"""What belongs to which run, which tests share a worker, and what a run left to the night."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import pytest
 
 TESTS = Path(__file__).parent
+#: The folder whose tests all belong to `make nightly`.
+BEDS = "bed"
+#: Folders whose tests share one server or stack: one worker has all of them.
+ONE_WORKER = ("scenarios", "molecule")
+#: What only computes gives way to the users of a shop that is under load on the same cores.
+NICENESS = {"checks": 10, "unit": 10, "property": 10}
 
-
-#: A run of a script, and what it printed.
-Check = tuple["subprocess.Popen[str]", IO[str]]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def checks(request: pytest.FixtureRequest) -> Iterator[dict[str, Check]]:
-    """Begin at once what takes one core and no machine: it runs beside the units, and test_ground.py says how it ended."""
-    asked = [i.callspec.params["script"] for i in request.session.items if stage_of(i) == "ground"]  # type: ignore[attr-defined]
-    begun: dict[str, Check] = {}
-    for script in asked:
-        output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # closed below
-        begun[script] = (
-            subprocess.Popen(
-                [TESTS.parent / "scripts" / f"{script}.sh"],
-                cwd=TESTS.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            ),
-            output,
-        )
-    yield begun
-    for process, output in begun.values():
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-        output.close()
+pytest.register_assert_rewrite("tests.bed.nothing_lost", "tests.bed.queued_tasks", "tests.bed.shop")
 
 
 def stage_of(item: pytest.Item) -> str:
@@ -53,11 +28,51 @@ def stage_of(item: pytest.Item) -> str:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    session = item.session
-    before = getattr(session, "evenkeel_stage", None)
-    stage = stage_of(item)
-    session.evenkeel_stage = stage  # type: ignore[attr-defined]
-    if before not in (None, stage) and session.testsfailed:
-        session.shouldfail = f"stage {before} failed, so {stage} was not begun"
-        raise session.Failed(session.shouldfail)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the beds as nightly, and keep together what shares a fixture of its file or folder."""
+    for item in items:
+        stage = stage_of(item)
+        if stage == BEDS:
+            item.add_marker(pytest.mark.nightly)
+        if item.get_closest_marker("xdist_group") is None and stage != "database":
+            item.add_marker(pytest.mark.xdist_group(stage if stage in ONE_WORKER else f"{stage}/{item.path.stem}"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Set the worker's niceness for the test; without root it cannot go back to a lower one, and stays nice."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS.get(stage_of(item), 0))
+
+
+# -- what was left to the night -----------------------------------------------------------------------------
+
+_LEFT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count by folder what the run's marker expression left out."""
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.config.stash.setdefault(_LEFT, Counter())[stage_of(item)] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that prints the summary: only workers collect."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left"] = dict(session.config.stash.get(_LEFT, Counter()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it from any worker: each has collected the same."""
+    if left := getattr(node, "workeroutput", {}).get("left"):
+        node.config.stash[_LEFT] = Counter(left)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Name what was not run: nobody shall take this run for all there is."""
+    left = config.stash.get(_LEFT, Counter())
+    if left:
+        told = ", ".join(f"tests/{stage} {count}" for stage, count in sorted(left.items()))
+        terminalreporter.write_line(f"left to `make nightly`: {sum(left.values())} tests ({told}); see docs/testing.md")

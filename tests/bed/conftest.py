@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.bed.migrations.truth import VERSIONS, django_python, postgres
-from tests.bed.shop import Shop, deployed
+from tests.bed.one_shop import OneShop, one_shop
+from tests.bed.shop import Shop
 
 
 @pytest.fixture(scope="session")
-def shop() -> Iterator[Shop]:
-    """A shop at v1 that was deployed by the playbook on an empty folder; two runs at once need two names."""
-    with deployed(os.environ.get("EVENKEEL_BED", "bed")) as made:
+def kept() -> Iterator[OneShop]:
+    with one_shop("bed") as made:
         yield made
+
+
+@pytest.fixture
+def shop(kept: OneShop, request: pytest.FixtureRequest) -> Shop:
+    """The worker's shop at some version that was found good, with nothing left over."""
+    return kept.hand_out(request.session.testsfailed)
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,13 @@ def crash(shop: Shop, number: int) -> None:
     run(["docker", "start", name])
 
 
+def give_addresses_back(shop: Shop) -> None:
+    """Remove the neighbours that took addresses of the shop."""
+    takers = run(["docker", "ps", "-aq", "--filter", f"name={shop.name}-taker"]).split()
+    if takers:
+        run(["docker", "rm", "-f", *takers])
+
+
 def crashed(shop: Shop, version: str) -> str:
     """Crash it once without and once with a guard, and say how long each took to heal."""
     guard = GuardProcess(shop.folder, shop.name, shop.root / ".evenkeel")
@@ -66,7 +73,5 @@ def crashed(shop: Shop, version: str) -> str:
             told.append(f"{words} " + (f"{took:.1f} s" if took is not None else f"not healed after {PATIENCE:g} s"))
     finally:
         guard.end()
-        takers = run(["docker", "ps", "-aq", "--filter", f"name={shop.name}-taker"]).split()
-        if takers:
-            run(["docker", "rm", "-f", *takers])
+        give_addresses_back(shop)
     return ", ".join(told) + (" **not ok**" if took is None else "")

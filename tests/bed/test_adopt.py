@@ -99,7 +99,6 @@ def test_a_checkout_is_adopted_given_up_and_adopted_again(shop: HandStarted) -> 
     assert ok(shop.adopt(adopt_state="absent")).changed == 0
 
 
-@pytest.mark.matrix
 def test_hand_edits_are_reported_and_kept_as_commits(shop: HandStarted) -> None:
     commit = run(["git", "-C", str(shop.home), "rev-parse", "HEAD"]).strip()
     (shop.home / "README.md").write_text("by hand\n")
@@ -118,7 +117,6 @@ def test_hand_edits_are_reported_and_kept_as_commits(shop: HandStarted) -> None:
     assert manifest(shop)["adopted"]["commit"] == commit != manifest(shop)["revision"]
 
 
-@pytest.mark.matrix
 def test_it_is_updated_and_brought_back_though_it_was_started_elsewhere(shop: HandStarted) -> None:
     there_and_back(shop)
     refused = shop.adopt(adopt_state="absent")
@@ -127,7 +125,6 @@ def test_it_is_updated_and_brought_back_though_it_was_started_elsewhere(shop: Ha
     assert run(["git", "--git-dir", str(shop.root / "mirror.git"), "for-each-ref", "refs/adopted"]).strip()
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("form", ["checkout", "no-git", "named", "siblings", "data"])
 def test_each_way_in_which_people_run_it_under_load(form: str) -> None:
     named = [

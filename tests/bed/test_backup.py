@@ -73,7 +73,6 @@ def test_what_is_not_whole_is_refused_by_name(fresh: Stack) -> None:
     assert fresh(newer_than="600")["changed"]
 
 
-@pytest.mark.matrix
 def test_a_restored_database_that_is_another_is_noticed(fresh: Stack) -> None:
     name = Path(fresh()["backup"]["path"]).name
     path = fresh.dest / f"{name}.json"
@@ -118,7 +117,6 @@ def test_a_full_disk_leaves_no_file_that_looks_like_a_backup(fresh: Stack) -> No
     assert "and 1048576 MiB are to be left" in fresh.refusal(min_free="1T")
 
 
-@pytest.mark.matrix
 def test_old_ones_go_but_for_those_of_releases_and_the_proven_one(fresh: Stack) -> None:
     releases = fresh.folder / "releases"
     kept, gone = "20260101T000000Z-1111111", "20260102T000000Z-2222222"
@@ -242,7 +240,6 @@ def look_for_the_password(fresh: Stack) -> None:
     assert PASSWORD not in lines and PASSWORD not in output
 
 
-@pytest.mark.matrix
 def test_one_that_is_killed_in_the_middle_leaves_nothing_and_holds_no_lock(fresh: Stack) -> None:
     fresh.sql(
         "CREATE TABLE big AS SELECT n, md5(n::text) || md5((n + 1)::text) AS t FROM generate_series(1, 1500000) n"

@@ -37,7 +37,6 @@ def test_it_is_found_as_the_app_finds_it_dumped_and_proven(fresh: Managed) -> No
     assert fresh(keep=1)["removed"] == [second]
 
 
-@pytest.mark.matrix
 def test_it_is_reached_by_what_is_named(fresh: Managed) -> None:
     secret = fresh.folder / "password"
     secret.write_text(f"{PASSWORD}\n")
@@ -55,7 +54,6 @@ def test_it_is_reached_by_what_is_named(fresh: Managed) -> None:
     assert "could not be asked" in fresh.refusal(**given, database_password="wrong")
 
 
-@pytest.mark.matrix
 def test_what_cannot_be_dumped_is_refused_by_name(fresh: Managed) -> None:
     said = fresh.refusal(client_image=NOWHERE)
     assert "cannot be pulled" in said and f"docker pull {NOWHERE}" in said
@@ -80,7 +78,6 @@ def test_what_cannot_be_dumped_is_refused_by_name(fresh: Managed) -> None:
         fresh.sql("DROP TABLE hidden", "postgres")
 
 
-@pytest.mark.matrix
 def test_an_older_client_is_refused_with_the_one_to_take(fresh: Managed) -> None:
     box = run(["docker", "create", "--label", f"{LABEL}={NAME}", IMAGE]).strip()
     old = fresh.folder / "pg_dump"
@@ -93,7 +90,6 @@ def test_an_older_client_is_refused_with_the_one_to_take(fresh: Managed) -> None
     assert "is PostgreSQL 17" in said and "docker pull postgres:17" in said
 
 
-@pytest.mark.matrix
 def test_one_that_is_killed_leaves_no_lock_and_the_next_takes_its_client_away(fresh: Managed) -> None:
     fresh.sql(
         "CREATE TABLE big AS SELECT n, md5(n::text) || md5((n + 1)::text) AS t FROM generate_series(1, 1500000) n"
@@ -112,7 +108,6 @@ def test_one_that_is_killed_leaves_no_lock_and_the_next_takes_its_client_away(fr
         fresh.sql("DROP TABLE big")
 
 
-@pytest.mark.matrix
 def test_it_is_put_back_by_a_role_that_may_and_refused_with_the_way_to_it_by_one_that_may_not(fresh: Managed) -> None:
     name = Path(fresh()["backup"]["path"]).name
     fresh.sql("INSERT INTO orders (reference, note) VALUES ('x', 'written since')")
@@ -137,7 +132,6 @@ def test_it_is_put_back_by_a_role_that_may_and_refused_with_the_way_to_it_by_one
         fresh.sql("DELETE FROM orders WHERE note = 'written since'")
 
 
-@pytest.mark.matrix
 def test_a_superusers_session_is_told_before_anything_is_made(fresh: Managed) -> None:
     name = Path(fresh()["backup"]["path"]).name
     fresh.sql("ALTER ROLE shop CREATEDB", "postgres")
@@ -167,14 +161,12 @@ def test_a_superusers_session_is_told_before_anything_is_made(fresh: Managed) ->
         fresh.sql(f"{ended}; ALTER ROLE shop NOCREATEDB", "postgres")
 
 
-@pytest.mark.matrix
 def test_the_playbook_backs_it_up(fresh: Managed) -> None:
     done = playbook(fresh, app_name=NAME, backup_client_image=IMAGE, backup_min_free="0")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     assert "shop is backed up: " in " ".join(done.stdout.split()) and PASSWORD not in done.stdout + done.stderr
 
 
-@pytest.mark.matrix
 def test_an_update_has_it_before_it_migrates_and_stops_without(fresh: Managed) -> None:
     app = App(fresh)  # type: ignore[arg-type]
     try:

@@ -298,7 +298,6 @@ def account(app_configs, **kwargs):
     assert sorted(p.name for p in (stack.folder / "shop/migrations").iterdir()) == ["0001_initial.py", "__init__.py"]
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("files", "said"),
     [
@@ -324,7 +323,6 @@ def test_an_app_that_cannot_even_be_asked(stack: Stack, files: dict[str, str], s
     assert said in message and "Next:" in message
 
 
-@pytest.mark.matrix
 def test_the_teams_own_apps_stop_wherever_they_are_installed(stack: Stack) -> None:
     """Migrations of the project's own for a package, and a project that is itself installed."""
     moved = 'MIGRATION_MODULES = {"others": "shop.others_migrations"}\n'
@@ -373,7 +371,6 @@ def test_tests_have_fresh_servers_and_no_way_to_production(stack: Stack) -> None
     assert stack.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'test%'") == "0"
 
 
-@pytest.mark.matrix
 def test_tests_that_fail_are_told_with_their_end_and_without_secrets(stack: Stack) -> None:
     stack.write()
     result = stack(checks=[], test_command=["manage.py", "test", "--noinput", "shop.failing"])
@@ -384,7 +381,6 @@ def test_tests_that_fail_are_told_with_their_end_and_without_secrets(stack: Stac
     assert "connects with <DB_PASSWORD>" in log.read_text() and log.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("command", "more", "said"),
     [

@@ -10,8 +10,6 @@ import pytest
 from tests.bed.fronts import FRONTS, fronted
 from tests.bed.server import Server
 
-pytestmark = pytest.mark.matrix
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:

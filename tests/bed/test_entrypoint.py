@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Shop
 
 
-@pytest.mark.matrix
 def test_to_an_image_that_migrates_by_itself_and_back_nothing_is_lost(shop: Shop) -> None:
     before = shop.version()
     with shop.load(seconds=600) as load:

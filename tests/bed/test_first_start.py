@@ -34,7 +34,6 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     return made.create()
 
 
-@pytest.mark.matrix
 def test_killed_in_each_step_the_next_run_goes_on(shop: Shop, tmp_path: Path) -> None:
     for step in STEPS:
         kill_when(shop, tmp_path / "log", lambda text, step=step: bool(re.search(rf"TASK \[.*({step})", text)))  # type: ignore[misc]
@@ -46,7 +45,6 @@ def test_killed_in_each_step_the_next_run_goes_on(shop: Shop, tmp_path: Path) ->
     assert not [n for n in run(["docker", "ps", "-a", "--format", "{{.Names}}"]).split() if f"{shop.name}-api-run" in n]
 
 
-@pytest.mark.matrix
 def test_killed_between_app_and_proxy(shop: Shop, tmp_path: Path) -> None:
     kill_when(shop, tmp_path / "log", lambda _text: shop.containers("api").get(f"{shop.name}-api-1") == "running")
     for name, state in shop.containers("nginx").items():

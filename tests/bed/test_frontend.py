@@ -19,7 +19,6 @@ from tests.bed.shop import ROOT, Shop, deployed, run
 from tests.bed.visitors import Visitors
 
 # A job and what it publishes is in every run by test_jobs.py; a whole front end takes minutes.
-pytestmark = pytest.mark.matrix
 
 
 @pytest.fixture(scope="module")

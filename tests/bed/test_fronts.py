@@ -81,7 +81,6 @@ def events(shop: Shop, start: str, since: float) -> list[float]:
     return [at for at in moments if at >= since]
 
 
-@pytest.mark.matrix
 def test_an_update_behind_a_name_that_is_asked_for_again(asked: tuple[Shop, dict[str, str]]) -> None:
     shop, tags = asked
     began = time.time()
@@ -113,7 +112,6 @@ def reload_in_the_proof(shop: Shop, since: float) -> None:
     run(["docker", "exec", shop.container("nginx"), "nginx", "-s", "reload"])
 
 
-@pytest.mark.matrix
 def test_a_bad_version_behind_it_is_met_by_nobody(asked: tuple[Shop, dict[str, str]]) -> None:
     shop, tags = asked
     serving = shop.version()

@@ -14,8 +14,6 @@ from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
 from tests.bed.server import Server
 
-pytestmark = pytest.mark.matrix
-
 _API = "    stop_grace_period: 40s\n"
 ADDRESSES = "/etc/nginx/evenkeel/travel-api.conf"
 SITE = """

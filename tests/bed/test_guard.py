@@ -82,7 +82,6 @@ def test_a_changed_address_heals_within_seconds(guarded: Guarded) -> None:
     assert guarded.until(lambda: guarded.reloads() >= 2, 10) and guarded.reloads() == 2, guarded.said()
 
 
-@pytest.mark.matrix
 def test_a_file_of_addresses_follows_too(guarded: Guarded) -> None:
     settle(guarded)
     _before, after = guarded.move("shelf")
@@ -100,7 +99,6 @@ def test_nothing_is_done_where_nothing_moved(guarded: Guarded) -> None:
     assert guarded.reloads() == reloads
 
 
-@pytest.mark.matrix
 def test_a_crash_loop_is_one_reload(guarded: Guarded) -> None:
     settle(guarded)
     reloads, restarts = guarded.reloads(), guarded.restarts("api")
@@ -117,7 +115,6 @@ def test_a_crash_loop_is_one_reload(guarded: Guarded) -> None:
     assert guarded.reloads() == reloads + 1, guarded.said()
 
 
-@pytest.mark.matrix
 def test_after_a_restart_of_nginx_it_guards_on(guarded: Guarded) -> None:
     docker("restart", guarded.container("nginx"))
     heals(guarded, "/", "api")
@@ -125,7 +122,6 @@ def test_after_a_restart_of_nginx_it_guards_on(guarded: Guarded) -> None:
     heals(guarded, "/", "api")
 
 
-@pytest.mark.matrix
 def test_a_killed_guard_that_is_started_again_finds_what_it_missed(guarded: Guarded) -> None:
     settle(guarded)
     assert guarded.guard.end(signal.SIGKILL) == -signal.SIGKILL
@@ -134,7 +130,6 @@ def test_a_killed_guard_that_is_started_again_finds_what_it_missed(guarded: Guar
     heals(guarded, "/web/", "web")
 
 
-@pytest.mark.matrix
 def test_what_nginx_refuses_is_said_once(guarded: Guarded) -> None:
     settle(guarded)
     site = guarded.folder / "site.conf"
@@ -191,7 +186,6 @@ def test_the_stale_pin_of_a_killed_roll_is_put_right(guarded: Guarded) -> None:
     assert "# evenkeel" not in docker("exec", name, "cat", "/etc/hosts")
 
 
-@pytest.mark.matrix
 def test_nothing_to_do_costs_nothing(guarded: Guarded) -> None:
     """With health checks every two seconds, whose events are none of its business."""
     settle(guarded)

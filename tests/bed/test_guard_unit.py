@@ -15,8 +15,6 @@ import pytest
 from tests.bed.nested import NestedEngine
 from tests.bed.shop import ROOT
 
-pytestmark = pytest.mark.matrix
-
 _UNIT = "evenkeel-guard@travel.service"
 _COMPOSE = """
 services:

@@ -103,17 +103,7 @@ BROKEN = {
 }
 
 
-#: One for each place that finds it: git, the image, Django's checks, templates, models; the others with the evidence.
-ALWAYS = (
-    "a name that is gone",
-    "a tag that nobody knows",
-    "a model without its migration",
-    "a migration",
-    "a path that leads out",
-)
-
-
-@pytest.mark.parametrize("case", [c if c in ALWAYS else pytest.param(c, marks=pytest.mark.matrix) for c in BROKEN])
+@pytest.mark.parametrize("case", BROKEN)
 def test_what_would_not_work_is_refused_before_anything_is_touched(shop: Shop, case: str) -> None:
     files, expected = BROKEN[case]
     if case.startswith("a model"):
@@ -170,7 +160,6 @@ def test_going_back_brings_the_release_before_also_where_its_names_were_pruned(s
     assert looked.returncode == 0, looked.output[-3000:]
 
 
-@pytest.mark.matrix
 def test_nginx_alone_is_changed_without_another_container(shop: Shop) -> None:
     ids = ids_of(shop)
     files = {NGINX: of_v1(shop, NGINX).replace("listen 80;", "listen 80;\n    add_header X-Mended yes always;")}
@@ -185,10 +174,6 @@ def test_nginx_alone_is_changed_without_another_container(shop: Shop) -> None:
     print(f"\nevidence: a hotfix of nginx.conf: {placed.seconds:.1f} s, back by rollback: {play.seconds:.1f} s")
 
 
-# -- long ones: `make evidence` ---------------------------------------------------------------------------
-
-
-@pytest.mark.matrix
 def test_it_survives_a_recreated_container(shop: Shop) -> None:
     back_at_v1(shop)
     assert hotfix(shop, {VERSION: said("v1-r")}, hotfix_name="recreated").returncode == 0
@@ -203,7 +188,6 @@ def test_it_survives_a_recreated_container(shop: Shop) -> None:
     assert play.returncode == 0, play.output[-3000:]
 
 
-@pytest.mark.matrix
 def test_applied_and_gone_back_from_under_load(shop: Shop) -> None:
     back_at_v1(shop)
     for playbook, given in (
@@ -222,7 +206,6 @@ def test_applied_and_gone_back_from_under_load(shop: Shop) -> None:
         print(f"\nevidence: {playbook} of code: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
 
 
-@pytest.mark.matrix
 def test_what_breaks_the_start_is_taken_back_under_load(shop: Shop) -> None:
     back_at_v1(shop)
     text = of_v1(shop, "shop/health.py").replace("return ", "raise RuntimeError('never')\n    return ")
@@ -254,7 +237,6 @@ MOMENTS: dict[str, Callable[[Shop, set[str], str], Callable[[str], bool]]] = {
 }
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("at", MOMENTS)
 def test_killed_in_each_step_the_same_command_ends_it(shop: Shop, at: str, tmp_path: Path) -> None:
     back_at_v1(shop)
@@ -270,7 +252,6 @@ def test_killed_in_each_step_the_same_command_ends_it(shop: Shop, at: str, tmp_p
     assert_nothing_lost(shop, load, result)
 
 
-@pytest.mark.matrix
 def test_of_two_at_once_one_is_told_to_wait(shop: Shop) -> None:
     back_at_v1(shop)
     source = str(write(shop, {VERSION: said("v1-one"), CODE: of_v1(shop, CODE) + "\n# two\n"}))
@@ -290,7 +271,6 @@ def test_of_two_at_once_one_is_told_to_wait(shop: Shop) -> None:
     assert after.returncode == 0 and os.readlink(shop.root / "current").endswith(".h2"), after.output[-3000:]
 
 
-@pytest.mark.matrix
 def test_squashed_it_may_be_updated_to_and_reverted_not(shop: Shop) -> None:
     back_at_v1(shop)
     text = of_v1(shop, CODE) + "\nMENDED = True\n"
@@ -311,7 +291,6 @@ def nginx_workers(shop: Shop) -> set[str]:
     return {line.split()[0] for line in told.splitlines() if line.endswith("nginx: worker process")}
 
 
-@pytest.mark.matrix
 def test_a_service_is_restarted_under_load_once_by_its_name(shop: Shop) -> None:
     before = ids_of(shop)
     with shop.load() as load:
@@ -332,7 +311,6 @@ def test_a_service_is_restarted_under_load_once_by_its_name(shop: Shop) -> None:
     assert refused.returncode != 0 and "is a database" in refused.output and ids_of(shop) == after
 
 
-@pytest.mark.matrix
 def test_a_variable_changes_under_load_and_goes_back(shop: Shop) -> None:
     back_at_v1(shop)
     before, shared = ids_of(shop), shop.root / "shared/.env"

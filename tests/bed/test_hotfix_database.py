@@ -20,8 +20,6 @@ from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Shop, deployed, run, succeeded
 
 # What a database alone shows is in test_hotfix_database_server.py, the first of it in every run.
-pytestmark = pytest.mark.matrix
-
 #: What production has before: a view and a trigger over the table that every order is written to.
 BEFORE = """
 CREATE FUNCTION tours_days(t integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT 1';

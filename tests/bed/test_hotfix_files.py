@@ -21,8 +21,6 @@ from tests.bed.shop_snapshot import ids_of
 from tests.bed.visitors import Visitors
 
 # What is decided is held by units in processes of their own; test_hotfix.py is in every run.
-pytestmark = pytest.mark.matrix
-
 VERSION = "shop/version.py"
 PICTURE = "pictures/a.txt"
 
@@ -137,9 +135,6 @@ def test_a_hand_edit_is_captured_and_survives_its_container(shop: Shop) -> None:
     assert run(["git", "-C", str(shop.repository), "show", f"hotfix/nano:{VERSION}"]) == edited
     again = succeeded(shop.play(playbook="hotfix", hotfix_capture=True))
     assert again.changed == 0 and "nothing" in again.output, again.output[-3000:]
-
-
-# -- long ones: `make evidence` ---------------------------------------------------------------------------
 
 
 def test_two_containers_that_were_edited_differently_are_refused(shop: Shop) -> None:

@@ -165,10 +165,6 @@ def test_what_would_not_work_or_is_not_what_is_expected_leaves_all_as_it_was(sho
     assert "extra" not in listed and NO_DRIFT.search(status(shop)), listed
 
 
-# -- long ones: `make evidence` ---------------------------------------------------------------------------
-
-
-@pytest.mark.matrix
 def test_a_probe_that_is_wrong_takes_a_sealed_one_back_as_well(shop: Shop) -> None:
     files = {VERSION: said("v1-wrong")}
     wrong = hotfix(shop, files, hotfix_name="sealed", hotfix_probe={"path": "/health/", "contains": "v1-right"})
@@ -185,7 +181,6 @@ def test_a_probe_that_is_wrong_takes_a_sealed_one_back_as_well(shop: Shop) -> No
     as_v1(shop)
 
 
-@pytest.mark.matrix
 def test_a_single_container_changes_under_load_while_its_requests_wait(shop: Shop) -> None:
     as_v1(shop)
     with shop.load() as load:
@@ -202,7 +197,6 @@ def test_a_single_container_changes_under_load_while_its_requests_wait(shop: Sho
     )
 
 
-@pytest.mark.matrix
 def test_two_containers_change_under_load_one_after_the_other(pair: Shop) -> None:
     with pair.load() as load:
         play = in_place(pair, {VERSION: said("v1-rotated")})
@@ -216,7 +210,6 @@ def test_two_containers_change_under_load_one_after_the_other(pair: Shop) -> Non
     print(f"\nevidence: in place, two containers: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
 
 
-@pytest.mark.matrix
 def test_preloaded_code_needs_a_start_refused_for_one_and_unnoticed_of_two(shop: Shop, pair: Shop) -> None:
     for one, edits in ((shop, _PRELOADED), (pair, f"{_PRELOADED}    deploy:\n      replicas: 2\n")):
         text = of_v1(one, "docker-compose.prod.yml")
@@ -255,7 +248,6 @@ def test_preloaded_code_needs_a_start_refused_for_one_and_unnoticed_of_two(shop:
     print(f"\nevidence: in place, two containers with --preload: {result.total:,} requests, 0 failed")
 
 
-@pytest.mark.matrix
 def test_killed_at_each_place_the_same_call_ends_it_both_ways(shop: Shop) -> None:
     as_v1(shop)
     for number, place in enumerate(PLACES):
@@ -274,7 +266,6 @@ def test_killed_at_each_place_the_same_call_ends_it_both_ways(shop: Shop) -> Non
         assert not told.get("failed"), (place, told)
 
 
-@pytest.mark.matrix
 def test_killed_while_one_is_led_around_the_same_call_ends_it(pair: Shop) -> None:
     as_v1(pair)
     for number, place in enumerate(ROTATED_PLACES):
@@ -288,7 +279,6 @@ def test_killed_while_one_is_led_around_the_same_call_ends_it(pair: Shop) -> Non
     as_v1(pair)
 
 
-@pytest.mark.matrix
 def test_a_container_that_is_created_anew_comes_without_it_and_status_says_which(shop: Shop) -> None:
     as_v1(shop)
     files = {VERSION: said("v1-anew")}
@@ -310,7 +300,6 @@ def test_a_container_that_is_created_anew_comes_without_it_and_status_says_which
     as_v1(shop)
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("how", ["captured", "the same files"])
 def test_sealed_it_is_a_release_without_a_mark(shop: Shop, how: str) -> None:
     as_v1(shop)

@@ -24,8 +24,6 @@ from tests.bed.shop_snapshot import ids_of, there
 from tests.bed.visitors import Visitors
 
 # A shop with a front end takes minutes; what is decided, and what a build is refused for, units hold in every run.
-pytestmark = pytest.mark.matrix
-
 SOURCE, PAGE, VERSION = "frontend/src/app.js", "frontend/src/index.html", "shop/version.py"
 
 

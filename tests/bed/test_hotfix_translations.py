@@ -58,7 +58,6 @@ def shop() -> Iterator[Shop]:
         yield made
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("by", ["msgfmt of this host", "polib of api"])
 def test_a_translation_is_compiled_and_served_and_gone_back_from(shop: Shop, by: str) -> None:
     tool, version = by.partition(" ")[0], f"speaks-{by.partition(' ')[0]}"
@@ -85,7 +84,6 @@ def test_a_translation_is_compiled_and_served_and_gone_back_from(shop: Shop, by:
     assert back.returncode == 0 and heading(shop) == "Tours" and ids_of(shop) != ids, back.output[-3000:]
 
 
-@pytest.mark.matrix
 def test_where_the_repository_has_the_compiled_form_both_are_asked_for(shop: Shop) -> None:
     speaking(shop, "speaks-tracked", "Ausfluege")
     mo = f"{PO[:-3]}.mo"

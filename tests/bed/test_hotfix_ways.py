@@ -18,8 +18,6 @@ from tests.bed.shop import Shop, deployed, run, succeeded
 from tests.bed.shop_snapshot import there
 
 # What is decided is held by units on real repositories; test_hotfix.py is in every run.
-pytestmark = pytest.mark.matrix
-
 SHEET = "tours/static/tours/site.css"
 
 

@@ -110,7 +110,6 @@ def packed(server: Server) -> list[str]:
     return [line for line in archives(server) if line.endswith(".tar.gz")]
 
 
-@pytest.mark.matrix
 def test_without_room_the_update_is_good_and_says_it(server: Server) -> None:
     assert archives(server) == []
     # A file system of its own over the releases, with what is there copied into it.
@@ -126,7 +125,6 @@ def test_without_room_the_update_is_good_and_says_it(server: Server) -> None:
     assert (server.version(), server.leftovers()) == ("v2", [])
 
 
-@pytest.mark.matrix
 def test_pruned_of_everything_it_goes_back_without_git_registry_or_build(server: Server) -> None:
     play = server.update("v2", app_image_archive="auto")
     assert play.returncode == 0 and "and in an archive of" in play.output, play.output[-3000:]

@@ -36,7 +36,6 @@ def unharmed(shop: Shop) -> Iterator[None]:
     assert (lock(shop)["run"], lock(shop)["owed"]) == ("", "")
 
 
-@pytest.mark.matrix  # test_status.py asks beside a run that works as well
 @pytest.mark.usefixtures("unharmed")
 def test_another_version_at_the_same_time_is_told_whom_to_ask(shop: Shop) -> None:
     first, second = others(shop)
@@ -53,7 +52,6 @@ def test_another_version_at_the_same_time_is_told_whom_to_ask(shop: Shop) -> Non
     assert shop.version() == first
 
 
-@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_the_same_version_at_the_same_time_goes_on_as_one(shop: Shop) -> None:
     version = others(shop)[0]
@@ -69,7 +67,6 @@ def test_the_same_version_at_the_same_time_goes_on_as_one(shop: Shop) -> None:
     assert shop.version() == version
 
 
-@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_a_zombie_that_wakes_up_after_the_takeover_touches_nothing(shop: Shop) -> None:
     first, second = others(shop)
@@ -113,7 +110,6 @@ def stop_between_acts(shop: Shop, run: Running) -> int:
     return found[0]
 
 
-@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_a_killed_run_of_another_version_is_waited_out(shop: Shop) -> None:
     first, second = others(shop)
@@ -127,7 +123,6 @@ def test_a_killed_run_of_another_version_is_waited_out(shop: Shop) -> None:
     assert shop.version() == second
 
 
-@pytest.mark.matrix  # killed while the proxy changes over: test_status.py
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize("event", ["rotate ", "static files", "start ", "stop ", "remove "])
 def test_killed_with_the_controller_the_same_command_goes_on_at_once(shop: Shop, event: str) -> None:
@@ -140,7 +135,6 @@ def test_killed_with_the_controller_the_same_command_goes_on_at_once(shop: Shop,
     assert shop.version() == version
 
 
-@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_killed_in_undo_the_next_run_goes_back_first_and_names_the_bad_version(shop: Shop) -> None:
     serving = shop.version()
@@ -158,7 +152,6 @@ def test_killed_in_undo_the_next_run_goes_back_first_and_names_the_bad_version(s
     assert [(r["goal"], r["result"], r["target"]) for r in undone[-1:]] == [("undo", "interrupted", "bad-500")]
 
 
-@pytest.mark.matrix
 @pytest.mark.usefixtures("unharmed")
 def test_killed_in_undo_the_way_back_is_finished_where_another_version_is_asked_for(shop: Shop) -> None:
     run = Running(shop, "bad-500")

@@ -18,8 +18,6 @@ from tests.bed.shop import ROOT, Play, Shop, run
 from tests.bed.shop_releases import QUICK, forward, manifests
 
 # What is decided is held by units and properties, and each of these takes minutes.
-pytestmark = pytest.mark.matrix
-
 NAME = "tours.tasks.print_voucher"
 #: A task that only the newer version has, and that does what the one does that each order is confirmed by.
 _TASK = """

@@ -259,9 +259,9 @@ def test_an_address_that_is_taken_is_met_at_the_reload_and_taken_back(
     ("service", "place"),
     [
         *(("file", place) for place in ("torn", "installed")),
-        *(pytest.param("file", place, marks=pytest.mark.matrix) for place in ("twin", "before-install", "reloaded")),
+        *(("file", place) for place in ("twin", "before-install", "reloaded")),
         ("folder", "renaming"),
-        pytest.param("folder", "installed", marks=pytest.mark.matrix),
+        ("folder", "installed"),
     ],
 )
 def test_killed_anywhere_the_same_call_converges(

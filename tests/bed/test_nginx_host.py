@@ -14,8 +14,6 @@ from tests.bed.nginx_examples import adapted, play
 from tests.bed.nginx_server import AVAILABLE, ENABLED, NAME, STATE, Server, host_site
 from tests.bed.shop import free_port
 
-pytestmark = pytest.mark.matrix
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:

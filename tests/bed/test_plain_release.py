@@ -23,7 +23,6 @@ def server() -> Iterator[PhpServer]:
         yield made
 
 
-@pytest.mark.matrix  # test_plain_sites.py goes there and back in every run
 def test_users_get_whole_releases_and_never_meet_one_that_fails(server: PhpServer) -> None:
     app = server.app
     app.commit("v0", page("v0"))
@@ -42,7 +41,6 @@ def test_users_get_whole_releases_and_never_meet_one_that_fails(server: PhpServe
     assert server.run("stat", "-c", "%U", "/srv/blog/current/public/index.php").strip() == "deploy"
 
 
-@pytest.mark.matrix
 def test_however_long_and_however_it_ends_the_recommended_way_loses_and_mixes_nothing() -> None:
     """What `make evidence` measures, beside ways that do."""
     text = plain()
@@ -54,7 +52,6 @@ def test_however_long_and_however_it_ends_the_recommended_way_loses_and_mixes_no
 _SLOW = "<?php touch('/tmp/begun'); $end = microtime(true) + 4; while (microtime(true) < $end) usleep(50000); echo 'slow';\n"
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("patience", ["30s", "0"])
 def test_what_a_reload_of_php_fpm_costs_those_who_are_served(patience: str) -> None:
     """Either it ends what is worked on, or whoever comes waits for that: why none is recommended."""

@@ -144,7 +144,6 @@ def test_what_does_not_answer_is_taken_back_and_the_hook_runs_again(site: Site) 
     assert site.states()[-1] == "bad" and not os.path.lexists(site.root / "next")
 
 
-@pytest.mark.matrix
 def test_what_is_looked_at_first_nobody_meets(site: Site) -> None:
     site.at_v2()
     before = site.reloads()
@@ -156,7 +155,6 @@ def test_what_is_looked_at_first_nobody_meets(site: Site) -> None:
     assert site.states()[-1] == "bad" and not os.path.lexists(site.root / "next")
 
 
-@pytest.mark.matrix
 def test_a_preparation_that_fails_leaves_everything_as_it_was(site: Site) -> None:
     site.at_v2()
     before, link = site.reloads(), os.readlink(site.root / "current")
@@ -169,7 +167,6 @@ def test_a_preparation_that_fails_leaves_everything_as_it_was(site: Site) -> Non
     assert site.states()[-1] == "bad"
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize(
     "before",
     [
@@ -190,7 +187,6 @@ def test_killed_between_any_two_steps_the_same_playbook_converges(site: Site, be
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize(
     "before", ["Switch back to", "Let what serves know of 2[^ ]*-BACK", "Mark the release as bad", "Note that the way"]
 )
@@ -253,7 +249,6 @@ def service(tmp_path: Path) -> Iterator[PlainApp]:
             os.kill(int(path.read_text()), signal.SIGKILL)
 
 
-@pytest.mark.matrix
 def test_a_virtualenv_is_made_in_its_release_and_served_from_there(service: PlainApp) -> None:
     def answer() -> list[str]:
         return run(["curl", "-s", str(service.variables["app_health_url"])]).split()

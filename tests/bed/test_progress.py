@@ -187,16 +187,8 @@ def test_a_failure_and_a_kill_come_back_as_such(folder: Path, tmp_path: Path) ->
     assert "Traceback" not in str(result)
 
 
-#: As they come without settings of one's own, and as many are set: with become, and no files on the way.
-USUAL = ((False, "False", "False"), (True, "True", "True"))
-
-
 @pytest.mark.parametrize(
-    ("become", "tty", "pipelining"),
-    [
-        pytest.param(*way, marks=() if way in USUAL else pytest.mark.matrix)
-        for way in itertools.product((False, True), ("True", "False"), ("True", "False"))
-    ],
+    ("become", "tty", "pipelining"), itertools.product((False, True), ("True", "False"), ("True", "False"))
 )
 def test_over_ssh(folder: Path, server: Mapping[str, Any], become: bool, tty: str, pipelining: str) -> None:
     own = {"ANSIBLE_PIPELINING": pipelining, "ANSIBLE_SSH_USETTY": tty}

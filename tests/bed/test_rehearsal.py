@@ -176,7 +176,6 @@ def rehearsing(shop: Shop) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.matrix
 def test_killed_in_the_middle_and_then_it_foretells_what_it_takes(shop: Shop) -> None:
     before = seen(shop)
     found: list[dict[str, Any]] = []
@@ -258,7 +257,6 @@ def test_it_goes_well_or_is_refused_before_anything_is_made_or_is_given_up_where
     assert left_behind(shop) == [] and not (tmp_path / "rehearsals").exists()
 
 
-@pytest.mark.matrix
 def test_what_does_not_answer_as_it_should_fails_it(shop: Shop, tmp_path: Path) -> None:
     wrong = call(shop, tmp_path, prove=[{"path": "/"}, {"path": "/not-there/"}])
     assert wrong["failed"] and "GET /not-there/ answered 404" in wrong["msg"], wrong["msg"]

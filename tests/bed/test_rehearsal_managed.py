@@ -127,14 +127,12 @@ def test_it_goes_well_on_its_rows_and_what_fails_on_them_is_caught(app: Rehearsi
     assert app.made.sql(SEEN) == before
 
 
-@pytest.mark.matrix
 def test_the_apps_role_may_no_more_there_than_in_production(app: Rehearsing) -> None:
     with app.migration(PROGRAM):
         wrong = app()
     assert wrong["failed"] and "permission denied" in wrong["msg"], wrong["msg"]
 
 
-@pytest.mark.matrix
 def test_an_address_is_found_where_a_variable_has_it_and_told_where_none_has(app: Rehearsing) -> None:
     address = run(
         ["docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", SERVER]
@@ -151,7 +149,6 @@ def test_an_address_is_found_where_a_variable_has_it_and_told_where_none_has(app
     assert wrong["failed"] and f"is at {address}" in wrong["msg"] and "DB_HOST" in wrong["msg"], wrong["msg"]
 
 
-@pytest.mark.matrix
 def test_an_image_that_is_no_server_and_one_that_cannot_be_pulled_are_told(app: Rehearsing) -> None:
     with pytest.raises(BadInput) as caught:
         app(client_image=NOWHERE)
@@ -160,7 +157,6 @@ def test_an_image_that_is_no_server_and_one_that_cannot_be_pulled_are_told(app: 
     assert other["failed"] and "production was not touched" in other["msg"], other["msg"]
 
 
-@pytest.mark.matrix
 def test_an_update_rehearses_it_before_it_migrates(app: Rehearsing) -> None:
     update = App(app.made)  # type: ignore[arg-type]
     try:

@@ -15,8 +15,6 @@ from demo.repository import add_commit
 from tests.bed.shop import Shop, run
 from tests.bed.stacks import changed
 
-pytestmark = pytest.mark.matrix
-
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:

@@ -90,7 +90,6 @@ def test_a_backup_takes_the_place_of_the_database_while_somebody_writes(one_data
     stack.sql("ALTER DATABASE shop RESET ALL")
 
 
-@pytest.mark.matrix
 def test_one_that_is_killed_while_it_restores_leaves_one_database_or_the_other(one_database: Stack) -> None:
     stack = one_database
     name = Path(stack()["backup"]["path"]).name
@@ -139,7 +138,6 @@ def test_what_cannot_be_restored_leaves_the_database_as_it_was(one_database: Sta
     assert stack.sql(DATABASES) == "shop"
 
 
-@pytest.mark.matrix
 def test_the_playbook_restores_and_the_worker_stands_still_meanwhile(one_database: Stack) -> None:
     stack = one_database
     name = Path(stack()["backup"]["path"]).name

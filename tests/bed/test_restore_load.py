@@ -40,7 +40,6 @@ def sql(shop: Shop, database: str, statement: str) -> str:
     return run(["docker", "exec", shop.container("db"), "sh", "-c", script]).strip()
 
 
-@pytest.mark.matrix
 def test_a_backup_is_restored_under_load_and_requests_wait(shop: Shop) -> None:
     made = played(shop, "backup")
     assert made.returncode == 0, made.output[-4000:]

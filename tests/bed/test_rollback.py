@@ -58,7 +58,6 @@ def test_back_under_load_without_git_and_without_building(shop: Shop) -> None:
     assert "note" in columns(shop) and "channel" in columns(shop)
 
 
-@pytest.mark.matrix
 def test_whoever_runs_it_once_more_is_not_led_further(shop: Shop) -> None:
     if shop.version() != "m1":
         assert shop.rollback(app_services=QUICK).returncode == 0
@@ -67,7 +66,6 @@ def test_whoever_runs_it_once_more_is_not_led_further(shop: Shop) -> None:
     assert shop.version() == "m1"
 
 
-@pytest.mark.matrix
 def test_by_name_one_goes_wherever_one_likes(shop: Shop) -> None:
     before = shop.version()
     looked = shop.rollback("--check", rollback_to="m2")
@@ -83,7 +81,6 @@ def test_what_is_not_there_is_said_before_anything_is_touched(shop: Shop) -> Non
     assert (shop.version(), shop.leftovers()) == (before, [])
 
 
-@pytest.mark.matrix
 def test_from_a_release_that_crashes_all_the_time(shop: Shop) -> None:
     assert forward(shop, "m3").returncode == 0
     # It was found good, and ends whenever it is started.
@@ -96,7 +93,6 @@ def test_from_a_release_that_crashes_all_the_time(shop: Shop) -> None:
     assert states(shop)["m3"] == "bad"
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("at", ["Roll behind the proxy", "Make it the current release", "Give back the lock"])
 def test_killed_in_the_middle_the_same_command_ends_it(shop: Shop, at: str, tmp_path: Path) -> None:
     assert forward(shop, "m2").returncode == 0
@@ -111,7 +107,6 @@ def test_killed_in_the_middle_the_same_command_ends_it(shop: Shop, at: str, tmp_
     assert states(shop)["m3"] == "bad" and states(shop)["m2"] == "verified"
 
 
-@pytest.mark.matrix
 def test_an_image_that_is_gone_and_a_column_that_is_gone_are_said_first(shop: Shop) -> None:
     assert forward(shop, "m3").returncode == 0
     gone = shop.update("m4", app_services=QUICK, update_allow_data_loss=["tours.0004_channel"])

@@ -24,8 +24,6 @@ from tests.bed.shop import ROOT, BedError, Play, Shop, run
 from tests.bed.shop_releases import QUICK, forward, manifests, states
 from tests.bed.tasks import Run, read_run
 
-pytestmark = pytest.mark.matrix
-
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:

@@ -138,7 +138,6 @@ def test_an_image_of_the_way_back_that_is_gone(shop: Shop) -> None:
     assert to_do(look(shop)) == []
 
 
-@pytest.mark.matrix
 def test_a_database_that_does_not_run(shop: Shop) -> None:
     database = shop.container("db")
     run(["docker", "stop", "--time", "10", database])

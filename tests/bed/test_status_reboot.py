@@ -7,8 +7,6 @@ import re
 import shlex
 import signal
 
-import pytest
-
 from tests.bed.server import Server
 from tests.bed.server_evidence import AFTER_SWITCH, BEFORE_SWITCH
 
@@ -20,7 +18,6 @@ def told(server: Server) -> str:
     return play.flat
 
 
-@pytest.mark.matrix
 def test_after_a_power_cut_in_the_middle_status_says_what_to_run() -> None:
     with Server("status-server") as server:
         first = server.update("v1")

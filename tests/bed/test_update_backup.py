@@ -22,7 +22,6 @@ def app(stack: Stack) -> Iterator[App]:
     shutil.rmtree(made.root, ignore_errors=True)
 
 
-@pytest.mark.matrix
 def test_nothing_is_migrated_without_a_backup_and_it_is_of_the_rows_before(app: App) -> None:
     # No room for it: nothing was touched.
     output = app.update(backup_min_free="900T")

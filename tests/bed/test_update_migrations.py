@@ -12,9 +12,6 @@ from tests.bed.migrated_shop import columns, commit_versions, fill, sql
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import LABEL, Play, Shop, run
 
-# An update that migrates is in `make test` with the beds of rollback; a million rows are not needed each time.
-pytestmark = pytest.mark.matrix
-
 AT_FIRST = ["created_at", "email", "id", "note", "reference", "tour_id"]
 
 

@@ -13,8 +13,6 @@ from tests.bed.migrated_shop import sql
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import ROOT, Shop
 
-pytestmark = pytest.mark.matrix
-
 SHARDS = ("default", "east", "west")
 SETTINGS = """
 for _shard in ("east", "west"):

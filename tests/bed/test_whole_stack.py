@@ -45,7 +45,6 @@ def ids(shop: Shop, *services: str) -> dict[str, str]:
     return {s: next(i["Id"] for i in shop.inspections() if i["Name"] == f"/{shop.container(s)}") for s in services}
 
 
-@pytest.mark.matrix
 def test_a_service_more(shop: Shop) -> None:
     standing = ids(shop, "db", "redis", "nginx")
     with shop.load() as load:
@@ -61,7 +60,6 @@ def test_a_service_more(shop: Shop) -> None:
     assert ids(shop, "db", "redis", "nginx") == standing
 
 
-@pytest.mark.matrix
 def test_a_service_less_and_two_containers_more(shop: Shop) -> None:
     good(shop.update(changed(shop, "v2", ["search"], header="most", search=True)))
     standing = ids(shop, "db", "redis", "nginx")
@@ -74,7 +72,6 @@ def test_a_service_less_and_two_containers_more(shop: Shop) -> None:
     assert ids(shop, "db", "redis", "nginx") == standing
 
 
-@pytest.mark.matrix
 def test_an_environment_that_changed_is_a_release_of_its_own(shop: Shop) -> None:
     good(shop.update("v3"))
     expect(shop)
@@ -99,9 +96,9 @@ def test_an_environment_that_changed_is_a_release_of_its_own(shop: Shop) -> None
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        pytest.param("moved", ["db", "/var/lib/postgresql/data", "elsewhere"], marks=pytest.mark.matrix),
-        pytest.param("pgdata", ["db", "/var/lib/postgresql/data", "shared/pgdata"], marks=pytest.mark.matrix),
-        pytest.param("internal", ["network default", "internal"], marks=pytest.mark.matrix),
+        ("moved", ["db", "/var/lib/postgresql/data", "elsewhere"]),
+        ("pgdata", ["db", "/var/lib/postgresql/data", "shared/pgdata"]),
+        ("internal", ["network default", "internal"]),
         ("tuned", ["db", "command", "update_allow_downtime"]),
     ],
 )
@@ -138,7 +135,6 @@ def test_an_admin_finds_the_same_project_whichever_way_they_come(shop: Shop) -> 
         assert (done.returncode, would) == (0, []), (way, would, done.stderr[-500:])
 
 
-@pytest.mark.matrix
 def test_a_stack_that_somebody_stopped_is_started_as_it_was(shop: Shop) -> None:
     good(shop.update("v3"))
     before = {i["Id"] for i in shop.inspections()}
@@ -149,7 +145,6 @@ def test_a_stack_that_somebody_stopped_is_started_as_it_was(shop: Shop) -> None:
     expect(shop)
 
 
-@pytest.mark.matrix
 def test_a_gap_that_is_allowed_is_taken_and_a_bad_version_brings_the_old_definition_back(shop: Shop) -> None:
     good(shop.update("v3"))
     tuned = changed(shop, "v3", ["tuned"])
@@ -174,7 +169,6 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("change", CHANGES)
 def test_one_change_under_load_and_back(shop: Shop, change: str) -> None:
     good(shop.update("v3"))

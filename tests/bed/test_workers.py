@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.bed.killed_roll import QUICK, kill_roll
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.queued_tasks import all_run_once, send
@@ -71,23 +69,6 @@ def test_long_tasks_and_a_full_queue_outlive_an_update(shop: Shop) -> None:
     assert not beats.double_slots
 
 
-@pytest.mark.matrix
-@pytest.mark.parametrize("version", ["bad-worker", "bad-beat"])
-def test_one_service_that_does_not_start_brings_all_back(shop: Shop, version: str) -> None:
-    serving = shop.version()
-    web = {i["Name"]: i["Id"] for i in shop.inspections() if "-celery-beat-" not in i["Name"]}
-    with shop.load(seconds=200) as load:
-        play = shop.update(version, **QUICKLY)
-        result = load.stop()
-    assert play.returncode != 0
-    assert all(word in play.message for word in ("What:", "Now:", "Next:")), play.output[-3000:]
-    assert shop.version() == serving
-    assert {i["Name"]: i["Id"] for i in shop.inspections() if "-celery-beat-" not in i["Name"]} == web
-    assert shop.leftovers() == []
-    assert_nothing_lost(shop, load, result)
-
-
-@pytest.mark.matrix
 def test_a_verify_that_fails_brings_every_service_back(shop: Shop) -> None:
     serving = shop.version()
     revision = images_of(shop)
@@ -99,7 +80,6 @@ def test_a_verify_that_fails_brings_every_service_back(shop: Shop) -> None:
     assert_nothing_lost(shop, load, result)
 
 
-@pytest.mark.matrix
 def test_whoever_wants_the_old_version_back_gets_a_worker_that_fetches(shop: Shop) -> None:
     """Killed while the old worker was told to fetch nothing more; then that very worker is to stay."""
     serving, target = shop.version(), other(shop)
