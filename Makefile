@@ -61,7 +61,7 @@ test: setup ## what every change has to pass, in a quarter of an hour
 
 .PHONY: nightly
 nightly: setup ## every bed that judges right or wrong, in two hours
-	@EVENKEEL_HISTORIES=10000 $(PYTEST) $(SIDE_BY_SIDE) tests/bed tests/database tests/property tests/checks $(ARGS)
+	@EVENKEEL_HISTORIES=10000 $(PYTEST) -p tests.bed.nightly $(SIDE_BY_SIDE) tests/bed tests/database tests/property tests/checks $(ARGS)
 
 .PHONY: demo
 demo: setup ## a shop goes from v1 to v2 under load, then a bad version

@@ -29,7 +29,8 @@ def versions() -> str:
 
 INTRODUCTION = """# What was measured
 
-`make evidence` wrote this page. The load is an open loop of at least 100 requests a second: new and persistent
+`make evidence` wrote this page: measurements only. What is right or wrong is judged by `make test` and `make nightly`
+([nightly.md](nightly.md)). The load is an open loop of at least 100 requests a second: new and persistent
 connections, orders by POST, hashed static files, 2-s and 12-s requests, streamed answers and slow uploads in flight.
 *failed* is every failure that a client without retries sees. *keep-alive race* and *idle closes* are closes by nginx of
 idle keep-alive connections when it reloads, met by a client that sent at that very moment, with and without looking

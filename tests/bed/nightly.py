@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a night judged, written into ``docs/nightly.md``: a plugin of pytest that ``make nightly`` loads.
+
+A row for each file of tests, with the commit that it was run on. Rows of files that this run left out, or ran in part,
+stay as they were; those of code that has changed since say so.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/nightly.md"
+#: Whose files have a row though they were never run.
+FOLDERS = ("bed", "database")
+INTRODUCTION = """# What the last nights judged
+
+`make nightly` wrote this page: every test but the units and the scenarios of `make test`, on a real engine, with real nginx, gunicorn,
+Celery, PostgreSQL and Redis. *seconds* are of one of two workers that run side by side. Where a row says *older*,
+`plugins/`, `roles/` or `playbooks/` have changed since that commit. Figures, one machine beside another, are in [evidence.md](evidence.md).
+"""
+HEAD = "| tests | what they hold | passed | failed | seconds | date | commit | |\n|---|---|---|---|---|---|---|---|"
+
+
+@dataclass
+class File:
+    """What was seen of one file of tests: how its tests ended, seconds, and the figures that they printed."""
+
+    ended: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    figures: list[str] = field(default_factory=list)
+
+
+_FILES = pytest.StashKey[dict[str, File]]()
+
+
+def _on_a_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Listen where all reports come together: in the process that has the workers."""
+    if not _on_a_worker(config):
+        config.stash[_FILES] = {}
+        config.pluginmanager.register(_Listener(config.stash[_FILES]))
+
+
+class _Listener:
+    def __init__(self, files: dict[str, File]) -> None:
+        self.files = files
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        seen = self.files.setdefault(report.location[0], File())
+        seen.seconds += report.duration
+        if report.when == "call" or report.outcome != "passed":
+            seen.ended[report.outcome] += 1
+        if report.when == "call":
+            lines = (line.strip() for line in report.capstdout.splitlines())
+            seen.figures += [line.removeprefix("evidence: ") for line in lines if line.startswith("evidence: ")]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what each file took, and its figures."""
+    for name, seen in sorted(config.stash.get(_FILES, {}).items(), key=lambda item: -item[1].seconds):
+        counts = ", ".join(f"{number} {outcome}" for outcome, number in sorted(seen.ended.items()))
+        terminalreporter.write_line(f"{seen.seconds:7.0f} s  {name}: {counts}")
+        for figure in seen.figures:
+            terminalreporter.write_line(f"            {figure}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page, if whole files were run."""
+    config = session.config
+    in_part = config.option.keyword or config.option.markexpr or any("::" in word for word in config.args)
+    if _on_a_worker(config) or in_part or session.shouldstop:
+        return
+    known = rows_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+    date, commit = time.strftime("%Y-%m-%d", time.gmtime()), _git("rev-parse", "--short", "HEAD")
+    for name, seen in config.stash[_FILES].items():
+        bad = sum(number for outcome, number in seen.ended.items() if outcome != "passed")
+        told = [str(seen.ended["passed"]), str(bad), f"{seen.seconds:.0f}", date, commit]
+        known[name] = Row(told, seen.figures)
+    there = {str(p.relative_to(ROOT)) for folder in FOLDERS for p in (ROOT / "tests" / folder).glob("test_*.py")}
+    names = sorted(name for name in there | set(known) if (ROOT / name).exists())
+    PAGE.write_text(page({name: known.get(name, Row([], [])) for name in names}), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Passed, failed, seconds, date and commit of a file, or nothing where it was never run; its figures."""
+
+    told: list[str]
+    figures: list[str]
+
+
+def rows_of(text: str) -> dict[str, Row]:
+    """Read a page of ours."""
+    figures: dict[str, list[str]] = {}
+    for name, figure in re.findall(r"^- `([^`]+)`: (.*)$", text, re.MULTILINE):
+        figures.setdefault(name, []).append(figure)
+    found = {}
+    for line in re.findall(r"^\| `([^`]+)` \|(.*)\|$", text, re.MULTILINE):
+        cells = [cell.strip() for cell in line[1].split(" | ")]
+        told = cells[1:6] if len(cells) == 7 and cells[4] else []
+        found[line[0]] = Row(told, figures.get(line[0], []))
+    return found
+
+
+def page(rows: Mapping[str, Row]) -> str:
+    """The page with these rows."""
+    lines = [INTRODUCTION, HEAD]
+    for name, row in rows.items():
+        told = row.told or [""] * 5
+        mark = "not run" if not row.told else "**not ok**" if row.told[1] != "0" else "ok"
+        older = row.told and _older(row.told[4])
+        lines.append(f"| `{name}` | {_about(name)} | {' | '.join(told)} | {mark}{', older' if older else ''} |")
+    figures = [f"- `{name}`: {figure}" for name, row in rows.items() for figure in row.figures]
+    return "\n".join([*lines, "", "## Figures that they printed", "", *figures]) + "\n"
+
+
+def _about(name: str) -> str:
+    text = ast.get_docstring(ast.parse((ROOT / name).read_text(encoding="utf-8"))) or ""
+    return text.split("\n")[0].replace("|", "/")
+
+
+def _older(commit: str) -> bool:
+    changed = _git("log", "-1", "--format=%H", "--", "plugins", "roles", "playbooks")
+    asked = subprocess.run(
+        ["git", "merge-base", "--is-ancestor", changed, commit], cwd=ROOT, capture_output=True, check=False
+    )
+    return asked.returncode != 0
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
