@@ -12,8 +12,8 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
-from tests.bed.migrations.truth import django_site
 from tests.bed.shop import BEDS, LABEL, run
+from tests.database.migrations.versions import django_site
 
 NAME = "evenkeel-django-migrate"
 PASSWORD = "never-told-7713"

@@ -13,8 +13,8 @@ import pytest
 
 from tests.bed.backup_stack import PASSWORD, Stack, eventually
 from tests.bed.django_stack import FILES
-from tests.bed.migrations.truth import django_site
 from tests.bed.shop import BEDS, LABEL, run
+from tests.database.migrations.versions import django_site
 
 NAME = "evenkeel-managed"
 SERVER, NETWORK, HOST, OLD = f"{NAME}-server", f"{NAME}-provider", "db.provider.test", f"{NAME}-client:15"

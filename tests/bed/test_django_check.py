@@ -19,8 +19,8 @@ import yaml
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.check_call import check
-from tests.bed.migrations.truth import django_site
 from tests.bed.shop import BEDS, LABEL, ROOT, run
+from tests.database.migrations.versions import django_site
 
 NAME = "evenkeel-django-check"
 PASSWORD = "never-told-8824"

@@ -20,8 +20,8 @@ from tests.bed.backup_stack import PASSWORD, eventually
 from tests.bed.django_stack import FILES
 from tests.bed.managed_database import HOST, IMAGE, NAME, NOWHERE, SERVER, SETTINGS, Managed, fresh, managed
 from tests.bed.migrating_update import App
-from tests.bed.migrations.truth import django_site
 from tests.bed.shop import run
+from tests.database.migrations.versions import django_site
 
 #: Fixtures of the bed that backups are made in.
 __all__ = ["fresh", "managed"]

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bed.migrations.truth import ROOT, VERSIONS, django_python, measured, postgres
 from tests.bed.shop import run
+from tests.database.migrations.truth import ROOT, measured
+from tests.database.migrations.versions import VERSIONS, django_python
+from tests.database.postgres_server import postgres
 
 BEGIN, END = "<!-- pairs: begin -->", "<!-- pairs: end -->"
 ALLOWED = ("code only", "abandon")

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call, migrate_run
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.code_that_runs import Code
-from tests.bed.migrations.project import Project
+from tests.database.migrations.project import Project
 
 
 class Running(Project):

@@ -25,7 +25,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="evk-pairs-")
 sys.path[:0] = [_FOLDER.name, str(Path(__file__).resolve().parents[3])]
 
 # It configures Django, with the app that was made above, and makes the rest importable.
-measure = importlib.import_module("tests.bed.migrations.measure")
+measure = importlib.import_module("tests.database.migrations.measure")
 
 from django.conf import settings  # noqa: E402 (the line above makes it importable)
 from django.core.management import call_command  # noqa: E402 (likewise)
@@ -40,8 +40,8 @@ from module_utils.host import (  # noqa: E402 (likewise)
 from module_utils.host.call_result import BadInput  # noqa: E402 (likewise)
 from module_utils.host.code_that_runs import Code  # noqa: E402 (likewise)
 
-from tests.bed.migrations import app_code  # noqa: E402 (likewise)
-from tests.bed.migrations.cases import CASES, Case  # noqa: E402 (likewise)
+from tests.database.migrations import app_code  # noqa: E402 (likewise)
+from tests.database.migrations.cases import CASES, Case  # noqa: E402 (likewise)
 
 #: How a release came in: beside the code that served; then finished; the same with each release between; in a window; by
 #: ``migrate``, past the module.
@@ -52,9 +52,7 @@ EXPANDED, CONTRACTED, EACH, AT_ONCE, BY_HAND = (
     "in a window",
     "by hand",
 )
-_STUB = (
-    "from tests.bed.migrations.pairs import migration_of\ndef Migration(name, app):\n    return migration_of({}, {})\n"
-)
+_STUB = "from tests.database.migrations.pairs import migration_of\ndef Migration(name, app):\n    return migration_of({}, {})\n"
 
 
 def migration_of(case: int, number: int) -> Any:
@@ -276,4 +274,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     # The migrations import this file by its name.
-    importlib.import_module("tests.bed.migrations.pairs").main()
+    importlib.import_module("tests.database.migrations.pairs").main()

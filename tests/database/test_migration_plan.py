@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bed.migrations.project import Project
+from tests.database.migrations.project import Project
 
 ITEM = '("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=50))'
 CREATE = f'migrations.CreateModel("Item", [{ITEM}])'

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import way_back
-from tests.bed.migrations.truth import django_python, measured, postgres
-from tests.bed.migrations.verdicts import pairs_in
+from tests.database.migrations.truth import measured
+from tests.database.migrations.verdicts import pairs_in
+from tests.database.migrations.versions import django_python
+from tests.database.postgres_server import postgres
 
 QUICK = (
     "AddField null=True",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bed.migrations.running import Running
-from tests.bed.test_migration_crashes import KILLER, keep, points, reset
-from tests.bed.test_migration_runs import CREATE, NOTE, REMOVE
+from tests.database.migrations.running import Running
+from tests.database.test_migration_crashes import KILLER, keep, points, reset
+from tests.database.test_migration_runs import CREATE, NOTE, REMOVE
 
 Make = Callable[..., Running]
 # As docs/migrations.md has it, with a count beside the rows that shows what was done twice.
@@ -97,8 +97,8 @@ def test_plain_migrate_moves_everything(make: Make) -> None:
     assert project.rows(COUNTED) == [("x", 45)]
 
 
-@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.matrix)])
-@pytest.mark.parametrize("phase", ["between", pytest.param("before", marks=pytest.mark.matrix)])
+@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("phase", ["between", pytest.param("before", marks=pytest.mark.nightly)])
 def test_killed_at_any_statement_every_row_is_moved_once(make: Make, phase: str, step: int) -> None:
     project = make(settings=KILLER)
     project.migration("0003_fill", **MOVE, more=f'    atomic = False\nevenkeel_phase = "{phase}"')

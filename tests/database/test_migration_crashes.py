@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.bed.migrations.running import Running
-from tests.bed.test_migration_runs import CREATE, NOTE, REMOVE
+from tests.database.migrations.running import Running
+from tests.database.test_migration_runs import CREATE, NOTE, REMOVE
 
 Make = Callable[..., Running]
 # Kills the process before its statement number KILL_AT, with everything that its transaction has done.
@@ -86,7 +86,7 @@ def points(step: int) -> Iterator[int]:
         at += step
 
 
-STEPS = [pytest.param(9, id="some"), pytest.param(1, id="each", marks=pytest.mark.matrix)]
+STEPS = [pytest.param(9, id="some"), pytest.param(1, id="each", marks=pytest.mark.nightly)]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -11,7 +11,7 @@ from django.db import models as d
 from django.db.models import functions
 from django.utils import timezone
 
-from tests.bed.migrations.cases import add, alter, base, case, char, constrained, having, model, remove, to, unique
+from tests.database.migrations.cases import add, alter, base, case, char, constrained, having, model, remove, to, unique
 
 # -- fields that come ---------------------------------------------------------------------------------------------
 case("AddField null=True", add("note", lambda: char(null=True)), quick=True)

@@ -4,25 +4,16 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bed.shop import LABEL, run
+from tests.bed.shop import run
+from tests.database.migrations.versions import VERSIONS, django_python, linters_python
+from tests.database.postgres_server import postgres
 
 ROOT = Path(__file__).resolve().parents[3]
-CACHE = ROOT / ".cache" / "migrations"
-#: Django versions that are measured, with the requirement that gives them; the newest is whatever PyPI has.
-VERSIONS = {"4.2": "django~=4.2.0", "5.2": "django~=5.2.0", "newest": "django>=6"}
-#: What is compared with, in an environment of its own.
-OTHERS = ["django~=5.2.0", "psycopg[binary]", "django-migration-linter~=6.0", "django-safemigrate~=6.0"]
 BEWARE = "beware: the old code's deletes fail for rows that the new code already refers to"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 BESIDE = """## Beside two other tools
@@ -31,77 +22,6 @@ django-migration-linter 6.0 reads the SQL and says of each migration whether the
 against the old code on the migrated schema. django-safemigrate 6.0 judges nothing: it runs what its author says is safe, and
 what nothing is said of at any time (`always`); it is held against both codes. Ours is held against both and every stage. With
 Django 5.2, without what cannot be made at all; *asks* is what has to be declared."""
-
-
-def pythons() -> Iterator[str]:
-    """Pythons of this machine, ours first; the newest Django asks for a newer one than ours may be."""
-    yield sys.executable
-    yield from map(str, sorted(Path.home().glob(".pyenv/versions/3.1[2-9]*/bin/python"), reverse=True))
-    yield from (f"/usr/bin/python3.{minor}" for minor in (14, 13, 12) if Path(f"/usr/bin/python3.{minor}").exists())
-
-
-def django_python(version: str) -> str:
-    """A Python with this Django and psycopg, made once; empty where no Python here can have it."""
-    for python in pythons():
-        folder = CACHE / f"venv-{version}"
-        ready = folder / ".complete"
-        if not ready.exists():
-            subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
-            wanted = [VERSIONS[version], "psycopg[binary]"]
-            argv = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *wanted]
-            if subprocess.run(argv, capture_output=True, check=False).returncode:
-                continue
-            ready.touch()
-        return str(folder / "bin/python")
-    return ""
-
-
-def django_site(version: str) -> str:
-    """A folder of packages with this Django and psycopg for the Python of our image, to be mounted into it."""
-    folder = CACHE / f"site-{version}"
-    if not (folder / ".complete").exists():
-        machine = platform.machine()
-        argv = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "--only-binary=:all:"]
-        argv += ["--python-version", "3.13", "--implementation", "cp"]
-        argv += ["--platform", f"manylinux2014_{machine}", "--platform", f"manylinux_2_28_{machine}"]
-        run([*argv, VERSIONS[version], "psycopg[binary]"])
-        (folder / ".complete").touch()
-    return str(folder)
-
-
-@contextmanager
-def postgres_container(name: str) -> Iterator[str]:
-    """A PostgreSQL 17 of our own in memory; gives its container's name, of which the socket asks for no password."""
-    container = f"evenkeel-{name}-{os.getpid()}"
-    argv = [
-        "docker",
-        "run",
-        "-d",
-        "--name",
-        container,
-        "--label",
-        f"{LABEL}={name}",
-        "-e",
-        "POSTGRES_PASSWORD=measured",
-    ]
-    argv += ["-p", "127.0.0.1::5432", "--tmpfs", "/var/lib/postgresql/data", "evenkeel/postgres:17", "postgres"]
-    run([*argv, "-c", "fsync=off", "-c", "full_page_writes=off"])
-    try:
-        for _turn in range(100):
-            ready = ["docker", "exec", container, "pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"]
-            if subprocess.run(ready, capture_output=True, check=False).returncode == 0:
-                break
-            time.sleep(0.2)
-        yield container
-    finally:
-        run(["docker", "rm", "-fv", container])
-
-
-@contextmanager
-def postgres(name: str) -> Iterator[str]:
-    """The same; gives its port on this machine."""
-    with postgres_container(name) as container:
-        yield run(["docker", "port", container, "5432"]).strip().rsplit(":", 1)[1]
 
 
 def measured(python: str, port: str, *arguments: str, script: str = "measure.py") -> list[dict[str, Any]]:
@@ -197,12 +117,7 @@ def table(rows: list[Row]) -> str:
 
 def others(port: str) -> dict[str, tuple[str, str]]:
     """What two other tools say of each case: the linter and safemigrate."""
-    folder = CACHE / "venv-linters"
-    if not (folder / ".complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        run([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *OTHERS])
-        (folder / ".complete").touch()
-    found = measured(str(folder / "bin/python"), port, script="others.py")
+    found = measured(linters_python(), port, script="others.py")
     return {t["case"]: (t["linter"], t["safemigrate"]) for t in found}
 
 

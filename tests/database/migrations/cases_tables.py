@@ -12,7 +12,7 @@ from django.db import models as d
 from django.db.models import F, Q
 from django.db.models.functions import Lower
 
-from tests.bed.migrations.cases import (
+from tests.database.migrations.cases import (
     CASCADE,
     add,
     alter,

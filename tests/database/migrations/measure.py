@@ -51,12 +51,12 @@ from module_utils.decide.schema import database_of  # noqa: E402 (likewise)
 from module_utils.host import migration_catalogue_script as catalogue  # noqa: E402 (likewise)
 from module_utils.host import migration_operations_script as script  # noqa: E402 (likewise)
 
-from tests.bed.migrations import app_code  # noqa: E402 (likewise)
-from tests.bed.migrations.cases import CASES, Case  # noqa: E402 (likewise)
+from tests.database.migrations import app_code  # noqa: E402 (likewise)
+from tests.database.migrations.cases import CASES, Case  # noqa: E402 (likewise)
 
 for cases in ("cases_fields", "cases_tables"):
     # They add to the list as they are imported.
-    importlib.import_module(f"tests.bed.migrations.{cases}")
+    importlib.import_module(f"tests.database.migrations.{cases}")
 
 
 def migration(name: str, operations: Any, declared: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bed.migrations.running import Running
+from tests.database.migrations.running import Running
 
 ITEM = (
     '("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=50)), '

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.bed.migrations import measure
+from tests.database.migrations import measure
 
 
 def main() -> None:

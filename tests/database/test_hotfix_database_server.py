@@ -22,7 +22,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_source import Source
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import PSQL, Server
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
-from tests.bed.hotfixed_database import (
+from tests.database.hotfixed_database import (
     FUNCTION,
     ROLES,
     SCHEMA,
@@ -34,7 +34,7 @@ from tests.bed.hotfixed_database import (
     run_migration,
     structure,
 )
-from tests.bed.migrations.truth import postgres_container
+from tests.database.postgres_server import postgres_container
 
 ATOMIC = (
     "CREATE FUNCTION one() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END; "
@@ -48,7 +48,7 @@ ON_A_VIEW = (
 
 def long(*cases: Any) -> list[Any]:
     """Cases that the evidence runs; one of their kind is in every run."""
-    return [pytest.param(*(c if isinstance(c, tuple) else (c,)), marks=pytest.mark.matrix) for c in cases]
+    return [pytest.param(*(c if isinstance(c, tuple) else (c,)), marks=pytest.mark.nightly) for c in cases]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_whatever_is_changed_everything_is_again_as_it_was(app: App, text: str) 
     assert app.back("all")["changed"] and app.dump() == before
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_owners_grants_and_comments_are_kept_and_what_is_new_belongs_to_the_app(app: App) -> None:
     app(
         "DROP VIEW cheap; CREATE VIEW cheap AS SELECT note FROM orders; CREATE FUNCTION fresh() RETURNS int LANGUAGE sql AS 'SELECT 1'"
@@ -182,7 +182,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_left_of_it(
     assert (app.dump(), app.sql("SELECT * FROM orders ORDER BY id")) == before and app.names == []
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_what_could_not_be_taken_back_is_not_begun(app: App) -> None:
     app.sql("CREATE VIEW over AS SELECT * FROM cheap", user="shop")
     before = app.dump()
@@ -224,7 +224,7 @@ def test_what_the_reader_of_statements_might_miss_the_server_tells(
     assert app.dump() == before and app.sql("SELECT min(price) FROM orders") == "10"
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_a_name_without_its_schema_is_not_taken_for_another(app: App) -> None:
     app.sql("CREATE SCHEMA inner_one; ALTER FUNCTION price_of(integer) SET SCHEMA inner_one")
     assert "there is one in inner_one" in app.refusal(FUNCTION)
@@ -287,7 +287,7 @@ def test_killed_at_a_word_to_the_server_the_same_call_ends_it(app: App, place: i
     assert app.back("k")["changed"] and app.dump() == before and app.back("k")["changed"] is False
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 @pytest.mark.parametrize("place", [1, 4, 7, 10, 13, 0])
 def test_killed_on_its_way_back_it_comes_there_all_the_same(app: App, place: int) -> None:
     before, text = app.dump(), f"{TRIGGER};{WIDER}"
@@ -302,7 +302,7 @@ class Killed(BaseException):
     """As kill -9, but that this test goes on."""
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 @pytest.mark.parametrize("state", ["applied", "reverted"])
 def test_killed_after_it_was_committed_the_same_call_finds_it(
     app: App, monkeypatch: pytest.MonkeyPatch, state: str
@@ -334,7 +334,7 @@ def test_killed_after_it_was_committed_the_same_call_finds_it(
     assert app.dump() == before and hotfix_ledger.of_databases(str(app.root / ".evenkeel")) == {}
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_a_session_that_goes_on_after_a_kill_is_waited_for(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a killed run has begun to commit may come to be beside the next run."""
     before = app.dump()
@@ -362,7 +362,7 @@ def test_a_session_that_goes_on_after_a_kill_is_waited_for(app: App, monkeypatch
     assert app.back("k")["changed"] and app.dump() == before
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_what_became_of_it_is_told_once(app: App) -> None:
     def checked() -> dict[str, Any]:
         return app(state="checked")
@@ -384,14 +384,14 @@ def test_what_became_of_it_is_told_once(app: App) -> None:
     assert "IS GONE" in checked()["msg"]
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_what_is_there_already_is_no_hotfix(app: App) -> None:
     app.sql(FUNCTION, user="shop")
     told = app(FUNCTION)
     assert told["changed"] is False and "was there already" in " ".join(told["notes"]) and app.names == []
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_staging_has_to_have_tried_the_same_statements(app: App) -> None:
     def asked(tried: list[dict[str, Any]]) -> dict[str, Any]:
         return {"staging": [{"host": "staging", "tried": tried}], "staging_max_age": 86400.0}
@@ -412,7 +412,7 @@ def test_staging_has_to_have_tried_the_same_statements(app: App) -> None:
     assert hotfix_ledger.read(state_dir, "urgent")["untried"] == "nobody can order"
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_who_owns_what_is_changed_need_be_nothing_more(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source(None, "shop", "db", {}, replace(app.server, user="shop"), {})  # type: ignore[arg-type]
     monkeypatch.setattr(hotfix_database_call, "source_of", lambda _params: source)
@@ -424,7 +424,7 @@ def test_who_owns_what_is_changed_need_be_nothing_more(app: App, monkeypatch: py
     assert "must be owner of view cheap" in app.refusal(f"{TRIGGER};{WIDER}") and app.dump() == before
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 def test_requests_go_on_beside_it(app: App) -> None:
     """Readers and writers of the view and the table, for as long as hotfixes come and go."""
     text = (

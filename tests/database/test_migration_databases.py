@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bed.migrations.running import Running
-from tests.bed.migrations.truth import django_python
-from tests.bed.test_migration_runs import CREATE, NOTE
+from tests.database.migrations.running import Running
+from tests.database.migrations.versions import django_python
+from tests.database.test_migration_runs import CREATE, NOTE
 
 SHARDS = {"default": "planned", "east": "planned_east", "west": "planned_west"}
 UNIQUE = 'migrations.RunSQL("CREATE UNIQUE INDEX one_name ON shop_item (name)", "DROP INDEX one_name")'
@@ -70,8 +70,8 @@ def test_the_code_that_serves_does_not_go_on_with_the_first(shards: Running) -> 
     ("failing", "expanded"),
     [
         ("east", ["default"]),
-        pytest.param("default", [], marks=pytest.mark.matrix),
-        pytest.param("west", ["default", "east"], marks=pytest.mark.matrix),
+        pytest.param("default", [], marks=pytest.mark.nightly),
+        pytest.param("west", ["default", "east"], marks=pytest.mark.nightly),
     ],
 )
 def test_one_that_fails_goes_back_and_the_others_stay(shards: Running, failing: str, expanded: list[str]) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bed.migrations.running import Running
-from tests.bed.test_migration_runs import CREATE, INDEX, ITEM, NOTE, REMOVE
+from tests.database.migrations.running import Running
+from tests.database.test_migration_runs import CREATE, INDEX, ITEM, NOTE, REMOVE
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.nightly
 
 Make = Callable[..., Running]
 

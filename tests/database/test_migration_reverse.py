@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bed.migrations.running import Running
-from tests.bed.test_migration_crashes import KILLER, keep, points, reset
-from tests.bed.test_migration_runs import CREATE, INDEX, NOTE, REMOVE
+from tests.database.migrations.running import Running
+from tests.database.test_migration_crashes import KILLER, keep, points, reset
+from tests.database.test_migration_runs import CREATE, INDEX, NOTE, REMOVE
 
 Make = Callable[..., Running]
 

@@ -11,7 +11,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import migr
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import migrations as decide
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.migration_rules import Effect
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.schema import database_of
-from tests.bed.migrations.truth import django_python, measured, postgres, row_of
+from tests.database.migrations.truth import measured, row_of
+from tests.database.migrations.versions import django_python
+from tests.database.postgres_server import postgres
 
 BREAKING = [
     "table added", "table removed", "table renamed", "column added", "column removed", "column renamed", "column altered",
