@@ -67,7 +67,7 @@ def app(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> App:
     made.sql(SCHEMA)
     source = Source(None, "shop", "db", {}, server, {})  # type: ignore[arg-type]
     monkeypatch.setattr(hotfix_database_call, "source_of", lambda _params: source)
-    monkeypatch.setattr(hotfix_database_run, "_PAUSE", 0.05)
+    monkeypatch.setattr(hotfix_database_run, "RETRY_PAUSE", 0.05)
     return made
 
 

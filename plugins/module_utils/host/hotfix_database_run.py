@@ -27,7 +27,8 @@ from .refusal import BadInput
 
 DATABASE = "database"
 APPLYING, COMMITTING, APPLIED = "applying", "committing", "applied"
-_PAUSE = 1.0
+#: Seconds between two attempts to get a lock: who has waited behind the first goes first.
+RETRY_PAUSE = 1.0
 _AGAIN = "run the same command again"
 _Done = TypeVar("_Done")
 
@@ -150,8 +151,7 @@ def trying(server: Server, limits: Limits, named: Sequence[Named], work: Callabl
             if not error.busy or not left:
                 raise _given_up(server, limits, named, error) from error
         left -= 1
-        # Who has waited behind us goes first.
-        time.sleep(_PAUSE)
+        time.sleep(RETRY_PAUSE)
 
 
 def _given_up(server: Server, limits: Limits, named: Sequence[Named], last: Failed) -> BadInput:

@@ -110,7 +110,7 @@ def _looked(
     began, started = time.time(), time.monotonic()
     told = ask()
     if told.get("error"):
-        raise _refusal(told["error"], params)
+        raise planning_error(told["error"], params)
     result = judged(told, declared, code, params.get("allow_data_loss") or (), params.get("only"))
     result["timeline"] = [
         {
@@ -147,8 +147,11 @@ def question(params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) ->
     return [list(params.get("databases") or []), True, _LOOK, target, list(running)]
 
 
-def _refusal(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:
-    """Why Django itself has no plan."""
+def planning_error(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:
+    """The error for users where Django itself has no plan.
+
+    :param error: ``kind`` and ``message``, as ``migration_plan_script`` tells them.
+    """
     kind, words = error["kind"], without_credentials(error["message"])
     manage = f"manage.py ({params['service']})"
     if kind == "conflict":

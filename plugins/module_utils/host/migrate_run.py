@@ -56,7 +56,7 @@ def carry_out(
     :raises BadInput: it cannot be, and nothing was touched.
     """
     state, oneoff = str(params["state"]), talk.oneoff
-    _refuse(state, params, code, told, result)
+    check_request(state, params, code, told, result)
     order = order_of(params, code, told, result)
     idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
     if idle and state not in ("abandoned", "reversed"):
@@ -94,7 +94,7 @@ def foresee(
     :param talk: as in :func:`carry_out`, with state C(reversed), which is looked at where it is done.
     :raises BadInput: it would be refused.
     """
-    _refuse(str(params["state"]), params, code, told, result)
+    check_request(str(params["state"]), params, code, told, result)
     state, order = str(params["state"]), order_of(params, code, told, result)
     if talk:
         answer = talk.ordered({**order, "look": True}, contextlib.nullcontext, lambda *_line: None)
@@ -103,10 +103,13 @@ def foresee(
     return {**result, "changed": any(d.get("migrations") or d.get("contract") for d in order["databases"])}
 
 
-def _refuse(
+def check_request(
     state: str, params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
 ) -> None:
-    """What cannot be is said before anything is touched."""
+    """Check, before anything is touched, that the databases may be brought into the state that is asked for.
+
+    :raises BadInput: they may not.
+    """
     if state == "expanded":
         refused = list(result["refused"])
         if params.get("additive_only"):

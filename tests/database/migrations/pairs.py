@@ -121,7 +121,7 @@ class Server:
         told, result, code = self.look(release, **params)
         result["timeline"] = []
         given = {"state": state, "lock_timeout": 3, "retries": 1, "wait": 20, **params}
-        migrate_run._refuse(state, given, code, told, result)
+        migrate_run.check_request(state, given, code, told, result)
         order = migrate_run.order_of(given, code, told, result)
         stdin, printed = sys.stdin, io.StringIO()
         sys.stdin = io.StringIO(json.dumps(order))

@@ -119,4 +119,4 @@ class Project:
     def why(self, **asked: Any) -> str:
         """What a user reads where there is no plan."""
         told = self.ask(**asked)
-        return migrate_call._refusal(told["error"], {"service": "api"}).message()
+        return migrate_call.planning_error(told["error"], {"service": "api"}).message()

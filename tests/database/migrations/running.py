@@ -52,7 +52,7 @@ class Running(Project):
             told, params.get("declared") or {}, code, params.get("allow_data_loss") or (), params.get("only")
         )
         given = {"state": state, "lock_timeout": self.limits[0] / 1000, "retries": self.limits[1], "wait": 20, **params}
-        migrate_run._refuse(state, given, code, told, result)
+        migrate_run.check_request(state, given, code, told, result)
         return migrate_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
 
     def _started(self, script: str) -> subprocess.Popen[str]:
