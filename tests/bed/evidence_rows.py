@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.bed.fronts import FRONTS, Front, fronted
 from tests.bed.load.process import LoadRun, proxy_log
-from tests.bed.shop import Play, Shop
+from tests.bed.shop import EVERYTHING, Play, Shop
 
 COLUMNS = (
     "case",
@@ -41,7 +41,7 @@ class Row:
 
 def measured(shop: Shop, case: str, act: Callable[[LoadRun], tuple[int, float]]) -> Row:
     """Run something under load and hold the result; ``act`` returns how many updates and how many seconds."""
-    with shop.load(seconds=1500, rate=110) as load:
+    with shop.load(seconds=1500, rate=110, mix=EVERYTHING) as load:
         time.sleep(3)
         updates, seconds = act(load)
         result = load.stop()

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Shop
+from tests.bed.shop import EVERYTHING, Shop
 
 
 def test_to_an_image_that_migrates_by_itself_and_back_nothing_is_lost(shop: Shop) -> None:
     before = shop.version()
-    with shop.load(seconds=600) as load:
+    with shop.load(seconds=600, mix=EVERYTHING) as load:
         # It starts two management commands before it serves.
         there = shop.update("entrypoint", app_services={"api": {"ready_timeout": 90}})
         assert there.returncode == 0, there.output[-6000:]

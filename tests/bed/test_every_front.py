@@ -9,7 +9,7 @@ from tests.bed.crashes import healed_by_a_guard
 from tests.bed.fronts import FRONTS, fronted
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Shop
+from tests.bed.shop import EVERYTHING, Shop
 
 OTHERS = [name for name in FRONTS if name != "plain"]
 
@@ -24,7 +24,7 @@ def test_behind(name: str) -> None:
         good, better, bad = (fronted(shop, tag, FRONTS[name]) for tag in ("v1", "v2", "bad-500"))
         first = shop.update(good)
         assert first.returncode == 0, first.output[-4000:]
-        with shop.load() as load:
+        with shop.load(mix=EVERYTHING) as load:
             play = shop.update(better)
             undone = shop.update(bad)
             result = load.stop()

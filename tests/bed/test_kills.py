@@ -10,7 +10,7 @@ import pytest
 from tests.bed.killed_roll import CHAINS, PLACES, QUICK, UNDO_PLACES, kill_roll
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.running_update import QUICKLY
-from tests.bed.shop import Shop
+from tests.bed.shop import EVERYTHING, USERS, Shop
 from tests.bed.shop_releases import states
 
 
@@ -25,9 +25,9 @@ def ready(shop: Shop) -> None:
             shop.update(version, **QUICKLY)
 
 
-def converges(shop: Shop, places: Sequence[str], target: str, asked: str) -> None:
+def converges(shop: Shop, places: Sequence[str], target: str, asked: str, mix: str = USERS) -> None:
     """Roll to a version, killed at each of the places in turn; then ask for one by the playbook."""
-    with shop.load() as load:
+    with shop.load(mix=mix) as load:
         for place in places:
             kill_roll(shop, target, place, QUICK)
         play = shop.update(asked, **QUICKLY)
@@ -55,4 +55,4 @@ def test_killed_again_and_again_each_run_takes_up_what_the_one_before_left(shop:
     assert sorted(place for chain in CHAINS for place in chain) == sorted(PLACES)
     ready(shop)
     version = other(shop)
-    converges(shop, chain, version, version)
+    converges(shop, chain, version, version, EVERYTHING)

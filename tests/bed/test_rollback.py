@@ -12,7 +12,7 @@ import pytest
 from tests.bed.killed_playbook import kill_when
 from tests.bed.migrated_shop import columns, commit_versions, sql
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import EVERYTHING, Play, Shop, run
 from tests.bed.shop_releases import QUICK, forward, manifests, states
 
 
@@ -34,7 +34,7 @@ def shop() -> Iterator[Shop]:
 
 def went_back(shop: Shop, to: str, **variables: Any) -> Play:
     """Go back under load; nothing may be lost by it."""
-    with shop.load() as load:
+    with shop.load(mix=EVERYTHING) as load:
         play = shop.rollback(app_services=QUICK, **variables)
         result = load.stop()
     assert play.returncode == 0, play.output[-5000:]

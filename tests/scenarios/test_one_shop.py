@@ -20,12 +20,9 @@ from tests.bed.load.process import proxy_log
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.queued_tasks import all_run_once, send
 from tests.bed.running_update import QUICKLY, Running, lock
-from tests.bed.shop import Shop, run
+from tests.bed.shop import EVERYTHING, Shop, run
 from tests.bed.shop_releases import states
 from tests.bed.shop_snapshot import ids_of, images_of, there
-
-#: Users whose requests last two seconds at most: a load of them has ended soon.
-USERS = "new=4,keepalive=4,strict_keepalive=1,static=1,slow=2"
 
 
 def other(shop: Shop) -> str:
@@ -66,7 +63,7 @@ def test_check_mode_tells_what_would_be_replaced_and_touches_nothing(shop: Shop)
 
 def test_an_update_under_load_loses_no_request_row_or_task(shop: Shop) -> None:
     nginx, before, version = shop.container("nginx"), shop.version(), other(shop)
-    with shop.load() as load:
+    with shop.load(mix=EVERYTHING) as load:
         # The old worker has these when it is told to end.
         send(shop, "long", 2, 8)
         play = shop.update(version)
@@ -84,7 +81,7 @@ def test_an_update_under_load_loses_no_request_row_or_task(shop: Shop) -> None:
 def test_a_bad_version_is_undone_before_a_user_meets_it(shop: Shop) -> None:
     serving = shop.version()
     before = {i["Name"]: i["Id"] for i in shop.inspections()}
-    with shop.load(mix=USERS) as load:
+    with shop.load() as load:
         play = shop.update("bad-500", **QUICKLY)
         result = load.stop()
     assert play.returncode != 0
@@ -100,7 +97,7 @@ def test_killed_in_the_roll_the_same_playbook_ends_it(shop: Shop) -> None:
     have(shop, "v1", "v2")
     # As many kills as there are acts that leave the machine half changed; each run comes further than the one before.
     version = other(shop)
-    with shop.load(mix=USERS) as load:
+    with shop.load() as load:
         for place in ("inside:Start", "inside:Join", "inside:Remove"):
             kill_roll(shop, version, place, QUICK)
         play = shop.update(version, **QUICKLY)
@@ -113,7 +110,7 @@ def test_killed_in_the_roll_the_same_playbook_ends_it(shop: Shop) -> None:
 def test_killed_on_the_way_back_the_same_playbook_ends_it(shop: Shop) -> None:
     have(shop, "bad-500")
     version = shop.version()
-    with shop.load(mix=USERS) as load:
+    with shop.load() as load:
         kill_roll(shop, "bad-500", "undo:Remove", QUICK)
         play = shop.update(version, **QUICKLY)
         result = load.stop()
@@ -125,7 +122,7 @@ def test_killed_on_the_way_back_the_same_playbook_ends_it(shop: Shop) -> None:
 def test_killed_with_its_controller_status_names_the_command_that_ends_it(shop: Shop) -> None:
     have(shop, "v1", "v2")
     version = other(shop)
-    with shop.load(mix=USERS) as load:
+    with shop.load() as load:
         update = Running(shop, version)
         update.until_event("rotate api")
         update.kill()
@@ -146,7 +143,7 @@ def test_back_to_the_release_before_without_git_and_without_building(shop: Shop)
     repository.rename(shop.folder / "away.git")
     mirror.rename(shop.folder / "mirror.git")
     try:
-        with shop.load(mix=USERS) as load:
+        with shop.load() as load:
             play = shop.rollback(app_services=QUICK)
             result = load.stop()
     finally:
@@ -165,7 +162,7 @@ def test_a_hotfix_changes_over_is_never_lost_unawares_and_goes_back(shop: Shop) 
     check = hotfix(shop, files, "--check", "--diff", app_services=QUICK)
     assert check.returncode == 0 and "would be replaced: api, celery, celery-beat" in check.output, check.output[-3000:]
     assert there(shop) == looked
-    with shop.load(mix=USERS) as load:
+    with shop.load() as load:
         play = hotfix(shop, files, hotfix_name="mended", app_services=QUICK)
         assert play.returncode == 0, play.output[-5000:]
         assert (shop.version(), shop.leftovers()) == (f"{version}-h", [])
