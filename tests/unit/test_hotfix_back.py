@@ -11,11 +11,12 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import hotfix_back
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.hotfix_back import NotBack, Part
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lost_hotfixes import in_force
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_call, hotfix_ledger, project_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_ledger
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import commit, git
-from tests.unit.test_hotfix_call import VIEWS, Remembering, Shop
+from tests.unit.engine_in_memory import EngineInMemory
+from tests.unit.serving_shop import VIEWS, Shop, use_engine
 
 URLS = "backend/shop/urls.py"
 LONG = "".join(f"line {n}\n" for n in range(20))
@@ -101,10 +102,8 @@ class Fixed(Shop):
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fixed:
-    engine = Remembering()
-    monkeypatch.setattr(project_call, "connect", lambda _src: engine)
-    monkeypatch.setattr(hotfix_call, "connect", lambda _src: engine)
-    monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
+    engine = EngineInMemory()
+    use_engine(monkeypatch, engine)
     return Fixed(tmp_path, engine)
 
 

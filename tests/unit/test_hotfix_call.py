@@ -4,205 +4,23 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_call, hotfix_ledger, project_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_call, hotfix_ledger
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import NotFound
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
-from tests.unit.app_on_a_server import App, commit
-
-COMPOSE = """
-services:
-  api:
-    build: {context: ./backend}
-    command: gunicorn shop.wsgi
-    env_file: .env
-    volumes: ["static:/app/static_files", "./backend/shared:/app/shared:ro"]
-  celery:
-    build: {context: ./backend}
-    command: celery -A shop worker
-  builder:
-    build: ./frontend
-    command: ["true"]
-    volumes: ["html:/app/dist"]
-    x-evenkeel: {kind: job}
-  mounted:
-    image: node:1
-    command: ["true"]
-    volumes: ["html:/app/dist", "./landing:/app:ro"]
-    x-evenkeel: {kind: job}
-  migrate:
-    build: {context: ./backend}
-    command: python manage.py migrate
-  nginx:
-    image: nginx:1
-    volumes: ["./deploy/nginx.conf:/etc/nginx/conf.d/default.conf:ro", "html:/usr/share/nginx/html:ro"]
-volumes: {static: {}, html: {}}
-"""
-TREE = {
-    "docker-compose.prod.yml": COMPOSE, "backend/Dockerfile": "FROM x",
-    "backend/shop/views.py": "one\n", "backend/shop/urls.py": "urls\n",
-    "backend/static_files/made.css": "a\n", "backend/shared/texts.py": "text\n", "frontend/app.js": "js\n", "frontend/left_out.js": "js\n",
-    "landing/page.js": "page\n",
-    "deploy/nginx.conf": "server {}\n",
-    "backend/gone.py": "not in the image\n", "README.md": "readme\n",
-}  # fmt: skip
-
-
-class Remembering:
-    """What of an engine is used: images are files with owners, containers were made of them."""
-
-    def __init__(self) -> None:
-        self.images: dict[str, dict[str, Any]] = {}
-        self.names: dict[str, str] = {}
-        self.made: dict[str, dict[str, Any]] = {}
-        self.running: list[dict[str, Any]] = []
-        self.edited: dict[str, Any] = {}
-        self.added: set[str] = set()
-        self.api = self
-        self.count = 0
-
-    def add(self, name: str, files: dict[str, str], **config: Any) -> str:
-        self.count += 1
-        identity = f"sha256:{self.count:064x}"
-        entries = {p: (t.encode(), 1000, 1000, 0o640) for p, t in files.items()}
-        self.images[identity] = {"files": entries, "config": {"WorkingDir": "/app", "Cmd": ["x"], **config}}
-        self.names[name] = identity
-        return identity
-
-    def serve(self, project: str, service: str, image: str, name: str = "") -> None:
-        labels = {"com.docker.compose.project": project, "com.docker.compose.service": service}
-        self.running.append(
-            {"Id": f"{service}1", "Name": f"/{service}-1", "Image": image, "Config": {"Labels": labels, "Image": name},
-             "State": {"Pid": 1, "StartedAt": "2026-01-01T00:00:00Z"}}
-        )  # fmt: skip
-
-    def containers(self, labels: Any = None, **_more: Any) -> list[dict[str, Any]]:
-        return self.running if labels and "com.docker.compose.project" in labels else []
-
-    def image(self, reference: str) -> dict[str, Any]:
-        identity = self.names.get(reference, reference)
-        known = self.images.get(identity)
-        return {"Id": identity, "Config": known["config"]} if known else {}
-
-    def untag(self, name: str) -> None:
-        self.names.pop(name, None)
-
-    def changed_paths(self, container: str) -> dict[str, str]:
-        def kind(path: str) -> str:
-            return "added" if path in self.added else "removed" if self.edited[path] is None else "changed"
-
-        return {path: kind(path) for path in self.edited if container == "api1"}
-
-    def create_container_from_config(self, config: dict[str, Any], name: str) -> dict[str, str]:
-        self.made[name] = {"image": config["Image"], "files": dict(self.images[config["Image"]]["files"])}
-        return {"Id": name}
-
-    def remove(self, container: str) -> None:
-        self.made.pop(container)
-
-    def get_archive(self, container: str, path: str) -> tuple[list[bytes], dict[str, Any]]:
-        files = (
-            self.made[container]["files"]
-            if container in self.made
-            else {p: (t.encode(), 0, 0, 0o644) for p, t in self.edited.items() if t is not None}
-        )
-        if path not in files:
-            raise NotFound("no such path")
-        content, uid, gid, mode = files[path]
-        whole = io.BytesIO()
-        with tarfile.open(fileobj=whole, mode="w") as archive:
-            entry = tarfile.TarInfo(os.path.basename(path))
-            entry.size, entry.uid, entry.gid, entry.mode, entry.mtime = len(content), uid, gid, mode, 2000000000
-            archive.addfile(entry, io.BytesIO(content))
-        return [whole.getvalue()], {"mode": mode, "size": len(content)}
-
-    def put_archive(self, container: str, folder: str, data: bytes) -> None:
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            for entry in archive:
-                stream = archive.extractfile(entry)
-                assert stream and not entry.name.startswith(("/", ".."))
-                self.made[container]["files"][folder + entry.name] = (stream.read(), entry.uid, entry.gid, entry.mode)
-
-    def commit(self, container: str, repository: str, tag: str, changes: list[str], **_more: Any) -> dict[str, str]:
-        base = self.images[self.made[container]["image"]]
-        labels = {
-            **(base["config"].get("Labels") or {}),
-            **dict(c.removeprefix("LABEL ").split("=") for c in changes),
-        }
-        identity = self.add(f"{repository}:{tag}", {}, **{**base["config"], "Labels": labels})
-        self.images[identity]["files"] = self.made[container]["files"]
-        return {"Id": identity}
-
-
-class Shop(App):
-    """An app whose first release serves."""
-
-    def __init__(self, folder: Path, engine: Remembering) -> None:
-        super().__init__(folder)
-        self.engine = engine
-        for path, text in TREE.items():
-            (self.source / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.source / path).write_text(text)
-        self.first = commit(self.source)
-        self.inputs = {"files": ["docker-compose.prod.yml"]}
-        release = str(self(inputs=self.inputs)["release"])
-        self.resolve(release, self.first)
-        self("built", release=release)
-        self("active", release=release)
-        short = self.first[:12]
-        backend = {f"/app/{p[8:]}": t for p, t in TREE.items() if p.startswith("backend/") and "gone" not in p}
-        self.base = engine.add(f"shop-api:{short}", backend)
-        for service in ("celery", "migrate"):
-            engine.names[f"shop-{service}:{short}"] = self.base
-        engine.add(f"shop-builder:{short}", {"/app/app.js": "js\n"}, Cmd=["true"])
-        engine.add("nginx:1", {}, Cmd=["nginx"])
-        for service in ("api", "celery"):
-            engine.serve("shop", service, self.base, f"shop-{service}:{short}")
-
-    def resolve(self, release: str, revision: str) -> None:
-        root = str(self.root)
-        project_call.resolve(
-            {"project_src": f"{root}/releases/{release}", "files": ["docker-compose.prod.yml"], "env_files": [".env"],
-             "project_name": "shop", "revision": revision, "mounts_dir": f"{root}/mounts", "live_dir": f"{root}/shared/proxy",
-             "data_dir": f"{root}/shared", "state_dir": f"{root}/.evenkeel", "lock_token": None}, False)  # fmt: skip
-
-    def fix(self, check: bool = False, files: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
-        given = [{"path": p, "content": base64.b64encode(t.encode()).decode()} for p, t in (files or {}).items()]
-        params = {
-            "path": str(self.root), "repo": str(self.source), "files": given, "compose_files": ["docker-compose.prod.yml"],
-            "env_files": [".env"], "shared": [".env"], "django_service": "api", "manage_py": "manage.py", "timeout": 10.0,
-            "max_files": 20, "max_lines": 400, "max_chain": 5, **more,
-        }  # fmt: skip
-        return hotfix_call.patch(params, check)
-
-    def seen(self) -> tuple[Any, ...]:
-        mirror = self.root / "mirror.git"
-        refs = sorted(str(p) for p in (mirror / "refs").rglob("*"))
-        return dict(self.engine.names), dict(self.engine.made), self.names(), refs, os.listdir(self.root / "mounts")
-
-    def project(self, release: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.root / "releases" / release / "compose.yaml").read_text())
-        return found
-
-
-VIEWS = "backend/shop/views.py"
+from tests.unit.engine_in_memory import EngineInMemory
+from tests.unit.serving_shop import VIEWS, Shop, use_engine
 
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    engine = Remembering()
-    monkeypatch.setattr(project_call, "connect", lambda _src: engine)
-    monkeypatch.setattr(hotfix_call, "connect", lambda _src: engine)
-    monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
+    engine = EngineInMemory()
+    use_engine(monkeypatch, engine)
     return Shop(tmp_path, engine)
 
 

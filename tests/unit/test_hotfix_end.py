@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result i
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import GitFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper
 from tests.unit.app_on_a_server import git
-from tests.unit.test_hotfix_call import VIEWS, Shop, shop
-
-__all__ = ["shop"]
+from tests.unit.engine_in_memory import EngineInMemory
+from tests.unit.serving_shop import VIEWS, Shop, use_engine
 
 NGINX = "deploy/nginx.conf"
 OPERATION = {"playbook": "hotfix", "app_name": "shop", "target": "x", "who": "me", "lease": 60, "wait": 0}
@@ -35,6 +35,13 @@ class World:
         assert params["lock_token"] and params["from_release"] and not check
         self.reloaded.append(params["project_src"])
         return {"changed": True, "failed": bool(self.refuses), "msg": self.refuses}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    engine = EngineInMemory()
+    use_engine(monkeypatch, engine)
+    return Shop(tmp_path, engine)
 
 
 @pytest.fixture

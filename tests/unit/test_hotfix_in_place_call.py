@@ -13,18 +13,17 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.hotfix_in_place import SIGNAL, Copy, Plan
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
-    hotfix_call,
     hotfix_in_place_call,
     hotfix_in_place_wanted,
     hotfix_ledger,
     in_place_record,
-    project_call,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.in_place_record import Record
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import StepFailed
 from tests.unit.app_on_a_server import commit
-from tests.unit.test_hotfix_call import VIEWS, Remembering, Shop
+from tests.unit.engine_in_memory import EngineInMemory
+from tests.unit.serving_shop import VIEWS, Shop, use_engine
 
 NEW = "backend/shop/new.py"
 
@@ -90,10 +89,8 @@ def there() -> Containers:
 
 @pytest.fixture
 def shop(tmp_path: Path, there: Containers, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    engine = Remembering()
-    for module in (project_call, hotfix_call, hotfix_in_place_call):
-        monkeypatch.setattr(module, "connect", lambda _src: engine)
-    monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
+    engine = EngineInMemory()
+    use_engine(monkeypatch, engine, hotfix_in_place_call)
     monkeypatch.setattr(hotfix_in_place_wanted, "checked", lambda *_args, **_more: [])
     monkeypatch.setattr(hotfix_in_place_call, "prepare", lambda _asked: SimpleNamespace(notes=[]))
     monkeypatch.setattr(hotfix_in_place_call, "machine_of", lambda _call: None)

@@ -7,7 +7,6 @@ import base64
 import gzip
 import json
 import os
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -18,19 +17,18 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import asset_names, live_files
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     as_users_see,
-    hotfix_call,
     hotfix_ledger,
     hotfix_live_call,
     hotfix_live_script,
-    project_call,
     publish_build,
     published,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in, as_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import ComposeFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
-from tests.unit.test_hotfix_call import Remembering, Shop
-from tests.unit.test_publish_build import WATCHED
+from tests.unit.engine_in_memory import EngineInMemory
+from tests.unit.script_processes import ScriptProcesses, killed_at_move
+from tests.unit.serving_shop import Shop, use_engine
 
 APP, PAGE = "assets/app-1a2b3c4d.js", "index.html"
 
@@ -38,7 +36,8 @@ APP, PAGE = "assets/app-1a2b3c4d.js", "index.html"
 class Site:
     """A folder that is served."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, processes: ScriptProcesses) -> None:
+        self.processes = processes
         self.live, self.order, self.kill_at = folder / "live", [""], 0
         self.put({PAGE: "<script src=/assets/app-1a2b3c4d.js>", APP: "old", f"{PAGE}.gz": "gz", f"{PAGE}.br": "br"})
 
@@ -60,9 +59,8 @@ class Site:
         given = {p: base64.b64encode(t.encode()).decode() for p, t in (files or {}).items()}
         modules = [published, publish_build, asset_names, hotfix_live_script]
         script = as_text(modules, [state, str(self.live), kind, name, dry])
-        code = f"{WATCHED % kill_at}\nexec({script!r}, {{'__name__': 'script'}})"
-        done = subprocess.run([sys.executable, "-c", code], input=json.dumps({"files": given, **more}), capture_output=True,
-                              text=True, check=False)  # fmt: skip
+        code = f"{killed_at_move(kill_at, told=True)}\n{script}"
+        done = self.processes.run(code, stdin=json.dumps({"files": given, **more}))
         assert done.returncode == (137 if kill_at else 0), done.stderr
         self.order = [os.path.relpath(line, self.live) for line in done.stderr.splitlines()]
         return answer_in(done.stdout)
@@ -73,8 +71,8 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def site(tmp_path: Path, script_processes: ScriptProcesses) -> Site:
+    return Site(tmp_path, script_processes)
 
 
 def test_a_changed_asset_is_there_before_its_page_and_goes_back(site: Site) -> None:
@@ -232,10 +230,8 @@ def test_the_mount_is_found_or_named() -> None:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    engine = Remembering()
-    for module in (project_call, hotfix_call, hotfix_live_call):
-        monkeypatch.setattr(module, "connect", lambda _src: engine)
-    monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
+    engine = EngineInMemory()
+    use_engine(monkeypatch, engine, hotfix_live_call)
     return Shop(tmp_path / "shop", engine)
 
 
@@ -251,10 +247,7 @@ def served(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
 
     def run_by(_self: Any, _project: Any, *words: str, **more: Any) -> str:
         text = words[-1].replace('"/evenkeel/live"', json.dumps(str(site.live)))
-        code = f"{WATCHED % site.kill_at}\nexec({text!r}, {{'__name__': 'script'}})"
-        done = subprocess.run(
-            [sys.executable, "-c", code], input=more["stdin"], capture_output=True, text=True, check=False
-        )
+        done = site.processes.run(f"{killed_at_move(site.kill_at, told=True)}\n{text}", stdin=more["stdin"])
         if done.returncode:
             raise ComposeFailed(f"ended with {done.returncode}")
         return done.stdout

@@ -20,7 +20,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import git
-from tests.unit.test_hotfix_call import VIEWS, Remembering, Shop
+from tests.unit.engine_in_memory import EngineInMemory
+from tests.unit.serving_shop import VIEWS, Shop
 
 WANTED = Content("before", "after")
 HOUR = 3600.0
@@ -112,9 +113,9 @@ class Two:
     """Staging and production, each with a clone and commits of its own."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        engines = {name: Remembering() for name in ("staging", "production")}
+        engines = {name: EngineInMemory() for name in ("staging", "production")}
 
-        def connect(path: str) -> Remembering:
+        def connect(path: str) -> EngineInMemory:
             return engines["staging" if "/staging/" in path else "production"]
 
         monkeypatch.setattr(project_call, "connect", connect)

@@ -7,7 +7,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_config import seconds_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_syntax import UnreadableConfig
-from tests.unit.test_nginx_config import routes_of
+from tests.unit.nginx_dumps import routes_of
 
 ANSWERS = [
     ("resolver 127.0.0.11;", "", 'set $a http://api:8000; location / { proxy_pass $a; }', (None, 0.0, 0)),

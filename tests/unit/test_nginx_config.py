@@ -23,6 +23,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_synta
     parse,
     split_dump,
 )
+from tests.unit.nginx_dumps import dumped, routes_of
 
 CORPUS = {p.stem: p.read_text() for p in sorted((Path(__file__).parent / "nginx_corpus").glob("*.conf"))}
 REFUSED = {
@@ -76,15 +77,6 @@ def without_parentheses(words: list[str]) -> list[str]:
         words[1], words[-1] = words[1][1:], words[-1][:-1]
         return [words[0], *(w for i, w in enumerate(words[1:]) if w or 0 < i < len(words) - 2)]
     return words
-
-
-def dumped(text: str, **files: str) -> str:
-    parts = {"/etc/nginx/nginx.conf": text, **{k.replace("__", "/"): v for k, v in files.items()}}
-    return "".join(f"# configuration file {path}:\n{body}\n" for path, body in parts.items())
-
-
-def routes_of(text: str) -> tuple[Route, ...]:
-    return routes(load(dumped(text)))
 
 
 def brief(route: Route) -> str:

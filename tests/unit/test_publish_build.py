@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,16 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.drift impor
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_build, publish_checked, published
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in, as_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.publish_build import rank_of
+from tests.unit.script_processes import ScriptProcesses, killed_at_move
 
 ONE, TWO, THREE = (f"20261120T00000{n}Z-{str(n) * 7}" for n in (1, 2, 3))
-# Ends the process at the nth file that would be moved, as SIGKILL does; notes each that was.
-WATCHED = """
-import os
-moved, replace = [], os.replace
-def watched(source, target):
-    moved.append(target)
-    if len(moved) == %d:
-        os._exit(137)
-    replace(source, target)
-    if "/.evenkeel/" not in target:
-        os.write(2, (target + "\\n").encode())
-os.replace = watched
-"""
 
 
 class Site:
     """A folder that a web server serves, and builds for it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, processes: ScriptProcesses) -> None:
+        self.processes = processes
         self.live, self.builds = folder / "live", folder / "builds"
         self.live.mkdir(parents=True)
         (self.builds / "0").mkdir(parents=True)
@@ -73,8 +61,7 @@ class Site:
             *self.more,
         ]
         script = as_text(self.modules, arguments)
-        code = f"{WATCHED % kill_at}\nexec({script!r}, {{'__name__': 'script'}})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = self.processes.run(f"{killed_at_move(kill_at, told=True)}\n{script}")
         self.order = [
             line[len(str(self.live)) + 1 :] for line in done.stderr.splitlines() if line.startswith(str(self.live))
         ]
@@ -99,9 +86,9 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path, script_processes: ScriptProcesses) -> Site:
     """A site whose first build is published."""
-    made = Site(tmp_path)
+    made = Site(tmp_path, script_processes)
     made.build(index_html="one", assets__a1_js="a1", assets__b1_js="b1", robots_txt="all")
     assert made("published", ONE)["files"] == 4
     return made
@@ -182,9 +169,11 @@ def test_a_compressed_twin_of_a_page_that_is_taken_back_goes(site: Site) -> None
     assert {"assets/a2.js", "assets/a2.js.gz"} <= set(site.served)
 
 
-def test_killed_at_any_file_it_converges_and_can_still_be_taken_back(tmp_path: Path) -> None:
+def test_killed_at_any_file_it_converges_and_can_still_be_taken_back(
+    tmp_path: Path, script_processes: ScriptProcesses
+) -> None:
     for kill_at in range(1, 40):
-        site = Site(tmp_path / str(kill_at))
+        site = Site(tmp_path / str(kill_at), script_processes)
         site.build(index_html="one", assets__a1_js="a1", robots_txt="all", index_html_gz="packed")
         site("published", ONE)
         before = site.served
@@ -338,9 +327,9 @@ def test_the_same_again_is_let_through_where_nobody_knows_what_it_is_built_from(
     assert careful("published", THREE)["files"] == 0 and careful("published", THREE)["changed"] is False
 
 
-def test_killed_at_any_file_what_was_whole_still_is(tmp_path: Path) -> None:
+def test_killed_at_any_file_what_was_whole_still_is(tmp_path: Path, script_processes: ScriptProcesses) -> None:
     for kill_at in range(1, 40):
-        site = Site(tmp_path / str(kill_at))
+        site = Site(tmp_path / str(kill_at), script_processes)
         site.build(index_html='<script src="assets/a1.js">', assets__a1_js="a1", robots_txt="all")
         site("published", ONE)
         site.be_careful()

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_static, published
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import as_text
+from tests.unit.script_processes import ScriptProcesses, killed_at_move
 
 SETTINGS = """
 import os
@@ -34,56 +33,22 @@ class Shop(AppConfig):
         staticfiles_storage.location
 """
 MANIFEST = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
-# Ends the process at the nth file that would be moved, as SIGKILL does: no cleaning up, no exception.
-KILL = """
-import os
-moved, replace = [], os.replace
-def dying(*names):
-    moved.append(names)
-    if len(moved) == %d:
-        os._exit(137)
-    replace(*names)
-os.replace = dying
-"""
-
-
-# Django is imported once; each run is a child that starts from there, as `manage.py shell` would from nothing.
-FORKS = """
-import json, os, sys, traceback
-import django.contrib.staticfiles.management.commands.collectstatic, django.core.management, django.test.signals
-for line in sys.stdin:
-    job = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.environ.update(job["environment"])
-        sys.path.insert(0, job["project"])
-        for stream in (1, 2):
-            os.dup2(os.open(job["output"] + str(stream), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-        try:
-            exec(job["code"], {"__name__": "shell"})
-            sys.stdout.flush()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+# Imported once for all runs; each is a child that starts from there, as `manage.py shell` would from nothing.
+DJANGO = (
+    "import django.contrib.staticfiles.management.commands.collectstatic, django.core.management, django.test.signals"
+)
 
 
 @pytest.fixture(scope="module")
-def django() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, umask=0o022
-    ) as server:
-        yield server
-        assert server.stdin is not None
-        server.stdin.close()
+def django() -> Iterator[ScriptProcesses]:
+    with ScriptProcesses(DJANGO) as processes:
+        yield processes
 
 
 class Site:
     """A Django project with static files, the folder its web server serves, and versions of it."""
 
-    def __init__(self, django: subprocess.Popen[str], folder: Path) -> None:
+    def __init__(self, django: ScriptProcesses, folder: Path) -> None:
         self.django, self.project, self.root = django, folder / "project", folder / "static"
         (self.project / "shop/static").mkdir(parents=True)
         for name, text in {"settings.py": SETTINGS, "shop/__init__.py": "", "shop/apps.py": APPS}.items():
@@ -108,17 +73,16 @@ class Site:
     ) -> tuple[int, str, str]:
         """Run the script as the module sends it; returns exit code, output, error output."""
         script = as_text([published, publish_static], [state, revision, release, living])
-        output = self.project / "output"
-        job = {
-            "code": f"import django\ndjango.setup()\n{before}\nexec({script!r}, {{'__name__': 'shell'}})",
-            "environment": {"DJANGO_SETTINGS_MODULE": "settings", "BACKEND": self.backend,
-                            "STATIC_ROOT": str(self.root) if root is None else root},
-            "project": str(self.project), "output": str(output),
-        }  # fmt: skip
-        assert self.django.stdin is not None and self.django.stdout is not None
-        print(json.dumps(job), file=self.django.stdin, flush=True)
-        code = int(self.django.stdout.readline())
-        return code, Path(f"{output}1").read_text(), Path(f"{output}2").read_text()
+        done = self.django.run(
+            f"import django\ndjango.setup()\n{before}\n{script}",
+            environment={
+                "DJANGO_SETTINGS_MODULE": "settings",
+                "BACKEND": self.backend,
+                "STATIC_ROOT": str(self.root) if root is None else root,
+            },
+            path=(str(self.project),),
+        )
+        return done.returncode, done.stdout, done.stderr
 
     def __call__(self, state: str, revision: str, **how: Any) -> dict[str, Any]:
         _code, output, errors = self.run(state, revision, **how)
@@ -145,7 +109,7 @@ class Site:
 
 
 @pytest.fixture
-def site(django: subprocess.Popen[str], tmp_path: Path) -> Site:
+def site(django: ScriptProcesses, tmp_path: Path) -> Site:
     """A site whose first version is published."""
     result = Site(django, tmp_path)
     result.version(site_css="body{}", gone_js="1")
@@ -213,7 +177,7 @@ def test_restoring_puts_everything_back(site: Site) -> None:
     assert set(site.served) == set(after)
 
 
-def test_a_first_publication_that_is_taken_back_is_made_again(django: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_a_first_publication_that_is_taken_back_is_made_again(django: ScriptProcesses, tmp_path: Path) -> None:
     site = Site(django, tmp_path)
     site.root.mkdir()
     (site.root / "site.css").write_text("from before us")
@@ -225,7 +189,7 @@ def test_a_first_publication_that_is_taken_back_is_made_again(django: subprocess
 
 
 def test_what_is_killed_at_any_file_converges_and_can_still_be_taken_back(
-    django: subprocess.Popen[str], tmp_path: Path
+    django: ScriptProcesses, tmp_path: Path
 ) -> None:
     for kill_at in range(1, 20):
         site = Site(django, tmp_path / str(kill_at))
@@ -233,7 +197,7 @@ def test_what_is_killed_at_any_file_converges_and_can_still_be_taken_back(
         site("published", "r1")
         before = site.served
         second(site)
-        code, _output, _errors = site.run("published", "r2", before=KILL % kill_at)
+        code, _output, _errors = site.run("published", "r2", before=killed_at_move(kill_at))
         if code == 0:
             break
         assert code == 137
@@ -251,7 +215,7 @@ def test_what_is_killed_at_any_file_converges_and_can_still_be_taken_back(
 def test_what_fails_half_way_is_put_back_at_once(site: Site) -> None:
     before = site.served
     second(site)
-    kill = KILL.replace("os._exit(137)", "raise OSError(28, 'full')") % 5
+    kill = killed_at_move(5).replace("os._exit(137)", "raise OSError(28, 'full')")
     code, _output, errors = site.run("published", "r2", before=kill)
     assert code == 1 and "full" in errors
     assert {name: text for name, text in site.served.items() if name in before} == before
@@ -268,7 +232,7 @@ def test_what_cannot_be_collected_touches_nothing(site: Site) -> None:
     assert site("restored", "r2")["changed"] is False and site.served == before
 
 
-def test_without_a_manifest_and_without_a_root(django: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_without_a_manifest_and_without_a_root(django: ScriptProcesses, tmp_path: Path) -> None:
     site = Site(django, tmp_path)
     site.backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
     site.version(site_css="body{}")

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tests of several files are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.script_processes import ScriptProcesses
+
+
+@pytest.fixture(scope="session")
+def script_processes() -> Iterator[ScriptProcesses]:
+    with ScriptProcesses() as processes:
+        yield processes
