@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import time
 from collections import Counter
@@ -14,15 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.bed.baselines import AS_JSON, NO_PROOF, OURS, SCHEDULER, WORKER, Releases
 from tests.bed.killed_playbook import kill_when
 from tests.bed.load.process import LoadRun, proxy_log
 from tests.bed.load.result import Result, is_unread
 from tests.bed.meter import MIX
 from tests.bed.queued_tasks import all_run_once, send
-from tests.bed.shop import ROOT, BedError, Play, Shop, run
-from tests.bed.shop_releases import QUICK, forward, manifests, states
-from tests.bed.tasks import Run, read_run
+from tests.bed.rollback_speed import image_of
+from tests.bed.shop import BedError, Play, Shop, run
+from tests.bed.shop_releases import QUICK, forward, states
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +97,9 @@ def ended(shop: Shop) -> None:
 SICK = (answers_500, crashes, ended)
 
 
-def image_of_v1(shop: Shop) -> str:
-    """The name that its image got when it was built."""
-    (revision,) = {m["revision"] for m in manifests(shop) if m["version"] == "v1"}
-    return f"{shop.name}-api:{revision[:12]}"
-
-
 def pruned(shop: Shop) -> None:
     """The image of the release to go back to is gone, under each of its names, as after a prune."""
-    image = run(["docker", "image", "inspect", "--format", "{{.Id}}", image_of_v1(shop)]).strip()
+    image = run(["docker", "image", "inspect", "--format", "{{.Id}}", image_of(shop, "v1")]).strip()
     names = run(["docker", "image", "inspect", "--format", '{{join .RepoTags " "}}', image]).split()
     run(["docker", "rmi", *names])
 
@@ -144,7 +136,7 @@ def brought_back(shop: Shop, spoil: Callable[[Shop], None], to: str) -> tuple[Pl
     """Spoil it under load, go back without git or registry, and hold what was lost to what the bad state loses."""
     # Nobody waits so long at what is bad that more are on their way than the generator sends.
     patience = ("--timeout", "8") if spoil in SICK else ()
-    with shop.load(mix=MIX, rate=100, arguments=patience) as load:
+    with shop.load(mix=MIX, arguments=patience) as load:
         time.sleep(3)
         load.mark("spoil")
         spoil(shop)
@@ -219,43 +211,3 @@ def test_back_from_what_is_bad(serving: Shop, case: str) -> None:
         f"\nevidence: back from '{case}' in {play.seconds:.1f} s, without git or registry: {result.total:,} requests, {lost}; "
         f"{verdict.acknowledged:,} orders, 0 lost"
     )
-
-
-def timed(shop: Shop, to: str) -> Run:
-    """Go back without time for proofs; where the time went."""
-    began = time.monotonic()
-    argv = shop.playbook_argv(playbook="rollback", rollback_to=to, app_services=dict.fromkeys(OURS, NO_PROOF))
-    done = subprocess.run(
-        argv, cwd=ROOT, env={**shop.environment, **AS_JSON}, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0 and shop.version() == to, (done.stdout + done.stderr)[-4000:]
-    return read_run(done.stdout, time.monotonic() - began)
-
-
-# At the higher one two processors have nothing left for the one who waits.
-@pytest.mark.parametrize("rate", [50, 100])
-def test_how_long_it_takes_beside_the_least_that_it_could(serving: Shop, rate: int) -> None:
-    shop = serving
-    # Three of them take longer than a load lasts by itself.
-    with shop.load(seconds=1500, mix=MIX, rate=rate) as load:
-        time.sleep(3)
-        bounds = {s: Releases(shop).boots_and_stops(image_of_v1(shop), 5, s) for s in (SCHEDULER, "api", WORKER)}
-        runs = [timed(shop, to) for to in ("v1", "v2", "v1")]
-        result = load.stop()
-    result = result.judged_by(proxy_log(shop.container("nginx")))
-    assert result.failed_beyond_race == 0, [*map(json.dumps, result.failures[:8])]
-    least = sum(b.seconds for b in bounds.values())
-    parts = "; ".join(
-        f"{s} {b.seconds:.1f}: create and boot {b.boot:.1f} + longest request in flight {b.in_flight:.0f} + stop {b.stop:.1f}"
-        for s, b in bounds.items()
-    )
-    middle = sorted(runs, key=lambda r: r.roll)[1]
-    print(
-        f"\nevidence: at {rate} requests/s the lower bound is {least:.1f} s, one after the other as they go back: {parts} "
-        "(medians of 5, under the same load)\n"
-        f"evidence: a rollback of these, without time for proofs: the steps of the rolls {middle.roll:.1f} s, {middle.roll / least:.2f} x "
-        f"the lower bound (median of {len(runs)}: {', '.join(f'{r.roll:.1f}' for r in runs)}); the whole playbook "
-        f"{statistics.median(r.seconds for r in runs):.1f} s. Steps: {middle.steps()}\n"
-        f"evidence: {result.total:,} requests meanwhile, 0 failed"
-    )
-    print(middle.overhead_text(0.5))
