@@ -15,7 +15,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 # further arguments: make unit ARGS="-k drain -x"
 ARGS ?=
-SIDE_BY_SIDE := -n auto --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := -n auto --dist loadgroup
 
 .PHONY: help
 help: ## this list
@@ -52,11 +52,9 @@ molecule: setup ## the roles on whole servers
 # One run of pytest with a worker per core, so that one summary at the end counts
 # everything. One worker has the shop of the scenarios, whose turn is first; the
 # others have what only computes. What is left to the night is named at the end.
-
-
 .PHONY: test
 test: setup ## what every change has to pass, in a quarter of an hour
-	@$(PYTEST) $(SIDE_BY_SIDE) -m "not nightly" tests/scenarios tests/checks tests/unit \
+	@$(PYTEST) $(SIDE_BY_SIDE) --no-loadscope-reorder -m "not nightly" tests/scenarios tests/checks tests/unit \
 		tests/property tests/molecule tests/database tests/bed $(ARGS)
 
 .PHONY: nightly
