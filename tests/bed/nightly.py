@@ -79,11 +79,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the page, if whole files were run."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the page, if whole files were run to their end."""
     config = session.config
     in_part = config.option.keyword or config.option.markexpr or any("::" in word for word in config.args)
-    if _on_a_worker(config) or in_part or session.shouldstop:
+    if _on_a_worker(config) or in_part or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return
     known = rows_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     date, commit = time.strftime("%Y-%m-%d", time.gmtime()), _git("rev-parse", "--short", "HEAD")
