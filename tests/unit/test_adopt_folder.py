@@ -184,7 +184,7 @@ def test_a_call_that_was_killed_is_taken_up(params: dict[str, Any], monkeypatch:
     def killed(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    for step in ("put_aside", "_returning", "_keep_images", "_share", "copy"):
+    for step in ("put_aside", "live_of", "image_name", "write_private", "copy"):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(adopt_call, step, killed)
             adopt(params, False)

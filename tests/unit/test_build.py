@@ -124,7 +124,7 @@ def test_it_is_built_by_the_engine_that_is_asked_elsewhere(buildx: Path, monkeyp
         monkeypatch.setenv(name, "other")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     log = buildx / "log"
-    build_call._run(Build((*ALWAYS, "/src"), (("TOKEN", "hunter22"),), "FROM x\n"), str(log))
+    build_call.run_build(Build((*ALWAYS, "/src"), (("TOKEN", "hunter22"),), "FROM x\n"), str(log))
     environment = (buildx / "environment").read_text().splitlines()
     assert "TOKEN=hunter22" in environment and "DOCKER_HOST=unix:///var/run/docker.sock" in environment
     assert not [line for line in environment if line.endswith("=other")]
@@ -135,7 +135,7 @@ def test_it_is_built_by_the_engine_that_is_asked_elsewhere(buildx: Path, monkeyp
 def test_a_failed_build_shows_its_error_and_no_value(buildx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATUS", "1")
     with pytest.raises(BadInput) as refusal:
-        build_call._run(Build((*ALWAYS, "/src"), (("TOKEN", "hunter22"),), ""), str(buildx / "log"))
+        build_call.run_build(Build((*ALWAYS, "/src"), (("TOKEN", "hunter22"),), ""), str(buildx / "log"))
     assert str(refusal.value) == "the image shop:1 does not build:\n  ERROR: token is <TOKEN>, that is wrong"
     assert refusal.value.advice == f"the whole output is in {buildx / 'log'} on this host"
 
@@ -143,7 +143,7 @@ def test_a_failed_build_shows_its_error_and_no_value(buildx: Path, monkeypatch: 
 def test_without_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BadInput, match="docker buildx could not be started: No such file or directory"):
-        build_call._run(Build((*ALWAYS, "/src"), (), ""), str(tmp_path / "log"))
+        build_call.run_build(Build((*ALWAYS, "/src"), (), ""), str(tmp_path / "log"))
 
 
 class FakeEngine:
@@ -177,12 +177,12 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The images that were really built, none of them by Docker."""
     images: list[str] = []
     monkeypatch.setattr(build_call, "limit_builds", lambda _engine, _memory: "/group")
-    monkeypatch.setattr(build_call, "_run", lambda build, _log: images.append(build.argv[7]))
+    monkeypatch.setattr(build_call, "run_build", lambda build, _log: images.append(build.argv[7]))
     return images
 
 
 def call(params: dict[str, Any], logs: str, *images: str, project: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    return build_call._build_missing(params, FakeEngine(*images), project or PROJECT, logs)  # type: ignore[arg-type]
+    return build_call.build_missing(params, FakeEngine(*images), project or PROJECT, logs)  # type: ignore[arg-type]
 
 
 def test_only_what_is_missing_is_built_and_each_image_once(built: list[str]) -> None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +24,16 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import
 
 INSPECTION = {"Id": "1", "State": {"Pid": 1, "Running": True}, "Config": {"WorkingDir": "/app", "Image": "shop"}}
 TREE = {"shop/views.py": "old", "db.dump": "dump"}
-EDITED = Difference("/app/shop/views.py", CHANGED, "old", "new")
+
+
+def sum_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+EDITED = Difference("/app/shop/views.py", CHANGED, sum_of("old"), "new")
 LOG = Difference("/app/written.bin", ADDED, "", "log")
 CODE = Difference("/app/shop/more.py", ADDED, "", "code")
-LARGE = Difference("/app/db.dump", UNREAD, "dump", "", why="larger than 8 MiB")
+LARGE = Difference("/app/db.dump", UNREAD, sum_of("dump"), "", why="larger than 8 MiB")
 
 
 class Seen:
@@ -52,44 +60,53 @@ class Seen:
             yield difference, b"", difference.after.encode()
 
 
-def edits(seen: Seen, monkeypatch: pytest.MonkeyPatch, **more: Any) -> dict[str, bytes | None]:
-    monkeypatch.setattr(container_edits, "Drifts", seen)
-    monkeypatch.setattr(hand_edits, "Drifts", seen)
-    monkeypatch.setattr(hand_edits, "_sums", lambda _tree: TREE)
-    found = hand_edits.of_tree(Engine.__new__(Engine), "shop", [INSPECTION], "", **more)
-    return {edit.inside: edit.content for edit in found}
+Edits = Callable[..., dict[str, "bytes | None"]]
+
+
+@pytest.fixture
+def edits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edits:
+    """The edits in a container, by their paths in the tree."""
+    for path, text in TREE.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    def edits(seen: Seen, **more: Any) -> dict[str, bytes | None]:
+        monkeypatch.setattr(container_edits, "Drifts", seen)
+        monkeypatch.setattr(hand_edits, "Drifts", seen)
+        found = hand_edits.of_tree(Engine.__new__(Engine), "shop", [INSPECTION], str(tmp_path), **more)
+        return {edit.inside: edit.content for edit in found}
+
+    return edits
 
 
 def drift_of(*differences: Difference, **more: Any) -> ContainerDrift:
     return ContainerDrift("api-1", "api", "shop", differences, **more)
 
 
-def test_only_files_of_the_tree_are_read_and_of_added_ones_those_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_of_the_tree_are_read_and_of_added_ones_those_that_count(edits: Edits) -> None:
     elsewhere = Difference("/usr/lib/python3/site.py", CHANGED, "theirs", "other")
     seen = Seen(drift_of(EDITED, LOG, CODE, elsewhere))
-    assert edits(seen, monkeypatch, added=lambda path: path.endswith(".py")) == {
+    assert edits(seen, added=lambda path: path.endswith(".py")) == {
         "shop/views.py": b"new",
         "shop/more.py": b"code",
     }
     assert seen.read == [EDITED.path, CODE.path]
 
 
-def test_what_the_tree_has_and_cannot_be_read_stops_it_and_what_it_has_not_does_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_the_tree_has_and_cannot_be_read_stops_it_and_what_it_has_not_does_not(edits: Edits) -> None:
     with pytest.raises(TooMuch, match=r"api-1: /app/db\.dump: larger than 8 MiB"):
-        edits(Seen(drift_of(EDITED, LARGE)), monkeypatch)
+        edits(Seen(drift_of(EDITED, LARGE)))
     theirs = Difference("/app/cache.bin", UNREAD, "", "", why="larger than 8 MiB")
-    assert edits(Seen(drift_of(EDITED, theirs)), monkeypatch) == {"shop/views.py": b"new"}
+    assert edits(Seen(drift_of(EDITED, theirs))) == {"shop/views.py": b"new"}
 
 
-def test_a_container_that_cannot_be_looked_at_passes_for_none_without_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_that_cannot_be_looked_at_passes_for_none_without_edits(edits: Edits) -> None:
     with pytest.raises(EngineFailed, match="api-1: no such image"):
-        edits(Seen(drift_of(unseen="no such image")), monkeypatch)
+        edits(Seen(drift_of(unseen="no such image")))
     # What has ended meanwhile is replaced already.
-    assert edits(Seen(drift_of(unseen=GONE)), monkeypatch) == {}
+    assert edits(Seen(drift_of(unseen=GONE))) == {}
     several = [Difference(f"/app/{number}", REMOVED, "x", "") for number in range(3)]
     with pytest.raises(EngineFailed, match="7 more files differ"):
-        edits(Seen(drift_of(*several, more=7)), monkeypatch)
+        edits(Seen(drift_of(*several, more=7)))
     # Where added ones are told, only added ones are left out.
-    assert edits(Seen(drift_of(EDITED, LOG, more=7)), monkeypatch)["shop/views.py"] == b"new"
+    assert edits(Seen(drift_of(EDITED, LOG, more=7)))["shop/views.py"] == b"new"

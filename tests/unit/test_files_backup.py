@@ -98,15 +98,15 @@ def test_an_environment_file_is_one_file(app: App, tmp_path: Path) -> None:
 def test_a_file_that_changes_or_vanishes_while_it_is_read_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     big = app.media / "big"
     big.write_bytes(b"x" * 3_000_000)
-    read = subject._Exactly.read
+    read = subject.ExactSize.read
 
     def shrinking(self: Any, size: int) -> bytes:
-        if self._left >= 3_000_000:
+        if self.left >= 3_000_000:
             os.truncate(big, 1_000_000)
         (app.media / "empty").unlink(missing_ok=True)
         return read(self, size)
 
-    monkeypatch.setattr(subject._Exactly, "read", shrinking)
+    monkeypatch.setattr(subject.ExactSize, "read", shrinking)
     made = app()
     assert "big" in made["files_changed"] and "vanished meanwhile: empty" in made["msg"], made["msg"]
     with tarfile.open(made["backup"]["path"]) as archive:
@@ -177,7 +177,7 @@ def test_what_is_small_is_read_by_ansible_vault(app: App, tmp_path: Path, monkey
     assert "ansible-vault decrypt" in app.refused(state="restored", backup=path.name, **given)
     # Its place in retention is that of any other.
     assert app(**given, keep=1)["removed"] == [path.name]
-    monkeypatch.setattr(vault, "_MOST", 1000)
+    monkeypatch.setattr(vault, "MOST", 1000)
     assert "too much for Ansible Vault" in app.refused(**given)
 
 

@@ -103,8 +103,9 @@ class World:
         self.dump = DUMP
         self.uptime = 2000.0
         self.started = {901: 10.0, 902: 10.0}
-        monkeypatch.setattr(guard_view, "_uptime", lambda: self.uptime)
+        monkeypatch.setattr(guard_view, "uptime", lambda: self.uptime)
         monkeypatch.setattr(guard_view, "since_boot", lambda moment: moment)
+        monkeypatch.setattr(guard, "Engine", lambda **_options: self.docker)
         monkeypatch.setattr(
             guard_view.processes, "process", lambda pid: Process(pid, 1, self.started.get(pid, 5.0), "python")
         )
@@ -143,9 +144,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def watch(world: World, said: list[str], tmp_path: Path) -> guard.Guard:
-    made = guard.Guard("travel", str(tmp_path / "state"), said.append)
-    made._view = View(world.docker, "travel")  # type: ignore[arg-type]
-    return made
+    return guard.Guard("travel", str(tmp_path / "state"), said.append)
 
 
 def test_it_sees_whom_nginx_leads_to(world: World) -> None:
@@ -209,7 +208,7 @@ def test_it_keeps_out_of_the_way_of_an_act(world: World, watch: guard.Guard, tmp
     watch.look()
     world.uptime += 10
     with keeper.act(token, "rotate api"):
-        assert watch.look() == guard._ACT_RETRY
+        assert watch.look() == guard.ACT_RETRY
     assert world.reloads == 0
     watch.look()
     assert world.reloads == 1
@@ -356,7 +355,7 @@ def test_without_permission_it_says_so_and_does_not_try_again(lib: Path, monkeyp
     monkeypatch.setattr(guard, "Engine", barred)
     monkeypatch.setattr(guard.signal, "signal", lambda *_: None)
     said: list[str] = []
-    assert guard.Guard("travel", "/nonexistent", said.append).run() == guard._BARRED == 78
+    assert guard.Guard("travel", "/nonexistent", said.append).run() == guard.BARRED == 78
     assert said == ["the guard of travel cannot go on: no permission on the Docker socket; run with become: true"]
 
 
@@ -374,15 +373,15 @@ def test_the_role_installs_the_collections_own_version() -> None:
     version = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
     assert yaml.safe_load((ROOT / "roles/guard/vars/main.yml").read_text())["guard_version"] == version
     assert (
-        f"RestartPreventExitStatus={guard._BARRED}"
+        f"RestartPreventExitStatus={guard.BARRED}"
         in (ROOT / "roles/guard/templates/evenkeel-guard.service.j2").read_text()
     )
 
 
 def test_a_memory_is_forgotten_with_its_nginx(world: World, watch: guard.Guard) -> None:
     watch.look()
-    assert list(watch._memories) == ["nginx-0123456789abcdef"]
-    assert isinstance(watch._memories["nginx-0123456789abcdef"], Memory)
+    assert list(watch.memories) == ["nginx-0123456789abcdef"]
+    assert isinstance(watch.memories["nginx-0123456789abcdef"], Memory)
     world.docker.boxes.pop("nginx")
     watch.look()
-    assert watch._memories == {}
+    assert watch.memories == {}

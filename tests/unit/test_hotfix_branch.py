@@ -302,7 +302,7 @@ def test_it_is_brought_to_main_and_develop_and_the_branch_goes(
     team: Team, how: str, old_git: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if old_git:
-        monkeypatch.setattr(git_hotfixes, "_version", lambda _git: (2, 34))
+        monkeypatch.setattr(Git, "version", lambda _git: (2, 34))
     git(team.dev, "push", "--quiet", "origin", "main:refs/heads/develop")
     team.ask("started")
     made = team.fix()
@@ -403,13 +403,13 @@ def test_killed_after_each_push_the_same_call_ends_it(team: Team, monkeypatch: p
     git(team.dev, "push", "--quiet", "origin", "main:refs/heads/develop")
     team.ask("started")
     team.fix()
-    take = hotfix_branch_call._Remote.take
+    take = hotfix_branch_call.Remote.take
 
     def killed(*args: Any) -> None:
         take(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hotfix_branch_call._Remote, "take", killed)
+    monkeypatch.setattr(hotfix_branch_call.Remote, "take", killed)
     for left in (["develop", "hotfix/16.03.1a", "main"], ["develop", "hotfix/16.03.1a", "main"], ["develop", "main"]):
         with pytest.raises(KeyboardInterrupt):
             team.ask("finished")
@@ -421,7 +421,7 @@ def test_killed_after_each_push_the_same_call_ends_it(team: Team, monkeypatch: p
 def test_a_branch_that_moves_meanwhile_loses_nothing(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     team.ask("started")
     team.fix()
-    take = hotfix_branch_call._Remote.take
+    take = hotfix_branch_call.Remote.take
 
     def late(*args: Any) -> None:
         commit(team.dev, late="1")
@@ -429,7 +429,7 @@ def test_a_branch_that_moves_meanwhile_loses_nothing(team: Team, monkeypatch: py
         monkeypatch.undo()
         take(*args)
 
-    monkeypatch.setattr(hotfix_branch_call._Remote, "take", late)
+    monkeypatch.setattr(hotfix_branch_call.Remote, "take", late)
     told = team.ask("finished")
     assert told["failed"] and "stale info" in told["msg"] and team.show("main", "late") == "1\n"
     assert team.ask("finished")["changed"] and team.show("main", "late") == "1\n" and "ten\n" in team.show("main")

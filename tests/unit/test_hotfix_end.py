@@ -49,7 +49,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(hotfix_end, "nginx_reload", made.reload)
     monkeypatch.setattr(as_users_see, "wrong", lambda *_args: made.wrong)
-    monkeypatch.setattr(hotfix_end, "_last_words", lambda *_args: ["api-1: it fell over"])
+    monkeypatch.setattr(hotfix_end, "connect", lambda _root: EngineInMemory())
+    monkeypatch.setattr(hotfix_end, "since_the_change", lambda *_args: ["api-1: it fell over"])
     return made
 
 

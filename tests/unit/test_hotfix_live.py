@@ -185,9 +185,9 @@ def test_a_folder_that_cannot_be_written_is_told_without_a_traceback(site: Site)
 def test_a_twin_is_made_by_what_the_app_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "brotli", None)
     monkeypatch.setitem(sys.modules, "brotlicffi", None)
-    assert hotfix_live_script._compressed(".br", b"x") is None
+    assert hotfix_live_script.compressed(".br", b"x") is None
     monkeypatch.setitem(sys.modules, "brotli", types.SimpleNamespace(compress=lambda content: b"br:" + content))
-    assert hotfix_live_script._compressed(".br", b"x") == b"br:x"
+    assert hotfix_live_script.compressed(".br", b"x") == b"br:x"
 
 
 def test_links_and_folders_are_refused(site: Site, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import archives
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.project import GENERATED, MARK
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import image_archive
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import backup_store, image_archive
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import EngineFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import write_private
@@ -98,7 +98,7 @@ def kept(
     store: Store, engine: FakeEngine, release: str = OLD, policy: str = "always", fence: Any = None
 ) -> dict[str, Any]:
     used = Used(engine, images=frozenset({"sha256:b"}))  # type: ignore[arg-type]
-    return image_archive._kept(store, engine, used, release, policy, fence or Fence())  # type: ignore[arg-type]
+    return image_archive.archive_images(store, engine, used, release, policy, fence or Fence())  # type: ignore[arg-type]
 
 
 def folder(store: Store, release: str = OLD) -> Path:
@@ -169,14 +169,14 @@ def test_without_room_there_is_none_and_it_is_said(
     # It becomes full while it is written.
     kept(store, engine, policy="never")
     monkeypatch.setattr(image_archive.Archive, "free", lambda self: 0)
-    monkeypatch.setattr("ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_store._LOOK", 0)
+    monkeypatch.setattr(backup_store, "LOOK_EVERY", 0)
     told = kept(store, engine, policy="always")
     assert "would be left on the disk" in told["msg"] and list(folder(store).glob("*.gz*")) == []
 
 
 def test_only_the_release_to_go_back_to_has_one(store: Store, engine: FakeEngine) -> None:
     kept(store, engine)
-    assert image_archive._kept(store, engine, Used(engine), OLD, "always", None)["changed"] is False  # type: ignore[arg-type]
+    assert image_archive.archive_images(store, engine, Used(engine), OLD, "always", None)["changed"] is False  # type: ignore[arg-type]
     told = kept(store, engine, release=NEW)
     assert told["removed"] == [OLD] and not folder(store).exists()
     assert told["archived"] == [], "what a container has nobody can prune"
@@ -187,7 +187,7 @@ def test_only_the_release_to_go_back_to_has_one(store: Store, engine: FakeEngine
 
 
 def test_to_look_changes_nothing(store: Store, engine: FakeEngine) -> None:
-    told = image_archive._kept(store, engine, Used(engine), OLD, "always", None)  # type: ignore[arg-type]
+    told = image_archive.archive_images(store, engine, Used(engine), OLD, "always", None)  # type: ignore[arg-type]
     assert told["changed"] and not folder(store).exists()
 
 

@@ -311,22 +311,26 @@ def test_what_answers_wrongly_stops_it_and_the_way_back_brings_all_to_what_it_wa
     assert not any(c.due for c in of(services, goal="reverted").look())
 
 
-@pytest.mark.parametrize("at", ["_write", "_signal", "_end", "_begin", "_hold", "_begin_workers"])
-def test_broken_off_anywhere_the_next_call_ends_it(
-    services: Services, at: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class BreaksOff(Fence):
+    """Lets an act end, and the run with it."""
+
+    def __init__(self, after: str) -> None:
+        self.after = after
+
+    @contextlib.contextmanager
+    def act(self, what: str) -> Iterator[None]:
+        yield
+        if what.startswith(self.after):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("act", ["write", "load anew", "stop", "start", "hold", "quiesce"])
+def test_broken_off_after_any_act_the_next_call_ends_it(services: Services, act: str) -> None:
     services.add("api-1", "web", GUNICORN, "")
     services.add("celery-1", "worker", CELERY)
-    real = getattr(InPlace, at)
-
-    def broken(self: InPlace, *args: Any) -> Any:
-        real(self, *args)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(InPlace, at, broken)
+    place = of(services)
     with pytest.raises(KeyboardInterrupt):
-        go(services)
-    monkeypatch.setattr(InPlace, at, real)
+        place.run(BreaksOff(act), decide.plan(place.look()))  # type: ignore[arg-type]
     go(services)
     assert services.said("api-1")[-1] == "new" and services.said("celery-1")[-1] == "new"
     assert not any(c.due for c in of(services).look())

@@ -263,9 +263,8 @@ def test_many_at_once_get_it_one_after_the_other(keeper: Keeper, tmp_path: Path)
     assert lines[1::2] == [line.replace("in", "out") for line in lines[::2]]
 
 
-def test_a_full_journal_is_put_aside_and_numbers_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_FULL", 60)
-    full = records.Journal(str(tmp_path / "journal.jsonl"))
+def test_a_full_journal_is_put_aside_and_numbers_go_on(tmp_path: Path) -> None:
+    full = records.Journal(str(tmp_path / "journal.jsonl"), full=60)
     for number in range(1, 8):
         full.append({"number": number, "event": "taken"})
     assert [line["number"] for line in full.lines()] == [4, 5, 6, 7]

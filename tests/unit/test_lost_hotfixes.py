@@ -94,7 +94,7 @@ def test_in_check_mode_it_is_refused_as_well(app: Fixed) -> None:
 @pytest.mark.parametrize("how", ["merged", "squashed", "picked", "typed", "moved on"])
 def test_however_it_came_there(app: Fixed, how: str, old_git: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if old_git:
-        monkeypatch.setattr(git_hotfixes, "_version", lambda _git: (2, 34))
+        monkeypatch.setattr(Git, "version", lambda _git: (2, 34))
     fetch_fix(app)
     commit(app.source, more="1", code=TEXT + "end\n")
     if how == "merged":
@@ -114,7 +114,7 @@ def test_however_it_came_there(app: Fixed, how: str, old_git: bool, monkeypatch:
 @pytest.mark.parametrize("old_git", [False, True])
 def test_merged_and_reverted_is_lacking(app: Fixed, old_git: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if old_git:
-        monkeypatch.setattr(git_hotfixes, "_version", lambda _git: (2, 34))
+        monkeypatch.setattr(Git, "version", lambda _git: (2, 34))
     fetch_fix(app)
     git(app.source, "merge", "--quiet", "--ff-only", "FETCH_HEAD")
     git(app.source, "revert", "--no-edit", "HEAD")
@@ -124,7 +124,7 @@ def test_merged_and_reverted_is_lacking(app: Fixed, old_git: bool, monkeypatch: 
 @pytest.mark.parametrize("old_git", [False, True])
 def test_other_lines_there_cannot_be_told(app: Fixed, old_git: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if old_git:
-        monkeypatch.setattr(git_hotfixes, "_version", lambda _git: (2, 34))
+        monkeypatch.setattr(Git, "version", lambda _git: (2, 34))
     commit(app.source, code=TEXT.replace("line 10\n", "line X\n"))
     said = refusal(app)
     assert "cannot be told" in said and "+line ten" in said
@@ -184,8 +184,8 @@ def test_built_files_are_lost_by_the_next_build_and_only_by_that(app: Fixed) -> 
         ("front", ["assets/app-1.js"]),
         ("upload", ["assets/app-1.js"]),
     ]
-    (line, *_more) = status_text._hotfix_lines(Seen("shop", hotfixes=told))
-    assert line.startswith(f"a ({app.fix[:12]}), ")
+    (line,) = [line for line in status_text.text(Seen("shop", hotfixes=told)) if line.startswith("hotfixes ")]
+    assert line.split(maxsplit=1)[1].startswith(f"a ({app.fix[:12]}), ")
     # Where that update fails the files are still there, and it is asked again.
     assert "of built files" in refusal(app)
     app("built", release=landed)

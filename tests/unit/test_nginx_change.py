@@ -17,7 +17,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_compl
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import nginx_site
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import start_options
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_memory import Memory
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_site import Site, _with_candidates
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_site import Site, with_candidates
 
 RECORDED = Path(__file__).parent / "nginx_complaints"
 CONF = "/etc/nginx/conf.d/default.conf"
@@ -272,13 +272,13 @@ def test_the_archive_of_a_folder_with_the_candidate_in_it() -> None:
         pipe = tarfile.TarInfo("conf.d/pipe")
         pipe.type = tarfile.FIFOTYPE
         out.addfile(pipe)
-    made = opened(_with_candidates(whole.getvalue(), "/etc/nginx/conf.d", {CONF: b"new one"}))
+    made = opened(with_candidates(whole.getvalue(), "/etc/nginx/conf.d", {CONF: b"new one"}))
     assert sorted(made.getnames()) == ["b.conf", "default.conf", "link.conf"]
     mine = made.getmember("default.conf")
     assert (mine.mode, mine.uid) == (0o640, 101)
     stream = made.extractfile(mine)
     assert stream is not None and stream.read() == b"new one"
-    alone = opened(_with_candidates(b"", "/etc/nginx/conf.d", {CONF: b"x"}))
+    alone = opened(with_candidates(b"", "/etc/nginx/conf.d", {CONF: b"x"}))
     assert alone.getnames() == ["default.conf"]
 
 
@@ -308,7 +308,7 @@ def test_copies_that_killed_calls_left_are_swept(tmp_path: Path, monkeypatch: py
     for folder in (young, old, tmp_path / "other"):
         folder.mkdir()
         (folder / "a.conf").write_bytes(b"x")
-    nginx_site._sweep_temporary()
+    nginx_site.sweep_temporary()
     assert sorted(p.name for p in tmp_path.iterdir()) == [young.name, "other"]
 
 

@@ -134,7 +134,7 @@ def test_the_inner_process_id_is_the_own_one_without_namespaces() -> None:
 
 
 def faked(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
-    monkeypatch.setattr(processes, "_read", lambda path: files.get(path, ""))
+    monkeypatch.setattr(processes, "text_of", lambda path: files.get(path, ""))
 
 
 SECOND = {
@@ -214,7 +214,7 @@ def test_the_kernel_keeps_a_signal_from_process_1_without_a_handler(status: str,
 
 def test_who_boots_is_given_time_to_handle_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [status_of(caught=1 << 1)] * 3 + [status_of(caught=1 << 14)]
-    monkeypatch.setattr(processes, "_read", lambda _path: answers.pop(0))
+    monkeypatch.setattr(processes, "text_of", lambda _path: answers.pop(0))
     young = processes.Process(4711, 1, time.time(), "celery")
     monkeypatch.setattr(processes, "process", lambda _pid: young)
     monkeypatch.setattr(processes.time, "sleep", lambda _seconds: None)
@@ -226,7 +226,7 @@ def test_who_boots_is_given_time_to_handle_signals(monkeypatch: pytest.MonkeyPat
 def test_who_is_gone_or_never_handles_signals_is_not_waited_for(
     seen: processes.Process | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_read", lambda _path: status_of(caught=0))
+    monkeypatch.setattr(processes, "text_of", lambda _path: status_of(caught=0))
     monkeypatch.setattr(processes, "process", lambda _pid: seen)
     monkeypatch.setattr(processes.time, "sleep", lambda _seconds: pytest.fail("waited"))
     processes.await_handler(4711, 15)

@@ -49,10 +49,18 @@ PROJECT = {
 }
 
 
+def serving(text: str, monkeypatch: pytest.MonkeyPatch) -> Serving:
+    """What serves, with an nginx that says this configuration."""
+    labels = {"com.docker.compose.service": "nginx"}
+    containers = [{"Id": "n1", "Name": "/nginx-1", "State": {"Pid": 1, "Running": True}, "Config": {"Labels": labels}}]
+    monkeypatch.setattr(hotfix_caching, "Nginx", lambda _engine, _inspection: Speaking(text))
+    kinds = {"nginx": "proxy", "builder": "job"}
+    return Serving(Store("/srv/x"), None, "r", {}, PROJECT, kinds, {}, containers)  # type: ignore[arg-type]
+
+
 def where(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    here = Serving(Store("/srv/x"), None, "r", {}, PROJECT, {"nginx": "proxy", "builder": "job"}, {})  # type: ignore[arg-type]
-    monkeypatch.setattr(hotfix_caching, "_proxies", lambda _here: [("nginx", Speaking(text))])
     live = Live("web", "/srv/front", "nginx", True)
+    here = serving(text, monkeypatch)
     found: list[str] = hotfix_caching.public(here, live, "frontend", ["index.html", "assets/a.js"])
     return found
 
@@ -68,17 +76,15 @@ def test_where_it_does_not_custom_does(text: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_cannot_be_told_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hotfix_caching, "_proxies", lambda _here: [("nginx", Speaking(""))])
-    assert hotfix_caching.notes(None, ["/a.js"]) == [  # type: ignore[arg-type]
+    here = serving("", monkeypatch)
+    assert hotfix_caching.notes(here, ["/a.js"]) == [
         "what nginx-1 lets browsers keep of it cannot be told: nginx-1: it does not run"
     ]
-    assert hotfix_caching.notes(None, []) == []  # type: ignore[arg-type]
+    assert hotfix_caching.notes(here, []) == []
 
 
 def test_of_source_the_page_that_is_built_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = Serving(Store("/srv/x"), None, "r", {}, PROJECT, {"nginx": "proxy", "builder": "job"}, {})  # type: ignore[arg-type]
-    text = "http { server { location /app/ { alias /srv/front/; } } }"
-    monkeypatch.setattr(hotfix_caching, "_proxies", lambda _here: [("nginx", Speaking(text))])
+    here = serving("http { server { location /app/ { alias /srv/front/; } } }", monkeypatch)
     kinds = {"frontend": ["frontend/src/app.js"], "static": ["a/static/x.css"]}
     assert hotfix_caching.of_kinds(here, kinds) == ["/app/", "/app/index.html", "/static/x.css"]
     assert hotfix_caching.of_kinds(here, {"backend": ["views.py"]}) == []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -282,4 +283,6 @@ def test_there_has_to_be_room() -> None:
 def test_an_error_of_the_database_names_the_table_and_quotes_no_value(
     words: str, code: str, table: str, told: str
 ) -> None:
-    assert migration_session_script._without_values(words, code, table) == told
+    error = Exception("with values")
+    error.diag, error.sqlstate = SimpleNamespace(message_primary=words, table_name=table), code  # type: ignore[attr-defined]
+    assert migration_session_script.words_of(error) == told

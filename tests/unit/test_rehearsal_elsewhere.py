@@ -138,5 +138,5 @@ def test_an_extension_that_the_image_lacks_is_told_with_what_to_set(server: Serv
     view = looked(server.params(), True)
     assert view is not None and server.pulled == 0
     lacking = PostgresFailed("pg_restore ended with exit code 1", 'ERROR:  extension "postgis" is not available')
-    assert "client_image" in rehearsal_call._image_advice(view, lacking)
-    assert rehearsal_call._image_advice(view, PostgresFailed("no")) == ""
+    assert "client_image" in rehearsal_call.image_advice(view, lacking)
+    assert rehearsal_call.image_advice(view, PostgresFailed("no")) == ""

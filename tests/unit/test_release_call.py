@@ -149,7 +149,7 @@ def test_what_a_folder_may_not_hold(app: App, upload: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spare", "words"),
-    [("_SPARE_BYTES", "MiB free, the new release takes 0 MiB"), ("_SPARE_FILES", "more files, the new release has 1")],
+    [("SPARE_BYTES", "MiB free, the new release takes 0 MiB"), ("SPARE_FILES", "more files, the new release has 1")],
 )
 def test_a_disk_that_is_nearly_full_is_seen_before(
     app: App, monkeypatch: pytest.MonkeyPatch, spare: str, words: str

@@ -191,8 +191,6 @@ def test_what_a_container_mounts_of_a_plain_app_stays(plain: Old, monkeypatch: p
 @pytest.mark.parametrize("there", ["program", "socket", "name", "client", "nothing"])
 def test_whether_a_host_has_an_engine(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be stopped; a client alone is none."""
-    monkeypatch.setattr(retention, "_PROGRAMS", (str(tmp_path / "bin"),))
-    monkeypatch.setattr(retention, "_SOCKET", str(tmp_path / "docker.sock"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     (tmp_path / "bin").mkdir()
@@ -203,4 +201,5 @@ def test_whether_a_host_has_an_engine(there: str, tmp_path: Path, monkeypatch: p
     elif there != "nothing":
         program = tmp_path / "bin" / ("dockerd" if there == "program" else "docker")
         program.touch(0o755)
-    assert retention.has_engine() is (there in ("program", "socket", "name"))
+    found = retention.has_engine(str(tmp_path / "docker.sock"), (str(tmp_path / "bin"),))
+    assert found is (there in ("program", "socket", "name"))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import status
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import lease, status
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lease import Lock, Moment, Operation, Process
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.status import (
     Container,
@@ -272,7 +273,7 @@ def test_a_killed_process_is_told_from_the_files_alone(tmp_path: Path, monkeypat
     # The same after a reboot, between two tasks.
     lock = keeper.renew(token, process=None)
     old = replace(lock, renewed=Moment(now().wall, 1.0, "another boot"))
-    keeper._write(old)
+    write_private(str(root / ".evenkeel/lock"), json.dumps(lease.to_json(old)))
     assert (told()["status"], told()["info"]["holder"]["rebooted"]) == ("unfinished", True)
 
 

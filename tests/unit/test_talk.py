@@ -151,9 +151,9 @@ def test_what_broke_off_is_said_to_be_taken_up_again(tmp_path: Path) -> None:
 def test_the_half_of_an_order_is_none(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migration_talk_script.sys, "stdin", io.StringIO(given))
     monkeypatch.setattr(migration_talk_script.select, "select", lambda *_: ([1], [], []))
-    assert migration_talk_script._order() is None
+    assert migration_talk_script.read_order() is None
     monkeypatch.setattr(migration_talk_script.select, "select", lambda *_: ([], [], []))
-    assert migration_talk_script._order() is None
+    assert migration_talk_script.read_order() is None
 
 
 MANAGE = """

@@ -117,15 +117,12 @@ def test_who_listens(tmp_path: Path, server: Callable[..., subprocess.Popen[str]
     assert unix_sockets.listener_at(path) is None
 
 
-def test_a_full_queue_is_waited_for_and_no_crash(
-    server: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(unix_sockets, "_PATIENCE", 1)
+def test_a_full_queue_is_waited_for_and_no_crash(server: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     server("deaf", ROOM="0", DEAF="1")
     path = str(tmp_path / "shared/app.sock")
     first = socket.socket(socket.AF_UNIX)
     first.connect(path)
-    assert unix_sockets.listener_at(path) is None
+    assert unix_sockets.listener_at(path, patience=1) is None
     first.close()
 
 

@@ -25,8 +25,8 @@ from .refusal import BadInput
 
 PART, MANIFEST = ".part", ".json"
 _MARK = "evenkeel-backup-1"
-# How often it is looked whether there still is room for everybody else (bytes written).
-_LOOK = 16 * 1024 * 1024
+#: Bytes written between two looks whether there still is room for everybody else.
+LOOK_EVERY = 16 * 1024 * 1024
 
 
 class NoRoom(Exception):
@@ -199,7 +199,7 @@ class Part:
 
         :raises NoRoom: there is none for them.
         """
-        if self.size - self._looked >= _LOOK:
+        if self.size - self._looked >= LOOK_EVERY:
             self._looked = self.size
             if self._store.free() < self._spare:
                 raise NoRoom(self._full(f"less than {self._spare // 2**20} MiB would be left on the disk"))

@@ -72,7 +72,12 @@ def limit_builds(engine: Engine, memory: int) -> str:
     return f"/{_GROUP}" if all(written) else ""
 
 
-def _run(build: Build, log: str) -> None:
+def run_build(build: Build, log: str) -> None:
+    """Run one build to its end, with its output in a private file.
+
+    :param log: the file, begun anew.
+    :raises BadInput: it failed; the message has its last errors without any value of a build argument.
+    """
     # As for Compose: the engine that the SDK speaks to, whatever context or builder somebody chose in a shell.
     chosen = ("DOCKER_CONTEXT", "BUILDX_BUILDER")
     environment = {k: v for k, v in os.environ.items() if k not in chosen}
@@ -114,25 +119,30 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
         project = compose.resolved()
         if check_mode:
-            return _build_missing(params, engine, project, "")
+            return build_missing(params, engine, project, "")
         state = state_dir_of(params, str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
         with working(params, state, f"compose_build of {project['name']}") as fence:
             fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
-            return fence.told(_build_missing(params, engine, project, logs, fence))
+            return fence.told(build_missing(params, engine, project, logs, fence))
     except ComposeFailed as error:
         raise BadInput(f"the images cannot be built: {error}") from error
 
 
-def _build_missing(
+def build_missing(
     params: Mapping[str, Any],
     engine: Engine,
     project: Mapping[str, Any],
     logs: str,
     fence: Fence | None = None,
 ) -> dict[str, Any]:
-    """Build, or load where nothing is to be built; without a ``fence`` only say what would be."""
+    """Build what is missing, or load it where nothing is to be built.
+
+    :param logs: folder for the output of builds; empty to build nothing and only say what would be built.
+    :param fence: the lock under which images are loaded; None to only say what would be loaded.
+    :raises BadInput: a build failed, or an image can neither be built nor loaded.
+    """
     wanted = {
         str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
     }
@@ -153,7 +163,7 @@ def _build_missing(
     for image, command in commands if logs else []:
         if fence:
             fence.check()
-        _run(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
+        run_build(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
     unlimited = bool(commands and logs and not parent)
     return {
         "changed": bool(missing or loaded),

@@ -239,7 +239,7 @@ def _add_file(archive: tarfile.TarFile, path: str, name: str, seen: Seen) -> Non
             return
         entry = _entry(name, before)
         entry.size = before.st_size
-        archive.addfile(entry, _Exactly(stream, before.st_size))  # type: ignore[arg-type]
+        archive.addfile(entry, ExactSize(stream, before.st_size))  # type: ignore[arg-type]
         after = os.fstat(stream.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             seen.changed.append(name)
@@ -247,17 +247,20 @@ def _add_file(archive: tarfile.TarFile, path: str, name: str, seen: Seen) -> Non
     seen.size += before.st_size
 
 
-class _Exactly:
-    """As many bytes of a file as were announced: what was cut off meanwhile is made up for by zeros."""
+class ExactSize:
+    """As many bytes of a file as were announced: what was cut off meanwhile is made up for by zeros.
+
+    :ivar left: bytes that have not been read yet.
+    """
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
-        self._stream, self._left = stream, size
+        self._stream, self.left = stream, size
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
-        wanted = min(size, self._left)
+        wanted = min(size, self.left)
         found = self._stream.read(wanted)
-        self._left -= wanted
+        self.left -= wanted
         return found + b"\0" * (wanted - len(found))
 
 

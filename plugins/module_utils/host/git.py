@@ -97,6 +97,11 @@ class Git:
             return GitFailed(f"the repository does not belong to user {who}: {said}", "set app_owner to its owner")
         return GitFailed(f"git failed as user {who}: {said}")
 
+    def version(self) -> tuple[int, ...]:
+        """Major and minor version of the git on this host, ``(0, 0)`` where it cannot be read."""
+        found = re.search(r"(\d+)\.(\d+)", self.run("version"))
+        return tuple(int(n) for n in found.groups()) if found else (0, 0)
+
     def inside(self, *words: str, extra: Sequence[tuple[str, str]] = ()) -> str:
         """Run a git command on the mirror."""
         return self.run("--git-dir", self.mirror, *words, extra=extra)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -188,7 +187,7 @@ def merged(git: Git, base: str, ours: str, theirs: str) -> str:
 
     :raises GitFailed: they conflict.
     """
-    if _version(git) < (2, 38):
+    if git.version() < (2, 38):
         return _merged_in_an_index(git, base, ours, theirs)
     root = _bare_commit(git, base)
     sides = [_bare_commit(git, side, "-p", root) for side in (ours, theirs)]
@@ -198,11 +197,6 @@ def merged(git: Git, base: str, ours: str, theirs: str) -> str:
 def _bare_commit(git: Git, like: str, *words: str) -> str:
     dates = tuple((f"GIT_{role}_DATE", "1000000000 +0000") for role in ("AUTHOR", "COMMITTER"))
     return git.inside("commit-tree", f"{like}^{{tree}}", *words, "-m", "x", extra=(*IDENTITY, *dates)).strip()
-
-
-def _version(git: Git) -> tuple[int, ...]:
-    found = re.search(r"(\d+)\.(\d+)", git.run("version"))
-    return tuple(int(n) for n in found.groups()) if found else (0, 0)
 
 
 def _merged_in_an_index(git: Git, base: str, ours: str, theirs: str) -> str:

@@ -38,15 +38,16 @@ from .nginx import NginxFailed
 SAFETY = 600.0
 # Compose starts several containers within moments, and each of them causes several events.
 _BURST = 0.2
-_ACT_RETRY = 0.5
+#: Seconds after which it looks again: it has just reloaded nginx, or an operation is in the middle of an act.
+ACT_RETRY = 0.5
 # Longest time for one answer of the engine, seconds.
 _ANSWER = 30
 _FIRST_BACKOFF, _LAST_BACKOFF = 1.0, 30.0
 # What was heard of while the connection was being made.
 _OVERLAP = 2.0
 _EVENTS = {"type": ["container", "network"], "event": ["start", "die", "connect", "disconnect"]}
-# The unit is not started again after this one (EX_CONFIG).
-_BARRED = 78
+#: Exit code after which the unit is not started again (EX_CONFIG).
+BARRED = 78
 _LOOK = "look"
 _STOP = "stop"
 
@@ -131,7 +132,8 @@ class Guard:
         self.hearing = Hearing(app)
         self._say = say
         self._view: View | None = None
-        self._memories: dict[str, Memory] = {}
+        #: Per nginx of the last look, by its container's id, what is remembered of it.
+        self.memories: dict[str, Memory] = {}
         self._told: dict[str, str] = {}
         self._guarded: set[tuple[str, str]] = set()
 
@@ -150,7 +152,7 @@ class Guard:
                 return 0
             if isinstance(word, BaseException):
                 self._say(f"the guard of {self.app} cannot go on: {word}")
-                return _BARRED if isinstance(word, EngineBarred) else 1
+                return BARRED if isinstance(word, EngineBarred) else 1
             pause = self.look()
 
     def _next(self, pause: float) -> Word:
@@ -179,8 +181,8 @@ class Guard:
             # Kept while nginx is down, so that whatever starts before it is heard of.
             self.hearing.networks |= frozenset().union(*(w.networks for w in watched))
             self._tell_what_is_guarded(watched)
-            memories = {w.seen.proxy: remember(self._memories.get(w.seen.proxy, Memory()), w.seen) for w in watched}
-            self._memories = memories
+            memories = {w.seen.proxy: remember(self.memories.get(w.seen.proxy, Memory()), w.seen) for w in watched}
+            self.memories = memories
             verdicts = [
                 self._carry_out(self._view, w.seen.proxy, decide(memories[w.seen.proxy], w.seen)) for w in watched
             ]
@@ -199,13 +201,13 @@ class Guard:
         with self.deployment.still() as still:
             again = [w for w in view.look(self.deployment.busy()) if w.seen.proxy == proxy] if still else []
             if not again:
-                return Wait(_ACT_RETRY, "an operation is in the middle of an act")
+                return Wait(ACT_RETRY, "an operation is in the middle of an act")
             seen = again[0].seen
-            memory = remember(self._memories[proxy], seen)
+            memory = remember(self.memories[proxy], seen)
             verdict = decide(memory, seen)
             if isinstance(verdict, Reload):
                 memory, verdict = self._reload(again[0], memory, verdict)
-            self._memories[proxy] = memory
+            self.memories[proxy] = memory
         return verdict
 
     def _reload(self, watched: Watched, memory: Memory, wanted: Reload) -> tuple[Memory, Verdict]:
@@ -224,7 +226,7 @@ class Guard:
         self._say(f"{nginx.name} was reloaded: {wanted.why}{pins}")
         memory = reloaded(memory, seen, wanted, loaded_since_boot(nginx.workers()))
         # What happened meanwhile.
-        return memory, Wait(_ACT_RETRY, "it was just reloaded")
+        return memory, Wait(ACT_RETRY, "it was just reloaded")
 
     def _say_once(self, what: str, text: str) -> None:
         if self._told.get(what) != text:
@@ -266,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Guard(options.app, os.path.abspath(options.state_dir)).run()
     except FilesFailed as error:
         _say(f"the guard of {options.app} cannot work: {error}")
-        return _BARRED
+        return BARRED
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from .files import FilesFailed, read_json
 from .flocks import flock_if_there
 from .including import AddressFile
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, moment_of, pid_of, started_at
-from .moment import lives
+from .moment import lives, uptime
 from .nginx import HOST, QUITTING, HostNginx, Master, Nginx, NginxFailed
 from .nginx_site import ContainerSite, HostSite, Site
 
@@ -171,7 +171,7 @@ class View:
         if not config.files:
             return []
         files, names, pins = self._addressed(config, HostSite, inspections.values(), None)
-        return [Watched(Seen(_uptime(), HOST, loaded, names, pins, busy), nginx, config.problem, files=files)]
+        return [Watched(Seen(uptime(), HOST, loaded, names, pins, busy), nginx, config.problem, files=files)]
 
     def _addressed(
         self,
@@ -234,7 +234,7 @@ class View:
                 pins = {s: Pinned(frozenset(p.addresses), since_boot(p.written)) for s, p in nginx.pins().items()}
             except NginxFailed as error:
                 names, problem = (), str(error)
-        seen = Seen(_uptime(), nginx.id, loaded, names, {**pins, **kept}, busy)
+        seen = Seen(uptime(), nginx.id, loaded, names, {**pins, **kept}, busy)
         return Watched(seen, nginx, problem, frozenset(networks), files)
 
     def _config(self, nginx: Master, key: str, loaded: float, inspections: Mapping[str, Mapping[str, Any]]) -> _Loaded:
@@ -342,10 +342,6 @@ def loaded_since_boot(workers: Iterable[processes.Process]) -> float:
     return since_boot(min((p.started for p in workers if QUITTING not in p.command), default=0.0))
 
 
-def _uptime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 def since_boot(moment: float) -> float:
     """A UNIX time as seconds since boot, 0 for none."""
-    return moment - (time.time() - _uptime()) if moment else 0.0
+    return moment - (time.time() - uptime()) if moment else 0.0

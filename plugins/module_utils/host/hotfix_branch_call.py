@@ -27,7 +27,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class _Remote:
+class Remote:
     """The repository as it was when it was asked.
 
     :ivar fence: the lock under which it is told something; None where it is only asked what would be.
@@ -114,7 +114,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), error.advice) from error
 
 
-def _asked(git: Git, params: Mapping[str, Any], fence: Fence | None) -> _Remote:
+def _asked(git: Git, params: Mapping[str, Any], fence: Fence | None) -> Remote:
     heads: dict[str, str] = {}
     tags: dict[str, str] = {}
     default, url, timeout = "", str(params["repo"]), float(params["timeout"])
@@ -128,7 +128,7 @@ def _asked(git: Git, params: Mapping[str, Any], fence: Fence | None) -> _Remote:
             # What an annotated one is of comes after it.
             tags[ref[len("refs/tags/") :].replace("^{}", "")] = about
     # Asked first: of what is pushed in between the lease knows nothing, and takes it from nobody.
-    remote = _Remote(git, url, fence, bool(params["push"]), timeout, heads, tags, default)
+    remote = Remote(git, url, fence, bool(params["push"]), timeout, heads, tags, default)
     remote.bring_home()
     return remote
 
@@ -144,7 +144,7 @@ def _refusal(what: str, commands: list[str]) -> BadInput:
 # -- from the start -----------------------------------------------------------------------------------------------
 
 
-def _started(params: Mapping[str, Any], remote: _Remote, store: Store, name: str) -> dict[str, Any]:
+def _started(params: Mapping[str, Any], remote: Remote, store: Store, name: str) -> dict[str, Any]:
     git, manifest = remote.git, store.manifest(store.current())
     base = str(manifest["revision"])
     if not git_history.has(git, base):
@@ -186,7 +186,7 @@ def _started(params: Mapping[str, Any], remote: _Remote, store: Store, name: str
     return result
 
 
-def _chosen(remote: _Remote, store: Store, state_dir: str, base: str) -> str:
+def _chosen(remote: Remote, store: Store, state_dir: str, base: str) -> str:
     """A branch that was started before and begins at what runs, or the next free name.
 
     :raises BadInput: no letter is left.
@@ -211,7 +211,7 @@ def _chosen(remote: _Remote, store: Store, state_dir: str, base: str) -> str:
 # -- to the finish ------------------------------------------------------------------------------------------------
 
 
-def _finished(params: Mapping[str, Any], remote: _Remote, store: Store, name: str) -> dict[str, Any]:
+def _finished(params: Mapping[str, Any], remote: Remote, store: Store, name: str) -> dict[str, Any]:
     git, how = remote.git, str(params["how"])
     mine = _of(git, store, str(params["state_dir"]), name)
     branch, targets = f"{PREFIX}{mine.name}", _targets(params, remote)
@@ -255,7 +255,7 @@ def _finished(params: Mapping[str, Any], remote: _Remote, store: Store, name: st
     return result
 
 
-def _left_over(result: dict[str, Any], mine: Applied, branch: str, remote: _Remote) -> dict[str, Any]:
+def _left_over(result: dict[str, Any], mine: Applied, branch: str, remote: Remote) -> dict[str, Any]:
     verb = "pushed" if remote.fence is not None else "would be pushed"
     done = f"{verb}: {', '.join(result['refs'])}" if result["refs"] else "nothing was pushed"
     stays = f", and {branch} stays" if branch in remote.heads else ""
@@ -268,7 +268,7 @@ def _left_over(result: dict[str, Any], mine: Applied, branch: str, remote: _Remo
     return {**result, "failed": True, "msg": "\n".join(lines)}
 
 
-def _targets(params: Mapping[str, Any], remote: _Remote) -> list[str]:
+def _targets(params: Mapping[str, Any], remote: Remote) -> list[str]:
     """The branches that are to have it.
 
     :raises BadInput: the repository has one of them not, or nobody can tell.
@@ -317,7 +317,7 @@ def _of(git: Git, store: Store, state_dir: str, name: str) -> Applied:
     return mine
 
 
-def _take_away(remote: _Remote, branch: str, mine: Applied, wanted: bool, result: dict[str, Any]) -> None:
+def _take_away(remote: Remote, branch: str, mine: Applied, wanted: bool, result: dict[str, Any]) -> None:
     there = remote.heads.get(branch, "")
     if not there or not wanted:
         return

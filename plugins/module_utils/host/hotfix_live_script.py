@@ -112,7 +112,7 @@ def _content(folder: Folder, path: str, given: Mapping[str, bytes]) -> bytes:
         return stream.read()
 
 
-def _compressed(end: str, content: bytes) -> bytes | None:
+def compressed(end: str, content: bytes) -> bytes | None:
     """A compressed form; None where the app's own Python cannot make it."""
     if end == ".gz":
         # Without a time: the same file twice is the same twin.
@@ -133,7 +133,7 @@ def _twins(
     for end in _ENDS:
         if not os.path.lexists(os.path.join(folder.root, old + end)):
             continue
-        twin = _compressed(end, content)
+        twin = compressed(end, content)
         if twin is not None:
             writes[path + end] = twin
         else:

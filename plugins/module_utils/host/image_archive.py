@@ -136,13 +136,19 @@ def keep_archive(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), "nothing depends on it; run it again when the engine answers") from error
     state_dir = store.state_dir(params)
     if check_mode:
-        return _kept(store, engine, used, release, policy, None)
+        return archive_images(store, engine, used, release, policy, None)
     with working(params, state_dir, f"image_archive of {store.root}") as fence:
-        return fence.told(_kept(store, engine, used, release, policy, fence))
+        return fence.told(archive_images(store, engine, used, release, policy, fence))
 
 
-def _kept(store: Store, engine: Engine, used: Used, release: str, policy: str, fence: Fence | None) -> dict[str, Any]:
-    """:param fence: None where only is to be said what would be done."""
+def archive_images(
+    store: Store, engine: Engine, used: Used, release: str, policy: str, fence: Fence | None
+) -> dict[str, Any]:
+    """Archive the images of one release, and take away the archives of the others.
+
+    :param policy: see ``decide/archives.py``.
+    :param fence: the lock under which it is done; None to only say what would be done.
+    """
     told: dict[str, Any] = {"changed": False, "release": release, "archived": [], "removed": [], "bytes": 0, "msg": ""}
     for other in store.all():
         archive = Archive(store.path_of(other.id))

@@ -19,7 +19,8 @@ from . import migration_plan_script, migration_run_script
 PATIENCE = 600.0
 
 
-def _order() -> dict[str, Any] | None:
+def read_order() -> dict[str, Any] | None:
+    """The order on standard input; None where nobody gives a whole one within ``PATIENCE`` seconds."""
     if not select.select([sys.stdin], [], [], PATIENCE)[0]:
         return None
     try:
@@ -40,6 +41,6 @@ def main(*asked: Any) -> None:
     connections.close_all()
     sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
     sys.stdout.flush()
-    order = None if told.get("error") else _order()
+    order = None if told.get("error") else read_order()
     if order is not None:
         migration_run_script.carry_out(order)

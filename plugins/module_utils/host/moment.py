@@ -16,9 +16,14 @@ def boot_id() -> str:
         return stream.read().strip()
 
 
+def uptime() -> float:
+    """Seconds since this machine was booted, those in suspend included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def now() -> Moment:
     """This moment by both clocks."""
-    return Moment(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), boot_id())
+    return Moment(time.time(), uptime(), boot_id())
 
 
 def identity(pid: int) -> Process | None:

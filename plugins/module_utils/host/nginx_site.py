@@ -251,7 +251,7 @@ class ContainerSite(Site):
             archives = {}
             for folder in folders:
                 present = self.engine.archive(self.nginx.id, folder)
-                archives[folder] = _with_candidates(present, folder, candidates)
+                archives[folder] = with_candidates(present, folder, candidates)
             twin = twins.twin_of(self.inspection, folders, name, self.project, self.nginx.options())
             try:
                 code, output = self.engine.run_to_end(name, twin.configuration, twin.networks, archives, _TWIN_PATIENCE)
@@ -268,7 +268,7 @@ def _is_young(name: str) -> bool:
     return len(words) > 2 and words[2].isdigit() and time.time() - int(words[2]) < TWIN_LIFE
 
 
-def _with_candidates(archive: bytes, folder: str, candidates: Contents) -> bytes:
+def with_candidates(archive: bytes, folder: str, candidates: Contents) -> bytes:
     """The archive of a folder, its own name taken off, with the candidates in their places."""
     mine = {os.path.relpath(d, folder): c for d, c in candidates.items() if os.path.commonpath([d, folder]) == folder}
     top = os.path.basename(folder)
@@ -307,7 +307,7 @@ def _nothing() -> tarfile.TarFile:
     return tarfile.open(fileobj=io.BytesIO(empty.getvalue()))
 
 
-def _sweep_temporary() -> None:
+def sweep_temporary() -> None:
     """Remove the copies of configuration that killed calls of this user left."""
     with os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
@@ -334,7 +334,7 @@ class HostSite(Site):
     def try_out(self, candidates: Contents) -> Trial:
         """The twin is a process whose own mount namespace has a copy of the folder with the candidate in it."""
         folder = os.path.dirname(self.path)
-        _sweep_temporary()
+        sweep_temporary()
         temporary = tempfile.mkdtemp(prefix=f"{_NAME}-{int(time.time())}-")
         try:
             copy = os.path.join(temporary, "folder")

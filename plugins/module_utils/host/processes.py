@@ -29,7 +29,8 @@ class Process:
     command: str
 
 
-def _read(path: str) -> str:
+def text_of(path: str) -> str:
+    """A file of proc(5) or of a cgroup, empty where whom it is about has ended or it may not be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
@@ -39,12 +40,12 @@ def _read(path: str) -> str:
 
 def lines(path: str) -> list[str]:
     """The lines of a file of proc(5), none where whom it is about has ended."""
-    return _read(path).splitlines()
+    return text_of(path).splitlines()
 
 
 def connections(pid: int, port: int) -> int:
     """How many peers other than loopback have a connection to ``port`` in the network namespace of ``pid``."""
-    return sum(count_connections(_read(f"/proc/{pid}/net/{table}"), port) for table in ("tcp", "tcp6"))
+    return sum(count_connections(text_of(f"/proc/{pid}/net/{table}"), port) for table in ("tcp", "tcp6"))
 
 
 def count_connections(table: str, port: int) -> int:
@@ -62,7 +63,7 @@ def count_connections(table: str, port: int) -> int:
 
 def listens(pid: int, port: int) -> bool | None:
     """Whether somebody listens on ``port`` in the network namespace of ``pid``, loopback alone left out; None: unseen."""
-    tables = [_read(f"/proc/{pid}/net/{table}") for table in ("tcp", "tcp6")]
+    tables = [text_of(f"/proc/{pid}/net/{table}") for table in ("tcp", "tcp6")]
     return any(is_listening(table, port) for table in tables) if any(tables) else None
 
 
@@ -73,7 +74,7 @@ def is_listening(table: str, port: int) -> bool:
 
 def listening_ports(pid: int) -> frozenset[int]:
     """The TCP ports that somebody listens on in the network namespace of ``pid``, loopback alone left out."""
-    return frozenset().union(*(listeners(_read(f"/proc/{pid}/net/{table}")) for table in ("tcp", "tcp6")))
+    return frozenset().union(*(listeners(text_of(f"/proc/{pid}/net/{table}")) for table in ("tcp", "tcp6")))
 
 
 def listeners(table: str) -> frozenset[int]:
@@ -93,12 +94,12 @@ def _is_loopback(address: str) -> bool:
 
 def process(pid: int) -> Process | None:
     """One process, None when it is gone."""
-    stat = _read(f"/proc/{pid}/stat")
+    stat = text_of(f"/proc/{pid}/stat")
     if not stat:
         return None
     # The command in parentheses may hold spaces and parentheses itself.
     fields = stat.rsplit(")", 1)[1].split()
-    command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    command = text_of(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
     return Process(pid, int(fields[1]), _booted() + int(fields[19]) / _TICKS, command)
 
 
@@ -117,12 +118,12 @@ def _booted() -> float:
 
 def words(pid: int) -> list[str]:
     """A process's command line as it was given, empty when it is gone."""
-    return [word for word in _read(f"/proc/{pid}/cmdline").split("\0") if word]
+    return [word for word in text_of(f"/proc/{pid}/cmdline").split("\0") if word]
 
 
 def environment(pid: int) -> dict[str, str]:
     """A process's environment as it was started with; empty where that may not be read."""
-    pairs = (entry.partition("=") for entry in _read(f"/proc/{pid}/environ").split("\0"))
+    pairs = (entry.partition("=") for entry in text_of(f"/proc/{pid}/environ").split("\0"))
     # A process that writes its title over its environment leaves what is no name.
     return {name: value for name, equals, value in pairs if equals and re.match(r"^[A-Za-z_]\w*$", name)}
 
@@ -150,7 +151,7 @@ def _children(pid: int) -> list[int]:
     except OSError:
         return found
     for thread in threads:
-        found += [int(child) for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+        found += [int(child) for child in text_of(f"/proc/{pid}/task/{thread}/children").split()]
     return found
 
 
@@ -169,7 +170,7 @@ def tree(root: int) -> list[Process]:
 
 def inner_pid(pid: int) -> int:
     """A process's id inside its own PID namespace (the host's where the kernel does not tell)."""
-    for line in _read(f"/proc/{pid}/status").splitlines():
+    for line in text_of(f"/proc/{pid}/status").splitlines():
         if line.startswith("NSpid:"):
             return int(line.split()[-1])
     return pid
@@ -189,7 +190,7 @@ def await_handler(pid: int, number: int, boot: float = _BOOT) -> None:
     The kernel keeps from process 1 what it has no handler for. A Celery that boots still (its engine was restarted)
     would never hear that it has to stop, take tasks, and be killed with them when its grace is over (seen).
     """
-    while drops(_read(f"/proc/{pid}/status"), number):
+    while drops(text_of(f"/proc/{pid}/status"), number):
         seen = process(pid)
         if seen is None or time.time() - seen.started > boot:
             return
@@ -198,11 +199,11 @@ def await_handler(pid: int, number: int, boot: float = _BOOT) -> None:
 
 def _memory_group(pid: int) -> tuple[str, bool]:
     """The directory of a process's memory cgroup, and whether it is of version 2."""
-    for line in _read(f"/proc/{pid}/cgroup").splitlines():
+    for line in text_of(f"/proc/{pid}/cgroup").splitlines():
         _number, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             return f"/sys/fs/cgroup/memory{path}", False
-    for line in _read(f"/proc/{pid}/cgroup").splitlines():
+    for line in text_of(f"/proc/{pid}/cgroup").splitlines():
         if line.startswith("0::"):
             return f"/sys/fs/cgroup{line[3:]}", True
     return "", True
@@ -216,26 +217,26 @@ def _table(text: str) -> dict[str, int]:
 def memory_used(pid: int) -> int | None:
     """Bytes that a container's processes hold, page cache that can go left out; None when it cannot be told."""
     group, second = _memory_group(pid)
-    usage = _read(f"{group}/{'memory.current' if second else 'memory.usage_in_bytes'}").strip()
+    usage = text_of(f"{group}/{'memory.current' if second else 'memory.usage_in_bytes'}").strip()
     if not usage.isdigit():
         return None
-    stat = _table(_read(f"{group}/memory.stat"))
+    stat = _table(text_of(f"{group}/memory.stat"))
     return max(0, int(usage) - stat.get("inactive_file" if second else "total_inactive_file", 0))
 
 
 def kills_for_memory(pid: int) -> int:
     """How many processes of a container the kernel has killed because its memory limit was exceeded."""
     group, second = _memory_group(pid)
-    text = _read(f"{group}/{'memory.events' if second else 'memory.oom_control'}")
+    text = text_of(f"{group}/{'memory.events' if second else 'memory.oom_control'}")
     return _table(text).get("oom_kill", 0)
 
 
 def memory_of_machine() -> tuple[int, int]:
     """``(total, available)`` bytes, within the limit of this process's own cgroup where there is one."""
-    rows = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
+    rows = dict(line.split(":", 1) for line in text_of("/proc/meminfo").splitlines() if ":" in line)
     total, available = (int(rows[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
     group, second = _memory_group(os.getpid())
-    limit = _read(f"{group}/{'memory.max' if second else 'memory.limit_in_bytes'}").strip()
+    limit = text_of(f"{group}/{'memory.max' if second else 'memory.limit_in_bytes'}").strip()
     used = memory_used(os.getpid())
     if limit.isdigit() and int(limit) < total and used is not None:
         total, available = int(limit), min(available, int(limit) - used)

@@ -31,8 +31,8 @@ def first_line(text: str) -> str:
     return line[len("What: ") if line.startswith("What: ") else 0 :][:_LONGEST]
 
 
-# Bytes of a journal that is put aside: some thousand operations.
-_FULL = 8 * 1024 * 1024
+#: Bytes of a journal that is put aside: some thousand operations.
+FULL = 8 * 1024 * 1024
 
 
 class Journal:
@@ -41,10 +41,12 @@ class Journal:
     A full one is put aside as ``<path>.1``, in place of the one before it: the last two are kept.
 
     :param path: the file; made with mode 0600.
+    :param full: bytes after which it is put aside.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, full: int = FULL) -> None:
         self.path = path
+        self._full = full
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line whole, or nothing.  A torn line before it stays alone: it gets its own end.
@@ -54,7 +56,7 @@ class Journal:
         :raises OSError: full disk, no permission.
         """
         with contextlib.suppress(FileNotFoundError):
-            if os.stat(self.path).st_size > _FULL:
+            if os.stat(self.path).st_size > self._full:
                 os.replace(self.path, f"{self.path}.1")
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:

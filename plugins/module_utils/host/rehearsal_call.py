@@ -109,7 +109,7 @@ def _rehearsed(
         if output:
             write_private(path, without_secrets(output, view.project["services"][view.service]))
             what += f"{told_of(output, 5)}\n  (all of it is in {path} on this host)"
-        advice = words.advice(getattr(error, "advice", "") or _image_advice(view, error), withheld)
+        advice = words.advice(getattr(error, "advice", "") or image_advice(view, error), withheld)
         return {**result, "failed": True, "msg": words.failure(what, told["backups"], advice)}
     finally:
         progress.close()
@@ -119,8 +119,8 @@ def _rehearsed(
     return {**result, "msg": words.success(told)}
 
 
-def _image_advice(view: View, error: Exception) -> str:
-    """What to do where the server that is thrown away lacks what the other one has."""
+def image_advice(view: View, error: Exception) -> str:
+    """What to do where the server that is thrown away lacks what the other one has; empty for any other error."""
     if view.source.elsewhere and "is not available" in f"{error}{getattr(error, 'stderr', '')}":
         return "set client_image to one whose server has that extension (backup_client_image in a playbook)"
     return ""

@@ -23,8 +23,8 @@ from .files import read_json, secret_key, sync_directory, write_private
 _MAKING = ".making-"
 #: The link to what users get, and the one to what is looked at before they do.
 CURRENT, NEXT = "current", "next"
-# What is to be left on the disk for everybody else: bytes, and files.
-_SPARE_BYTES, _SPARE_FILES = 64 * 2**20, 1000
+#: What is to be left on the disk for everybody else: bytes, and files.
+SPARE_BYTES, SPARE_FILES = 64 * 2**20, 1000
 _MANIFEST = os.path.join(".evenkeel", "manifest.json")
 
 
@@ -60,16 +60,16 @@ class Store:
         disk = os.statvfs(self.folder)
         free, nodes = disk.f_bavail * disk.f_frsize, disk.f_favail
         advice = "make room (app_keep_releases says how many releases are left), then run the same command again"
-        if size + _SPARE_BYTES > free:
+        if size + SPARE_BYTES > free:
             raise BadInput(
                 f"{self.folder} has {free // 2**20} MiB free, the new release takes {size // 2**20} MiB, and "
-                f"{_SPARE_BYTES // 2**20} MiB are to be left",
+                f"{SPARE_BYTES // 2**20} MiB are to be left",
                 advice,
             )
         # File systems that make inodes as they need them say that they have none at all.
-        if disk.f_files and files + _SPARE_FILES > nodes:
+        if disk.f_files and files + SPARE_FILES > nodes:
             raise BadInput(
-                f"{self.folder} has room for {nodes} more files, the new release has {files}, and {_SPARE_FILES} are to be left",
+                f"{self.folder} has room for {nodes} more files, the new release has {files}, and {SPARE_FILES} are to be left",
                 advice,
             )
 

@@ -26,7 +26,8 @@ from .release_store import Store
 #: Gives what a single removal is done under.
 Act = Callable[[str], AbstractContextManager[None]]
 _REMOVING = ".removing-"
-_SOCKET, _PROGRAMS = "/var/run/docker.sock", ("/usr/sbin", "/usr/bin", "/usr/local/bin", "/snap/bin")
+#: Where an engine listens, and where its program is beside the folders of PATH.
+SOCKET, PROGRAMS = "/var/run/docker.sock", ("/usr/sbin", "/usr/bin", "/usr/local/bin", "/snap/bin")
 _WHERE = ("com.docker.compose.project.working_dir", "com.docker.compose.project.config_files")
 
 
@@ -64,13 +65,16 @@ class Used:
         return cls(engine, frozenset(paths), images, frozenset(_releases_in(store, paths)))
 
 
-def has_engine() -> bool:
+def has_engine(at: str = SOCKET, programs: Sequence[str] = PROGRAMS) -> bool:
     """Whether there is a Docker engine on this host, be it down: its program, its socket, or the name of another one.
 
     A client alone is none.
+
+    :param at: path of its socket.
+    :param programs: folders that its program may be in, beside those of PATH.
     """
-    path = os.pathsep.join((os.environ.get("PATH", ""), *_PROGRAMS))
-    return bool(os.environ.get("DOCKER_HOST") or os.path.exists(_SOCKET) or shutil.which("dockerd", path=path))
+    path = os.pathsep.join((os.environ.get("PATH", ""), *programs))
+    return bool(os.environ.get("DOCKER_HOST") or os.path.exists(at) or shutil.which("dockerd", path=path))
 
 
 def clear(store: Store, keep: int, act: Act) -> Cleared:

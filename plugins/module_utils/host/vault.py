@@ -25,8 +25,8 @@ except ImportError:
 
 _HEADER = b"$ANSIBLE_VAULT;1.1;AES256"
 _LINE, _ROUNDS, _BLOCK = 80, 10000, 16
-# Bytes: the format has its checksum before what it is of, so all of it is held in memory, several times.
-_MOST = 16 * 1024 * 1024
+#: Bytes at most: the format has its checksum before what it is of, so all of it is held in memory, several times.
+MOST = 16 * 1024 * 1024
 
 
 def refuse_without_cryptography(password: str) -> None:
@@ -59,9 +59,9 @@ class Vaulted:
 
     def write(self, data: bytes) -> int:
         """Give it more."""
-        if len(self._held) + len(data) > _MOST:
+        if len(self._held) + len(data) > MOST:
             raise BackupFailed(
-                f"more than {_MOST // 2**20} MiB are too much for Ansible Vault", "encrypt with age (encrypt_to)"
+                f"more than {MOST // 2**20} MiB are too much for Ansible Vault", "encrypt with age (encrypt_to)"
             )
         self._held += data
         return len(data)
