@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import PSQL, Server
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 
-ROLES = "CREATE ROLE shop LOGIN; CREATE ROLE reader;"
+ROLES = ("CREATE ROLE shop LOGIN", "CREATE ROLE reader")
 SCHEMA = """
 DROP SCHEMA IF EXISTS public, inner_one CASCADE; CREATE SCHEMA public AUTHORIZATION shop;
 SET ROLE shop;
@@ -117,7 +118,7 @@ def run_migration(app: App, text: str) -> dict[str, Any]:
 
 
 def killed(app: App, place: int, text: str, **more: Any) -> bool:
-    """Run it in a process of its own that is killed when it has said so many things to the server, 0 for the last word of all.
+    """Run it in a process that is killed when it has said so many things to the server, 0 for the last one of all.
 
     The server may go on with what it was told last.
     """
@@ -125,16 +126,25 @@ def killed(app: App, place: int, text: str, **more: Any) -> bool:
     if child:
         return os.WIFSIGNALED(os.waitpid(child, 0)[1])
     try:
-        asked, count = database_session.Transaction.ask, [0]
+        begin, asked, count = Server.begin, database_session.Transaction.ask, 0
+        sessions: list[subprocess.Popen[bytes]] = []
+
+        def begun(self: Server, *words: Any, **how: Any) -> subprocess.Popen[bytes]:
+            sessions.append(begin(self, *words, **how))
+            return sessions[-1]
 
         def ask(self: Any, script: str, doing: str = "") -> Any:
-            count[0] += 1
-            if count[0] == place or (not place and script.startswith("COMMIT")):
-                self._process.stdin.write(script.encode())
-                self._process.stdin.flush()
+            nonlocal count
+            count += 1
+            if count == place or (not place and script.startswith("COMMIT")):
+                stdin = sessions[-1].stdin
+                assert stdin
+                stdin.write(script.encode())
+                stdin.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
             return asked(self, script, doing)
 
+        Server.begin = begun  # type: ignore[method-assign]
         database_session.Transaction.ask = ask  # type: ignore[method-assign]
         app(text, **more)
     finally:

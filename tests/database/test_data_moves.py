@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
+from tests.database.migrations.forked import WarmDjango
+from tests.database.migrations.kills import KILLER, each_in, keep, killed, one_in, points, reset
+from tests.database.migrations.operations import CREATE, NOTE, REMOVE
 from tests.database.migrations.running import Running
-from tests.database.test_migration_crashes import KILLER, keep, points, reset
-from tests.database.test_migration_runs import CREATE, NOTE, REMOVE
+from tests.database.postgres_server import Postgres
 
 Make = Callable[..., Running]
 # As docs/migrations.md has it, with a count beside the rows that shows what was done twice.
@@ -39,15 +43,14 @@ COUNTED = "SELECT note, count(*) FROM shop_item GROUP BY 1 ORDER BY 1"
 
 
 @pytest.fixture
-def make(tmp_path: Path, port: str, python: str) -> Make:
+def make(tmp_path: Path, django: WarmDjango, postgres: Postgres) -> Make:
     """Makes a project at r0, which serves, with rows whose note is to be filled."""
 
     def made(**more: str) -> Running:
-        project = Running(tmp_path / "project", python, port, "shop", **more)
+        project = Running(tmp_path / "project", django, postgres, "shop", **more)
         project.migration("0001_initial", CREATE)
         project.migration("0002_note", NOTE, "0001_initial")
-        project.manage("migrate")
-        project.sql(ROWS, "planned")
+        project.start(ROWS)
         project.serving = ("r0",)
         return project
 
@@ -97,9 +100,9 @@ def test_plain_migrate_moves_everything(make: Make) -> None:
     assert project.rows(COUNTED) == [("x", 45)]
 
 
-@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("chosen", [one_in(13), *each_in(4)])
 @pytest.mark.parametrize("phase", ["between", pytest.param("before", marks=pytest.mark.nightly)])
-def test_killed_at_any_statement_every_row_is_moved_once(make: Make, phase: str, step: int) -> None:
+def test_killed_at_any_statement_every_row_is_moved_once(make: Make, phase: str, chosen: tuple[int, int]) -> None:
     project = make(settings=KILLER)
     project.migration("0003_fill", **MOVE, more=f'    atomic = False\nevenkeel_phase = "{phase}"')
     if phase == "between":
@@ -109,13 +112,9 @@ def test_killed_at_any_statement_every_row_is_moved_once(make: Make, phase: str,
     state = "contracted" if phase == "between" else "expanded"
     order, *_more = project.order(state, "r1")
     ended = 0
-    for at in points(step):
+    for at in points(chosen):
         reset(project, "waiting")
-        project.variables = {"KILL_AT": str(at)}
-        process = project.begin(order)
-        process.communicate()
-        project.variables = {}
-        if process.returncode != -signal.SIGKILL:
+        if not killed(project, order, at):
             break
         ended += 1
         result = project.run(state, "r1")
@@ -123,6 +122,28 @@ def test_killed_at_any_statement_every_row_is_moved_once(make: Make, phase: str,
         assert project.rows(COUNTED) == [("x", 45)], at
         assert project.recorded()[-1] == "0003_fill"
     assert ended >= 2
+
+
+@contextlib.contextmanager
+def released_at_the_second_attempt(project: Running, holder: psycopg.Connection[Any]) -> Iterator[None]:
+    """Ends a session as soon as the second transaction waits for it: the first one was not given its lock then."""
+    waiting = "SELECT pid, xact_start FROM pg_stat_activity WHERE datname = 'planned' AND wait_event_type = 'Lock'"
+    over = threading.Event()
+
+    def release() -> None:
+        seen: set[Any] = set()
+        with contextlib.closing(project.postgres.connect("postgres", autocommit=True)) as watching:
+            while len(seen) < 2 and not over.wait(0.02):
+                seen.update(watching.execute(waiting))
+        holder.close()
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        releasing.join()
 
 
 def test_a_batch_that_is_not_given_its_rows_is_begun_again_and_then_says_who_has_them(make: Make) -> None:
@@ -135,8 +156,10 @@ def test_a_batch_that_is_not_given_its_rows_is_begun_again_and_then_says_who_has
         assert result["failed"] and "reports (pid" in result["msg"], result
         assert project.rows(COUNTED) == [("x", 20), (None, 25)]
     project.limits = (300, 8)
-    with project.session("UPDATE shop_item SET name = 'held' WHERE id = 25") as held:
-        threading.Timer(2.5, held.stdin.close).start()
+    with (
+        project.session("UPDATE shop_item SET name = 'held' WHERE id = 25") as holder,
+        released_at_the_second_attempt(project, holder),
+    ):
         result = project.contract("r1")
     assert not result.get("failed") and "tries again" in result["printed"], result["msg"]
     assert project.rows(COUNTED) == [("x", 45)]

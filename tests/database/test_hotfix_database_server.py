@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     hotfix_staging,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_source import Source
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import PSQL, Server
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import Server
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.database.hotfixed_database import (
     FUNCTION,
@@ -34,7 +33,7 @@ from tests.database.hotfixed_database import (
     run_migration,
     structure,
 )
-from tests.database.postgres_server import postgres_container
+from tests.database.postgres_server import Postgres
 
 ATOMIC = (
     "CREATE FUNCTION one() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END; "
@@ -51,14 +50,12 @@ def long(*cases: Any) -> list[Any]:
     return [pytest.param(*(c if isinstance(c, tuple) else (c,)), marks=pytest.mark.nightly) for c in cases]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def server(postgres: Postgres) -> Server:
     """A database ``shop`` of a role ``shop``; ``postgres`` may do everything."""
-    with postgres_container("hotfix-server") as container:
-        first = Server(container, "postgres", "postgres")
-        for statement in (ROLES, "CREATE DATABASE shop OWNER shop"):
-            first.run([*first.words(*PSQL), "--dbname", first.database], statement.encode())
-        yield replace(first, database="shop")
+    for statement in (*ROLES, "CREATE DATABASE shop OWNER shop"):
+        postgres.sql(statement)
+    return Server(postgres.container, "postgres", "shop")
 
 
 @pytest.fixture

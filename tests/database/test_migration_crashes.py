@@ -4,33 +4,18 @@
 from __future__ import annotations
 
 import re
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.database.migrations.forked import WarmDjango
+from tests.database.migrations.kills import KILLER, each_in, keep, killed, one_in, points, reset
+from tests.database.migrations.operations import CREATE, NOTE, REMOVE
 from tests.database.migrations.running import Running
-from tests.database.test_migration_runs import CREATE, NOTE, REMOVE
+from tests.database.postgres_server import Postgres
 
 Make = Callable[..., Running]
-# Kills the process before its statement number KILL_AT, with everything that its transaction has done.
-KILLER = """
-import os
-from django.db.backends.signals import connection_created
-STATEMENTS = [0]
-def killing(execute, sql, params, many, context):
-    if context["connection"].alias == "default" and "pg_stat_activity" not in sql:
-        STATEMENTS[0] += 1
-        if STATEMENTS[0] == int(os.environ.get("KILL_AT", "0")):
-            os.kill(os.getpid(), 9)
-    return execute(sql, params, many, context)
-def install(connection, **more):
-    if "KILL_AT" in os.environ and killing not in connection.execute_wrappers:
-        connection.execute_wrappers.append(killing)
-connection_created.connect(install, weak=False)
-"""
 FILL = """
 def fill(apps, schema_editor):
     schema_editor.execute("INSERT INTO filled VALUES (1)")
@@ -39,12 +24,11 @@ CONCURRENTLY = 'postgres.AddIndexConcurrently("item", models.Index(fields=["name
 
 
 @pytest.fixture
-def make(tmp_path: Path, port: str, python: str) -> Make:
+def make(tmp_path: Path, django: WarmDjango, postgres: Postgres) -> Make:
     def made(**more: str) -> Running:
-        project = Running(tmp_path / "project", python, port, "shop", **more)
+        project = Running(tmp_path / "project", django, postgres, "shop", **more)
         project.migration("0001_initial", CREATE)
-        project.manage("migrate")
-        project.sql("CREATE TABLE filled (n int)", "planned")
+        project.start("CREATE TABLE filled (n int)")
         project.serving = ("r0",)
         return project
 
@@ -60,43 +44,17 @@ def migrations(project: Running) -> None:
     project.migration("0004_index", f"{other}, {CONCURRENTLY}", "0003_remove", more="    atomic = False")
 
 
-def reset(project: Running, kept: str) -> None:
-    project.sql("DROP DATABASE planned WITH (FORCE)")
-    project.sql(f"CREATE DATABASE planned TEMPLATE {kept}")
+STATEMENTS = [one_in(9), *each_in(4)]
 
 
-def keep(project: Running, kept: str) -> None:
-    project.sql(f"DROP DATABASE IF EXISTS {kept} WITH (FORCE)")
-    project.sql(f"CREATE DATABASE {kept} TEMPLATE planned")
-
-
-def killed(project: Running, order: dict[str, Any], at: int) -> bool:
-    """Carry out an order and be killed at a statement; False where it had ended before."""
-    project.variables = {"KILL_AT": str(at)}
-    process = project.begin(order)
-    process.communicate()
-    project.variables = {}
-    return process.returncode == -signal.SIGKILL
-
-
-def points(step: int) -> Iterator[int]:
-    at = 1
-    while True:
-        yield at
-        at += step
-
-
-STEPS = [pytest.param(9, id="some"), pytest.param(1, id="each", marks=pytest.mark.nightly)]
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_an_expand_killed_at_any_statement_is_ended_by_the_next(make: Make, step: int) -> None:
+@pytest.mark.parametrize("chosen", STATEMENTS)
+def test_an_expand_killed_at_any_statement_is_ended_by_the_next(make: Make, chosen: tuple[int, int]) -> None:
     project = make(settings=KILLER)
     migrations(project)
     keep(project, "before")
     order, *_more = project.order("expanded", "r1")
     ended = 0
-    for at in points(step):
+    for at in points(chosen):
         reset(project, "before")
         if not killed(project, order, at):
             break
@@ -114,8 +72,8 @@ def test_an_expand_killed_at_any_statement_is_ended_by_the_next(make: Make, step
     assert ended >= 3
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_contract_killed_at_any_statement_is_ended_by_the_next(make: Make, step: int) -> None:
+@pytest.mark.parametrize("chosen", STATEMENTS)
+def test_a_contract_killed_at_any_statement_is_ended_by_the_next(make: Make, chosen: tuple[int, int]) -> None:
     project = make(settings=KILLER)
     migrations(project)
     project.migration("0005_more", 'migrations.AlterField("item", "note", models.CharField(max_length=9, default="")), '
@@ -128,7 +86,7 @@ def test_a_contract_killed_at_any_statement_is_ended_by_the_next(make: Make, ste
     order, *_more = project.order("contracted", "r1", **allow)
     assert len(order["databases"][0]["contract"]) >= 2
     ended = 0
-    for at in points(step):
+    for at in points(chosen):
         reset(project, "expanded")
         if not killed(project, order, at):
             break

@@ -3,27 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.database.migrations.forked import WarmDjango
+from tests.database.migrations.operations import CREATE, NOTE
 from tests.database.migrations.running import Running
-from tests.database.migrations.versions import django_python
-from tests.database.test_migration_runs import CREATE, NOTE
+from tests.database.postgres_server import Postgres
 
 SHARDS = {"default": "planned", "east": "planned_east", "west": "planned_west"}
 UNIQUE = 'migrations.RunSQL("CREATE UNIQUE INDEX one_name ON shop_item (name)", "DROP INDEX one_name")'
 
 
 @pytest.fixture
-def shards(tmp_path: Path, port: str) -> Running:
+def shards(tmp_path: Path, warm: Callable[[str], WarmDjango], postgres: Postgres) -> Running:
     """Three databases at r0, which serves; r1 has a column more, and an index that rows may be in the way of."""
-    project = Running(
-        tmp_path / "project", django_python("5.2"), port, "shop", east="planned_east", west="planned_west"
-    )
+    project = Running(tmp_path / "project", warm("5.2"), postgres, "shop", east="planned_east", west="planned_west")
     project.migration("0001_initial", CREATE)
-    for alias in SHARDS:
-        project.manage("migrate", "--database", alias)
+    project.start(databases=tuple(SHARDS))
     project.serving = ("r0",)
     project.migration("0002_both", NOTE, "0001_initial")
     project.migration("0003_unique", UNIQUE, "0002_both", more='evenkeel_phase = "before"')
@@ -34,7 +33,7 @@ def state(project: Running, alias: str) -> tuple[list[str], str]:
     """The columns of one database, and what it has recorded last."""
     columns = "SELECT attname::text FROM pg_attribute WHERE attrelid = 'shop_item'::regclass AND attnum > 0 AND NOT attisdropped"
     last = "SELECT max(name) FROM django_migrations WHERE app = 'shop'"
-    found, ((name,),) = (eval(project.sql(sql, SHARDS[alias])) for sql in (columns, last))
+    found, ((name,),) = (project.rows(sql, SHARDS[alias]) for sql in (columns, last))
     return sorted(c for (c,) in found), name
 
 
@@ -53,7 +52,7 @@ def test_one_first_then_the_others(shards: Running) -> None:
     assert {alias: state(shards, alias) for alias in SHARDS} == dict.fromkeys(SHARDS, AFTER)
     # Code that must know can ask each database.
     sql = "SELECT state FROM evenkeel_migrations WHERE app = 'shop' AND name = '0002_both' AND op_index = -1"
-    assert [eval(shards.sql(sql, name)) for name in SHARDS.values()] == [[("expanded",)]] * 3
+    assert [shards.rows(sql, name) for name in SHARDS.values()] == [[("expanded",)]] * 3
 
 
 def test_the_code_that_serves_does_not_go_on_with_the_first(shards: Running) -> None:

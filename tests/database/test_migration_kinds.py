@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.database.migrations.forked import WarmDjango
+from tests.database.migrations.operations import CREATE, INDEX, ITEM, NOTE, REMOVE
 from tests.database.migrations.running import Running
-from tests.database.test_migration_runs import CREATE, INDEX, ITEM, NOTE, REMOVE
+from tests.database.postgres_server import Postgres
 
 pytestmark = pytest.mark.nightly
 
@@ -17,8 +19,8 @@ Make = Callable[..., Running]
 
 
 @pytest.fixture
-def make(tmp_path: Path, port: str, python: str) -> Make:
-    return lambda **more: Running(tmp_path / "project", python, port, "shop", **more)
+def make(tmp_path: Path, django: WarmDjango, postgres: Postgres) -> Make:
+    return lambda **more: Running(tmp_path / "project", django, postgres, "shop", **more)
 
 
 def test_a_first_deployment_and_then_a_plain_migrate_does_nothing(make: Make) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.database.migrations.forked import WarmDjango
 from tests.database.migrations.project import Project
+from tests.database.postgres_server import Postgres
 
 ITEM = '("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=50))'
 CREATE = f'migrations.CreateModel("Item", [{ITEM}])'
@@ -18,9 +20,9 @@ Make = Callable[..., Project]
 
 
 @pytest.fixture
-def make(tmp_path: Path, port: str, python: str) -> Make:
+def make(tmp_path: Path, django: WarmDjango, postgres: Postgres) -> Make:
     """Makes a project with one version of Django."""
-    return lambda apps="shop", **more: Project(tmp_path / "project", python, port, apps, **more)
+    return lambda apps="shop", **more: Project(tmp_path / "project", django, postgres, apps, **more)
 
 
 def operations(result: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -33,14 +35,15 @@ def test_nothing_is_changed_and_nothing_is_told_twice(make: Make) -> None:
     result = project.plan()
     assert [m["name"] for m in result["plan"]] == ["0001_initial", "0002_remove_content_type_name", "0001_initial"]
     assert {o["action"] for m in result["plan"] for o in m["operations"]} == {"now"}
-    assert project.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "planned") == "[(0,)]"
+    assert project.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
     project.manage("migrate")
     assert project.plan()["plan"] == []
     project.migration("0002_note", NOTE, "0001_initial")
     assert operations(project.plan()) == [("0002_note", "before", "now")]
-    assert "note" not in project.sql(
-        "SELECT attname FROM pg_attribute WHERE attrelid = 'shop_item'::regclass", "planned"
+    columns = project.rows(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'shop_item'::regclass AND attnum > 0 ORDER BY attnum"
     )
+    assert columns == [("id",), ("name",)]
     (operation,) = project.plan()["plan"][0]["operations"]
     assert operation["index"] == 0 and operation["sql"][0].startswith('ALTER TABLE "shop_item" ADD COLUMN "note"')
 
@@ -139,7 +142,7 @@ def test_a_user_model_of_the_projects_own(make: Make) -> None:
 def test_declared_in_the_file_or_by_the_caller(make: Make) -> None:
     project = make()
     project.migration("0001_initial", CREATE)
-    project.manage("migrate")
+    project.start()
     python = "migrations.RunPython(lambda apps, editor: None)"
     project.migration("0002_data", python, "0001_initial")
     result = project.plan()
@@ -156,7 +159,7 @@ def test_declared_in_the_file_or_by_the_caller(make: Make) -> None:
 def test_values_are_not_told(make: Make) -> None:
     project = make()
     project.migration("0001_initial", CREATE)
-    project.manage("migrate")
+    project.start()
     secret = "sk_live_" + "123"
     project.migration(
         "0002_secrets",
@@ -173,7 +176,7 @@ def test_values_are_not_told(make: Make) -> None:
 def test_the_live_catalogue_is_asked(make: Make) -> None:
     project = make()
     project.migration("0001_initial", CREATE + ',migrations.AddField("item", "note", models.TextField(null=True))')
-    project.manage("migrate")
+    project.start()
     project.sql("INSERT INTO shop_item (name) VALUES ('a'), ('a')", "planned")
     project.migration(
         "0002_strict",
@@ -207,7 +210,7 @@ def test_the_live_catalogue_is_asked(make: Make) -> None:
 def test_a_table_that_is_big_is_not_locked_for_long(make: Make) -> None:
     project = make()
     project.migration("0001_initial", CREATE)
-    project.manage("migrate")
+    project.start()
     project.sql("INSERT INTO shop_item (name) SELECT repeat('x', 50) FROM generate_series(1, 900000)", "planned")
     project.sql("ANALYZE shop_item", "planned")
     project.migration(
@@ -233,7 +236,7 @@ def test_an_engine_that_is_not_judged(make: Make) -> None:
 def test_up_to_a_target_and_never_backwards(make: Make) -> None:
     project = make()
     project.migration("0001_initial", CREATE)
-    project.manage("migrate")
+    project.start()
     project.migration("0002_note", NOTE, "0001_initial")
     project.migration("0003_more", NOTE.replace("note", "more"), "0002_note")
     assert [m["name"] for m in project.plan(target="shop.0002_note")["plan"]] == ["0002_note"]

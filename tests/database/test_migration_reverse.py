@@ -3,25 +3,26 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.database.migrations.forked import WarmDjango
+from tests.database.migrations.kills import KILLER, keep, killed, points, reset
+from tests.database.migrations.operations import CREATE, INDEX, NOTE, REMOVE
 from tests.database.migrations.running import Running
-from tests.database.test_migration_crashes import KILLER, keep, points, reset
-from tests.database.test_migration_runs import CREATE, INDEX, NOTE, REMOVE
+from tests.database.postgres_server import Postgres
 
 Make = Callable[..., Running]
 
 
 @pytest.fixture
-def make(tmp_path: Path, port: str, python: str) -> Make:
+def make(tmp_path: Path, django: WarmDjango, postgres: Postgres) -> Make:
     def made(**more: str) -> Running:
-        project = Running(tmp_path / "project", python, port, "shop", **more)
+        project = Running(tmp_path / "project", django, postgres, "shop", **more)
         project.migration("0001_initial", CREATE)
-        project.manage("migrate")
+        project.start()
         project.serving = ("r0",)
         return project
 
@@ -102,13 +103,9 @@ def test_killed_at_any_statement_the_same_call_ends_it(make: Make) -> None:
     keep(project, "expanded")
     order, *_more = project.order("reversed", "r1", target="shop.0001_initial")
     ended = 0
-    for at in points(11):
+    for at in points((1, 11)):
         reset(project, "expanded")
-        project.variables = {"KILL_AT": str(at)}
-        process = project.begin(order)
-        process.communicate()
-        project.variables = {}
-        if process.returncode != -signal.SIGKILL:
+        if not killed(project, order, at):
             break
         ended += 1
         result = back(project)

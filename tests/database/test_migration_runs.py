@@ -9,27 +9,22 @@ from typing import Any
 
 import pytest
 
+from tests.database.migrations.forked import WarmDjango
+from tests.database.migrations.operations import CREATE, INDEX, NOTE, REMOVE
 from tests.database.migrations.running import Running
+from tests.database.postgres_server import Postgres
 
-ITEM = (
-    '("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=50)), '
-    '("old", models.CharField(max_length=9, null=True))'
-)
-CREATE = f'migrations.CreateModel("Item", [{ITEM}])'
-NOTE = 'migrations.AddField("item", "note", models.CharField(max_length=9, null=True))'
-REMOVE = 'migrations.RemoveField("item", "old")'
-INDEX = 'migrations.AddIndex("item", models.Index(fields=["name"], name="by_name"))'
 Make = Callable[..., Running]
 
 
 @pytest.fixture
-def make(tmp_path: Path, port: str, python: str) -> Make:
+def make(tmp_path: Path, django: WarmDjango, postgres: Postgres) -> Make:
     """Makes a project at release r0, which serves."""
 
     def made(**more: str) -> Running:
-        project = Running(tmp_path / "project", python, port, "shop", **more)
+        project = Running(tmp_path / "project", django, postgres, "shop", **more)
         project.migration("0001_initial", CREATE)
-        project.manage("migrate")
+        project.start()
         project.serving = ("r0",)
         return project
 

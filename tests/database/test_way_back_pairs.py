@@ -11,7 +11,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import way_
 from tests.database.migrations.truth import measured
 from tests.database.migrations.verdicts import pairs_in
 from tests.database.migrations.versions import django_python
-from tests.database.postgres_server import postgres
+
+# What takes a quarter of a minute to measure is measured by one worker.
+pytestmark = pytest.mark.xdist_group("pairs of releases")
 
 QUICK = (
     "AddField null=True",
@@ -24,10 +26,9 @@ QUICK = (
 
 
 @pytest.fixture(scope="module")
-def found() -> list[dict[str, Any]]:
+def found(address: str) -> list[dict[str, Any]]:
     """What was measured of the quick pairs."""
-    with postgres("pairs-quick") as port:
-        return measured(django_python("5.2"), port, *QUICK, script="pairs.py")
+    return measured(django_python("5.2"), address, *QUICK, script="pairs.py")
 
 
 def test_what_may_come_back_works(found: list[dict[str, Any]]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures cases on a real PostgreSQL, in a process that has Django: ``measure.py PORT [--quick] [name …]``.
+"""Measures cases on a real PostgreSQL, in a process that has Django: ``measure.py ADDRESS [--quick] [name …]``.
 
 Old and new code are the models of the states before and after.  Each case: the new code at home on the migrated
 schema and abroad on the one before, the old code the other way round; then what the module's decision makes of it:
@@ -32,8 +32,7 @@ settings.configure(
             "NAME": "postgres",
             "USER": "postgres",
             "PASSWORD": "measured",
-            "HOST": "127.0.0.1",
-            "PORT": sys.argv[1],
+            "HOST": sys.argv[1],
         }
     },
     INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.postgres", *FURTHER_APPS],

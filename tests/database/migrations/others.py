@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What django-migration-linter and django-safemigrate say of the same cases: ``others.py PORT``, one JSON line each.
+"""What django-migration-linter and django-safemigrate say of the same cases: ``others.py ADDRESS``, one JSON line each.
 
 The linter reads the SQL that ``sqlmigrate`` prints and says whether the old code breaks.  safemigrate judges nothing: it
 runs migrations when their author says, and those of which nothing is said at any time.

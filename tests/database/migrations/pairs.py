@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pairs of releases: the verdict on the way back, and what the older code then really does: ``pairs.py PORT [--quick] [name …]``.
+"""Pairs of releases: the verdict on the way back, and what the older code then really does: ``pairs.py ADDRESS [--quick] [name …]``.
 
 For each case of the truth table a release is brought in as the module does it, with its own scripts and their ledger, and
 the older code is asked by them whether it can come back.  Then all that it does is done.  What the verdict asks for first

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call
+from tests.database.migrations.forked import Forked, WarmDjango
+from tests.database.postgres_server import PASSWORD, Postgres
 
 MANAGE = """
 import os, sys
@@ -27,7 +30,7 @@ USE_TZ = True
 """
 DATABASE = """
 "%(alias)s": {"ENGINE": "django.db.backends.postgresql", "NAME": "%(name)s", "USER": "postgres",
-              "PASSWORD": "%(password)s", "HOST": "127.0.0.1", "PORT": "%(port)s"},
+              "PASSWORD": "%(password)s", "HOST": "%(address)s", "PORT": "%(port)s"},
 """
 MIGRATION = """
 from django.db import migrations, models
@@ -41,11 +44,18 @@ class Migration(migrations.Migration):
 
 
 class Project:
-    """A project with apps; databases are made anew."""
+    """A project with apps; databases are made anew.
 
-    def __init__(self, folder: Path, python: str, port: str, apps: str = "shop", **more: str) -> None:
-        self.folder, self.python, self.port, self.apps = folder, python, port, apps.split()
-        self.more, self.databases, self.password = more.pop("settings", ""), {"default": "planned"}, "measured"
+    :param more: further settings, and further databases by their aliases.
+    """
+
+    #: What is set for its processes.
+    variables: dict[str, str] = {}
+
+    def __init__(self, folder: Path, django: WarmDjango, postgres: Postgres, apps: str = "shop", **more: str) -> None:
+        self.folder, self.django, self.postgres, self.apps = folder, django, postgres, apps.split()
+        self.more, self.databases = more.pop("settings", ""), {"default": "planned"}
+        self.port, self.password = "5432", PASSWORD
         self.databases.update(more)
         for app in self.apps:
             (folder / app / "migrations").mkdir(parents=True)
@@ -55,30 +65,41 @@ class Project:
         (folder / "manage.py").write_text(MANAGE)
         self.settle()
         for name in set(self.databases.values()):
-            self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            self.sql(f"CREATE DATABASE {name}")
+            postgres.make(name)
 
     def settle(self) -> None:
         """Write the settings as they are now."""
         told = "".join(
-            DATABASE % {"alias": a, "name": n, "port": self.port, "password": self.password}
+            DATABASE
+            % {"alias": a, "name": n, "address": self.postgres.address, "port": self.port, "password": self.password}
             for a, n in self.databases.items()
         )
         apps = "".join(f'"{app}", ' for app in ["django.contrib.contenttypes", *self.apps])
         text = SETTINGS % {"apps": apps, "databases": told, "more": self.more}
         (self.folder / "settings.py").write_text(text)
 
-    def sql(self, statement: str, database: str = "postgres") -> str:
-        """Run a statement as the database's owner would."""
-        code = (
-            "import psycopg, sys\n"
-            f"with psycopg.connect('host=127.0.0.1 port={self.port} user=postgres password=measured dbname={database}',"
-            "autocommit=True) as c:\n"
-            "    found = c.execute(sys.argv[1])\n"
-            "    print(found.fetchall() if found.description else '')\n"
-        )
-        done = subprocess.run([self.python, "-c", code, statement], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+    def rows(self, statement: str, database: str = "planned") -> list[tuple[Any, ...]]:
+        """Run a statement as the database's owner would, and return its rows."""
+        return self.postgres.sql(statement, database)
+
+    def sql(self, statement: str, database: str) -> None:
+        """Run one that has none."""
+        self.postgres.sql(statement, database)
+
+    def start(self, *statements: str, databases: Sequence[str] = ("default",)) -> None:
+        """Migrate from nothing and run statements; where this worker has begun the same way before, copy what came of it."""
+        written = [f"{path.relative_to(self.folder)}\n{path.read_text()}" for path in sorted(self.folder.rglob("*.py"))]
+        start = hashlib.sha256("\0".join([self.django.python, *written, *statements]).encode()).hexdigest()[:20]
+        for alias in databases:
+            name = self.databases[alias]
+            copy = f"start_{start}_{name}"
+            if self.postgres.has(copy):
+                self.postgres.make(name, copy)
+                continue
+            self.manage("migrate", "--database", alias)
+            for statement in statements:
+                self.sql(statement, name)
+            self.postgres.make(copy, name)
 
     def model(self, text: str, app: str = "shop") -> None:
         """Say what the code's models are."""
@@ -94,14 +115,21 @@ class Project:
         told = {"before": before, "dependencies": dependencies, "operations": operations, "more": more}
         (self.folder / app / f"migrations/{name}.py").write_text(MIGRATION % told)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of its processes; without byte code, since a migration is written again within the second that its time tells."""
+        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.variables}
+
+    def process(self, *words: str) -> Forked:
+        """Start ``manage.py``."""
+        return self.django.begin(["manage.py", *words], self.folder, self.environment)
+
     def manage(self, *words: str) -> str:
-        """Run ``manage.py``."""
-        done = subprocess.run(
-            [self.python, "manage.py", *words], cwd=self.folder, capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        """Run ``manage.py`` and return what it has printed."""
+        process = self.process(*words)
+        printed, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return printed
 
     def ask(self, databases: list[str] | None = None, target: str = "") -> dict[str, Any]:
         """What the script tells, as the module sends it."""

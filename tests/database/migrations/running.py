@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call, migrate_run
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.code_that_runs import Code
+from tests.database.migrations.forked import Forked
 from tests.database.migrations.project import Project
 
 
@@ -26,15 +28,6 @@ class Running(Project):
     def code(self, release: str) -> Code:
         running = [{"container": f"api-{r}", "revision": r, "image": f"sha256:{r}"} for r in self.serving]
         return Code(running, release, f"sha256:{release}", "")
-
-    def argv(self, *words: str) -> list[str]:
-        return [self.python, "manage.py", *words]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.variables}
-
-    variables: dict[str, str] = {}
 
     def order(
         self, state: str, release: str, /, **params: Any
@@ -55,27 +48,17 @@ class Running(Project):
         migrate_run.check_request(state, given, code, told, result)
         return migrate_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
 
-    def _started(self, script: str) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            self.argv("shell", "-c", script), cwd=self.folder, env=self.environment, stdin=pipe, stdout=pipe,
-            stderr=pipe, text=True,
-        )  # fmt: skip
-
-    def begin(self, order: dict[str, Any]) -> subprocess.Popen[str]:
+    def begin(self, order: dict[str, Any]) -> Forked:
         """Start carrying out an order."""
-        process = self._started(app_script.as_text(migrate_run.MODULES, []))
-        assert process.stdin
-        process.stdin.write(json.dumps(order))
-        process.stdin.close()
-        process.stdin = None
+        process = self.process("shell", "-c", app_script.as_text(migrate_run.MODULES, []))
+        process.give(json.dumps(order))
         return process
 
     def run(self, state: str, release: str, /, **params: Any) -> dict[str, Any]:
         """What the module would return, which has one process plan and then carry out what is decided of that."""
         code = self.code(release)
-        process = self._started(app_script.as_text(migrate_call.TALK, [[], True, 3000, "", code.running]))
-        assert process.stdout and process.stderr
+        script = app_script.as_text(migrate_call.TALK, [[], True, 3000, "", code.running])
+        process = self.process("shell", "-c", script)
         try:
             asked = None
             for line in iter(process.stdout.readline, ""):
@@ -114,10 +97,6 @@ class Running(Project):
 
     # -- what is there --------------------------------------------------------------------------------------------
 
-    def rows(self, sql: str) -> list[Any]:
-        found: list[Any] = eval(self.sql(sql, "planned"), {"datetime": __import__("datetime")})
-        return found
-
     def columns(self, table: str = "shop_item") -> list[str]:
         sql = f"SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND NOT attisdropped"
         return sorted(name for (name,) in self.rows(sql))
@@ -135,22 +114,9 @@ class Running(Project):
         )
 
     @contextmanager
-    def session(self, *statements: str) -> Iterator[Any]:
-        """A session of somebody else's that has run something and keeps its transaction open."""
-        code = (
-            "import psycopg, sys\n"
-            f"c = psycopg.connect('host=127.0.0.1 port={self.port} user=postgres password=measured dbname=planned "
-            "application_name=reports')\n"
-            "for s in sys.argv[1:]: c.execute(s)\n"
-            "print('ready', flush=True)\nsys.stdin.read()\n"
-        )
-        process = subprocess.Popen(
-            [self.python, "-c", code, *statements], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout and process.stdin
-        try:
-            assert process.stdout.readline().strip() == "ready"
-            yield process
-        finally:
-            process.stdin.close()
-            process.wait()
+    def session(self, *statements: str) -> Iterator[psycopg.Connection[Any]]:
+        """A session of somebody else's that has run something and keeps its transaction open until it is closed."""
+        with contextlib.closing(self.postgres.connect("planned", application_name="reports")) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+            yield connection

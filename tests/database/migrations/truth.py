@@ -24,9 +24,9 @@ what nothing is said of at any time (`always`); it is held against both codes. O
 Django 5.2, without what cannot be made at all; *asks* is what has to be declared."""
 
 
-def measured(python: str, port: str, *arguments: str, script: str = "measure.py") -> list[dict[str, Any]]:
-    """What ``measure.py``, or another script, has measured."""
-    argv = [python, str(Path(__file__).with_name(script)), port, *arguments]
+def measured(python: str, address: str, *arguments: str, script: str = "measure.py") -> list[dict[str, Any]]:
+    """What ``measure.py``, or another script, has measured on the PostgreSQL at an address."""
+    argv = [python, str(Path(__file__).with_name(script)), address, *arguments]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -115,9 +115,9 @@ def table(rows: list[Row]) -> str:
     return "\n".join([*lines, "", *(f"- [{number}] {text}" for text, number in notes.items())])
 
 
-def others(port: str) -> dict[str, tuple[str, str]]:
+def others(address: str) -> dict[str, tuple[str, str]]:
     """What two other tools say of each case: the linter and safemigrate."""
-    found = measured(linters_python(), port, script="others.py")
+    found = measured(linters_python(), address, script="others.py")
     return {t["case"]: (t["linter"], t["safemigrate"]) for t in found}
 
 
@@ -165,21 +165,21 @@ def truth_table() -> str:
     said: list[str] = []
     shown: list[Row] = []
     beside = "Not measured."
-    with postgres("migrations") as port:
+    with postgres("migrations") as server:
         for name in VERSIONS:
             python = django_python(name)
             if not python:
                 said.append(f"- Django {name}: no Python on this machine can have it, not measured")
                 continue
             version = run([python, "-c", "import django; print(django.get_version())"]).strip()
-            found = measured(python, port)
+            found = measured(python, server.address)
             broken = [t["case"] for t in found if "harness" in t]
             if broken:
                 raise RuntimeError(f"the harness failed for {', '.join(broken)}")
             rows = [row_of(t) for t in found]
             said.append(summary(version, rows))
             if name == "5.2":
-                beside = compared(rows, others(port))
+                beside = compared(rows, others(server.address))
             own = {r.case: r for r in rows}
             shown = [own.pop(r.case, r) for r in shown] + list(own.values())
     page = ROOT / "docs/migrations.md"

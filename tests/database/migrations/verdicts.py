@@ -103,14 +103,14 @@ def pairs_table() -> str:
     """Measure all pairs with all versions of Django, write the table into ``docs/migrations.md``, return the counts."""
     said: list[str] = []
     shown: list[Pair] = []
-    with postgres("pairs") as port:
+    with postgres("pairs") as server:
         for name in VERSIONS:
             python = django_python(name)
             if not python:
                 said.append(f"- Django {name}: no Python on this machine can have it, not measured")
                 continue
             version = run([python, "-c", "import django; print(django.get_version())"]).strip()
-            found = pairs_in(measured(python, port, script="pairs.py"))
+            found = pairs_in(measured(python, server.address, script="pairs.py"))
             said.append(summary(version, found))
             own = {(p.case, p.how): p for p in found}
             shown = [own.pop((p.case, p.how), p) for p in shown] + list(own.values())
