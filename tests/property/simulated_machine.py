@@ -64,6 +64,8 @@ class SimulatedMachine:
         self.lost = 0
         self.disturbed = False
         self.process_killed = False
+        #: Services of which the engine refused to start a container, and none was started since.
+        self.unstarted: set[str] = set()
         self.added = tuple(added)
         self.counter = 0
         self.history: list[str] = []
@@ -318,7 +320,7 @@ class SimulatedMachine:
     def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
         for service, count in create:
             for _each in range(count):
-                self._act(f"start {service}", 0.2)
+                self._act_of_start(service, f"start {service}")
                 wanted = self.wanted[service]
                 ready = all(any(map(self._serving, self._of(name))) for name in wanted.after)
                 if not ready and not self.disturbed and not self.process_killed:
@@ -331,13 +333,21 @@ class SimulatedMachine:
                 box = self._create(service, (wanted.image, kind))
                 self._shelter(box)
         for box_id in restart:
-            self._act(f"restart {box_id}", 0.2)
             box = self.boxes[box_id]
+            self._act_of_start(box.service, f"restart {box_id}")
             self.counter += 1
             box.state, box.started, box.address = "running", self.clock, f"10.0.0.{self.counter}"
             box.consuming = True
             self._shelter(box)
         self._watch()
+
+    def _act_of_start(self, service: str, name: str) -> None:
+        try:
+            self._act(name, 0.2)
+        except StepFailed:
+            self.unstarted.add(service)
+            raise
+        self.unstarted.discard(service)
 
     def _shelter(self, box: Box) -> None:
         if self._asks_again(box.service):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import expansion
+from tests.property.seeded_histories import HISTORIES
 
 
 @dataclass
@@ -71,7 +72,7 @@ EVENTS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=HISTORIES)
 @given(EVENTS)
 def test_nothing_is_taken_from_code_that_runs(events: list[tuple[str, int, int]]) -> None:
     server = Server()
@@ -94,7 +95,7 @@ def test_nothing_is_taken_from_code_that_runs(events: list[tuple[str, int, int]]
         assert not server.complaint()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=HISTORIES)
 @given(EVENTS)
 def test_the_code_that_serves_is_known_whatever_happened(events: list[tuple[str, int, int]]) -> None:
     """What is ahead of the code that serves is exactly what that code does not have, where it was expanded by us."""

@@ -89,7 +89,7 @@ def judged(database: s.Database, **more: bool) -> tuple[decide.Judged, ...]:
     return decide.judge(database, {}, **more).operations
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(databases())
 def test_every_operation_gets_a_verdict_with_its_reason_and_a_way_out(database: s.Database) -> None:
     decided = decide.judge(database, {})
@@ -102,19 +102,19 @@ def test_every_operation_gets_a_verdict_with_its_reason_and_a_way_out(database: 
     assert [r.index for r in decided.refused] == [o.index for o in decided.operations if o.action == "refuse"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(databases())
 def test_what_runs_now_does_not_touch_what_was_put_off(database: s.Database) -> None:
     put_off: set[tuple[str, ...]] = set()
     for operation, one in zip(database.migrations[0].operations, judged(database)):
-        touched = decide._touched(operation, decide._changes(operation))
+        touched = decide.touched_by(operation, decide.all_changes(operation))
         if one.action == "defer":
             put_off |= touched
         elif one.action == "now":
             assert not touched & put_off
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(databases())
 def test_ruling_something_out_never_makes_the_first_verdict_stricter(database: s.Database) -> None:
     """What the code is known not to do can only help; so can what the server is known not to keep."""
@@ -125,7 +125,7 @@ def test_ruling_something_out_never_makes_the_first_verdict_stricter(database: s
     assert MILD[plain.phase] <= MILD[prepared.phase]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(databases())
 def test_code_that_knows_nothing_of_a_table_is_not_broken_by_it(database: s.Database) -> None:
     """Old code without the tables: nothing waits for it to go, and nothing needs a gap."""
@@ -133,7 +133,7 @@ def test_code_that_knows_nothing_of_a_table_is_not_broken_by_it(database: s.Data
     assert {o.phase for o in judged(unaware) if not o.opaque} <= {"either", "before", "refuse", "unknown"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(databases(), st.integers(0, 200))
 def test_a_bigger_table_is_never_safer(database: s.Database, mebibytes: int) -> None:
     def at(size: int) -> list[str]:

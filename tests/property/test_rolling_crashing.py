@@ -18,11 +18,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     View,
     Wanted,
 )
+from tests.property.drawn_rolls import BEHAVIOURS
+from tests.property.rolling_invariants import roll
+from tests.property.seeded_histories import hold, in_parts, is_noticed
 from tests.property.simulated_machine import NEW, OLD, SimulatedMachine
 from tests.property.simulated_parts import Box, Misfortune, Version
-from tests.property.test_rolling_histories import BEHAVIOURS, HISTORIES, roll
-
-CHUNKS = 4
 
 
 class CrashingOld(SimulatedMachine):
@@ -105,14 +105,11 @@ def check(seed: int) -> None:
         assert machine.led_to("api") == {b.address for b in machine.boxes.values() if b.service == "api"}, story
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_nobody_is_led_back_to_what_crashes(chunk: int) -> None:
-    for seed in range(chunk, HISTORIES // 4, CHUNKS):
-        check(seed)
+@in_parts
+def test_nobody_is_led_back_to_what_crashes(part: int) -> None:
+    hold(check, part)
 
 
 def test_a_broken_rule_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(View, "sound", property(lambda self: tuple(c for c in self.old if c.running)))
-    with pytest.raises(AssertionError):
-        for seed in range(200):
-            check(seed)
+    assert is_noticed(check)

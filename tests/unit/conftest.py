@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.property import hypothesis_profile
 from tests.unit.script_processes import ScriptProcesses
+
+hypothesis_profile.load()
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ def test_what_nginx_refuses_is_tried_again_later_and_later_or_when_something_cha
             now += verdict.seconds
         else:
             tries.append(now)
-            memory = refused(memory, now)
+            memory = refused(memory, replace(moved, now=now), verdict)
     assert [round(after - before) for before, after in zip(tries, tries[1:])] == [15, 30, 60, 120, 240, 480, 600, 600]
     other = seen(now + 1, box("8", started=now))
     assert told(memory, other, replace(other, now=now + 61))[1] == Reload("api is at 8 now and api is no more at 3")
@@ -217,6 +217,40 @@ def test_a_pin_of_our_own_does_not_make_the_unproven_trusted() -> None:
     verdict = told(memory, *looks)[1]
     assert isinstance(verdict, Reload)
     assert verdict.repins[0].addresses == {"9"}
+
+
+def test_a_pin_of_our_own_that_nginx_refused_to_load_does_not_make_the_unproven_trusted() -> None:
+    back, unproven = box("8", started=299.0, key="old"), box("7", started=200.0, created=200.0)
+    moment = seen(304.0, back, unproven, api=Pinned(frozenset({"3"}), 150.0))
+    wanted = Reload("why", (guard.Repin("api", ("api",), frozenset({"8"})),))
+    memory = refused(remember(knowing("3"), moment), moment, wanted)
+    # Each comes back where the other was.
+    swapped = (box("7", started=399.0, key="old"), box("8", started=398.0, created=200.0, key="unproven"))
+    looks = [seen(now, *swapped, api=Pinned(frozenset({"8"}), 304.5)) for now in (401.0, 410.0)]
+    verdict = told(memory, *looks)[1]
+    assert isinstance(verdict, Reload)
+    assert verdict.repins[0].addresses == {"7"}
+
+
+def test_one_of_several_pinned_addresses_that_went_to_an_unproven_one_is_taken_out_of_the_pin() -> None:
+    stranger = box("5", started=299.0, created=299.0)
+    web = replace(box("9", started=299.0), service="web")
+    pins = {"api": Pinned(frozenset({"3", "5"}), 150.0)}
+    looks = [
+        Seen(now, "nginx", 100.0, (Name("api", (box("3"), stranger)), Name("web", (web,))), pins)
+        for now in (300.0, 310.0)
+    ]
+    verdict = told(knowing("3", "5"), *looks)[1]
+    assert isinstance(verdict, Reload) and verdict.why == "web is at 9 now"
+    assert verdict.repins == (guard.Repin("api", ("api",), frozenset({"3"})),)
+
+
+def test_while_somebody_works_one_unproven_is_not_given_up_for_another_at_the_pinned_address() -> None:
+    serving, other = box("5", started=160.0, created=160.0), box("3", started=299.0, created=299.0)
+    pin = Pinned(frozenset({"3"}), 150.0)
+    memory = remember(Memory(), seen(200.0, replace(serving, created=1.0), loaded=170.0))
+    looks = [seen(now, serving, other, loaded=170.0, busy=True, api=pin) for now in (300.0, 310.0)]
+    assert memory.known["api"] == {"5"} and not isinstance(told(memory, *looks)[1], Reload)
 
 
 def test_needs_a_guard_is_who_resolves_a_container_once() -> None:

@@ -17,8 +17,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.fenced import
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.lock_call import lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Roller
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import FencedOff, Keeper, LockHeld, working
-from tests.property.simulated_machine import Killed
-from tests.property.test_rolling_histories import draw
+from tests.property.drawn_rolls import draw
+from tests.property.simulated_parts import Killed
 
 Call = Callable[..., dict[str, Any]]
 

@@ -165,7 +165,7 @@ Verdict = Union[Nothing, Wait, Reload]
 def remember(memory: Memory, seen: Seen) -> Memory:
     """The memory after a look."""
     if memory.proxy != seen.proxy or abs(memory.loaded - seen.loaded) > SAME_LOAD:
-        known = {name.host: _known_by_time(name, seen) for name in seen.names}
+        known = {name.host: known_by_time(name, seen) for name in seen.names}
         memory = replace(memory, proxy=seen.proxy, loaded=seen.loaded, known=known, refused=None)
     since = {}
     for need in _needs(memory, seen):
@@ -186,7 +186,7 @@ def decide(memory: Memory, seen: Seen) -> Verdict:
     waits = [Wait(min(5.0, max(0.25, (seen.now - b.started) / 4)), "it does not listen yet") for b in booting]
     due = []
     for need, since in memory.since.values():
-        left = since + _patience(memory, need, seen.busy) - seen.now
+        left = since + patience(memory, need, seen.busy) - seen.now
         if seen.busy and not need.dead:
             waits.append(Wait(_BUSY_LOOK, "an operation is at work"))
         elif left > 0:
@@ -212,11 +212,16 @@ def reloaded(memory: Memory, seen: Seen, done: Reload, loaded: float) -> Memory:
     pins = {service: pin.addresses for service, pin in seen.pins.items() if service not in moved}
     pins.update({service: addresses for service, addresses in moved.items() if addresses})
     known = {name.host: _resolved(name, pins) for name in seen.names}
+    return Memory(seen.proxy, loaded, known, {}, (*memory.tries, seen.now), None, _pinned_by_us(memory, seen, done))
+
+
+def _pinned_by_us(memory: Memory, seen: Seen, done: Reload) -> dict[str, Pinned]:
+    """The pins that we wrote, those of this act included: they trust whom the ones before them trusted."""
     ours = dict(memory.pinned)
-    for service, addresses in moved.items():
-        before = _trusting(memory, seen.pins).get(service)
-        ours[service] = Pinned(addresses, seen.now, before.trusted_until if before else seen.now)
-    return Memory(seen.proxy, loaded, known, {}, (*memory.tries, seen.now), None, ours)
+    for repin in done.repins:
+        before = _trusting(memory, seen.pins).get(repin.service)
+        ours[repin.service] = Pinned(repin.addresses, seen.now, before.trusted_until if before else seen.now)
+    return ours
 
 
 def _trusting(memory: Memory, pins: Mapping[str, Pinned]) -> dict[str, Pinned]:
@@ -227,11 +232,15 @@ def _trusting(memory: Memory, pins: Mapping[str, Pinned]) -> dict[str, Pinned]:
     }
 
 
-def refused(memory: Memory, now: float) -> Memory:
-    """The memory after nginx refused to load, which it will do again until something changes."""
+def refused(memory: Memory, seen: Seen, wanted: Reload) -> Memory:
+    """The memory after nginx refused to load for ``wanted``, which it will do again until something changes.
+
+    The pins are written by then, and nobody who was not trusted before is trusted for them.
+    """
     needs = frozenset(need for need, _since in memory.since.values())
     count = memory.refused[1] if memory.refused and memory.refused[0] == needs else 0
-    return replace(memory, refused=(needs, count + 1, now), tries=(*memory.tries, now))
+    ours = _pinned_by_us(memory, seen, wanted)
+    return replace(memory, refused=(needs, count + 1, seen.now), tries=(*memory.tries, seen.now), pinned=ours)
 
 
 def is_proxied(seen: Seen) -> bool:
@@ -242,7 +251,7 @@ def is_proxied(seen: Seen) -> bool:
 # -- what nginx knows -------------------------------------------------------------------------------------
 
 
-def _known_by_time(name: Name, seen: Seen) -> frozenset[str]:
+def known_by_time(name: Name, seen: Seen) -> frozenset[str]:
     """What a load that somebody else caused gave nginx for a name, as far as it can be told afterwards."""
     pins = {service: pin.addresses for service, pin in seen.pins.items() if pin.written < seen.loaded}
     if any(b.service in pins for b in name.backends):
@@ -270,12 +279,14 @@ def _needs(memory: Memory, seen: Seen) -> list[Need]:
 
 def _need(known: frozenset[str], name: Name, seen: Seen) -> Need | None:
     pins = _pins_of(name, seen)
-    holders = _holders(name, pins, seen.busy) if pins else None
+    holders = holders_of(name, pins, seen.busy) if pins else None
     pinned = _union(pin.addresses for pin in pins.values())
     held = name.backends if not pins else tuple(b for b in name.backends if b.addresses & pinned)
     chosen = held if holders is None else holders
     wanted = _addresses(b for b in chosen if _is_ready(b, seen.now))
-    dead = not known & _addresses(chosen)
+    # Where none runs that was proven, another unproven one at a pinned address is no better than the one that serves.
+    proven = not pins or set(chosen) & set(_trusted(name, pins))
+    dead = not known & _addresses(chosen if proven else name.backends)
     missing = wanted - known
     departed = frozenset[str]() if pins else known - _addresses(name.backends)
     # A pin that holds is somebody's intermediate state: left alone for as long as anything lives that nginx knows.
@@ -287,7 +298,7 @@ def _pins_of(name: Name, seen: Seen) -> dict[str, Pinned]:
     return {b.service: seen.pins[b.service] for b in name.backends if b.service in seen.pins}
 
 
-def _holders(name: Name, pins: Mapping[str, Pinned], busy: bool) -> tuple[Backend, ...] | None:
+def holders_of(name: Name, pins: Mapping[str, Pinned], busy: bool) -> tuple[Backend, ...] | None:
     """Who should have the traffic where a pin has become stale, None where it still holds.
 
     What was created before the pin was written is what ran before, or was proven already; what came later may never
@@ -295,14 +306,15 @@ def _holders(name: Name, pins: Mapping[str, Pinned], busy: bool) -> tuple[Backen
     """
     pinned = _union(pin.addresses for pin in pins.values())
     written = max(pin.written for pin in pins.values())
-    trusted = tuple(b for b in name.backends if b.created < max(pin.trusted_until for pin in pins.values()))
-    # An unproven one may have been given the address that a pinned one lost.
+    trusted = _trusted(name, pins)
     if pinned <= _addresses(trusted):
         return None
     kept = tuple(b for b in trusted if b.addresses & pinned)
     # One that was left out on purpose has not been started since.
     moved = tuple(b for b in trusted if b not in kept and b.started > written)
-    if kept and not moved:
+    # An unproven one may have been given the address that a pinned one lost.
+    taken = any(b.addresses & pinned for b in name.backends if b not in trusted)
+    if kept and not (moved or taken):
         return None
     if trusted:
         return (*kept, *moved) or trusted
@@ -310,10 +322,15 @@ def _holders(name: Name, pins: Mapping[str, Pinned], busy: bool) -> tuple[Backen
     return None if held else () if busy else name.backends
 
 
+def _trusted(name: Name, pins: Mapping[str, Pinned]) -> tuple[Backend, ...]:
+    """The containers that were created before these pins were written: they ran before, or were proven already."""
+    return tuple(b for b in name.backends if b.created < max(pin.trusted_until for pin in pins.values()))
+
+
 def _stale(memory: Memory, name: Name, seen: Seen) -> list[Repin]:
     """What has to become of a name's pins before nginx loads them."""
     pins = _pins_of(name, replace(seen, pins=_trusting(memory, seen.pins)))
-    holders = (_holders(name, pins, seen.busy) if pins else None) or ()
+    holders = (holders_of(name, pins, seen.busy) if pins else None) or ()
     found = []
     for service in sorted(pins) if holders else ():
         # Where all that runs is to be known, the name's own resolution says just that.
@@ -327,7 +344,8 @@ def _stale(memory: Memory, name: Name, seen: Seen) -> list[Repin]:
 # -- when -------------------------------------------------------------------------------------------------
 
 
-def _patience(memory: Memory, need: Need, busy: bool) -> float:
+def patience(memory: Memory, need: Need, busy: bool) -> float:
+    """Seconds for which a need has to stand unchanged before nginx is reloaded for it."""
     settle = min(LONGEST_SETTLE, SETTLE * 2.0 ** min(len(memory.tries), 10))
     if need.dead:
         return max(settle, BUSY_SETTLE) if busy else settle

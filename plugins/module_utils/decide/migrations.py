@@ -149,7 +149,7 @@ class _Court:
         self._empty = nothing and database.vendor == "postgresql"
 
     def hear(self, migration: Migration, operation: Operation) -> None:
-        changes = _changes(operation)
+        changes = all_changes(operation)
         effect = self._effect(operation, changes)
         said, opaque, phase = self._declared(migration, operation), _is_opaque(operation), phase_of(effect)
         if self._empty and phase != "refuse":
@@ -173,7 +173,7 @@ class _Court:
 
     def remember(self, migration: Migration, operation: Operation, action: str) -> None:
         """What was done with an operation before, for those that come after it."""
-        self._follow(migration, operation, _changes(operation), action)
+        self._follow(migration, operation, all_changes(operation), action)
 
     # -- what it does ---------------------------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ class _Court:
     def _in_the_way(
         self, migration: Migration, operation: Operation, changes: list[Change]
     ) -> tuple[Migration, Operation] | None:
-        touched = _touched(operation, changes)
+        touched = touched_by(operation, changes)
         for where, what, theirs, opaque in self._deferred:
             related = where.app == migration.app or (where.app, where.name) in migration.ancestors
             if touched & theirs or (_is_opaque(operation) and (related or opaque)):
@@ -303,7 +303,7 @@ class _Court:
 
     def _follow(self, migration: Migration, operation: Operation, changes: list[Change], action: str) -> None:
         if action == DEFER:
-            self._deferred.append((migration, operation, _touched(operation, changes), _is_opaque(operation)))
+            self._deferred.append((migration, operation, touched_by(operation, changes), _is_opaque(operation)))
             for change in changes:
                 self.world.put_off(change)
         self.world.moved_data = self.world.moved_data or _is_opaque(operation)
@@ -316,17 +316,17 @@ def _children(operation: Operation) -> list[Operation]:
     return [found for child in operation.separate for found in (child, *_children(child))]
 
 
-def _changes(operation: Operation) -> list[Change]:
+def all_changes(operation: Operation) -> list[Change]:
     """What an operation changes in the database, its children's changes included."""
     own = [] if operation.opaque else changes_of(operation.difference)
-    return own + [change for child in operation.separate for change in _changes(child)]
+    return own + [change for child in operation.separate for change in all_changes(child)]
 
 
 def _is_opaque(operation: Operation) -> bool:
     return bool(operation.opaque) or any(_is_opaque(child) for child in operation.separate)
 
 
-def _touched(operation: Operation, changes: list[Change]) -> frozenset[tuple[str, ...]]:
+def touched_by(operation: Operation, changes: list[Change]) -> frozenset[tuple[str, ...]]:
     """What an operation is about, as names that another one may be about too."""
     found: set[tuple[str, ...]] = set()
     claimed = [c for o in (operation, *_children(operation)) if o.stated for c in changes_of(o.stated)]

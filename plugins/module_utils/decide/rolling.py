@@ -47,7 +47,7 @@ def next_step(stack: Stack, policy: Policy) -> Step:
     """
     views = [view_of(stack, wanted) for wanted in policy.services]
     if stack.goal == UNDO:
-        return _undo(stack, [v for v in views if v.wanted.name not in policy.left])
+        return undo(stack, [v for v in views if v.wanted.name not in policy.left])
     return _forward(stack, policy, views)
 
 
@@ -83,12 +83,13 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     changing = [v for v in views if v.changing]
     if policy.backward:
         changing = sorted(changing, key=lambda v: v.wanted.kind == WORKER)
-    together = _backward if policy.backward else _together
-    step = _heal(changing) or (together(changing) if policy.together else _one_by_one(changing))
-    return step or _settle(stack, views) or Done()
+    all_of_them = backward if policy.backward else together
+    step = _heal(changing) or (all_of_them(changing) if policy.together else _one_by_one(changing))
+    return step or settle(stack, views) or Done()
 
 
-def _settle(stack: Stack, views: list[View]) -> Step | None:
+def settle(stack: Stack, views: list[View]) -> Step | None:
+    """Once the proxy has learned where all run, take away what led its requests; None where nothing is left of that."""
     for view in views:
         if view.wanted.name in stack.proxy.cooling:
             return Learn(view.wanted.name)
@@ -97,28 +98,29 @@ def _settle(stack: Stack, views: list[View]) -> Step | None:
     return None
 
 
-def _together(views: list[View]) -> Step | None:
+def together(views: list[View]) -> Step | None:
+    """All services side by side: start and prove the new, switch to it, then drain, stop and remove the old."""
     first = [v for v in views if not v.stop_first]
-    return _bring_up(first, views) or _switch(views) or _put_to_sleep(views) or _bury(views)
+    return _bring_up(first, views) or switch(views) or drain_and_stop(views) or _bury(views)
 
 
-def _backward(views: list[View]) -> Step | None:
+def backward(views: list[View]) -> Step | None:
     """To what was found good before: older workers start when nobody waits for an answer of the newer web any more.
 
     A scheduler changes over while the web boots, and what nobody visits any more ends while workers boot.
     """
     # What has to be there for something that sends tasks comes with it.
-    needed = {name for v in views if v.wanted.kind != WORKER and _waits(v, views) for name in v.wanted.after}
+    needed = {name for v in views if v.wanted.kind != WORKER and waits_for_another(v, views) for name in v.wanted.after}
     workers = [v for v in views if v.wanted.kind == WORKER and v.wanted.name not in needed]
     senders = [v for v in views if v not in workers]
     first, later = ([v for v in several if not v.stop_first] for several in (senders, workers))
     meanwhile = [v for v in senders if v.wanted.kind == SCHEDULER and v.stop_first]
-    step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views) or _switch(senders)
+    step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views) or switch(senders)
     step = step or _drain(senders) or _end_of_senders(senders)
     # A stand-in has to be there to go back over.
     step = step or _start(later, views) or _end([v for v in senders if not v.wanted.stand_in])
-    step = step or _await(later) or _switch(workers)
-    return step or _put_to_sleep(views) or _bury(views)
+    step = step or _await(later) or switch(workers)
+    return step or drain_and_stop(views) or _bury(views)
 
 
 def _end_of_senders(views: list[View]) -> Step | None:
@@ -131,10 +133,10 @@ def _end_of_senders(views: list[View]) -> Step | None:
 
 def _one_by_one(views: list[View]) -> Step | None:
     for view in views:
-        if _waits(view, views):
+        if waits_for_another(view, views):
             continue
         start_first = [] if view.stop_first else [view]
-        step = _bring_up(start_first, views) or _switch([view]) or _put_to_sleep([view])
+        step = _bring_up(start_first, views) or switch([view]) or drain_and_stop([view])
         if step:
             return step
     return _bury(views)
@@ -152,10 +154,8 @@ def _heal(views: list[View]) -> Step | None:
         serving = tuple(c for c in alive if c.in_rotation)
         early = tuple(c for c in view.unproven if c.in_rotation)
         if serving and early and len(alive) >= view.wanted.replicas:
-            # Started again by a way back that was killed then: let in once ready, the proxy may not know them yet.
-            known_at = view.wanted.ready_timeout + (view.wanted.learn_seconds or 0.0)
-            young = tuple(c for c in serving if c.age < known_at)
-            if young and not view.learned(young):
+            # A way back that was killed may just have let them in, and then the proxy does not know them yet.
+            if not view.learned(serving):
                 return Learn(view.wanted.name)
             return Leave(view.wanted.name, view.addresses(alive), ids_of(early))
         # Better one that may crash again than nobody, where nothing else is let in yet.
@@ -166,7 +166,7 @@ def _heal(views: list[View]) -> Step | None:
     return None
 
 
-def _waits(view: View, every: list[View]) -> bool:
+def waits_for_another(view: View, every: list[View]) -> bool:
     """Whether something that a service depends on has to be ready before one of it is started."""
     return bool(view.missing) and any(v.wanted.name in view.wanted.after and not v.usable for v in every)
 
@@ -177,7 +177,7 @@ def _bring_up(views: list[View], every: list[View]) -> Step | None:
 
 
 def _start(views: list[View], every: list[View]) -> Step | None:
-    due = [v for v in views if v.missing and not _waits(v, every)]
+    due = [v for v in views if v.missing and not waits_for_another(v, every)]
     if due:
         return Start(
             create=tuple((v.wanted.name, v.missing) for v in due),
@@ -205,7 +205,7 @@ def _rotation(view: View) -> tuple[str, ...]:
     return view.addresses(tuple(c for c in view.current + view.sound if c.in_rotation and c.running))
 
 
-def _switch(views: list[View]) -> Step | None:
+def switch(views: list[View]) -> Step | None:
     """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
     for view in views:
         if view.wanted.kind in (SCHEDULER, WEB):
@@ -257,7 +257,7 @@ def _join(view: View) -> Step | None:
     return None
 
 
-def _put_to_sleep(views: list[View]) -> Step | None:
+def drain_and_stop(views: list[View]) -> Step | None:
     """Drain and stop what is old, all these services together."""
     return _quiesce(views) or _drain(views) or _end(views)
 
@@ -273,9 +273,10 @@ def _bury(views: list[View]) -> Step | None:
     return Remove(ids_of(old)) if old else None
 
 
-def _undo(stack: Stack, views: list[View]) -> Step:
+def undo(stack: Stack, views: list[View]) -> Step:
+    """The next step back to what served before, one service after the other."""
     for view in sorted(views, key=lambda v: _UNDONE.index(v.wanted.kind)):
         step = undo_service(view)
         if step:
             return step
-    return _settle(stack, views) or Done(failed=True, reason=stack.cause)
+    return settle(stack, views) or Done(failed=True, reason=stack.cause)

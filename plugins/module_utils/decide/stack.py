@@ -243,9 +243,10 @@ class View:
 
     @property
     def unproven(self) -> tuple[Container, ...]:
-        return tuple(c for c in self.current if not self._proven(c))
+        return tuple(c for c in self.current if not self.is_proven(c))
 
-    def _proven(self, container: Container) -> bool:
+    def is_proven(self, container: Container) -> bool:
+        """Whether it is ready, and one of a web service has answered rightly for ``prove_seconds``."""
         if container.ready_since is None:
             return False
         if self.wanted.kind != WEB:

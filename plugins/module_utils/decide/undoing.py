@@ -40,7 +40,7 @@ def undo_service(view: View) -> Step | None:
     number = wanted.replicas or len(outgoing)
     asleep = tuple(c for c in outgoing if not c.running)[: max(0, number - len(alive))]
     if asleep:
-        return _make_room(view) or Start(restart=ids_of(asleep))
+        return make_room(view) or Start(restart=ids_of(asleep))
     restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
     late = tuple(c for c in restarted if view.now - (c.awaited_since or 0.0) >= wanted.ready_timeout)
     if late:
@@ -78,7 +78,7 @@ def _make_do(view: View, fallen: Container) -> Step:
     )
 
 
-def _make_room(view: View) -> Step | None:
+def make_room(view: View) -> Step | None:
     """End what holds the place of an old container that is to come back; a stand-in serves in the meantime."""
     wanted = view.wanted
     holding = tuple(c for c in view.current if c.running and wanted.stand_in and is_current(c, wanted))

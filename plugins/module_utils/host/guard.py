@@ -218,7 +218,7 @@ class Guard:
             nginx.reload()
         except NginxFailed as error:
             self._say_once(seen.proxy, f"{wanted.why}, but {error}; it serves as before")
-            memory = refused(memory, seen.now)
+            memory = refused(memory, seen, wanted)
             return memory, decide(memory, seen)
         self._told.pop(seen.proxy, None)
         released = ", ".join(r.service for r in wanted.repins)

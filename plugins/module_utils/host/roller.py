@@ -186,8 +186,12 @@ class Roller:
         # A stand-in that is not asked about has done its service, in the run before this one.
         spent = wanted is not None and known.awaited_since is None and is_stand_in(container, wanted)
         old = wanted is None or is_outdated(container, wanted) or spent
-        if old and not container.in_rotation and known.left_at is None:
-            return replace(known, left_at=now)
+        # A run that was killed may have led users away from a new one, who wait for its answers still.
+        led_away = container.connections and not known.created_here
+        if (old or led_away) and not container.in_rotation and known.left_at is None:
+            known = replace(known, left_at=now)
+            if old:
+                return known
         if known.awaited_since is None:
             return known
         fault = ""
