@@ -22,7 +22,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def address(postgres: Postgres) -> str:
-    """Where it listens, on the usual port."""
+    """The server's address; it listens on the usual port."""
     return postgres.address
 
 
@@ -48,9 +48,3 @@ def warm() -> Iterator[Callable[[str], WarmDjango]]:
 def django(request: pytest.FixtureRequest, warm: Callable[[str], WarmDjango]) -> WarmDjango:
     """One version of Django: 5.2 in every run, the others each night."""
     return warm(request.param)
-
-
-@pytest.fixture
-def python(django: WarmDjango) -> str:
-    """The Python that has this version."""
-    return django.python

@@ -15,7 +15,7 @@ from tests.database.migrations.truth import measured, row_of
 from tests.database.migrations.versions import django_python
 
 # What takes half a minute to measure is measured by one worker.
-pytestmark = pytest.mark.xdist_group("cases of migrations")
+pytestmark = pytest.mark.xdist_group("database/test_migrations")
 
 BREAKING = [
     "table added", "table removed", "table renamed", "column added", "column removed", "column renamed", "column altered",

@@ -13,7 +13,7 @@ from tests.database.migrations.verdicts import pairs_in
 from tests.database.migrations.versions import django_python
 
 # What takes a quarter of a minute to measure is measured by one worker.
-pytestmark = pytest.mark.xdist_group("pairs of releases")
+pytestmark = pytest.mark.xdist_group("database/test_way_back_pairs")
 
 QUICK = (
     "AddField null=True",

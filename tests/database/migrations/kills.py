@@ -62,6 +62,8 @@ def killed(project: Running, order: dict[str, Any], at: int) -> bool:
     """Carry out an order and be killed at a statement; False where it had ended before."""
     project.variables = {"KILL_AT": str(at)}
     process = project.begin(order)
-    process.communicate()
+    _printed, errors = process.communicate()
     project.variables = {}
+    # Any other end would be taken for that of the last statement, and the rest would never be tried.
+    assert process.returncode in (0, -signal.SIGKILL), errors
     return process.returncode == -signal.SIGKILL

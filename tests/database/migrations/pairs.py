@@ -140,13 +140,13 @@ class Server:
 
     # -- what the older code does -------------------------------------------------------------------------------
 
-    def outcomes(self, version: int, others: int = 0) -> dict[str, Any]:
+    def outcomes(self, version: int, others: int = 0, home: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What a version's code does on the database as it is; with rows of ``others``' code beside those of before."""
         if not others:
-            return self._legal(app_code.outcomes(self.code(version)))
+            return self._legal(app_code.outcomes(self.code(version), home))
         with transaction.atomic():
             app_code.seed(self.code(others), first=11, rows=2)
-            found = app_code.outcomes(self.code(version))
+            found = app_code.outcomes(self.code(version), home)
             transaction.set_rollback(True)
         return self._legal(found)
 
@@ -210,7 +210,7 @@ def among_rows_of_both(server: Server, old: int, new: int, home: Mapping[str, An
     if not home:
         return {}
     try:
-        found = server.outcomes(old, new)
+        found = server.outcomes(old, new, home)
     except Exception as error:  # the newer code cannot even write its rows: the truth table is about that
         return cannot_be(error) if "IntegrityError" not in type(error).__name__ else {}
     return app_code.broken(dict(home), found)
@@ -231,19 +231,23 @@ def measured(
     told.update(
         verdict=verdict["way_back"], reasons=reasons, said=verdict["msg"], legal=sum(w for w, _g in home.values())
     )
-    told["now"] = app_code.broken(home, server.outcomes(old))
+    told["now"] = app_code.broken(home, server.outcomes(old, home=home))
     told["both"] = among_rows_of_both(server, old, new, more)
     told["beware"] = [b["beware"] for b in verdict["behind"] if b["beware"]]
     server.serving = (f"r{old}",)
     if verdict["way_back"] == "abandon":
         done = server.call("abandoned", f"r{old}")
-        told["after"] = {"abandon": done["msg"]} if done.get("failed") else app_code.broken(home, server.outcomes(old))
+        told["after"] = (
+            {"abandon": done["msg"]} if done.get("failed") else app_code.broken(home, server.outcomes(old, home=home))
+        )
     elif verdict["way_back"] == "reverse":
         server.be(new)
         server.serving = ()
         done = server.call("reversed", f"r{new}", target=f"shop.{name_of(old)}", allow_data_loss=server.everything())
         server.be(old)
-        told["after"] = {"reverse": done["msg"]} if done.get("failed") else app_code.broken(home, server.outcomes(old))
+        told["after"] = (
+            {"reverse": done["msg"]} if done.get("failed") else app_code.broken(home, server.outcomes(old, home=home))
+        )
         told["verdict after"] = server.look(f"r{old}")[1]["way_back"]
     return told
 
