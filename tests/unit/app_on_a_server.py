@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,24 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
 
+#: Nobody's own settings, no housekeeping after each command, and nothing to run at a commit.
+_SETTINGS = {"gc.auto": "0", "maintenance.auto": "false", "init.templateDir": ""}
+_ENVIRONMENT = {
+    **{f"GIT_{role}_{kind}": "x" for role in ("AUTHOR", "COMMITTER") for kind in ("NAME", "EMAIL")},
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_COUNT": str(len(_SETTINGS)),
+    **{f"GIT_CONFIG_KEY_{number}": key for number, key in enumerate(_SETTINGS)},
+    **{f"GIT_CONFIG_VALUE_{number}": value for number, value in enumerate(_SETTINGS.values())},
+}
+
 
 def git(folder: Path, *words: str) -> str:
-    who = {f"GIT_{r}_{k}": "x" for r in ("AUTHOR", "COMMITTER") for k in ("NAME", "EMAIL")}
     done = subprocess.run(
-        ["git", "-C", str(folder), *words], check=True, capture_output=True, text=True, env={**os.environ, **who}
+        ["git", "-C", str(folder), *words],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **_ENVIRONMENT},
     )
     return done.stdout.strip()
 
@@ -27,7 +43,22 @@ def commit(folder: Path, **files: str) -> str:
         (folder / name).write_text(text)
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "x")
-    return git(folder, "rev-parse", "HEAD")
+    return head_of(folder / ".git")
+
+
+def head_of(repository: Path) -> str:
+    """The commit that the last one of a repository is, as git has just written it down."""
+    kind, _colon, ref = (repository / "HEAD").read_text().strip().rpartition(": ")
+    return (repository / ref).read_text().strip() if kind else ref
+
+
+@functools.cache
+def _first_commit() -> tempfile.TemporaryDirectory[str]:
+    """A repository with one commit, made once for all apps."""
+    made = tempfile.TemporaryDirectory()
+    git(Path(made.name), "init", "--quiet", "--initial-branch=main")
+    commit(Path(made.name), version="1")
+    return made
 
 
 class App:
@@ -35,9 +66,8 @@ class App:
 
     def __init__(self, folder: Path) -> None:
         self.source, self.root = folder / "source", folder / "srv/shop"
-        self.source.mkdir(parents=True)
-        git(self.source, "init", "--quiet", "--initial-branch=main")
-        self.first = commit(self.source, version="1")
+        shutil.copytree(_first_commit().name, self.source)
+        self.first = head_of(self.source / ".git")
         (self.root / "shared").mkdir(parents=True)
         (self.root / "shared/.env").write_text("SECRET=1")
 

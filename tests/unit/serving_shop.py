@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_call, project_call
+from tests.unit import compose_answers
 from tests.unit.app_on_a_server import App, commit
 from tests.unit.engine_in_memory import EngineInMemory
 
@@ -105,9 +106,17 @@ class Shop(App):
         found: dict[str, Any] = json.loads((self.root / "releases" / release / "compose.yaml").read_text())
         return found
 
+    def use_its_engine(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
+        """Have ``hotfix_patch`` and these modules talk to its engine, and run no checks in containers."""
+        compose_answers.remember(monkeypatch)
+        for module in (project_call, hotfix_call, *modules):
+            monkeypatch.setattr(module, "connect", lambda _src: self.engine)
+        monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
 
-def use_engine(monkeypatch: pytest.MonkeyPatch, engine: EngineInMemory, *modules: ModuleType) -> None:
-    """Have ``hotfix_patch`` and these modules talk to an engine, and run no checks in containers."""
-    for module in (project_call, hotfix_call, *modules):
-        monkeypatch.setattr(module, "connect", lambda _src: engine)
-    monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
+
+def new_shop(folder: Path) -> Shop:
+    """A shop with an engine of its own."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        engine = EngineInMemory()
+        monkeypatch.setattr(project_call, "connect", lambda _src: engine)
+        return Shop(folder, engine)

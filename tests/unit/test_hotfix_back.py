@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import commit, git
-from tests.unit.engine_in_memory import EngineInMemory
-from tests.unit.serving_shop import VIEWS, Shop, use_engine
+from tests.unit.restored_folder import Restored
+from tests.unit.serving_shop import VIEWS, Shop
 
 URLS = "backend/shop/urls.py"
 LONG = "".join(f"line {n}\n" for n in range(20))
@@ -76,35 +75,42 @@ def test_names_are_names() -> None:
 # -- on what runs ----------------------------------------------------------------------------------------------------
 
 
-class Fixed(Shop):
+class Fixed:
     """A shop with hotfixes on one another."""
 
+    def __init__(self, shop: Shop) -> None:
+        self.shop, self.root, self.source, self.first = shop, shop.root, shop.source, shop.first
+        self.inputs, self.seen = shop.inputs, shop.seen
+
+    def __call__(self, state: str, **more: Any) -> dict[str, Any]:
+        return self.shop(state, **more)
+
     def put(self, name: str, files: dict[str, str]) -> dict[str, Any]:
-        return self.serve_it(self.fix(files=files, name=name))
+        return self.serve_it(self.shop.fix(files=files, name=name))
 
     def serve_it(self, told: dict[str, Any]) -> dict[str, Any]:
-        self("active", release=told["release"])
+        self.shop("active", release=told["release"])
         Store(str(self.root)).note(told["release"], state="verified")
-        services = self.project(told["release"])["services"]
-        for container in self.engine.running:
+        services = self.shop.project(told["release"])["services"]
+        for container in self.shop.engine.running:
             service = container["Config"]["Labels"]["com.docker.compose.service"]
-            container["Image"] = self.engine.names[services[service]["image"]]
+            container["Image"] = self.shop.engine.names[services[service]["image"]]
         return told
 
     def back(self, check: bool = False, **more: Any) -> dict[str, Any]:
-        return self.fix(check, **more)
+        return self.shop.fix(check, **more)
 
     def served(self, path: str) -> bytes:
-        image = self.engine.images[self.engine.running[0]["Image"]]
+        image = self.shop.engine.images[self.shop.engine.running[0]["Image"]]
         content: bytes = image["files"][f"/app/{path.partition('/')[2]}"][0]
         return content
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fixed:
-    engine = EngineInMemory()
-    use_engine(monkeypatch, engine)
-    return Fixed(tmp_path, engine)
+def shop(shops: Restored[Shop], monkeypatch: pytest.MonkeyPatch) -> Fixed:
+    made = shops()
+    made.use_its_engine(monkeypatch)
+    return Fixed(made)
 
 
 def test_one_in_the_middle_comes_out_and_the_later_stays(shop: Fixed) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Gi
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_branch_call import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import App, commit, git
+from tests.unit.restored_folder import Restored
 
 TEXT = "".join(f"line {n}\n" for n in range(30))
 
@@ -85,6 +86,7 @@ class Team(App):
     def protected(self, *branches: str) -> Iterator[None]:
         """What a protected branch does; without one named nobody may push anything."""
         hook = self.bare / "hooks/update"
+        hook.parent.mkdir(exist_ok=True)
         known = "|".join(f"refs/heads/{b}" for b in branches) or "*"
         hook.write_text(
             f'#!/bin/sh\ncase "$1" in {known}) echo "You are not allowed to push there" >&2; exit 1;; esac\n'
@@ -115,9 +117,14 @@ class Team(App):
         return (git(self.bare, "for-each-ref"), git(mirror, "for-each-ref"), sorted(os.listdir(mirror / "objects")))
 
 
+@pytest.fixture(scope="module")
+def teams(tmp_path_factory: pytest.TempPathFactory) -> Restored[Team]:
+    return Restored(tmp_path_factory.mktemp("team"), Team)
+
+
 @pytest.fixture
-def team(tmp_path: Path) -> Team:
-    return Team(tmp_path)
+def team(teams: Restored[Team]) -> Team:
+    return teams()
 
 
 @pytest.mark.parametrize(
@@ -288,6 +295,7 @@ def test_names_of_strangers_are_words_in_what_is_told_and_steer_no_terminal(team
     assert "git fetch origin tag 'v'\"'\"'1'" in lines and "git switch 'main;rm -rf $HOME'" in lines
     with team.protected():
         hook = team.bare / "hooks/update"
+        hook.parent.mkdir(exist_ok=True)
         hook.write_text("#!/bin/sh\nprintf '\\033[2Jno\\n' >&2; exit 1\n")
         told = team.ask("started")
     assert "\033" not in told["notes"][0] and "no" in told["notes"][0]

@@ -13,15 +13,15 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_call, hotfix_ledger
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
-from tests.unit.engine_in_memory import EngineInMemory
-from tests.unit.serving_shop import VIEWS, Shop, use_engine
+from tests.unit.restored_folder import Restored
+from tests.unit.serving_shop import VIEWS, Shop
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    engine = EngineInMemory()
-    use_engine(monkeypatch, engine)
-    return Shop(tmp_path, engine)
+def shop(shops: Restored[Shop], monkeypatch: pytest.MonkeyPatch) -> Shop:
+    made = shops()
+    made.use_its_engine(monkeypatch)
+    return made
 
 
 def test_only_what_has_the_file_gets_another_image(shop: Shop) -> None:

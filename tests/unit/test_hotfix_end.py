@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Gi
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper
 from tests.unit.app_on_a_server import git
 from tests.unit.engine_in_memory import EngineInMemory
-from tests.unit.serving_shop import VIEWS, Shop, use_engine
+from tests.unit.restored_folder import Restored
+from tests.unit.serving_shop import VIEWS, Shop
 
 NGINX = "deploy/nginx.conf"
 OPERATION = {"playbook": "hotfix", "app_name": "shop", "target": "x", "who": "me", "lease": 60, "wait": 0}
@@ -38,10 +38,10 @@ class World:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    engine = EngineInMemory()
-    use_engine(monkeypatch, engine)
-    return Shop(tmp_path, engine)
+def shop(shops: Restored[Shop], monkeypatch: pytest.MonkeyPatch) -> Shop:
+    made = shops()
+    made.use_its_engine(monkeypatch)
+    return made
 
 
 @pytest.fixture

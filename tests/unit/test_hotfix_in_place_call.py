@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,8 +21,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result i
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.in_place_record import Record
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import StepFailed
 from tests.unit.app_on_a_server import commit
-from tests.unit.engine_in_memory import EngineInMemory
-from tests.unit.serving_shop import VIEWS, Shop, use_engine
+from tests.unit.restored_folder import Restored
+from tests.unit.serving_shop import VIEWS, Shop
 
 NEW = "backend/shop/new.py"
 
@@ -88,15 +87,15 @@ def there() -> Containers:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, there: Containers, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    engine = EngineInMemory()
-    use_engine(monkeypatch, engine, hotfix_in_place_call)
+def shop(shops: Restored[Shop], there: Containers, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    made = shops()
+    made.use_its_engine(monkeypatch, hotfix_in_place_call)
     monkeypatch.setattr(hotfix_in_place_wanted, "checked", lambda *_args, **_more: [])
     monkeypatch.setattr(hotfix_in_place_call, "prepare", lambda _asked: SimpleNamespace(notes=[]))
     monkeypatch.setattr(hotfix_in_place_call, "machine_of", lambda _call: None)
     monkeypatch.setattr(hotfix_in_place_call, "InPlace", there.place)
     monkeypatch.setattr(hotfix_in_place_call.os, "geteuid", lambda: 0)
-    return Shop(tmp_path, engine)
+    return made
 
 
 def put(shop: Shop, files: dict[str, str] | None = None, check: bool = False, **more: Any) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in, as_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import ComposeFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
-from tests.unit.engine_in_memory import EngineInMemory
+from tests.unit.restored_folder import Restored
 from tests.unit.script_processes import ScriptProcesses, killed_at_move
-from tests.unit.serving_shop import Shop, use_engine
+from tests.unit.serving_shop import Shop
 
 APP, PAGE = "assets/app-1a2b3c4d.js", "index.html"
 
@@ -229,10 +229,10 @@ def test_the_mount_is_found_or_named() -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    engine = EngineInMemory()
-    use_engine(monkeypatch, engine, hotfix_live_call)
-    return Shop(tmp_path / "shop", engine)
+def shop(shops: Restored[Shop], monkeypatch: pytest.MonkeyPatch) -> Shop:
+    made = shops()
+    made.use_its_engine(monkeypatch, hotfix_live_call)
+    return made
 
 
 def call(shop: Shop, check: bool = False, **more: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result i
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Git, GitFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import App, commit, git, refusal
+from tests.unit.restored_folder import Restored
 
 TEXT = "".join(f"line {n}\n" for n in range(30))
 FIXED = TEXT.replace("line 10\n", "line ten\n")
@@ -61,9 +62,14 @@ class Fixed(App):
         return git_hotfixes.verdict_on(self.git, self.hotfix, revision)
 
 
+@pytest.fixture(scope="module")
+def apps(tmp_path_factory: pytest.TempPathFactory) -> Restored[Fixed]:
+    return Restored(tmp_path_factory.mktemp("app"), Fixed)
+
+
 @pytest.fixture
-def app(tmp_path: Path) -> Fixed:
-    return Fixed(tmp_path)
+def app(apps: Restored[Fixed]) -> Fixed:
+    return apps()
 
 
 def fetch_fix(app: Fixed) -> None:

@@ -12,6 +12,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result i
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refs_call import tell_repository
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import App, commit, git
+from tests.unit.restored_folder import Restored
 
 
 class Told(App):
@@ -39,9 +40,14 @@ class Told(App):
         return git(self.bare, "for-each-ref", "--format=%(objecttype) %(*objectname)%(objectname)", ref)
 
 
+@pytest.fixture(scope="module")
+def apps(tmp_path_factory: pytest.TempPathFactory) -> Restored[Told]:
+    return Restored(tmp_path_factory.mktemp("app"), Told)
+
+
 @pytest.fixture
-def app(tmp_path: Path) -> Told:
-    return Told(tmp_path)
+def app(apps: Restored[Told]) -> Told:
+    return apps()
 
 
 def test_a_tag_and_a_branch_are_made_once_and_never_moved(app: Told) -> None:
@@ -86,6 +92,7 @@ def test_what_was_rolled_back_gets_a_branch_that_takes_it_back(app: Told) -> Non
 
 def test_a_repository_that_takes_nothing_costs_nothing_but_a_note(app: Told) -> None:
     hook = app.bare / "hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho protected >&2\nexit 1\n")
     hook.chmod(0o755)
     app("active", release=app.first_id, left="bad")

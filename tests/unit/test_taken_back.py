@@ -15,12 +15,22 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Gi
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git_history import history, revert
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import App, commit, git, refusal
+from tests.unit.restored_folder import Restored
+
+
+@pytest.fixture(scope="module")
+def apps(tmp_path_factory: pytest.TempPathFactory) -> Restored[App]:
+    return Restored(tmp_path_factory.mktemp("app"), gone_back)
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> App:
+def app(apps: Restored[App]) -> App:
+    return apps()
+
+
+def gone_back(folder: Path) -> App:
     """An app that went to a second version and was rolled back from it."""
-    made = App(tmp_path)
+    made = App(folder)
     first = serve(made)
     commit(made.source, wrong="1")
     commit(made.source, more="1")

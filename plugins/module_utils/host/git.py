@@ -42,6 +42,7 @@ class Git:
         self.mirror = mirror
         self.owner = owner
         self._user = pwd.getpwnam(owner) if owner else pwd.getpwuid(os.geteuid())
+        self._version: tuple[int, ...] | None = None
 
     def run(self, *words: str, timeout: float = 600.0, extra: Sequence[tuple[str, str]] = ()) -> str:
         """Run a git command and return what it printed.
@@ -99,8 +100,10 @@ class Git:
 
     def version(self) -> tuple[int, ...]:
         """Major and minor version of the git on this host, ``(0, 0)`` where it cannot be read."""
-        found = re.search(r"(\d+)\.(\d+)", self.run("version"))
-        return tuple(int(n) for n in found.groups()) if found else (0, 0)
+        if self._version is None:
+            found = re.search(r"(\d+)\.(\d+)", self.run("version"))
+            self._version = tuple(int(n) for n in found.groups()) if found else (0, 0)
+        return self._version
 
     def inside(self, *words: str, extra: Sequence[tuple[str, str]] = ()) -> str:
         """Run a git command on the mirror."""

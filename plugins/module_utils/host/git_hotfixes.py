@@ -15,7 +15,6 @@ from ..decide.hotfix import Change
 from ..decide.lost_hotfixes import HAS, LACKS, UNSURE, Applied
 from .git import Git, GitFailed
 from .git_content import IDENTITY
-from .git_history import has
 
 #: Where the mirror keeps them: a fetch takes away branches that the repository has not.
 REFS = "refs/evenkeel/hotfix/"
@@ -172,10 +171,10 @@ def verdict_on(git: Git, hotfix: Applied, revision: str) -> str:
 
     Trees are compared, without the history that both may share: there a later revert would count as having it.
     """
-    if not all(has(git, c) for c in (hotfix.base, hotfix.commit, revision)):
-        return UNSURE
+    # One process for all that has to be there: each costs more than what it does.
+    there = [f"{commit}^{{commit}}" for commit in (hotfix.base, hotfix.commit)]
     try:
-        tree = git.inside("rev-parse", f"{revision}^{{tree}}").strip()
+        tree = git.inside("rev-parse", *there, f"{revision}^{{tree}}").split()[-1]
         together = merged(git, hotfix.base, revision, hotfix.commit)
     except GitFailed:
         return UNSURE
