@@ -29,9 +29,9 @@ def examples() -> list[dict[str, Any]]:
     raise ValueError("the module has no EXAMPLES")
 
 
-def adapted(numbers: Sequence[int], arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Some of them, with the arguments that they have given the bed's values; none is added."""
-    tasks = [examples()[number] for number in numbers]
+def adapted(names: Sequence[str], arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Some of them by their names, with the arguments that they have given the bed's values; none is added."""
+    tasks = [next(task for task in examples() if task["name"] == name) for name in names]
     for task in tasks:
         task[MODULE] = {name: arguments.get(name, value) for name, value in task[MODULE].items()}
     return tasks
