@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import random
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 from django.db import connection, models, transaction
 
 
+@functools.cache
 def text(length: int, seed: str) -> str:
     """Text that takes four bytes a character and does not compress."""
     source = random.Random(seed)
