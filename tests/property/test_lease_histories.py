@@ -114,6 +114,8 @@ class World:
             self.now = replace(self.now, wall=max(0.0, self.now.wall + rng.uniform(-1e6, 1e6)))
         elif what == "reboot":
             gone = rng.uniform(5, 5000)
+            # No boot has the name of another.
+            self.pids += 1
             self.now = Moment(self.now.wall + gone, rng.uniform(1, 60), f"boot-{self.pids}")
             for each in self.jobs:
                 each.module = None

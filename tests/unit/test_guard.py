@@ -253,6 +253,30 @@ def test_while_somebody_works_one_unproven_is_not_given_up_for_another_at_the_pi
     assert memory.known["api"] == {"5"} and not isinstance(told(memory, *looks)[1], Reload)
 
 
+def test_a_pin_of_a_roll_for_the_addresses_of_our_own_trusts_whom_the_roll_found() -> None:
+    moment = seen(304.0, box("8", started=299.0, key="old"), api=Pinned(frozenset({"3"}), 150.0))
+    done = Reload("why", (guard.Repin("api", ("api",), frozenset({"8"})),))
+    memory = reloaded(remember(knowing("3"), moment), moment, done, 305.0)
+    later = box("7", started=450.0, created=310.0)
+
+    def repins(written: float) -> frozenset[str]:
+        pin = Pinned(frozenset({"8"}), written)
+        boxes = (box("9", started=500.0, key="old"), later)
+        verdict = told(memory, *(seen(now, *boxes, loaded=305.0, api=pin) for now in (501.0, 600.0)))[1]
+        assert isinstance(verdict, Reload)
+        return verdict.repins[0].addresses
+
+    # Where all that runs is to be known, no pin is needed.
+    assert repins(304.5) == {"9"} and repins(400.0) == frozenset()
+
+
+def test_while_somebody_works_whoever_was_proven_serves_as_well_as_a_pinned_one() -> None:
+    pin = Pinned(frozenset({"7"}), 250.0)
+    boxes = (box("5"), box("7", started=200.0, created=200.0))
+    verdict = told(knowing("5"), *(seen(now, *boxes, busy=True, api=pin) for now in (300.0, 310.0)))[1]
+    assert not isinstance(verdict, Reload)
+
+
 def test_needs_a_guard_is_who_resolves_a_container_once() -> None:
     assert is_proxied(seen(1.0, box("3")))
     assert not is_proxied(seen(1.0))

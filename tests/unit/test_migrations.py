@@ -204,6 +204,11 @@ def test_deletes_that_a_foreign_key_would_stop() -> None:
     first = database(having(reference), having(kept), ITEM)
     both = replace(first, old=known.old, new=known.new, live={})
     assert phases(both) == [("before", "now"), ("after", "defer")]
+    # One by which the database deletes what refers to a row goes in two releases, and it is said how.
+    acting = replace(reference, reference=s.Reference("place", "id", "CASCADE"))
+    at_once = replace(database(having(acting), having(kept)), live={})
+    (gone,) = decide.judge(at_once, {}).operations
+    assert gone.phase == "downtime" and "the next release" in gone.safe_way
     # Rows that the new code refers to are named: the old code cannot delete them.
     added = replace(database(ITEM, having(reference)), live={})
     (new,) = decide.judge(replace(added, old={**added.old, "place": (place,)}), {}).operations

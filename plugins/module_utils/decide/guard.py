@@ -27,6 +27,8 @@ RECENT = 600.0
 SLOW = 60.0
 #: A container that is gone may come back to where it was; nginx passes over it meanwhile.
 GONE = 30.0
+#: Seconds that the guard may take to write a pin that it has decided on.
+OWN = 60.0
 #: While somebody rolls: how long an outage has to last before it is ours, and how often the end is looked for.
 BUSY_SETTLE = 3.0
 _BUSY_LOOK = 10.0
@@ -227,9 +229,14 @@ def _pinned_by_us(memory: Memory, seen: Seen, done: Reload) -> dict[str, Pinned]
 def _trusting(memory: Memory, pins: Mapping[str, Pinned]) -> dict[str, Pinned]:
     """The pins with what is known of those that we wrote: newer than a container that nobody has proven."""
     return {
-        service: replace(pin, proven=ours.proven) if ours and ours.addresses == pin.addresses else pin
+        service: replace(pin, proven=ours.proven) if ours and _is_same(pin, ours) else pin
         for service, pin, ours in ((s, p, memory.pinned.get(s)) for s, p in pins.items())
     }
+
+
+def _is_same(pin: Pinned, ours: Pinned) -> bool:
+    """Whether it is the pin that we wrote, and none that a roll wrote later for the same addresses."""
+    return pin.addresses == ours.addresses and pin.written < ours.written + OWN
 
 
 def refused(memory: Memory, seen: Seen, wanted: Reload) -> Memory:
@@ -284,9 +291,8 @@ def _need(known: frozenset[str], name: Name, seen: Seen) -> Need | None:
     held = name.backends if not pins else tuple(b for b in name.backends if b.addresses & pinned)
     chosen = held if holders is None else holders
     wanted = _addresses(b for b in chosen if _is_ready(b, seen.now))
-    # Where none runs that was proven, another unproven one at a pinned address is no better than the one that serves.
-    proven = not pins or set(chosen) & set(_trusted(name, pins))
-    dead = not known & _addresses(chosen if proven else name.backends)
+    # Whoever was proven serves as well as a pinned one; where none was, one is no better than another.
+    dead = not known & _addresses((_trusted(name, pins) if pins else ()) or name.backends)
     missing = wanted - known
     departed = frozenset[str]() if pins else known - _addresses(name.backends)
     # A pin that holds is somebody's intermediate state: left alone for as long as anything lives that nginx knows.

@@ -197,7 +197,9 @@ def reference_removed(change: Change, world: World) -> Effect:
         found = replace(found, breaks_new=f"the new code may write or leave in {old.column} what refers to nothing")
     if of_kind(old.reference, Reference).acts and world.old(table):
         found = replace(
-            found, breaks_old="the old code leaves it to the database to delete what refers to a deleted row"
+            found,
+            breaks_old="the old code leaves it to the database to delete what refers to a deleted row",
+            safe_way=safe_ways.REMOVE_ACTING_REFERENCE,
         )
     return found
 

@@ -67,6 +67,10 @@ EXCLUSION = "it waits until the old code is gone; it reads the whole table under
 INDEX = "AddIndexConcurrently in a migration of its own with atomic = False; on long text an index of a hash or of its start"
 INVALID_INDEX = "DROP INDEX CONCURRENTLY of that name, then the same again"
 REFERENCE = "it waits until the old code is gone; on a big table NOT VALID first and VALIDATE CONSTRAINT in a transaction of its own"
+REMOVE_ACTING_REFERENCE = (
+    "first AlterField to an on_delete that Django carries out, such as CASCADE; take the constraint away by a migration of "
+    "the next release"
+)
 OTHER_TARGET = "add a second field that refers to the other table, write both, move the values, and remove the old one"
 TABLE_EXISTS = "migrate --fake for that migration if the table is what it would make, else drop or rename the table"
 COLUMN_EXISTS = "migrate --fake for that migration if the column is what it would make, else drop the column"
