@@ -18,16 +18,23 @@ _known: dict[tuple[str, ...], str] = {}
 
 
 def remember(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask Compose for the same configuration once only, in whatever folder it lies."""
+    """Ask Compose for the same configuration once only."""
     ask = Compose.run
 
     def run(compose: Compose, *words: str, **how: Any) -> str:
-        if words[:2] != ("config", "--format") or not compose.files:
+        if words[0] != "config" or not compose.files:
             return ask(compose, *words, **how)
         folder = compose.project_src
-        read = [os.path.join(folder, path) for path in (*compose.files, *(compose.env_files or (".env",)))]
-        asked = (*compose.argv(*words), *map(_text_of, read))
-        key = tuple(word.replace(folder, _FOLDER) for word in asked)
+        files = [os.path.join(folder, path) for path in compose.files]
+        texts = map(_text_of, (*files, *(os.path.join(folder, path) for path in compose.env_files or (".env",))))
+        if "--hash" in words:
+            # The hashes are of absolute paths as well; the definition is in a file that has another name each time.
+            key = (*(word for word in compose.argv(*words) if word not in files), *texts)
+            if key not in _known:
+                _known[key] = ask(compose, *words, **how)
+            return _known[key]
+        # The same in whatever folder it lies.
+        key = tuple(word.replace(folder, _FOLDER) for word in (*compose.argv(*words), *texts))
         if key not in _known:
             _known[key] = ask(compose, *words, **how).replace(folder, _FOLDER)
         return _known[key].replace(_FOLDER, folder)

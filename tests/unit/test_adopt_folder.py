@@ -25,6 +25,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.container_edi
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project_call import resolve
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
+from tests.unit import compose_answers
+from tests.unit.restored_folder import Restored
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = "docker-compose.prod.yml"
@@ -72,14 +74,26 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Restored[dict[str, Any]]:
+    return Restored(tmp_path_factory.mktemp("adopted"), cloned)
+
+
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    repository, home = tmp_path / "shop.git", tmp_path / "home/app"
-    subprocess.run([sys.executable, str(ROOT / "demo/repository.py"), str(repository)], check=True, capture_output=True)
-    git(tmp_path, "clone", "-q", "--branch", "v1", str(repository), str(home))
+def params(folders: Restored[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    compose_answers.remember(monkeypatch)
+    return folders()
+
+
+def cloned(folder: Path) -> dict[str, Any]:
+    """The demo's repository, a clone of it that somebody runs, and how that is adopted."""
+    repository, home = folder / "shop.git", folder / "home/app"
+    made = [sys.executable, str(ROOT / "demo/repository.py"), str(repository), "--tag", "v1", "--tag", "v2"]
+    subprocess.run(made, check=True, capture_output=True)
+    git(folder, "clone", "-q", "--branch", "v1", str(repository), str(home))
     (home / ".env").write_text((ROOT / "demo/shop/.env.example").read_text())
     return {
-        "path": str(tmp_path / "srv"), "project_name": NAME, "files": [FILE], "env_file": ".env", "state": "present",
+        "path": str(folder / "srv"), "project_name": NAME, "files": [FILE], "env_file": ".env", "state": "present",
         "capture": False, "home": home, "repository": repository, "owner": "",
     }  # fmt: skip
 

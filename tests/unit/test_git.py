@@ -206,7 +206,7 @@ class Guarded(http.server.BaseHTTPRequestHandler):
 def guarded() -> Iterator[str]:
     """A git server on 127.0.0.1 that wants a password."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
 

@@ -21,7 +21,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result i
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.unit.app_on_a_server import git
 from tests.unit.engine_in_memory import EngineInMemory
-from tests.unit.serving_shop import VIEWS, Shop
+from tests.unit.restored_folder import Restored
+from tests.unit.serving_shop import VIEWS, new_shop
 
 WANTED = Content("before", "after")
 HOUR = 3600.0
@@ -112,16 +113,16 @@ def test_what_is_torn_has_tried_nothing(torn: Any) -> None:
 class Two:
     """Staging and production, each with a clone and commits of its own."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        engines = {name: EngineInMemory() for name in ("staging", "production")}
+    def __init__(self, folder: Path) -> None:
+        self.staging, self.production = (new_shop(folder / name) for name in ("staging", "production"))
 
+    def use_their_engines(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def connect(path: str) -> EngineInMemory:
-            return engines["staging" if "/staging/" in path else "production"]
+            return (self.staging if "/staging/" in path else self.production).engine
 
+        self.staging.use_its_engine(monkeypatch)
         monkeypatch.setattr(project_call, "connect", connect)
         monkeypatch.setattr(hotfix_call, "connect", connect)
-        monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
-        self.staging, self.production = (Shop(folder / name, engines[name]) for name in engines)
 
     def told(self) -> list[dict[str, Any]]:
         root = self.staging.root
@@ -132,9 +133,16 @@ class Two:
         return self.production.fix(check, **given)
 
 
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Restored[Two]:
+    return Restored(tmp_path_factory.mktemp("two"), Two)
+
+
 @pytest.fixture
-def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Two:
-    return Two(tmp_path, monkeypatch)
+def two(servers: Restored[Two], monkeypatch: pytest.MonkeyPatch) -> Two:
+    made = servers()
+    made.use_their_engines(monkeypatch)
+    return made
 
 
 def test_it_is_refused_until_staging_has_found_it_good(two: Two) -> None:

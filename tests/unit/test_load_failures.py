@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from tests.bed.load import Generator, Options, Result, Target, parse_mix, read_acknowledged
+from tests.bed.load import Generator, Options, Result, Target, generator, parse_mix, read_acknowledged, wire
 from tests.bed.load.fake import FakeShop, Fault, Seen, no_fault
+from tests.unit import jumping_clock
+
+T = TypeVar("T")
 
 SHORT = {"slow": 0.1, "slow12": 0.1, "stream": 0.1, "upload": 0.15}
+
+
+def simulated(main: Coroutine[Any, Any, T]) -> T:
+    """Run on a clock that jumps over what is only waiting."""
+    return jumping_clock.run(main, generator, wire)
 
 
 def options(port: int, mix: str, **more: Any) -> Options:
@@ -31,7 +38,7 @@ def load(fault: Fault, mix: str, **more: Any) -> tuple[Result, FakeShop]:
         async with FakeShop(fault) as shop:
             return await Generator(options(shop.port, mix, **more)).run(), shop
 
-    return asyncio.run(run())
+    return simulated(run())
 
 
 def every(number: int, what: str, when: Callable[[Seen], bool] = lambda seen: True) -> Fault:
@@ -86,7 +93,7 @@ def test_no_failure_is_no_failure() -> None:
 def test_refused() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound, never listening: nobody else gets the port
-        result = asyncio.run(Generator(options(held.getsockname()[1], "new=1,keepalive=1", max_requests=10)).run())
+        result = simulated(Generator(options(held.getsockname()[1], "new=1,keepalive=1", max_requests=10)).run())
     assert result.failed_by_kind == {"connect_refused": 10}
     assert result.unknown_orders == {}, "what was never sent cannot be in doubt"
     assert result.longest_gap_ms == pytest.approx(result.seconds * 1000, abs=1)
@@ -107,7 +114,7 @@ def full_backlog() -> Iterator[int]:
 
 def test_connect_timeout() -> None:
     with full_backlog() as port:
-        result = asyncio.run(Generator(options(port, "new=1", max_requests=5)).run())
+        result = simulated(Generator(options(port, "new=1", max_requests=5)).run())
     assert result.failed_by_kind == {"connect_timeout": 5}
 
 

@@ -9,16 +9,35 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from tests.bed.load import Generator, LoadError, LoadRun, Options, Result, Target, parse_mix, summary_table
+from tests.bed.load import (
+    Generator,
+    LoadError,
+    LoadRun,
+    Options,
+    Result,
+    Target,
+    generator,
+    parse_mix,
+    summary_table,
+    wire,
+)
 from tests.bed.load.fake import FakeShop
+from tests.unit import jumping_clock
+
+T = TypeVar("T")
 
 SHORT = {"slow": 0.1, "slow12": 0.1, "stream": 0.1, "upload": 0.2}
+
+
+def simulated(main: Coroutine[Any, Any, T]) -> T:
+    """Run on a clock that jumps over what is only waiting."""
+    return jumping_clock.run(main, generator, wire)
 
 
 def options(shop: FakeShop, mix: str = "new=1,keepalive=1", **more: Any) -> Options:
@@ -35,21 +54,21 @@ def stalled() -> tuple[Result, FakeShop, float, float]:
 
     async def run() -> tuple[Result, FakeShop, float, float]:
         async with FakeShop() as shop:
-            generator = Generator(options(shop, seconds=1.6))
-            running = asyncio.create_task(generator.run())
+            load = Generator(options(shop, seconds=1.6))
+            running = asyncio.create_task(load.run())
             loop = asyncio.get_running_loop()
             await asyncio.sleep(0.4)
             shop.gate.clear()
-            generator.mark("stall-start")
+            load.mark("stall-start")
             begun = loop.time()
             await asyncio.sleep(1.0)
             ended = loop.time()
             shop.gate.set()
             await asyncio.sleep(0.1)
-            generator.mark("stall-end")
+            load.mark("stall-end")
             return await running, shop, begun, ended
 
-    return asyncio.run(run())
+    return simulated(run())
 
 
 class TestOpenLoop:
@@ -92,13 +111,15 @@ def test_latency_counts_from_the_schedule_when_the_generator_is_late() -> None:
 
     async def run() -> Result:
         async with FakeShop() as shop:
-            generator = Generator(options(shop, seconds=0.7))
-            running = asyncio.create_task(generator.run())
+            load = Generator(options(shop, seconds=0.7))
+            running = asyncio.create_task(load.run())
             await asyncio.sleep(0.1)
-            time.sleep(0.4)  # blocks the loop, on purpose
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, jumping_clock.JumpingLoop)
+            loop.block(0.4)
             return await running
 
-    result = asyncio.run(run())
+    result = simulated(run())
     assert result.total == 70
     assert 380 <= result.generator["worst_lag_ms"] <= 700
     assert result.latency_ms["max"] >= 380
@@ -112,7 +133,7 @@ def test_the_long_ones_are_kept_in_flight() -> None:
         async with FakeShop() as shop:
             return await Generator(options(shop, "slow=3", seconds=0.5)).run(), shop
 
-    result, shop = asyncio.run(run())
+    result, shop = simulated(run())
     assert result.total == 15
     assert {seen.path for seen in shop.seen} == {"/api/slow/?seconds=0.1"}
 
@@ -126,7 +147,7 @@ def test_too_many_in_flight_is_counted_never_dropped() -> None:
             shop.gate.set()
             return await running, shop
 
-    result, shop = asyncio.run(run())
+    result, shop = simulated(run())
     assert result.total == 50, "every arrival is in the count"
     assert result.failed_by_kind == {"overflow": 30}
     assert result.overflow == 30
@@ -139,9 +160,9 @@ def test_it_ends_by_itself() -> None:
         async with FakeShop() as shop:
             return await Generator(options(shop, **bounds)).run()
 
-    by_number = asyncio.run(run(max_requests=10, seconds=60.0))
+    by_number = simulated(run(max_requests=10, seconds=60.0))
     assert (by_number.total, by_number.ended_by) == (10, "requests")
-    by_time = asyncio.run(run(seconds=0.3))
+    by_time = simulated(run(seconds=0.3))
     assert (by_time.total, by_time.ended_by) == (30, "duration")
 
 
@@ -152,7 +173,7 @@ def test_waiting_for_the_last_answers_is_no_gap() -> None:
         async with FakeShop(lambda seen: "late_close" if seen.number == 30 else "") as shop:
             return await Generator(options(shop, seconds=0.3)).run()
 
-    result = asyncio.run(run())
+    result = simulated(run())
     assert result.failed_by_kind == {"closed_before_response": 1}
     assert result.failures[0]["at"] > 0.45
     assert result.longest_gap_ms < 150
@@ -163,7 +184,7 @@ def test_what_hangs_at_the_end_is_cut_and_counted() -> None:
         async with FakeShop(lambda seen: "hang" if seen.number in (5, 9) else "") as shop:
             return await Generator(options(shop, seconds=0.3, drain=0.2, timeout=30.0)).run()
 
-    result = asyncio.run(run())
+    result = simulated(run())
     assert (result.abandoned, result.ok, result.failed) == (2, 28, 0)
     assert not result.flawless
 
@@ -171,17 +192,17 @@ def test_what_hangs_at_the_end_is_cut_and_counted() -> None:
 def test_versions_and_repeated_phases() -> None:
     async def run() -> Result:
         async with FakeShop() as shop:
-            generator = Generator(options(shop, seconds=0.7))
-            running = asyncio.create_task(generator.run())
+            load = Generator(options(shop, seconds=0.7))
+            running = asyncio.create_task(load.run())
             for version in ("v2", "v3"):
                 await asyncio.sleep(0.15)
-                generator.mark("update-start")
+                load.mark("update-start")
                 shop.version = version
                 await asyncio.sleep(0.1)
-                generator.mark("update-end")
+                load.mark("update-end")
             return await running
 
-    result = asyncio.run(run())
+    result = simulated(run())
     assert [phase.name for phase in result.phases] == [
         "before", "update", "after-update", "update#2", "after-update#2",
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ class Site(http.server.BaseHTTPRequestHandler):
 def port() -> Iterator[int]:
     Site.asked = 0
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server.server_port
     server.shutdown()
     server.server_close()
@@ -57,7 +58,11 @@ def asked(
     return told
 
 
-def test_it_waits_until_it_is_answered_and_then_asks_once(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_waits_until_it_is_answered_and_then_asks_once(
+    port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = SimpleNamespace(sleep=lambda _seconds: None, monotonic=time.monotonic)
+    monkeypatch.setattr(rehearsal_requests_script, "time", hasty)
     told = asked(
         capsys,
         port,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import release_commands as commands
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.command_call import run_commands
+from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper
 from tests.unit.app_on_a_server import App
 
 ROOT = Path(__file__).parents[2]
@@ -202,9 +204,13 @@ def begun(app: App, release: str, state: str, *wanted: list[str]) -> subprocess.
 
 
 def wait_for(path: Path) -> None:
-    end = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} never came"
+    wait_until(path.exists, f"{path} never came")
+
+
+def wait_until(true: Callable[[], bool], otherwise: str) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, otherwise
         time.sleep(0.02)
 
 
@@ -218,8 +224,9 @@ def test_what_a_killed_call_has_started_is_waited_for(app: App) -> None:
     first.send_signal(signal.SIGKILL)
     first.communicate()
     second = begun(app, name, "prepared", note(app, "second"))
-    wait_for(app.root / f"releases/{name}/.evenkeel/prepare.lock")
-    time.sleep(1)
+    keeper = Keeper(str(app.root / ".evenkeel"))
+    wait_until(lambda: getattr(keeper.read().process, "pid", 0) == second.pid, "it never began")
+    time.sleep(0.3)
     assert noted(app) == []
     (app.root / "there.go").touch()
     out, _err = second.communicate(timeout=30)

@@ -122,7 +122,7 @@ def test_a_full_queue_is_waited_for_and_no_crash(server: Callable[..., subproces
     path = str(tmp_path / "shared/app.sock")
     first = socket.socket(socket.AF_UNIX)
     first.connect(path)
-    assert unix_sockets.listener_at(path, patience=1) is None
+    assert unix_sockets.listener_at(path, patience=0.2) is None
     first.close()
 
 
@@ -186,7 +186,7 @@ def test_somebody_who_looks_into_the_folder_is_waited_for(
 ) -> None:
     way, old = Linking(folder, keepalive=False), server("old")
     way.hold(proxy, ["10.0.0.1"])
-    argv = ["nsenter", f"--mount=/proc/{proxy.pid}/ns/mnt", "sh", "-c", "cd /mnt/seen && echo in && exec sleep 1"]
+    argv = ["nsenter", f"--mount=/proc/{proxy.pid}/ns/mnt", "sh", "-c", "cd /mnt/seen && echo in && exec sleep 0.4"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as guest:
         assert guest.stdout and guest.stdout.readline() == "in\n"
         way.settle(proxy, [box(old, "10.0.0.1")])
@@ -245,4 +245,4 @@ def test_links_of_a_container_lead_where_it_sees_them(proxy: Proxy) -> None:
     began = time.monotonic()
     subprocess.run(["nsenter", f"--mount=/proc/{proxy.pid}/ns/mnt", "ln", "-s", "loop", "/mnt/loop"], check=True)
     assert unix_sockets.resolved(proxy.pid, "/mnt/loop/app.sock")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30

@@ -28,7 +28,7 @@ from . import processes
 _SHOWN = ".evenkeel"
 _KEPT = ".kept-"
 #: Seconds for room in a listener's queue.
-PATIENCE = 2
+PATIENCE = 2.0
 _CREDENTIALS = struct.Struct("3i")
 # Linux include/uapi/linux/net.h, as /proc/net/unix prints it: still in the listener's queue, and taken from it.
 _QUEUED, _CONNECTED = "02", "03"
@@ -47,7 +47,7 @@ def unavailable() -> str:
     return "" if "--namespace" in told else "mount of util-linux 2.35 or newer is missing on this host"
 
 
-def listener_at(path: str, patience: int = PATIENCE) -> int | None:
+def listener_at(path: str, patience: float = PATIENCE) -> int | None:
     """The host's process id of who began to listen at a socket, None where nobody does.
 
     The kernel tells whom a client is connected to, without a word being sent (``SO_PEERCRED``, see unix(7)).
@@ -56,7 +56,8 @@ def listener_at(path: str, patience: int = PATIENCE) -> int | None:
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         # The kernel waits so long for room in the listener's queue; Python's own timeout would not wait at all.
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", patience, 0))
+        given = struct.pack("ll", int(patience), int(patience % 1 * 1e6))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, given)
         try:
             client.connect(path)
             told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
