@@ -7,6 +7,7 @@ Seconds of waiting take no time, and a machine on which others work changes no l
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import time
 from collections.abc import Coroutine
@@ -16,8 +17,8 @@ from typing import Any, TypeVar
 import pytest
 
 T = TypeVar("T")
-#: Real seconds in which the kernel hands over what was sent to this process by itself, before the clock jumps.
-_ON_ITS_WAY = 0.002
+#: Real seconds in which the kernel hands over what this process has sent to itself, before the clock jumps so far.
+_ON_ITS_WAY, _FAR = 0.001, 0.05
 
 
 class _Selector(selectors.DefaultSelector):
@@ -28,7 +29,11 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None or timeout <= 0:
             return super().select(timeout)
-        ready = super().select(0) or super().select(_ON_ITS_WAY)
+        ready = super().select(0)
+        if not ready:
+            # It is handed over at once where no other thread of the kernel has to do it.
+            os.sched_yield()
+            ready = super().select(_ON_ITS_WAY if timeout >= _FAR else 0)
         if not ready:
             self.now += timeout
         return ready

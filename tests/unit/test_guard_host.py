@@ -345,7 +345,7 @@ def test_without_an_engine_it_waits_and_ends_cleanly_when_told_to(lib: Path) -> 
     assert running.stderr is not None
     assert "no Docker engine answers on this host" in running.stderr.readline()
     running.terminate()
-    assert running.wait(10) == 0
+    assert running.wait(60) == 0
 
 
 def test_without_permission_it_says_so_and_does_not_try_again(lib: Path, monkeypatch: pytest.MonkeyPatch) -> None:

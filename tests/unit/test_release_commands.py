@@ -147,9 +147,13 @@ def test_one_that_does_not_end_is_killed_with_all_it_started(app: App, tmp_path:
     name = app()["release"]
     pids = tmp_path / "pid"
     hang = ["sh", "-c", 'sleep 600 & echo $! >"$1"; wait', "sh", str(pids)]
-    done = call(app, name, "prepared", hang, timeout=1)
-    assert "did not end in 1 s, and was killed" in done["msg"]
-    end = time.monotonic() + 10
+    for timeout in (1, 10, 60):
+        done = call(app, name, "prepared", hang, timeout=timeout)
+        assert f"did not end in {timeout} s, and was killed" in done["msg"]
+        # On a busy machine it may have been killed before it had begun.
+        if pids.exists() and pids.read_text():
+            break
+    end = time.monotonic() + 60
     while Path(f"/proc/{pids.read_text().strip()}").exists():
         state = Path(f"/proc/{pids.read_text().strip()}/stat").read_text().rsplit(")", 1)[1].split()[0]
         if state == "Z":
