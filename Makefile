@@ -58,7 +58,7 @@ test: setup ## what every change has to pass, in a quarter of an hour
 		tests/property tests/molecule tests/database tests/bed $(ARGS)
 
 .PHONY: nightly
-nightly: setup ## every bed that judges right or wrong, in two hours
+nightly: setup ## every bed that judges right or wrong
 	@EVENKEEL_HISTORIES=10000 $(PYTEST) -p tests.bed.nightly $(SIDE_BY_SIDE) tests/bed tests/database tests/property tests/checks $(ARGS)
 
 .PHONY: demo
