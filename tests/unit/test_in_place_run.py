@@ -103,8 +103,9 @@ class Services:
     def _begin(self, name: str) -> None:
         said = self.folder / name / "said"
         before = len(self.said(name))
+        # Versions of one length, written within one second, are one to Python's cache.
         self.running[name] = subprocess.Popen(
-            [sys.executable, *self.scripts[name]], cwd=self.folder / name, start_new_session=True
+            [sys.executable, "-B", *self.scripts[name]], cwd=self.folder / name, start_new_session=True
         )
         _until(lambda: said.exists() and len(self.said(name)) > before)
 
