@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import processes
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.moment import identity
 from tests.bed.killed_roll import QUICK
 from tests.bed.shop import ROOT, BedError, Play, Shop
 
@@ -61,11 +62,19 @@ class Running:
     def kill(self) -> None:
         """Kill -9 of the controller and of everything it started on the target."""
         roots = [self.process.pid, worker(self.shop)]
+        killed: set[int] = set()
         for _round in range(3):
             for pid in {p.pid for root in roots if root for p in processes.tree(root)}:
+                killed.add(pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.process.wait(10)
+        # A process with threads is there until the last of them has ended, some milliseconds after the signal.
+        end = time.monotonic() + 10
+        while left := [pid for pid in killed if identity(pid)]:
+            if time.monotonic() > end:
+                raise BedError(f"killed, and still there: {left}")
+            time.sleep(0.01)
 
 
 def journal(shop: Shop) -> list[dict[str, Any]]:
