@@ -73,6 +73,12 @@ def settings(service: dict[str, Any] | None = None, name: str = "api", **more: A
         ("database", {"image": "timescale/timescaledb-ha:pg16"}),
         ("database", {"image": "pgvector/pgvector:pg16"}),
         ("database", {"image": "mariadb:11"}),
+        ("database", {"image": "mongo:7"}),
+        ("database", {"image": "quay.example.org/minio/minio", "command": ["server", "/data"]}),
+        ("database", {"build": {"context": "."}, "command": ["minio", "server", "/data"]}),
+        ("database", {"image": "docker.elastic.co/elasticsearch/elasticsearch:8.15.0"}),
+        ("other", {"image": "mongo-express:1"}),
+        ("other", {"image": "opensearchproject/opensearch-dashboards:2"}),
         ("database", {"build": {"context": "./db"}, "command": ["postgres", "-c", "max_connections=200"]}),
         ("other", {"image": "prometheuscommunity/postgres-exporter"}),
         ("other", {"image": "prodrigestivill/postgres-backup-local"}),
@@ -91,6 +97,13 @@ def settings(service: dict[str, Any] | None = None, name: str = "api", **more: A
 )
 def test_kind(kind: str, service: dict[str, Any]) -> None:
     assert kind_of(service) == kind
+
+
+def test_a_store_is_no_web_service_because_nginx_leads_to_it() -> None:
+    for image in ("postgres:16", "redis:7", "minio/minio"):
+        assert chosen_kind("store", {"image": image}, {}, {}, 9001) in ("database", "broker")
+    assert chosen_kind("store", {"image": "minio/minio"}, {}, {"kind": "web"}, 9001) == "web"
+    assert chosen_kind("admin", {"image": "dpage/pgadmin4"}, {}, {}, 80) == "web"
 
 
 def test_the_image_completes_what_the_definition_leaves_out() -> None:

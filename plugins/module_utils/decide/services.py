@@ -107,13 +107,20 @@ class Settings:
 
 
 # A name that contains one of these beside a database's or a proxy's only has to do with it.
-_COMPANIONS = {"exporter", "backup", "backups", "commander", "insight", "operator", "admin", "sentinel", "unit"}
+_COMPANIONS = {
+    *("exporter", "backup", "backups", "commander", "insight", "operator", "admin", "sentinel", "unit"),
+    *("express", "dashboards", "head", "ui", "console"),
+}
 _IMAGES = (
     (PROXY, ("nginx", "openresty", "angie"), ("nginx",)),
     (
         DATABASE,
-        ("postgres", "postgresql", "postgis", "mysql", "mariadb", "timescaledb", "pgvector"),
-        ("postgres", "mysqld", "mariadbd"),
+        (
+            *("postgres", "postgresql", "postgis", "mysql", "mariadb", "timescaledb", "pgvector", "mongo", "mongodb"),
+            *("elasticsearch", "opensearch", "solr", "meilisearch", "typesense", "minio", "clickhouse", "influxdb"),
+            *("couchdb", "cassandra", "neo4j", "qdrant"),
+        ),
+        ("postgres", "mysqld", "mariadbd", "mongod", "minio", "clickhouse-server", "influxd"),
     ),
     (
         BROKER,
@@ -197,7 +204,9 @@ def chosen_kind(
         unknown = sorted(set(given) - set(OPTION_KEYS)) if isinstance(given, Mapping) else [str(given)]
         if unknown:
             raise BadService(f"{source}: unknown key {unknown[0]!r}; known are {', '.join(OPTION_KEYS)}")
-    kind = options.get("kind") or beside.get("kind") or (WEB if port else kind_of(_complete(service, image)))
+    seen = kind_of(_complete(service, image))
+    # nginx leads to the console of a store too, and two of a store never write to the same data.
+    kind = options.get("kind") or beside.get("kind") or (WEB if port and seen not in (DATABASE, BROKER) else seen)
     if kind not in KINDS:
         raise BadService(f"{name}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
     return str(kind)

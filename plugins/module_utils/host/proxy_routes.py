@@ -74,13 +74,16 @@ def _routes_of(nginx: Nginx) -> tuple[Route, ...]:
 def routes_to(
     project: str, name: str, service: Mapping[str, Any], every: Sequence[Route], listeners: Mapping[str, str]
 ) -> tuple[Route, ...]:
-    """The routes that lead to a service: by its name or an alias, a variable that holds it, a file of ours, its socket."""
+    """The routes that lead to a service: by its name or an alias, a variable that may hold it, a file of ours, its socket."""
     known = names_of(name, service)
     return tuple(
         r
         for r in every
         if r.host in known
+        # The engine knows a name with that of its network behind it too.
+        or (not r.static_name and r.host.partition(f".{project}_")[0] in known)
         or listeners.get(r.host) == name
         or is_managed(r.include, project, name)
-        or (not r.static_name and re.search(rf"\b{re.escape(name)}\b", r.host))
+        # Of a variable that nothing in the configuration sets there is only what is written.
+        or ("$" in r.host and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", r.host))
     )
