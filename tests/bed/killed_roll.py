@@ -62,8 +62,8 @@ def arm(place: str) -> None:
     elif place == "inside:Remove":
         remove = machine.Engine.remove
 
-        def removed(self: Any, container_id: str) -> None:
-            remove(self, container_id)
+        def removed(self: Any, container_id: str, **options: Any) -> None:
+            remove(self, container_id, **options)
             die()
 
         machine.Engine.remove = removed  # type: ignore[method-assign]

@@ -142,11 +142,11 @@ def test_hashes_are_asked_of_the_resolved_project_in_a_private_file(docker: Dock
 
 def test_containers_are_created_beside_what_is_there(docker: Docker, tmp_path: Path) -> None:
     docker.answer("create")
-    Compose(str(tmp_path), (), (), (), "shop").create_beside([("api", 4), ("celery", 2)])
+    Compose(str(tmp_path), (), (), (), "shop").create_beside({"api": 4, "celery": 2}, {"db": 1, "api": 3})
     words = docker.calls[0]["argv"]
     assert words[words.index("create") :] == [
         *("create", "--no-recreate", "--no-build", "--pull", "missing"),
-        *("--scale", "api=4", "--scale", "celery=2", "api", "celery"),
+        *("--scale", "db=1", "--scale", "api=4", "--scale", "celery=2", "api", "celery"),
     ]
 
 

@@ -118,6 +118,16 @@ def test_uploads_of_a_web_service_do_not_move_either_but_a_mount_may_go() -> Non
     assert moved_data(project(api={}), KINDS, known) == []
 
 
+def test_data_in_a_volume_without_a_name_is_not_exchanged_for_a_named_one() -> None:
+    known = [box("search", anonymous={"/data": "ab" * 32})]
+    assert moved_data(project(search={}), KINDS, known) == []
+    assert moved_data(project(search={"volumes": [volume("", "/data")]}), KINDS, known) == []
+    named = project(search={"volumes": [volume("plain", "/data")]}, build={"volumes": [volume("plain", "/data")]})
+    (found,) = moved_data(named, KINDS, known)
+    assert "/data" in found and "travel-search-1" in found and "abababababab" in found and "copy the data" in found
+    assert moved_data(named, KINDS, [box("build", anonymous={"/data": "ab" * 32})]) == [], "a job leaves nothing there"
+
+
 def test_a_tree_that_is_mounted_is_another_with_each_release() -> None:
     copy, other = f"/srv/travel/mounts/{'a' * 64}/tree", f"/srv/travel/mounts/{'b' * 64}/tree"
     code = project(api={"volumes": [volume(other, "/app", "bind")]})

@@ -22,7 +22,8 @@ def needed_by(services: Mapping[str, Mapping[str, Any]], name: str) -> tuple[str
     left = [name]
     while left:
         beside = (services.get(left.pop()) or {}).get("depends_on") or {}
-        fresh = [str(n) for n in beside if n not in found and n != name]
+        # One that is not required may be in no file, or in a profile that is off.
+        fresh = [str(n) for n in beside if n in services and n not in found and n != name]
         found += fresh
         left += fresh
     return tuple(found)

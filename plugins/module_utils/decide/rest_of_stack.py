@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .services import BROKER, DATABASE, JOB, PROXY
@@ -33,6 +33,7 @@ class Present:
     """A container that is there.
 
     :ivar source_of: where it mounts something that is written to → the volume's name, or the path on the host.
+    :ivar anonymous: where it has a volume that nobody named and that holds something → the volume's name on the engine.
     :ivar files: the Compose files it was created from.
     :ivar exit_code: None while it runs.
     """
@@ -45,6 +46,7 @@ class Present:
     source_of: Mapping[str, str]
     files: tuple[str, ...] = ()
     exit_code: int | None = None
+    anonymous: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def moved_data(project: Mapping[str, Any], kinds: Mapping[str, str], present: Se
         if service is None:
             continue
         wanted = _sources(project, service)
+        if kinds.get(container.service) != JOB:
+            found += [left_behind(container, t) for t in sorted(container.anonymous) if wanted.get(t)]
         for target, source in sorted(container.source_of.items()):
             if _COPY.search(f"{source}/") or wanted.get(target) == source:
                 continue
@@ -148,6 +152,17 @@ def moved_data(project: Mapping[str, Any], kinds: Mapping[str, str], present: Se
                 f"first"
             )
     return list(dict.fromkeys(found))
+
+
+def left_behind(container: Present, target: str) -> str:
+    """Why a container cannot be replaced that has data in an anonymous volume, and what to do."""
+    volume = container.anonymous[target]
+    return (
+        f"{container.service}: {container.name} has data in an anonymous volume at {target} ({volume[:12]}), which no new "
+        f"container would get. Give {target} a volume with a name in the Compose file; then stop {container.name}, copy the "
+        f"data (docker run --rm --volumes-from {container.name} -v NAME:/new --entrypoint cp IMAGE -a {target}/. /new/), remove "
+        f"the container, and run the same command again"
+    )
 
 
 def keep_environments(

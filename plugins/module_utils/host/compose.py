@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,19 +179,26 @@ class Compose:
         with self._as_file(project) as other:
             return other.run(*words, timeout=timeout, stdin=stdin)
 
-    def create_by(self, project: Mapping[str, Any], scale: Sequence[tuple[str, int]]) -> None:
+    def create_by(
+        self, project: Mapping[str, Any], scale: Mapping[str, int], others: Mapping[str, int] | None = None
+    ) -> None:
         """:meth:`create_beside`, by a resolved definition that no file of the user's has."""
         with self._as_file(project) as other:
-            other.create_beside(scale)
+            other.create_beside(scale, others)
 
-    def create_beside(self, scale: Sequence[tuple[str, int]], timeout: float = 300.0) -> None:
+    def create_beside(
+        self, scale: Mapping[str, int], others: Mapping[str, int] | None = None, timeout: float = 300.0
+    ) -> None:
         """Create containers up to a number per service, without starting or touching any that is there.
 
         ``up --no-recreate --scale`` would start stopped ones again: an old scheduler, a finished job that is
         depended on.  Never with ``--no-deps``: it changes the configuration hash, and the next plain ``up``
         by an admin would recreate everything.
+
+        :param others: how many containers each service has that those depend on. Compose brings all of them to the number
+            of the file, and takes away the newest that are too many: the proven ones of a roll (seen with 2.26).
         """
         words = ["create", "--no-recreate", "--no-build", "--pull", "missing"]
-        for service, count in scale:
+        for service, count in {**(others or {}), **scale}.items():
             words += ["--scale", f"{service}={count}"]
-        self.run(*words, *[service for service, _count in scale], timeout=timeout)
+        self.run(*words, *scale, timeout=timeout)

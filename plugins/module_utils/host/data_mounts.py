@@ -1,11 +1,13 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Relative mounts that are no part of a revision, such as ``./pgdata``: data, which lies in one place for all releases."""
+"""Where data lies that is no part of a revision: in relative mounts such as ``./pgdata``, in volumes without a name."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from .refusal import BadInput
 
@@ -23,6 +25,28 @@ def is_data(path: str, tree: str) -> bool:
     if not os.path.lexists(path):
         return True
     return os.path.isdir(path) and set(os.listdir(path)) <= _PLACEHOLDERS
+
+
+def is_anonymous(mount: Mapping[str, Any]) -> bool:
+    """Whether a mount of an inspection is a volume that the engine made up a name for."""
+    name = str(mount.get("Name") or "")
+    return mount.get("Type") == "volume" and len(name) == 64 and all(c in "0123456789abcdef" for c in name)
+
+
+def anonymous_data(inspection: Mapping[str, Any]) -> dict[str, str]:
+    """Where a container has an anonymous volume that is not empty → its name; one that cannot be looked into counts."""
+    found = {}
+    for mount in inspection.get("Mounts") or []:
+        if is_anonymous(mount) and not _is_empty(str(mount.get("Source") or "")):
+            found[str(mount.get("Destination"))] = str(mount["Name"])
+    return found
+
+
+def _is_empty(folder: str) -> bool:
+    try:
+        return not os.listdir(folder)
+    except OSError:
+        return False
 
 
 def make_room_for_data(path: str, name: str, check_mode: bool) -> bool:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
@@ -108,6 +109,11 @@ class Engine:
         if services:
             found = [entry for entry in found if (entry.get("Labels") or {}).get(SERVICE_LABEL) in services]
         return [i for i in (self.inspect(entry["Id"]) for entry in found) if i]
+
+    def numbers(self, labels: Mapping[str, str]) -> dict[str, int]:
+        """How many containers of the labels, running or not, each of Compose's services has."""
+        found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
+        return dict(Counter(str((entry.get("Labels") or {}).get(SERVICE_LABEL) or "") for entry in found))
 
     def networks(self) -> dict[str, dict[str, Any]]:
         """Every network by its name."""
@@ -376,10 +382,10 @@ class Engine:
         except (DockerException, RequestException) as error:
             raise EngineFailed(f"could not stop {container_id[:12]}: {error}") from error
 
-    def remove(self, container_id: str) -> None:
-        """Remove a container that does not run, with its anonymous volumes; named ones stay."""
+    def remove(self, container_id: str, volumes: bool = True) -> None:
+        """Remove a container that does not run, with its anonymous volumes unless told otherwise; named ones stay."""
         try:
-            self._call("remove_container", container_id, v=True)
+            self._call("remove_container", container_id, v=volumes)
         except NotFound:
             return
         except EngineFailed as error:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Any, Callable
+from functools import partial
+from typing import Any, Callable, TypeVar
 
 from ..decide.nginx_config import request_headers
 from ..decide.published_ports import without_ports
@@ -18,6 +19,7 @@ from ..decide.stack import WORKER, Container, Proxy, is_crashing
 from . import processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
+from .data_mounts import anonymous_data
 from .engine import Engine, EngineFailed
 from .firewall import FirewallFailed
 from .inspection import (
@@ -41,6 +43,8 @@ from .roller import Answer, Seen, StepFailed
 from .steering import Box, Steering
 from .stop_signal import signal_behind_shell
 from .targets import Target
+
+_Result = TypeVar("_Result")
 
 
 class ComposeMachine:
@@ -187,19 +191,14 @@ class ComposeMachine:
     def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
         if create:
             before = set(self._inspections)
-            present = {
-                name: sum(1 for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == name)
-                for name, _count in create
-            }
             try:
-                scale = [(name, present[name] + count) for name, count in create]
-                proper = [(name, count) for name, count in scale if name not in stand_ins]
-                if proper:
-                    self.compose.create_beside(proper)
+                self._create([(n, c) for n, c in create if n not in stand_ins], self.compose.create_beside)
                 if stand_ins:
                     definition = without_ports(self.project, stand_ins)
-                    self.compose.create_by(definition, [(name, count) for name, count in scale if name in stand_ins])
-            except ComposeFailed as error:
+                    self._create(
+                        [(n, c) for n, c in create if n in stand_ins], partial(self.compose.create_by, definition)
+                    )
+            except (ComposeFailed, EngineFailed) as error:
                 raise StepFailed(f"{_names(create)} could not be created: {error}") from error
             self.look()
             fresh = [i for key, i in self._inspections.items() if key not in before]
@@ -213,6 +212,13 @@ class ComposeMachine:
                     )
             restart = [*restart, *[str(i["Id"]) for i in fresh if label_of(i, SERVICE_LABEL) in self.targets]]
         self._each(restart, self._start_one, "could not be started")
+
+    def _create(self, more: Sequence[tuple[str, int]], act: Callable[[dict[str, int], dict[str, int]], None]) -> None:
+        """Have Compose create that many more of these, and leave what they depend on at the number that it has."""
+        if more:
+            present = self.engine.numbers({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
+            needed = {n for name, _count in more for n in self.targets[name].after if present.get(n)}
+            act({n: present.get(n, 0) + c for n, c in more}, {n: present[n] for n in sorted(needed)})
 
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
@@ -277,11 +283,11 @@ class ComposeMachine:
         return Answer(True)
 
     def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
-        found = {i: self._pool.submit(self._nodes.tasks, self._inspections[i]) for i in ids if i in self._inspections}
+        found = self._all({i: partial(self._nodes.tasks, self._inspections[i]) for i in ids if i in self._inspections})
         return {i: future.result() for i, future in found.items()}
 
     def quiesce(self, ids: Sequence[str]) -> list[str]:
-        told = {i: self._pool.submit(self._nodes.quiet, self._inspections[i]) for i in ids if i in self._inspections}
+        told = self._all({i: partial(self._nodes.quiet, self._inspections[i]) for i in ids if i in self._inspections})
         return [i for i, future in told.items() if not future.result()]
 
     def resume(self, ids: Sequence[str]) -> None:
@@ -331,7 +337,11 @@ class ComposeMachine:
         self.engine.stop(container_id, settings.stop_grace_period if quiet else settings.stop_timeout)
 
     def remove(self, ids: Sequence[str]) -> None:
-        self._each(ids, self.engine.remove, "could not be removed")
+        self._each(ids, self._remove_one, "could not be removed")
+
+    def _remove_one(self, container_id: str) -> None:
+        # Of a service that the project no longer has, data may be wanted yet; Compose leaves it too.
+        self.engine.remove(container_id, volumes=not anonymous_data(self._inspections.get(container_id, {})))
 
     def memory_used(self, service: str) -> int:
         """Bytes that the largest running container of a service holds, 0 when none runs."""
@@ -363,23 +373,25 @@ class ComposeMachine:
     def _ask_each(
         self, ids: Sequence[str], ask_one: Callable[[Mapping[str, Any], Target], Answer]
     ) -> dict[str, Answer]:
-        known = [i for i in ids if i in self._inspections]
-        asked = {
-            i: self._pool.submit(
-                ask_one, self._inspections[i], self.targets[label_of(self._inspections[i], SERVICE_LABEL)]
-            )
-            for i in known
-        }
+        known = {i: self._inspections[i] for i in ids if i in self._inspections}
+        asked = self._all(
+            {i: partial(ask_one, found, self.targets[label_of(found, SERVICE_LABEL)]) for i, found in known.items()}
+        )
         return {i: future.result() for i, future in asked.items()}
 
     def _each(self, ids: Sequence[str], act: Callable[[str], None], complaint: str) -> None:
-        futures = {i: self._pool.submit(act, i) for i in ids}
-        for container_id, future in futures.items():
+        for container_id, future in self._all({i: partial(act, i) for i in ids}).items():
             try:
                 future.result()
             except EngineFailed as error:
                 name = str(self._inspections.get(container_id, {}).get("Name") or container_id[:12]).lstrip("/")
                 raise StepFailed(f"{name} {complaint}: {error}") from error
+
+    def _all(self, acts: Mapping[str, Callable[[], _Result]]) -> dict[str, Future[_Result]]:
+        """Do all of these side by side, and return once every one has ended: none goes on when its act is over."""
+        futures = {key: self._pool.submit(act) for key, act in acts.items()}
+        wait(futures.values())
+        return futures
 
 
 def _gone(proxy: str, found: Sequence[Mapping[str, Any]]) -> str:

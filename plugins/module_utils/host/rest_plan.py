@@ -16,6 +16,7 @@ from ..decide.stack import OTHER
 from . import processes
 from .call_result import BadInput
 from .compose import Compose
+from .data_mounts import anonymous_data, is_anonymous
 from .inspection import HASH_LABEL, SERVICE_LABEL, label_of, pid_of
 from .targets import Target
 
@@ -31,7 +32,7 @@ def present_of(inspection: Mapping[str, Any]) -> Present:
     written = {
         str(m.get("Destination")): str(m.get("Name") or m.get("Source") or "")
         for m in inspection.get("Mounts") or []
-        if m.get("RW", True) and m.get("Type") in ("bind", "volume") and not _is_anonymous(m)
+        if m.get("RW", True) and m.get("Type") in ("bind", "volume") and not is_anonymous(m)
     }
     return Present(
         service=label_of(inspection, SERVICE_LABEL),
@@ -42,12 +43,8 @@ def present_of(inspection: Mapping[str, Any]) -> Present:
         source_of=written,
         files=tuple(f for f in label_of(inspection, _FILES_LABEL).split(",") if f),
         exit_code=None if alive or state.get("Status") == "created" else int(state.get("ExitCode") or 0),
+        anonymous=anonymous_data(inspection),
     )
-
-
-def _is_anonymous(mount: Mapping[str, Any]) -> bool:
-    name = str(mount.get("Name") or "")
-    return mount.get("Type") == "volume" and len(name) == 64 and all(c in "0123456789abcdef" for c in name)
 
 
 def files_of(compose: Compose) -> frozenset[str]:

@@ -17,7 +17,17 @@ from ..decide.dependencies import in_order, needed_by
 from ..decide.nginx_config import UNIX, Route
 from ..decide.nginx_include import FOLDER
 from ..decide.project import MARK
-from ..decide.rest_of_stack import Present, Rest, changed_networks, gap_of, kind_seen, moved_data, notes_on, rest_of
+from ..decide.rest_of_stack import (
+    Present,
+    Rest,
+    changed_networks,
+    gap_of,
+    kind_seen,
+    left_behind,
+    moved_data,
+    notes_on,
+    rest_of,
+)
 from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of, words_in
 from ..decide.stack import OTHER, STOP_FIRST, WEB, Policy, Stack, view_of
 from ..decide.two_at_once import alone, objections
@@ -132,6 +142,9 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         ordered = in_order(names, kinds)
         running = {p.service for p in present if p.running}
         call.targets = [_target(n, call, images[n], params, ways[n], n in running) for n in ordered]
+        for container in (p for p in present if p.service in ordered and p.anonymous):
+            # Over all else that speaks against it: no order of steps and no allowed gap keeps this data.
+            call.problems[container.service] = BadInput(left_behind(container, min(container.anonymous)))
         _see_to_the_rest(call, params, images, present)
         if params.get("remove_orphans"):
             call.targets = [

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Compose project of any shape whose services boot in a moment, rolled by the module in this process.
+
+Every service is the same small program unless its definition says otherwise: it answers each request with its version.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
+
+LABEL = "evenkeel.bed"
+IMAGE = "evenkeel/python:3.13"
+_SERVE = """
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        text = os.environ["VERSION"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    do_POST = do_GET
+    def log_message(self, *_words): pass
+http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+"""
+
+
+class SmallStack:
+    """One project, its containers, and calls of ``compose_rolling`` on it.
+
+    :param folder: a folder of its own, removed with everything else by :meth:`destroy`.
+    :param services: definitions as in a Compose file; what they leave out of image and command is the small program.
+    :param site: nginx's server block; with it comes a service ``front``, published on ``port`` of 127.0.0.1.
+    """
+
+    def __init__(self, name: str, folder: Path, services: Mapping[str, Any], site: str = "", port: int = 0) -> None:
+        self.name, self.folder, self.services, self.site, self.port = name, folder, dict(services), site, port
+
+    def write(self, version: str) -> None:
+        """Write the Compose file of a version."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        labels = {LABEL: self.name}
+        own = {
+            "image": IMAGE,
+            "init": True,
+            "command": ["python", "-u", "-c", _SERVE],
+            "environment": {"VERSION": version},
+            "labels": labels,
+            "stop_grace_period": "2s",
+        }
+        services: dict[str, Any] = {name: {**own, **definition} for name, definition in self.services.items()}
+        if self.site:
+            (self.folder / "site.conf").write_text(self.site, encoding="utf-8")
+            services["front"] = {
+                "image": "evenkeel/nginx:1.26",
+                "labels": labels,
+                "ports": [f"127.0.0.1:{self.port}:80"],
+                "volumes": [f"{self.folder}/site.conf:/etc/nginx/conf.d/default.conf:ro"],
+                "depends_on": [name for name in services if f"//{name}:" in self.site],
+            }
+        project = {
+            "name": self.name,
+            "services": services,
+            "networks": {"default": {"labels": labels}},
+        }
+        # What has a dollar sign is nobody's variable here.
+        text = json.dumps(project).replace("$", "$$")
+        (self.folder / "compose.yaml").write_text(text, encoding="utf-8")
+
+    def up(self, version: str) -> None:
+        """Start it as its owner would, by hand."""
+        self.write(version)
+        self.compose("up", "--detach", "--quiet-pull", "--wait")
+
+    def compose(self, *words: str) -> str:
+        """A plain ``docker compose``."""
+        return _docker("compose", "--project-directory", str(self.folder), *words)
+
+    def roll(self, version: str = "", **parameters: Any) -> dict[str, Any]:
+        """Write a version, if one is given, and roll to it; raises what the module is refused with."""
+        if version:
+            self.write(version)
+        own = {"project_src": str(self.folder), "files": ["compose.yaml"], "state_dir": f"{self.folder}/state"}
+        return roll({**own, **parameters}, False)
+
+    def containers(self, service: str = "") -> dict[str, str]:
+        """Id of each running container → its version."""
+        filters = ["--filter", f"label=com.docker.compose.project={self.name}"]
+        filters += ["--filter", f"label=com.docker.compose.service={service}"] if service else []
+        ids = _docker("ps", "-q", "--no-trunc", *filters).split()
+        found = json.loads(_docker("inspect", *ids)) if ids else []
+        words = {i["Id"]: dict(v.split("=", 1) for v in i["Config"]["Env"]) for i in found}
+        return {key: environment.get("VERSION", "") for key, environment in words.items()}
+
+    def inside(self, service: str, *argv: str) -> str:
+        """Run a command in a service's container."""
+        return self.compose("exec", "-T", service, *argv)
+
+    @contextmanager
+    def watched(self) -> Iterator[list[str]]:
+        """Yield the ids of containers of the project that are removed in the meantime."""
+        label = f"label=com.docker.compose.project={self.name}"
+        argv = ["docker", "events", "--filter", label, "--filter", "event=destroy", "--format", "{{.ID}}"]
+        listener = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        gone: list[str] = []
+        thread = threading.Thread(target=lambda: gone.extend(line.strip() for line in listener.stdout or ()))
+        thread.start()
+        time.sleep(0.5)
+        try:
+            yield gone
+        finally:
+            time.sleep(0.5)
+            listener.terminate()
+            thread.join(10)
+            listener.wait(10)
+
+    @contextmanager
+    def visited(self) -> Iterator[dict[str, int]]:
+        """Ask nginx all the time, on a new connection each; yields how often each version, or a failure, was the answer."""
+        answers: dict[str, int] = {}
+        ended = threading.Event()
+
+        def ask() -> None:
+            while not ended.is_set():
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as answer:
+                        said = answer.read().decode()
+                except OSError as error:
+                    said = f"failed: {error}"
+                answers[said] = answers.get(said, 0) + 1
+                time.sleep(0.02)
+
+        threads = [threading.Thread(target=ask) for _number in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield answers
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join(20)
+
+    def destroy(self) -> None:
+        """Remove everything that carries the label, and the folder."""
+        for listing, removal in (
+            (["ps", "-aq"], ["rm", "-fv"]),
+            (["volume", "ls", "-q"], ["volume", "rm"]),
+            (["network", "ls", "-q"], ["network", "rm"]),
+        ):
+            found = _docker(*listing, "--filter", f"label={LABEL}={self.name}").split()
+            if found:
+                _docker(*removal, *found)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _docker(*words: str) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+    return done.stdout

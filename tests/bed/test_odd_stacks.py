@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stacks of other shapes than the shop's: dependencies in every direction, scaled by hand, data that nobody named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from tests.bed.front import docker
+from tests.bed.shop import free_port
+from tests.bed.small_stack import SmallStack
+
+SITE = "server { listen 80; location / { proxy_pass http://api:8000; } }"
+QUICK = {"prove_seconds": 0.5, "monitor": 0.5}
+NAME = f"evenkeel-odd-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
+Maker = Callable[..., SmallStack]
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Maker]:
+    made: list[SmallStack] = []
+
+    def make(services: Mapping[str, Any], site: str = "") -> SmallStack:
+        folder: Path = tmp_path_factory.mktemp("stack")
+        one = SmallStack(NAME, folder / "project", services, site, free_port())
+        made.append(one)
+        one.destroy()
+        one.up("v1")
+        return one
+
+    yield make
+    for one in made:
+        one.destroy()
+
+
+def of_kind(kind: str, *needed: str, **more: Any) -> dict[str, Any]:
+    """A definition of a kind that depends on others."""
+    return {"x-evenkeel": {"kind": kind, **QUICK}, "depends_on": list(needed), **more}
+
+
+#: Who sends tasks needs who does them and who answers; who does them calls who answers.
+CROSSED = {
+    "api": of_kind("web"),
+    "celery": of_kind("worker", "api"),
+    "celery-beat": of_kind("scheduler", "api", "celery"),
+}
+
+
+def test_nothing_of_the_new_version_is_taken_away_for_what_depends_on_it(stack: Maker) -> None:
+    one = stack(CROSSED, SITE)
+    for before, after, options in (("v1", "v2", {}), ("v2", "v1", {"backward": True})):
+        old = set(one.containers())
+        with one.visited() as answers, one.watched() as gone:
+            result = one.roll(after, **options)
+        assert not result.get("failed"), result["msg"]
+        assert {version for name in CROSSED for version in one.containers(name).values()} == {after}
+        assert set(gone) <= old, "a container of the wanted version was removed in the middle of the roll"
+        assert set(answers) == {before, after}, answers
+        assert not one.roll(**options)["changed"]
+
+
+def test_what_somebody_has_scaled_stays_so_when_what_depends_on_it_is_replaced(stack: Maker) -> None:
+    one = stack(CROSSED, SITE)
+    one.compose("up", "--detach", "--no-recreate", "--scale", "api=3", "api")
+    api = one.containers("api")
+    assert len(api) == 3
+    with one.watched() as gone:
+        result = one.roll("v2", services=["celery", "celery-beat"])
+    assert not result.get("failed"), result["msg"]
+    assert one.containers("api") == api and not set(gone) & set(api)
+    assert set(one.containers("celery").values()) == {"v2"}
+
+
+def test_data_that_nobody_named_is_not_thrown_away(stack: Maker) -> None:
+    kept = {"volumes": ["/data"], "x-evenkeel": {"order": "stop-first", **QUICK}}
+    one = stack({"search": kept, "queue": kept})
+    one.inside("search", "sh", "-c", "echo precious > /data/index")
+    before = one.containers()
+    with pytest.raises(BadInput, match=r"search: .* has data in an anonymous volume at /data"):
+        one.roll("v2")
+    with pytest.raises(BadInput, match="anonymous volume"):
+        one.roll("v2", allow_downtime=True)
+    assert one.containers() == before
+    assert one.inside("search", "cat", "/data/index") == "precious\n"
+    # Nothing is in the other one.
+    assert one.roll("v2", services=["queue"], allow_downtime=True)["changed"]
+
+
+def test_data_of_a_service_that_went_stays_on_the_engine(stack: Maker) -> None:
+    one = stack({"api": of_kind("web"), "search": {"volumes": ["/data"]}}, SITE)
+    one.inside("search", "sh", "-c", "echo precious > /data/index")
+    mounts = docker("inspect", "--format", "{{range .Mounts}}{{.Name}}{{end}}", f"{one.name}-search-1").strip()
+    del one.services["search"]
+    one.write("v1")
+    try:
+        assert one.roll(remove_orphans=True)["changed"]
+        assert not one.containers("search")
+        assert docker("volume", "inspect", "--format", "{{.Name}}", mounts).strip() == mounts
+    finally:
+        docker("rm", "-fv", *docker("ps", "-aq", "--filter", f"label=evenkeel.bed={one.name}").split())
+        docker("volume", "rm", "--force", mounts)
