@@ -241,6 +241,23 @@ def test_an_old_version_that_ends_again_is_not_started_for_ever() -> None:
     assert step == steps.Refuse("api: the old version did not come back either: shop-api-1 ended with exit code 1")
 
 
+def test_back_to_two_of_which_one_does_not_come_the_other_serves() -> None:
+    wanted, at = replace(WANTED, replicas=2), {"now": 40, "goal": UNDO, "cause": "x"}
+    new = replace(JOINED, awaited_since=None)
+    other = replace(OLD, id="old2", name="shop-api-3", address="10.0.0.3", number=3, in_rotation=False)
+    never_ready = replace(OLD, in_rotation=False, awaited_since=31)
+    ended = replace(never_ready, state="exited", fault="ended with exit code 1")
+    for fallen in (ended, replace(never_ready, awaited_since=40 - wanted.ready_timeout)):
+        assert decide(fallen, other, new, wanted=wanted, **at) == steps.Join("api", ("10.0.0.3",), ("old2",), ("new",))
+        serving, left = replace(other, in_rotation=True), replace(new, in_rotation=False, left_at=40)
+        assert decide(fallen, serving, left, wanted=wanted, **at) == steps.Stop(("new",))
+        done = decide(fallen, serving, wanted=wanted, **at)
+        assert done == steps.Done(failed=True, reason="x; shop-api-1 of the old version did not come back")
+    third = replace(OLD, id="old3", state="exited", number=4, in_rotation=False)
+    assert decide(ended, other, third, new, wanted=wanted, **at) == steps.Start(restart=("old3",))
+    assert decide(never_ready, other, new, wanted=wanted, **at) == steps.AwaitReady(("old",)), "it has its time"
+
+
 def test_what_fails_after_the_old_was_removed_takes_nothing_away() -> None:
     alone = replace(JOINED, created_here=True)
     assert decide(alone, fault="umount: no") == steps.Undo("umount: no")

@@ -32,7 +32,7 @@ from .steps import (
     Stop,
     Undo,
 )
-from .undoing import undo_service
+from .undoing import fallen_of, undo_service
 
 #: The way back: what sends tasks goes first, the workers that know the new ones later, what all may depend on last.
 _UNDONE = (SCHEDULER, WEB, WORKER, OTHER)
@@ -279,4 +279,5 @@ def undo(stack: Stack, views: list[View]) -> Step:
         step = undo_service(view)
         if step:
             return step
-    return settle(stack, views) or Done(failed=True, reason=stack.cause)
+    lost = [f"{c.name} of the old version did not come back" for v in views for c in fallen_of(v)]
+    return settle(stack, views) or Done(failed=True, reason="; ".join([stack.cause, *lost]))

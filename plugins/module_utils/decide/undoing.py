@@ -32,19 +32,16 @@ def undo_service(view: View) -> Step | None:
         step = _take_away(view, doomed)
         if step:
             return step
-    fallen = tuple(c for c in outgoing if not c.running and c.awaited_since is not None)
-    if fallen:
+    fallen = fallen_of(view)
+    alive = tuple(c for c in outgoing if c.running and c not in fallen)
+    if fallen and not alive:
         return _make_do(view, fallen[0])
-    alive = tuple(c for c in outgoing if c.running)
     # What the project no longer has comes back as it was.
     number = wanted.replicas or len(outgoing)
-    asleep = tuple(c for c in outgoing if not c.running)[: max(0, number - len(alive))]
+    asleep = tuple(c for c in outgoing if not c.running and c not in fallen)[: max(0, number - len(alive))]
     if asleep:
         return make_room(view) or Start(restart=ids_of(asleep))
     restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
-    late = tuple(c for c in restarted if view.now - (c.awaited_since or 0.0) >= wanted.ready_timeout)
-    if late:
-        return Refuse(f"{wanted.name}: the old version did not come back either: {late[0].name} {late[0].last_answer}")
     if restarted:
         return AwaitReady(ids_of(restarted))
     silent = tuple(c for c in alive if c.consumes is False)
@@ -55,6 +52,18 @@ def undo_service(view: View) -> Step | None:
         if view.addresses(alive) and (inside or view.stale or not all(c.in_rotation for c in alive)):
             return _exchange(view, alive, inside)
     return _take_away(view, doomed)
+
+
+def fallen_of(view: View) -> tuple[Container, ...]:
+    """Old containers that were started again to be gone back to, and have ended or are not ready in time."""
+    timeout = view.wanted.ready_timeout
+    return tuple(
+        c
+        for c in view.old
+        if is_outdated(c, view.wanted)
+        and c.awaited_since is not None
+        and not (c.running and (c.ready_since is not None or view.now - c.awaited_since < timeout))
+    )
 
 
 def _exchange(view: View, coming: tuple[Container, ...], leaving: tuple[Container, ...]) -> Step:
@@ -73,9 +82,8 @@ def _make_do(view: View, fallen: Container) -> Step:
     if view.proxied and staying and (view.stale or not all(c.in_rotation for c in staying)):
         joining = tuple(c for c in staying if not c.in_rotation)
         return Join(view.wanted.name, view.addresses(staying), ids_of(joining))
-    return Refuse(
-        f"{view.wanted.name}: the old version did not come back either: {fallen.name} {fallen.fault or 'ended'}"
-    )
+    why = fallen.last_answer if fallen.running else fallen.fault or "ended"
+    return Refuse(f"{view.wanted.name}: the old version did not come back either: {fallen.name} {why}")
 
 
 def make_room(view: View) -> Step | None:
