@@ -95,6 +95,13 @@ class SmallStack:
         own = {"project_src": str(self.folder), "files": ["compose.yaml"], "state_dir": f"{self.folder}/state"}
         return roll({**own, **parameters}, False)
 
+    def until_event(self, start: str, seconds: float = 90.0) -> None:
+        """Wait until the journal has a line that starts so."""
+        journal, end = self.folder / "state/journal.jsonl", time.monotonic() + seconds
+        while not journal.exists() or f'"event":"{start}' not in journal.read_text(encoding="utf-8"):
+            assert time.monotonic() < end, f"never met: {start}"
+            time.sleep(0.02)
+
     def containers(self, service: str = "") -> dict[str, str]:
         """Id of each running container → its version."""
         filters = ["--filter", f"label=com.docker.compose.project={self.name}"]

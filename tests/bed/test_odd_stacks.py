@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,25 @@ def test_what_somebody_has_scaled_stays_so_when_what_depends_on_it_is_replaced(s
     assert not result.get("failed"), result["msg"]
     assert one.containers("api") == api and not set(gone) & set(api)
     assert set(one.containers("celery").values()) == {"v2"}
+
+
+def test_an_nginx_that_is_started_anew_while_the_old_drain_knows_none_of_them_afterwards(stack: Maker) -> None:
+    one = stack({"api": of_kind("web")}, SITE)
+    (old,) = one.containers("api")
+    address = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", old).strip()
+    # Whoever waits for an answer keeps it from being stopped.
+    with socket.create_connection((address, 8000)) as waiting, ThreadPoolExecutor() as pool:
+        rolled = pool.submit(one.roll, "v2", drain_timeout=30.0)
+        one.until_event("rotate api")
+        time.sleep(3)
+        docker("restart", "--time", "1", f"{one.name}-front-1")
+        time.sleep(4)
+        waiting.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        result = rolled.result(120)
+    assert not result.get("failed"), result["msg"]
+    with one.visited() as answers:
+        time.sleep(3)
+    assert set(answers) == {"v2"} and answers["v2"] > 50, answers
 
 
 def test_data_that_nobody_named_is_not_thrown_away(stack: Maker) -> None:

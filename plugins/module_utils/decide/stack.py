@@ -123,8 +123,8 @@ class Proxy:
     """The proxy as seen now.
 
     ``pinned`` are the services with a pin or a refusal of ours, ``stale`` those whose rotation holds an address that
-    no running container has, ``cooling`` those of which it may still know an address that is refused to it;
-    ``draining_workers`` are the proxy's workers told to quit by a reload and still alive.
+    no running container has or that is kept from it, ``cooling`` those of which it may still know an address that is
+    refused to it; ``draining_workers`` are the proxy's workers told to quit by a reload and still alive.
     """
 
     present: bool = True

@@ -82,9 +82,10 @@ class Including:
         try:
             self.file.write(addresses, followed)
             nginx.reload()
-        except NginxFailed:
+        except NginxFailed as error:
             with contextlib.suppress(OSError):
                 self.file.site.install(kept)
+            nginx.reload_restored(error)
             raise
         self.gates.close_all_but(addresses, boxes, nginx.addresses)
 

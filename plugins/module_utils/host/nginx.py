@@ -34,6 +34,10 @@ class NginxFailed(Exception):
     """nginx cannot be read or refused something; the message is for the user."""
 
 
+class ReloadLate(NginxFailed):
+    """A reload was ordered and has not taken place in time; it may yet."""
+
+
 @dataclass(frozen=True)
 class Pin:
     """What a service's names are pinned to, and when that was written (UNIX seconds)."""
@@ -123,8 +127,8 @@ class Master:
     def reload(self, timeout: float = 30.0) -> None:
         """Reload, and return once new workers have taken over.
 
-        :raises NginxFailed: the configuration is refused (nothing was reloaded then), or no new worker came
-            within ``timeout`` seconds.
+        :raises NginxFailed: the configuration is refused; nothing was reloaded then.
+        :raises ReloadLate: no new worker came within ``timeout`` seconds.
         """
         code, output = self.command("-t")
         if code != 0:
@@ -148,7 +152,12 @@ class Master:
                 told, asked = self._complaints_since(logged), time.monotonic()
         told, waited = told or self._complaints_since(logged), time.monotonic() - began
         why = complaint_of(told[0]).text if told else "see its log"
-        raise NginxFailed(f"{self.name}: no new worker took over within {waited:.0f} s of the reload: {why}")
+        raise ReloadLate(f"{self.name}: no new worker took over within {waited:.0f} s of the reload: {why}")
+
+    def reload_restored(self, why: NginxFailed) -> None:
+        """Have it read once more what was put back, where it may yet read what was there before: then that has gone."""
+        if isinstance(why, ReloadLate):
+            self.signal_reload()
 
     def _complaints_since(self, logged: Sequence[str]) -> list[str]:
         """What no test shows, an address that is taken for one, the master only tells its log."""

@@ -36,7 +36,11 @@ class Pinning:
             # nginx resolved its names when these workers started; what started later is unknown to it.
             and (box.address in followed.addresses if followed else box.started < loaded + _NAMED_EARLY)
         )
-        stale = followed is not None and bool(set(followed.addresses) - {b.address for b in boxes})
+        if followed:
+            stale = bool(set(followed.addresses) - {b.address for b in boxes})
+        else:
+            # nginx was started anew without its pins: the engine's own answer had those too that are kept from it.
+            stale = any(self.gates.closed(box) and box.started < loaded for box in boxes)
         return Lead(inside, pin is not None, stale)
 
     def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
@@ -57,8 +61,9 @@ class Pinning:
         try:
             nginx.pin(self.service, self.names, addresses)
             self._reload(nginx, addresses)
-        except NginxFailed:
+        except NginxFailed as error:
             nginx.pin(self.service, self.names, before.addresses if before else ())
+            nginx.reload_restored(error)
             raise
         # Workers of before may connect to those for what they have begun.
         self.gates.close_all_but(addresses, boxes, nginx.addresses)

@@ -47,7 +47,7 @@ class Lead:
 
     :param inside: ids of the containers that get requests.
     :param held: whether something of ours is in place that has to be taken away at the end.
-    :param stale: whether it sends to an address that no running container has.
+    :param stale: whether it sends to an address that no running container has, or whose container is kept from it.
     :param cooling: whether it may still know an address that is refused or gone.
     """
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pins where nginx does not do as it was told: started anew without them, or loaded again later than awaited."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import Nginx, NginxFailed, ReloadLate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.pinning import Pinning
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.steering import Box, Gates
+
+OLD = Box("old", "172.20.0.4", 104, 100.0, {})
+NEW = Box("new", "172.20.0.5", 105, 200.0, {})
+
+
+class Front(Nginx):
+    """nginx with a hosts file, whose reloads fail as they are told to; ``read`` is what it was loaded with."""
+
+    def __init__(self, failure: NginxFailed | None = None) -> None:
+        super().__init__(Engine.__new__(Engine), {"Id": "1", "Name": "/nginx"})
+        self.hosts, self.failure, self.read = "127.0.0.1\tlocalhost\n", failure, ""
+
+    def _read_hosts(self) -> str:
+        return self.hosts
+
+    def _write_hosts(self, text: str) -> None:
+        self.hosts = text
+
+    def reload(self, timeout: float = 30.0) -> None:
+        if self.failure:
+            raise self.failure
+        self.read = self.hosts
+
+    def signal_reload(self) -> tuple[int, str]:
+        self.read = self.hosts
+        return 0, ""
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The main processes of the containers that others are kept from."""
+    pids: set[int] = set()
+    monkeypatch.setattr(firewall, "is_closed", lambda pid: pid in pids)
+    return pids
+
+
+def pinning() -> Pinning:
+    return Pinning("api", ["api"], Gates([8000], True))
+
+
+def test_started_anew_without_its_pins_it_knows_those_too_that_are_kept_from_it(closed: set[int]) -> None:
+    nginx = Front()
+    closed.add(OLD.pid)
+    lead = pinning().look(nginx, [OLD, NEW], 300.0)
+    assert lead.inside == {"new"} and lead.stale
+    nginx.pin("api", ["api"], [NEW.address])
+    lead = pinning().look(nginx, [OLD, NEW], float("inf"))
+    assert lead.inside == {"new"} and not lead.stale, "with its pin again it knows one"
+
+
+def test_one_that_was_started_since_it_was_loaded_is_unknown_to_it(closed: set[int]) -> None:
+    closed.add(NEW.pid)
+    assert not pinning().look(Front(), [OLD, NEW], 150.0).stale
+
+
+def test_a_reload_that_may_come_late_is_followed_by_another_of_what_was_put_back() -> None:
+    nginx = Front(ReloadLate("no new worker took over"))
+    nginx.pin("api", ["api"], [OLD.address])
+    with pytest.raises(ReloadLate):
+        Pinning("api", ["api"], Gates([], False)).rotate(nginx, [OLD, NEW], [NEW.address])
+    assert OLD.address in nginx.read and NEW.address not in nginx.read
+
+
+def test_one_that_was_refused_is_followed_by_none() -> None:
+    nginx = Front(NginxFailed("refused"))
+    with pytest.raises(NginxFailed):
+        Pinning("api", ["api"], Gates([], False)).rotate(nginx, [OLD, NEW], [NEW.address])
+    assert not nginx.read and NEW.address not in nginx.hosts
