@@ -158,6 +158,13 @@ def test_on_the_way_back_workers_change_over_when_nobody_waits_for_the_web_befor
     assert next_step(Stack(24, (gone, OLD)), Policy(needing, backward=True)) == steps.Start(create=(("celery", 1),))
 
 
+def test_whom_a_reload_of_somebody_elses_let_in_is_watched_as_long_as_whom_the_roll_lets_in() -> None:
+    alone = replace(PROVEN, in_rotation=True)
+    wanted = replace(WANTED, prove_seconds=0)
+    assert decide(alone, now=15.9, wanted=wanted) == steps.Prove(("new",), proxied=True), "ready at 11, watched for 5 s"
+    assert decide(alone, now=16, wanted=wanted) == steps.Done()
+
+
 def test_an_address_that_nobody_has_any_more_leaves_the_rotation() -> None:
     step = decide(LEFT, JOINED, now=22, proxy=Proxy(pinned=("api",), stale=("api",)))
     assert step == steps.Leave("api", ("10.0.0.2",), ("old",)), "and whoever came to the old one has its time anew"

@@ -257,7 +257,9 @@ class View:
     @property
     def watched_until(self) -> float:
         """The end of the monitor window after the last change (0 when there was none in this run)."""
-        moments = [c.joined_at if self.proxied else c.ready_since for c in self.current]
+        # A proxy that was loaded again by somebody else has let in by itself whom this run was still waiting for.
+        joined = [c.ready_since if c.joined_at is None and c.in_rotation else c.joined_at for c in self.current]
+        moments = joined if self.proxied else [c.ready_since for c in self.current]
         known = [m for m in moments if m is not None]
         # What the proxy has not learned yet was not tried by users.
         late = self.wanted.learn_seconds or 0.0 if self.proxied else 0.0
