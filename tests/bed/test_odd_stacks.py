@@ -98,6 +98,45 @@ def test_an_nginx_that_is_started_anew_while_the_old_drain_knows_none_of_them_af
     assert set(answers) == {"v2"} and answers["v2"] > 50, answers
 
 
+def nginx(folder: Path, name: str, location: str) -> dict[str, Any]:
+    """A definition of an nginx without a published port, led on to by another."""
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{name}.conf"
+    file.write_text(f"server {{ listen 80; {location} }}", encoding="utf-8")
+    return {
+        "image": "evenkeel/nginx:1.26",
+        "command": None,
+        "init": False,
+        "volumes": [f"{file}:/etc/nginx/conf.d/default.conf:ro"],
+        "depends_on": ["api"],
+    }
+
+
+def test_an_nginx_behind_another_is_the_one_that_is_led(stack: Maker, tmp_path: Path) -> None:
+    inner = nginx(tmp_path, "inner", "location / { proxy_pass http://api:8000; }")
+    edge = "server { listen 80; location / { proxy_pass http://spa:80; } }"
+    one = stack({"api": of_kind("web"), "spa": inner}, edge)
+    with one.visited() as answers:
+        result = one.roll("v2", services=["api"])
+    assert not result.get("failed"), result["msg"]
+    assert set(answers) == {"v1", "v2"}, answers
+
+
+def test_two_of_them_that_lead_to_the_same_service_are_refused(stack: Maker, tmp_path: Path) -> None:
+    inner = nginx(tmp_path, "inner", "location / { proxy_pass http://api:8000; }")
+    edge = (
+        "server { listen 80; location / { proxy_pass http://spa:80; } location /api/ { proxy_pass http://api:8000; } }"
+    )
+    one = stack({"api": of_kind("web"), "celery": of_kind("worker"), "spa": inner}, edge)
+    before = one.containers("api")
+    with pytest.raises(
+        BadInput, match=r"api: both front and .*-spa-1 lead to it|api: both spa and .*-front-1 lead to it"
+    ):
+        one.roll("v2", services=["api", "celery"])
+    assert one.containers("api") == before
+    assert not one.roll(services=["celery"]).get("failed"), "whom neither leads to is not concerned"
+
+
 def test_data_that_nobody_named_is_not_thrown_away(stack: Maker) -> None:
     kept = {"volumes": ["/data"], "x-evenkeel": {"order": "stop-first", **QUICK}}
     one = stack({"search": kept, "queue": kept})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide.nginx_config import UNIX, Route, routes
@@ -15,57 +16,85 @@ from ..decide.nginx_syntax import UnreadableConfig, load
 from ..decide.services import PROXY, chosen_kind
 from .call_result import BadInput
 from .engine import Engine
-from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, pid_of
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .nginx import HOST, HostNginx, Nginx, NginxFailed
 from .project import names_of
 from .ways import service_at
 
 
+@dataclass(frozen=True)
+class Proxied:
+    """The nginx that leads to a project.
+
+    :ivar name: its service, ``nginx.HOST``, or empty where there is none.
+    :ivar routes: every route of its configuration; ``listeners``: who listens at each UNIX socket of them.
+    :ivar beside: service → the container of another nginx that leads to it too.
+    """
+
+    name: str = ""
+    routes: tuple[Route, ...] = ()
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
 def proxy_of(
     engine: Engine, project: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]
-) -> tuple[str, tuple[Route, ...], dict[str, str]]:
-    """The service that is the running nginx, every route of its configuration, and who listens at each UNIX socket."""
+) -> Proxied:
+    """Find the nginx that a roll is to lead: of several the one that leads to most services.
+
+    :raises BadInput: ``proxy_service`` is no service, or what an nginx leads to cannot be told.
+    """
     if params.get("proxy_mode") == "none":
-        return "", (), {}
-    services = project["services"]
-    name = str(params.get("proxy_service") or "")
-    if name and name not in services:
-        raise BadInput(f"proxy_service: there is no service {name}; the project has {', '.join(sorted(services))}")
+        return Proxied()
+    services, project_name = project["services"], str(project["name"])
+    named = str(params.get("proxy_service") or "")
+    if named and named not in services:
+        raise BadInput(f"proxy_service: there is no service {named}; the project has {', '.join(sorted(services))}")
     options = params.get("service_options") or {}
-    candidates = (
-        [name]
-        if name
-        else [n for n, s in services.items() if chosen_kind(n, s, configs[n], options.get(n) or {}) == PROXY]
-    )
-    for candidate in candidates:
-        for inspection in engine.containers({PROJECT_LABEL: str(project["name"]), SERVICE_LABEL: candidate}):
-            if pid_of(inspection):
-                every = _routes_of(Nginx(engine, inspection))
-                running = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
-                sockets = [r for r in every if r.host.startswith(UNIX)]
-                return candidate, every, {r.host: service_at(r, inspection, running) for r in sockets}
-    return ("", (), {}) if name else (*_host_proxy(str(project["name"]), services), {})
+    kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}) for n, s in services.items()}
+    proxies = [n for n, kind in kinds.items() if kind == PROXY or n == named]
+    running = engine.containers({PROJECT_LABEL: project_name, ONE_OFF_LABEL: "False"})
+    found: list[tuple[str, Proxied]] = []
+    for service in proxies:
+        for inspection in (i for i in running if label_of(i, SERVICE_LABEL) == service and pid_of(i)):
+            every = _routes_of(Nginx(engine, inspection), service)
+            sockets = [r for r in every if r.host.startswith(UNIX)]
+            listeners = {r.host: service_at(r, inspection, running) for r in sockets}
+            found.append((str(inspection["Name"]).lstrip("/"), Proxied(service, every, listeners)))
+    if not named:
+        found += [(HOST, own) for own in [_host_proxy(project_name, services)] if own.name]
+    rest = {n: s for n, s in services.items() if n not in proxies}
+    led = {
+        container: {n for n, s in rest.items() if routes_to(project_name, n, s, one.routes, one.listeners)}
+        for container, one in found
+    }
+    mine = [(container, one) for container, one in found if not named or one.name == named]
+    if not mine:
+        return Proxied()
+    chosen, leader = max(mine, key=lambda pair: len(led[pair[0]]))
+    beside = {n: container for container, _one in found if container != chosen for n in sorted(led[container])}
+    return replace(leader, beside=beside)
 
 
-def _host_proxy(project: str, services: Iterable[str]) -> tuple[str, tuple[Route, ...]]:
+def _host_proxy(project: str, services: Iterable[str]) -> Proxied:
     """This host's own nginx, where it includes a file for one of the services."""
     try:
         master = HostNginx()
         every = routes(load(master.dump()))
     except (NginxFailed, UnreadableConfig):
         # It may be another's, and have nothing to do with this project.
-        return "", ()
+        return Proxied()
     mine = any(is_managed(r.include, project, service) for r in every for service in services)
-    return (HOST, every) if mine else ("", ())
+    return Proxied(HOST, every) if mine else Proxied()
 
 
-def _routes_of(nginx: Nginx) -> tuple[Route, ...]:
+def _routes_of(nginx: Nginx, service: str) -> tuple[Route, ...]:
     try:
         return routes(load(nginx.described()))
     except UnreadableConfig as error:
         raise BadInput(
             f"the configuration of {nginx.name} cannot be read safely: {error}",
-            "change that line, or set proxy_mode: none if this service is not behind it",
+            f"change that line, or write x-evenkeel: {{kind: other}} beside {service} if it leads to none of these services",
         ) from error
     except NginxFailed as error:
         raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error

@@ -112,7 +112,8 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
     found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
     present = [present_of(i) for i in found]
     try:
-        proxy_name, every, listeners = proxy_of(engine, project, configs, params)
+        proxied = proxy_of(engine, project, configs, params)
+        every, listeners = proxied.routes, proxied.listeners
         ways = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
         kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}, len(ways[n])) for n, s in services.items()}
     except BadService as error:
@@ -128,7 +129,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         project,
         hashes,
         [],
-        proxy_name,
+        proxied.name,
         state_dir_of(params, str(project["name"])),
         bool(params.get("allow_downtime")),
         kinds=kinds,
@@ -145,6 +146,13 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         for container in (p for p in present if p.service in ordered and p.anonymous):
             # Over all else that speaks against it: no order of steps and no allowed gap keeps this data.
             call.problems[container.service] = BadInput(left_behind(container, min(container.anonymous)))
+        for name in (n for n in ordered if n in proxied.beside):
+            call.problems[name] = BadInput(
+                f"{name}: both {proxied.name} and {proxied.beside[name]} lead to it, and only one nginx is led from the old "
+                f"containers to the new ones: the other would go on to those that are gone",
+                f"let {proxied.beside[name]} lead to {proxied.name} instead, which leads on to {name}; of an nginx with several "
+                f"replicas run one",
+            )
         _see_to_the_rest(call, params, images, present)
         if params.get("remove_orphans"):
             call.targets = [
