@@ -133,6 +133,14 @@ class SmallStack:
             thread.join(10)
             listener.wait(10)
 
+    def ask(self) -> str:
+        """What nginx answers to one request: a version, or why there is none."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError as error:
+            return f"failed: {error}"
+
     @contextmanager
     def visited(self) -> Iterator[dict[str, int]]:
         """Ask nginx all the time, on a new connection each; yields how often each version, or a failure, was the answer."""
@@ -141,11 +149,7 @@ class SmallStack:
 
         def ask() -> None:
             while not ended.is_set():
-                try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as answer:
-                        said = answer.read().decode()
-                except OSError as error:
-                    said = f"failed: {error}"
+                said = self.ask()
                 answers[said] = answers.get(said, 0) + 1
                 time.sleep(0.02)
 

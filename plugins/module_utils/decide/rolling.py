@@ -253,9 +253,7 @@ def _join(view: View) -> Step | None:
         # Nothing has to be taken back but the new one, should it not be good.
         return Prove(ids_of(joined), proxied=True)
     if (inside or view.stale) and joined:
-        # A proxy that was started anew in the meantime may lead to any of them again: their time to drain begins again.
-        leaving = tuple(c for c in view.old if c.running) if view.stale else inside
-        return Leave(wanted.name, view.addresses(joined), ids_of(leaving))
+        return Leave(wanted.name, view.addresses(joined), ids_of(inside))
     return None
 
 

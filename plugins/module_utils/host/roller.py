@@ -10,7 +10,7 @@ loop through a simulated one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol
 
@@ -275,10 +275,10 @@ class Roller:
         elif isinstance(step, steps.Join):
             machine.rotate(step.service, step.rotation)
             self._learn(step.joining, joined_at=machine.now(), left_at=None)
-            self._learn(step.leaving, left_at=machine.now())
+            self._led_away(step, stack)
         elif isinstance(step, steps.Leave):
             machine.rotate(step.service, step.rotation)
-            self._learn(step.leaving, left_at=machine.now())
+            self._led_away(step, stack)
         elif isinstance(step, steps.Quiesce):
             deaf = machine.quiesce(step.containers)
             self._learn(step.containers, left_at=machine.now(), tasks=None)
@@ -305,7 +305,17 @@ class Roller:
         elif isinstance(step, steps.Settle):
             machine.settle(step.service)
 
-    def _learn(self, ids: Sequence[str], **news: Any) -> None:
+    def _led_away(self, step: steps.Join | steps.Leave, stack: Stack) -> None:
+        """Begin the time to drain of all that the proxy no longer leads to.
+
+        Of one that is known to be away already too: started again in place it is taken for unknown to the proxy, which
+        may have its address all the same; and a proxy that lost its pins led to it again.
+        """
+        away = [c.id for c in stack.containers if c.service == step.service and c.left_at is not None]
+        here = {c.id for c in stack.containers if c.address in step.rotation}
+        self._learn({*step.leaving, *away} - here, left_at=self.machine.now())
+
+    def _learn(self, ids: Collection[str], **news: Any) -> None:
         for container_id in ids:
             self.evidence[container_id] = replace(self.evidence[container_id], **news)
 
