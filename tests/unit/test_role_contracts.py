@@ -132,3 +132,82 @@ def test_no_task_sets_an_option_that_it_takes_over(role: Path) -> None:
         with path.open(encoding="utf-8") as stream:
             node = yaml.compose(stream)
         assert node is None or set_twice(node) == [], path.name
+
+
+# -- values that come as text ----------------------------------------------------------------------------------------
+
+#: With ``-e name=value``, and from every survey of AWX, a value is text, and the text ``false`` is true to Jinja.
+TYPES = {name: str(option["type"]) for role in ROLES for name, option in tables.options_of(role).items()}
+
+
+def expressions_of(path: Path) -> list[str]:
+    """Every expression of a file of tasks, variables or a template, without what stands in quotes there."""
+    text = path.read_text()
+    if path.suffix != ".yml":
+        return re.findall(r"\{[{%](.*?)[%}]\}", text, re.DOTALL)
+    found: list[str] = []
+
+    def walk(value: Any, bare: bool = False) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(inner, key in ("when", "until", "failed_when", "changed_when", "that"))
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner, bare)
+        elif isinstance(value, str):
+            found.extend([value] if bare else re.findall(r"\{[{%](.*?)[%}]\}(?!\})", value, re.DOTALL))
+
+    for document in yaml.safe_load_all(text):
+        walk(document)
+    return found
+
+
+def unconverted(expression: str) -> list[str]:
+    """The names of which an expression takes the value as it came, where text would mean something else."""
+    plain = re.sub(r"'[^']*'", "''", " ".join(expression.split()))
+    found = []
+    for name, kind in TYPES.items():
+        default = r"(?: \| default\([^()]*\))?"
+        # What is handed on as it came is converted by whoever takes it: a module, or the role where it is used.
+        if not re.search(rf"(?<![\w.]){name}(?!\w)", plain) or re.fullmatch(rf"{name}{default}(?: or omit)?", plain):
+            continue
+        if kind in ("bool", "int", "float"):
+            every = len(re.findall(rf"(?<![\w.]){name}(?!\w)", plain))
+            bad = every - len(re.findall(rf"(?<![\w.]){name}{default} \| {kind}(?!\w)", plain))
+        else:
+            # Whether there is one at all can be told of text too.
+            taken = rf"\+ {name}|{name}{default} (?:\+|or \[|\| (?!default|flatten|length|from_yaml if {name}))"
+            bad = kind == "list" and bool(re.search(taken, plain))
+        found += [name] if bad else []
+    return found
+
+
+FILES = sorted(
+    p
+    for kind in ("tasks/*.yml", "vars/*.yml", "handlers/*.yml", "templates/*")
+    for p in (ROOT / "roles").glob(f"*/{kind}")
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: "-".join(p.relative_to(ROOT / "roles").parts))
+def test_what_comes_as_text_is_converted_where_it_is_used(path: Path) -> None:
+    found = {expression.strip(): names for expression in expressions_of(path) if (names := unconverted(expression))}
+    assert not found, found
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("update_allow_downtime", []),
+        ("update_allow_downtime and x", ["update_allow_downtime"]),
+        ("not update_allow_downtime | bool", []),
+        ("'update_allow_downtime=true'", []),
+        ("update_allow_downtime | bool or (x and update_allow_downtime)", ["update_allow_downtime"]),
+        ("backup_keep | default(7)", []),
+        ("backup_keep > 3", ["backup_keep"]),
+        ("backup_databases or ['']", ["backup_databases"]),
+        ("[backup_databases] | flatten | join(',') | split(',')", []),
+    ],
+)
+def test_the_rule_sees_what_text_would_change(expression: str, names: list[str]) -> None:
+    assert unconverted(expression) == names
