@@ -95,7 +95,8 @@ def commit_versions(shop: Shop) -> None:
     """m1 has a note; m2 has none, but a channel, and an index on the big table; m3 is code alone.
 
     m4 writes the address under another name too and copies those of years, m5 asks each order for a channel, m6 knows
-    the address by its new name alone, which it asks of each order, m7 is code alone, m8 has a note again.
+    the address by its new name alone, which it asks of each order, m7 is code alone, m8 has a note again. m9 is m7 with a channel
+    that has another name, which no code survives that knows the old one.
     """
     field = "models.CharField(max_length={}, null=True)"
     _commit(shop, "m1", "v2", _models(NOTE), "0003_note", "0002_first_tours",
@@ -121,6 +122,9 @@ def commit_versions(shop: Shop) -> None:
     _commit(shop, "m7", "m6", _models(filled + _REQUIRED, ""), files=forms)
     _commit(shop, "m8", "m7", _models(filled + _REQUIRED + NOTE, ""), "0009_note", "0008_contact",
             f'migrations.AddField("order", "note", {field.format(80)})', files=forms)  # fmt: skip
+    renamed = filled.replace("channel =", "medium =")
+    _commit(shop, "m9", "m7", _models(renamed + _REQUIRED, ""), "0009_medium", "0008_contact",
+            'migrations.RenameField("order", "channel", "medium")', files=forms)  # fmt: skip
 
 
 def sql(shop: Shop, statement: str, database: str = "shop") -> str:

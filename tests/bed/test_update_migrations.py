@@ -139,6 +139,16 @@ def test_a_lock_that_is_never_given_leaves_the_version_before_serving(migrated: 
     assert_nothing_lost(migrated, load, result)
 
 
+def test_what_needs_a_gap_is_refused_where_the_answer_of_a_survey_was_no(migrated: Shop) -> None:
+    version, before = migrated.version(), columns(migrated)
+    with migrated.load() as load:
+        play = migrated.update("m9", update_allow_downtime="false")
+        result = load.stop()
+    assert play.returncode != 0 and "update_allow_downtime" in play.message, play.output[-4000:]
+    assert (migrated.version(), columns(migrated)) == (version, before)
+    assert_nothing_lost(migrated, load, result)
+
+
 def test_what_plain_migrate_costs_in_comparison(migrated: Shop) -> None:
     """The same migrations as Django runs them, beside the code from before."""
     other = Shop("plain-migrate")
