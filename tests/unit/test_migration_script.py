@@ -85,7 +85,8 @@ def test_the_catalogue_is_searched_only_where_it_is_cheap() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ('exec: "python": executable file not found in $PATH', "has no python"),
+        ('exec: "sh": executable file not found in $PATH', "has no shell"),
+        ("no python here", "has no python"),
         ("python: can't open file '/app/manage.py': [Errno 2] No such file or directory", "no manage.py in the image"),
         ("ModuleNotFoundError: No module named 'django'", "has no Django"),
         ("docker compose run did not end in 5 s", "took longer than 5 s"),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide.masking import without_credentials
-from . import app_script
+from . import app_script, interpreter
 from .attended import Attended
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
@@ -29,7 +29,8 @@ _SAID = "EVENKEEL+ "
 _LEAVES = 60.0
 # What Compose's or Python's last words mean, with what to do about it.
 _MEANINGS = (
-    ("executable file not found", "the image of {service} has no python", "set service to the one that runs Django"),
+    ("executable file not found", "the image of {service} has no shell", "set service to the one that runs Django"),
+    (interpreter.MISSING, "the image of {service} has no python", "set service to the one that runs Django"),
     ("can't open file", "there is no {manage_py} in the image of {service}", "set manage_py to its path in the image"),
     ("import Django", "the image of {service} has no Django", "set service to the one that runs Django"),
     ("No module named 'django'", "the image of {service} has no Django", "set service to the one that runs Django"),
@@ -74,7 +75,8 @@ class OneOff:
     def _inside(self) -> list[str]:
         """The interpreter that a script is given to, and of which service."""
         mounts = [word for inside, path in self.over.items() for word in ("--volume", f"{path}:{inside}:ro,z")]
-        return [*mounts, "--entrypoint", "python", self.service, self.manage_py, "shell", "-c"]
+        running = interpreter.those_that_run(self.engine, self.project, self.service)
+        return [*mounts, *interpreter.run_by(self.service, running), self.manage_py, "shell", "-c"]
 
     def ask(self, script: str) -> dict[str, Any]:
         """What a script that changes nothing tells.

@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
@@ -100,20 +99,17 @@ class Engine:
 
     def info(self) -> dict[str, Any]:
         """The engine's facts (``docker info``)."""
-        result: dict[str, Any] = self._call("info")
-        return result
+        return dict(self._call("info"))
 
     def containers(self, labels: Mapping[str, str], services: Collection[str] = ()) -> list[dict[str, Any]]:
         """Inspect every container, running or not, of the labels, and of Compose's services if any are named; none that just went."""
-        found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
-        if services:
-            found = [entry for entry in found if (entry.get("Labels") or {}).get(SERVICE_LABEL) in services]
-        return [i for i in (self.inspect(entry["Id"]) for entry in found) if i]
+        found = (key for key, service in self.listed(labels) if not services or service in services)
+        return [i for i in map(self.inspect, found) if i]
 
-    def numbers(self, labels: Mapping[str, str]) -> dict[str, int]:
-        """How many containers of the labels, running or not, each of Compose's services has."""
+    def listed(self, labels: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Id and Compose's service of every container of the labels, running or not."""
         found = self._call("containers", all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
-        return dict(Counter(str((entry.get("Labels") or {}).get(SERVICE_LABEL) or "") for entry in found))
+        return [(entry["Id"], (entry.get("Labels") or {}).get(SERVICE_LABEL) or "") for entry in found]
 
     def networks(self) -> dict[str, dict[str, Any]]:
         """Every network by its name."""

@@ -28,6 +28,7 @@ from . import (
     hotfix_live_script,
     hotfix_staging,
     hotfix_view,
+    interpreter,
     publish_build,
     published,
 )
@@ -280,11 +281,12 @@ def _asked(
     project = live_files.container(here.project, here.images[here.image_of(service)], live)
     modules = [published, publish_build, asset_names, hotfix_live_script]
     script = as_text(modules, [state, LIVE, kind, name, dry])
-    words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={here.name}-hotfix", "--entrypoint", "python"]
+    words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={here.name}-hotfix"]
+    words += interpreter.run_by(live_files.SERVICE, django=False)
     compose, unknown = Compose(here.path, project_name=here.name), "" if dry else hotfix_live_script.APPLYING
     try:
         printed = compose.run_by(
-            project, *words, live_files.SERVICE, "-c", script, timeout=float(params["timeout"]), stdin=json.dumps(given)
+            project, *words, "-c", script, timeout=float(params["timeout"]), stdin=json.dumps(given)
         )
     except ComposeFailed as error:
         raise _NotDone(

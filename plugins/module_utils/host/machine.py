@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
 from ..decide.nginx_config import request_headers
 from ..decide.published_ports import without_ports
@@ -40,11 +40,10 @@ from .inspection import (
 from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
 from .probing import ask
 from .roller import Answer, Seen, StepFailed
+from .side_by_side import all_of
 from .steering import Box, Steering
 from .stop_signal import signal_behind_shell
 from .targets import Target
-
-_Result = TypeVar("_Result")
 
 
 class ComposeMachine:
@@ -69,7 +68,6 @@ class ComposeMachine:
         self.targets = {t.settings.name: t for t in targets}
         self.proxy_name = proxy_name
         self.project = project or {}
-        self._pool = ThreadPoolExecutor(max_workers=16)
         self._inspections: dict[str, dict[str, Any]] = {}
         self._nginx: Master | None = None
         self._kills: dict[str, int] = {}
@@ -199,7 +197,7 @@ class ComposeMachine:
                         [(n, c) for n, c in create if n in stand_ins], partial(self.compose.create_by, definition)
                     )
             except (ComposeFailed, EngineFailed) as error:
-                raise StepFailed(f"{_names(create)} could not be created: {error}") from error
+                raise StepFailed(f"{', '.join(dict(create))} could not be created: {error}") from error
             self.look()
             fresh = [i for key, i in self._inspections.items() if key not in before]
             for inspection in fresh:
@@ -216,9 +214,10 @@ class ComposeMachine:
     def _create(self, more: Sequence[tuple[str, int]], act: Callable[[dict[str, int], dict[str, int]], None]) -> None:
         """Have Compose create that many more of these, and leave what they depend on at the number that it has."""
         if more:
-            present = self.engine.numbers({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
-            needed = {n for name, _count in more for n in self.targets[name].after if present.get(n)}
-            act({n: present.get(n, 0) + c for n, c in more}, {n: present[n] for n in sorted(needed)})
+            listed = self.engine.listed({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
+            present = Counter(service for _id, service in listed)
+            needed = {n for name, _count in more for n in self.targets[name].after if present[n]}
+            act({n: present[n] + c for n, c in more}, {n: present[n] for n in sorted(needed)})
 
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
@@ -283,11 +282,11 @@ class ComposeMachine:
         return Answer(True)
 
     def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
-        found = self._all({i: partial(self._nodes.tasks, self._inspections[i]) for i in ids if i in self._inspections})
+        found = all_of({i: partial(self._nodes.tasks, self._inspections[i]) for i in ids if i in self._inspections})
         return {i: future.result() for i, future in found.items()}
 
     def quiesce(self, ids: Sequence[str]) -> list[str]:
-        told = self._all({i: partial(self._nodes.quiet, self._inspections[i]) for i in ids if i in self._inspections})
+        told = all_of({i: partial(self._nodes.quiet, self._inspections[i]) for i in ids if i in self._inspections})
         return [i for i, future in told.items() if not future.result()]
 
     def resume(self, ids: Sequence[str]) -> None:
@@ -374,24 +373,18 @@ class ComposeMachine:
         self, ids: Sequence[str], ask_one: Callable[[Mapping[str, Any], Target], Answer]
     ) -> dict[str, Answer]:
         known = {i: self._inspections[i] for i in ids if i in self._inspections}
-        asked = self._all(
-            {i: partial(ask_one, found, self.targets[label_of(found, SERVICE_LABEL)]) for i, found in known.items()}
+        asked = all_of(
+            {i: partial(ask_one, found, self.targets[label_of(found, SERVICE_LABEL)]) for i, found in known.items()},
         )
         return {i: future.result() for i, future in asked.items()}
 
     def _each(self, ids: Sequence[str], act: Callable[[str], None], complaint: str) -> None:
-        for container_id, future in self._all({i: partial(act, i) for i in ids}).items():
+        for container_id, future in all_of({i: partial(act, i) for i in ids}).items():
             try:
                 future.result()
             except EngineFailed as error:
                 name = str(self._inspections.get(container_id, {}).get("Name") or container_id[:12]).lstrip("/")
                 raise StepFailed(f"{name} {complaint}: {error}") from error
-
-    def _all(self, acts: Mapping[str, Callable[[], _Result]]) -> dict[str, Future[_Result]]:
-        """Do all of these side by side, and return once every one has ended: none goes on when its act is over."""
-        futures = {key: self._pool.submit(act) for key, act in acts.items()}
-        wait(futures.values())
-        return futures
 
 
 def _gone(proxy: str, found: Sequence[Mapping[str, Any]]) -> str:
@@ -402,7 +395,3 @@ def _gone(proxy: str, found: Sequence[Mapping[str, Any]]) -> str:
     if state is None:
         return f"{proxy}: its container is gone"
     return f"{proxy}: nginx does not run any more: its container is {state.get('Status')} (exit code {state.get('ExitCode')})"
-
-
-def _names(create: Sequence[tuple[str, int]]) -> str:
-    return ", ".join(name for name, _count in create)

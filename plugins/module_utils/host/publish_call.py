@@ -16,7 +16,7 @@ from ..decide.builds import BUILDS, LIVE, PUBLISHER, Output
 from ..decide.jobs import BEFORE
 from ..decide.listed import some
 from ..journal import working
-from . import publish_build, publish_checked, published
+from . import interpreter, publish_build, publish_checked, published
 from .app_script import answer_in, as_text
 from .call_result import BadInput
 from .compose import ComposeFailed
@@ -162,9 +162,10 @@ def _in_container(
         arguments.append(bool(params.get("refuse_same")))
     script = as_text(modules, arguments)
     project = builds.publisher(view.project, image_name(view.project, service), group, view.release, volumes)
-    words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={view.name}-publish", "--entrypoint", "python"]
+    words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={view.name}-publish"]
+    words += interpreter.run_by(PUBLISHER, django=False)
     try:
-        printed = view.compose.run_by(project, *words, PUBLISHER, "-c", script, timeout=timeout)
+        printed = view.compose.run_by(project, *words, "-c", script, timeout=timeout)
     except ComposeFailed as error:
         raise NotPublished(f"what {group[0].job} built could not be {state}: {error}") from error
     answer = answer_in(printed)

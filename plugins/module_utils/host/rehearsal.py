@@ -28,6 +28,7 @@ from .compose import Compose, ComposeFailed
 from .engine import Engine
 from .files import private_directory, write_private
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
+from .interpreter import words_for
 from .postgres import PSQL, Server
 from .progress import Progress
 from .scratch import Scratch, sweep
@@ -215,7 +216,7 @@ class Stage:
         most = min(self.left(), patience + 10.0 + each * (1 + len(requests)))
         found: list[tuple[int, str]] = []
         asked = threading.Thread(
-            target=lambda: found.append(self.engine.run_inside(container, ["python", "-c", script], timeout=most)),
+            target=lambda: found.append(self.engine.run_inside(container, [*words_for(), "-c", script], timeout=most)),
             daemon=True,
         )
         asked.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..decide.releases import is_id
 from ..journal import working
-from . import publish_static, published
+from . import interpreter, publish_static, published
 from .app_script import answer_in, as_text
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
@@ -62,7 +62,8 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             _sweep(engine, name)
             script = as_text([published, publish_static], [state, revision, release_of(compose), living_in(params)])
             label = f"{_LABEL}={name}-static"
-            command = ["run", "--rm", "-T", "--no-deps", "--label", label, "--entrypoint", "python", service]
+            command = ["run", "--rm", "-T", "--no-deps", "--label", label]
+            command += interpreter.run_by(service, interpreter.those_that_run(engine, name, service))
             printed = compose.run(
                 *command, str(params["manage_py"]), "shell", "-c", script, timeout=float(params["timeout"])
             )
