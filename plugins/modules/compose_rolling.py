@@ -85,7 +85,8 @@ options:
     choices: [rollback, pause]
   ready_path:
     description:
-      - Path that answers with a status below 400 when a web service is ready. Without it the health command is run.
+      - Path that answers with a status below 400 when a web service is ready. Without it the health command is run, and
+        without that C(/) is asked; what the containers from before answer there is good enough, if it is below 500.
     type: str
   ready_port:
     description:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Compose project of any shape whose services boot in a moment, rolled by the module in this process.
 
-Every service is the same small program unless its definition says otherwise: it answers each request with its version.
+Every service is the same small program unless its definition says otherwise: it answers each request with its version,
+and with the status that its environment names.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         text = os.environ["VERSION"].encode()
-        self.send_response(200)
+        self.send_response(int(os.environ.get("STATUS", "200")))
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
@@ -56,11 +57,13 @@ class SmallStack:
             "image": IMAGE,
             "init": True,
             "command": ["python", "-u", "-c", _SERVE],
-            "environment": {"VERSION": version},
             "labels": labels,
             "stop_grace_period": "2s",
         }
-        services: dict[str, Any] = {name: {**own, **definition} for name, definition in self.services.items()}
+        services: dict[str, Any] = {
+            name: {**own, **one, "environment": {"VERSION": version, **one.get("environment", {})}}
+            for name, one in self.services.items()
+        }
         if self.site:
             (self.folder / "site.conf").write_text(self.site, encoding="utf-8")
             services["front"] = {

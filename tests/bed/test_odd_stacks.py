@@ -98,6 +98,25 @@ def test_an_nginx_that_is_started_anew_while_the_old_drain_knows_none_of_them_af
     assert set(answers) == {"v2"} and answers["v2"] > 50, answers
 
 
+def answering(status: int) -> dict[str, Any]:
+    return of_kind("web", environment={"STATUS": str(status)})
+
+
+def test_an_api_that_has_nothing_at_its_root_is_ready_when_it_answers_as_ever(stack: Maker) -> None:
+    one = stack({"api": answering(404)}, SITE)
+    result = one.roll("v2", ready_timeout=20.0)
+    assert not result.get("failed"), result["msg"]
+    one.services["api"] = answering(500)
+    assert "GET / answered 500" in one.roll("v3", ready_timeout=5.0)["msg"]
+    one.services["api"] = answering(200)
+    assert not one.roll("v4").get("failed")
+    one.services["api"] = answering(404)
+    assert "GET / answered 404" in one.roll("v5", ready_timeout=5.0)["msg"], (
+        "the version that serves has something there"
+    )
+    assert one.ask() == "v4"
+
+
 def nginx(folder: Path, name: str, location: str) -> dict[str, Any]:
     """A definition of an nginx without a published port, led on to by another."""
     folder.mkdir(exist_ok=True)

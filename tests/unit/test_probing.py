@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import Probe
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.probing import ask
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.probing import as_before, ask
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer
 
 Handler = Callable[[socket.socket], None]
 
@@ -224,3 +225,23 @@ def test_the_uwsgi_protocol_is_spoken_as_nginx_does() -> None:
     assert values["REQUEST_METHOD"] == "GET"
     assert (values["PATH_INFO"], values["QUERY_STRING"], values["REQUEST_URI"]) == ("/a b", "q=1", "/a%20b?q=1")
     assert (values["HTTP_HOST"], values["SERVER_NAME"], values["HTTPS"]) == ("shop.example", "shop.example", "on")
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "ready"),
+    [
+        (200, [500], True),
+        (404, [404], True),
+        (404, [], True),
+        (404, [0, 500], True),
+        (401, [401, 200], True),
+        (404, [200], False),
+        (401, [404], False),
+        (500, [500], False),
+        (502, [], False),
+        (0, [404], False),
+    ],
+)
+def test_what_nobody_wrote_down_is_held_against_what_is_usual(status: int, before: list[int], ready: bool) -> None:
+    answer = Answer(0 < status < 400, "GET / answered", status)
+    assert as_before(answer, [Answer(0 < s < 400, "", s) for s in before]).ok is ready

@@ -20,6 +20,7 @@ from . import processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
 from .data_mounts import anonymous_data
+from .endings import ending_of, gone
 from .engine import Engine, EngineFailed
 from .firewall import FirewallFailed
 from .inspection import (
@@ -38,7 +39,7 @@ from .inspection import (
     stop_signal_of,
 )
 from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
-from .probing import ask
+from .probing import as_before, ask
 from .roller import Answer, Seen, StepFailed
 from .side_by_side import all_of
 from .steering import Box, Steering
@@ -71,6 +72,7 @@ class ComposeMachine:
         self._inspections: dict[str, dict[str, Any]] = {}
         self._nginx: Master | None = None
         self._kills: dict[str, int] = {}
+        self._before: dict[str, Answer] = {}
         self._nodes = CeleryNodes(engine)
 
     def now(self) -> float:
@@ -103,7 +105,7 @@ class ComposeMachine:
                     return nginx, workers
         if self.proxy_name:
             # It ran when this began. Going on without it would take away containers it may come back to.
-            raise NginxFailed(_gone(self.proxy_name, found))
+            raise NginxFailed(gone(self.proxy_name, found))
         return None, []
 
     def _seen(self, found: Sequence[Mapping[str, Any]], workers: Sequence[processes.Process]) -> Seen:
@@ -174,15 +176,7 @@ class ComposeMachine:
         return restarts_of(inspection) + self._kills.get(key, 0)
 
     def _ending(self, inspection: Mapping[str, Any], target: Target) -> str:
-        state = inspection.get("State") or {}
-        limit = target.settings.limit
-        if state.get("OOMKilled") or self._kills.get(str(inspection["Id"])):
-            return f"went over its memory limit{f' of {limit // 1048576} MiB' if limit else ''}: the kernel killed a process of it"
-        if state.get("Error"):
-            return f"could not run: {state['Error']}"
-        if state.get("Running"):
-            return "ended by itself and was started again"
-        return f"ended with exit code {state.get('ExitCode', '?')}"
+        return ending_of(inspection, target.settings.limit, bool(self._kills.get(str(inspection["Id"]))))
 
     # -- acting ---------------------------------------------------------------------------------------
 
@@ -248,8 +242,19 @@ class ComposeMachine:
         if settings.kind == WORKER and self._nodes.node(inspection):
             return self._nodes.ping(inspection)
         if target.route and (settings.ready_port or target.folder):
-            return self._ask(inspection, target, Probe("/"), any_success=True)
+            return as_before(self._ask(inspection, target, Probe("/"), any_success=True), self._answers_of_old(target))
         return Answer(True, "runs")
+
+    def _answers_of_old(self, target: Target) -> list[Answer]:
+        """What those of another version answer to the same question; asked once, while they serve."""
+        wanted = [(known, target.image) for known in (target.config_hash, target.stand_in)]
+        mine = [
+            i for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == target.settings.name and pid_of(i)
+        ]
+        old = [i for i in mine if (label_of(i, HASH_LABEL), str(i["Image"])) not in wanted]
+        for inspection in (i for i in old if i["Id"] not in self._before):
+            self._before[inspection["Id"]] = self._ask(inspection, target, Probe("/"), any_success=True)
+        return [self._before[i["Id"]] for i in old]
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         result = self._ask_each(ids, self._is_proven)
@@ -385,13 +390,3 @@ class ComposeMachine:
             except EngineFailed as error:
                 name = str(self._inspections.get(container_id, {}).get("Name") or container_id[:12]).lstrip("/")
                 raise StepFailed(f"{name} {complaint}: {error}") from error
-
-
-def _gone(proxy: str, found: Sequence[Mapping[str, Any]]) -> str:
-    """What can be seen of an nginx that does not run any more."""
-    if not any(pid_of(i) for i in found):
-        return "no container of the project runs any more: the engine has ended, or somebody stopped them all"
-    state = next((i.get("State") or {} for i in found if label_of(i, SERVICE_LABEL) == proxy), None)
-    if state is None:
-        return f"{proxy}: its container is gone"
-    return f"{proxy}: nginx does not run any more: its container is {state.get('Status')} (exit code {state.get('ExitCode')})"

@@ -11,7 +11,7 @@ import ssl
 import struct
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..decide.services import Probe
 from .roller import Answer
@@ -95,11 +95,22 @@ def ask(
         if sock is not None:
             sock.close()
     good = response.status < 400 if any_success else response.status == probe.status
-    if not good:
-        return Answer(False, f"{what} answered {response.status}")
-    if probe.contains and probe.contains.encode() not in body:
-        return Answer(False, f"{what} answered {response.status}, but without {probe.contains!r}")
-    return Answer(True, f"{what} answered {response.status}")
+    said = f"{what} answered {response.status}"
+    if good and probe.contains and probe.contains.encode() not in body:
+        return Answer(False, f"{said}, but without {probe.contains!r}", response.status)
+    return Answer(good, said, response.status)
+
+
+def as_before(answer: Answer, before: Sequence[Answer]) -> Answer:
+    """An answer to a question that nobody wrote down, held against what the version from before answers to it.
+
+    An API may have nothing at ``/``, or ask who one is: it answers all the same, as it always did.
+
+    :param before: the old ones' answers; where none of them answers, nobody can say what is usual.
+    """
+    usual = {a.status for a in before if 0 < a.status < 500}
+    refused = 400 <= answer.status < 500
+    return Answer(True, answer.text, answer.status) if refused and (not usual or answer.status in usual) else answer
 
 
 def _send(connection: _Connection, method: str, path: str, headers: Mapping[str, str]) -> None:

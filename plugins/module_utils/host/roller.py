@@ -25,10 +25,11 @@ class StepFailed(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What one question to a container brought: ``text`` as a user would report it."""
+    """What one question to a container brought: ``text`` as a user would report it, ``status`` of HTTP, 0 for none."""
 
     ok: bool
     text: str = ""
+    status: int = 0
 
 
 @dataclass(frozen=True)
