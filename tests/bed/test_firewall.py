@@ -52,3 +52,13 @@ def test_what_ends_by_itself_is_told_as_ended(
     assert _left(pid, [over]) == [over]
     end(pid)
     assert firewall.tables(pid) == []
+
+
+def test_a_number_that_is_another_processs_by_now_closes_nothing_of_this_host() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            with pytest.raises(firewall.FirewallFailed, match="no container's"):
+                firewall.close(other.pid, [8000], [], 60)
+            assert firewall.tables(os.getpid()) == []
+        finally:
+            other.kill()

@@ -22,6 +22,8 @@ class World:
 
     clock: float = 1000.0
     loaded: float = 900.0
+    worker: int = 2
+    reloads: int = 0
     refused: dict[str, float] | None = None
     closed: set[int] = field(default_factory=set)
 
@@ -47,16 +49,18 @@ class Proxy(Master):
         self.world = world
 
     def workers(self) -> list[Process]:
-        return [Process(2, 1, self.world.loaded, "nginx: worker process")]
+        return [Process(self.world.worker, 1, self.world.loaded, "nginx: worker process")]
 
     def reload(self, timeout: float = 30.0) -> None:
         self.world.loaded = self.world.clock
+        self.world.worker += 1
+        self.world.reloads += 1
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(asking.time, "time", lambda: made.clock)
+    monkeypatch.setattr(asking.time, "monotonic", lambda: made.clock)
     for name in ("refuse", "refuse_nobody"):
         monkeypatch.setattr(firewall, name, getattr(made, name))
     monkeypatch.setattr(firewall, "refused", made.left)
@@ -131,3 +135,16 @@ def test_connections_that_are_kept_open_end_when_one_leaves(world: World, keepal
     assert world.loaded == 900.0
     way.rotate(nginx, [OLD, NEW], [NEW.address])
     assert (world.loaded == world.clock) is bool(keepalive)
+
+
+def test_a_clock_that_is_set_back_causes_no_reload_after_another(world: World) -> None:
+    way, nginx = Asking("api", Gates([8000], True), None, 0, 600.0), Proxy(world)
+    way.look(nginx, [OLD, NEW], world.loaded)
+    way.rotate(nginx, [OLD, NEW], [NEW.address])
+    before = world.reloads
+    for _round in range(5):
+        way.learn(nginx, [NEW])
+        world.pass_time(2)
+        # What a worker's start is counted by has been set back by an hour.
+        world.loaded = world.clock - 3600
+    assert world.reloads == before + 1 and not way.look(nginx, [NEW], world.loaded).cooling

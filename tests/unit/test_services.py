@@ -333,6 +333,11 @@ def test_health_command(healthcheck: Any, image: dict[str, Any], expected: tuple
         ({"container_name": "api"}, {}, "container_name: api lets only one exist"),
         ({"network_mode": "host"}, {}, "network_mode: host lets only one"),
         ({"networks": {"a": None, "b": {"ipv4_address": "10.0.0.2"}}}, {}, "a fixed address in network b"),
+        (
+            {"networks": {"b": {"ipv6_address": "fd00::2"}}},
+            {},
+            "network b, which only one can hold; remove ipv6_address",
+        ),
         ({"volumes": [{"type": "volume", "target": "/data"}]}, {}, "an anonymous volume at /data"),
         ({}, {"Volumes": {"/var/lib/x": {}}}, "an anonymous volume at /var/lib/x"),
     ],

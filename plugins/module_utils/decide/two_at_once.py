@@ -26,9 +26,12 @@ def objections(name: str, service: Mapping[str, Any], settings: Settings, image:
         )
     if str(service.get("network_mode") or "") == "host":
         found.append(f"{name}: network_mode: host lets only one listen on its port; use a network")
-    fixed = [n for n, net in (service.get("networks") or {}).items() if (net or {}).get("ipv4_address")]
+    networks = (service.get("networks") or {}).items()
+    fixed = [(n, key) for n, net in networks for key in ("ipv4_address", "ipv6_address") if (net or {}).get(key)]
     if fixed:
-        found.append(f"{name}: has a fixed address in network {fixed[0]}, which only one can hold; remove ipv4_address")
+        found.append(
+            f"{name}: has a fixed address in network {fixed[0][0]}, which only one can hold; remove {fixed[0][1]}"
+        )
     tmpfs = service.get("tmpfs") or []
     named = {str(v.get("target")) for v in service.get("volumes") or []}
     named |= {str(t).partition(":")[0] for t in ([tmpfs] if isinstance(tmpfs, str) else tmpfs)}

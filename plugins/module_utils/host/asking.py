@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from . import firewall
-from .nginx import Master, draining, loaded_at
+from .nginx import QUITTING, Master, draining
 from .pinning import Pinning
 from .steering import Box, Gates, Lead
 
@@ -35,14 +35,14 @@ class Asking:
         self.keepalive = keepalive
         self.patience = patience
         self._seen: dict[str, float] = {}
-        self._forgetting: dict[str, float] = {}
+        self._forgetting: dict[str, tuple[float, frozenset[int]]] = {}
         # Several containers are started at the same time, and each adds to the same refusals.
         self._writing = threading.Lock()
 
     def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
         refused = firewall.refused(nginx.pid, self.service)
-        now = time.time()
+        now = time.monotonic()
         alive = {a for box in boxes for a in box.addresses}
         self._seen.update(dict.fromkeys(alive, now))
         barred = set(refused or {})
@@ -86,15 +86,18 @@ class Asking:
         """See the protocol."""
         alive = {a for box in boxes for a in box.addresses}
         refused = firewall.refused(nginx.pid, self.service) or {}
-        gone = {a: self._forgetting.setdefault(a, time.time()) for a in refused if a not in alive}
+        workers = nginx.workers()
+        accepting = frozenset(w.pid for w in workers if QUITTING not in w.command)
+        # Not by when they started: somebody may set this machine's clock in between.
+        gone = {a: self._forgetting.setdefault(a, (time.monotonic(), accepting)) for a in refused if a not in alive}
         if not gone:
             return
         if not reloads(self.kept):
-            left = {a: since + (self.kept or 0.0) + _MARGIN - time.time() for a, since in gone.items()}
+            left = {a: since + (self.kept or 0.0) + _MARGIN - time.monotonic() for a, (since, _w) in gone.items()}
             self._refuse(nginx, {a: max(1.0, seconds) for a, seconds in left.items()})
-        elif loaded_at(nginx.workers()) < max(gone.values()):
+        elif any(accepting & known for _since, known in gone.values()):
             nginx.reload()
-        elif not draining(nginx.workers()):
+        elif not draining(workers):
             # No worker is left that may have been told of them.
             self._seen = {a: seen for a, seen in self._seen.items() if a in alive}
             self._refuse(nginx, {}, set(gone))

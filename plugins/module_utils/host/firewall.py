@@ -57,6 +57,13 @@ def _apply(pid: int, script: str) -> None:
         raise FirewallFailed(f"nft refused a rule: {complaint.strip().splitlines()[0] if complaint.strip() else code}")
 
 
+def _is_of_this_host(pid: int) -> bool:
+    try:
+        return os.path.samefile(f"/proc/{pid}/ns/net", "/proc/self/ns/net")
+    except OSError:
+        return False
+
+
 def _listed(pid: int, name: str) -> list[dict[str, object]] | None:
     """The objects of a table of ours, None where it is not there."""
     code, output, _complaint = _nft(pid, "-j", "list", "table", "inet", name)
@@ -124,8 +131,10 @@ def close(pid: int, ports: Iterable[int], passing: Iterable[str], seconds: float
 
     :param passing: addresses of those who may all the same.
     :param seconds: after which the gate opens by itself.
-    :raises FirewallFailed: nft refuses.
+    :raises FirewallFailed: nft refuses, or the process is in this host's own network.
     """
+    if _is_of_this_host(pid):
+        raise FirewallFailed(f"process {pid} is no container's: it has ended, and its number is another's now")
     four, six = _families(passing)
     shut = _with_timeout((str(p) for p in sorted(set(ports))), seconds)
     rules = [
