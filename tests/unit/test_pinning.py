@@ -7,8 +7,14 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import Nginx, NginxFailed, ReloadLate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import (
+    Nginx,
+    NginxFailed,
+    ReloadLate,
+    loaded_at,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.pinning import Pinning
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.processes import Process
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.steering import Box, Gates
 
 OLD = Box("old", "172.20.0.4", 104, 100.0, {})
@@ -78,3 +84,10 @@ def test_one_that_was_refused_is_followed_by_none() -> None:
     with pytest.raises(NginxFailed):
         Pinning("api", ["api"], Gates([], False)).rotate(nginx, [OLD, NEW], [NEW.address])
     assert not nginx.read and NEW.address not in nginx.hosts
+
+
+def test_a_worker_in_the_place_of_one_that_died_has_the_configuration_of_before() -> None:
+    worker = "nginx: worker process"
+    told_to_end = Process(3, 1, 50.0, f"{worker} is shutting down")
+    assert loaded_at([told_to_end, Process(4, 1, 100.0, worker), Process(9, 1, 900.0, worker)]) == 100.0
+    assert loaded_at([told_to_end]) == 0.0

@@ -47,8 +47,11 @@ class Pin:
 
 
 def loaded_at(workers: Sequence[Process]) -> float:
-    """When the workers that take new connections started (UNIX seconds), 0 when there are none."""
-    return max((p.started for p in workers if QUITTING not in p.command), default=0.0)
+    """When the workers that take new connections started (UNIX seconds), 0 when there are none.
+
+    One that the master has put in the place of another that died is younger than the configuration it has.
+    """
+    return min((p.started for p in workers if QUITTING not in p.command), default=0.0)
 
 
 def draining(workers: Sequence[Process]) -> int:
