@@ -267,6 +267,10 @@ due:
   description: Whether O(state=expanded) has something to do, if only to end what an earlier one has begun.
   returned: when the image is there
   type: bool
+changes:
+  description: Whether that would change the database, and not only note that this code knows what earlier code has migrated.
+  returned: when the image is there
+  type: bool
 ran:
   description: The migrations that were run, each with C(app), C(name), C(database), C(seconds) and how many are C(deferred).
   returned: when something was to be done

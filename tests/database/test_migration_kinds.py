@@ -35,6 +35,20 @@ def test_a_first_deployment_and_then_a_plain_migrate_does_nothing(make: Make) ->
     assert not project.order("planned", "r1")[2]["due"]
 
 
+def test_a_release_without_migrations_after_one_with_some_changes_nothing_of_the_database(make: Make) -> None:
+    project = make()
+    project.migration("0001_initial", CREATE)
+    project.run("migrated", "r0")
+    project.serving = ("r0",)
+    project.migration("0002_note", NOTE, "0001_initial")
+    planned = project.order("planned", "r1")[2]
+    assert planned["due"] and planned["changes"]
+    assert not project.expand("r1").get("failed")
+    project.serving = ("r1",)
+    planned = project.order("planned", "r2")[2]
+    assert planned["due"] and not planned["changes"], "it is only to be noted that r2 knows the note"
+
+
 def test_deferred_sql_of_django_is_in_the_transaction_that_records(make: Make) -> None:
     project = make()
     project.migration("0001_initial", CREATE)

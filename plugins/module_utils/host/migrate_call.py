@@ -197,7 +197,7 @@ def judged(
     """The verdict on what was told, as the module returns it."""
     code = code or Code()
     waiting: list[expansion.Open] = []
-    due, applied = False, 0
+    due, changes, applied = False, False, 0
     plan: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     to_record: list[dict[str, str]] = []
@@ -219,8 +219,8 @@ def judged(
         behind += way_back.behind(one.get("unknown") or [], one.get("history") or [], database.alias)
         plan += decided["plan"]
         refused += decided["refused"]
-        due = due or bool(decided["plan"] or database.to_record)
-        due = due or expansion.unfinished(rows, code.revision, code.image)
+        changes = changes or bool(decided["plan"] or database.to_record) or expansion.unfinished(rows, "", "")
+        due = due or changes or expansion.unfinished(rows, code.revision, code.image)
         to_record += [{"app": a, "name": n, "database": database.alias} for a, n in database.to_record]
     return {
         "changed": False,
@@ -235,6 +235,7 @@ def judged(
         "behind": [asdict(b) for b in behind],
         "way_back": way_back.overall(behind),
         "due": due,
+        "changes": changes,
         "msg": _sentence(plan, refused, to_record)
         + _still_open(waiting)
         + (f"; {way_back.sentence(behind)}" if behind else ""),
