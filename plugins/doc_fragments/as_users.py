@@ -13,7 +13,8 @@ class ModuleDocFragment:
 options:
   health_url:
     description:
-      - What is asked as users would once something has changed, and has to answer with 200. Without it nothing is asked.
+      - What is asked as users would, once something has changed where anything is to be, and has to answer with 200.
+        Without it nothing is asked.
     type: str
   prove:
     description:

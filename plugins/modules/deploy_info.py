@@ -55,6 +55,8 @@ options:
     elements: str
     choices: [drift, migrations, use]
     default: [drift, migrations, use]
+extends_documentation_fragment:
+  - evenkeel.deploy.as_users
 attributes:
   check_mode:
     support: full
@@ -110,7 +112,7 @@ findings:
       description: V(act) or V(note).
       type: str
     about:
-      description: Such as V(operation), V(services), V(images), V(leftovers), V(drift), V(way back), V(unseen).
+      description: Such as V(operation), V(services), V(site), V(images), V(leftovers), V(drift), V(way back), V(unseen).
       type: str
     what:
       description: A sentence.
@@ -228,6 +230,7 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.as_users_see import AS_USERS_ARGUMENTS
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import PARTS, deploy_info
 
@@ -242,6 +245,7 @@ def main() -> None:
             "backups_dir": {"type": "path"},
             "owner": {"type": "str"},
             "django_service": {"type": "str", "default": "api"},
+            **AS_USERS_ARGUMENTS,
             "look_at": {"type": "list", "elements": "str", "choices": list(PARTS), "default": list(PARTS)},
         },
         supports_check_mode=True,

@@ -239,6 +239,14 @@ pieces = st.fixed_dictionaries(
 )
 
 
+def test_what_users_do_not_get_is_something_to_act_on_with_the_logs_of_who_answers_them() -> None:
+    api = Service("api", "web", "image", 1, (Container("travel-api-1", "running"),))
+    one = seen(services=[api], wrong="GET https://travel.example/api/tours/ answered 500")
+    state, command = verdict(one)
+    assert (state, command) == ("attention", "docker logs --tail 50 travel-api-1")
+    assert any("! site: GET https://travel.example/api/tours/ answered 500" in line for line in text(one))
+
+
 @given(pieces)
 def test_whatever_is_seen_is_told_and_unfinished_means_that_there_is_something_to_run(parts: Mapping[str, Any]) -> None:
     one = Seen("travel", **parts)

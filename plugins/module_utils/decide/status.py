@@ -14,6 +14,7 @@ from . import hotfix_in_place
 from .backlog import told
 from .drift import UNREAD
 from .lease import Lock
+from .stack import WEB
 
 #: How an app is, the worst first.
 UNFINISHED, ATTENTION, RUNNING, FINE = "unfinished", "attention", "running", "fine"
@@ -114,6 +115,7 @@ class Seen:
     :ivar looked: which of what takes time was asked for: drift, migrations, use.
     :ivar disks: ``path``, ``free``, ``size`` in bytes.
     :ivar aside: tasks that a rollback has kept from older workers, by name how many.
+    :ivar wrong: what users do not get as they should, in a sentence, empty where all is well or nothing was asked.
     """
 
     app: str
@@ -140,6 +142,7 @@ class Seen:
     looked: Sequence[str] = ()
     unseen: Mapping[str, str] = field(default_factory=dict)
     aside: Mapping[str, int] = field(default_factory=dict)
+    wrong: str = ""
 
 
 def command_of(playbook: str, target: str) -> str:
@@ -173,6 +176,9 @@ def findings(seen: Seen) -> list[Finding]:
         found += _of_services(seen, finish) + [
             Finding(ACT, "leftovers", what, finish or again(seen)) for what in seen.leftovers
         ]
+    if seen.wrong:
+        webs = [c.name for s in seen.services if s.kind == WEB for c in s.containers]
+        found.append(Finding(ACT, "site", seen.wrong, finish or "; ".join(f"docker logs --tail 50 {n}" for n in webs)))
     found += [Finding(ACT, "hotfix", *one) for one in hotfix_in_place.unsealed(seen.hotfixes)]
     found += (
         _of_edits(seen) + _of_migrations(seen) + _of_way_back(seen, bool(broken)) + _of_backups(seen) + _of_room(seen)
@@ -279,12 +285,8 @@ def _of_services(seen: Seen, finish: str) -> list[Finding]:
         if len(good) < service.replicas:
             found.append(Finding(ACT, "services", f"{service.name}: {len(good)} of {service.replicas} run", repair))
         if len(good) > service.replicas:
-            names = ", ".join(c.name for c in good)
-            found.append(
-                Finding(
-                    ACT, "leftovers", f"{service.name}: {len(good)} run instead of {service.replicas} ({names})", repair
-                )
-            )
+            what = f"{len(good)} run instead of {service.replicas} ({', '.join(c.name for c in good)})"
+            found.append(Finding(ACT, "leftovers", f"{service.name}: {what}", repair))
         for container in service.containers:
             if container.state != "running":
                 ended = f" with code {container.exit_code}" if container.state == "exited" else ""
@@ -294,11 +296,7 @@ def _of_services(seen: Seen, finish: str) -> list[Finding]:
                 logs = f"docker logs --tail 50 {container.name}"
                 found.append(Finding(ACT, "services", f"{service.name}: {container.name} is unhealthy", finish or logs))
             if container.outdated and container.state == "running":
-                found.append(
-                    Finding(
-                        ACT, "images", f"{service.name}: {container.name} {container.outdated}", finish or again(seen)
-                    )
-                )
+                found.append(Finding(ACT, "images", f"{service.name}: {container.name} {container.outdated}", repair))
     for container in seen.others:
         found.append(
             Finding(NOTE, "leftovers", f"{container.name} ({container.state}) is of no service of this release")

@@ -18,6 +18,7 @@ from ..decide.services import BROKER, DATABASE
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
+from .as_users_see import questions, wrong
 from .compose import ComposeFailed
 from .container_files import Budget
 from .drift import ContainerDrift, Drifts, VolumeDrift, containers_of
@@ -43,7 +44,7 @@ _PATIENCE = 120.0
 def deploy_info(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Carry out one call.
 
-    :raises BadInput: app_root cannot be one.
+    :raises BadInput: app_root cannot be one, or app_verify_paths are none.
     """
     root = str(params["path"])
     if not os.path.isabs(root) or ".." in root.split("/"):
@@ -90,6 +91,7 @@ class _Look:
         self.django = str(params.get("django_service") or "")
         self.parts: Collection[str] = set(PARTS if params.get("look_at") is None else params["look_at"])
         self.unseen: dict[str, str] = {}
+        self.health_url, self.questions = str(params.get("health_url") or ""), questions(params)
 
     @contextmanager
     def _part(self, *names: str) -> Iterator[None]:
@@ -121,6 +123,8 @@ class _Look:
             seen = self._engine(seen, project, source)
         elif current and "drift" in self.parts:
             seen = replace(seen, edits=self._trees(seen, []), way_back=self._way_back(None))
+        if current:
+            seen = replace(seen, wrong=wrong(self.health_url, self.questions, tries=1))
         return replace(seen, looked=sorted(self.parts), unseen=dict(self.unseen))
 
     def _files(self, seen: Seen) -> Seen:
