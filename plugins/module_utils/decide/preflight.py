@@ -59,7 +59,7 @@ def shortages(room: Room, extras: Sequence[Extra]) -> list[str]:
         found.append(
             f"memory: old and new run beside each other for a while, which needs {mib(needed)} more ({parts}) and "
             f"{mib(MEMORY_MARGIN)} to spare, but {mib(room.memory_available)} are available; free some, or use "
-            f"order: stop-first with allow_downtime: true"
+            f"order: stop-first with allow_downtime: true (update_allow_downtime in a playbook)"
         )
     if room.disk_free < DISK_NEEDED:
         found.append(

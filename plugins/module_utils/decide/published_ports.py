@@ -31,7 +31,7 @@ def objection(name: str, ports: list[str], replicas: int, steered: bool, allow_d
         return (
             f"{name}: publishes port {public[0]} to the outside, where it answers nobody while it changes hands (the time of "
             f"a start); users who come through nginx would not notice. Publish it on 127.0.0.1, remove ports:, or allow "
-            f"this with allow_downtime: true"
+            f"this with allow_downtime: true (update_allow_downtime in a playbook)"
         )
     return ""
 

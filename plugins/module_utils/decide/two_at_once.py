@@ -67,7 +67,7 @@ def alone(
     return replace(settings, order=STOP_FIRST), (
         f"{settings.name}: {why}, so the old one is taken away before the new one is there: a gap of its stop and start for "
         f"whoever asks it. Write x-evenkeel: {{order: stop-first}} beside it if nobody minds (start-first if two of it can "
-        f"run at once), or allow it with allow_downtime: true"
+        f"run at once), or allow it with allow_downtime: true (update_allow_downtime in a playbook)"
     )
 
 

@@ -152,8 +152,8 @@ class Restoring:
             raise BadInput(
                 f"restoring {dump.name} takes {self._old} away from all who are connected, and goes back behind what was "
                 f"written: {written}. {hold.words[0].upper()}{hold.words[1:]}",
-                "the same with allow_downtime: true; a dump of now is made first, and the database of now is kept under "
-                "another name",
+                "the same with allow_downtime: true (restore_allow_downtime in a playbook); a dump of now is made first, and "
+                "the database of now is kept under another name",
             )
         result = {**unchanged(), "changed": True, "backup": dump.told(), "written_since": since, "queued": waiting}
         if fence is None or pause is None:

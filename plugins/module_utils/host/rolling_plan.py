@@ -321,7 +321,7 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         if settings.order == STOP_FIRST and serving and not call.allow_downtime:
             raise BadInput(
                 f"{name}: order stop-first takes the old one away before the new one is ready: a gap of its boot time",
-                "use order: start-first, or allow it with allow_downtime: true",
+                "use order: start-first, or allow it with allow_downtime: true (update_allow_downtime in a playbook)",
             )
         note = longest_gap_note(settings)
         if note:
