@@ -47,6 +47,11 @@ options:
       - The service whose image is asked for migrations.
     type: str
     default: api
+  manage_py:
+    description:
+      - Where C(manage.py) is in that image, from its working directory; of an absolute path the folder is where it runs.
+    type: str
+    default: manage.py
   look_at:
     description:
       - What takes time. V(drift) compares files by checksums, at most 2,000 of them, V(migrations) asks Django in a container
@@ -245,6 +250,7 @@ def main() -> None:
             "backups_dir": {"type": "path"},
             "owner": {"type": "str"},
             "django_service": {"type": "str", "default": "api"},
+            "manage_py": {"type": "str", "default": "manage.py"},
             **AS_USERS_ARGUMENTS,
             "look_at": {"type": "list", "elements": "str", "choices": list(PARTS), "default": list(PARTS)},
         },

@@ -79,6 +79,8 @@ def test_an_image_without_any_says_so(image: Image) -> None:
 def test_compose_is_told_the_shell_before_the_service_and_the_rest_behind_it() -> None:
     words = run_by("api")
     assert words[:4] == ["--entrypoint", "sh", "api", "-c"] and words[-1] == "sh"
+    assert run_by("api", manage_py="backend/manage.py") == words
+    assert run_by("api", manage_py="/srv/backend/manage.py") == ["--workdir", "/srv/backend", *words]
 
 
 class Engine:

@@ -211,3 +211,17 @@ def test_what_comes_as_text_is_converted_where_it_is_used(path: Path) -> None:
 )
 def test_the_rule_sees_what_text_would_change(expression: str, names: list[str]) -> None:
     assert unconverted(expression) == names
+
+
+def test_every_module_that_asks_django_is_told_where_manage_py_is() -> None:
+    asking = set(yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]["django"])
+    modules = {p.stem: p.read_text() for p in (ROOT / "plugins/modules").glob("*.py")}
+    assert {n for n, text in modules.items() if '"manage_py":' in text or "**SOURCE_ARGUMENTS" in text} == asking
+    told = [p.parts[-3] for p in (ROOT / "roles").glob("*/tasks/*.yml") if "app_manage_py" in p.read_text()]
+    named = {
+        p.parts[-3]
+        for p in (ROOT / "roles").glob("*/tasks/*.yml")
+        if any(f"evenkeel.deploy.{n}:" in p.read_text() for n in asking)
+    }
+    # Of what role rollback asks nothing is asked of Django.
+    assert named - {"rollback"} <= set(told)

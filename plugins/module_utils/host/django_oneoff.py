@@ -76,7 +76,13 @@ class OneOff:
         """The interpreter that a script is given to, and of which service."""
         mounts = [word for inside, path in self.over.items() for word in ("--volume", f"{path}:{inside}:ro,z")]
         running = interpreter.those_that_run(self.engine, self.project, self.service)
-        return [*mounts, *interpreter.run_by(self.service, running), self.manage_py, "shell", "-c"]
+        return [
+            *mounts,
+            *interpreter.run_by(self.service, running, manage_py=self.manage_py),
+            self.manage_py,
+            "shell",
+            "-c",
+        ]
 
     def ask(self, script: str) -> dict[str, Any]:
         """What a script that changes nothing tells.

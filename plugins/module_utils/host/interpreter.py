@@ -38,13 +38,15 @@ def _paths(words: Sequence[str], environment: Mapping[str, str]) -> Iterator[str
         yield from (path for path in (*beside, *activated) if path.startswith("/"))
 
 
-def run_by(service: str, others: Sequence[str] = (), django: bool = True) -> list[str]:
+def run_by(service: str, others: Sequence[str] = (), django: bool = True, manage_py: str = "") -> list[str]:
     """The words of ``docker compose run`` for a service's Python, before those for Python itself.
 
     :param others: paths to try where neither name will do; see :func:`those_that_run`.
     :param django: whether it has to be one that has Django, as far as there is one.
+    :param manage_py: what it is to run; of an absolute path the folder is where it runs.
     """
-    return ["--entrypoint", "sh", service, *words_for(others, django)[1:]]
+    where = ["--workdir", os.path.dirname(manage_py)] if manage_py.startswith("/") else []
+    return [*where, "--entrypoint", "sh", service, *words_for(others, django)[1:]]
 
 
 def words_for(others: Sequence[str] = (), django: bool = False) -> list[str]:

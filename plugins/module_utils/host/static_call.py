@@ -63,7 +63,9 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             script = as_text([published, publish_static], [state, revision, release_of(compose), living_in(params)])
             label = f"{_LABEL}={name}-static"
             command = ["run", "--rm", "-T", "--no-deps", "--label", label]
-            command += interpreter.run_by(service, interpreter.those_that_run(engine, name, service))
+            command += interpreter.run_by(
+                service, interpreter.those_that_run(engine, name, service), manage_py=str(params["manage_py"])
+            )
             printed = compose.run(
                 *command, str(params["manage_py"]), "shell", "-c", script, timeout=float(params["timeout"])
             )

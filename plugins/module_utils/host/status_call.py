@@ -89,6 +89,7 @@ class _Look:
         self.state_dir = self.store.state_dir(params)
         self.backups = str(params.get("backups_dir") or os.path.join(root, "backups"))
         self.django = str(params.get("django_service") or "")
+        self.manage_py = str(params.get("manage_py") or "manage.py")
         self.parts: Collection[str] = set(PARTS if params.get("look_at") is None else params["look_at"])
         self.unseen: dict[str, str] = {}
         self.health_url, self.questions = str(params.get("health_url") or ""), questions(params)
@@ -252,7 +253,7 @@ class _Look:
             "project_src": source,
             "service": self.django,
             "state": "planned",
-            "manage_py": "manage.py",
+            "manage_py": self.manage_py,
             "timeout": _PATIENCE,
         }
         return migrate(asked, False)
