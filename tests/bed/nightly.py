@@ -2,7 +2,7 @@
 """What a night judged, written into ``docs/nightly.md``: a plugin of pytest that ``make nightly`` loads.
 
 A row for each file of tests, with the commit that it was run on. Rows of files that this run left out, or ran in part,
-stay as they were; those of code that has changed since say so.
+stay as they were, so a night that is stopped (Ctrl-C) keeps what it has judged; those of code that has changed since say so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ HEAD = "| tests | what they hold | passed | failed | seconds | date | commit | |
 
 @dataclass
 class File:
-    """What was seen of one file of tests: how its tests ended, seconds, and the figures that they printed."""
+    """What was seen of one file of tests: how many it has, how they ended, seconds, and the figures that they printed."""
 
+    tests: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     figures: list[str] = field(default_factory=list)
@@ -59,6 +60,17 @@ class _Listener:
     def __init__(self, files: dict[str, File]) -> None:
         self.files = files
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._expect(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
+        self._expect(ids)
+
+    def _expect(self, ids: Iterable[str]) -> None:
+        for name, number in Counter(i.partition("::")[0] for i in ids).items():
+            self.files.setdefault(name, File()).tests = number
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         seen = self.files.setdefault(report.location[0], File())
         seen.seconds += report.duration
@@ -72,6 +84,8 @@ class _Listener:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print what each file took, and its figures."""
     for name, seen in sorted(config.stash.get(_FILES, {}).items(), key=lambda item: -item[1].seconds):
+        if not seen.ended:
+            continue
         counts = ", ".join(f"{number} {outcome}" for outcome, number in sorted(seen.ended.items()))
         terminalreporter.write_line(f"{seen.seconds:7.0f} s  {name}: {counts}")
         for figure in seen.figures:
@@ -83,11 +97,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the page, if whole files were run to their end."""
     config = session.config
     in_part = config.option.keyword or config.option.markexpr or any("::" in word for word in config.args)
-    if _on_a_worker(config) or in_part or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+    judged = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    if _on_a_worker(config) or in_part or exitstatus not in judged:
         return
     known = rows_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     date, commit = time.strftime("%Y-%m-%d", time.gmtime()), _git("rev-parse", "--short", "HEAD")
     for name, seen in config.stash[_FILES].items():
+        if sum(seen.ended.values()) < seen.tests:
+            continue
         bad = sum(number for outcome, number in seen.ended.items() if outcome != "passed")
         told = [str(seen.ended["passed"]), str(bad), f"{seen.seconds:.0f}", date, commit]
         known[name] = Row(told, seen.figures)
