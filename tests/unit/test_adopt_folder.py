@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -228,6 +229,7 @@ def test_local_changes_are_part_of_it_and_kept_as_a_commit(
     kept = git(mirror, "-c", "core.quotePath=false", "diff", "--name-status", commit, result["branch"]).splitlines()
     assert kept == ["M\tREADME.md", "D\tmanage.py", "A\tnew ü.txt"]
     # A fetch does not take it away.
+    activate(params, result["release"])
     next_release(params, "v2")
     assert git(mirror, "rev-parse", result["branch"])
     assert git(home, "status", "--porcelain", "-z").split("\0")[1:] == [" D manage.py", "?? new ü.txt", ""]
@@ -251,6 +253,27 @@ def test_a_folder_without_git_is_its_content_without_the_data(
     sources = {v["target"]: v["source"] for s in ("db", "nginx") for v in returning["services"][s]["volumes"]}
     assert sources["/var/lib/postgresql/data"] == str(home / "pgdata")
     assert sources["/etc/nginx/conf.d/default.conf"] == str(home / "deploy/nginx.conf")
+
+
+def test_an_update_of_what_nobody_has_adopted_is_refused_and_hinders_nobody_from_doing_so(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, releases = run_it(params, monkeypatch), Path(params["path"]) / "releases"
+    (releases.parent / "shared").mkdir(parents=True)
+    shutil.copy(params["home"] / ".env", releases.parent / "shared/.env")
+    for state in ({"Running": True, "Pid": 1}, {"Running": False, "Pid": 0}):
+        for container in engine.stands:
+            container["State"] = state
+        with pytest.raises(BadInput, match=f"already, started by hand from {params['home']}: api, celery"):
+            next_release(params, "v2")
+    for container in engine.stands:
+        container["State"] = {"Running": True, "Pid": 1}
+    assert os.listdir(releases), "what was fetched for the update"
+    result = adopt(params, False)
+    assert os.listdir(releases) == [result["release"]]
+    activate(params, result["release"])
+    release, _hashes = next_release(params, "v2")
+    assert set(os.listdir(releases)) == {release, result["release"]}
 
 
 def test_what_cannot_be_adopted_is_named(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

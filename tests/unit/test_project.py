@@ -25,6 +25,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import projec
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
 from tests.unit import compose_answers
+from tests.unit.engine_in_memory import EngineInMemory
 
 ROOT = "/srv/shop/releases/20261120T084911Z-5d33865"
 REVISION = "5d33865fdfc578b623a4dde03705b70f6820116e"
@@ -223,7 +224,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/.env").write_text("IMAGE=a:1\n")
     (folder / ".env").symlink_to("../../shared/.env")
-    monkeypatch.setattr(project_call, "connect", lambda _folder: None)
+    monkeypatch.setattr(project_call, "connect", lambda _folder: EngineInMemory())
     compose_answers.remember(monkeypatch)
     return folder
 

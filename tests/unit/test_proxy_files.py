@@ -97,6 +97,25 @@ def test_files_of_a_release_and_those_it_no_longer_has(tmp_path: Path) -> None:
     assert files_of(second, made, "api") == {}
 
 
+def test_what_no_release_ever_had_is_the_servers_own(tmp_path: Path) -> None:
+    first = release(tmp_path / "releases/1", {"deploy/nginx.conf": "one", "deploy/sites/a.conf": "a"})
+    live = live_mounts(project(first), first, str(tmp_path / "live"))
+    place_first(live, first)
+    made = generate(project(first), first, "a" * 40, "id", {f"{first}/deploy/sites": "/mounts/x"}, live)
+    # As a stack that was started by hand has it: in no revision, one beside what the revision has, one in a mount of its own.
+    release(tmp_path / "live/nginx/deploy/sites", {"local.conf": "mine"})
+    made["services"]["nginx"]["volumes"].append(bind(str(tmp_path / "certs"), "/etc/nginx/certs"))
+    made[MARK][LIVE]["nginx"]["/etc/nginx/certs"] = "deploy/certs"
+    release(tmp_path / "certs", {"key.pem": "secret"})
+    second = release(tmp_path / "releases/2", {"deploy/nginx.conf": "two", "deploy/sites/b.conf": "b"})
+    gone = {d for d, content in files_of(second, made, "nginx").items() if content is None}
+    assert gone == {"/etc/nginx/conf.d/a.conf"}
+    told = {d for d, content in files_of(second, made, "nginx", strangers=True).items() if content is None}
+    assert told == {"/etc/nginx/conf.d/a.conf", "/etc/nginx/conf.d/local.conf"}, (
+        "somebody is to hear of it all the same"
+    )
+
+
 def test_a_file_does_not_become_a_folder(tmp_path: Path) -> None:
     root = release(tmp_path / "1", {"deploy/nginx.conf/x": "1", "deploy/sites/a.conf": "a"})
     (tmp_path / "live/nginx/deploy").mkdir(parents=True)

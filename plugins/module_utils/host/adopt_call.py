@@ -18,7 +18,7 @@ from ..decide.jobs import set_apart
 from ..journal import working
 from . import adopted, configurations, retention
 from .adopt_edits import capture
-from .adopt_view import View, see
+from .adopt_view import View, see, started
 from .call_result import BadInput
 from .container_edits import Edits, edits_in_containers
 from .engine import EngineFailed
@@ -45,8 +45,10 @@ def adopt(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _undo(params, store, state_dir, about, check_mode)
     if about.get("release") and store.current() == about["release"]:
         return _facts(store, about, False, f"{about['release']} was adopted from {about['folder']} before")
-    _refuse_beside_releases(store)
+    if store.current():
+        _refuse_beside_releases(store, store.current())
     view = see(params, store)
+    _refuse_beside_releases(store, *_served(store, view))
     edits = edits_in_containers(view.engine, str(params["project_name"]), view.containers)
     if check_mode:
         return {
@@ -65,11 +67,17 @@ def adopt(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return fence.told({**facts, **_told(view, edits), "branch": about["branch"]})
 
 
-def _refuse_beside_releases(store: Store) -> None:
+def _served(store: Store, view: View) -> list[str]:
+    """The releases of an update that containers were made of; others are of attempts that came to nothing."""
+    files = {f for c in map(started, view.containers) for f in c.files}
     others = [r.id for r in store.all() if r.inputs != _INPUTS]
-    if others or store.current():
+    return [r for r in others if any(f.startswith(f"{store.path_of(r)}/") for f in files)]
+
+
+def _refuse_beside_releases(store: Store, *served: str) -> None:
+    if served:
         raise BadInput(
-            f"{store.root} has releases already: {', '.join(others) or store.current()}",
+            f"{store.root} has releases already: {', '.join(served)}",
             "what runs there is looked after by playbook update; for another stack choose another app_root",
         )
 
@@ -86,7 +94,7 @@ def _make(
     with act(f"adopt {name} from {view.origin.folder}"):
         adopted.write(state_dir, {"release": "", "folder": view.origin.folder, "made": made})
         for begun in store.all():
-            # By a call that was killed.
+            # By a call that was killed, or by updates that were refused.
             shutil.rmtree(store.path_of(begun.id))
         shared = [env_file] if view.env_source else []
         if shared and not os.path.exists(os.path.join(store.root, "shared", env_file)):

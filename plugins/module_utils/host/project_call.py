@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..decide import project as generated
@@ -19,6 +19,7 @@ from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
 from .files import read_json, write_private
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .mounts import copy_path, place
 from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 from .proxy_files import place_first
@@ -121,12 +122,37 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if not params.get("regenerate", True):
         return _as_it_is(str(params["project_src"]))
     read = read_sources(params)
+    name = str(read[1]["name"])
+    _refuse_started_by_hand(str(params["project_src"]), name, read[1].get("services") or {})
     if check_mode:
         return _generate(params, *read, True)
-    name = str(read[1]["name"])
     with working(params, state_dir_of(params, name), f"compose_project of {name}") as fence:
         fence.note(**{TOOLS_FIT: True})
         return fence.told(write_generated(params, read, fence))
+
+
+def _refuse_started_by_hand(release: str, name: str, services: Collection[str]) -> None:
+    """Refuse a first release where its services are there already and no release made them: they hold names, ports, data.
+
+    :raises BadInput: they are.
+    """
+    folder = os.path.dirname(release)
+    if os.path.basename(folder) != "releases" or os.path.lexists(os.path.join(os.path.dirname(folder), "current")):
+        return
+    mine = {
+        label_of(i, SERVICE_LABEL): i
+        for i in connect(release).containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})
+        if label_of(i, SERVICE_LABEL) in services
+        and f"{folder}/" not in label_of(i, "com.docker.compose.project.config_files")
+    }
+    if mine:
+        runs = "runs" if any(map(pid_of, mine.values())) else "is there, stopped,"
+        where = label_of(next(iter(mine.values())), "com.docker.compose.project.working_dir") or "an unknown folder"
+        raise BadInput(
+            f"{name} {runs} already, started by hand from {where}: {', '.join(sorted(mine))}",
+            "ansible-playbook evenkeel.deploy.adopt takes it over as it runs (start it first if it is stopped); then run the "
+            "same command again",
+        )
 
 
 #: The project's own files, what Compose makes of them, and the variables of its environment files.

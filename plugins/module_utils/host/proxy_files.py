@@ -92,19 +92,25 @@ def put(path: str, content: bytes | None) -> None:
     sync_directory(folder)
 
 
-def files_of(root: str, project: Mapping[str, Any], service: str) -> dict[str, bytes | None]:
+def files_of(root: str, project: Mapping[str, Any], service: str, strangers: bool = False) -> dict[str, bytes | None]:
     """Each file that a release has for a proxy, as the proxy sees it, and None for those it does not have any more.
 
-    :param root: the release's folder.
+    What no release ever had is the server's own, such as certificates that git ignores, and stays.
+
+    :param root: the release's folder; beside it are the others.
     :param project: its generated project.
+    :param strangers: None for files as well that no release had, in folders that this one has.
     """
     definition = project["services"][service]
     sources = {str(v.get("target")): str(v.get("source")) for v in definition.get("volumes") or []}
+    others = [other.path for other in os.scandir(os.path.dirname(root)) if other.path != root and other.is_dir()]
     found: dict[str, bytes | None] = {}
     for target, inside in sorted(((project.get(MARK) or {}).get(LIVE) or {}).get(service, {}).items()):
         wanted = os.path.join(root, inside)
         for name in _files_in(sources[target]):
-            found[os.path.normpath(os.path.join(target, name))] = None
+            had = any(os.path.lexists(os.path.normpath(os.path.join(other, inside, name))) for other in others)
+            if had or (strangers and os.path.lexists(wanted)):
+                found[os.path.normpath(os.path.join(target, name))] = None
         for name in _files_in(wanted):
             with open(os.path.normpath(os.path.join(wanted, name)), "rb") as stream:
                 found[os.path.normpath(os.path.join(target, name))] = stream.read()

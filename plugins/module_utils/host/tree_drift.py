@@ -142,7 +142,7 @@ def _of_live(store: Store, budget: Budget) -> list[TreeDrift]:
         sources = {
             str(v.get("target")): str(v.get("source")) for v in project["services"][service].get("volumes") or []
         }
-        for dest, content in files_of(root, project, service).items():
+        for dest, content in files_of(root, project, service, strangers=True).items():
             target = max((t for t in sources if drift.is_below(dest, [t])), key=len)
             path = os.path.normpath(os.path.join(sources[target], os.path.relpath(dest, target)))
             held = _held(path, budget)
