@@ -179,10 +179,13 @@ def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
     for name, text in last_words.items():
         lines = text.strip().splitlines()[-(call.log_lines or 5) :]
         what += f"\nLast log lines of {name}:\n  " + "\n  ".join(lines) if lines else ""
+    current = {t.settings.name for t in call.targets for c in outcome.stack.containers if c.running and t.is_of(c)}
+    left = ", ".join(sorted(call.left & current))
+    rest = f"newer workers of {left} go on until they are brought back" if left else "nothing of the new one is left"
     now = (
         f"it stopped where it was: {serving}"
         if outcome.refused
-        else f"undone, the version from before is serving and nothing of the new one is left: {serving}"
+        else f"undone, the version from before is serving and {rest}: {serving}"
     )
     after = "correct the new version and run the same command again"
     if outcome.reason.endswith("ended with exit code 0"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..decide.nginx_config import Route
 from ..decide.services import Settings
-from ..decide.stack import Wanted
+from ..decide.stack import Container, Wanted, is_current
 from . import processes
 from .steering import Steering
 from .unix_sockets import SocketFolder
@@ -62,6 +62,10 @@ class Target:
             stand_in=self.stand_in,
             after=self.after,
         )
+
+    def is_of(self, container: Container) -> bool:
+        """Whether a container of it is of the wanted version."""
+        return container.service == self.settings.name and is_current(container, self.wanted)
 
     @property
     def unsteered(self) -> bool:
