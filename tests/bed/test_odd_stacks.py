@@ -117,6 +117,29 @@ def test_an_api_that_has_nothing_at_its_root_is_ready_when_it_answers_as_ever(st
     assert one.ask() == "v4"
 
 
+def policy_of(container: str) -> str:
+    return docker("inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", container).strip()
+
+
+def test_who_is_stopped_in_a_roll_is_not_started_by_a_reboot_and_has_its_policy_again_afterwards(stack: Maker) -> None:
+    beat = of_kind("scheduler", restart="always")
+    one = stack({"api": of_kind("web"), "celery-beat": beat}, SITE)
+    (old,) = one.containers("celery-beat")
+    with ThreadPoolExecutor() as pool:
+        rolled = pool.submit(one.roll, "v2", monitor=3.0)
+        one.until_event("stop")
+        end = time.monotonic() + 20
+        while docker("inspect", "--format", "{{.State.Running}}", old).strip() == "true" and time.monotonic() < end:
+            time.sleep(0.05)
+        assert policy_of(old) == "unless-stopped"
+        assert not rolled.result(60).get("failed")
+    (new,) = one.containers("celery-beat")
+    assert policy_of(new) == "always"
+    one.services["celery-beat"] = {**beat, "command": ["sh", "-c", "exit 3"]}
+    assert one.roll("v3")["failed"]
+    assert list(one.containers("celery-beat")) == [new] and policy_of(new) == "always"
+
+
 def nginx(folder: Path, name: str, location: str) -> dict[str, Any]:
     """A definition of an nginx without a published port, led on to by another."""
     folder.mkdir(exist_ok=True)

@@ -40,6 +40,7 @@ from .inspection import (
 )
 from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
 from .probing import as_before, ask
+from .restart_policy import RestartPolicies
 from .roller import Answer, Seen, StepFailed
 from .side_by_side import all_of
 from .steering import Box, Steering
@@ -74,6 +75,7 @@ class ComposeMachine:
         self._kills: dict[str, int] = {}
         self._before: dict[str, Answer] = {}
         self._nodes = CeleryNodes(engine)
+        self._policies = RestartPolicies(engine)
 
     def now(self) -> float:
         return time.monotonic()
@@ -216,6 +218,7 @@ class ComposeMachine:
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
         self.engine.start(container_id)
+        self._policies.as_before(container_id)
         way, fresh = self.targets[service].steering, self.engine.inspect(container_id)
         if way and self._nginx and pid_of(fresh):
             # Its name leads to it from now on; until its process listens, nobody can reach it.
@@ -338,6 +341,7 @@ class ComposeMachine:
         quiet = settings.kind == WORKER and pid and self._nodes.consumes(inspection) is False
         processes.await_handler(pid or 0, stop_signal_of(inspection))
         signal_behind_shell(self.engine, inspection)
+        self._policies.stay_down(inspection)
         self.engine.stop(container_id, settings.stop_grace_period if quiet else settings.stop_timeout)
 
     def remove(self, ids: Sequence[str]) -> None:
