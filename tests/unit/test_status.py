@@ -31,7 +31,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import status
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import write_private
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.image_archive import Archive
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.moment import identity, now
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import deploy_info
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import deploy_info, made_by_others
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper
 
 TO_V2 = Operation("update", "travel", "v2")
@@ -310,3 +310,20 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", code, str(root)]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert "no permission to read" in done.stdout and "'lock'" in done.stdout, done.stdout + done.stderr
+
+
+def test_what_a_proxy_shows_of_anothers_making_is_not_held_against_its_own_image() -> None:
+    def volume(source: str) -> dict[str, str]:
+        return {"type": "volume", "source": source, "target": "/x"}
+
+    project = {
+        "name": "shop",
+        "volumes": {"dist": {"name": "shop_dist"}, "cache": None, "media": {"name": "uploads"}},
+        "services": {
+            "builder": {"volumes": [volume("dist")]},
+            "api": {"volumes": [volume("media"), {"type": "bind", "source": "/srv", "target": "/y"}]},
+            "nginx": {"volumes": [volume("dist"), volume("cache"), volume("media")]},
+        },
+    }
+    assert made_by_others(project, {"nginx"}) == {("nginx", "shop_dist"), ("nginx", "uploads")}
+    assert made_by_others({}, {"nginx"}) == set()

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..decide import releases, status
 from ..decide.project import GENERATED, MARK
-from ..decide.services import BROKER, DATABASE
+from ..decide.services import BROKER, DATABASE, PROXY
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
@@ -72,6 +72,25 @@ def _told_holder(seen: Seen) -> dict[str, Any]:
         "since": iso(lock.since) if lock.held else "", "expires": iso(time.time() + holder.left) if lock.held else "",
         "alive": holder.alive, "quiet": round(holder.quiet, 1), "rebooted": holder.rebooted, "owed": lock.owed,
     }  # fmt: skip
+
+
+def made_by_others(project: Mapping[str, Any], proxies: Collection[str]) -> set[tuple[str, str]]:
+    """Proxies and the volumes that they show of what another service makes, such as a build of the front end.
+
+    What their own image has at that place, nginx's stock page, is no measure for it.
+    """
+    users: dict[str, set[str]] = {}
+    for name, service in (project.get("services") or {}).items():
+        for volume in service.get("volumes") or []:
+            if volume.get("type") == "volume" and volume.get("source"):
+                users.setdefault(str(volume["source"]), set()).add(name)
+    volumes, app = project.get("volumes") or {}, project.get("name")
+    return {
+        (name, str((volumes.get(key) or {}).get("name") or f"{app}_{key}"))
+        for key, names in users.items()
+        for name in names & set(proxies)
+        if names - set(proxies)
+    }
 
 
 def _told_edit(where: str, what: str, one: ContainerDrift | VolumeDrift | TreeDrift) -> dict[str, Any]:
@@ -165,7 +184,8 @@ class _Look:
             if "drift" in self.parts:
                 with self._part("drift"):
                     lacking: list[str] = []
-                    edits = [*self._edits(engine, seen.services, lacking), *self._trees(seen, view.inspections)]
+                    made = made_by_others(project, {s.name for s in seen.services if s.kind == PROXY})
+                    edits = [*self._edits(engine, seen.services, lacking, made), *self._trees(seen, view.inspections)]
                     placed = [{**h, "lacking": lacking} if h.get("seal") else h for h in seen.hotfixes]
                     seen = replace(seen, edits=edits, hotfixes=placed)
             if "migrations" in self.parts and project and self.django in project.get("services", {}):
@@ -177,8 +197,13 @@ class _Look:
 
     # -- what somebody changed ------------------------------------------------------------------------
 
-    def _edits(self, engine: Engine, services: Sequence[Service], lacking: list[str]) -> list[dict[str, Any]]:
-        """Hand edits in containers; ``lacking`` gets the names of those that have not what was put into all of their image."""
+    def _edits(
+        self, engine: Engine, services: Sequence[Service], lacking: list[str], made: Collection[tuple[str, str]] = ()
+    ) -> list[dict[str, Any]]:
+        """Hand edits in containers; ``lacking`` gets the names of those that have not what was put into all of their image.
+
+        :param made: see :func:`made_by_others`.
+        """
         # What databases and brokers have in their volumes is data.
         data = {s.name for s in services if s.kind in (DATABASE, BROKER)}
         found, known = [], set()
@@ -194,7 +219,7 @@ class _Look:
                 found.append({**told, "service": one.service})
                 for volume in drifts.of_volumes(inspection) if one.service not in data else ():
                     # One that several services mount is told once.
-                    if volume.name not in known:
+                    if volume.name not in known and (one.service, volume.name) not in made:
                         known.add(volume.name)
                         found.append(_told_edit(f"volume {volume.name}", "volume", volume))
         return [f for f in found if f["differences"] or f["unseen"]]
