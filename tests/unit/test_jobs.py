@@ -80,7 +80,6 @@ def test_a_command_that_ends(command: Any) -> None:
         "python bot.py",
         "sh -c 'while :; do python manage.py clearsessions; sleep 60; done'",
         "sh -c 'python manage.py migrate && gunicorn shop.wsgi'",
-        "cp -r /build /html",
     ],
 )
 def test_a_command_that_may_go_on(command: Any) -> None:
@@ -90,13 +89,11 @@ def test_a_command_that_may_go_on(command: Any) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "cp -r /app/dist/. /html/",
         "python manage.py our_own_import",
         ["psql", "-f", "/init.sql"],
         "./scripts/build.sh",
         "python seed_tours.py",
         ["sh", "/docker/setup-buckets.sh"],
-        "chown -R 1000:1000 /data",
     ],
 )
 def test_more_is_believed_of_what_is_not_started_again(command: Any) -> None:
@@ -104,6 +101,21 @@ def test_more_is_believed_of_what_is_not_started_again(command: Any) -> None:
     assert ends_by_itself({"command": command, "restart": "no"})
     assert ends_by_itself({"command": command, "restart": "on-failure:3"})
     assert not ends_by_itself({"command": "python worker.py", "restart": "no"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cp -r /app/dist/. /html/",
+        "chown -R 1000:1000 /data",
+        "sh -c 'npm ci && npm run build && cp -r dist/* /out/'",
+        ["sh", "-c", "npm run build && rm -rf /out/* && cp -r dist/. /out/"],
+    ],
+)
+def test_tools_for_files_end_unless_they_are_to_be_started_again(command: Any) -> None:
+    assert ends_by_itself({"command": command})
+    assert ends_by_itself({"command": command, "restart": "no"})
+    assert not ends_by_itself({"command": command, "restart": "always"})
 
 
 def test_an_entrypoint_that_wraps_is_looked_through() -> None:

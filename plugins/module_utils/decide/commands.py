@@ -40,9 +40,11 @@ _DJANGO_ENDS = {
 _DJANGO_SERVES = {"runserver", "runserver_plus", "qcluster", "rqworker", "rqscheduler", "process_tasks", "runworker", "shell"}  # fmt: skip
 #: Programs that end; said only of a service that is not to be started again, since people wrap servers in scripts.
 _ENDS = {
-    "cp", "mv", "rm", "rsync", "chown", "chmod", "mkdir", "ln", "tar", "unzip", "install", "find", "gzip", "brotli",
-    "psql", "pg_dump", "pg_restore", "createdb", "mysql", "aws", "mc", "curl", "wget", "alembic", "pip", "make", "certonly",
+    "install", "find", "psql", "pg_dump", "pg_restore", "createdb", "mysql", "aws", "mc", "curl", "wget", "alembic", "pip", "make",
+    "certonly",
 }  # fmt: skip
+#: Those that nobody wraps a server in; what is to be started again after them goes on, round and round.
+_FILE_TOOLS = {"cp", "mv", "rm", "rsync", "chown", "chmod", "mkdir", "ln", "tar", "unzip", "gzip", "brotli"}
 _NAMED_SO = re.compile(
     r"(^|[-_./])(build|builder|init|setup|migrat\w*|seed|collect\w*|compile|bundle|bootstrap|provision|copy|publish)([-_.]|$)"
 )
@@ -158,8 +160,8 @@ def _builds_front_end(words: Sequence[str]) -> bool:
     return name in _BUILDERS and not _GO_ON & set(rest)
 
 
-def _ends(words: Sequence[str], once: bool) -> bool:
-    if is_neutral(words):
+def _ends(words: Sequence[str], once: bool, again: bool) -> bool:
+    if is_neutral(words) or (not again and base(words[0]) in _FILE_TOOLS):
         return True
     command = django_command(words)
     if command:
@@ -173,8 +175,10 @@ def _ends(words: Sequence[str], once: bool) -> bool:
 def ends_by_itself(service: Mapping[str, Any]) -> bool:
     """Whether a service's command says that it runs to completion: each of its commands ends, and one does something.
 
-    More is believed of a service that is not to be started again (``restart: "no"``, ``on-failure``).
+    More is believed of a service that is not to be started again (``restart: "no"``, ``on-failure``), a little more where
+    nothing is said of that, which means the same to Compose.
     """
-    once = str(service.get("restart") or "").partition(":")[0] in ("no", "on-failure")
+    policy = str(service.get("restart") or "").partition(":")[0]
+    once, again = policy in ("no", "on-failure"), policy in ("always", "unless-stopped")
     found = simple_commands(service.get("entrypoint"), service.get("command"))
-    return bool(found) and not all(map(is_neutral, found)) and all(_ends(words, once) for words in found)
+    return bool(found) and not all(map(is_neutral, found)) and all(_ends(words, once, again) for words in found)
