@@ -142,6 +142,22 @@ def test_silence_ends_in_time() -> None:
     assert time.monotonic() - began < 30
 
 
+def test_dripping_headers_end_in_time_too() -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        for number in range(1200):
+            connection.sendall(b"X-%d: y\r\n" % (number % 90))
+            time.sleep(0.05)
+
+    with server(drip) as port:
+        began = time.monotonic()
+        told = ask("127.0.0.1", port, Probe("/"), {}, timeout=0.3)
+        took = time.monotonic() - began
+    assert (told.ok, told.text) == (False, "GET / was not answered within 0.3 s")
+    assert took < 30
+
+
 @pytest.mark.parametrize("length", [b"Content-Length: 1000000\r\n", b""])
 def test_a_dripping_body_ends_in_time_too(length: bytes) -> None:
     def drip(connection: socket.socket) -> None:

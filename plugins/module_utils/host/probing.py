@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
 import struct
+import threading
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -71,6 +73,18 @@ def ask(
     deadline = time.monotonic() + timeout
     connection = _Connection(address, port, timeout, tls_name)
     sock: socket.socket | None = None
+    late = threading.Event()
+
+    def cut() -> None:
+        # Each line that drips in is in time; only all of them together are not.
+        late.set()
+        with contextlib.suppress(OSError):
+            if sock is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    cutter = threading.Timer(timeout, cut)
+    cutter.daemon = True
+    cutter.start()
     try:
         path = urllib.parse.quote(probe.path, safe="/?#[]@!$&'()*+,;=:%~")
         sent = {**headers, "User-Agent": "evenkeel", "Connection": "close"}
@@ -85,12 +99,18 @@ def ask(
             sock = connection.sock
             response = connection.getresponse()
         body = _body(response, sock, deadline)
+        if late.is_set():
+            # Headers that were cut off look like the last ones.
+            raise socket.timeout
     except socket.timeout:
         return Answer(False, f"{what} was not answered within {timeout:g} s")
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if late.is_set():
+            return Answer(False, f"{what} was not answered within {timeout:g} s")
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return Answer(False, f"{what} was not answered: {why}")
     finally:
+        cutter.cancel()
         connection.close()
         if sock is not None:
             sock.close()
