@@ -271,6 +271,15 @@ def test_what_fails_after_the_old_was_removed_takes_nothing_away() -> None:
     assert decide(alone, fault="umount: no", no_return=True) == steps.Refuse("umount: no")
 
 
+def test_a_worker_that_never_says_how_many_tasks_it_has_is_not_waited_for_for_ever() -> None:
+    wanted = Wanted("celery", WORKER, "image-2", "hash-2", monitor=0, drain_timeout=60, drain_policy="wait")
+    quiet = Container("old", "shop-celery-1", "celery", "image-1", "hash-1", consumes=False, left_at=20)
+    new = replace(quiet, id="new", image="image-2", config_hash="hash-2", consumes=True, left_at=None, ready_since=1)
+    assert decide(replace(quiet, unanswered_since=30), new, now=89, wanted=wanted) == steps.Drain(("old",))
+    assert decide(replace(quiet, unanswered_since=30), new, now=90, wanted=wanted) == steps.Stop(("old",))
+    assert decide(replace(quiet, tasks=1), new, now=9000, wanted=wanted) == steps.Drain(("old",)), "it works"
+
+
 def test_an_old_worker_fetches_no_more_before_anything_new_sends() -> None:
     worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=0)
     old = Container("old-celery", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True)

@@ -81,7 +81,8 @@ class Container:
 
     :param created: UNIX time.
     :param consumes: whether a worker fetches tasks; None for what is no worker, or cannot be told to stop.
-    :param tasks: how many it had left when it was last asked, None where it was not or did not say.
+    :param tasks: how many it had left when it was last asked, None where it was not or did not say; ``unanswered_since``:
+        since when it has not said it each time.
     :param inside_since: since when this process has seen it in rotation without a break.
     :param age: seconds since its main process was started.
     :param crashes: whether it ends and is started again, over and over: what it is asked, nobody answers.
@@ -100,6 +101,7 @@ class Container:
     created: float = 0.0
     consumes: bool | None = None
     tasks: int | None = None
+    unanswered_since: float | None = None
     awaited_since: float | None = None
     ready_since: float | None = None
     proof_since: float | None = None
@@ -278,6 +280,10 @@ class View:
             if container.consumes is not False or container.tasks == 0:
                 return False
         elif not self.visited or not (container.connections or self.proxy.draining_workers):
+            return False
+        since = container.unanswered_since
+        if since is not None and self.now - since >= self.wanted.drain_timeout:
+            # Nobody can be waited for who never says that it has ended; its warm shutdown has its time still.
             return False
         if self.wanted.drain_policy == "wait" or container.left_at is None:
             return True

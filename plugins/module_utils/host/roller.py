@@ -96,6 +96,7 @@ class Evidence:
     created_here: bool = False
     deaf: bool = False
     tasks: int | None = None
+    unanswered_since: float | None = None
     fault: str = ""
     last_answer: str = ""
 
@@ -174,6 +175,7 @@ class Roller:
                     created_here=known.created_here,
                     consumes=None if known.deaf else container.consumes,
                     tasks=known.tasks,
+                    unanswered_since=known.unanswered_since,
                     fault=known.fault,
                     last_answer=known.last_answer,
                 )
@@ -355,7 +357,8 @@ class Roller:
         workers = [c.id for c in stack.containers if c.id in step.containers and c.consumes is False]
         if workers:
             for container_id, count in self.machine.tasks(workers).items():
-                self._learn([container_id], tasks=count)
+                since = self.evidence[container_id].unanswered_since or self.machine.now()
+                self._learn([container_id], tasks=count, unanswered_since=since if count is None else None)
         self.machine.sleep(self.poll)
 
     def _prove(self, step: steps.Prove) -> None:
