@@ -95,6 +95,7 @@ options:
   ready_timeout:
     description:
       - Seconds within which a new container has to become ready.
+        At least as long as the service's own health check has (C(start_period) and C(retries) times C(interval)).
     type: float
   prove:
     description:

@@ -324,6 +324,24 @@ def test_health_command(healthcheck: Any, image: dict[str, Any], expected: tuple
     assert (mine.ready_command, mine.ready_command_timeout) == expected
 
 
+@pytest.mark.parametrize(
+    ("healthcheck", "image", "options", "expected"),
+    [
+        ({"start_period": "5m0s", "interval": "10s", "retries": 6}, {}, {}, 360),
+        ({"start_period": "5m0s", "interval": "10s", "retries": 6}, {}, {"ready_timeout": 20}, 20),
+        ({"interval": "5s"}, {}, {}, 120),
+        ({}, {"Healthcheck": {"Test": ["CMD", "x"], "StartPeriod": 200_000_000_000}}, {}, 290),
+        ({"disable": True, "start_period": "5m0s"}, {}, {}, 120),
+        ({}, {}, {}, 120),
+    ],
+)
+def test_a_container_has_as_long_as_its_own_health_check_gives_it(
+    healthcheck: dict[str, Any], image: dict[str, Any], options: dict[str, Any], expected: float
+) -> None:
+    service = {"healthcheck": healthcheck} if healthcheck else {}
+    assert settings(service, image=image, options=options).ready_timeout == expected
+
+
 # -- objections ------------------------------------------------------------------------------------------
 
 

@@ -11,9 +11,9 @@ Later sources win: kind's default, Compose, ``x-evenkeel``, the call's arguments
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 from .commands import ends_by_itself, words_of
 from .stack import OTHER, SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
@@ -285,7 +285,9 @@ def settings_of(
             failure_action=str(pick("failure_action", "rollback")),
             ready_path=str(pick("ready_path", "")),
             ready_port=whole(pick("ready_port", 0), "ready_port") or port,
-            ready_timeout=seconds(pick("ready_timeout")),
+            ready_timeout=_readiness(
+                service.get("healthcheck") or {}, image.get("Healthcheck") or {}, pick, layers[1:]
+            ),
             ready_command=test,
             ready_command_timeout=test_timeout,
             ready_successes=whole(pick("ready_successes", 2), "ready_successes"),
@@ -344,6 +346,24 @@ def _health_command(own: Mapping[str, Any], inherited: Mapping[str, Any]) -> tup
     if own.get("disable") or not words or words[0] == "NONE":
         return (), limit
     return ("/bin/sh", "-c", *words[1:]) if words[0] == "CMD-SHELL" else tuple(words[1:]), limit
+
+
+def _readiness(
+    own: Mapping[str, Any], inherited: Mapping[str, Any], pick: Callable[[str], Any], said: Sequence[Mapping[str, Any]]
+) -> float:
+    """For how many seconds a container may become ready; where nobody says, at least as long as its own health check has.
+
+    The engine calls one unhealthy after its start period and as many intervals as it has retries (30 s and 3 without a word).
+    """
+    usual = seconds(pick("ready_timeout"))
+    if any(layer.get("ready_timeout") is not None for layer in said) or own.get("disable"):
+        return usual
+    start, interval = (
+        seconds(own.get(key)) or float(inherited.get(name) or 0) / 1e9
+        for key, name in (("start_period", "StartPeriod"), ("interval", "Interval"))
+    )
+    retries = whole(own.get("retries") or inherited.get("Retries") or 3, "retries")
+    return max(usual, start + retries * (interval or 30.0)) if own or inherited else usual
 
 
 def longest_gap_note(settings: Settings) -> str | None:
