@@ -231,10 +231,10 @@ class Keeper:
                 raise
             # A full disk must not keep anybody from renewing or giving back: the file's own block has room.  Torn
             # by a power cut, it is rebuilt from the journal.
-            with open(self._path, "r+", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.truncate()
-                stream.flush()
+            # In one act, and never shorter than it was: others read it meanwhile.
+            whole = text.rstrip("\n").ljust(os.path.getsize(self._path) - 1) + "\n"
+            with open(self._path, "r+b", buffering=0) as stream:
+                stream.write(whole.encode())
                 os.fsync(stream.fileno())
 
     @staticmethod

@@ -94,8 +94,8 @@ options:
     type: int
   ready_timeout:
     description:
-      - Seconds within which a new container has to become ready.
-        At least as long as the service's own health check has (C(start_period) and C(retries) times C(interval)).
+      - Seconds within which a new container has to become ready. Without it 120, for a worker or scheduler 60, and at least
+        as many as the service's own health check has (C(start_period) and C(retries) times C(interval)).
     type: float
   prove:
     description:

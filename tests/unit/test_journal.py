@@ -390,6 +390,17 @@ def test_a_full_disk_begins_nothing(small_disk: Path) -> None:
     assert keeper.take(V2, "anna@laptop").lock.number == 1
 
 
+def test_on_a_full_disk_the_lock_never_gets_shorter_so_that_whoever_reads_sees_it_whole(small_disk: Path) -> None:
+    keeper, path = Keeper(str(small_disk)), small_disk / "lock"
+    lock = keeper.take(V2, "anna@laptop").lock
+    fill(small_disk)
+    with working({"lock_token": lock.token}, str(small_disk), "compose_rolling of travel"):
+        # With a process in it the lock is longer than without.
+        size = path.stat().st_size
+    assert path.stat().st_size == size and keeper.read().process is None
+    assert keeper.release(lock.token) and path.stat().st_size == size and not keeper.read().held
+
+
 def test_a_full_disk_keeps_nobody_from_acting_going_back_and_giving_back(small_disk: Path) -> None:
     keeper = Keeper(str(small_disk))
     lock = keeper.take(V2, "anna@laptop").lock
