@@ -246,6 +246,23 @@ def test_what_the_good_one_had_as_well_is_not_brought(tmp_path: Path) -> None:
     assert app()["changed"]
 
 
+def test_a_version_that_never_had_what_was_taken_back_brings_nothing_by_that(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    commit(app.source, price="1")
+    serve(app)
+    # A hotfix on what runs, taken back beside the branch that updates come from; and then the way back to the hotfix.
+    git(app.source, "switch", "--quiet", "--create", "hotfix")
+    commit(app.source, price="2")
+    fixed = serve(app, version="hotfix")
+    git(app.source, "revert", "--no-edit", "HEAD")
+    git(app.source, "commit", "--quiet", "--amend", "--message", "Take back hotfix price")
+    serve(app, version="hotfix")
+    app("active", release=fixed, left="bad")
+    git(app.source, "switch", "--quiet", "main")
+    commit(app.source, later="1")
+    assert app()["changed"]
+
+
 def test_check_mode_says_what_only_a_fetch_can_tell(app: App) -> None:
     assert "notes" not in app(check=True, accept_bad=rolled_back(app))
     commit(app.source, other="1")

@@ -112,9 +112,19 @@ def there(git: Git, line: Sequence[Commit], new: str, known: Collection[str]) ->
         c
         for c in line
         if len(c.parents) == 1
+        and not _only_takes_back(git, c, new)
         and _merged(git, c.parents[0], new, c.id) is True
         and not any(_merged(git, c.parents[0], one, c.id) is True for one in known)
     ]
+
+
+def _only_takes_back(git: Git, commit: Commit, new: str) -> bool:
+    """Whether a commit leaves all that it changes as ``new`` had it before the two parted: nobody brings that by it."""
+    try:
+        parted = git.inside("merge-base", commit.id, new).strip()
+    except GitFailed:
+        return False
+    return not unlike(git, commit.parents[0], commit.id) & unlike(git, parted, commit.id)
 
 
 def _merged(git: Git, base: str, ours: str, theirs: str) -> bool | None:
