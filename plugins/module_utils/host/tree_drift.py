@@ -19,6 +19,7 @@ from ..decide.releases import is_id
 from .container_files import Budget, TooMuch
 from .files import read_json
 from .git import Git, GitFailed
+from .git_history import has
 from .mounts import copy_path
 from .proxy_files import files_of
 from .release_store import Store
@@ -53,6 +54,10 @@ def of_release(store: Store, release: str) -> TreeDrift:
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     if not revision or not os.path.isdir(git.mirror):
         return TreeDrift("release", path, unseen="it was not made from a git repository that is kept here")
+    if not has(git, revision):
+        # As after adopt: what runs is known, and the repository only from the first update on.
+        why = f"revision {revision[:12]} is not in the mirror of the repository yet; an update fetches it"
+        return TreeDrift("release", path, unseen=why)
     try:
         commit = git.commit_of(revision)
         edited, others = git.edits(commit, path)
