@@ -155,6 +155,11 @@ def test_a_network_that_differs_is_refused_by_what_differs() -> None:
         )
         assert len(found) == 1 and what in found[0]
     assert changed_networks({"name": "travel", "networks": {"new": {"internal": True}}}, there) == []
+    # The engine adds a subnet of the family that is not named.
+    both = {"travel_default": {"IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}, {"Subnet": "fd65::/64"}]}}}
+    for subnet, differs in (("fd65::/64", False), ("172.18.0.0/16", False), ("fd66::/64", True)):
+        wanted = {"name": "travel_default", "ipam": {"config": [{"subnet": subnet}]}}
+        assert bool(changed_networks({"name": "travel", "networks": {"default": wanted}}, both)) is differs
     assert (
         changed_networks({"name": "travel", "networks": {"x": {"name": "travel_default", "external": True}}}, there)
         == []

@@ -217,10 +217,11 @@ def changed_networks(project: Mapping[str, Any], engine: Mapping[str, Mapping[st
         there = engine.get(name)
         if there is None or wanted.get("external"):
             continue
-        subnets = sorted(
-            str(c.get("subnet")) for c in (wanted.get("ipam") or {}).get("config") or [] if c.get("subnet")
-        )
-        given = sorted(str(c.get("Subnet")) for c in (there.get("IPAM") or {}).get("Config") or [])
+        subnets = {str(c.get("subnet")) for c in (wanted.get("ipam") or {}).get("config") or [] if c.get("subnet")}
+        # Of a family that the project does not name the engine gives one of its own.
+        families = {":" in s for s in subnets}
+        every = {str(c.get("Subnet")) for c in (there.get("IPAM") or {}).get("Config") or []}
+        given = {s for s in every if (":" in s) in families}
         differing = [
             what
             for what, differs in (
