@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .backups import quoted
+from .project import name_on_engine
 
 #: What of a driver's connection parameters libpq takes by a variable; passwords and keys come apart from these.
 VARIABLES = {
@@ -139,8 +140,7 @@ def reach_of(project: Mapping[str, Any], service: str, host: str) -> Reach:
             break
         given = services[mode[8:]]
     mode = str(given.get("network_mode") or "")
-    known = project.get("networks") or {}
-    names = [str((known.get(n) or {}).get("name") or f"{project['name']}_{n}") for n in given.get("networks") or {}]
+    names = [name_on_engine(project, "networks", n) for n in given.get("networks") or {}]
     hosts = [str(e).partition("=" if "=" in str(e) else ":") for e in given.get("extra_hosts") or []]
     return Reach(
         (mode,) if mode else tuple(names) or (f"{project['name']}_default",),

@@ -31,6 +31,12 @@ SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IG
 _HIDDEN = "<not shown>"
 
 
+def name_on_engine(project: Mapping[str, Any], section: str, key: str) -> str:
+    """What the engine calls a volume or network of a resolved project (``section``: volumes, networks)."""
+    definition = (project.get(section) or {}).get(key) or {}
+    return str(definition.get("name") or f"{project.get('name')}_{key}")
+
+
 class BadProject(Exception):
     """The project cannot be deployed from a release folder; the message says what to write instead."""
 

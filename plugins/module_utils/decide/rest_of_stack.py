@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .project import name_on_engine
 from .services import BROKER, DATABASE, JOB, PROXY
 from .stack import OTHER
 
@@ -195,12 +196,11 @@ def keep_environments(
 
 def _sources(project: Mapping[str, Any], service: Mapping[str, Any]) -> dict[str, str]:
     """Where each mount of a definition comes from: the volume's name on the engine, or the path."""
-    volumes = project.get("volumes") or {}
     result = {}
     for volume in service.get("volumes") or []:
         source = str(volume.get("source") or "")
         if volume.get("type") == "volume" and source:
-            source = str((volumes.get(source) or {}).get("name") or f"{project['name']}_{source}")
+            source = name_on_engine(project, "volumes", source)
         result[str(volume.get("target"))] = source
     return result
 
@@ -213,7 +213,7 @@ def changed_networks(project: Mapping[str, Any], engine: Mapping[str, Mapping[st
     found = []
     for key, definition in sorted((project.get("networks") or {}).items()):
         wanted = definition or {}
-        name = str(wanted.get("name") or f"{project['name']}_{key}")
+        name = name_on_engine(project, "networks", key)
         there = engine.get(name)
         if there is None or wanted.get("external"):
             continue

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from . import firewall
-from .nginx import QUITTING, Master, draining
+from .nginx import Master, accepting, draining
 from .pinning import Pinning
 from .steering import Box, Gates, Lead
 
@@ -87,15 +87,15 @@ class Asking:
         alive = {a for box in boxes for a in box.addresses}
         refused = firewall.refused(nginx.pid, self.service) or {}
         workers = nginx.workers()
-        accepting = frozenset(w.pid for w in workers if QUITTING not in w.command)
+        taking = frozenset(w.pid for w in accepting(workers))
         # Not by when they started: somebody may set this machine's clock in between.
-        gone = {a: self._forgetting.setdefault(a, (time.monotonic(), accepting)) for a in refused if a not in alive}
+        gone = {a: self._forgetting.setdefault(a, (time.monotonic(), taking)) for a in refused if a not in alive}
         if not gone:
             return
         if not reloads(self.kept):
             left = {a: since + (self.kept or 0.0) + _MARGIN - time.monotonic() for a, (since, _w) in gone.items()}
             self._refuse(nginx, {a: max(1.0, seconds) for a, seconds in left.items()})
-        elif any(accepting & known for _since, known in gone.values()):
+        elif any(taking & known for _since, known in gone.values()):
             nginx.reload()
         elif not draining(workers):
             # No worker is left that may have been told of them.

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..decide import django_checks, scratch
 from ..decide.masking import without_credentials, without_secrets
+from ..decide.project import name_on_engine
 from ..decide.release_commands import last_lines
 from ..decide.services import BadService, chosen_kind
 from ..journal import Fence, working
@@ -102,12 +103,12 @@ def _could_be_asked(view: _View) -> bool:
     """Whether a one-off container would leave nothing behind: Compose makes networks and volumes that are not there."""
     if not view.engine.image(image_name(view.project, view.service)):
         return False
-    networks, volumes = view.project.get("networks") or {}, view.project.get("volumes") or {}
+    volumes = view.project.get("volumes") or {}
     attached = view.definition.get("networks") or {}
-    wanted = {str((networks.get(n) or {}).get("name") or f"{view.name}_{n}") for n in attached}
+    wanted = {name_on_engine(view.project, "networks", n) for n in attached}
     mounted = [str(v.get("source")) for v in view.definition.get("volumes") or [] if v.get("type") == "volume"]
     own = [n for n in mounted if n in volumes and not (volumes[n] or {}).get("external")]
-    needed = {str((volumes[n] or {}).get("name") or f"{view.name}_{n}") for n in own}
+    needed = {name_on_engine(view.project, "volumes", n) for n in own}
     there = view.engine.volumes(f"com.docker.compose.project={view.name}")
     return wanted <= set(view.engine.networks()) and needed <= there
 

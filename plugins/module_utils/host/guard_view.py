@@ -26,7 +26,7 @@ from .flocks import flock_if_there
 from .including import AddressFile
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, moment_of, pid_of, started_at
 from .moment import lives, uptime
-from .nginx import HOST, QUITTING, HostNginx, Master, Nginx, NginxFailed
+from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, loaded_at
 from .nginx_site import ContainerSite, HostSite, Site
 
 
@@ -338,8 +338,7 @@ def _names_on(data: Mapping[str, Any], own: str, container_id: str) -> Iterator[
 
 def loaded_since_boot(workers: Iterable[processes.Process]) -> float:
     """When nginx loaded what its workers know, 0 without workers."""
-    # A worker that only replaces a dead one is younger than what it knows.
-    return since_boot(min((p.started for p in workers if QUITTING not in p.command), default=0.0))
+    return since_boot(loaded_at(workers))
 
 
 def since_boot(moment: float) -> float:

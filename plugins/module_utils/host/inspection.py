@@ -15,6 +15,8 @@ SERVICE_LABEL = "com.docker.compose.service"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 HASH_LABEL = "com.docker.compose.config-hash"
 NUMBER_LABEL = "com.docker.compose.container-number"
+FOLDER_LABEL = "com.docker.compose.project.working_dir"
+FILES_LABEL = "com.docker.compose.project.config_files"
 
 
 def networks_of(inspection: Mapping[str, Any]) -> dict[str, str]:

@@ -245,7 +245,8 @@ class ComposeMachine:
         if settings.kind == WORKER and self._nodes.node(inspection):
             return self._nodes.ping(inspection)
         if target.route and (settings.ready_port or target.folder):
-            return as_before(self._ask(inspection, target, Probe("/"), any_success=True), self._answers_of_old(target))
+            answer = self._ask(inspection, target, Probe("/"), any_success=True)
+            return as_before(answer, partial(self._answers_of_old, target))
         return Answer(True, "runs")
 
     def _answers_of_old(self, target: Target) -> list[Answer]:

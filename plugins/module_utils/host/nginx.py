@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,17 @@ class Pin:
     written: float
 
 
-def loaded_at(workers: Sequence[Process]) -> float:
+def accepting(workers: Iterable[Process]) -> list[Process]:
+    """The workers that take new connections."""
+    return [p for p in workers if QUITTING not in p.command]
+
+
+def loaded_at(workers: Iterable[Process]) -> float:
     """When the workers that take new connections started (UNIX seconds), 0 when there are none.
 
     One that the master has put in the place of another that died is younger than the configuration it has.
     """
-    return min((p.started for p in workers if QUITTING not in p.command), default=0.0)
+    return min((p.started for p in accepting(workers)), default=0.0)
 
 
 def draining(workers: Sequence[Process]) -> int:
@@ -148,7 +153,7 @@ class Master:
             workers = self.workers()
             fresh = [p for p in workers if p.pid not in known]
             # Until the master has told all old ones to quit, some of them still accept connections.
-            if fresh and not [p for p in workers if p.pid in known and QUITTING not in p.command]:
+            if fresh and not [p for p in accepting(workers) if p.pid in known]:
                 return
             time.sleep(0.02)
             if time.monotonic() > asked + 1.0:

@@ -20,7 +20,7 @@ from ..decide.nginx_twin import BadPlace
 from ..decide.services import Probe
 from ..journal import working
 from .call_result import BadInput
-from .nginx import QUITTING, NginxFailed
+from .nginx import NginxFailed, accepting
 from .nginx_memory import Memory, Pending, digest
 from .nginx_site import ContainerSite, Contents, Site, SiteFailed
 from .nginx_wanted import Absent, file_change, project_of, proxies_of, release_change
@@ -219,7 +219,7 @@ class _Call:
 
     def _loaded(self) -> float:
         """When nginx loaded what it serves with; a worker that only replaces a dead one is younger."""
-        workers = [p for p in self.first.master.workers() if QUITTING not in p.command]
+        workers = accepting(self.first.master.workers())
         return min((p.started for p in workers), default=0.0)
 
     def _pending(self, present: Contents) -> Pending | None:

@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..decide.services import Probe
 from .roller import Answer
@@ -121,16 +121,17 @@ def ask(
     return Answer(good, said, response.status)
 
 
-def as_before(answer: Answer, before: Sequence[Answer]) -> Answer:
+def as_before(answer: Answer, before: Callable[[], Sequence[Answer]]) -> Answer:
     """An answer to a question that nobody wrote down, held against what the version from before answers to it.
 
     An API may have nothing at ``/``, or ask who one is: it answers all the same, as it always did.
 
-    :param before: the old ones' answers; where none of them answers, nobody can say what is usual.
+    :param before: asks the old ones, where that decides; where none of them answers, nobody can say what is usual.
     """
-    usual = {a.status for a in before if 0 < a.status < 500}
-    refused = 400 <= answer.status < 500
-    return Answer(True, answer.text, answer.status) if refused and (not usual or answer.status in usual) else answer
+    if not 400 <= answer.status < 500:
+        return answer
+    usual = {a.status for a in before() if 0 < a.status < 500}
+    return Answer(not usual or answer.status in usual, answer.text, answer.status)
 
 
 def _send(connection: _Connection, method: str, path: str, headers: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
 from .files import read_json, write_private
-from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from .inspection import FILES_LABEL, FOLDER_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .mounts import copy_path, place
 from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 from .proxy_files import place_first
@@ -142,12 +142,11 @@ def _refuse_started_by_hand(release: str, name: str, services: Collection[str]) 
     mine = {
         label_of(i, SERVICE_LABEL): i
         for i in connect(release).containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})
-        if label_of(i, SERVICE_LABEL) in services
-        and f"{folder}/" not in label_of(i, "com.docker.compose.project.config_files")
+        if label_of(i, SERVICE_LABEL) in services and f"{folder}/" not in label_of(i, FILES_LABEL)
     }
     if mine:
         runs = "runs" if any(map(pid_of, mine.values())) else "is there, stopped,"
-        where = label_of(next(iter(mine.values())), "com.docker.compose.project.working_dir") or "an unknown folder"
+        where = label_of(next(iter(mine.values())), FOLDER_LABEL) or "an unknown folder"
         raise BadInput(
             f"{name} {runs} already, started by hand from {where}: {', '.join(sorted(mine))}",
             "ansible-playbook evenkeel.deploy.adopt takes it over as it runs (start it first if it is stopped); then run the "

@@ -17,10 +17,9 @@ from . import processes
 from .call_result import BadInput
 from .compose import Compose
 from .data_mounts import anonymous_data, is_anonymous
-from .inspection import HASH_LABEL, SERVICE_LABEL, label_of, pid_of
+from .inspection import FILES_LABEL, HASH_LABEL, SERVICE_LABEL, label_of, pid_of
 from .targets import Target
 
-_FILES_LABEL = "com.docker.compose.project.config_files"
 # What may hold data is given this long to end by itself (seconds).
 _PATIENCE = 60.0
 
@@ -41,7 +40,7 @@ def present_of(inspection: Mapping[str, Any]) -> Present:
         image=str(inspection["Image"]),
         running=alive,
         source_of=written,
-        files=tuple(f for f in label_of(inspection, _FILES_LABEL).split(",") if f),
+        files=tuple(f for f in label_of(inspection, FILES_LABEL).split(",") if f),
         exit_code=None if alive or state.get("Status") == "created" else int(state.get("ExitCode") or 0),
         anonymous=anonymous_data(inspection),
     )

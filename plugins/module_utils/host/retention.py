@@ -21,6 +21,7 @@ from ..decide import releases
 from ..decide.project import GENERATED, MARK, PROJECT_LABEL
 from .engine import Engine, EngineFailed
 from .files import read_json, sync_directory
+from .inspection import FILES_LABEL, FOLDER_LABEL
 from .release_store import Store
 
 #: Gives what a single removal is done under.
@@ -28,7 +29,7 @@ Act = Callable[[str], AbstractContextManager[None]]
 _REMOVING = ".removing-"
 #: Where an engine listens, and where its program is beside the folders of PATH.
 SOCKET, PROGRAMS = "/var/run/docker.sock", ("/usr/sbin", "/usr/bin", "/usr/local/bin", "/snap/bin")
-_WHERE = ("com.docker.compose.project.working_dir", "com.docker.compose.project.config_files")
+_WHERE = (FOLDER_LABEL, FILES_LABEL)
 
 
 @dataclass

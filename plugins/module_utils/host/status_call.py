@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ..decide import releases, status
-from ..decide.project import GENERATED, MARK
+from ..decide.project import GENERATED, MARK, name_on_engine
 from ..decide.services import BROKER, DATABASE, PROXY
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
@@ -84,9 +84,8 @@ def made_by_others(project: Mapping[str, Any], proxies: Collection[str]) -> set[
         for volume in service.get("volumes") or []:
             if volume.get("type") == "volume" and volume.get("source"):
                 users.setdefault(str(volume["source"]), set()).add(name)
-    volumes, app = project.get("volumes") or {}, project.get("name")
     return {
-        (name, str((volumes.get(key) or {}).get("name") or f"{app}_{key}"))
+        (name, name_on_engine(project, "volumes", key))
         for key, names in users.items()
         for name in names & set(proxies)
         if names - set(proxies)
