@@ -135,14 +135,7 @@ class Front:
 
     def destroy(self) -> None:
         """Remove everything that carries the label, and the folder."""
-        for listing, removal in (
-            (["ps", "-aq"], ["rm", "-fv"]),
-            (["volume", "ls", "-q"], ["volume", "rm"]),
-            (["network", "ls", "-q"], ["network", "rm"]),
-        ):
-            found = docker(*listing, "--filter", f"label={self.label}").split()
-            if found:
-                docker(*removal, *found)
+        remove_labelled(self.label)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def compose(self, *words: str) -> str:
@@ -206,9 +199,21 @@ class Front:
         assert done.returncode == -signal.SIGKILL, f"{place}: {done.returncode} {done.stdout}{done.stderr}"
 
 
+def remove_labelled(label: str) -> None:
+    """Remove every container, volume and network with a label."""
+    for listing, removal in (
+        (["ps", "-aq"], ["rm", "-fv"]),
+        (["volume", "ls", "-q"], ["volume", "rm"]),
+        (["network", "ls", "-q"], ["network", "rm"]),
+    ):
+        found = docker(*listing, "--filter", f"label={label}").split()
+        if found:
+            docker(*removal, *found)
+
+
 def docker(*words: str) -> str:
     """Run ``docker`` and return what it printed."""
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
     return done.stdout
 

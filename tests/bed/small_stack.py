@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
+from tests.bed.front import docker, remove_labelled
 
 LABEL = "evenkeel.bed"
 IMAGE = "evenkeel/python:3.13"
@@ -89,7 +90,7 @@ class SmallStack:
 
     def compose(self, *words: str) -> str:
         """A plain ``docker compose``."""
-        return _docker("compose", "--project-directory", str(self.folder), *words)
+        return docker("compose", "--project-directory", str(self.folder), *words)
 
     def roll(self, version: str = "", **parameters: Any) -> dict[str, Any]:
         """Write a version, if one is given, and roll to it; raises what the module is refused with."""
@@ -109,8 +110,8 @@ class SmallStack:
         """Id of each running container → its version."""
         filters = ["--filter", f"label=com.docker.compose.project={self.name}"]
         filters += ["--filter", f"label=com.docker.compose.service={service}"] if service else []
-        ids = _docker("ps", "-q", "--no-trunc", *filters).split()
-        found = json.loads(_docker("inspect", *ids)) if ids else []
+        ids = docker("ps", "-q", "--no-trunc", *filters).split()
+        found = json.loads(docker("inspect", *ids)) if ids else []
         words = {i["Id"]: dict(v.split("=", 1) for v in i["Config"]["Env"]) for i in found}
         return {key: environment.get("VERSION", "") for key, environment in words.items()}
 
@@ -168,18 +169,6 @@ class SmallStack:
 
     def destroy(self) -> None:
         """Remove everything that carries the label, and the folder."""
-        for listing, removal in (
-            (["ps", "-aq"], ["rm", "-fv"]),
-            (["volume", "ls", "-q"], ["volume", "rm"]),
-            (["network", "ls", "-q"], ["network", "rm"]),
-        ):
-            found = _docker(*listing, "--filter", f"label={LABEL}={self.name}").split()
-            if found:
-                _docker(*removal, *found)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _docker(*words: str) -> str:
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=180)
-    assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
-    return done.stdout
+        remove_labelled(f"{LABEL}={self.name}")
+        if self.folder.exists():
+            shutil.rmtree(self.folder)

@@ -99,6 +99,7 @@ def test_where_the_running_app_has_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     )
     monkeypatch.setattr(interpreter.processes, "words", words.__getitem__)
     monkeypatch.setattr(interpreter.processes, "environment", lambda pid: {"VIRTUAL_ENV": "/venv"} if pid == 12 else {})
-    found = those_that_run(Engine(), "shop", "api")  # type: ignore[arg-type]
+    engine: Any = Engine()
+    found = those_that_run(engine, "shop", "api")
     assert found == ("/opt/app/bin/python", "/opt/app/bin/python3", "/venv/bin/python")
     assert os.path.basename(found[0]) == "python", "another version of the app may have another version of it"

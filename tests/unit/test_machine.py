@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -34,7 +34,8 @@ class Slow:
 
 def test_nothing_goes_on_or_begins_once_an_act_has_failed() -> None:
     engine = Slow()
-    machine = ComposeMachine(None, engine, "shop", [])  # type: ignore[arg-type]
+    compose: Any = None
+    machine = ComposeMachine(compose, cast(Any, engine), "shop", [])
     ids = [f"c{number}" for number in range(20)]
     with pytest.raises(StepFailed, match="c0 could not be removed: no space left"):
         machine.remove(ids)
