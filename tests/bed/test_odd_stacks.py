@@ -140,6 +140,36 @@ def test_who_is_stopped_in_a_roll_is_not_started_by_a_reboot_and_has_its_policy_
     assert list(one.containers("celery-beat")) == [new] and policy_of(new) == "always"
 
 
+def full_policy_of(container: str) -> str:
+    return docker("inspect", "--format", "{{json .HostConfig.RestartPolicy}}", container).strip()
+
+
+def test_who_is_not_proven_yet_is_not_started_by_a_reboot_and_is_as_compose_has_it_afterwards(stack: Maker) -> None:
+    deployed = {"restart_policy": {"condition": "on-failure", "max_attempts": 4}}
+    one = stack(
+        {
+            "api": of_kind("web", restart="unless-stopped"),
+            "celery": of_kind("worker", restart="on-failure:3"),
+            "mail": of_kind("worker", deploy=deployed),
+            "search": of_kind("worker", deploy={"restart_policy": {"condition": "any"}}),
+            "flower": of_kind("worker"),
+        },
+        SITE,
+    )
+    old = {name: full_policy_of(next(iter(one.containers(name)))) for name in one.services}
+    with ThreadPoolExecutor() as pool:
+        rolled = pool.submit(one.roll, "v2", prove_seconds=4.0)
+        one.until_event("start")
+        end = time.monotonic() + 30
+        while len(one.containers("api")) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        fresh = [i for name in one.services for i, version in one.containers(name).items() if version == "v2"]
+        assert fresh and {policy_of(i) for i in fresh} == {"no"}
+        assert not rolled.result(90).get("failed")
+    assert {name: full_policy_of(next(iter(one.containers(name)))) for name in one.services} == old
+    assert len(set(old.values())) == 5
+
+
 def nginx(folder: Path, name: str, location: str) -> dict[str, Any]:
     """A definition of an nginx without a published port, led on to by another."""
     folder.mkdir(exist_ok=True)

@@ -85,6 +85,7 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     misfortune = Misfortune(left=rng.choice([1, 2, 4]))
     if disturbances in ("killed", "everything"):
         misfortune.kill_process = rng.choice([0.02, 0.1])
+        misfortune.reboot = random.Random(f"reboot {seed}").choice([0.0, 0.0, 0.02])
     if disturbances in ("outside", "everything"):
         misfortune.kill_old = misfortune.kill_new = 0.02
         misfortune.restart_proxy = misfortune.foreign_reload = 0.02

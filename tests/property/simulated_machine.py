@@ -22,6 +22,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     Wanted,
     is_crashing,
 )
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer, Seen, StepFailed
 from tests.property.simulated_names import Names
 from tests.property.simulated_parts import Box, Killed, Misfortune, Version, Worker
@@ -169,7 +170,7 @@ class SimulatedMachine:
         chances = self.misfortune
         if chances.left <= 0:
             return
-        for kind in ("kill_process", "kill_old", "kill_new", "restart_proxy", "foreign_reload", "fail_act"):
+        for kind in ("kill_process", "reboot", "kill_old", "kill_new", "restart_proxy", "foreign_reload", "fail_act"):
             if self.random.random() < getattr(chances, kind):
                 chances.left -= 1
                 self.history.append(f"! {kind}")
@@ -205,6 +206,23 @@ class SimulatedMachine:
         self.names.restart()
         self.workers = [Worker(self._resolve_all(), self.clock)]
         self.proxy_down_until = self.clock + self.random.choice([0.0, 1.5])
+
+    def _reboot(self) -> None:
+        """The power goes: the engine starts again what ran and is kept, on addresses of the moment."""
+        self.disturbed = self.process_killed = True
+        for box in (b for b in self.boxes.values() if b.state == "running"):
+            self._end(box)
+            if not box.unkept:
+                self.counter += 1
+                box.state, box.started, box.address = "running", self.clock, f"10.0.0.{self.counter}"
+                box.consuming = True
+        self._restart_proxy()
+        for name, wanted in self.wanted.items():
+            back = [b for b in self._of(name) if b.state == "running"]
+            strange = [b.id for b in back if b.identity[0] == NEW[0] and not b.proved]
+            if wanted.kind == WEB and wanted.order == START_FIRST and len(strange) < len(back) and strange:
+                self._violate(f"{name}: a reboot let in {strange}, which nobody has proven")
+        raise Killed()
 
     def _foreign_reload(self) -> None:
         self._reload()
@@ -271,6 +289,7 @@ class SimulatedMachine:
                 crashes=is_crashing(b.state, b.restarts, self.clock - b.started, self.wanted[b.service].ready_timeout),
                 in_rotation=self._let_in(b),
                 connections=len(b.inflight) if self.wanted[b.service].kind == WEB else 0,
+                unkept=b.unkept,
                 consumes=b.consuming if self.wanted[b.service].kind == WORKER and b.state == "running" else None,
             )
             for b in self.boxes.values()
@@ -317,8 +336,9 @@ class SimulatedMachine:
         alive = [b for b in self._of(service) if b.state == "running"]
         return [b for b in alive if not b.identity[1].endswith(STAND_IN)]
 
-    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
-        for service, count in create:
+    def start(self, step: Start) -> None:
+        stand_ins = step.stand_ins
+        for service, count in step.create:
             for _each in range(count):
                 self._act_of_start(service, f"start {service}")
                 wanted = self.wanted[service]
@@ -331,8 +351,9 @@ class SimulatedMachine:
                     raise StepFailed(f"{service}: port is already allocated")
                 kind = wanted.stand_in if service in stand_ins else wanted.config_hash
                 box = self._create(service, (wanted.image, kind))
+                box.unkept = service in step.unkept
                 self._shelter(box)
-        for box_id in restart:
+        for box_id in step.restart:
             box = self.boxes[box_id]
             self._act_of_start(box.service, f"restart {box_id}")
             self.counter += 1
@@ -353,6 +374,11 @@ class SimulatedMachine:
         if self._asks_again(box.service):
             self.names.shelter(box.address, self.clock)
 
+    def keep(self, ids: Sequence[str]) -> None:
+        for box_id in ids:
+            self._act(f"keep {box_id}", 0.05)
+            self.boxes[box_id].unkept = False
+
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         self._act("ready", 0.02)
         return {i: Answer(self._serving(self.boxes[i]), "GET /health/ answered 500") for i in ids if i in self.boxes}
@@ -364,6 +390,7 @@ class SimulatedMachine:
             box = self.boxes[box_id]
             version = self._version(box)
             result[box_id] = Answer(self._serving(box) and version.answers, "GET / answered 500")
+            box.proved = box.proved or result[box_id].ok
         return result
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None:

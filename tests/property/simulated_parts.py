@@ -43,6 +43,8 @@ class Box:
     joined: bool = False
     inflight: list[float] = field(default_factory=list)
     consuming: bool = True
+    unkept: bool = False
+    proved: bool = False
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Misfortune:
     """Chances per act, and how many of each at most."""
 
     kill_process: float = 0.0
+    reboot: float = 0.0
     kill_old: float = 0.0
     kill_new: float = 0.0
     restart_proxy: float = 0.0

@@ -93,6 +93,14 @@ def settle_while_warm(_original: object) -> Callable[..., Any]:
     return settle
 
 
+def all_kept(original: Callable[..., Any]) -> Callable[..., Any]:
+    def next_step(stack: Stack, policy: Any) -> steps.Step:
+        step: steps.Step = original(stack, policy)
+        return replace(step, unkept=()) if isinstance(step, steps.Start) else step
+
+    return next_step
+
+
 def check_both(seed: int) -> None:
     check(seed)
     check_a_change_of_mind(seed)
@@ -117,6 +125,7 @@ def check_both(seed: int) -> None:
         (rolling, "view_of", no_stand_in),
         (rolling, "waits_for_another", never_waits),
         (rolling, "backward", all_at_once),
+        (rolling, "next_step", all_kept),
     ],
     ids=lambda value: str(getattr(value, "__name__", value)).rpartition(".")[2],
 )

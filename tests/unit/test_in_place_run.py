@@ -20,6 +20,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import hotfix_in_place as decide
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import Container, Proxy
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import in_place_view, processes
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_in_place import InPlace
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.in_place_record import Entry, Record
@@ -175,8 +176,8 @@ class Services:
                 assert text is not None
                 Path("/", entry.name).write_bytes(text.read())
 
-    def start(self, create: Sequence[Any], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
-        for one in restart:
+    def start(self, step: Start) -> None:
+        for one in step.restart:
             self.done.append(f"start {one}")
             self._begin(one)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import WEB, Container, Policy, Proxy, Wanted
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer, Roller, Seen
 
 WANTED = Wanted("api", WEB, "image-2", "hash-2", replicas=2, prove_seconds=6, monitor=0, drain_timeout=4)
@@ -33,8 +34,8 @@ class Machine:
     def look(self) -> Seen:
         return Seen(tuple(self.containers.values()), Proxy())
 
-    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
-        for name, count in create:
+    def start(self, step: Start) -> None:
+        for name, count in step.create:
             for number in range(3, 3 + count):
                 self.containers[f"new{number}"] = Container(
                     f"new{number}",
@@ -44,7 +45,11 @@ class Machine:
                     "hash-2",
                     number=number,
                     address=f"10.0.0.{number}",
+                    unkept=name in step.unkept,
                 )
+
+    def keep(self, ids: Sequence[str]) -> None:
+        self.containers.update({i: replace(self.containers[i], unkept=False) for i in ids})
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         return dict.fromkeys(ids, Answer(True))

@@ -41,7 +41,7 @@ def test_what_is_as_wanted_is_left_alone() -> None:
 
 
 def test_the_new_is_started_beside_the_old_with_the_rotation_held() -> None:
-    assert decide(OLD) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),))
+    assert decide(OLD) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),), unkept=("api",))
 
 
 def test_a_leftover_that_never_started_is_removed_first() -> None:
@@ -53,6 +53,22 @@ def test_ready_then_proven_then_joined() -> None:
     assert decide(OLD, replace(NEW, ready_since=11)) == steps.Prove(("new",))
     assert decide(OLD, PROVEN, now=16) == steps.Prove(("new",)), "five seconds of proof are not over"
     assert decide(OLD, PROVEN, now=17) == steps.Join("api", ("10.0.0.2",), ("new",), ("old",))
+
+
+def test_what_a_reboot_would_not_bring_back_does_so_before_it_has_users() -> None:
+    unkept = replace(PROVEN, unkept=True)
+    assert decide(OLD, unkept, now=16) == steps.Prove(("new",))
+    assert decide(OLD, unkept, now=17) == steps.Keep(("new",))
+    worker = replace(WANTED, kind=WORKER)
+    alone = replace(unkept, in_rotation=False)
+    assert decide(alone, wanted=worker, now=17) == steps.Keep(("new",)), "whatever became of the old one"
+    assert decide(replace(alone, ready_since=None), wanted=worker) == steps.AwaitReady(("new",))
+
+
+def test_where_nobody_else_serves_the_engine_starts_the_new_one_again_from_the_beginning() -> None:
+    gone = replace(OLD, state="exited", in_rotation=False)
+    for step in (decide(), decide(gone), decide(gone, wanted=replace(WANTED, order=STOP_FIRST))):
+        assert isinstance(step, steps.Start) and not step.unkept
 
 
 def test_two_replicas_one_at_a_time_never_fall_below_two() -> None:
@@ -124,7 +140,7 @@ def test_on_the_way_back_a_scheduler_changes_over_while_the_web_boots() -> None:
     def seen(*containers: Container, **policy: Any) -> steps.Step:
         return next_step(Stack(18, (OLD, *containers)), Policy((beat, WANTED), **{"backward": True, **policy}))
 
-    assert seen(old) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),))
+    assert seen(old) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),), unkept=("api",))
     assert seen(old, NEW) == steps.Stop(("beat",)), "the web boots meanwhile"
     assert seen(old, NEW, backward=False) == steps.AwaitReady(("new",)), "nobody knows yet whether it is good"
     assert seen(ended, NEW) == steps.Start(create=(("beat", 1),))
@@ -141,13 +157,15 @@ def test_on_the_way_back_workers_change_over_when_nobody_waits_for_the_web_befor
     def seen(*containers: Container, **policy: Any) -> steps.Step:
         return next_step(Stack(26, (newer, *containers)), Policy((worker, WANTED), backward=True, **policy))
 
-    assert seen(OLD) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),)), "no worker with it"
+    assert seen(OLD) == steps.Start(create=(("api", 1),), hold=(("api", ("10.0.0.1",)),), unkept=("api",)), (
+        "no worker with it"
+    )
     assert seen(OLD, NEW) == steps.AwaitReady(("new",))
     waited_for = replace(LEFT, connections=1)
     assert seen(waited_for, JOINED) == steps.Drain(("old",)), "such a request may send what an older worker discards"
     assert seen(replace(waited_for, left_at=-99), JOINED) == steps.Stop(("old",)), "and is not left to do so"
     assert seen(replace(LEFT, crashes=True), JOINED) == steps.Stop(("old",))
-    assert seen(LEFT, JOINED) == steps.Start(create=(("celery", 1),))
+    assert seen(LEFT, JOINED) == steps.Start(create=(("celery", 1),), unkept=("celery",))
     assert seen(LEFT, JOINED, older) == steps.Stop(("old",)), "while the worker boots"
     ended = replace(LEFT, state="exited")
     assert seen(ended, JOINED, older) == steps.AwaitReady(("w2",))
@@ -202,7 +220,8 @@ ENDED = replace(LEFT, state="exited")
 
 
 def test_a_stand_in_serves_before_the_port_is_free() -> None:
-    assert decide(OLD, wanted=HELD) == steps.Start((("api", 1),), (), (("api", ("10.0.0.1",)),), ("api",))
+    held = (("api", ("10.0.0.1",)),)
+    assert decide(OLD, wanted=HELD) == steps.Start((("api", 1),), (), held, ("api",), ("api",))
     waiting = replace(HELPER, in_rotation=False, joined_at=None)
     assert decide(OLD, waiting, wanted=HELD) == steps.Join("api", ("10.0.0.2",), ("helper",), ("old",))
     busy = replace(LEFT, connections=1)
@@ -212,7 +231,8 @@ def test_a_stand_in_serves_before_the_port_is_free() -> None:
 
 def test_the_proper_one_follows_once_the_old_has_ended() -> None:
     proper = replace(PROVEN, id="proper", number=3, address="10.0.0.3")
-    assert decide(ENDED, HELPER, now=26, wanted=HELD) == steps.Start((("api", 1),), (), (("api", ("10.0.0.2",)),))
+    held = (("api", ("10.0.0.2",)),)
+    assert decide(ENDED, HELPER, now=26, wanted=HELD) == steps.Start((("api", 1),), (), held, (), ("api",))
     assert decide(ENDED, HELPER, proper, now=26, wanted=HELD) == steps.Join(
         "api", ("10.0.0.3",), ("proper",), ("helper",)
     )

@@ -19,6 +19,7 @@ from .steps import (
     Done,
     Drain,
     Join,
+    Keep,
     Learn,
     Leave,
     Prove,
@@ -183,6 +184,8 @@ def _start(views: list[View], every: list[View]) -> Step | None:
             create=tuple((v.wanted.name, v.missing) for v in due),
             hold=tuple((v.wanted.name, _rotation(v)) for v in due if v.proxied and _rotation(v)),
             stand_ins=tuple(v.wanted.name for v in due if v.standing_in),
+            # Where the old one ends first, better one that is not proven comes back with the machine than nobody.
+            unkept=tuple(v.wanted.name for v in due if v.sound and not v.stop_first),
         )
     return None
 
@@ -216,13 +219,18 @@ def switch(views: list[View]) -> Step | None:
             step = _end([view]) or _bring_up([view], [])
             if step:
                 return step
-        if view.proxied:
-            step = _join(view)
-            if step:
-                return step
+        # Nothing has users, nor an old one its end, before it would come back with the machine.
+        step = _keep(view) or (_join(view) if view.proxied else None)
+        if step:
+            return step
         if view.now < view.watched_until:
             return Prove(ids_of(view.current), proxied=view.proxied)
     return None
+
+
+def _keep(view: View) -> Step | None:
+    unkept = tuple(c for c in view.current if c.unkept and c.running)
+    return Keep(ids_of(unkept)) if unkept else None
 
 
 def _hush(views: list[View]) -> Step | None:

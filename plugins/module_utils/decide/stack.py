@@ -86,6 +86,7 @@ class Container:
     :param inside_since: since when this process has seen it in rotation without a break.
     :param age: seconds since its main process was started.
     :param crashes: whether it ends and is started again, over and over: what it is asked, nobody answers.
+    :param unkept: whether the engine does not start it again by itself, although its definition says so.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Container:
     last_answer: str = ""
     age: float = float("inf")
     crashes: bool = False
+    unkept: bool = False
 
     @property
     def running(self) -> bool:
@@ -223,6 +225,7 @@ class View:
             or self.stale
             or (self.proxied and not all(c.in_rotation for c in self.current))
             or self.silent
+            or any(c.unkept for c in self.current)
             or (
                 any(c.awaited_since is not None for c in self.current)
                 and (self.unproven or self.now < self.watched_until)

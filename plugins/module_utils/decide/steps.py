@@ -15,13 +15,22 @@ class Start:
 
     ``hold`` are services whose rotation is pinned to what it is now first, so that a foreign reload in the
     meantime cannot let an unproven container in.  ``stand_ins`` are those of the services to create for which what is
-    created leaves out what only one container can hold.
+    created leaves out what only one container can hold.  Those of ``unkept`` have others that serve: until they are
+    trusted, the engine is not to start them again by itself.
     """
 
     create: tuple[tuple[str, int], ...] = ()
     restart: tuple[str, ...] = ()
     hold: tuple[tuple[str, tuple[str, ...]], ...] = ()
     stand_ins: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Have the engine start these again by itself from now on, as their definition says."""
+
+    containers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -130,5 +139,5 @@ class Refuse:
 
 
 Step = Union[
-    Start, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, Learn, Settle, Done, Refuse
+    Start, Keep, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, Learn, Settle, Done, Refuse
 ]  # fmt: skip

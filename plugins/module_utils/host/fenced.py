@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..decide.steps import Start
 from ..journal import Fence
 from .roller import Answer, Machine, Seen
 
@@ -37,10 +38,14 @@ class FencedMachine:
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         return self._machine.prove(ids, proxied)
 
-    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
-        made = [f"{count} x {service}{' (stand-in)' if service in stand_ins else ''}" for service, count in create]
-        with self._fence.act(f"start {_said([*made, *_short(restart)])}"):
-            self._machine.start(create, restart, stand_ins)
+    def start(self, step: Start) -> None:
+        made = [f"{count} x {name}{' (stand-in)' if name in step.stand_ins else ''}" for name, count in step.create]
+        with self._fence.act(f"start {_said([*made, *_short(step.restart)])}"):
+            self._machine.start(step)
+
+    def keep(self, ids: Sequence[str]) -> None:
+        with self._fence.act(f"keep {_said(_short(ids))}"):
+            self._machine.keep(ids)
 
     def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
         return self._machine.tasks(ids)

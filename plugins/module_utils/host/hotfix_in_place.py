@@ -14,6 +14,7 @@ from typing import Any
 from ..decide import hotfix_in_place as decide
 from ..decide.hotfix_in_place import HELD, QUIET, RESTART, ROTATED, SIGNAL, Copy, Plan, Turn
 from ..decide.stack import WEB, Container
+from ..decide.steps import Start
 from ..journal import Fence
 from . import firewall, loaded_code, processes, thin_image
 from .engine import DockerException, RequestException
@@ -117,7 +118,7 @@ class InPlace(InPlaceView):
                 self._machine.stop([c.id for c in running])
 
     def _begin(self, copies: Sequence[Copy]) -> None:
-        self._machine.start((), [c.id for c in copies])
+        self._machine.start(Start(restart=tuple(c.id for c in copies)))
         self._seen = self._machine.look()
         for copy in copies:
             if copy.id in self._by_engine and pid_of(self._raw.inspection(copy.id)):

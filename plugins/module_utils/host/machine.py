@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Callable
 
 from ..decide.nginx_config import request_headers
-from ..decide.published_ports import without_ports
 from ..decide.services import Probe
 from ..decide.stack import WORKER, Container, Proxy, is_crashing
+from ..decide.steps import Start
 from . import processes
 from .celery_nodes import CeleryNodes
 from .compose import Compose, ComposeFailed
+from .creating import create, refuse_others
 from .data_mounts import anonymous_data
 from .endings import ending_of, gone
 from .engine import Engine, EngineFailed
@@ -40,7 +40,7 @@ from .inspection import (
 )
 from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
 from .probing import as_before, ask
-from .restart_policy import RestartPolicies
+from .restart_policy import RestartPolicies, is_unkept
 from .roller import Answer, Seen, StepFailed
 from .side_by_side import all_of
 from .steering import Box, Steering
@@ -112,7 +112,6 @@ class ComposeMachine:
 
     def _seen(self, found: Sequence[Mapping[str, Any]], workers: Sequence[processes.Process]) -> Seen:
         nginx, loaded = self._nginx, loaded_at(workers)
-        proxy_networks = self._proxy_networks()
         mine = [(i, self.targets[s]) for i in found if (s := label_of(i, SERVICE_LABEL)) in self.targets]
         leads = {
             name: t.steering.look(nginx, self._boxes(name), loaded)
@@ -122,7 +121,7 @@ class ComposeMachine:
         containers = []
         for inspection, target in mine:
             lead = leads.get(target.settings.name)
-            container = self._container(inspection, target, proxy_networks)
+            container = self._container(inspection, target)
             # Whom an nginx that cannot be steered leads to is left as it is.
             inside = container.id in lead.inside if lead else target.unsteered and container.running
             containers.append(replace(container, in_rotation=inside))
@@ -144,10 +143,7 @@ class ComposeMachine:
         ]
         return [Box(str(i["Id"]), self._address(i), pid_of(i) or 0, started_at(i), i) for i in alive]
 
-    def _container(self, inspection: Mapping[str, Any], target: Target, proxy_networks: Mapping[str, str]) -> Container:
-        networks = networks_of(inspection)
-        shared = [networks[name] for name in sorted(proxy_networks) if name in networks]
-        address = (shared or sorted(networks.values()) or [""])[0]
+    def _container(self, inspection: Mapping[str, Any], target: Target) -> Container:
         pid = pid_of(inspection)
         state = str((inspection.get("State") or {}).get("Status") or "dead")
         age, restarts = time.time() - started_at(inspection), restarts_of(inspection)
@@ -165,8 +161,9 @@ class ComposeMachine:
                 state, restarts, age, target.settings.ready_timeout, health_of(inspection) == "healthy"
             ),
             consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
-            address=address,
+            address=self._address(inspection),
             connections=target.connections(self._nginx.pid if self._nginx else pid, pid) if pid else 0,
+            unkept=_is_new(inspection, target) and is_unkept(inspection, self._definition(target)),
         )
 
     def _restarts(self, inspection: Mapping[str, Any]) -> int:
@@ -182,38 +179,31 @@ class ComposeMachine:
 
     # -- acting ---------------------------------------------------------------------------------------
 
-    def start(self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()) -> None:
-        if create:
-            before = set(self._inspections)
-            try:
-                self._create([(n, c) for n, c in create if n not in stand_ins], self.compose.create_beside)
-                if stand_ins:
-                    definition = without_ports(self.project, stand_ins)
-                    self._create(
-                        [(n, c) for n, c in create if n in stand_ins], partial(self.compose.create_by, definition)
-                    )
-            except (ComposeFailed, EngineFailed) as error:
-                raise StepFailed(f"{', '.join(dict(create))} could not be created: {error}") from error
-            self.look()
-            fresh = [i for key, i in self._inspections.items() if key not in before]
-            for inspection in fresh:
-                target = self.targets.get(label_of(inspection, SERVICE_LABEL))
-                wanted = target and (target.stand_in if target.settings.name in stand_ins else target.config_hash)
-                if target and label_of(inspection, HASH_LABEL) != wanted:
-                    raise StepFailed(
-                        f"{target.settings.name}: Compose created a container of another configuration than it printed "
-                        f"before; was a file changed in between?"
-                    )
-            restart = [*restart, *[str(i["Id"]) for i in fresh if label_of(i, SERVICE_LABEL) in self.targets]]
-        self._each(restart, self._start_one, "could not be started")
+    def start(self, step: Start) -> None:
+        fresh = self._created(step) if step.create else []
+        self._each([*step.restart, *fresh], self._start_one, "could not be started")
 
-    def _create(self, more: Sequence[tuple[str, int]], act: Callable[[dict[str, int], dict[str, int]], None]) -> None:
-        """Have Compose create that many more of these, and leave what they depend on at the number that it has."""
-        if more:
-            listed = self.engine.listed({PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"})
-            present = Counter(service for _id, service in listed)
-            needed = {n for name, _count in more for n in self.targets[name].after if present[n]}
-            act({n: present[n] + c for n, c in more}, {n: present[n] for n in sorted(needed)})
+    def _created(self, step: Start) -> list[str]:
+        before = set(self._inspections)
+        try:
+            create(self.compose, self.engine, self.project_name, self.project, self.targets, step)
+        except (ComposeFailed, EngineFailed) as error:
+            raise StepFailed(f"{', '.join(dict(step.create))} could not be created: {error}") from error
+        self.look()
+        fresh = {k: i for k, i in self._inspections.items() if k not in before}
+        mine = {k: s for k, i in fresh.items() if (s := label_of(i, SERVICE_LABEL)) in self.targets}
+        refuse_others([(fresh[k], self.targets[s]) for k, s in mine.items()], step)
+        unkept = [k for k, service in mine.items() if service in step.unkept]
+        self._each(unkept, lambda i: self._policies.distrust(self._inspections[i]), "was refused its restart policy")
+        return list(mine)
+
+    def keep(self, ids: Sequence[str]) -> None:
+        self._each(ids, self._keep_one, "was refused its restart policy")
+
+    def _keep_one(self, container_id: str) -> None:
+        inspection = self._inspections[container_id]
+        definition = self._definition(self.targets[label_of(inspection, SERVICE_LABEL)])
+        self._policies.trust(inspection, definition)
 
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
@@ -251,11 +241,10 @@ class ComposeMachine:
 
     def _answers_of_old(self, target: Target) -> list[Answer]:
         """What those of another version answer to the same question; asked once, while they serve."""
-        wanted = [(known, target.image) for known in (target.config_hash, target.stand_in)]
         mine = [
             i for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == target.settings.name and pid_of(i)
         ]
-        old = [i for i in mine if (label_of(i, HASH_LABEL), str(i["Image"])) not in wanted]
+        old = [i for i in mine if not _is_new(i, target)]
         for inspection in (i for i in old if i["Id"] not in self._before):
             self._before[inspection["Id"]] = self._ask(inspection, target, Probe("/"), any_success=True)
         return [self._before[i["Id"]] for i in old]
@@ -361,6 +350,10 @@ class ComposeMachine:
         """What was seen of a container at the last look."""
         return self._inspections.get(container_id, {})
 
+    def _definition(self, target: Target) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = (self.project.get("services") or {}).get(target.settings.name) or {}
+        return found
+
     def _address(self, inspection: Mapping[str, Any]) -> str:
         shared = self._proxy_networks()
         networks = networks_of(inspection)
@@ -395,3 +388,9 @@ class ComposeMachine:
             except EngineFailed as error:
                 name = str(self._inspections.get(container_id, {}).get("Name") or container_id[:12]).lstrip("/")
                 raise StepFailed(f"{name} {complaint}: {error}") from error
+
+
+def _is_new(inspection: Mapping[str, Any], target: Target) -> bool:
+    """Whether a container is of the wanted version, be it a stand-in."""
+    known = (label_of(inspection, HASH_LABEL), str(inspection["Image"]))
+    return known in [(wanted, target.image) for wanted in (target.config_hash, target.stand_in)]

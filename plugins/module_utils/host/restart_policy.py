@@ -1,11 +1,11 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is stopped in a roll stays stopped over a reboot of the machine in the middle of it.
+"""What a reboot of the machine in the middle of a roll brings back: those who served, and nobody beside them.
 
-With ``restart: always`` the engine starts such a container again when it starts itself: an old scheduler beside the new one.
-With ``unless-stopped`` it does not (https://docs.docker.com/engine/containers/start-containers-automatically/), and
-nothing else differs. Compose compares definitions, so it never sees this.
+Who was stopped stays stopped: with ``restart: always`` the engine would start it again when it starts itself, an old scheduler
+beside the new one; with ``unless-stopped`` it does not (https://docs.docker.com/engine/containers/start-containers-automatically/),
+and nothing else differs. Who is not trusted yet has no policy at all until it is. Compose compares definitions, so it never sees this.
 """
 
 from __future__ import annotations
@@ -15,39 +15,63 @@ from typing import Any
 
 from .engine import APIError, DockerException, Engine, EngineFailed, RequestException
 
-_ALWAYS, _UNLESS_STOPPED = "always", "unless-stopped"
+_NO, _ALWAYS, _UNLESS_STOPPED = "no", "always", "unless-stopped"
+_CALLED_OTHERWISE = {"none": _NO, "any": _ALWAYS, "": _NO}
+
+
+def wanted_policy(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """What Compose asks of the engine for a service (``getRestartPolicy`` of its pkg/compose/create.go).
+
+    :returns: ``Name`` and ``MaximumRetryCount``, as the engine's API has them.
+    """
+    name, _colon, count = str(definition.get("restart") or "").partition(":")
+    deployed = (definition.get("deploy") or {}).get("restart_policy")
+    if deployed:
+        name, count = str(deployed.get("condition") or ""), deployed.get("max_attempts")
+    return {"Name": _CALLED_OTHERWISE.get(name, name), "MaximumRetryCount": int(count or 0)}
+
+
+def is_unkept(inspection: Mapping[str, Any], definition: Mapping[str, Any]) -> bool:
+    """Whether the engine never starts a container again, although its definition says so."""
+    return _name_of(inspection) in ("", _NO) and wanted_policy(definition)["Name"] != _NO
+
+
+def _name_of(inspection: Mapping[str, Any]) -> str:
+    return str(((inspection.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name") or "")
 
 
 class RestartPolicies:
-    """Those of one engine's containers, as far as this run has changed them."""
+    """Those of one engine's containers; every method may raise :class:`EngineFailed` where the engine refuses."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._changed: set[str] = set()
 
-    def stay_down(self, inspection: Mapping[str, Any]) -> None:
-        """Before a container is stopped.
+    def distrust(self, inspection: Mapping[str, Any]) -> None:
+        """Before a new container is started: nothing starts it again."""
+        if _name_of(inspection) not in ("", _NO):
+            self._set(str(inspection["Id"]), {"Name": _NO})
 
-        :raises EngineFailed: the engine refuses.
-        """
-        policy = ((inspection.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name")
-        if policy == _ALWAYS:
-            self._set(str(inspection["Id"]), _UNLESS_STOPPED)
+    def trust(self, inspection: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
+        """Once it is proven: as its definition says."""
+        self._set(str(inspection["Id"]), wanted_policy(definition))
+
+    def stay_down(self, inspection: Mapping[str, Any]) -> None:
+        """Before a container is stopped."""
+        if _name_of(inspection) == _ALWAYS:
+            self._set(str(inspection["Id"]), {"Name": _UNLESS_STOPPED})
             self._changed.add(str(inspection["Id"]))
 
     def as_before(self, container_id: str) -> None:
-        """After it was started again. One that a killed run stopped keeps the other policy.
-
-        :raises EngineFailed: the engine refuses.
-        """
+        """After it was started again. One that a killed run stopped keeps the other policy."""
         if container_id in self._changed:
-            self._set(container_id, _ALWAYS)
+            self._set(container_id, {"Name": _ALWAYS})
             self._changed.discard(container_id)
 
-    def _set(self, container_id: str, policy: str) -> None:
+    def _set(self, container_id: str, policy: Mapping[str, Any]) -> None:
         api: Any = self._engine.api
         try:
-            api.update_container(container_id, restart_policy={"Name": policy})
+            api.update_container(container_id, restart_policy=dict(policy))
         except APIError as error:
             raise EngineFailed(str(error.explanation or error)) from error
         except (DockerException, RequestException) as error:

@@ -54,9 +54,9 @@ class Machine(Protocol):
 
     def look(self) -> Seen: ...
 
-    def start(
-        self, create: Sequence[tuple[str, int]], restart: Sequence[str], stand_ins: Sequence[str] = ()
-    ) -> None: ...
+    def start(self, step: steps.Start) -> None: ...
+
+    def keep(self, ids: Sequence[str]) -> None: ...
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]: ...
 
@@ -264,13 +264,15 @@ class Roller:
             for service, addresses in step.hold:
                 machine.hold(service, addresses)
             try:
-                machine.start(step.create, step.restart, step.stand_ins)
+                machine.start(step)
             except StepFailed:
                 # Some of them may be there, and are this run's to take away.
                 with contextlib.suppress(StepFailed):
                     self._await_new(stack, step.restart)
                 raise
             self._await_new(stack, step.restart)
+        elif isinstance(step, steps.Keep):
+            machine.keep(step.containers)
         elif isinstance(step, steps.AwaitReady):
             self._await_ready(step.containers)
         elif isinstance(step, steps.Prove):
