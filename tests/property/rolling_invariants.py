@@ -78,7 +78,10 @@ def check_a_change_of_mind(seed: int) -> None:
         return
     outcome = roll(machine, policy, fickle=True)
     story = f"seed {seed} ({behaviour}), outcome {outcome.reason!r}, history {machine.history[-40:]}"
-    if not machine.process_killed or outcome.failed:
+    if not machine.process_killed:
+        return
+    if outcome.failed:
+        assert machine.disturbed, f"the old version, which is good, was not gone back to: {story}"
         return
     for wanted in policy.services:
         mine = [b for b in machine.boxes.values() if b.service == wanted.name]

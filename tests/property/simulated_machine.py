@@ -100,7 +100,9 @@ class SimulatedMachine:
         version = self._version(box)
         if version.deaf_at_port and not box.identity[1].endswith(STAND_IN):
             return False
-        return box.state == "running" and version.boot is not None and self.clock >= box.started + version.boot
+        if box.state != "running" or version.boot is None or box.ends_at is not None:
+            return False
+        return self.clock >= box.started + version.boot
 
     def _resolve(self, service: str) -> set[str]:
         if service in self.pins:
@@ -153,6 +155,8 @@ class SimulatedMachine:
                 )
             if known and self._serving(box) and len(box.inflight) < 3:
                 box.inflight.append(self.clock + self.random.choice([0.05, 0.5, 2.0]))
+            if box.ends_at is not None and self.clock >= box.ends_at:
+                self._end(box)
             if (version.ends_after is not None and self.clock >= box.started + version.ends_after) or (
                 version.dies_when_joined and box.address in self._rotation(box.service)
             ):
@@ -162,6 +166,7 @@ class SimulatedMachine:
     def _end(self, box: Box) -> None:
         box.state = "exited"
         box.inflight = []
+        box.ends_at = None
 
     def _act(self, name: str, seconds: float) -> None:
         """Time goes by, and now and then something happens just before an act."""
@@ -435,8 +440,14 @@ class SimulatedMachine:
 
     def stop(self, ids: Sequence[str]) -> None:
         for box_id in ids:
-            self._act(f"stop {box_id}", 0.1)
             box = self.boxes[box_id]
+            try:
+                self._act(f"stop {box_id}", 0.1)
+            except Killed:
+                # The engine goes on with what it was told; or it was not told yet.
+                if box.state == "running" and not box.inflight:
+                    box.ends_at = self.random.choice([None, self.clock + 1.0, self.clock + 5.0])
+                raise
             if (
                 self.wanted[box.service].kind in (WEB, WORKER)
                 and box.inflight

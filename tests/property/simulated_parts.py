@@ -45,6 +45,7 @@ class Box:
     consuming: bool = True
     unkept: bool = False
     proved: bool = False
+    ends_at: float | None = None
 
 
 @dataclass

@@ -93,3 +93,20 @@ def test_the_time_to_drain_begins_with_the_switch_for_whoever_was_thought_to_be_
     outcome = Roller(machine, Policy((WANTED,))).run()
     assert not outcome.failed
     assert machine.joined >= 106 and machine.stopped["unknown"] >= machine.joined + WANTED.drain_timeout
+
+
+class Ending(Machine):
+    """What is to stay was told to end by a run that was killed, and does so while it is asked."""
+
+    def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
+        if "half" in ids:
+            self.containers["half"] = replace(self.containers["half"], state="exited", address="")
+        return {i: Answer(i != "half") for i in ids}
+
+
+def test_what_a_killed_run_was_stopping_is_replaced_by_another_when_it_is_wanted_after_all() -> None:
+    half = Container("half", "shop-api-2", "api", "image-2", "hash-2", number=2, address="10.0.0.2")
+    machine = Ending(OLD, half)
+    outcome = Roller(machine, Policy((replace(WANTED, replicas=1),))).run()
+    assert not outcome.failed, outcome.reason
+    assert [c.name for c in machine.containers.values()] == ["shop-api-3"]

@@ -83,7 +83,7 @@ class Machine(Protocol):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What this run knows about one container (monotonic seconds)."""
+    """What this run knows about one container (monotonic seconds); ``started_here``: created or started again by it."""
 
     restarts: int = 0
     successes: int = 0
@@ -94,6 +94,7 @@ class Evidence:
     inside_since: float | None = None
     left_at: float | None = None
     created_here: bool = False
+    started_here: bool = False
     deaf: bool = False
     tasks: int | None = None
     unanswered_since: float | None = None
@@ -197,6 +198,9 @@ class Roller:
                 return known
         if known.awaited_since is None:
             return known
+        if not container.running and not known.started_here:
+            # The engine goes on to stop what a run that was killed has told it to: no word on the version, start another.
+            return Evidence(restarts=restarts)
         fault = ""
         if not container.running:
             fault = ending or "ended"
@@ -332,7 +336,10 @@ class Roller:
             if container.id not in known or container.id in restarted:
                 restarts = seen.restarts.get(container.id, 0)
                 self.evidence[container.id] = Evidence(
-                    restarts=restarts, awaited_since=now, created_here=container.id not in known
+                    restarts=restarts,
+                    awaited_since=now,
+                    created_here=container.id not in known,
+                    started_here=True,
                 )
 
     def _await_ready(self, ids: Sequence[str]) -> None:
