@@ -96,8 +96,12 @@ class SmallStack:
         """Write a version, if one is given, and roll to it; raises what the module is refused with."""
         if version:
             self.write(version)
-        own = {"project_src": str(self.folder), "files": ["compose.yaml"], "state_dir": f"{self.folder}/state"}
-        return roll({**own, **parameters}, False)
+        return roll({**self.parameters, **parameters}, False)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a call of the module is told of it."""
+        return {"project_src": str(self.folder), "files": ["compose.yaml"], "state_dir": f"{self.folder}/state"}
 
     def until_event(self, start: str, seconds: float = 90.0) -> None:
         """Wait until the journal has a line that starts so."""

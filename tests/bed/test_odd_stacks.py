@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +100,64 @@ def test_an_nginx_that_is_started_anew_while_the_old_drain_knows_none_of_them_af
     with one.visited() as answers:
         time.sleep(3)
     assert set(answers) == {"v2"} and answers["v2"] > 50, answers
+
+
+RESOLVED = """
+server {
+    listen 80;
+    resolver 127.0.0.11 valid=1s;
+    set $api api;
+    location / { proxy_pass http://$api:8000; }
+}
+"""
+#: By each address that the name has; refused is no answer.
+_CALLED = """
+import http.client, socket
+for address in {found[4][0] for found in socket.getaddrinfo("api", 8000)}:
+    try:
+        asked = http.client.HTTPConnection(address, 8000, timeout=5)
+        asked.request("GET", "/")
+        print(asked.getresponse().read().decode())
+    except OSError:
+        pass
+"""
+#: Killed when it looks at what it has started, before it could do anything about it.
+_KILLED = """
+import json, os, signal, sys
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
+known, inspect = set(sys.argv[2:]), Engine.inspect
+def looking(self, key):
+    found = inspect(self, key)
+    if found.get("State", {}).get("Pid") and found["Name"].startswith(sys.argv[1]) and key not in known:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+Engine.inspect = looking
+roll(json.load(sys.stdin), False)
+"""
+
+
+def test_killed_right_after_a_start_nobody_meets_what_is_not_proven(stack: Maker) -> None:
+    one = stack({"api": of_kind("web"), "calls": of_kind("worker")}, RESOLVED)
+    assert one.ask() == "v1"
+    one.write("v2")
+    name = f"/{one.name}-api-"
+    argv = [sys.executable, "-c", _KILLED, name, *one.containers()]
+    settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run(
+        argv, env=settings, input=json.dumps(one.parameters), text=True, check=False, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert set(one.containers("api").values()) == {"v1", "v2"}
+    with one.visited() as answers:
+        time.sleep(6)
+    assert set(answers) == {"v1"} and answers["v1"] > 50, answers
+    asked = one.inside("calls", "python", "-c", _CALLED)
+    assert set(asked.split()) == {"v1"}, "by other containers neither"
+    assert not one.roll("v2").get("failed")
+    with one.visited() as answers:
+        time.sleep(3)
+    assert set(answers) == {"v2"}, answers
 
 
 def answering(status: int) -> dict[str, Any]:

@@ -39,6 +39,11 @@ class Asking:
         # Several containers are started at the same time, and each adds to the same refusals.
         self._writing = threading.Lock()
 
+    @property
+    def gate(self) -> str:
+        """See the protocol."""
+        return self.gates.first
+
     def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
         refused = firewall.refused(nginx.pid, self.service)
@@ -118,6 +123,11 @@ class Both:
     def __init__(self, pinning: Pinning, asking: Asking) -> None:
         self.pinning = pinning
         self.asking = asking
+
+    @property
+    def gate(self) -> str:
+        """See the protocol."""
+        return self.asking.gate
 
     def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""

@@ -25,7 +25,8 @@ class ComposeFailed(Exception):
     """Compose refused or failed; the message is its own last words, fit for a user."""
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """This process's own, without what would lead Docker's commands elsewhere."""
     # COMPOSE_FILE and its like in an admin's shell must not change what a deployment means.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_") and k != "PWD"}
     # The SDK knows no contexts: the command line has to speak to the same engine.
@@ -87,7 +88,7 @@ class Compose:
             done = subprocess.run(
                 self.argv(*words),
                 cwd=self.project_src,
-                env=_environment(),
+                env=environment(),
                 input=stdin,
                 timeout=timeout,
                 capture_output=True,
@@ -111,7 +112,7 @@ class Compose:
         pipe = subprocess.PIPE
         try:
             return subprocess.Popen(
-                self.argv(*words), cwd=self.project_src, env=_environment(), stdin=pipe, stdout=pipe, stderr=pipe,
+                self.argv(*words), cwd=self.project_src, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe,
                 text=True, errors="replace",
             )  # fmt: skip
         except OSError as error:

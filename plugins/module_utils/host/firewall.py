@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterable
 
 _TABLE, _HELD = "evenkeel", "evenkeel_held"
-_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 #: SYN and no ACK: what is established goes on.
 _NEW = "tcp flags & (syn | ack) == syn"
 
@@ -30,7 +30,7 @@ def unavailable() -> str:
     """Why there can be no rules on this host, empty when there can."""
     if os.geteuid():
         return "entering the network namespace of a container needs root (become: true)"
-    missing = [tool for tool in ("nft", "nsenter") if shutil.which(tool, path=_PATH) is None]
+    missing = [tool for tool in ("nft", "nsenter") if shutil.which(tool, path=PATH) is None]
     return f"{' and '.join(missing)} missing on this host; install nftables and util-linux" if missing else ""
 
 
@@ -44,7 +44,7 @@ def _nft(pid: int, *words: str, script: str = "") -> tuple[int, str, str]:
             text=True,
             check=False,
             timeout=20,
-            env={**os.environ, "PATH": _PATH},
+            env={**os.environ, "PATH": PATH},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FirewallFailed(f"nft could not be run: {error}") from error
@@ -135,6 +135,11 @@ def close(pid: int, ports: Iterable[int], passing: Iterable[str], seconds: float
     """
     if _is_of_this_host(pid):
         raise FirewallFailed(f"process {pid} is no container's: it has ended, and its number is another's now")
+    _apply(pid, gate(ports, seconds, passing))
+
+
+def gate(ports: Iterable[int], seconds: float, passing: Iterable[str] = ()) -> str:
+    """The rules of :func:`close`, as ``nft -f`` reads them."""
     four, six = _families(passing)
     shut = _with_timeout((str(p) for p in sorted(set(ports))), seconds)
     rules = [
@@ -152,7 +157,7 @@ def close(pid: int, ports: Iterable[int], passing: Iterable[str], seconds: float
         *[f"add rule inet {_TABLE} in {rule}" for rule in rules if rule],
         f"add element inet {_TABLE} shut {{ {shut} }}",
     ]
-    _apply(pid, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def open_again(pid: int) -> None:

@@ -62,6 +62,11 @@ class Including:
         self.file = file
         self.gates = gates
 
+    @property
+    def gate(self) -> str:
+        """See the protocol."""
+        return self.gates.first
+
     def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
         followed = self.file.followed(loaded)

@@ -22,6 +22,11 @@ class Linking:
         self.folder = folder
         self.keepalive = keepalive
 
+    @property
+    def gate(self) -> str:
+        """Nothing leads to it but the folder, see :meth:`shelter`."""
+        return ""
+
     def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
         followed = self.folder.followed(nginx.pid)

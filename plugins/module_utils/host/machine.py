@@ -43,6 +43,7 @@ from .probing import as_before, ask
 from .restart_policy import RestartPolicies, is_unkept
 from .roller import Answer, Seen, StepFailed
 from .side_by_side import all_of
+from .starting import start_closed
 from .steering import Box, Steering
 from .stop_signal import signal_behind_shell
 from .targets import Target
@@ -207,9 +208,11 @@ class ComposeMachine:
 
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
-        self.engine.start(container_id)
+        way = self.targets[service].steering
+        start = partial(start_closed, gate=way.gate) if way and way.gate else self.engine.start
+        start(container_id)
         self._policies.as_before(container_id)
-        way, fresh = self.targets[service].steering, self.engine.inspect(container_id)
+        fresh = self.engine.inspect(container_id)
         if way and self._nginx and pid_of(fresh):
             # Its name leads to it from now on; until its process listens, nobody can reach it.
             self._inspections[container_id] = fresh

@@ -25,6 +25,11 @@ class Pinning:
         self.names = tuple(names)
         self.gates = gates
 
+    @property
+    def gate(self) -> str:
+        """See the protocol."""
+        return self.gates.first
+
     def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See the protocol."""
         pin = nginx.pins().get(self.service)

@@ -63,6 +63,10 @@ class Steering(Protocol):
     ``boxes`` are the service's running containers, those that are to go included.
     """
 
+    @property
+    def gate(self) -> str:
+        """Rules that keep everybody from a container from its first moment on; empty where nothing would lead to it."""
+
     def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See how it is; ``loaded`` is when the workers that take connections started (UNIX seconds)."""
 
@@ -94,6 +98,11 @@ class Gates:
         self.ports = tuple(ports)
         self.able = able and bool(ports)
         self._closed: dict[tuple[str, int], bool] = {}
+
+    @property
+    def first(self) -> str:
+        """Rules for a container from its first moment on, see :func:`.firewall.gate`; empty where there can be none."""
+        return firewall.gate(self.ports, _GATE) if self.able else ""
 
     def closed(self, box: Box) -> bool:
         """Whether a container is kept from others; asked once, since only we change it."""
