@@ -137,10 +137,9 @@ roll(json.load(sys.stdin), False)
 """
 
 
-def test_killed_right_after_a_start_nobody_meets_what_is_not_proven(stack: Maker) -> None:
-    one = stack({"api": of_kind("web"), "calls": of_kind("worker")}, RESOLVED)
-    assert one.ask() == "v1"
-    one.write("v2")
+def kill_after_its_start(one: SmallStack, version: str) -> None:
+    """Roll to a version in a process that is killed as soon as a new container of the api runs."""
+    one.write(version)
     name = f"/{one.name}-api-"
     argv = [sys.executable, "-c", _KILLED, name, *one.containers()]
     settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -148,6 +147,12 @@ def test_killed_right_after_a_start_nobody_meets_what_is_not_proven(stack: Maker
         argv, env=settings, input=json.dumps(one.parameters), text=True, check=False, capture_output=True
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+def test_killed_right_after_a_start_nobody_meets_what_is_not_proven(stack: Maker) -> None:
+    one = stack({"api": of_kind("web"), "calls": of_kind("worker")}, RESOLVED)
+    assert one.ask() == "v1"
+    kill_after_its_start(one, "v2")
     assert set(one.containers("api").values()) == {"v1", "v2"}
     with one.visited() as answers:
         time.sleep(6)
@@ -158,6 +163,43 @@ def test_killed_right_after_a_start_nobody_meets_what_is_not_proven(stack: Maker
     with one.visited() as answers:
         time.sleep(3)
     assert set(answers) == {"v2"}, answers
+
+
+def standing_by(one: SmallStack) -> list[int]:
+    """The processes that guard, or wait to guard, a stack after a kill."""
+    found = subprocess.run(["pgrep", "-f", f"host.standby.* {one.name} "], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def test_killed_with_a_pin_what_is_started_by_hand_is_found(stack: Maker) -> None:
+    one = stack({"api": of_kind("web"), "others": {"command": ["sleep", "600"], "scale": 0}}, SITE)
+    kill_after_its_start(one, "v2")
+    assert "evenkeel" in one.inside("front", "cat", "/etc/hosts") and standing_by(one)
+    assert one.ask() == "v1"
+    docker("rm", "-f", *one.containers("api"))
+    # Others take the addresses that were theirs.
+    one.compose("up", "--detach", "--scale", "others=2", "--no-deps", "others")
+    one.compose("up", "--detach", "--scale", "api=1", "--no-deps", "api")
+    one.inside("front", "nginx", "-s", "reload")
+    end = time.monotonic() + 30
+    while one.ask() != "v2" and time.monotonic() < end:
+        time.sleep(0.2)
+    with one.visited() as answers:
+        time.sleep(3)
+    assert set(answers) == {"v2"}, answers
+    assert "evenkeel" not in one.inside("front", "cat", "/etc/hosts")
+    end = time.monotonic() + 30
+    while standing_by(one) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not standing_by(one), "it has nothing left to do"
+    kill_after_its_start(one, "v3")
+    assert standing_by(one)
+    assert not one.roll("v3").get("failed")
+    end = time.monotonic() + 30
+    while standing_by(one) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not standing_by(one), "the next roll has taken the pins away"
+    assert one.ask() == "v3"
 
 
 def answering(status: int) -> dict[str, Any]:

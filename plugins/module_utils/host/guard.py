@@ -122,11 +122,16 @@ class Guard:
 
     :param app: the Compose project whose nginx is meant.
     :param state_dir: where that app's lock is.
+    :param until_unpinned: whether it ends once no nginx of the app has a pin.
     :raises FilesFailed: the lock may not be read.
     """
 
-    def __init__(self, app: str, state_dir: str, say: Callable[[str], None] = _say) -> None:
+    def __init__(
+        self, app: str, state_dir: str, say: Callable[[str], None] = _say, until_unpinned: bool = False
+    ) -> None:
         self.app = app
+        self._until_unpinned = until_unpinned
+        self._pinned = True
         self.deployment = Deployment(state_dir)
         self.words: SimpleQueue[Word] = SimpleQueue()
         self.hearing = Hearing(app)
@@ -154,6 +159,8 @@ class Guard:
                 self._say(f"the guard of {self.app} cannot go on: {word}")
                 return BARRED if isinstance(word, EngineBarred) else 1
             pause = self.look()
+            if self._until_unpinned and not self._pinned:
+                return 0
 
     def _next(self, pause: float) -> Word:
         """The next thing to do; what comes in a burst is one look."""
@@ -180,6 +187,7 @@ class Guard:
             watched = self._view.look(self.deployment.busy())
             # Kept while nginx is down, so that whatever starts before it is heard of.
             self.hearing.networks |= frozenset().union(*(w.networks for w in watched))
+            self._pinned = any(map(_may_be_pinned, watched))
             self._tell_what_is_guarded(watched)
             memories = {w.seen.proxy: remember(self.memories.get(w.seen.proxy, Memory()), w.seen) for w in watched}
             self.memories = memories
@@ -253,6 +261,13 @@ class Guard:
 
     def _proxies(self) -> list[str]:
         return sorted({name for name, _host in self._guarded})
+
+
+def _may_be_pinned(watched: Watched) -> bool:
+    try:
+        return bool(watched.nginx.pins())
+    except NginxFailed:
+        return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

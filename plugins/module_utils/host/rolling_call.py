@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -38,6 +39,7 @@ from .rolling_report import (
     said_by_the_new,
     told_rest,
 )
+from .standby import standing_by
 
 
 def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -73,8 +75,10 @@ def roll(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         generations.keep(call.state_dir, str(params.get("generation") or ""), call.newer_than)
         roller.machine = FencedMachine(machine, fence)
         progress = Progress.open(call.state_dir, str(params.get("progress_id") or ""))
+        steered = pending and any(t.steering for t in call.targets)
         try:
-            return _roll_locked(call, roller, diff, fence, progress)
+            with standing_by(call.name, call.state_dir) if steered else contextlib.nullcontext():
+                return _roll_locked(call, roller, diff, fence, progress)
         finally:
             progress.close()
 
