@@ -81,6 +81,11 @@ options:
       - Path of C(manage.py) in the image, from its working directory.
     type: str
     default: manage.py
+  take_over_from:
+    description:
+      - The host that the database belongs to so far, as the refusal names it (C(machine/project)), where its stack is gone for
+        good. Asked with O(plan).
+    type: str
   timeout:
     description:
       - Seconds that the checks may take, and the tests.
@@ -200,6 +205,7 @@ def main() -> None:
             "test_command": {"type": "raw"},
             "service_options": {"type": "dict", "default": {}},
             "manage_py": {"type": "str", "default": "manage.py"},
+            "take_over_from": {"type": "str"},
             "timeout": {"type": "float", "default": 3600.0},
             **PROGRESS_ARGUMENTS,
         },

@@ -28,6 +28,9 @@ description:
     C(docs/migrations.md)). It is put off as well, and takes nothing away.
   - What is C(after) can still be part of the same update. Then only Django's state moves before the code is replaced, and
     the operation itself waits (action C(defer)).
+  - A database belongs to the host and project that has migrated it last, which stands in the same table. Another one, or a
+    second project on this host, is refused by every state before anything is touched. A copy that was restored from a dump
+    belongs to nobody yet, nor does a database in which the app's router lets nothing be migrated.
   - Only PostgreSQL is judged.
 version_added: 0.1.0
 author:
@@ -146,6 +149,11 @@ options:
         writing two equal rows.
     type: dict
     default: {}
+  take_over_from:
+    description:
+      - The host that the database belongs to so far, as the refusal names it (C(machine/project)), where its stack is gone for
+        good. It refuses as before where the database belongs to any other.
+    type: str
   manage_py:
     description:
       - Path of C(manage.py) in the image, from its working directory.
@@ -358,6 +366,7 @@ def main() -> None:
             "only": {"type": "list", "elements": "str"},
             "only_data_moves": {"type": "bool", "default": False},
             "manage_py": {"type": "str", "default": "manage.py"},
+            "take_over_from": {"type": "str"},
             "timeout": {"type": "float", "default": 3600.0},
         },
         supports_check_mode=True,

@@ -91,6 +91,11 @@ options:
       - Seconds that each statement, and the check, may take.
     type: float
     default: 5
+  take_over_from:
+    description:
+      - The host that the database belongs to so far, as the refusal names it (C(machine/project)), where its stack is gone for
+        good. It refuses as before where the database belongs to any other.
+    type: str
   timeout:
     description:
       - Seconds that one attempt may take.
@@ -191,6 +196,7 @@ def main() -> None:
             "lock_timeout": {"type": "float", "default": 2},
             "retries": {"type": "int", "default": 5},
             "statement_timeout": {"type": "float", "default": 5},
+            "take_over_from": {"type": "str"},
             "timeout": {"type": "float", "default": 120},
             **LOCK_ARGUMENTS,
         },

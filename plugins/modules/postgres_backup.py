@@ -150,6 +150,11 @@ options:
       - Memory that the server which is thrown away may take.
     type: str
     default: 512M
+  take_over_from:
+    description:
+      - The host that the database belongs to so far, as the refusal names it (C(machine/project)), where its stack is gone for
+        good. It refuses as before where the database belongs to any other.
+    type: str
   timeout:
     description:
       - Seconds that dumping, reading and restoring may take each.
@@ -324,6 +329,7 @@ def main() -> None:
             "lock_timeout": {"type": "float", "default": 30.0},
             "min_free": {"type": "str", "default": "256M"},
             "verify_memory": {"type": "str", "default": "512M"},
+            "take_over_from": {"type": "str"},
             "timeout": {"type": "float", "default": 7200.0},
         },
         supports_check_mode=True,

@@ -18,8 +18,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
     hotfix_ledger,
     hotfix_staging,
 )
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_restore import Restoring
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_source import Source
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migration_ledger_script import Ledger
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import Server
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from tests.database.hotfixed_database import (
     FUNCTION,
@@ -33,6 +36,7 @@ from tests.database.hotfixed_database import (
     run_migration,
     structure,
 )
+from tests.database.migrations.running import Projects
 from tests.database.postgres_server import Postgres
 
 ATOMIC = (
@@ -464,3 +468,26 @@ def test_requests_go_on_beside_it(app: App) -> None:
         _out, errors = user.communicate(timeout=60)
         assert (user.returncode, errors) == (0, b"")
     assert app.sql("SELECT count(*) FROM orders") == str(2 + sum(served))
+
+
+def test_a_database_of_another_host_is_neither_changed_nor_restored(
+    app: App, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source(Projects(), "shop", "db", {}, app.server, {})  # type: ignore[arg-type]
+    monkeypatch.setattr(hotfix_database_call, "source_of", lambda _params: source)
+    app(FUNCTION, name="here")
+    with postgres.connect("shop", autocommit=True) as connection:
+        ledger = Ledger(connection, "3f2c1ab")
+        ledger.make()
+        assert ledger.take({"engine": "engine-1", "name": "web-1", "project": "shop"}, "")
+    before = app.dump()
+    for dry in (True, False):
+        said = app.refusal(VIEW, dry=dry, name="late")
+        assert "belongs to the project shop on web-1" in said and "-e app_database_take_over=web-1/shop" in said
+    with pytest.raises(BadInput, match="belongs to the project shop on web-1"):
+        app.back("here")
+    restoring = Restoring({"state_dir": str(app.root)}, source, None, 0, None, None)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="belongs to the project shop on web-1"):
+        restoring.restored(None)
+    assert app.dump() == before and app.names == ["here"]
+    assert app.back("here", take_over_from="web-1/shop")["changed"]

@@ -50,6 +50,9 @@ class Engine:
         self.there: list[str] = []
         self.removed: list[str] = []
 
+    def info(self) -> dict[str, Any]:
+        return {"ID": "engine-1", "Name": "here"}
+
     def image(self, _name: str) -> dict[str, Any]:
         return {"Id": "sha256:1", "Config": {}}
 

@@ -50,6 +50,12 @@ def failure(state: str, error: Mapping[str, Any], result: Mapping[str, Any]) -> 
             f"another migration works on the database {error['alias']}: {who}", f"{done}; {_SERVES}",
             "wait until it has ended; then the same command again",
         )  # fmt: skip
+    if kind == "host":
+        return _three(
+            f"another host has claimed the database {error['alias']} since it was looked at",
+            f"{done}; {_SERVES}",
+            "the same command again names that host, and the ways out",
+        )
     if kind == "changed":
         return _three(
             f"what is pending is not what was judged any more ({error['what']}): somebody else has migrated meanwhile",

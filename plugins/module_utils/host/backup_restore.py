@@ -27,6 +27,7 @@ from .backup_restorable import Restorable, restorable
 from .backup_source import Source
 from .backup_store import BackupStore
 from .backup_told import BackupFailed, Timeline, unchanged
+from .database_host import refuse_other_host_at
 from .engine import EngineFailed
 from .firewall import FirewallFailed
 from .postgres import PSQL, PostgresFailed, access_of, inventory_of, rights_of
@@ -128,6 +129,8 @@ class Restoring:
         :param fence: None to tell what would be done.
         :raises BadInput: it was not done; the database is as it was.
         """
+        over = str(self._params.get("take_over_from") or "")
+        refuse_other_host_at(self._source.engine, self._source.project, self._source.server, over)
         dump = restorable(self._params, self._source, self._store, self._proof, self._directory)
         try:
             self._refuse_without_rights()

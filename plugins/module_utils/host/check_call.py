@@ -23,6 +23,7 @@ from . import app_script, django_check_script, django_look_script, migrate_call
 from .call_result import BadInput
 from .code_that_runs import Code, code_of
 from .compose import Compose, ComposeFailed
+from .database_host import refuse_other_host
 from .django_oneoff import OneOff
 from .engine import Engine, EngineFailed
 from .files import private_directory, write_private
@@ -128,7 +129,7 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
         told, plan = _told(view, params, code)
         verdict = django_checks.verdict_of(told)
         result = _result(verdict, verdict.sentence(view.checks))
-        result["planned"] = _planned(plan, params, code)
+        result["planned"] = _planned(view, plan, params, code)
         result["django"] = str(told["django"])
         ended = "failed" if verdict.stops else "ok"
         result["timeline"].append(entry("check", view.service, "", began, time.monotonic() - started, ended))
@@ -171,10 +172,15 @@ def _told(view: _View, params: Mapping[str, Any], code: Code | None) -> tuple[di
     return dict(told), plan
 
 
-def _planned(plan: Mapping[str, Any], params: Mapping[str, Any], code: Code | None) -> dict[str, Any]:
-    """What ``django_migrate`` would say of a plan, empty where there is none: then that says why, when it is its turn."""
+def _planned(view: _View, plan: Mapping[str, Any], params: Mapping[str, Any], code: Code | None) -> dict[str, Any]:
+    """What ``django_migrate`` would say of a plan, empty where there is none: then that says why, when it is its turn.
+
+    :raises BadInput: the database belongs to another host.
+    """
     if code is None or not plan or plan.get("error"):
         return {}
+    # Before tests run for minutes.
+    refuse_other_host(view.engine, code.host, migrate_call.claims_in(plan), str(params.get("take_over_from") or ""))
     try:
         return migrate_call.judged(plan, migrate_call.declared_in(params), code, params.get("allow_data_loss") or ())
     except BadInput:

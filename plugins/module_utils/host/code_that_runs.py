@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..decide.database_host import Host
 from ..decide.project import REVISION_LABEL
 from ..decide.services import ROLLED_KINDS, kind_of
+from .database_host import host_of
 from .django_oneoff import LABEL
 from .engine import Engine
 from .inspection import PROJECT_LABEL, SERVICE_LABEL, label_of
@@ -24,12 +26,14 @@ class Code:
 
     :ivar running: per container its name, revision and image id.
     :ivar inactive: why the release that is asked is not the active one, empty where it is.
+    :ivar host: where it runs; None where nothing is known of that.
     """
 
     running: list[dict[str, str]] = field(default_factory=list)
     revision: str = ""
     image: str = ""
     inactive: str = ""
+    host: Host | None = None
 
 
 def code_of(engine: Engine, project: Mapping[str, Any], service: str, project_src: str) -> Code:
@@ -49,7 +53,8 @@ def code_of(engine: Engine, project: Mapping[str, Any], service: str, project_sr
         name = str(inspection.get("Name") or "").lstrip("/")
         running.append({"container": name, "revision": revision, "image": str(inspection.get("Image") or "")})
     labels = (image.get("Config") or {}).get("Labels") or {}
-    return Code(running, str(labels.get(REVISION_LABEL) or ""), str(image.get("Id") or ""), _inactive(project_src))
+    revision, host = str(labels.get(REVISION_LABEL) or ""), host_of(engine, str(project["name"]))
+    return Code(running, revision, str(image.get("Id") or ""), _inactive(project_src), host)
 
 
 def _inactive(project_src: str) -> str:

@@ -17,6 +17,7 @@ from ..decide.hotfix_database import Change, Refused, all_named, changes_of, che
 from ..journal import working
 from . import database_catalogue, hotfix_ledger, hotfix_staging
 from .backup_source import Source, source_of
+from .database_host import refuse_other_host_at
 from .database_session import asked
 from .engine import EngineFailed
 from .files import write_private
@@ -57,13 +58,13 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             with found.reached(False) as source:
                 ledger = _ledger(state_dir, name, source)
-                done = _done(source, limits, ledger, state, changes, request, check, True)
+                done = _done(params, source, limits, ledger, state, changes, request, check, True)
                 return _result(ledger, done, state, changes, folder, True, notes)
         with working(params, state_dir, f"hotfix_database of {store.root}") as fence, found.reached() as source:
             with fence.act(f"{state} hotfix {name} in {_place(source)}"):
                 ledger = _ledger(state_dir, name, source)
                 ledger.untried = untried
-                done = _done(source, limits, ledger, state, changes, request, check, False)
+                done = _done(params, source, limits, ledger, state, changes, request, check, False)
                 result = _result(ledger, done, state, changes, folder, False, notes)
             return fence.told(result)
     except EngineFailed as error:
@@ -71,6 +72,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _done(
+    params: Mapping[str, Any],
     source: Source,
     limits: Limits,
     ledger: Ledger,
@@ -80,6 +82,7 @@ def _done(
     check: str,
     dry: bool,
 ) -> Outcome:
+    refuse_other_host_at(source.engine, source.project, source.server, str(params.get("take_over_from") or ""))
     if state == REVERTED:
         return revert(source.server, limits, ledger, dry)
     return apply(source.server, limits, ledger, changes, request, check, dry)

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from types import ModuleType
 from typing import Any
 
-from ..decide import expansion, way_back
+from ..decide import database_host, expansion, way_back
 from ..decide import migrations as decide
 from ..decide.masking import without_credentials
 from ..decide.schema import database_of
@@ -32,6 +32,7 @@ from . import (
 from .call_result import BadInput
 from .code_that_runs import Code, code_of
 from .compose import ComposeFailed
+from .database_host import refuse_other_host
 from .django_oneoff import OneOff
 from .migrate_run import MODULES as RUN_MODULES
 from .migrate_run import carry_out, foresee
@@ -111,6 +112,7 @@ def _looked(
     told = ask()
     if told.get("error"):
         raise planning_error(told["error"], params)
+    refuse_other_host(oneoff.engine, code.host, claims_in(told), str(params.get("take_over_from") or ""))
     result = judged(told, declared, code, params.get("allow_data_loss") or (), params.get("only"))
     result["timeline"] = [
         {
@@ -123,6 +125,11 @@ def _looked(
         }
     ]
     return told, result
+
+
+def claims_in(told: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What each database has told of the host that changes it."""
+    return [one["claim"] for one in told["databases"] if one.get("claim")]
 
 
 def declared_in(params: Mapping[str, Any]) -> dict[str, str]:
@@ -221,6 +228,8 @@ def judged(
         refused += decided["refused"]
         changes = changes or bool(decided["plan"] or database.to_record) or expansion.unfinished(rows, "", "")
         due = due or changes or expansion.unfinished(rows, code.revision, code.image)
+        claim = one.get("claim") or {}
+        due = due or bool(code.host and claim.get("may") and database_host.is_due(claim, code.host))
         to_record += [{"app": a, "name": n, "database": database.alias} for a, n in database.to_record]
     return {
         "changed": False,

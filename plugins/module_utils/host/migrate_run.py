@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from ..decide import expansion, migration_words
+from ..decide import database_host, expansion, migration_words
 from ..decide.masking import without_credentials
 from ..journal import working
 from . import (
@@ -169,6 +170,11 @@ def order_of(
         order["unfinished"] = state in ("expanded", "migrated") and (
             bool(order["to_record"]) or expansion.unfinished(rows, code.revision, code.image)
         )
+        claim = one.get("claim") or {}
+        if code.host and claim.get("may"):
+            order["claim"] = {"host": asdict(code.host), "seen": claim["detail"]}
+            due = state in ("expanded", "migrated") and database_host.is_due(claim, code.host)
+            order["unfinished"] = order["unfinished"] or due
         databases.append(order)
     canary = str(params.get("canary_database") or "")
     several = sum(bool(d.get("migrations")) for d in databases) > 1 or bool(canary)

@@ -11,6 +11,9 @@ others stand for single operations.  A row changes in the transaction of what it
 - ``begun``: it cannot be in a transaction, and whether it has ended is not known here.
 - ``done``, and of a migration ``expanded``, then ``settled`` when every code that runs was made for it.
 - ``abandoned``: put aside; nothing of it is run until an expand takes it up again.
+
+The row ``HOST`` says which host changes this database (``decide/database_host.py``). It is ``settled``, so that no decision on
+migrations meets it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,21 @@ from typing import Any
 
 TABLE = "evenkeel_migrations"
 MIGRATION = -1
+HOST = ("", "host", MIGRATION)
+#: What tells the query for the claim of a host, no query where the table is not there or may not be read.  The identity is what
+#: a restored copy does not have: the server's own, or that of the table where a managed server keeps its own to itself.
+CLAIM = f"""
+SELECT format($evenkeel$SELECT jsonb_build_object('name', current_database(), 'identity', %s || '/%s',
+  'detail', coalesce(detail, ''), 'release', coalesce(release, ''), 'may', %L,
+  'changed', coalesce(to_char(changed AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''))::text
+  FROM (SELECT) one LEFT JOIN %s ON (app, name, op_index) = ('{HOST[0]}', '{HOST[1]}', {HOST[2]})$evenkeel$,
+  CASE WHEN has_function_privilege(to_regprocedure('pg_control_system()')::oid, 'EXECUTE')
+    THEN '(SELECT system_identifier FROM pg_control_system())' ELSE quote_literal('table ' || c.oid) END, d.oid,
+  CASE WHEN has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE') THEN 'yes' ELSE '' END,
+  c.oid::regclass)
+FROM pg_class c, pg_database d
+WHERE c.oid = to_regclass('{TABLE}') AND d.datname = current_database() AND has_table_privilege(c.oid, 'SELECT')
+"""
 _MAKE = f"""
 CREATE TABLE IF NOT EXISTS {TABLE} (
     app text NOT NULL, name text NOT NULL, op_index integer NOT NULL,
@@ -113,6 +131,31 @@ class Ledger:
             "release = %s, image = %s, changed = now() WHERE app = %s AND name = %s AND state = 'abandoned'",
             self.release, self.image, app, name,
         )  # fmt: skip
+
+    def claim(self) -> dict[str, str]:
+        """The claim of a host as ``decide/database_host.py`` reads it; without ``may`` none can be written."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(CLAIM)
+            query = cursor.fetchone()
+            if query:
+                cursor.execute(query[0])
+                found: dict[str, str] = json.loads(cursor.fetchone()[0])
+                return found
+            cursor.execute("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+            may = cursor.fetchone()[0] and not self.there()
+        return {"identity": "", "detail": "", "may": "yes" if may else ""}
+
+    def take(self, host: dict[str, str], seen: str) -> bool:
+        """Claim this database for a host; False where the claim is another one than was ``seen``, and not this host's."""
+        detail = json.dumps({**host, "database": self.claim()["identity"]}, sort_keys=True)
+        return self._run(
+            f"INSERT INTO {TABLE} AS kept (app, name, op_index, state, detail, release, image) "
+            "VALUES (%s, %s, %s, 'settled', %s, %s, %s) ON CONFLICT (app, name, op_index) DO UPDATE SET "
+            "detail = excluded.detail, release = excluded.release, image = excluded.image, changed = now(), "
+            "since = CASE kept.detail WHEN excluded.detail THEN kept.since ELSE now() END "
+            "WHERE kept.detail IN (excluded.detail, %s)",
+            *HOST, detail, self.release, self.image, seen,
+        ) == 1  # fmt: skip
 
     def forget(self, app: str, name: str, but: tuple[str, ...] = ()) -> None:
         """Take a migration's rows away."""

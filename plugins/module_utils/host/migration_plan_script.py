@@ -103,9 +103,18 @@ def database(
         "applied": len(loader.recorder_applied),
         "to_record": _unrecorded(loader),
         "ledger": rows,
+        "claim": _claim(connection, loader),
         "known": _known(loader.graph, rows),
         **_behind(connection, loader),
     }
+
+
+def _claim(connection: Any, loader: Any) -> dict[str, str]:
+    """Which host changes this database; nothing of one in which the app's own router lets nothing be migrated."""
+    from django.db import router
+
+    ours = any(router.allow_migrate(connection.alias, app) for app in loader.migrated_apps)
+    return Ledger(connection).claim() if ours and connection.vendor == "postgresql" else {}
 
 
 def _behind(connection: Any, loader: Any) -> dict[str, Any]:

@@ -77,6 +77,8 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
     try:
         session.limit()
         session.hold(float(order["wait"]))
+        if one.get("claim") and not order.get("look"):
+            _claim(ledger, one["claim"], order["state"] in ("expanded", "migrated"))
         if order["state"] in ("expanded", "migrated"):
             _expand(run, order, one)
         elif order["state"] == "contracted":
@@ -112,6 +114,14 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
     except Exception as error:  # the connection is gone: what is there the next call will see
         told.setdefault("error", {"kind": "failed", "words": words_of(error), "at": run.at})
     return told
+
+
+def _claim(ledger: Ledger, claim: dict[str, Any], make: bool) -> None:
+    """:raises Stopped: another host has claimed the database since the plan was told; nothing was touched."""
+    if make:
+        ledger.make()
+    if ledger.there() and not ledger.take(claim["host"], claim["seen"]):
+        raise Stopped("host")
 
 
 def _hold_to(seen: list[dict[str, Any]]) -> None:

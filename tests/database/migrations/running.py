@@ -11,15 +11,34 @@ from typing import Any
 
 import psycopg
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.database_host import Host
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call, migrate_run
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.code_that_runs import Code
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.database_host import refuse_other_host
 from tests.database.migrations.forked import Forked
 from tests.database.migrations.project import Project
 
 
+class Projects:
+    """The part of an engine that tells which projects have containers."""
+
+    def __init__(self, *there: str) -> None:
+        self.there = there
+
+    def info(self) -> dict[str, str]:
+        return {"ID": "engine-2", "Name": "web-2"}
+
+    def listed(self, labels: dict[str, str]) -> list[tuple[str, str]]:
+        return [(project, "api") for project in self.there if project in labels.values()]
+
+
 class Running(Project):
     """:ivar releases: what runs, by release; the image of each is named after it."""
+
+    #: Where it runs; without it no host claims the database.
+    host: Host | None = None
+    engine = Projects()
 
     serving: tuple[str, ...] = ()
     #: Milliseconds and attempts, short enough for tests.
@@ -27,7 +46,7 @@ class Running(Project):
 
     def code(self, release: str) -> Code:
         running = [{"container": f"api-{r}", "revision": r, "image": f"sha256:{r}"} for r in self.serving]
-        return Code(running, release, f"sha256:{release}", "")
+        return Code(running, release, f"sha256:{release}", "", self.host)
 
     def order(
         self, state: str, release: str, /, **params: Any
@@ -41,6 +60,7 @@ class Running(Project):
         self, told: dict[str, Any] | None, state: str, code: Code, params: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         assert told is not None and "error" not in told, told
+        refuse_other_host(self.engine, code.host, migrate_call.claims_in(told), params.get("take_over_from") or "")  # type: ignore[arg-type]
         result = migrate_call.judged(
             told, params.get("declared") or {}, code, params.get("allow_data_loss") or (), params.get("only")
         )
