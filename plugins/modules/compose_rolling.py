@@ -86,7 +86,12 @@ options:
   ready_path:
     description:
       - Path that answers with a status below 400 when a web service is ready. Without it the health command is run, and
-        without that C(/) is asked; what the containers from before answer there is good enough, if it is below 500.
+        without that the path of O(health_url) and then C(/) are asked; what the containers from before answer there is
+        good enough, if it is below 500.
+    type: str
+  health_url:
+    description:
+      - URL that users' health checks ask, see O(ready_path). Its host is asked for where nginx's server block has no name.
     type: str
   ready_port:
     description:
@@ -361,6 +366,7 @@ def main() -> None:
             "monitor": {"type": "float"},
             "failure_action": {"type": "str", "choices": ["rollback", "pause"]},
             "ready_path": {"type": "str"},
+            "health_url": {"type": "str"},
             "ready_port": {"type": "int"},
             "ready_timeout": {"type": "float"},
             "prove": {"type": "list", "elements": "dict", "options": prove},

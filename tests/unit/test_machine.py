@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Acts on several containers at once: an act is over when every part of it is."""
+"""Acts on several containers at once: an act is over when every part of it is. And what containers are asked."""
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_config import Route
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import settings_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import EngineFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.machine import ComposeMachine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import StepFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.targets import Target
 
 
 class Slow:
@@ -42,3 +50,62 @@ def test_nothing_goes_on_or_begins_once_an_act_has_failed() -> None:
     at_the_end = (sorted(engine.begun), sorted(engine.ended))
     time.sleep(0.2)
     assert at_the_end == (sorted(engine.begun), sorted(engine.ended)) == (sorted(ids), sorted(ids[1:]))
+
+
+@contextmanager
+def answering(versions: dict[str, dict[str, int]]) -> Iterator[int]:
+    """Serves at several addresses of this machine, of each what it answers at which path; gives the port of all."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = versions[str(self.connection.getsockname()[0])]
+            self.send_response(known.get(self.path, 404))
+            self.end_headers()
+
+        def log_message(self, *_words: Any) -> None:
+            pass
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.2", 0))
+        port = int(free.getsockname()[1])
+    with ExitStack() as stack:
+        for address in versions:
+            server = stack.enter_context(ThreadingHTTPServer((address, port), Handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+        yield port
+
+
+class Running:
+    """An engine that runs a container of api at each address; what its configuration hash is, is told."""
+
+    def __init__(self, hashes: dict[str, str]) -> None:
+        self.hashes = hashes
+
+    def containers(self, *_asked: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "Id": address, "Name": f"/shop-api-{address}", "Image": "sha256:1",
+                "Config": {"Labels": {
+                    "com.docker.compose.service": "api", "com.docker.compose.config-hash": known}},
+                "State": {"Pid": os.getpid(), "Running": True, "Status": "running", "StartedAt": "2026-01-01T00:00:00Z"},
+                "NetworkSettings": {"Networks": {"shop_default": {"IPAddress": address}}},
+            }
+            for address, known in self.hashes.items()
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("new", "ready"),
+    [({"/healthz": 200}, True), ({"/healthz": 401}, False), ({"/healthz": 503}, False), ({"/": 200}, True)],
+)
+def test_without_a_health_command_an_api_is_asked_where_the_site_is(new: dict[str, int], ready: bool) -> None:
+    compose: Any = None
+    with answering({"127.0.0.2": {"/healthz": 200}, "127.0.0.3": new}) as port:
+        arguments = {"health_url": "https://shop.example/healthz"}
+        settings = settings_of("api", {"command": ["gunicorn", "x"]}, {}, arguments, {}, port)
+        engine = Running({"127.0.0.2": "old", "127.0.0.3": "new"})
+        target = Target(settings, "sha256:1", "new", (Route("api", port),))
+        machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])
+        machine.look()
+        assert machine.ready(["127.0.0.3"])["127.0.0.3"].ok is ready

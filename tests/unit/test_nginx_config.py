@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_config import (
     Route,
+    named,
     request_headers,
     routes,
 )
@@ -395,3 +396,17 @@ def test_for_how_long_nginx_tries_to_connect_is_what_the_innermost_block_says(
     text = f"http {{ {outer} server {{ {server} location / {{ {inner} proxy_pass http://api:8000; }} }} }}"
     (route,) = routes(parse(text))
     assert route.patience == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "host"),
+    [
+        ("_", "https://shop.example/health/", "shop.example"),
+        ("_", "http://[::1]:8080/health/", "::1"),
+        ("_", "", "localhost"),
+        ("own.example", "http://127.0.0.1/health/", "own.example"),
+    ],
+)
+def test_a_server_block_for_every_name_is_asked_by_that_of_its_users(name: str, url: str, host: str) -> None:
+    text = f"http {{ server {{ server_name {name}; location / {{ proxy_pass http://a; proxy_set_header Host $host; }} }} }}"
+    assert request_headers(named(routes_of(text), url)[0])["Host"] == host

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import Probe
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.probing import as_before, ask
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.probing import ask
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.usual_answers import as_usual
 
 Handler = Callable[[socket.socket], None]
 
@@ -251,5 +252,33 @@ def test_the_uwsgi_protocol_is_spoken_as_nginx_does() -> None:
     ],
 )
 def test_what_nobody_wrote_down_is_held_against_what_is_usual(status: int, before: list[int], ready: bool) -> None:
-    answer = Answer(0 < status < 400, "GET / answered", status)
-    assert as_before(answer, lambda: [Answer(0 < s < 400, "", s) for s in before]).ok is ready
+    assert as_usual(["/"], lambda _path: answered(status), lambda _path: [answered(s) for s in before]).ok is ready
+
+
+def answered(status: int) -> Answer:
+    return Answer(0 < status < 400, "it answered", status)
+
+
+@pytest.mark.parametrize(
+    ("health", "root", "health_before", "root_before", "ready"),
+    [
+        (200, 404, 200, 200, True),
+        (302, 0, 500, 500, True),
+        (404, 404, 200, 404, False),
+        (404, 404, 404, 404, True),
+        (404, 200, 200, 200, True),
+        (404, 404, 0, 0, True),
+        (500, 200, 200, 200, False),
+        (500, 404, 200, 404, False),
+        (500, 200, 500, 200, True),
+        (500, 404, 500, 404, True),
+        (500, 500, 500, 500, False),
+        (0, 200, 200, 200, False),
+    ],
+)
+def test_where_the_app_is_asked_for_its_health_comes_first(
+    health: int, root: int, health_before: int, root_before: int, ready: bool
+) -> None:
+    now = {"/health/": answered(health), "/": answered(root)}
+    then = {"/health/": [answered(health_before)], "/": [answered(root_before)]}
+    assert as_usual(["/health/", "/"], now.__getitem__, then.__getitem__).ok is ready

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -290,6 +291,15 @@ def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
         # nginx takes 80 here, even where the upstream is spoken to in TLS.
         port = int(match.group(2) or 80)
         yield _Target(match.group(1), port, "resolve" not in words[2:], "", kept, avoided, pool, file)
+
+
+def named(leading: Sequence[Route], url: str) -> tuple[Route, ...]:
+    """These routes with the host of a URL that users ask, where the server block has no name of its own.
+
+    One for every name passes on what it is asked for, and an app may answer only to names that it knows.
+    """
+    host = urllib.parse.urlsplit(url).hostname or ""
+    return tuple(replace(route, server_name=route.server_name or host) for route in leading)
 
 
 def request_headers(route: Route) -> dict[str, str]:

@@ -11,6 +11,7 @@ Later sources win: kind's default, Compose, ``x-evenkeel``, the call's arguments
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -62,7 +63,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Settings:
-    """How one service is judged and replaced (seconds, bytes)."""
+    """How one service is judged and replaced (seconds, bytes).
+
+    ``usual_paths`` are asked in this order where nobody says how it is ready.
+    """
 
     name: str
     kind: str
@@ -73,6 +77,7 @@ class Settings:
     monitor: float
     failure_action: str
     ready_path: str
+    usual_paths: tuple[str, ...]
     ready_port: int
     ready_timeout: float
     ready_command: tuple[str, ...]
@@ -184,6 +189,12 @@ def probes(entries: Any, where: str) -> tuple[Probe, ...]:
     return tuple(result)
 
 
+def asked_of(url: Any) -> str:
+    """What a URL asks of its host: path and query."""
+    parts = urllib.parse.urlsplit(str(url or ""))
+    return urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+
+
 _DEFAULTS: dict[str, dict[str, Any]] = {
     WEB: {"order": START_FIRST, "prove_seconds": 5.0, "monitor": 5.0, "drain_timeout": 60.0, "ready_timeout": 120.0},
     WORKER: {"order": START_FIRST, "prove_seconds": 0.0, "monitor": 3.0, "drain_timeout": 300.0, "ready_timeout": 60.0},
@@ -284,6 +295,7 @@ def settings_of(
             monitor=seconds(pick("monitor")),
             failure_action=str(pick("failure_action", "rollback")),
             ready_path=str(pick("ready_path", "")),
+            usual_paths=tuple(dict.fromkeys((asked_of(arguments.get("health_url")), "/"))),
             ready_port=whole(pick("ready_port", 0), "ready_port") or port,
             ready_timeout=_readiness(
                 service.get("healthcheck") or {}, image.get("Healthcheck") or {}, pick, layers[1:]

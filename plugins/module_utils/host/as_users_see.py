@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..decide.services import BadService, Probe, probes
+from ..decide.services import BadService, Probe, asked_of, probes
 from .refusal import BadInput
 
 #: The arguments of the modules that ask it (documentation fragment ``as_users``).
@@ -48,12 +48,11 @@ def wrong(url: str, probes: Sequence[Probe], tries: int = 5, pause: float = 1.0)
         return ""
     parts = urllib.parse.urlsplit(url)
     site = f"{parts.scheme}://{parts.netloc}"
-    path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
     said = ""
     for number in range(tries):
         if number:
             time.sleep(pause)
-        said = next(filter(None, (_asked(site, probe) for probe in (Probe(path), *probes))), "")
+        said = next(filter(None, (_asked(site, probe) for probe in (Probe(asked_of(url)), *probes))), "")
         if not said:
             break
     return said

@@ -39,7 +39,7 @@ from .inspection import (
     stop_signal_of,
 )
 from .nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
-from .probing import as_before, ask
+from .probing import ask
 from .restart_policy import RestartPolicies, is_unkept
 from .roller import Answer, Seen, StepFailed
 from .side_by_side import all_of
@@ -47,6 +47,7 @@ from .starting import start_closed
 from .steering import Box, Steering
 from .stop_signal import signal_behind_shell
 from .targets import Target
+from .usual_answers import UsualAnswers
 
 
 class ComposeMachine:
@@ -74,7 +75,7 @@ class ComposeMachine:
         self._inspections: dict[str, dict[str, Any]] = {}
         self._nginx: Master | None = None
         self._kills: dict[str, int] = {}
-        self._before: dict[str, Answer] = {}
+        self._usual = UsualAnswers(self._at)
         self._nodes = CeleryNodes(engine)
         self._policies = RestartPolicies(engine)
 
@@ -228,7 +229,7 @@ class ComposeMachine:
         if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
         if settings.ready_path:
-            return self._ask(inspection, target, Probe(settings.ready_path), any_success=True)
+            return self._at(inspection, target, settings.ready_path)
         if settings.ready_command:
             code, output = self.engine.run_inside(
                 str(inspection["Id"]), settings.ready_command, timeout=settings.ready_command_timeout
@@ -238,19 +239,9 @@ class ComposeMachine:
         if settings.kind == WORKER and self._nodes.node(inspection):
             return self._nodes.ping(inspection)
         if target.route and (settings.ready_port or target.folder):
-            answer = self._ask(inspection, target, Probe("/"), any_success=True)
-            return as_before(answer, partial(self._answers_of_old, target))
+            mine = [i for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == settings.name and pid_of(i)]
+            return self._usual.of(inspection, target, [i for i in mine if not _is_new(i, target)])
         return Answer(True, "runs")
-
-    def _answers_of_old(self, target: Target) -> list[Answer]:
-        """What those of another version answer to the same question; asked once, while they serve."""
-        mine = [
-            i for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == target.settings.name and pid_of(i)
-        ]
-        old = [i for i in mine if not _is_new(i, target)]
-        for inspection in (i for i in old if i["Id"] not in self._before):
-            self._before[inspection["Id"]] = self._ask(inspection, target, Probe("/"), any_success=True)
-        return [self._before[i["Id"]] for i in old]
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         result = self._ask_each(ids, self._is_proven)
@@ -365,6 +356,9 @@ class ComposeMachine:
     def _proxy_networks(self) -> dict[str, str]:
         """The networks that nginx is in; this host is in all."""
         return networks_of(self._inspections.get(self._nginx.id, {})) if isinstance(self._nginx, Nginx) else {}
+
+    def _at(self, inspection: Mapping[str, Any], target: Target, path: str) -> Answer:
+        return self._ask(inspection, target, Probe(path), any_success=True)
 
     def _ask(self, inspection: Mapping[str, Any], target: Target, probe: Probe, any_success: bool = False) -> Answer:
         """Ask a container what nginx would ask it."""

@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 from ..decide.services import Probe
 from .roller import Answer
@@ -119,19 +119,6 @@ def ask(
     if good and probe.contains and probe.contains.encode() not in body:
         return Answer(False, f"{said}, but without {probe.contains!r}", response.status)
     return Answer(good, said, response.status)
-
-
-def as_before(answer: Answer, before: Callable[[], Sequence[Answer]]) -> Answer:
-    """An answer to a question that nobody wrote down, held against what the version from before answers to it.
-
-    An API may have nothing at ``/``, or ask who one is: it answers all the same, as it always did.
-
-    :param before: asks the old ones, where that decides; where none of them answers, nobody can say what is usual.
-    """
-    if not 400 <= answer.status < 500:
-        return answer
-    usual = {a.status for a in before() if 0 < a.status < 500}
-    return Answer(not usual or answer.status in usual, answer.text, answer.status)
 
 
 def _send(connection: _Connection, method: str, path: str, headers: Mapping[str, str]) -> None:

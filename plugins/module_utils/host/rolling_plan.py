@@ -14,7 +14,7 @@ from ..decide import preflight, published_ports
 from ..decide.adoption import ADOPTED
 from ..decide.celery import fetches_tasks
 from ..decide.dependencies import in_order, needed_by
-from ..decide.nginx_config import UNIX, Route
+from ..decide.nginx_config import UNIX, Route, named
 from ..decide.nginx_include import FOLDER
 from ..decide.project import MARK
 from ..decide.rest_of_stack import (
@@ -227,6 +227,7 @@ def _target(
     serves: bool,
 ) -> Target:
     service = call.project["services"][name]
+    leading = named(leading, str(params.get("health_url") or ""))
     first = main_route(leading)
     settings = settings_of(
         name,
