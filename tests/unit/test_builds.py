@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.builds import (
+    ADOPTED,
     LIVE,
     PUBLISHER,
     Output,
@@ -128,6 +129,11 @@ def test_the_publisher_has_what_is_live_and_what_was_built_and_no_network() -> N
     assert service["volumes"][1]["read_only"] and service["volumes"][1]["source"] == outputs[0].staging
     # As Compose knows it, so that it is made with its name and labels where it is not there yet.
     assert result["volumes"]["html"] == shop["volumes"]["html"]
+    before, _remarks = outputs_of(shop, "builder", KINDS, "adopted")
+    first = publisher(shop, "shop-api:1", outputs, RELEASE, {outputs[0].staging}, before, "adopted")
+    kept = first["services"][PUBLISHER]["volumes"][2]
+    assert (kept["source"], kept["target"]) == (before[0].staging, f"{ADOPTED}/0") and "read_only" not in kept
+    assert first["volumes"][kept["source"]]["labels"]["evenkeel.release"] == "adopted"
     gone = publisher(shop, "shop-api:1", outputs, RELEASE, set())
     assert len(gone["services"][PUBLISHER]["volumes"]) == 1 and list(gone["volumes"]) == ["html"]
 

@@ -30,12 +30,13 @@ class Site:
         self.live.mkdir(parents=True)
         (self.builds / "0").mkdir(parents=True)
         self.order: list[str] = []
-        self.modules, self.more = [published, publish_build], []
+        self.modules: list[Any] = [published, publish_build]
+        self.more: list[Any] = []
         self.starts: list[float] | None = []
 
     def be_careful(self) -> None:
         """From now on a small change only."""
-        self.modules, self.more = [published, publish_build, asset_names, built_site, publish_checked], [True]
+        self.modules, self.more = [published, publish_build, asset_names, built_site, publish_checked], ["", True]
 
     def build(self, **files: str) -> None:
         """Make these the files of the build; ``assets__a_js`` is ``assets/a.js``."""
@@ -323,7 +324,7 @@ def test_what_is_no_small_change_touches_nothing(careful: Site, files: dict[str,
 
 
 def test_the_same_again_is_let_through_where_nobody_knows_what_it_is_built_from(careful: Site) -> None:
-    careful.more = [False]
+    careful.more = ["", False]
     assert careful("published", THREE)["files"] == 0 and careful("published", THREE)["changed"] is False
 
 
@@ -369,3 +370,41 @@ def test_a_change_by_hand_that_the_build_has_too_or_that_may_go_stops_nothing(si
     site.starts = []
     (site.live / "index.html").write_text("again")
     assert site("restored", TWO)["changed"] and site.served["index.html"] == "mine"
+
+
+def test_what_somebody_else_has_built_is_kept_before_the_first_file_is_replaced(
+    tmp_path: Path, script_processes: ScriptProcesses
+) -> None:
+    for kill_at in range(1, 40):
+        site = Site(tmp_path / str(kill_at), script_processes)
+        kept = tmp_path / str(kill_at) / "kept"
+        found = {"index.html": "by hand", "assets/a0.js": "a0"}
+        for name, text in found.items():
+            (site.live / name).parent.mkdir(exist_ok=True)
+            (site.live / name).write_text(text)
+        (site.live / "assets").chmod(0o750)
+        (kept / "assets").mkdir(parents=True)
+        (kept / "assets/half").write_text("of a killed run")
+        site.more = [str(kept)]
+        site.build(index_html="one", assets__a1_js="a1")
+        done = site.run("offered", ONE, everything=False, kill_at=kill_at)
+        assert site("offered", ONE, everything=False)["kept"] is True
+        site.run("published", ONE, kill_at=kill_at)
+        assert site("published", ONE)["kept"] is True and site.served["index.html"] == "one"
+        assert {str(p.relative_to(kept)): p.read_text() for p in kept.rglob("*") if p.is_file()} == found
+        assert (kept / "assets").stat().st_mode & 0o777 == 0o750
+        if done.returncode == 0:
+            break
+    site.builds = kept.parent / "as found"
+    site.builds.mkdir()
+    (site.builds / "0").symlink_to(kept)
+    site.more = []
+    site("published", TWO)
+    assert site.served == {**found, "assets/a1.js": "a1"}
+
+
+def test_nothing_is_kept_where_a_build_of_ours_is_shown_already(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    site.more = [str(tmp_path / "kept")]
+    second(site)
+    assert site("published", TWO)["kept"] is False

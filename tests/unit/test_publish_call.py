@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.builds import Output
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import publish_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import adopted, adopted_builds, publish_call
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.jobs_view import Jobs
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 
@@ -92,3 +92,48 @@ def test_what_is_broken_is_said_with_why(host: Host) -> None:
     host.answer = DONE
     call(host, state="restored", refuse_broken=True)
     assert "built_site" not in sent(host.ran[-1][1])
+
+
+def test_the_first_publication_keeps_what_the_adopted_release_has_shown(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "srv"
+    (root / "releases/0/.evenkeel").mkdir(parents=True)
+    (root / "current").symlink_to("releases/0")
+    (root / "releases/0/.evenkeel/returning.json").write_text('{"services": {"shop": {}}}')
+    (tmp_path / "state").mkdir()
+    adopted.write(str(tmp_path / "state"), {"release": "0", "files": []})
+    services = {"shop": {"image": "b"}, "part": {"image": "b"}}
+    engine: Any = Host(root / "releases/0")
+    engine.image = lambda _name: {"Id": "sha256:b"}
+    view = Jobs(
+        engine, engine, {"name": "travel", "services": services}, "0", str(tmp_path / "state"), dict.fromkeys(services, "job"),
+        dict.fromkeys(services, "sha256:b"), list(services), [],
+        {job: [Output(job, "html", "/dist", f"kept-{job}")] for job in services},
+    )  # fmt: skip
+    asked: list[Any] = []
+
+    def jobs_in(params: Any) -> Jobs:
+        asked.append((params["project_src"], params["files"], params["service_options"]))
+        return view
+
+    monkeypatch.setattr(adopted_builds, "jobs_in", jobs_in)
+    host.answer = {**DONE, "kept": True}
+    about = {"releases_dir": f"{root}/releases", "service_options": {"new": {}, "shop": {}}}
+    call(host, state="offered", **about)
+    assert [mounts for mounts, _script in host.ran] == [
+        ["html", "built-shop", "built-part", "kept-shop", "kept-part"],
+        ["admin", "built-admin"],
+    ]
+    assert asked == [(str(root / "releases/0"), [".evenkeel/returning.json"], {"shop": {}})]
+    # Its jobs count as run, so that going back starts none of them.
+    assert all(view.is_done(job, {"kept-shop", "kept-part"}) for job in services)
+    host.ran.clear()
+    call(host, **about)
+    assert host.ran[0][0] == ["html", "built-shop", "built-part"]
+    # Once another release is current, it is not looked for any more.
+    asked.clear()
+    (root / "current").unlink()
+    (root / "current").symlink_to("releases/1")
+    call(host, **about)
+    assert asked == []

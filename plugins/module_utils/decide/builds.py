@@ -23,7 +23,7 @@ from .services import JOB, PROXY
 STAGING_LABEL = "evenkeel.staging"
 RELEASE_LABEL = "evenkeel.release"
 PUBLISHER = "evenkeel-publish"
-LIVE, BUILDS = "/evenkeel/live", "/evenkeel/builds"
+LIVE, BUILDS, ADOPTED = "/evenkeel/live", "/evenkeel/builds", "/evenkeel/adopted"
 # Copies of files of the tree have their content for a name.
 _COPY = re.compile(r"/mounts/[0-9a-f]{64}(/|$)")
 
@@ -139,13 +139,20 @@ def by_live(outputs: Sequence[Output]) -> dict[str, list[Output]]:
 
 
 def publisher(
-    project: Mapping[str, Any], image: str, outputs: Sequence[Output], release: str, there: Collection[str]
+    project: Mapping[str, Any],
+    image: str,
+    outputs: Sequence[Output],
+    release: str,
+    there: Collection[str],
+    before: Sequence[Output] = (),
+    adopted: str = "",
 ) -> dict[str, Any]:
     """A project with one service that has the live files and what was built, and no network.
 
     :param image: any image with Python.
     :param outputs: of one :func:`by_live`.
     :param there: the volumes of this host: what is gone is left out.
+    :param before: of the release ``adopted``, what is to be kept of the live files; they are one folder, so the first has all.
     """
     live = outputs[0].live
     known = (project.get("volumes") or {}).get(live)
@@ -156,5 +163,8 @@ def publisher(
     for number, output in enumerate(o for o in outputs if o.staging in there):
         mounts.append({"type": "volume", "source": output.staging, "target": f"{BUILDS}/{number}", "read_only": True})
         volumes[output.staging] = _staging(project, output, release)
+    for number, output in enumerate(before):
+        mounts.append({"type": "volume", "source": output.staging, "target": f"{ADOPTED}/{number}"})
+        volumes[output.staging] = _staging(project, output, adopted)
     service = {"image": image, "user": "0:0", "network_mode": "none", "volumes": mounts, "pull_policy": "never"}
     return {"name": project["name"], "services": {PUBLISHER: service}, "volumes": volumes}

@@ -137,9 +137,9 @@ class Compose:
 
         Dollar signs are doubled in it, so that written to a file it means the same again.
         """
-        if not self.files:
+        if len(self.files) < 2:
             # A release's own file is resolved already: asking Compose twice more would only cost its time.
-            known = read_json(os.path.join(self.project_src, GENERATED))
+            known = read_json(os.path.join(self.project_src, *(self.files or (GENERATED,))))
             if MARK in known:
                 return known
         # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate. Asked both at

@@ -140,7 +140,7 @@ def _run(view: Jobs, job: str, fence: Fence, timeout: float) -> str:
         if problem:
             _clear(view, container, job)
             raise JobFailed(problem + _last_words(view, container, text))
-        _note(view, job)
+        note(view, job)
         engine.remove(container)
     return container
 
@@ -188,7 +188,8 @@ def _last_words(view: Jobs, container: str, text: str) -> str:
     return f"\nIts last log lines (all of them are in {path}):\n  " + "\n  ".join(lines[-_SHOWN:])
 
 
-def _note(view: Jobs, job: str) -> None:
+def note(view: Jobs, job: str) -> None:
+    """Write down that a job has run for its release, and left what it made in its volumes."""
     # It may have been pulled just now.
     view.images[job] = str(view.engine.image(image_name(view.project, job)).get("Id") or "")
     record = {

@@ -269,6 +269,24 @@ def publish(
     return result
 
 
+def keep_found(root: str, folder: str) -> bool:
+    """Copy what is live as somebody else's builds have left it, before the first publication replaces any of it.
+
+    :returns: whether it is kept; taken up anew where that was killed, and never once something may have been replaced.
+    """
+    ours = os.path.join(root, PRIVATE, "build")
+    if not load(os.path.join(ours, "own.json")) and not os.path.exists(os.path.join(ours, "unfinished")):
+        for relative in files_in(folder):
+            drop(os.path.join(folder, relative))
+        found = [r for r in files_in(root) if r.split("/", 1)[0] != PRIVATE]
+        for relative in found:
+            _copy(os.path.join(root, relative), os.path.join(folder, relative))
+        for inside, _folders, _names in os.walk(folder):
+            _like(os.path.join(root, os.path.relpath(inside, folder)), inside)
+        sync(os.path.join(folder, relative) for relative in found)
+    return bool(files_in(folder))
+
+
 def give_away(root: str) -> None:
     """Our folders belong to who owns the live one: a build that empties it, run by hand, has to get rid of them too."""
     owner = os.lstat(root)
@@ -285,9 +303,15 @@ def main(
     everything: bool,
     living: Sequence[str],
     starting: Sequence[Sequence[float]] | None,
+    found: str = "",
 ) -> None:
-    """Do what was asked for and print the result."""
+    """Do what was asked for and print the result.
+
+    :param found: where to keep what is live before the first publication, empty where nothing is to be kept.
+    """
+    kept = False
     try:
+        kept = bool(found) and keep_found(root, found)
         if state == "restored":
             result = restore(root, release)
         else:
@@ -297,4 +321,4 @@ def main(
         result = {"error": str(error)}
     finally:
         give_away(root)
-    sys.stdout.write("\nEVENKEEL " + json.dumps(result) + "\n")
+    sys.stdout.write("\nEVENKEEL " + json.dumps({**result, "kept": kept}) + "\n")

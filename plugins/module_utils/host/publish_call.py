@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..decide import asset_names, builds, built_site, drift
-from ..decide.builds import BUILDS, LIVE, PUBLISHER, Output
+from ..decide.builds import ADOPTED, BUILDS, LIVE, PUBLISHER, Output
 from ..decide.jobs import BEFORE
 from ..decide.listed import some
 from ..journal import working
 from . import interpreter, publish_build, publish_checked, published
+from .adopted_builds import AdoptedBuilds, of_adopted
 from .app_script import answer_in, as_text
 from .call_result import BadInput
 from .compose import ComposeFailed
@@ -92,6 +93,7 @@ def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool
     if state != RESTORED:
         _refuse_unbuilt(view, groups, volumes)
     living = living_in(params)
+    before = of_adopted(view, params) if state != RESTORED else AdoptedBuilds(None)
     result: dict[str, Any] = {**_NOTHING, "notes": list(view.notes)}
     with (
         working(params, view.state_dir, f"publish_build of {view.name}") as fence,
@@ -99,7 +101,7 @@ def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool
     ):
         sweep(view.engine, f"{view.name}-publish")
         for live, group in groups.items():
-            answer = _in_container(view, params, state, group, runs[live], volumes, living)
+            answer = _in_container(view, params, state, group, runs[live], volumes, living, before)
             _add(result, answer, live)
             if state == PUBLISHED or answer["changed"]:
                 _write_known(view, live, runs[live] if state == PUBLISHED else "")
@@ -146,6 +148,7 @@ def _in_container(
     run: str,
     volumes: set[str],
     living: Sequence[str],
+    before: AdoptedBuilds,
 ) -> Mapping[str, Any]:
     service, timeout = str(params["django_service"]), float(params["timeout"])
     # Who reads these files beside the proxy does so when it starts, which is in the roll.
@@ -155,13 +158,17 @@ def _in_container(
         if params.get("drop_edits")
         else [drift.starting(started_at(i)) for i in view.engine.containers({PROJECT_LABEL: view.name})]
     )
+    lost = before.due(group[0].live)
     modules = [published, publish_build]
     arguments = [state, LIVE, BUILDS, view.release, run, everything, list(living), starting]
+    arguments.append(f"{ADOPTED}/0" if lost else "")
     if params.get("refuse_broken") and state != RESTORED:
         modules += [asset_names, built_site, publish_checked]
         arguments.append(bool(params.get("refuse_same")))
     script = as_text(modules, arguments)
-    project = builds.publisher(view.project, image_name(view.project, service), group, view.release, volumes)
+    project = builds.publisher(
+        view.project, image_name(view.project, service), group, view.release, volumes, lost, before.release
+    )
     words = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={view.name}-publish"]
     words += interpreter.run_by(PUBLISHER, django=False)
     try:
@@ -172,6 +179,8 @@ def _in_container(
     if answer is None or "error" in answer:
         said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]
         raise NotPublished(f"what {group[0].job} built could not be {state}: {said}")
+    if answer.get("kept"):
+        before.kept(lost)
     if answer.get("edited"):
         kind = BadInput if state == OFFERED else NotPublished
         raise kind(

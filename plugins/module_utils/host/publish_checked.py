@@ -82,6 +82,7 @@ def main(
     everything: bool,
     living: Sequence[str],
     starting: Sequence[Sequence[float]] | None,
+    kept: str,
     differs: bool,
 ) -> None:
     """Publish it, or print why it is not."""
@@ -95,4 +96,4 @@ def main(
         if found:
             sys.stdout.write("\nEVENKEEL " + json.dumps({"refused": found}) + "\n")
             return
-    publish_build.main(state, root, folder, release, run, everything, living, starting)
+    publish_build.main(state, root, folder, release, run, everything, living, starting, kept)
