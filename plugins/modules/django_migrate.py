@@ -271,6 +271,10 @@ way_back:
   description: The worst of these verdicts.
   returned: when the image is there
   type: str
+comes_back:
+  description: Whether playbook C(rollback) takes this code back to the database as it is, by that verdict.
+  returned: when the image is there
+  type: bool
 due:
   description: Whether O(state=expanded) has something to do, if only to end what an earlier one has begun.
   returned: when the image is there

@@ -57,6 +57,10 @@ def test_what_was_run_decides(actions: list[dict[str, Any]], states: dict[int, s
         assert "shop.0002_x" in way_back.sentence([found]) and "Operation" in found.reason
 
 
+def test_nobody_is_led_back_to_code_that_needs_something_of_the_database_first() -> None:
+    assert set(way_back.VERDICTS) - set(way_back.REFUSED) == {way_back.CODE_ONLY, way_back.ABANDON}
+
+
 def test_what_somebody_else_ran_is_not_guessed_and_the_worst_counts() -> None:
     found = way_back.behind([*MINE, ["shop", "0003_y"]], rows(action("before")), "default")
     assert [b.verdict for b in found] == ["code only", "unknown"]

@@ -15,6 +15,7 @@ from .backlog import told
 from .drift import UNREAD
 from .lease import Lock
 from .stack import WEB
+from .way_back import REFUSED
 
 #: How an app is, the worst first.
 UNFINISHED, ATTENTION, RUNNING, FINE = "unfinished", "attention", "running", "fine"
@@ -363,7 +364,7 @@ def _of_way_back(seen: Seen, broken: bool) -> list[Finding]:
         found.append(
             Finding(NOTE, "way back", f"{back.release} is there: {'; '.join(back.archived)}, and is loaded from there")
         )
-    if back.verdict in ("reverse", "restore", "unknown"):
+    if back.verdict in REFUSED:
         what = f"{back.release} cannot run on the database as it is (verdict: {back.verdict})"
         found.append(
             Finding(NOTE, "way back", what, "ansible-playbook evenkeel.deploy.rollback --check tells which migration")

@@ -18,6 +18,8 @@ from .expansion import WHOLE
 #: From nothing to do to the worst.
 CODE_ONLY, ABANDON, REVERSE, RESTORE, UNKNOWN = "code only", "abandon", "reverse", "restore", "unknown"
 VERDICTS = (CODE_ONLY, ABANDON, REVERSE, UNKNOWN, RESTORE)
+#: With these nobody is led back to that code before something is done about the database, or said of it.
+REFUSED = (REVERSE, UNKNOWN, RESTORE)
 #: Phases after which code goes on working that does not know of the operation.
 SURVIVED = ("before", "either", "between")
 _NOT_RUN = ("deferred", "abandoned")

@@ -243,6 +243,7 @@ def judged(
         "open": [asdict(o) for o in waiting],
         "behind": [asdict(b) for b in behind],
         "way_back": way_back.overall(behind),
+        "comes_back": way_back.overall(behind) not in way_back.REFUSED,
         "due": due,
         "changes": changes,
         "msg": _sentence(plan, refused, to_record)
