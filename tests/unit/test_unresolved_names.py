@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_config import routes
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_syntax import load
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import NOWHERE, Nginx, NginxFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.pinning import Pinning
@@ -20,12 +24,24 @@ class Container(Nginx):
         super().__init__(Engine.__new__(Engine), {"Id": "1", "Name": "/nginx"})
         self.names, self.broken = names, broken
         self.hosts, self.reloads = "127.0.0.1\tlocalhost\n", [""]
+        self.main, self.written = "/etc/nginx/nginx.conf", 0
 
     def _read_hosts(self) -> str:
         return self.hosts
 
     def _write_hosts(self, text: str) -> None:
         self.hosts = text
+        self.written += 1
+
+    def main_file(self) -> str:
+        return self.main
+
+    def read(self, path: str) -> bytes | None:
+        return Path(path).read_bytes() if Path(path).exists() else None
+
+    def _inside(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
 
     def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
         for name in self.names:
@@ -42,23 +58,30 @@ class Container(Nginx):
         self.reloads.append(self.hosts)
 
 
-def test_it_is_read_all_the_same_and_nothing_stays_of_it() -> None:
+def test_it_is_read_all_the_same_and_nothing_is_written_for_it(tmp_path: Path) -> None:
     nginx = Container("api", "ws")
-    before = nginx.hosts
+    main = tmp_path / "nginx.conf"
+    (tmp_path / "conf d").mkdir()
+    nginx.main = str(main)
+    main.write_text("events {} http { include 'conf d/*.conf'; include conf?d/none-*; include types; }")
+    (tmp_path / "types").write_text("types { text/html html; }")
+    for name in ("b", "a"):
+        (tmp_path / f"conf d/{name}.conf").write_text(f"server {{ location / {{ proxy_pass http://{name}; }} }}")
     with pytest.raises(NginxFailed, match="the upstream api cannot be resolved"):
         nginx.dump()
-    assert nginx.described().startswith("# configuration file") and nginx.hosts == before
-    # What a killed call has left goes first.
-    nginx.pin("(read)", ["api"], [NOWHERE])
-    assert nginx.described() and nginx.hosts == before
+    read = nginx.described()
+    assert [r.host for r in routes(load(read))] == ["a", "b"]
+    assert nginx.written == 0
+    main.unlink()
+    with pytest.raises(NginxFailed, match="cannot be read"):
+        nginx.described()
 
 
-def test_what_is_wrong_besides_is_said() -> None:
-    nginx = Container("api", broken=True)
-    before = nginx.hosts
+def test_another_reason_to_refuse_is_said() -> None:
+    nginx = Container(broken=True)
     with pytest.raises(NginxFailed, match="unknown directive"):
         nginx.described()
-    assert nginx.hosts == before
+    assert nginx.written == 0
 
 
 def test_where_nobody_is_left_others_behind_the_same_nginx_are_led_on() -> None:

@@ -157,8 +157,28 @@ def _expand(directives: Sequence[Directive], files: dict[str, str], prefix: str,
             yield directive
 
 
+def includes_in(text: str, prefix: str) -> list[str]:
+    """The absolute patterns of files that a configuration file includes, in their order.
+
+    :param prefix: the folder of the main file, by which nginx completes relative ones.
+    :raises UnreadableConfig: see :func:`parse`.
+    """
+    found: list[str] = []
+    waiting = list(parse(text))
+    while waiting:
+        directive = waiting.pop(0)
+        if directive.name == "include" and len(directive.words) == 2:
+            found.append(_absolute(directive.words[1], prefix))
+        waiting[:0] = directive.block or ()
+    return found
+
+
+def _absolute(pattern: str, prefix: str) -> str:
+    return pattern if pattern.startswith("/") else f"{prefix}/{pattern}"
+
+
 def _included(pattern: str, files: dict[str, str], prefix: str, depth: int) -> Iterator[Directive]:
-    pattern = pattern if pattern.startswith("/") else f"{prefix}/{pattern}"
+    pattern = _absolute(pattern, prefix)
     matching = [path for path in files if path == pattern or _glob(pattern).match(path)]
     if not matching and not re.search(r"[*?[]", pattern):
         raise UnreadableConfig(f"include {pattern}: nginx -T did not print that file")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decide.nginx_complaint import complaint_of
+from ..decide.nginx_syntax import includes_in
 from .engine import Engine
 from .inspection import addresses_of, pid_of
 from .processes import Process, processes, tree
@@ -26,8 +27,6 @@ HOST = "nginx of this host"
 QUITTING = "worker process is shutting down"
 #: Stands for a name that nobody has, without which nginx loads nothing; the kernel refuses to connect to it at once.
 NOWHERE = "255.255.255.255"
-# In whose place names have that address while a configuration is read.
-_READING = "(read)"
 
 
 class NginxFailed(Exception):
@@ -129,7 +128,7 @@ class Master:
         return output
 
     def described(self) -> str:
-        """The same, also while a name in it means nothing, where that can be had."""
+        """The same, also while a name in it means nothing, where that can be had; nothing is written for it."""
         return self.dump()
 
     def reload(self, timeout: float = 30.0) -> None:
@@ -275,26 +274,34 @@ class Nginx(Master):
         return output.encode("utf-8") if code == 0 else None
 
     def described(self) -> str:
-        """See the base class; a name whose containers all crash again and again has an address for as long as it is read.
+        """See the base class; while a name means nothing, as where all its containers crash, its files are read as nginx would."""
+        code, output = self.command("-T", errors_too=False)
+        if code == 0:
+            return output
+        if not complaint_of(output).host:
+            return self.dump()
+        files: dict[str, str] = {}
+        main = self.main_file()
+        waiting = [main]
+        while waiting:
+            path = waiting.pop(0)
+            if path not in files:
+                content = self.read(path)
+                if content is None:
+                    raise NginxFailed(f"{self.name}: {path} cannot be read")
+                files[path] = content.decode("utf-8", "replace")
+                waiting += [
+                    p for asked in includes_in(files[path], os.path.dirname(main)) for p in self._matching(asked)
+                ]
+        return "".join(f"# configuration file {path}:\n{text}\n" for path, text in files.items())
 
-        One that nothing can connect to, should somebody else reload at that very moment: it fails there as it did before.
-        """
-        missing: list[str] = []
-        if _READING in self.pins():  # of a call that was killed
-            self.pin(_READING, (), ())
-        try:
-            while True:
-                code, output = self.command("-T", errors_too=False)
-                host = complaint_of(output).host.split(":")[0] if code else ""
-                if code == 0:
-                    return output
-                if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", host) or host in missing:
-                    return self.dump()
-                missing.append(host)
-                self.pin(_READING, missing, [NOWHERE])
-        finally:
-            if missing:
-                self.pin(_READING, (), ())
+    def _matching(self, pattern: str) -> list[str]:
+        """The files of the container that a pattern names, in the order of glob(3)."""
+        words = 'IFS=; for f in $1; do if [ -e "$f" ]; then printf "%s\\n" "$f"; fi; done'
+        code, output = self._inside("sh", "-c", words, "sh", pattern, errors_too=False)
+        if code != 0:
+            raise NginxFailed(f"{self.name}: what {pattern} includes cannot be told: {output.strip()}")
+        return output.splitlines()
 
     # -- pins -----------------------------------------------------------------------------------------
 
