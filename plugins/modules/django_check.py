@@ -49,7 +49,8 @@ options:
   plan:
     description:
       - Whether the same container is asked for the pending migrations as well, which spares another start of Django. Databases are
-        read then, in transactions that are read-only.
+        read then, in transactions that are read-only. As a part of an operation (O(lock_token)) it is also written down in the
+        collection's own table that this code knows what earlier code has migrated, where nothing else is to be done.
     type: bool
     default: false
   declared_phases:

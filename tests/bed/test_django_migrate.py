@@ -7,13 +7,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.check_call import check
-from tests.bed.django_stack import PASSWORD, Stack, fresh, stack
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.lock_call import lock
+from tests.bed.django_stack import NAME, PASSWORD, Stack, fresh, stack
 from tests.bed.shop import ROOT
 
 #: Fixtures of the stack that is migrated.
@@ -130,3 +132,35 @@ def test_one_that_takes_too_long_leaves_nothing_behind(fresh: Stack, asked: dict
     settings = fresh.folder / "app/settings.py"
     settings.write_text("import time\ntime.sleep(60)\n")
     assert "took longer than 4 s" in fresh.refusal(**{**asked, "timeout": 4.0})
+
+
+# The last one: it leaves a migration behind.
+def test_what_an_earlier_version_has_migrated_is_noted_with_the_checks_of_an_update(
+    fresh: Stack, tmp_path: Path
+) -> None:
+    def sql(text: str) -> str:
+        return fresh.compose("exec", "-T", "db", "psql", "-U", "postgres", "shop", "-Atc", text)
+
+    def operation(state: str, **more: Any) -> str:
+        about = {"playbook": "update", "app_name": NAME, "target": "v2", "who": "a test", "lease": 1800, "wait": 0}
+        return str(lock({**about, "state_dir": str(tmp_path), "state": state, **more}, False)["lock_token"])
+
+    assert fresh(**ASKED[1], state_dir=str(tmp_path))["ran"]
+    sql("UPDATE evenkeel_migrations SET release = 'r0', image = 'sha256:r0'")
+    asked = fresh.parameters(plan=True, checks=[], state_dir=str(tmp_path))
+    # Who only looks writes nothing.
+    assert check(asked, False)["planned"]["due"] is True
+    assert "known_by" not in sql("SELECT detail FROM evenkeel_migrations")
+    token = operation("held")
+    began = time.monotonic()
+    planned = check({**asked, "lock_token": token}, False)["planned"]
+    took = time.monotonic() - began
+    assert planned["due"] is False and [o["name"] for o in planned["open"]] == ["0002_two"]
+    assert "known_by" in sql("SELECT detail FROM evenkeel_migrations")
+    operation("released", lock_token=token)
+    began = time.monotonic()
+    assert not fresh(**ASKED[1], state_dir=str(tmp_path))["changed"]
+    print(
+        f"checks with the note: {took:.1f} s; what a container for the note alone took: {time.monotonic() - began:.1f} s"
+    )
+    assert fresh.leftovers() == []

@@ -240,3 +240,27 @@ def test_the_limit_holds_where_options_would_hide_it(make: Make) -> None:
     project.variables = {"PGOPTIONS": "-c lock_timeout=1"}
     assert not project.expand("r1").get("failed")
     assert project.rows("SELECT l, s FROM shown") == [("300ms", "7654ms")]
+
+
+def test_a_version_without_migrations_is_noted_in_the_process_that_plans(make: Make) -> None:
+    project = make()
+    project.migration("0002_both", f"{NOTE}, {REMOVE}", "0001_initial")
+    project.expand("r1")
+    project.serving = ("r1",)
+    assert project.plan_of("r2")["due"] and not project.plan_of("r2")["changes"]
+    planned = project.checked("r2")
+    assert (planned["due"], planned["pending"]) == (False, 0)
+    # What it is for: what was put off is known to the version that comes.
+    project.serving = ("r2",)
+    assert not project.plan_of("r2")["due"]
+    (waiting,) = planned["open"]
+    assert waiting["name"] == "0002_both"
+    assert project.contract("r2", allow_data_loss=["shop.0002_both"])["open"] == []
+    # Nothing is left to be known by the next one.
+    assert not project.plan_of("r3")["due"]
+
+
+def test_what_has_migrations_of_its_own_is_not_begun_with_the_plan(make: Make) -> None:
+    project = make()
+    project.migration("0002_note", NOTE, "0001_initial")
+    assert project.checked("r1")["due"] and "note" not in project.columns()

@@ -53,8 +53,9 @@ def test_digests_name_equal_values_alike_in_one_process_only() -> None:
         (migrate_call.MODULES, [[], True, 1, ""]),
         ((*migrate_call.MODULES, django_check_script, django_look_script), [["deploy"], [[], True, 1, ""]]),
         (migrate_call.TALK, [[], True, 1, ""]),
+        ((*migrate_call.TALK, django_check_script, django_look_script), [["deploy"], [[], True, 1, ""], True]),
     ],
-    ids=["plan", "checks and plan", "talk"],
+    ids=["plan", "checks and plan", "talk", "checks and talk"],
 )
 def test_modules_sent_as_text_import_one_another(modules: tuple[ModuleType, ...], arguments: list[Any]) -> None:
     script = app_script.as_text(modules, arguments)

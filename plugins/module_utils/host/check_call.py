@@ -27,6 +27,7 @@ from .database_host import refuse_other_host
 from .django_oneoff import OneOff
 from .engine import Engine, EngineFailed
 from .files import private_directory, write_private
+from .migrate_run import noted
 from .progress import Progress
 from .project import compose_of, connect, image_name, state_dir_of
 from .scratch import Scratch, TestsFailed, scratch_name, sweep, told_of
@@ -126,10 +127,10 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
         code = (
             code_of(view.engine, view.project, view.service, view.compose.project_src) if params.get("plan") else None
         )
-        told, plan = _told(view, params, code)
+        told, planned = _told(view, params, code, fence)
         verdict = django_checks.verdict_of(told)
         result = _result(verdict, verdict.sentence(view.checks))
-        result["planned"] = _planned(view, plan, params, code)
+        result["planned"] = planned
         result["django"] = str(told["django"])
         ended = "failed" if verdict.stops else "ok"
         result["timeline"].append(entry("check", view.service, "", began, time.monotonic() - started, ended))
@@ -151,25 +152,43 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
         return _tested(view, params, fence, state_dir, result)
 
 
-def _told(view: _View, params: Mapping[str, Any], code: Code | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the script in a one-off container of the service has told, without secrets, and the plan where one was asked for."""
+def _told(
+    view: _View, params: Mapping[str, Any], code: Code | None, fence: Fence | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the script in a one-off container of the service has told, without secrets, and the plan where one was asked for.
+
+    :param fence: of the operation that this is part of; what this code is to be known for is noted in the same turn.
+    """
     oneoff = OneOff(
         view.engine, view.compose, view.name, view.service, str(params["manage_py"]), float(params["timeout"]), "checks"
     )
     if code is None:
-        script = app_script.as_text((django_check_script,), [list(view.checks)])
-    else:
-        modules = (*migrate_call.MODULES, django_check_script, django_look_script)
-        script = app_script.as_text(modules, [list(view.checks), migrate_call.question({}, code.running)])
-    told = oneoff.ask(script)
-    plan = told.pop("plan", None) or {}
+        return _clean(view, params, oneoff.ask(app_script.as_text((django_check_script,), [list(view.checks)]))), {}
+    modules = migrate_call.TALK if fence else migrate_call.MODULES
+    asked = [list(view.checks), migrate_call.question({}, code.running), fence is not None]
+    script = app_script.as_text((*modules, django_check_script, django_look_script), asked)
+    with oneoff.talk(script) if fence else contextlib.nullcontext() as talk:
+        told = talk.asked() if talk else oneoff.ask(script)
+        plan = told.pop("plan", None) or {}
+        told = _clean(view, params, told)
+        planned = _planned(view, plan, params, code)
+        if talk and fence and planned and not django_checks.verdict_of(told).stops:
+            planned = noted(params, talk, code, plan, planned, lambda: fence.act("note what this code knows"))
+    return told, planned
+
+
+def _clean(view: _View, params: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """What was told, without secrets.
+
+    :raises BadInput: it broke off.
+    """
     told = _masked(told, lambda text: without_credentials(without_secrets(text, view.definition)))
     if told.get("error"):
         step, words = told["error"]["step"], told["error"]["message"]
         raise BadInput(
             f"{view.service} breaks off in {step}: {words}", f"{params['manage_py']} {step} says the same; correct that"
         )
-    return dict(told), plan
+    return dict(told)
 
 
 def _planned(view: _View, plan: Mapping[str, Any], params: Mapping[str, Any], code: Code | None) -> dict[str, Any]:

@@ -12,13 +12,18 @@ from typing import Any
 from . import django_check_script, migration_plan_script
 
 
-def main(checks: list[str], plan: list[Any]) -> None:
+def main(checks: list[str], plan: list[Any], listens: bool = False) -> None:
     """Print what the checks say, and with it the ``plan`` where they do not break off.
 
     :param plan: what ``migration_plan_script.answered`` takes.
+    :param listens: wait for an order then, as ``migration_talk_script`` does, which has to be sent as well.
     """
     told = django_check_script.answered(checks)
     if not told.get("error"):
         told["plan"] = migration_plan_script.answered(*plan)
     sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
     sys.stdout.flush()
+    if listens and not told.get("error"):
+        from . import migration_talk_script
+
+        migration_talk_script.listen()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,6 +33,10 @@ from .code_that_runs import Code
 from .django_oneoff import Talk
 from .progress import Progress
 from .project import state_dir_of
+
+Act = Callable[[], contextlib.AbstractContextManager[None]]
+#: How long a note waits for others at most (seconds, attempts).
+_NOTING = {"lock_timeout": 2.0, "retries": 2, "wait": 10.0}
 
 MODULES = (
     expansion,
@@ -85,6 +89,24 @@ def carry_out(
             }
         )
         return fence.told(ended(state, answer, told, code, params, result))
+
+
+def noted(
+    params: Mapping[str, Any], talk: Talk, code: Code, told: Mapping[str, Any], planned: dict[str, Any], act: Act
+) -> dict[str, Any]:
+    """The verdict once it is written down that this code knows what earlier code has migrated, where no more is to be done.
+
+    What is open is judged by who knows of it, so that has to be known; a container of its own for it is too dear.
+
+    :param talk: with a container that has told the plan, as ``told``; ``planned``: the verdict on it.
+    """
+    if not planned.get("due") or planned["changes"]:
+        return planned
+    asked = {**_NOTING, **params, "state": "expanded"}
+    answer = talk.ordered(order_of(asked, code, told, planned), act, lambda *_line: None)
+    result = ended("expanded", answer, told, code, asked, dict(planned))
+    # Where it could not be, whoever migrates finds that to do, and says why it cannot.
+    return planned if result.get("failed") else {**planned, "open": result["open"], "due": False}
 
 
 def foresee(

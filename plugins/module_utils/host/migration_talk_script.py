@@ -35,12 +35,18 @@ def main(*asked: Any) -> None:
 
     :param asked: what ``migration_plan_script.answered`` takes.
     """
-    from django.db import connections
-
     told = migration_plan_script.answered(*asked)
-    connections.close_all()
     sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
     sys.stdout.flush()
-    order = None if told.get("error") else read_order()
+    if not told.get("error"):
+        listen()
+
+
+def listen() -> None:
+    """Wait for the order and carry it out; connections to databases are not kept meanwhile."""
+    from django.db import connections
+
+    connections.close_all()
+    order = read_order()
     if order is not None:
         migration_run_script.carry_out(order)

@@ -7,12 +7,18 @@ import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.database_host import Host
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call, migrate_run
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
+    app_script,
+    django_check_script,
+    django_look_script,
+    migrate_call,
+    migrate_run,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.code_that_runs import Code
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.database_host import refuse_other_host
@@ -95,6 +101,32 @@ class Running(Project):
         answer = app_script.answer_in(printed)
         assert answer is not None, printed + errors
         return {**migrate_run.ended(state, answer, told, code, params, result), "printed": printed}
+
+    def checked(self, release: str) -> dict[str, Any]:
+        """The plan that comes with the checks of an update, in the one process that they have."""
+        code = self.code(release)
+        modules = (*migrate_call.TALK, django_check_script, django_look_script)
+        script = app_script.as_text(modules, [[], [[], True, 3000, "", code.running], True])
+        process = self.process("shell", "-c", script)
+        found = (app_script.answer_in(line) for line in iter(process.stdout.readline, ""))
+        told = next(filter(None, found))["plan"]
+
+        class Listening:
+            """The host's side of it."""
+
+            def ordered(self, order: dict[str, Any], act: Any, _on_line: Any) -> dict[str, Any]:
+                with act():
+                    printed, errors = process.communicate(json.dumps(order))
+                answer = app_script.answer_in(printed)
+                assert answer is not None, printed + errors
+                return answer
+
+        try:
+            planned = migrate_call.judged(told, {}, code)
+            return migrate_run.noted({}, cast(Any, Listening()), code, told, planned, contextlib.nullcontext)
+        finally:
+            process.kill()
+            process.wait()
 
     def refused(self, state: str, release: str, /, **params: Any) -> str:
         """Why the module would not even begin."""
