@@ -56,6 +56,12 @@ class TestTarget:
         found = loopback_target("http://shop.localhost:81", resolve=resolver("::1", "127.0.0.1"))
         assert found == Target("127.0.0.1", 81, "shop.localhost:81"), "IPv4 first, which Docker publishes"
 
+    def test_tls_with_the_name_that_is_asked_for(self) -> None:
+        found = loopback_target("https://127.0.0.1", "shop.example:8443")
+        assert found == Target("127.0.0.1", 443, "shop.example:8443", tls=True)
+        assert found.server_name == "shop.example"
+        assert loopback_target("https://[::1]:8443").server_name == "::1"
+
     @pytest.mark.parametrize(
         "url",
         [
@@ -68,7 +74,7 @@ class TestTarget:
             "http://shop.example",
             "http://localhost.shop.example",
             "http://notlocalhost",
-            "https://127.0.0.1",
+            "https://192.0.2.1",
             "ftp://127.0.0.1",
             "127.0.0.1:8080",
             "http://user:secret@127.0.0.1",

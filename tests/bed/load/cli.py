@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         " is counted. SIGTERM or SIGINT ends it early with a result; a second one cuts what is in flight.",
     )
     add = parser.add_argument
-    add("--url", required=True, help="http://127.0.0.1:PORT; only this machine is accepted")
+    add("--url", required=True, help="http://127.0.0.1:PORT, or https://; only this machine is accepted")
     add("--host", default="", help="Host header (default: from the URL)")
     add("--rate", type=float, default=120.0, help="arrivals a second of the ordinary clients (default %(default)g)")
     add("--seconds", type=float, default=60.0, help="how long arrivals go on (default %(default)g)")

@@ -191,7 +191,7 @@ class Generator:
         return {
             "format": FORMAT,
             "run": self._run,
-            "target": f"http://{options.target.address}:{options.target.port}",
+            "target": f"http{'s' if options.target.tls else ''}://{options.target.address}:{options.target.port}",
             "host": options.target.host,
             "mix": dict(options.mix),
             "seed": options.seed,

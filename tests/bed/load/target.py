@@ -24,11 +24,17 @@ class TargetRefused(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """One literal loopback address, a port, and what is sent as the Host header."""
+    """One literal loopback address, a port, what is sent as the Host header, and whether it is asked by TLS."""
 
     address: str
     port: int
     host: str
+    tls: bool = False
+
+    @property
+    def server_name(self) -> str:
+        """The name that a TLS handshake asks for: that of the Host header."""
+        return urlsplit(f"//{self.host}").hostname or ""
 
 
 def _resolve(name: str, port: int) -> Sequence[tuple[Any, ...]]:
@@ -54,17 +60,18 @@ def _addresses(name: str, port: int, resolve: Resolver) -> list[str]:
 def loopback_target(url: str, host: str = "", resolve: Resolver = _resolve) -> Target:
     """The target of `url`, with `host` as the Host header (default: that of the URL).
 
-    Raises TargetRefused for anything but plain `http://` to this machine.
+    Raises TargetRefused for anything but `http://` or `https://` to this machine.
     """
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise TargetRefused(f"{url!r}: only http:// with a host is understood")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise TargetRefused(f"{url!r}: only http:// and https:// with a host are understood")
+    tls = parts.scheme == "https"
     if parts.username is not None or parts.password is not None:
         raise TargetRefused("the URL carries a user or password: leave them out")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise TargetRefused(f"{url!r}: give scheme, host and port only; the paths come from the mix")
     try:
-        port = parts.port or 80
+        port = parts.port or (443 if tls else 80)
     except ValueError as error:
         raise TargetRefused(f"{url!r}: {error}") from error
     addresses = _addresses(parts.hostname, port, resolve)
@@ -76,4 +83,4 @@ def loopback_target(url: str, host: str = "", resolve: Resolver = _resolve) -> T
     header = host or parts.netloc
     if any(ord(char) <= 32 or ord(char) >= 127 for char in header):
         raise TargetRefused(f"Host header {header!r} has characters that do not belong there")
-    return Target(addresses[0], port, header)
+    return Target(addresses[0], port, header, tls)
