@@ -14,7 +14,7 @@ def assert_nothing_lost(shop: Shop, load: LoadRun, result: Result) -> None:
     """Hold a load's result: no failed request, every acknowledged order a row and a task run."""
     # nginx closes idle keep-alive connections when it reloads; a client that sends at that very moment sees it.
     # It is nginx's own race with any reload, proven by its log, and counted apart.
-    result = result.judged_by(proxy_log(shop.container("nginx")))
+    result = result.judged_by(proxy_log(shop.container(shop.proxy)))
     assert result.failed_beyond_race == 0, (result.keepalive_race, *map(json.dumps, result.failures[:8]))
     assert result.total > 0
     assert result.abandoned == 0

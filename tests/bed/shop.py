@@ -99,6 +99,9 @@ class Shop:
     :param variables: further variables of the playbooks.
     """
 
+    #: The service that users come to.
+    proxy = "nginx"
+
     def __init__(self, name: str, variables: Mapping[str, Any] | None = None) -> None:
         self.name = f"evenkeel-{name}"
         self.folder = BEDS / name
@@ -131,6 +134,11 @@ class Shop:
         secrets = self.root / "shared/.env"
         secrets.write_text(f"{text}\nSHOP_PORT={self.port}\nSHOP_LABEL={self.name}\n{env}", encoding="utf-8")
         secrets.chmod(0o600)
+        self.write_inventory()
+        return self
+
+    def write_inventory(self) -> None:
+        """Make this machine the shop's server."""
         inventory = {
             "all": {
                 "hosts": {"shop": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}},
@@ -138,7 +146,6 @@ class Shop:
             }
         }
         (self.folder / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
-        return self
 
     def destroy(self) -> None:
         """Remove everything that carries this shop's label, and its folders."""
@@ -261,7 +268,7 @@ class Shop:
             number = len(self.containers(service))
             if number != self.variables.get("replicas", {}).get(service, 1):
                 found.append(f"{service} has {number} containers")
-        hosts = run(["docker", "exec", self.container("nginx"), "cat", "/etc/hosts"])
+        hosts = run(["docker", "exec", self.container(self.proxy), "cat", "/etc/hosts"])
         found += [f"pin left: {line}" for line in hosts.splitlines() if "evenkeel" in line and "# evenkeel" in line]
         found += self.rules_left() + self.links_left()
         plan = subprocess.run(
@@ -294,7 +301,7 @@ class Shop:
 
     def links_left(self) -> list[str]:
         """Folders of links to sockets, and what is mounted over such a folder in nginx alone."""
-        pid = next(i["State"]["Pid"] for i in self.inspections() if i["Name"] == f"/{self.container('nginx')}")
+        pid = next(i["State"]["Pid"] for i in self.inspections() if i["Name"] == f"/{self.container(self.proxy)}")
         mounted = (Path("/proc") / str(pid) / "mountinfo").read_text(encoding="utf-8").splitlines()
         found = [f"mount left in nginx: {line}" for line in mounted if "/.evenkeel-" in line]
         sources = {m["Source"] for i in self.inspections() for m in i["Mounts"] if m["Type"] == "volume"}
