@@ -19,6 +19,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.jobs import
     has_run,
     identity,
     in_order,
+    is_off,
     jobs_of,
     point_of,
     refuse_mixed,
@@ -171,6 +172,30 @@ def test_jobs_are_out_of_everybodys_way() -> None:
     again = set_apart({"name": "shop", "services": result})
     assert again["services"] == result
     assert jobs_of(again) == jobs_of(shop) == ["frontend", "migrate", "schema"]
+
+
+def test_what_is_never_replaced_goes_on_depending_on_a_job_that_it_was_started_with() -> None:
+    """Compose 2.26 takes a proxy without that line for another one, which would be a gap."""
+    started = {"condition": "service_started"}
+    shop = project(
+        api={**WEB, "depends_on": {"frontend": started}},
+        edge={"image": "nginx", "depends_on": {"api": started, "frontend": started}},
+        frontend={"command": "sh -c 'npm run build && cp -r dist/* /out/'", "depends_on": {"schema": DONE}},
+        schema={"command": "python manage.py migrate"},
+    )
+    result = set_apart(shop, serving=shop)["services"]
+    assert result["edge"] == shop["services"]["edge"] and "depends_on" not in result["api"]
+    # Compose refuses who depends on a service whose profile is not asked for, and starts none without replicas.
+    for name in ("frontend", "schema"):
+        assert "profiles" not in result[name] and result[name]["deploy"] == {"replicas": 0} and not is_off(result[name])
+    assert set_apart(project(**result))["services"] == result, "read again it is the same"
+    assert set_apart(shop, serving=project(**result))["services"] == result, "and so is the release after it"
+    other = project(**{**shop["services"], "edge": {"image": "nginx", "depends_on": {"api": started}}})
+    for serving in (None, other):
+        assert set_apart(shop, serving=serving)["services"]["edge"]["depends_on"] == {"api": started}
+    off = project(**{**shop["services"], "frontend": {**shop["services"]["frontend"], "deploy": {"replicas": 0}}})
+    result = set_apart(off, serving=off)["services"]
+    assert is_off(result["frontend"]) and result["frontend"]["profiles"] == [PROFILE]
 
 
 def test_without_jobs_a_project_stays_as_it_is() -> None:

@@ -4,7 +4,8 @@
 """Services that run to completion: which they are, when and in which order they run, and which Django does by itself.
 
 In a release's ``compose.yaml`` they have a profile of their own and nobody depends on them any more: neither a roll nor
-an admin's plain ``docker compose up -d`` starts one, ``docker compose run --rm NAME`` still does.
+an admin's plain ``docker compose up -d`` starts one, ``docker compose run --rm NAME`` still does. Where a proxy that was
+started by hand depends on one it goes on doing so, and the job has no replicas instead.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .commands import django_command, is_neutral, simple_commands
-from .services import BROKER, DATABASE, JOB, kind_of
+from .project import kind_without_image
+from .services import BROKER, DATABASE, JOB, PROXY, kind_of
 
 PROFILE = "evenkeel-jobs"
 COMPLETED = "service_completed_successfully"
@@ -26,8 +28,21 @@ POINTS = (BEFORE, AFTER, ALL)
 _TAKEN_OVER = frozenset({"migrate", "collectstatic", "check"})
 #: Where it says nothing of its own, what a service is called tells something too.
 _NAMES = ("build", "migrat", "setup", "seed", "collectstatic", "bundle", "compile", "init", "job")
+#: On a job that nobody starts because it has no replicas: something that is never replaced was made depending on it.
+_HELD = "x-evenkeel-held"
 # Nothing of these changes what a job does.
-_NOT_THE_JOB = ("build", "x-evenkeel", "depends_on", "pull_policy", "profiles", "restart", "scale", "labels")
+_NOT_THE_JOB = (
+    "build",
+    "x-evenkeel",
+    _HELD,
+    "depends_on",
+    "pull_policy",
+    "profiles",
+    "restart",
+    "scale",
+    "deploy",
+    "labels",
+)
 
 
 class BadJob(Exception):
@@ -69,14 +84,25 @@ def _is_job(name: str, service: Mapping[str, Any], awaited: bool, options: Any) 
     return kind_of(service) == JOB
 
 
-def set_apart(project: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The project with its jobs out of everybody's way: in a profile of their own, and depended on by jobs only."""
+def set_apart(
+    project: Mapping[str, Any], options: Mapping[str, Any] | None = None, serving: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The project with its jobs out of everybody's way: in a profile of their own, and depended on by jobs only.
+
+    :param serving: the project that serves now. A database, broker or proxy of it that depends on a job goes on doing so:
+        the hash by which Compose 2.26 knows its container is of ``depends_on`` too, and another one is another container.
+    """
     result: dict[str, Any] = json.loads(json.dumps(project))
     jobs = jobs_of(project, options)
+    depending, held = _held(result.get("services") or {}, jobs, (serving or {}).get("services") or {})
     for name, service in (result.get("services") or {}).items():
         if name in jobs:
-            service["profiles"] = [PROFILE]
             service["x-evenkeel"] = {**_beside(service), **((options or {}).get(name) or {}), "kind": JOB}
+            if name in held:
+                service.update({_HELD: True, "deploy": {**(service.get("deploy") or {}), "replicas": 0}})
+            else:
+                service["profiles"] = [PROFILE]
+        if name in depending or name in jobs:
             continue
         kept = service.get("depends_on") or {}
         if isinstance(kept, Mapping):
@@ -86,6 +112,25 @@ def set_apart(project: Mapping[str, Any], options: Mapping[str, Any] | None = No
         if not service["depends_on"]:
             del service["depends_on"]
     return result
+
+
+def _held(services: Mapping[str, Any], jobs: Collection[str], serving: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """Which services go on depending on jobs, and on which: those of these too."""
+    depending = set()
+    for name, service in services.items():
+        mine = set(dependencies(service)) & set(jobs)
+        runs = (serving.get(name) or {}).get("depends_on") == service.get("depends_on")
+        if mine and kind_without_image(service) in (DATABASE, BROKER, PROXY):
+            known = runs and not any(is_off(services[job]) for job in mine)
+            depending |= {name} if known or all(services[job].get(_HELD) for job in mine) else set()
+    held: set[str] = set()
+    left = [job for name in depending for job in dependencies(services[name])]
+    while left:
+        job = left.pop()
+        if job in jobs and job not in held:
+            held.add(job)
+            left += dependencies(services[job])
+    return depending, held
 
 
 def in_order(project: Mapping[str, Any], names: Collection[str]) -> list[str]:
@@ -121,8 +166,8 @@ def point_of(project: Mapping[str, Any], name: str, kinds: Mapping[str, str], se
 
 
 def is_off(service: Mapping[str, Any]) -> bool:
-    """Whether a service is switched off by its number of replicas."""
-    return 0 in ((service.get("deploy") or {}).get("replicas"), service.get("scale"))
+    """Whether a service is switched off by its number of replicas; a job that is set apart by that is not."""
+    return not service.get(_HELD) and 0 in ((service.get("deploy") or {}).get("replicas"), service.get("scale"))
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def _returning(params: Mapping[str, Any], store: Store, view: View, release: str
     for source in generated.tree_mounts(project, path, live):
         placed.setdefault(source, view.origin.folder + source[len(path) :])
     result = generated.generate(project, path, view.tree.revision, release, placed, live)
-    return set_apart(result, params.get("service_options") or {})
+    return set_apart(result, params.get("service_options") or {}, result)
 
 
 def _keep_images(view: View, returning: dict[str, Any]) -> list[str]:

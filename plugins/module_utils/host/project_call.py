@@ -247,10 +247,11 @@ def _generate(
         result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live, kept)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
-    result = set_apart(result, params.get("service_options") or {})
     serving = read_json(os.path.join(str(params.get("serving_src") or root), generated.GENERATED))
+    serving = serving if generated.MARK in serving else {}
+    result = set_apart(result, params.get("service_options") or {}, serving)
     kinds = {n: generated.kind_without_image(s) for n, s in result.get("services", {}).items()}
-    result, notes = keep_environments(result, serving if generated.MARK in serving else {}, kinds)
+    result, notes = keep_environments(result, serving, kinds)
     path = os.path.join(root, generated.GENERATED)
     text = generated.as_text(result)
     before = _read(path)

@@ -14,6 +14,7 @@ from ..decide import preflight, published_ports
 from ..decide.adoption import ADOPTED
 from ..decide.celery import fetches_tasks
 from ..decide.dependencies import in_order, needed_by
+from ..decide.jobs import is_off
 from ..decide.nginx_config import UNIX, Route, named
 from ..decide.nginx_include import FOLDER
 from ..decide.project import MARK
@@ -119,7 +120,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
     except BadService as error:
         raise BadInput(str(error)) from error
     kinds = {n: kind_seen(k, services[n], [p for p in present if p.service == n]) for n, k in kinds.items()}
-    names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not _is_off(s)]
+    names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not is_off(s)]
     runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], configs[n]))}
     if params.get("only"):
         names = [n for n in names if (n in runs) == (params["only"] == "workers")]
@@ -188,7 +189,7 @@ def _see_to_the_rest(
         *changed_networks(call.project, call.engine.networks()),
     ):
         raise BadInput(problem, "nothing was touched; correct it and run the same command again")
-    wanted = {n: k for n, k in call.kinds.items() if not _is_off(call.project["services"][n])}
+    wanted = {n: k for n, k in call.kinds.items() if not is_off(call.project["services"][n])}
     ids = {n: str(images[n].get("Id") or "") for n in wanted}
     # What was started by hand, and taken over, is ours as well.
     sources = files_of(call.compose) | adopted.files(call.state_dir)
@@ -212,10 +213,6 @@ def _differing_keys(call: Call, name: str, present: Sequence[Present]) -> list[s
         if container.service == name:
             found += keys_that_differ(call.state_dir, name, container.config_hash, call.project["services"][name]) or []
     return found
-
-
-def _is_off(service: Mapping[str, Any]) -> bool:
-    return 0 in ((service.get("deploy") or {}).get("replicas"), service.get("scale"))
 
 
 def _target(
