@@ -105,6 +105,8 @@ options:
   prove:
     description:
       - Requests that a new container has to answer rightly before and after nginx knows it.
+      - Where it answers C(4xx) as the version from before does, nginx answers users by itself or by another path. Then only they
+        are asked for, through nginx.
     type: list
     elements: dict
     suboptions: &questions

@@ -109,3 +109,28 @@ def test_without_a_health_command_an_api_is_asked_where_the_site_is(new: dict[st
         machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])
         machine.look()
         assert machine.ready(["127.0.0.3"])["127.0.0.3"].ok is ready
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "proven"),
+    [
+        ({"/": 404, "/api/": 200}, {"/": 404, "/api/": 200}, True),
+        ({"/": 200, "/api/": 200}, {"/": 404, "/api/": 200}, False),
+        ({"/": 404, "/api/": 200}, {"/": 500, "/api/": 200}, False),
+        ({"/": 404, "/api/": 200}, {"/": 404, "/api/": 404}, False),
+        ({"/": 500, "/api/": 500}, {"/": 500, "/api/": 200}, False),
+    ],
+)
+def test_what_nginx_answers_itself_is_not_asked_of_the_app(
+    old: dict[str, int], new: dict[str, int], proven: bool
+) -> None:
+    """The page of a front end that nginx serves is among what users ask; an API has nothing there, as ever."""
+    compose: Any = None
+    with answering({"127.0.0.2": old, "127.0.0.3": new}) as port:
+        settings = settings_of("api", {"command": "gunicorn x"}, {}, {"prove": ["/api/", "/"]}, {}, port, proxied=True)
+        target = Target(settings, "sha256:1", "new", (Route("api", port, "shop.example"),))
+        engine = Running({"127.0.0.2": "old", "127.0.0.3": "new"})
+        machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])
+        machine.look()
+        answer = machine.prove(["127.0.0.3"], False)["127.0.0.3"]
+    assert answer.ok is proven, answer

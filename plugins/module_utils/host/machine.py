@@ -75,7 +75,7 @@ class ComposeMachine:
         self._inspections: dict[str, dict[str, Any]] = {}
         self._nginx: Master | None = None
         self._kills: dict[str, int] = {}
-        self._usual = UsualAnswers(self._at)
+        self._usual = UsualAnswers(self._ask)
         self._nodes = CeleryNodes(engine)
         self._policies = RestartPolicies(engine)
 
@@ -229,7 +229,7 @@ class ComposeMachine:
         if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
         if settings.ready_path:
-            return self._at(inspection, target, settings.ready_path)
+            return self._ask(inspection, target, Probe(settings.ready_path), any_success=True)
         if settings.ready_command:
             code, output = self.engine.run_inside(
                 str(inspection["Id"]), settings.ready_command, timeout=settings.ready_command_timeout
@@ -239,8 +239,7 @@ class ComposeMachine:
         if settings.kind == WORKER and self._nodes.node(inspection):
             return self._nodes.ping(inspection)
         if target.route and (settings.ready_port or target.folder):
-            mine = [i for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == settings.name and pid_of(i)]
-            return self._usual.of(inspection, target, [i for i in mine if not _is_new(i, target)])
+            return self._usual.of(inspection, target, self._old(target))
         return Answer(True, "runs")
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
@@ -255,7 +254,7 @@ class ComposeMachine:
         if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
         for probe in target.settings.prove if target.route else ():
-            answer = self._ask(inspection, target, probe)
+            answer = self._usual.to(probe, inspection, target, self._old(target))
             if not answer.ok:
                 return answer
         return Answer(True)
@@ -357,8 +356,12 @@ class ComposeMachine:
         """The networks that nginx is in; this host is in all."""
         return networks_of(self._inspections.get(self._nginx.id, {})) if isinstance(self._nginx, Nginx) else {}
 
-    def _at(self, inspection: Mapping[str, Any], target: Target, path: str) -> Answer:
-        return self._ask(inspection, target, Probe(path), any_success=True)
+    def _old(self, target: Target) -> list[dict[str, Any]]:
+        """Those of another version that run."""
+        mine = [
+            i for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == target.settings.name and pid_of(i)
+        ]
+        return [i for i in mine if not _is_new(i, target)]
 
     def _ask(self, inspection: Mapping[str, Any], target: Target, probe: Probe, any_success: bool = False) -> Answer:
         """Ask a container what nginx would ask it."""

@@ -1,14 +1,15 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a web service is ready of which nobody said how that is seen: it answers as the version from before does."""
+"""What is held against the answers of the version from before: where a web service is ready of which nobody said how that is
+seen, and what nginx shows users by itself, so that the service never had it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
+from ..decide.services import Probe
 from .roller import Answer
 from .targets import Target
 
@@ -39,22 +40,38 @@ def as_usual(
 
 
 class UsualAnswers:
-    """What containers answer at the usual paths of their service.
+    """What containers answer, held against those of the version from before; each is asked once, while it serves.
 
-    :param ask: asks a container, given as it was inspected, for a path; a status below 400 is good.
+    :param ask: asks a container, given as it was inspected; the last word says whether any status below 400 is good.
     """
 
-    def __init__(self, ask: Callable[[Mapping[str, Any], Target, str], Answer]) -> None:
+    def __init__(self, ask: Callable[[Mapping[str, Any], Target, Probe, bool], Answer]) -> None:
         self._ask = ask
-        self._before: dict[tuple[str, str], Answer] = {}
+        self._before: dict[tuple[str, Probe], Answer] = {}
 
     def of(self, inspection: Mapping[str, Any], target: Target, old: Sequence[Mapping[str, Any]]) -> Answer:
-        """The answer of one container, held against those of the ``old`` ones that run; each is asked once, while it serves."""
-        return as_usual(
-            target.settings.usual_paths, partial(self._ask, inspection, target), partial(self._of_old, target, old)
-        )
+        """What one container answers at the usual paths of its service."""
 
-    def _of_old(self, target: Target, old: Sequence[Mapping[str, Any]], path: str) -> list[Answer]:
-        for inspection in (i for i in old if (i["Id"], path) not in self._before):
-            self._before[inspection["Id"], path] = self._ask(inspection, target, path)
-        return [self._before[i["Id"], path] for i in old]
+        def question(path: str) -> Answer:
+            return self._ask(inspection, target, Probe(path), True)
+
+        return as_usual(target.settings.usual_paths, question, lambda path: self._of_old(target, old, Probe(path)))
+
+    def to(
+        self, probe: Probe, inspection: Mapping[str, Any], target: Target, old: Sequence[Mapping[str, Any]]
+    ) -> Answer:
+        """What one container answers to a question that somebody wrote down.
+
+        Where the old ones answer with the same 4xx, nginx shows users something of its own there, or asks for it by another
+        path: then only users are asked for, through nginx.
+        """
+        answer = self._ask(inspection, target, probe, False)
+        if answer.ok or not 400 <= answer.status < 500:
+            return answer
+        usual = {a.status for a in self._of_old(target, old, probe) if 0 < a.status < 500}
+        return Answer(not usual or answer.status in usual, answer.text, answer.status)
+
+    def _of_old(self, target: Target, old: Sequence[Mapping[str, Any]], probe: Probe) -> list[Answer]:
+        for inspection in (i for i in old if (i["Id"], probe) not in self._before):
+            self._before[inspection["Id"], probe] = self._ask(inspection, target, probe, True)
+        return [self._before[i["Id"], probe] for i in old]
