@@ -31,7 +31,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import status
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import write_private
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.image_archive import Archive
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.moment import identity, now
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import deploy_info, made_by_others
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import (
+    deploy_info,
+    made_by_others,
+    of_no_job,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import Keeper
 
 TO_V2 = Operation("update", "travel", "v2")
@@ -327,3 +331,9 @@ def test_what_a_proxy_shows_of_anothers_making_is_not_held_against_its_own_image
     }
     assert made_by_others(project, {"nginx"}) == {("nginx", "shop_dist"), ("nginx", "uploads")}
     assert made_by_others({}, {"nginx"}) == set()
+
+
+def test_what_a_job_has_written_as_it_built_is_held_against_nobody() -> None:
+    mine = [{"Config": {"Labels": {"com.docker.compose.service": name}}} for name in ("api", "builder")]
+    services = [Service("api", "web", "shop", 1, ()), Service("builder", "job", "front", 0, ())]
+    assert of_no_job(mine, services) == mine[:1]

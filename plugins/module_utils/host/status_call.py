@@ -14,7 +14,7 @@ from typing import Any
 
 from ..decide import releases, status
 from ..decide.project import GENERATED, MARK, name_on_engine
-from ..decide.services import BROKER, DATABASE, PROXY
+from ..decide.services import BROKER, DATABASE, JOB, PROXY
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
@@ -27,6 +27,7 @@ from .files import FilesFailed, read_json
 from .git import GitFailed
 from .hotfix_staging import tried
 from .in_place_record import in_force
+from .inspection import SERVICE_LABEL, label_of
 from .migrate_call import migrate
 from .records import iso
 from .refusal import BadInput
@@ -90,6 +91,12 @@ def made_by_others(project: Mapping[str, Any], proxies: Collection[str]) -> set[
         for name in names & set(proxies)
         if names - set(proxies)
     }
+
+
+def of_no_job(inspections: Sequence[Mapping[str, Any]], services: Sequence[Service]) -> list[Mapping[str, Any]]:
+    """The containers that are held against their images: what a job wrote beside its sources is its work, not a person's."""
+    jobs = {s.name for s in services if s.kind == JOB}
+    return [i for i in inspections if label_of(i, SERVICE_LABEL) not in jobs]
 
 
 def _told_edit(where: str, what: str, one: ContainerDrift | VolumeDrift | TreeDrift) -> dict[str, Any]:
@@ -208,7 +215,7 @@ class _Look:
         found, known = [], set()
         record = in_force(self.store, self.state_dir)
         with Drifts(engine, self.app) as drifts:
-            every = containers_of(engine, self.app)
+            every = of_no_job(containers_of(engine, self.app), services)
             for inspection, one in zip(every, drifts.of_each(every)):
                 if record and not one.unseen:
                     here = record.there(str((inspection.get("Config") or {}).get("Image") or ""), one.differences)
