@@ -34,7 +34,7 @@ class ActionModule(LiveAction):
         arguments["who"] = arguments.get("who") or who_asks(task_vars or {})
         # To be followed while it works, a module is run in the background: too dear for what mostly waits for nobody.
         first = {**arguments, "at_once": True}
-        result: dict[str, Any] = self._execute_module(module_args=first, task_vars=task_vars)
+        result: dict[str, Any] = self.run_module(module_args=first, task_vars=task_vars)
         if not result.get("waitable"):
             return result
         self._task.args = arguments

@@ -15,6 +15,7 @@ from ansible import context
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.evenkeel.deploy.plugins.action.deploy_lock import who_asks
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils.runtime import RuntimeAction
 
 #: What is read of one file; more is no hotfix, and would travel in the module's arguments.
 LARGEST = 2 * 1024 * 1024
@@ -92,7 +93,7 @@ def refuse_literals(extra_vars: Sequence[str]) -> None:
             )
 
 
-class ActionModule(ActionBase):
+class ActionModule(RuntimeAction):
     """See the module's text."""
 
     _supports_check_mode = True
@@ -101,7 +102,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module with what was read here."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
         try:
             if self._task.args.get("env"):
                 refuse_literals([str(given) for given in context.CLIARGS.get("extra_vars") or ()])
@@ -111,5 +112,5 @@ class ActionModule(ActionBase):
         except Unreadable as error:
             what = f"What: {error}\nNow: nothing was touched, what was serving still is\n"
             return {**result, "failed": True, "msg": f"{what}Next: correct that and run the same command again"}
-        done = self._execute_module(module_name=self._module, module_args=arguments, task_vars=task_vars)
+        done = self.run_module(module_name=self._module, module_args=arguments, task_vars=task_vars)
         return {**result, **done}

@@ -116,18 +116,16 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.celery_queues import queues
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    celery_queues, progress, project = runtime.load("host.celery_queues", "host.progress", "host.project")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
-            **PROGRESS_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
+            **progress.PROGRESS_ARGUMENTS,
             "state": {"type": "str", "choices": ["known", "returned"], "default": "known"},
             "timeout": {"type": "float", "default": 60},
             "leave_unread": {"type": "bool", "default": False},
@@ -136,7 +134,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, queues)
+    runtime.finish(module, celery_queues.queues)
 
 
 if __name__ == "__main__":

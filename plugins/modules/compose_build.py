@@ -72,23 +72,22 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.build_call import build_images
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    build_call, project = runtime.load("host.build_call", "host.project")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "rebuild": {"type": "bool", "default": False},
             "build": {"type": "str", "choices": ["policy", "never"], "default": "policy"},
             "memory": {"type": "int"},
         },
         supports_check_mode=True,
     )
-    finish(module, build_images)
+    runtime.finish(module, build_call.build_images)
 
 
 if __name__ == "__main__":

@@ -128,16 +128,15 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.job_call import run_jobs
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    job_call, project = runtime.load("host.job_call", "host.project")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "services": {"type": "list", "elements": "str", "default": []},
             "point": {"type": "str", "choices": ["before", "after", "all"], "default": "all"},
             "service_options": {"type": "dict", "default": {}},
@@ -147,7 +146,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, run_jobs)
+    runtime.finish(module, job_call.run_jobs)
 
 
 if __name__ == "__main__":

@@ -113,16 +113,15 @@ images:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project_call import resolve
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    project, project_call = runtime.load("host.project", "host.project_call")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "revision": {"type": "str", "required": True},
             "mounts_dir": {"type": "path", "required": True},
             "service_options": {"type": "dict", "default": {}},
@@ -133,7 +132,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, resolve)
+    runtime.finish(module, project_call.resolve)
 
 
 if __name__ == "__main__":

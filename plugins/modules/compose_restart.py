@@ -98,16 +98,15 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.restart_call import restart
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    project, restart_call = runtime.load("host.project", "host.restart_call")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "service": {"type": "str", "required": True},
             "generation": {"type": "str", "required": True},
             "drop_edits": {"type": "bool", "default": False},
@@ -118,7 +117,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, restart)
+    runtime.finish(module, restart_call.restart)
 
 
 if __name__ == "__main__":

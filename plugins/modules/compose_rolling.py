@@ -339,14 +339,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    progress, project, rolling_call = runtime.load("host.progress", "host.project", "host.rolling_call")
     prove = {
         "path": {"type": "str", "required": True},
         "status": {"type": "int", "default": 200},
@@ -355,8 +353,8 @@ def main() -> None:
     }
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
-            **PROGRESS_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
+            **progress.PROGRESS_ARGUMENTS,
             "services": {"type": "list", "elements": "str", "default": []},
             "service_options": {"type": "dict", "default": {}},
             "only": {"type": "str", "choices": ["workers", "others"]},
@@ -388,7 +386,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, roll)
+    runtime.finish(module, rolling_call.roll)
 
 
 if __name__ == "__main__":

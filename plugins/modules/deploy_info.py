@@ -235,13 +235,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.as_users_see import AS_USERS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_call import PARTS, deploy_info
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    as_users_see, status_call = runtime.load("host.as_users_see", "host.status_call")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -251,12 +250,17 @@ def main() -> None:
             "owner": {"type": "str"},
             "django_service": {"type": "str", "default": "api"},
             "manage_py": {"type": "str", "default": "manage.py"},
-            **AS_USERS_ARGUMENTS,
-            "look_at": {"type": "list", "elements": "str", "choices": list(PARTS), "default": list(PARTS)},
+            **as_users_see.AS_USERS_ARGUMENTS,
+            "look_at": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(status_call.PARTS),
+                "default": list(status_call.PARTS),
+            },
         },
         supports_check_mode=True,
     )
-    finish(module, deploy_info)
+    runtime.finish(module, status_call.deploy_info)
 
 
 if __name__ == "__main__":

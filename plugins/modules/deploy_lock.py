@@ -189,16 +189,15 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.lock_call import lock
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    lock_call, progress = runtime.load("host.lock_call", "host.progress")
     module = AnsibleModule(
         argument_spec={
-            **PROGRESS_ARGUMENTS,
+            **progress.PROGRESS_ARGUMENTS,
             "state": {"type": "str", "choices": ["held", "renewed", "released"], "default": "held"},
             "state_dir": {"type": "path", "required": True},
             "lock_token": {"type": "str", "no_log": False},
@@ -221,7 +220,7 @@ def main() -> None:
         supports_check_mode=True,
         required_if=[("state", "renewed", ["lock_token"]), ("state", "released", ["lock_token"])],
     )
-    finish(module, lock)
+    runtime.finish(module, lock_call.lock)
 
 
 if __name__ == "__main__":

@@ -185,19 +185,17 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.check_call import check
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 CHECKS = ["deploy", "migrations"]
 
 
 def main() -> None:
     """Run the module."""
+    check_call, progress, project = runtime.load("host.check_call", "host.progress", "host.project")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "service": {"type": "str", "required": True},
             "checks": {"type": "list", "elements": "str", "choices": CHECKS, "default": CHECKS},
             "plan": {"type": "bool", "default": False},
@@ -208,11 +206,11 @@ def main() -> None:
             "manage_py": {"type": "str", "default": "manage.py"},
             "take_over_from": {"type": "str"},
             "timeout": {"type": "float", "default": 3600.0},
-            **PROGRESS_ARGUMENTS,
+            **progress.PROGRESS_ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    finish(module, check)
+    runtime.finish(module, check_call.check)
 
 
 if __name__ == "__main__":

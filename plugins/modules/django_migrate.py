@@ -339,19 +339,17 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 STATES = ["planned", "expanded", "contracted", "abandoned", "migrated", "reversed"]
 
 
 def main() -> None:
     """Run the module."""
+    migrate_call, progress, project = runtime.load("host.migrate_call", "host.progress", "host.project")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "service": {"type": "str", "required": True},
             "state": {"type": "str", "choices": STATES, "required": True},
             "release": {"type": "str"},
@@ -361,7 +359,7 @@ def main() -> None:
             "allow_data_loss": {"type": "list", "elements": "str", "default": []},
             "additive_only": {"type": "bool", "default": False},
             "interrupted": {"type": "dict", "default": {}},
-            **PROGRESS_ARGUMENTS,
+            **progress.PROGRESS_ARGUMENTS,
             "databases": {"type": "list", "elements": "str", "default": []},
             "canary_database": {"type": "str"},
             "allow_downtime": {"type": "bool", "default": False},
@@ -375,7 +373,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, migrate)
+    runtime.finish(module, migrate_call.migrate)
 
 
 if __name__ == "__main__":

@@ -84,16 +84,15 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.static_call import static_files
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    project, static_call = runtime.load("host.project", "host.static_call")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "service": {"type": "str", "required": True},
             "revision": {"type": "str"},
             "state": {"type": "str", "choices": ["published", "restored"], "default": "published"},
@@ -103,7 +102,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, static_files)
+    runtime.finish(module, static_call.static_files)
 
 
 if __name__ == "__main__":

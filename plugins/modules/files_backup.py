@@ -138,13 +138,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files_backup import files_backup
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    files_backup, project = runtime.load("host.files_backup", "host.project")
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
@@ -157,12 +156,12 @@ def main() -> None:
             "vault_password": {"type": "str", "no_log": True},
             "keep": {"type": "int", "default": 7},
             "min_free": {"type": "str", "default": "256M"},
-            **LOCK_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
         required_if=[("state", "restored", ["backup"])],
     )
-    finish(module, files_backup)
+    runtime.finish(module, files_backup.files_backup)
 
 
 if __name__ == "__main__":

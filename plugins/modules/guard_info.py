@@ -66,17 +66,17 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.guard_call import guard_info
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    (guard_call,) = runtime.load("host.guard_call")
     module = AnsibleModule(
         argument_spec={"project_name": {"type": "str", "required": True}},
         supports_check_mode=True,
     )
-    finish(module, guard_info)
+    runtime.finish(module, guard_call.guard_info)
 
 
 if __name__ == "__main__":

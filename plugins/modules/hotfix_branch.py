@@ -137,14 +137,14 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.hotfix_branches import HOWS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_branch_call import change
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    hotfix_branches, hotfix_branch_call, project = runtime.load(
+        "decide.hotfix_branches", "host.hotfix_branch_call", "host.project"
+    )
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -153,16 +153,16 @@ def main() -> None:
             "name": {"type": "str"},
             "pick": {"type": "list", "elements": "str", "default": []},
             "into": {"type": "list", "elements": "str", "default": []},
-            "how": {"type": "str", "choices": list(HOWS), "default": "merge"},
+            "how": {"type": "str", "choices": list(hotfix_branches.HOWS), "default": "merge"},
             "delete": {"type": "bool", "default": True},
             "push": {"type": "bool", "default": True},
             "timeout": {"type": "float", "default": 60},
             "owner": {"type": "str"},
-            **LOCK_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    finish(module, change)
+    runtime.finish(module, hotfix_branch_call.change)
 
 
 if __name__ == "__main__":

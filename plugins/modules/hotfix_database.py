@@ -168,20 +168,18 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_elsewhere import ELSEWHERE_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_database_call import change
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    backup_elsewhere, given_files, hotfix_database_call, hotfix_staging, project = runtime.load(
+        "host.backup_elsewhere", "host.given_files", "host.hotfix_database_call", "host.hotfix_staging", "host.project"
+    )
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            **FILES_ARGUMENTS,
+            **given_files.FILES_ARGUMENTS,
             "check": {"type": "str"},
             "name": {"type": "str"},
             "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
@@ -191,19 +189,19 @@ def main() -> None:
             "database": {"type": "str"},
             "service_options": {"type": "dict", "default": {}},
             "django_service": {"type": "str"},
-            **ELSEWHERE_ARGUMENTS,
-            **STAGING_ARGUMENTS,
+            **backup_elsewhere.ELSEWHERE_ARGUMENTS,
+            **hotfix_staging.STAGING_ARGUMENTS,
             "lock_timeout": {"type": "float", "default": 2},
             "retries": {"type": "int", "default": 5},
             "statement_timeout": {"type": "float", "default": 5},
             "take_over_from": {"type": "str"},
             "timeout": {"type": "float", "default": 120},
-            **LOCK_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
         required_if=[("state", "reverted", ["name"])],
     )
-    finish(module, change)
+    runtime.finish(module, hotfix_database_call.change)
 
 
 if __name__ == "__main__":

@@ -173,22 +173,24 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_in_place_call import change
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_source import SOURCE_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.whole_operation import OPERATION_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    given_files, hotfix_in_place_call, hotfix_source, hotfix_staging, project, whole_operation = runtime.load(
+        "host.given_files",
+        "host.hotfix_in_place_call",
+        "host.hotfix_source",
+        "host.hotfix_staging",
+        "host.project",
+        "host.whole_operation",
+    )
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            **FILES_ARGUMENTS,
-            **SOURCE_ARGUMENTS,
+            **given_files.FILES_ARGUMENTS,
+            **hotfix_source.SOURCE_ARGUMENTS,
             "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
             "name": {"type": "str"},
             "service_options": {"type": "dict", "default": {}},
@@ -197,13 +199,13 @@ def main() -> None:
             "canary": {"type": "list", "elements": "dict"},
             "log_lines": {"type": "int", "default": 50},
             "allow_downtime": {"type": "bool", "default": False},
-            **STAGING_ARGUMENTS,
-            **LOCK_ARGUMENTS,
-            **OPERATION_ARGUMENTS,
+            **hotfix_staging.STAGING_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
+            **whole_operation.OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    finish(module, change)
+    runtime.finish(module, hotfix_in_place_call.change)
 
 
 if __name__ == "__main__":

@@ -149,21 +149,23 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.as_users_see import AS_USERS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_live_call import change
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.whole_operation import OPERATION_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    as_users_see, given_files, hotfix_live_call, hotfix_staging, project, whole_operation = runtime.load(
+        "host.as_users_see",
+        "host.given_files",
+        "host.hotfix_live_call",
+        "host.hotfix_staging",
+        "host.project",
+        "host.whole_operation",
+    )
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            **FILES_ARGUMENTS,
+            **given_files.FILES_ARGUMENTS,
             "kind": {"type": "str", "choices": ["media", "frontend"], "default": "media"},
             "target": {"type": "str"},
             "file_owner": {"type": "str"},
@@ -174,15 +176,15 @@ def main() -> None:
             "django_service": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 300},
             "owner": {"type": "str"},
-            **AS_USERS_ARGUMENTS,
-            **STAGING_ARGUMENTS,
-            **LOCK_ARGUMENTS,
-            **OPERATION_ARGUMENTS,
+            **as_users_see.AS_USERS_ARGUMENTS,
+            **hotfix_staging.STAGING_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
+            **whole_operation.OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
         required_if=[("state", "reverted", ["name"])],
     )
-    finish(module, change)
+    runtime.finish(module, hotfix_live_call.change)
 
 
 if __name__ == "__main__":

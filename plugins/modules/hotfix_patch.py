@@ -259,18 +259,20 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.as_users_see import AS_USERS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.given_files import FILES_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_end import MADE, SERVED, patch
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_source import SOURCE_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_staging import STAGING_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.whole_operation import OPERATION_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    as_users_see, given_files, hotfix_end, hotfix_source, hotfix_staging, project, whole_operation = runtime.load(
+        "host.as_users_see",
+        "host.given_files",
+        "host.hotfix_end",
+        "host.hotfix_source",
+        "host.hotfix_staging",
+        "host.project",
+        "host.whole_operation",
+    )
     variable = {
         "name": {"type": "str", "required": True},
         "text": {"type": "str", "no_log": True},
@@ -279,8 +281,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            **FILES_ARGUMENTS,
-            **SOURCE_ARGUMENTS,
+            **given_files.FILES_ARGUMENTS,
+            **hotfix_source.SOURCE_ARGUMENTS,
             "capture": {"type": "bool", "default": False},
             "revert": {"type": "str"},
             "revert_files": {"type": "list", "elements": "str", "default": []},
@@ -290,19 +292,19 @@ def main() -> None:
             "django_service": {"type": "str", "required": True},
             "max_chain": {"type": "int", "default": 5},
             "drop_edits": {"type": "bool", "default": False},
-            "state": {"type": "str", "choices": [MADE, SERVED], "default": MADE},
+            "state": {"type": "str", "choices": [hotfix_end.MADE, hotfix_end.SERVED], "default": hotfix_end.MADE},
             "release": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "push": {"type": "bool", "default": True},
-            **AS_USERS_ARGUMENTS,
-            **STAGING_ARGUMENTS,
-            **LOCK_ARGUMENTS,
-            **OPERATION_ARGUMENTS,
+            **as_users_see.AS_USERS_ARGUMENTS,
+            **hotfix_staging.STAGING_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
+            **whole_operation.OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
-        required_if=[("state", SERVED, ["release", "lock_token"])],
+        required_if=[("state", hotfix_end.SERVED, ["release", "lock_token"])],
     )
-    finish(module, patch)
+    runtime.finish(module, hotfix_end.patch)
 
 
 if __name__ == "__main__":

@@ -74,26 +74,24 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.archives import POLICIES
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.image_archive import keep_archive
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    archives, image_archive, project = runtime.load("decide.archives", "host.image_archive", "host.project")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "release": {"type": "str"},
-            "policy": {"type": "str", "choices": list(POLICIES), "default": "auto"},
-            **LOCK_ARGUMENTS,
+            "policy": {"type": "str", "choices": list(archives.POLICIES), "default": "auto"},
+            **project.LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
     )
     # Compressing takes seconds of a processor that belongs to those who are served.
     os.nice(10)
-    finish(module, keep_archive)
+    runtime.finish(module, image_archive.keep_archive)
 
 
 if __name__ == "__main__":

@@ -190,16 +190,15 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_call import nginx_reload
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    nginx_call, project = runtime.load("host.nginx_call", "host.project")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "service": {"type": "str"},
             "src": {"type": "path"},
             "content": {"type": "str", "no_log": True},
@@ -217,7 +216,7 @@ def main() -> None:
         required_by={"src": "dest", "content": "dest"},
         supports_check_mode=True,
     )
-    finish(module, nginx_reload)
+    runtime.finish(module, nginx_call.nginx_reload)
 
 
 if __name__ == "__main__":

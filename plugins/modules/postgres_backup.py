@@ -296,25 +296,24 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_call import backup
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_elsewhere import ELSEWHERE_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    backup_call, backup_elsewhere, progress, project = runtime.load(
+        "host.backup_call", "host.backup_elsewhere", "host.progress", "host.project"
+    )
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
-            **PROGRESS_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
+            **progress.PROGRESS_ARGUMENTS,
             "service": {"type": "str"},
             "service_options": {"type": "dict", "default": {}},
             "database": {"type": "str"},
             "django_service": {"type": "str"},
             "manage_py": {"type": "str", "default": "manage.py"},
-            **ELSEWHERE_ARGUMENTS,
+            **backup_elsewhere.ELSEWHERE_ARGUMENTS,
             "dest": {"type": "path", "required": True},
             "format": {"type": "str", "choices": ["custom"], "default": "custom"},
             "keep": {"type": "int", "default": 7},
@@ -334,7 +333,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, backup)
+    runtime.finish(module, backup_call.backup)
 
 
 if __name__ == "__main__":

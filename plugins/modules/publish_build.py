@@ -115,16 +115,15 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.publish_call import publish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    project, publish_call = runtime.load("host.project", "host.publish_call")
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "django_service": {"type": "str", "required": True},
             "service_options": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "default": []},
@@ -137,7 +136,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, publish)
+    runtime.finish(module, publish_call.publish)
 
 
 if __name__ == "__main__":

@@ -145,13 +145,12 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.adopt_call import adopt
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    adopt_call, project = runtime.load("host.adopt_call", "host.project")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -163,11 +162,11 @@ def main() -> None:
             "capture": {"type": "bool", "default": False},
             "service_options": {"type": "dict", "default": {}},
             "owner": {"type": "str"},
-            **LOCK_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    finish(module, adopt)
+    runtime.finish(module, adopt_call.adopt)
 
 
 if __name__ == "__main__":

@@ -113,14 +113,12 @@ rolled_back:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.command_call import run_commands
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    command_call, progress, project = runtime.load("host.command_call", "host.progress", "host.project")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -129,12 +127,12 @@ def main() -> None:
             "commands": {"type": "list", "elements": "list", "required": True},
             "timeout": {"type": "int", "default": 900},
             "owner": {"type": "str"},
-            **PROGRESS_ARGUMENTS,
-            **LOCK_ARGUMENTS,
+            **progress.PROGRESS_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    finish(module, run_commands)
+    runtime.finish(module, command_call.run_commands)
 
 
 if __name__ == "__main__":

@@ -94,13 +94,12 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refs_call import tell_repository
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    project, refs_call = runtime.load("host.project", "host.refs_call")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -113,11 +112,11 @@ def main() -> None:
             "push": {"type": "bool", "default": True},
             "timeout": {"type": "float", "default": 10},
             "owner": {"type": "str"},
-            **LOCK_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    finish(module, tell_repository)
+    runtime.finish(module, refs_call.tell_repository)
 
 
 if __name__ == "__main__":

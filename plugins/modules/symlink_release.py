@@ -221,13 +221,12 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import LOCK_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    project, release_call = runtime.load("host.project", "host.release_call")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -249,7 +248,7 @@ def main() -> None:
             "shared": {"type": "list", "elements": "str", "default": []},
             "inputs": {"type": "dict", "default": {}},
             "owner": {"type": "str"},
-            **LOCK_ARGUMENTS,
+            **project.LOCK_ARGUMENTS,
         },
         supports_check_mode=True,
         required_if=[
@@ -257,7 +256,7 @@ def main() -> None:
             *[("state", state, ["release"]) for state in ("built", "next", "active", "bad", "absent")],
         ],
     )
-    finish(module, manage_release)
+    runtime.finish(module, release_call.manage_release)
 
 
 if __name__ == "__main__":

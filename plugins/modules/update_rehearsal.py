@@ -250,24 +250,23 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_elsewhere import ELSEWHERE_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import PROJECT_ARGUMENTS
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rehearsal_call import rehearse
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
 
 
 def main() -> None:
     """Run the module."""
+    backup_elsewhere, progress, project, rehearsal_call = runtime.load(
+        "host.backup_elsewhere", "host.progress", "host.project", "host.rehearsal_call"
+    )
     strings = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={
-            **PROJECT_ARGUMENTS,
+            **project.PROJECT_ARGUMENTS,
             "state": {"type": "str", "choices": ["rehearsed", "compared"], "default": "rehearsed"},
             "service": {"type": "str"},
             "database_service": {"type": "str"},
             "databases": strings,
-            **ELSEWHERE_ARGUMENTS,
+            **backup_elsewhere.ELSEWHERE_ARGUMENTS,
             "dest": {"type": "path"},
             "service_options": {"type": "dict", "default": {}},
             "prove": {"type": "list", "elements": "raw"},
@@ -285,12 +284,12 @@ def main() -> None:
             "timeout": {"type": "float", "default": 3600.0},
             "manage_py": {"type": "str", "default": "manage.py"},
             "ran": {"type": "dict", "default": {}},
-            **PROGRESS_ARGUMENTS,
+            **progress.PROGRESS_ARGUMENTS,
         },
         required_if=[("state", "rehearsed", ("service", "dest"))],
         supports_check_mode=True,
     )
-    finish(module, rehearse)
+    runtime.finish(module, rehearsal_call.rehearse)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.progress import read_lines
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.runtime import MISSING
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils.runtime import RuntimeAction
 
 #: Seconds after which Ansible's wrapper would end the module: far more than any module of ours allows itself.
 LIMIT = 7 * 24 * 3600
@@ -74,35 +76,17 @@ def read_result(output: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class LiveAction(ActionBase):
+class LiveAction(RuntimeAction):
     """An action plugin for a module that takes ``progress_id``; a subclass needs nothing more."""
-
-    _supports_check_mode = True
-    _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """As ``normal`` does, in check mode, with C(no_log), and where the task has an C(async) of its own."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         task = self._task
         if task.check_mode or task.no_log or task.async_val or self.is_brief(task.args):
-            wrap = bool(task.async_val) and not self._connection.has_native_async
-            result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap))
-            return result
-        progress_id = secrets.token_hex(16)
-        arguments = {**task.args, "progress_id": progress_id}
-        task.async_val = LIMIT
-        try:
-            begun = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=True)
-        finally:
-            task.async_val = 0
-        job, results = str(begun.get("ansible_job_id") or ""), str(begun.get("results_file") or "")
-        if not job or not results:
-            result.update(begun)
-            return result
-        name = str(task.delegate_to or (task_vars or {}).get("inventory_hostname") or "target")
-        works = self._follow(name, progress_id, job, results)
-        ended = self._result_of(results) if works else {"failed": True, "msg": _KILLED}
-        result.update(ended)
+            return super().run(tmp, task_vars)
+        result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
+        ended = self._attend(False, task_vars)
+        result.update(self._attend(True, task_vars) if ended.get(MISSING) else ended)
         return result
 
     def is_brief(self, args: Mapping[str, Any]) -> bool:
@@ -111,6 +95,23 @@ class LiveAction(ActionBase):
         To start a module in the background, look at it, and fetch its result costs more than the start of another module.
         """
         return False
+
+    def _attend(self, send: bool, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Start the module in the background, show its progress, and return its result."""
+        task = self._task
+        progress_id = secrets.token_hex(16)
+        arguments = {**task.args, "progress_id": progress_id}
+        task.async_val = LIMIT
+        try:
+            begun = self.with_code(send, module_args=arguments, task_vars=task_vars, wrap_async=True)
+        finally:
+            task.async_val = 0
+        job, results = str(begun.get("ansible_job_id") or ""), str(begun.get("results_file") or "")
+        if not job or not results:
+            return begun
+        name = str(task.delegate_to or (task_vars or {}).get("inventory_hostname") or "target")
+        works = self._follow(name, progress_id, job, results)
+        return self._result_of(results) if works else {"failed": True, "msg": _KILLED}
 
     def _follow(self, name: str, progress_id: str, job: str, results: str) -> bool:
         """Show lines until the module has ended; False where it vanished without a result."""

@@ -1,0 +1,94 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of every module: it names the code that the module needs, and sends it where it is missing."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.runtime import DIGEST, MISSING, SENT
+
+
+@functools.cache
+def sources() -> bytes:
+    """All files below ``module_utils``, as JSON: pairs of a module's name and its text, in the order of the names."""
+    folder = Path(__file__).parents[1] / "module_utils"
+    files = {".".join(path.relative_to(folder).with_suffix("").parts): path for path in folder.rglob("*.py")}
+    return json.dumps([[name, files[name].read_text(encoding="utf-8")] for name in sorted(files)]).encode()
+
+
+@functools.cache
+def digest() -> str:
+    """The SHA-256 of :func:`sources`, in hexadecimal."""
+    return hashlib.sha256(sources()).hexdigest()
+
+
+def packed() -> str:
+    """The path of a file with :func:`sources`, compressed, which all processes of this run of Ansible use."""
+    path = os.path.join(constants.DEFAULT_LOCAL_TMP, f"evenkeel-{digest()}")
+    if not os.path.exists(path):
+        handle, part = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP)
+        with open(handle, "wb") as stream:
+            stream.write(zlib.compress(sources()))
+        os.replace(part, path)
+    return path
+
+
+# Ansible loads a plugin before it forks the processes that run tasks: so this is done once per run.
+digest()
+
+
+class RuntimeAction(ActionBase):
+    """An action plugin that runs the module of its task and adds nothing."""
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """As Ansible's own ``normal`` does."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        return {**result, **self.run_module(task_vars=task_vars)}
+
+    def run_module(self, **how: Any) -> dict[str, Any]:
+        """Run a module of this collection, as ``_execute_module`` does, with the code that it needs.
+
+        Where the task has an C(async) of its own the module is run so, and the code is sent in any case: nobody here is told
+        that it was missing.
+        """
+        if self._task.async_val:
+            return self.with_code(True, wrap_async=not self._connection.has_native_async, **how)
+        begun = self.with_code(False, **how)
+        return self.with_code(True, **how) if begun.get(MISSING) else begun
+
+    def with_code(self, send: bool, **how: Any) -> dict[str, Any]:
+        """The same once, with or without sending the code; the result has ``MISSING`` where that was needed."""
+        task = self._task
+        before = task.environment
+        variables = {DIGEST: digest(), **({SENT: self._send()} if send else {})}
+        task.environment = [*(before if isinstance(before, list) else [before] if before else []), variables]
+        try:
+            result: dict[str, Any] = self._execute_module(**how)
+        finally:
+            task.environment = before
+        return result
+
+    def _send(self) -> str:
+        """Send the code to the folder that Ansible has on the target for this task, and removes after it."""
+        shell = self._connection._shell
+        if shell.tmpdir is None:
+            self._make_tmp_path()
+        path = str(shell.join_path(shell.tmpdir, "evenkeel-runtime"))
+        self._transfer_file(packed(), path)
+        self._fixup_perms2((shell.tmpdir, path))
+        return path
