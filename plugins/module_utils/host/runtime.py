@@ -52,8 +52,8 @@ class _Code:
     :param where: what stands before the names of files in tracebacks.
     """
 
-    def __init__(self, where: str, modules: dict[str, tuple[bytes | None, bytes]]) -> None:
-        self.where, self.modules = where, modules
+    def __init__(self, where: str, modules: Mapping[str, tuple[bytes | None, bytes]]) -> None:
+        self.where, self.modules = where, dict(modules)
         self.packages = {name.rpartition(".")[0] for name in modules} - {""}
 
     def file(self, name: str) -> str:
