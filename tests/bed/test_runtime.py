@@ -31,9 +31,9 @@ class Answer:
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         self.output = done.stdout + done.stderr
         self.sent = SENT in self.output
-        lines = [line for line in done.stdout.splitlines() if " => {" in line]
-        assert lines, self.output[-3000:]
-        self.result: dict[str, Any] = json.loads(lines[-1].partition(" => ")[2])
+        _before, arrow, after = done.stdout.rpartition(" => {")
+        assert arrow, self.output[-3000:]
+        self.result: dict[str, Any] = json.JSONDecoder().raw_decode("{" + after)[0]
 
 
 class Target:
@@ -48,11 +48,11 @@ class Target:
     def ansible(self, *options: str, module: str = "deploy_lock", pipelining: bool = False, **arguments: str) -> Answer:
         """Run one module; without arguments ``deploy_lock`` with a state directory of the user's own."""
         given = arguments or {"state_dir": "/tmp/state-{{ ansible_user | default('root') }}"}
-        argv = [str(Path(sys.executable).parent / "ansible"), self.name, "-i", f"{self.name},", "-vvvv", "--one-line"]
+        argv = [str(Path(sys.executable).parent / "ansible"), self.name, "-i", f"{self.name},", "-vvvv"]
         argv += ["-c", "community.docker.docker", "-m", f"evenkeel.deploy.{module}", "-a", json.dumps(given)]
         argv += ["-e", "ansible_python_interpreter=/usr/bin/python3", *options]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": str(pipelining)}
-        environment["ANSIBLE_BECOME_METHOD"] = "su"
+        environment |= {"ANSIBLE_BECOME_METHOD": "su", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
         return Answer(
             subprocess.run(
                 argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=180,
