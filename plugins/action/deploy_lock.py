@@ -32,10 +32,11 @@ class ActionModule(LiveAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         arguments = dict(self._task.args)
         arguments["who"] = arguments.get("who") or who_asks(task_vars or {})
-        # To be followed while it works, a module is run in the background: too dear for what mostly waits for nobody.
-        first = {**arguments, "at_once": True}
-        result: dict[str, Any] = self.run_module(module_args=first, task_vars=task_vars)
-        if not result.get("waitable"):
-            return result
+        if not self._task.async_val:
+            # To be followed while it works, a module is run in the background: too dear for what mostly waits for nobody.
+            first = {**arguments, "at_once": True}
+            result: dict[str, Any] = self.run_module(module_args=first, task_vars=task_vars)
+            if not result.get("waitable"):
+                return result
         self._task.args = arguments
         return super().run(tmp, task_vars)
