@@ -8,10 +8,12 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible import constants
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.runtime import (
     ABANDONED,
@@ -24,6 +26,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.runtime imp
     is_trusted,
     removable,
 )
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils import runtime as controller
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 UTILS = PLUGINS / "module_utils"
@@ -125,6 +128,7 @@ def test_a_module_asks_for_what_is_there_and_has_an_action_plugin_that_sends_it(
 
 _PROGRAM = """
 import inspect, json, sys
+sys.version_info = {python} or sys.version_info
 from {package}.host import runtime
 runtime.folders = lambda home: tuple(json.loads(sys.argv[1]))
 class Module:
@@ -152,9 +156,9 @@ class Target:
             path.write_text((UTILS / name).read_text(encoding="utf-8"), encoding="utf-8")
         self.system.parent.mkdir()
 
-    def run(self, sent: Path | None = None, digest: str = "") -> dict[str, Any]:
-        """What a module of Ansible's would answer."""
-        words = [sys.executable, "-B", "-c", _PROGRAM.format(package=PREFIX.rstrip("."))]
+    def run(self, sent: Path | None = None, digest: str = "", python: tuple[int, ...] = ()) -> dict[str, Any]:
+        """What a module of Ansible's would answer, by a Python that calls itself this version."""
+        words = [sys.executable, "-B", "-c", _PROGRAM.format(package=PREFIX.rstrip("."), python=python)]
         environment = {"PYTHONPATH": str(self.root), DIGEST: digest, SENT: str(sent or "")}
         places = json.dumps([str(self.system), str(self.user)])
         done = subprocess.run(
@@ -176,10 +180,6 @@ def target(tmp_path: Path) -> Target:
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """What the controller sends, by its own code, and its digest."""
-    from ansible import constants
-
-    from ansible_collections.evenkeel.deploy.plugins.plugin_utils import runtime as controller
-
     patch = pytest.MonkeyPatch()
     patch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path_factory.mktemp("controller")))
     path = Path(controller.packed())
@@ -207,6 +207,13 @@ def test_without_the_action_plugin_it_says_what_to_do(target: Target) -> None:
     answer = target.run()
     assert answer["failed"] is True
     assert "by its full name" in answer["msg"]
+
+
+def test_a_python_that_is_too_old_is_named(target: Target, code: tuple[Path, str]) -> None:
+    assert (
+        f"need Python 3.9 or newer on the target, and {sys.executable} is 3.8" in target.run(*code, (3, 8, 18))["msg"]
+    )
+    assert target.files() == []
 
 
 def test_a_newer_version_is_not_taken_for_the_older(target: Target, code: tuple[Path, str]) -> None:
@@ -285,8 +292,6 @@ def test_where_it_cannot_be_kept_the_module_works_and_says_why(target: Target, c
 
 
 def test_several_at_once_leave_one_file(target: Target, code: tuple[Path, str]) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _n: target.run(*code), range(4)))
     assert all(answer == answers[0] for answer in answers)

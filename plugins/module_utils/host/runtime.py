@@ -39,6 +39,10 @@ _OTHER = (
     "What: the code of evenkeel.deploy arrived damaged, or was changed on the controller while it was sent\n"
     "Now: nothing was touched\nNext: run the same command again"
 )
+_TOO_OLD = (
+    "What: the modules of evenkeel.deploy need Python 3.9 or newer on the target, and {} is {}.{}\nNow: nothing was touched\n"
+    "Next: set ansible_python_interpreter to a newer Python that has the Docker SDK"
+)
 _notes: list[str] = []
 
 
@@ -131,6 +135,8 @@ def finish(module: Any, call: Callable[[Mapping[str, Any], bool], dict[str, Any]
 
 def _provided(digest: str, sent: str) -> _Code:
     """The code with this digest: what is kept, else what was sent, which is kept from now on."""
+    if sys.version_info < (3, 9):  # noqa: UP036 - Ansible itself works on targets with an older one
+        _end(msg=_TOO_OLD.format(sys.executable, *sys.version_info[:2]))
     home = ""
     with contextlib.suppress(KeyError):  # a user of a container without an entry
         home = pwd.getpwuid(os.geteuid()).pw_dir
