@@ -74,8 +74,8 @@ class _Code:
         return known
 
     def compiled(self) -> _Code:
-        """The same with every module compiled: 1 to 2 s of processor."""
-        modules = {name: (marshal.dumps(self.code(name)), source) for name, (_, source) in self.modules.items()}
+        """The same with every module compiled: half a second of processor."""
+        modules = {name: (marshal.dumps(self.code(name)), packed) for name, (_none, packed) in self.modules.items()}
         return _Code(self.where, modules)
 
 
@@ -148,13 +148,11 @@ def _provided(digest: str, sent: str) -> _Code:
             return _read(place, name, digest)
     if not sent:
         _end(msg=_UNSENT, **{MISSING: True})
-    code = _Code("evenkeel", _unpacked(sent, digest))
+    modules = _unpacked(sent, digest)
     whys = []
     for place in places if os.geteuid() == 0 else places[1:]:
         try:
-            code = _Code(f"{place}/{name}", code.modules).compiled()
-            _write(place, name, digest, code)
-            return code
+            return _write(place, name, digest, modules)
         except OSError as error:
             whys.append(f"{place}: {error.strerror}")
         except _Unusable as error:
@@ -162,9 +160,9 @@ def _provided(digest: str, sent: str) -> _Code:
     # No reason to stop: status is asked for when a disk is full or mounted read-only.
     why = "; ".join(whys) or "this user has no home folder"
     _notes.append(
-        f"the code of evenkeel.deploy cannot be kept on the target, so each module takes seconds longer ({why})"
+        f"the code of evenkeel.deploy cannot be kept on the target, so each module takes a second longer ({why})"
     )
-    return code
+    return _Code("evenkeel", modules)
 
 
 def _unpacked(sent: str, digest: str) -> dict[str, tuple[bytes | None, bytes]]:
@@ -215,13 +213,14 @@ def _read(place: str, name: str, digest: str) -> _Code:
     return _Code(f"{place}/{name}", marshal.loads(body))
 
 
-def _write(place: str, name: str, digest: str, code: _Code) -> None:
-    """Keep the code under its name, at once and whole, and remove what is too old."""
+def _write(place: str, name: str, digest: str, modules: Mapping[str, tuple[bytes | None, bytes]]) -> _Code:
+    """Keep the code, compiled, under its name, at once and whole, and remove what is too old."""
     for path, mode in ((os.path.dirname(place), 0o700), (place, 0o755)):
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, mode)
-    body = marshal.dumps(code.modules)
     with _folder(place) as folder:
+        code = _Code(f"{place}/{name}", modules).compiled()
+        body = marshal.dumps(code.modules)
         part = f"{secrets.token_hex(8)}{PART}"
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
         try:
@@ -238,8 +237,9 @@ def _write(place: str, name: str, digest: str, code: _Code) -> None:
         for old in removable(times, name, time.time()):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(old, dir_fd=folder)
+    return code
 
 
 def _end(**result: Any) -> NoReturn:
     sys.stdout.write(json.dumps({"failed": True, "changed": False, **result}))
-    sys.exit(1)
+    raise SystemExit(1)
