@@ -44,6 +44,7 @@ _TOO_OLD = (
     "Next: set ansible_python_interpreter to a newer Python that has the Docker SDK"
 )
 _notes: list[str] = []
+_given: dict[str, str] = {}
 
 
 class _Unusable(Exception):
@@ -117,6 +118,7 @@ def load(*names: str) -> list[Any]:
     # What this process starts shall not take itself for a module.
     digest, sent = os.environ.pop(DIGEST, ""), os.environ.pop(SENT, "")
     if digest:
+        _given[DIGEST] = digest
         sys.meta_path.append(_Importer(_provided(digest, sent)))
     try:
         return [importlib.import_module(f"{_ROOT}.{name}") for name in names]
@@ -124,6 +126,11 @@ def load(*names: str) -> list[Any]:
         if any(isinstance(finder, _Importer) for finder in sys.meta_path) or not str(error.name).startswith(_ROOT):
             raise
         _end(msg=_UNSENT)
+
+
+def environment() -> dict[str, str]:
+    """The variables with which a process that this one starts gets the same code by :func:`load`."""
+    return {**os.environ, **_given, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def finish(module: Any, call: Callable[[Mapping[str, Any], bool], dict[str, Any]]) -> None:

@@ -15,12 +15,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from . import processes
+from . import processes, runtime
 from .guard import Guard
 from .guard_call import is_guarded
 
 _WAIT = 'umask 077; read -r _ && exit 0; log=$1; shift; exec "$@" 2>> "$log"'
-_BEGIN = f"import sys; from {__name__} import main; sys.exit(main(*sys.argv[1:]))"
+_BEGIN = f"import sys; from {runtime.__name__} import load; sys.exit(load('host.standby')[0].main(*sys.argv[1:]))"
 #: Its words, in the app's state directory.
 LOG = "standby.log"
 
@@ -35,11 +35,10 @@ def standing_by(app: str, state_dir: str) -> Iterator[None]:
         yield
         return
     log = os.path.join(state_dir, LOG)
-    argv = ["sh", "-c", _WAIT, "sh", log, sys.executable, "-c", _BEGIN, app, state_dir]
-    settings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    argv = ["sh", "-c", _WAIT, "sh", log, sys.executable, "-S", "-c", _BEGIN, app, state_dir]
     quiet = subprocess.DEVNULL
     waiting = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, env=settings, start_new_session=True
+        argv, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, env=runtime.environment(), start_new_session=True
     )
     try:
         yield
