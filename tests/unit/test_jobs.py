@@ -81,6 +81,10 @@ def test_a_command_that_ends(command: Any) -> None:
         "python bot.py",
         "sh -c 'while :; do python manage.py clearsessions; sleep 60; done'",
         "sh -c 'python manage.py migrate && gunicorn shop.wsgi'",
+        "sh -c 'node server.js & cp -r dist/* /out/'",
+        "sh -c 'while true; do node pull.js; cp -r dist/* /out/; done'",
+        "sh -c 'cp -r dist/* /out/ && node server.js'",
+        "sh -c 'python manage.py runserver; cp log /out/'",
     ],
 )
 def test_a_command_that_may_go_on(command: Any) -> None:
@@ -111,6 +115,10 @@ def test_more_is_believed_of_what_is_not_started_again(command: Any) -> None:
         "chown -R 1000:1000 /data",
         "sh -c 'npm ci && npm run build && cp -r dist/* /out/'",
         ["sh", "-c", "npm run build && rm -rf /out/* && cp -r dist/. /out/"],
+        "sh -c 'node build.js && cp -r dist/* /out/'",
+        ["sh", "-c", "python3 build.py && cp -r dist/* /out/"],
+        "sh -c 'make && rsync -a dist/ /out/'",
+        ["sh", "-c", "./compile\nmv public /out\n"],
     ],
 )
 def test_tools_for_files_end_unless_they_are_to_be_started_again(command: Any) -> None:

@@ -45,6 +45,9 @@ _ENDS = {
 }  # fmt: skip
 #: Those that nobody wraps a server in; what is to be started again after them goes on, round and round.
 _FILE_TOOLS = {"cp", "mv", "rm", "rsync", "chown", "chmod", "mkdir", "ln", "tar", "unzip", "gzip", "brotli"}
+#: Those of them that hand on what was made, and what keeps a script from being one command after the other.
+_HANDED_ON = {"cp", "mv", "rsync", "tar"}
+_NO_SEQUENCE = {"&", "while", "for", "until", "trap"}
 _NAMED_SO = re.compile(
     r"(^|[-_./])(build|builder|init|setup|migrat\w*|seed|collect\w*|compile|bundle|bootstrap|provision|copy|publish)([-_.]|$)"
 )
@@ -181,4 +184,13 @@ def ends_by_itself(service: Mapping[str, Any]) -> bool:
     policy = str(service.get("restart") or "").partition(":")[0]
     once, again = policy in ("no", "on-failure"), policy in ("always", "unless-stopped")
     found = simple_commands(service.get("entrypoint"), service.get("command"))
-    return bool(found) and not all(map(is_neutral, found)) and all(_ends(words, once, again) for words in found)
+    if not found or all(map(is_neutral, found)):
+        return False
+    return all(_ends(words, once, again) for words in found) or (not again and _hands_on(service, found))
+
+
+def _hands_on(service: Mapping[str, Any], found: Sequence[Sequence[str]]) -> bool:
+    """Whether the last command hands on what those before it made: whoever wrote that knows that they end."""
+    words = {*words_of(service.get("entrypoint")), *_of_lines(service.get("command"))}
+    serves = any(django_command(one) in _DJANGO_SERVES for one in found)
+    return len(found) > 1 and base(found[-1][0]) in _HANDED_ON and not serves and not words & _NO_SEQUENCE
