@@ -303,3 +303,15 @@ def test_what_cannot_be_adopted_is_named(params: dict[str, Any], monkeypatch: py
     (root / "current").symlink_to("releases/20261120T084911Z-5d33865")
     with pytest.raises(BadInput, match="has releases already"):
         adopt(params, False)
+
+
+def test_of_a_job_nothing_has_to_be_there_to_go_back_to_what_runs(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = run_it(params, monkeypatch)
+    monkeypatch.setattr(adopted, "Engine", lambda: engine)
+    path = Path(adopt(params, False)["release_path"])
+    project = json.loads((path / "compose.yaml").read_text())
+    project["services"]["frontend"] = {**project["services"]["api"], "command": ["npm", "run", "build"]}
+    (path / "compose.yaml").write_text(json.dumps(project))
+    assert not adopted.see_to_return({"project_src": str(path), "state_dir": f"{params['path']}/.evenkeel"})

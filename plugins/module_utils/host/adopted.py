@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..decide.jobs import jobs_of
 from ..decide.project import GENERATED
 from ..journal import working
 from .compose import Compose
@@ -71,7 +72,9 @@ def see_to_return(params: Mapping[str, Any]) -> bool:
         return False
     project = read_json(os.path.join(path, GENERATED))
     name = str(project.get("name"))
-    built = {s for s, definition in (project.get("services") or {}).items() if definition.get("build")}
+    # Of a job nothing runs, and what is left of it somebody may have pruned.
+    jobs = jobs_of(project, params.get("service_options"))
+    built = {s for s, definition in (project.get("services") or {}).items() if definition.get("build")} - {*jobs}
     hashes = Compose(path, project_name=name).hashes(project)
     containers = Engine().containers({PROJECT_LABEL: name})
     there = {label_of(i, SERVICE_LABEL) for i in containers if label_of(i, HASH_LABEL) in hashes.values()}
