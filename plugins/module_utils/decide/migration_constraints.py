@@ -121,7 +121,7 @@ def check_removed(change: Change, world: World) -> Effect:
     old = of_kind(change.old, Check)
     found = Effect(lock=ACCESS_EXCLUSIVE)
     if old.kind == "other":
-        return replace(found, unknown=f"what {old.name} asked of rows is not known")
+        return replace(found, unknown=f"what {old.name} asked of rows is not known", safe_way=safe_ways.OPAQUE)
     return replace(found, breaks_new="the new code may write what it forbids" if world.new(change.table) else "")
 
 
