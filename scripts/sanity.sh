@@ -11,11 +11,11 @@ export PATH=$root/.venv/bin:$PATH
 
 # ansible-test refuses linked folders and the tracked link, and everything in
 # reach is its subject: it gets a copy of what is, or will be, tracked. The
-# demo's shop stays out: it is a user's Django project and no part of ours.
+# demo's shop and the corpus stay out: users' projects are no part of ours.
 # tests/output stays between runs: its virtual environments live there.
 mkdir -p "$copy"
 list=$root/.cache/sanity/files
-git ls-files -z --cached --others --exclude-standard | grep -zEv '^(collections|demo/shop|demo/overlays)/' |
+git ls-files -z --cached --others --exclude-standard | grep -zEv '^(collections|demo/shop|demo/overlays|tests/stacks/(corpus|unseen))/' |
     while IFS= read -r -d '' file; do [ -e "$file" ] && printf '%s\0' "$file"; done >"$list"
 rsync --archive --from0 --files-from="$list" . "$copy/"
 # rsync's --delete does not work with a list of files

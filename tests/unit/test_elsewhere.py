@@ -194,6 +194,9 @@ class FakeEngine:
     def image(self, name: str) -> dict[str, Any]:
         return {"Id": name} if name in self.images else {}
 
+    def containers(self, _labels: object) -> list[dict[str, Any]]:
+        return []
+
     def parts(self, call: str, repository: str, **more: Any) -> Iterator[dict[str, str]]:
         assert call == "pull" and more["stream"] and more["decode"]
         self.pulled.append((repository, more["tag"]))

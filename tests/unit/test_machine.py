@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.kinds import Evidence
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_config import Route
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import settings_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import EngineFailed
@@ -103,7 +104,7 @@ def test_without_a_health_command_an_api_is_asked_where_the_site_is(new: dict[st
     compose: Any = None
     with answering({"127.0.0.2": {"/healthz": 200}, "127.0.0.3": new}) as port:
         arguments = {"health_url": "https://shop.example/healthz"}
-        settings = settings_of("api", {"command": ["gunicorn", "x"]}, {}, arguments, {}, port)
+        settings = settings_of("api", {"command": ["gunicorn", "x"]}, Evidence(), arguments, {}, port)
         engine = Running({"127.0.0.2": "old", "127.0.0.3": "new"})
         target = Target(settings, "sha256:1", "new", (Route("api", port),))
         machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])
@@ -127,7 +128,9 @@ def test_what_nginx_answers_itself_is_not_asked_of_the_app(
     """The page of a front end that nginx serves is among what users ask; an API has nothing there, as ever."""
     compose: Any = None
     with answering({"127.0.0.2": old, "127.0.0.3": new}) as port:
-        settings = settings_of("api", {"command": "gunicorn x"}, {}, {"prove": ["/api/", "/"]}, {}, port, proxied=True)
+        settings = settings_of(
+            "api", {"command": "gunicorn x"}, Evidence(), {"prove": ["/api/", "/"]}, {}, port, proxied=True
+        )
         target = Target(settings, "sha256:1", "new", (Route("api", port, "shop.example"),))
         engine = Running({"127.0.0.2": "old", "127.0.0.3": "new"})
         machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])

@@ -45,6 +45,9 @@ class Engine:
     def image(self, name: str) -> dict[str, Any]:
         return {"Id": f"sha256:{name}", "Config": {"Env": ["PATH=/bin"]}} if name in self.images else {}
 
+    def containers(self, _labels: object) -> list[dict[str, Any]]:
+        return []
+
     def info(self) -> dict[str, Any]:
         return {"DockerRootDir": "/"}
 

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.dependencies import in_order, needed_by
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.kinds import Evidence, judge
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.rest_of_stack import (
     Present,
     Rest,
     changed_networks,
     gap_of,
-    kind_seen,
     moved_data,
     notes_on,
     rest_of,
@@ -170,12 +171,12 @@ def test_a_network_that_differs_is_refused_by_what_differs() -> None:
 
 
 def test_what_has_ended_well_and_is_not_restarted_is_a_job() -> None:
-    ended = box("setup", running=False, exit_code=0)
-    assert kind_seen("other", {}, [ended]) == "job"
-    assert kind_seen("other", {"restart": "always"}, [ended]) == "other"
-    assert kind_seen("other", {}, [box("setup", running=False, exit_code=1)]) == "other"
-    assert kind_seen("other", {}, []) == "other"
-    assert kind_seen("web", {}, [ended]) == "web"
+    ended = Evidence(ended=0)
+    assert judge({}, ended).kind == "job"
+    assert judge({"restart": "always"}, ended).kind == "other"
+    assert judge({}, Evidence(ended=1)).kind == "other"
+    assert judge({}, Evidence()).kind == "other"
+    assert judge({"command": ["gunicorn", "x"]}, ended).kind == "web"
 
 
 def test_what_others_may_need_goes_first() -> None:
@@ -198,15 +199,22 @@ def test_dependencies_through_others_count() -> None:
     ],
 )
 def test_what_two_of_it_might_spoil_is_stopped_first_and_that_has_to_be_said(service: dict[str, Any], why: str) -> None:
-    plain = settings_of("search", service, {}, {}, {"kind": "other"})
-    assert alone(service, plain, {}, chosen=False, serves=False) == (plain, "")
-    assert alone(service, plain, {}, chosen=True, serves=True) == (plain, "")
-    found, problem = alone(service, plain, {}, chosen=False, serves=True)
+    plain = settings_of("search", service, Evidence(), {}, {"kind": "other"})
+    assert alone(service, plain, Evidence(), chosen=False, serves=False) == (plain, "")
+    assert alone(service, plain, Evidence(), chosen=True, serves=True) == (plain, "")
+    found, problem = alone(service, plain, Evidence(), chosen=False, serves=True)
     assert found.order == "stop-first"
     assert why in problem and "allow_downtime" in problem
 
 
-def test_what_holds_nothing_is_replaced_beside_the_old_one() -> None:
-    plain = settings_of("search", {}, {}, {}, {"kind": "other"})
+def test_what_listens_and_is_not_understood_is_asked_about() -> None:
+    plain = settings_of("search", {}, Evidence(), {}, {"kind": "other"})
+    found, problem = alone({}, plain, Evidence(listens=frozenset({9200})), chosen=False, serves=True)
+    assert found.order == "stop-first"
+    assert "listens on port 9200, and nothing says what it is" in problem
+
+
+def test_what_holds_nothing_is_stopped_first_and_that_without_asking() -> None:
+    plain = settings_of("search", {}, Evidence(), {}, {"kind": "other"})
     read = {"volumes": [{**volume("data", "/data"), "read_only": True}]}
-    assert alone(read, plain, {}, chosen=False, serves=True) == (plain, "")
+    assert alone(read, plain, Evidence(), chosen=False, serves=True) == (replace(plain, order="stop-first"), "")

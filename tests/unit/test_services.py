@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.kinds import Evidence, judge
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import (
     KINDS,
     BadService,
     Probe,
     Settings,
     chosen_kind,
-    kind_of,
     longest_gap_note,
     probes,
     seconds,
@@ -29,7 +29,7 @@ DIGEST = "sha256:" + "0" * 64
 
 def settings(service: dict[str, Any] | None = None, name: str = "api", **more: Any) -> Settings:
     """A web service's settings unless told otherwise; ``more`` are settings_of's own arguments."""
-    given_ = {"image": {}, "arguments": {}, "options": {}, "port": 8000, **more}
+    given_ = {"evidence": Evidence(), "arguments": {}, "options": {}, "port": 8000, **more}
     return settings_of(name, service or {}, **given_)
 
 
@@ -96,22 +96,22 @@ def settings(service: dict[str, Any] | None = None, name: str = "api", **more: A
     ],
 )
 def test_kind(kind: str, service: dict[str, Any]) -> None:
-    assert kind_of(service) == kind
+    assert judge(service, Evidence()).kind == kind
 
 
 def test_a_store_is_no_web_service_because_nginx_leads_to_it() -> None:
     for image in ("postgres:16", "redis:7", "minio/minio"):
-        assert chosen_kind("store", {"image": image}, {}, {}, 9001) in ("database", "broker")
-    assert chosen_kind("store", {"image": "minio/minio"}, {}, {"kind": "web"}, 9001) == "web"
-    assert chosen_kind("admin", {"image": "dpage/pgadmin4"}, {}, {}, 80) == "web"
+        assert chosen_kind("store", {"image": image}, Evidence(), {}, 9001) in ("database", "broker")
+    assert chosen_kind("store", {"image": "minio/minio"}, Evidence(), {"kind": "web"}, 9001) == "web"
+    assert chosen_kind("admin", {"image": "dpage/pgadmin4"}, Evidence(), {}, 80) == "web"
 
 
 def test_the_image_completes_what_the_definition_leaves_out() -> None:
-    gunicorn = {"Entrypoint": ["/entrypoint.sh"], "Cmd": ["gunicorn", "shop.wsgi"]}
+    gunicorn = Evidence({"Entrypoint": ["/entrypoint.sh"], "Cmd": ["gunicorn", "shop.wsgi"]})
     assert chosen_kind("api", {}, gunicorn, {}) == "web"
     assert chosen_kind("api", {"command": ["celery", "-A", "shop", "worker"]}, gunicorn, {}) == "worker"
     assert chosen_kind("api", {"entrypoint": ["/other"]}, gunicorn, {}) == "other"
-    assert chosen_kind("api", {"command": ["shop.wsgi"]}, {"Entrypoint": ["gunicorn"]}, {}) == "web"
+    assert chosen_kind("api", {"command": ["shop.wsgi"]}, Evidence({"Entrypoint": ["gunicorn"]}), {}) == "web"
 
 
 def test_who_decides_on_the_kind() -> None:
@@ -120,7 +120,7 @@ def test_who_decides_on_the_kind() -> None:
     assert settings(celery, port=0).kind == "worker"
     assert settings({**celery, "x-evenkeel": {"kind": "scheduler"}}).kind == "scheduler"
     assert settings({**celery, "x-evenkeel": {"kind": "scheduler"}}, options={"kind": "web"}).kind == "web"
-    assert settings({}, port=0, image={"Entrypoint": None, "Cmd": ["gunicorn", "x"]}).kind == "web"
+    assert settings({}, port=0, evidence=Evidence({"Entrypoint": None, "Cmd": ["gunicorn", "x"]})).kind == "web"
 
 
 def test_later_sources_win() -> None:
@@ -320,7 +320,7 @@ IMAGE = {"Healthcheck": {"Test": ["CMD", "python", "check.py", "$$"], "Timeout":
     ],
 )
 def test_health_command(healthcheck: Any, image: dict[str, Any], expected: tuple[tuple[str, ...], float]) -> None:
-    mine = settings({"healthcheck": healthcheck} if healthcheck else {}, image=image)
+    mine = settings({"healthcheck": healthcheck} if healthcheck else {}, evidence=Evidence(image))
     assert (mine.ready_command, mine.ready_command_timeout) == expected
 
 
@@ -339,7 +339,7 @@ def test_a_container_has_as_long_as_its_own_health_check_gives_it(
     healthcheck: dict[str, Any], image: dict[str, Any], options: dict[str, Any], expected: float
 ) -> None:
     service = {"healthcheck": healthcheck} if healthcheck else {}
-    assert settings(service, image=image, options=options).ready_timeout == expected
+    assert settings(service, evidence=Evidence(image), options=options).ready_timeout == expected
 
 
 # -- objections ------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .jobs import BadJob
+from .programs import JOB, PROXY
 from .project import LIVE as LIVE_MARK
 from .project import MARK
-from .services import JOB, PROXY
 
 STAGING_LABEL = "evenkeel.staging"
 RELEASE_LABEL = "evenkeel.release"

@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .restart import ALWAYS, NO, ON_FAILURE, UNLESS_STOPPED, restart_of
+
 _SHELLS = {"sh", "bash", "ash", "dash", "zsh"}
 _OPERATOR = re.compile(r"[();&|]+")
 #: Words before a command that say how it runs, not what.
@@ -19,7 +21,7 @@ _WAITERS = re.compile(r"^(wait-for.*|wait_for.*|dockerize|wait4x|wait)$")
 #: What a chain may have in between without being what it is for.
 _NEUTRAL = {
     "set", "cd", "echo", "printf", "true", ":", "export", "sleep", "umask", "ulimit", "test", "[", "[[", "source", ".", "until",
-    "if", "fi", "done", "nc", "pg_isready", "exit",
+    "if", "fi", "done", "nc", "pg_isready", "exit", "for",
 }  # fmt: skip
 _PYTHON = re.compile(r"^python[0-9.]*$")
 _PACKAGERS = {"npm", "yarn", "pnpm", "bun"}
@@ -43,13 +45,18 @@ _ENDS = {
     "install", "find", "psql", "pg_dump", "pg_restore", "createdb", "mysql", "aws", "mc", "curl", "wget", "alembic", "pip", "make",
     "certonly",
 }  # fmt: skip
+#: Tools of stores and brokers; with them it is a server's image that is used for something else.
+_CLIENTS = {
+    "mc", "mongosh", "mongo", "psql", "mysql", "kafka-topics.sh", "kafka-topics", "redis-cli", "alembic", "rabbitmqadmin",
+    "aerich",
+}  # fmt: skip
 #: Those that nobody wraps a server in; what is to be started again after them goes on, round and round.
 _FILE_TOOLS = {"cp", "mv", "rm", "rsync", "chown", "chmod", "mkdir", "ln", "tar", "unzip", "gzip", "brotli"}
 #: Those of them that hand on what was made, and what keeps a script from being one command after the other.
 _HANDED_ON = {"cp", "mv", "rsync", "tar"}
 _NO_SEQUENCE = {"&", "while", "for", "until", "trap"}
 _NAMED_SO = re.compile(
-    r"(^|[-_./])(build|builder|init|setup|migrat\w*|seed|collect\w*|compile|bundle|bootstrap|provision|copy|publish)([-_.]|$)"
+    r"(^|[-_./])(build|builder|init|setup|migrat\w*|seed|import|create|upgrade|load|collect\w*|compile|bundle|bootstrap|provision|copy|publish)([-_.]|$)"
 )
 
 
@@ -144,8 +151,16 @@ def is_neutral(words: Sequence[str]) -> bool:
     """Whether a simple command only prepares the ones beside it."""
     if list(words[:2]) == ["sleep", "infinity"]:
         return False
-    waits = list(words[:2]) == ["while", "!"] or bool(_WAITERS.match(base(words[0])))
+    waits = list(words[:2]) == ["while", "!"] or any(_WAITERS.match(name) for name in _called(words))
     return waits or base(words[0]) in _NEUTRAL
+
+
+def _called(words: Sequence[str]) -> list[str]:
+    """What a simple command runs, as a person would call it: ``wait`` for ``python -m shop.wait``."""
+    rest = list(words)
+    if _PYTHON.match(base(rest[0])) and "-m" in rest[:-1]:
+        rest = [rest[rest.index("-m") + 1].rpartition(".")[2]]
+    return [name for name in (base(rest[0]), django_command(words)) if name]
 
 
 def _builds_front_end(words: Sequence[str]) -> bool:
@@ -164,15 +179,19 @@ def _builds_front_end(words: Sequence[str]) -> bool:
 
 
 def _ends(words: Sequence[str], once: bool, again: bool) -> bool:
-    if is_neutral(words) or (not again and base(words[0]) in _FILE_TOOLS):
+    if is_neutral(words) or (not again and base(words[0]) in _FILE_TOOLS | _CLIENTS):
         return True
     command = django_command(words)
     if command:
         return command in _DJANGO_ENDS or (once and command not in _DJANGO_SERVES)
     if _builds_front_end(words):
         return True
+    if "db upgrade" in " ".join(words):
+        # Flask-Migrate, by whatever command of the app's.
+        return True
     script = words[1] if _PYTHON.match(base(words[0])) and len(words) > 1 else words[0]
-    return once and (base(words[0]) in _ENDS or bool(_NAMED_SO.search(base(script))))
+    names = [base(script), *_called(words)]
+    return once and (base(words[0]) in _ENDS or any(map(_NAMED_SO.search, names)))
 
 
 def ends_by_itself(service: Mapping[str, Any]) -> bool:
@@ -181,8 +200,10 @@ def ends_by_itself(service: Mapping[str, Any]) -> bool:
     More is believed of a service that is not to be started again (``restart: "no"``, ``on-failure``), a little more where
     nothing is said of that, which means the same to Compose.
     """
-    policy = str(service.get("restart") or "").partition(":")[0]
-    once, again = policy in ("no", "on-failure"), policy in ("always", "unless-stopped")
+    policy = restart_of(service)
+    # What has to be asked for by its profile, and is not started again, is asked for to do one thing.
+    asked_for = not policy and bool(service.get("profiles"))
+    once, again = policy in (NO, ON_FAILURE) or asked_for, policy in (ALWAYS, UNLESS_STOPPED)
     found = simple_commands(service.get("entrypoint"), service.get("command"))
     if not found or all(map(is_neutral, found)):
         return False

@@ -19,8 +19,9 @@ from .builds import outputs_of
 from .drift import is_below
 from .hotfix import FRONTEND, IMAGE, MOUNT, UPDATE, Home, Refusal
 from .jobs import BadJob, is_off
+from .programs import JOB
 from .project import MARK, MOUNTS
-from .services import JOB, ROLLED_KINDS
+from .services import ROLLED_KINDS
 
 # What Django itself reads, wherever it lies.
 _OF_DJANGO = re.compile(r"\.(?:py|pyi|po|mo)$|(?:^|/)(?:templates|static|locale)/")

@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .services import JOB, PROXY, ROLLED_KINDS
+from .programs import JOB, PROXY
+from .services import ROLLED_KINDS
 
 #: What a change is; each kind is brought to users in its own way.
 BACKEND, STATIC, NGINX, FRONTEND = "backend", "static", "nginx", "frontend"

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .commands import django_command, is_neutral, simple_commands
+from .kinds import Evidence, judge
+from .programs import BROKER, DATABASE, JOB, PROXY
 from .project import kind_without_image
-from .services import BROKER, DATABASE, JOB, PROXY, kind_of
+from .restart import NO, restart_of
 
 PROFILE = "evenkeel-jobs"
 COMPLETED = "service_completed_successfully"
@@ -79,9 +81,9 @@ def _is_job(name: str, service: Mapping[str, Any], awaited: bool, options: Any) 
         return str(given or JOB) == JOB
     silent = not service.get("command") and not service.get("entrypoint")
     serves = any(service.get(key) for key in ("ports", "expose", "healthcheck"))
-    if silent and not serves and str(service.get("restart") or "") == "no" and any(n in name.lower() for n in _NAMES):
+    if silent and not serves and restart_of(service) == NO and any(n in name.lower() for n in _NAMES):
         return True
-    return kind_of(service) == JOB
+    return judge(service, Evidence()).kind == JOB
 
 
 def set_apart(

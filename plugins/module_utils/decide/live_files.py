@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .builds import LIVE
-from .services import JOB, PROXY
+from .programs import JOB, PROXY
 
 MEDIA, FRONTEND = "media", "frontend"
 LIVE_KINDS = (MEDIA, FRONTEND)

@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .services import PROXY, kind_of
+from .kinds import Evidence, judge
+from .programs import PROXY
 
 REVISION_LABEL = "org.opencontainers.image.revision"
 PROJECT_LABEL = "evenkeel.project"
@@ -100,7 +101,7 @@ def _tagged(image: str) -> str:
 
 def kind_without_image(service: Mapping[str, Any]) -> str:
     """What a service is, as far as its definition tells."""
-    return str((service.get("x-evenkeel") or {}).get("kind") or kind_of(service))
+    return str((service.get("x-evenkeel") or {}).get("kind") or judge(service, Evidence()).kind)
 
 
 def live_mounts(project: Mapping[str, Any], root: str, store: str) -> dict[str, dict[str, str]]:

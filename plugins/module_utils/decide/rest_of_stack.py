@@ -10,13 +10,12 @@ somebody allowed it. Data never moves: a mount that would come from elsewhere is
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .programs import BROKER, DATABASE, JOB, PROXY
 from .project import name_on_engine
-from .services import BROKER, DATABASE, JOB, PROXY
-from .stack import OTHER
 
 _FIRST = (DATABASE, BROKER)
 _STANDING = (*_FIRST, PROXY)
@@ -119,13 +118,9 @@ def gap_of(service: str, kind: str, keys: Sequence[str]) -> str:
     )
 
 
-def kind_seen(kind: str, service: Mapping[str, Any], present: Iterable[Present]) -> str:
-    """The kind of a service, where its containers tell more than its definition: what has ended well is a job."""
-    mine = list(present)
-    ends = str(service.get("restart") or "no") in ("no", "on-failure")
-    if kind == OTHER and ends and mine and all(p.exit_code == 0 for p in mine):
-        return JOB
-    return kind
+def is_copy(source: str) -> bool:
+    """Whether a mounted path is that of a copy which a release has of a file or folder of its tree."""
+    return bool(_COPY.search(f"{source}/"))
 
 
 def moved_data(project: Mapping[str, Any], kinds: Mapping[str, str], present: Sequence[Present]) -> list[str]:
@@ -139,9 +134,9 @@ def moved_data(project: Mapping[str, Any], kinds: Mapping[str, str], present: Se
         if kinds.get(container.service) != JOB:
             found += [left_behind(container, t) for t in sorted(container.anonymous) if wanted.get(t)]
         for target, source in sorted(container.source_of.items()):
-            if _COPY.search(f"{source}/") or wanted.get(target) == source:
+            if is_copy(source) or wanted.get(target) == source:
                 continue
-            if target in wanted and not _COPY.search(f"{wanted[target]}/"):
+            if target in wanted and not is_copy(wanted[target]):
                 what = f"would come from {wanted[target]} instead of {source}"
             elif target not in wanted and kinds.get(container.service) in _FIRST:
                 what = f"would not be mounted from {source} any more"

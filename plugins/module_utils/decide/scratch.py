@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .jobs import is_off
-from .services import BROKER, DATABASE
+from .programs import BROKER, DATABASE
 
 LABEL = "evenkeel.scratch"
 TESTS = "evenkeel-tests"

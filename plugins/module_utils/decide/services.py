@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from .commands import ends_by_itself, words_of
+from .commands import words_of
+from .kinds import Evidence, completed, judge
+from .programs import BROKER, DATABASE, JOB, PROXY
 from .stack import OTHER, SCHEDULER, START_FIRST, STOP_FIRST, WEB, WORKER, Wanted
 from .values import seconds, size, whole
 
-PROXY, DATABASE, BROKER, JOB = "proxy", "database", "broker", "job"
 KINDS = (WEB, WORKER, SCHEDULER, PROXY, DATABASE, BROKER, JOB, OTHER)
 #: What a roll replaces, in the order in which it goes forward: new workers know old tasks, so they come before the web.
 ROLLED_KINDS = (OTHER, WORKER, SCHEDULER, WEB)
@@ -43,8 +44,6 @@ OPTION_KEYS = (
     "stop_timeout",
     "publish",
 )
-
-_SERVERS = ("gunicorn", "uvicorn", "daphne", "hypercorn", "uwsgi", "granian", "runserver", "waitress-serve")
 
 
 class BadService(Exception):
@@ -111,60 +110,6 @@ class Settings:
         )
 
 
-# A name that contains one of these beside a database's or a proxy's only has to do with it.
-_COMPANIONS = {
-    *("exporter", "backup", "backups", "commander", "insight", "operator", "admin", "sentinel", "unit"),
-    *("express", "dashboards", "head", "ui", "console"),
-}
-_IMAGES = (
-    (PROXY, ("nginx", "openresty", "angie"), ("nginx",)),
-    (
-        DATABASE,
-        (
-            *("postgres", "postgresql", "postgis", "mysql", "mariadb", "timescaledb", "pgvector", "mongo", "mongodb"),
-            *("elasticsearch", "opensearch", "solr", "meilisearch", "typesense", "minio", "clickhouse", "influxdb"),
-            *("couchdb", "cassandra", "neo4j", "qdrant"),
-        ),
-        ("postgres", "mysqld", "mariadbd", "mongod", "minio", "clickhouse-server", "influxd"),
-    ),
-    (
-        BROKER,
-        ("redis", "valkey", "rabbitmq", "memcached", "keydb"),
-        ("redis-server", "valkey-server", "rabbitmq-server", "memcached"),
-    ),
-)
-
-
-def kind_of(service: Mapping[str, Any]) -> str:
-    """What kind of service this is, from its command, image and ports.
-
-    :param service: resolved definition, completed by its image's ENTRYPOINT and CMD.
-    """
-    words = words_of(service.get("entrypoint")) + words_of(service.get("command"))
-    names = [w.rsplit("/", 1)[-1] for w in words]
-    if "celery" in names:
-        if "beat" in names or "-B" in words or "--beat" in words:
-            return SCHEDULER
-        return WORKER if "worker" in names else OTHER
-    if any(name in _SERVERS for name in names):
-        return WEB
-    # Start scripts such as cookiecutter-django's: /start-celeryworker, /start-celerybeat.
-    scripts = [m.group(1) for m in (re.search(r"celery[-_]?(worker|beat)", name) for name in names) if m]
-    if scripts:
-        return SCHEDULER if "beat" in scripts else WORKER
-    image = str(service.get("image", "")).rsplit("/", 1)[-1].split(":")[0].split("@")[0]
-    for kind, _known, programs in _IMAGES:
-        if any(program in names for program in programs):
-            return kind
-    if ends_by_itself(service):
-        return JOB
-    for kind, known, _programs in _IMAGES:
-        named = "build" not in service and any(image == name or image.startswith(f"{name}-") for name in known)
-        if named and not _COMPANIONS & set(image.split("-")):
-            return kind
-    return OTHER
-
-
 def probes(entries: Any, where: str) -> tuple[Probe, ...]:
     """Read a ``prove`` or ``app_verify_paths`` list: paths, or dicts ``{path, status, contains, method}``.
 
@@ -204,7 +149,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def chosen_kind(
-    name: str, service: Mapping[str, Any], image: Mapping[str, Any], options: Mapping[str, Any], port: int = 0
+    name: str, service: Mapping[str, Any], evidence: Evidence, options: Mapping[str, Any], port: int = 0
 ) -> str:
     """The kind that somebody wrote down, else web where the proxy leads, else what it looks like.
 
@@ -215,35 +160,25 @@ def chosen_kind(
         unknown = sorted(set(given) - set(OPTION_KEYS)) if isinstance(given, Mapping) else [str(given)]
         if unknown:
             raise BadService(f"{source}: unknown key {unknown[0]!r}; known are {', '.join(OPTION_KEYS)}")
-    seen = kind_of(_complete(service, image))
-    # nginx leads to the console of a store too, and two of a store never write to the same data.
-    kind = options.get("kind") or beside.get("kind") or (WEB if port and seen not in (DATABASE, BROKER) else seen)
+    seen = judge(service, evidence).kind
+    # nginx leads to the console of a store too, and two of a store never write to the same data; nor do two schedulers.
+    alone = seen in (DATABASE, BROKER, SCHEDULER)
+    kind = options.get("kind") or beside.get("kind") or (WEB if port and not alone else seen)
     if kind not in KINDS:
         raise BadService(f"{name}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
     return str(kind)
 
 
-def _complete(service: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
-    """A definition with what it leaves to its image."""
-    entrypoint, command = service.get("entrypoint"), service.get("command")
-    # As the engine does it: an entrypoint of one's own leaves nothing of the image's command.
-    return {
-        **service,
-        "entrypoint": entrypoint or image.get("Entrypoint"),
-        "command": command or (None if entrypoint else image.get("Cmd")),
-    }
-
-
 def words_in(service: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
     """The whole command line of a service, its image's entrypoint and command included, as words."""
-    whole_one = _complete(service, image)
+    whole_one = completed(service, image)
     return words_of(whole_one["entrypoint"]) + words_of(whole_one["command"])
 
 
 def settings_of(
     name: str,
     service: Mapping[str, Any],
-    image: Mapping[str, Any],
+    evidence: Evidence,
     arguments: Mapping[str, Any],
     options: Mapping[str, Any],
     port: int = 0,
@@ -252,14 +187,14 @@ def settings_of(
     """Gather a service's settings.
 
     :param service: resolved definition, with its ``x-evenkeel`` block.
-    :param image: the image's configuration (``Cmd``, ``Entrypoint``, ``Healthcheck``), empty when unknown.
+    :param evidence: what is known beside it; of its image's configuration the ``Healthcheck`` is asked too.
     :param arguments: the call's arguments (None where not given).
     :param options: ``service_options`` of this service.
     :param port: the port nginx connects to, 0 when no proxy leads here, or to a UNIX socket.
     :param proxied: whether nginx leads here all the same.
     :raises BadService: unknown keys or values.
     """
-    kind = chosen_kind(name, service, image, options, port or int(proxied))
+    kind, image = chosen_kind(name, service, evidence, options, port or int(proxied)), evidence.image
     beside = service.get("x-evenkeel") or {}
     deploy = service.get("deploy") or {}
     update = deploy.get("update_config") or {}

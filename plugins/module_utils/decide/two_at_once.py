@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from .kinds import Evidence, judge
 from .published_ports import published
 from .services import Settings
 from .stack import STOP_FIRST
@@ -47,27 +48,31 @@ def objections(name: str, service: Mapping[str, Any], settings: Settings, image:
 
 
 def alone(
-    service: Mapping[str, Any], settings: Settings, image: Mapping[str, Any], chosen: bool, serves: bool
+    service: Mapping[str, Any], settings: Settings, evidence: Evidence, chosen: bool, serves: bool
 ) -> tuple[Settings, str]:
     """How a service that is no web, worker or scheduler is replaced, and why that cannot be done just so.
 
-    Nobody knows what it does to its data when two of it write there, so it is stopped first unless somebody wrote how it
-    wants to be replaced; and of what does not run yet there is nothing to stop.
+    Nobody knows what two of it do to each other, so it is stopped first unless somebody wrote beside it how it wants to be
+    replaced; and of what does not run yet there is nothing to stop.
 
+    :param evidence: what is known of it.
     :param chosen: whether somebody wrote its ``order``.
     :param serves: whether a container of it runs.
     :returns: the settings to go by, and the objection, empty where there is none.
     """
     if not serves or chosen:
         return settings, ""
-    reasons = [*objections(settings.name, service, settings, image), *_exclusive(service)]
+    reasons = [*objections(settings.name, service, settings, evidence.image), *_exclusive(service)]
+    if evidence.listens and judge(service, evidence).is_waited_for:
+        reasons.append(f"listens on port {min(evidence.listens)}, and nothing says what it is")
+    stopped = replace(settings, order=STOP_FIRST)
     if not reasons:
-        return settings, ""
+        return stopped, ""
     why = reasons[0].split("; ")[0].removeprefix(f"{settings.name}: ")
-    return replace(settings, order=STOP_FIRST), (
+    return stopped, (
         f"{settings.name}: {why}, so the old one is taken away before the new one is there: a gap of its stop and start for "
         f"whoever asks it. Write x-evenkeel: {{order: stop-first}} beside it if nobody minds (start-first if two of it can "
-        f"run at once), or allow it with allow_downtime: true (update_allow_downtime in a playbook)"
+        f"run at once, kind: web or worker if it is one), or allow it with allow_downtime: true (update_allow_downtime in a playbook)"
     )
 
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..decide.backups import has_pg_dump
-from ..decide.services import DATABASE, BadService, chosen_kind
+from ..decide.programs import DATABASE
 from .backup_elsewhere import Elsewhere, elsewhere_of
 from .compose import ComposeFailed
 from .engine import Engine
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, pid_of
+from .kinds import kinds_of
 from .postgres import Server, server_in
 from .postgres_client import sweep
-from .project import compose_of, connect, image_name
+from .project import compose_of, connect
 from .refusal import BadInput
 
 # Seconds in which a program that prints its version is there, on a machine that is busy too.
@@ -86,7 +87,10 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
     named = bool(service)
     if named and service not in project.get("services", {}):
         raise BadInput(f"there is no service {service} in the project", "set app_database_service")
-    kinds, name = _kinds(engine, project, params), str(project["name"])
+    kinds, name = (
+        kinds_of(engine, project, compose.project_src, params.get("service_options") or {}),
+        str(project["name"]),
+    )
     if named and params.get("database_host"):
         raise BadInput(
             f"service {service} and database_host {params['database_host']} are two databases",
@@ -121,19 +125,6 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
             f"the container of {service} has no pg_dump of PostgreSQL", "set app_database_service to one that has"
         )
     return Source(engine, name, service, mine[0], server_in(engine, mine[0], str(params.get("database") or "")), kinds)
-
-
-def _kinds(engine: Engine, project: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, str]:
-    """The kind of each service."""
-    options = params.get("service_options") or {}
-    found = {}
-    for name, service in project.get("services", {}).items():
-        image = engine.image(image_name(project, name)).get("Config") or {}
-        try:
-            found[name] = chosen_kind(name, service, image, options.get(name) or {})
-        except BadService as error:
-            raise BadInput(str(error)) from error
-    return found
 
 
 def _found(kinds: Mapping[str, str]) -> str:

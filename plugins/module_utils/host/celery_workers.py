@@ -26,6 +26,7 @@ from .django_oneoff import OneOff
 from .engine import Engine
 from .fenced import FencedMachine
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from .kinds import evidence_of
 from .machine import ComposeMachine
 from .project import compose_of, connect, image_name
 from .refusal import BadInput
@@ -214,14 +215,15 @@ def workers_of(params: Mapping[str, Any]) -> Workers:
         raise BadInput(f"the Compose project in {compose.project_src} is not valid: {error}") from error
     options = params.get("service_options") or {}
     targets, consumers = [], []
+    evidence = evidence_of(engine, project, compose.project_src)
     try:
         for service, definition in sorted((project.get("services") or {}).items()):
             image = engine.image(image_name(project, service))
             config = image.get("Config") or {}
-            kind = chosen_kind(service, definition, config, options.get(service) or {})
+            kind = chosen_kind(service, definition, evidence[service], options.get(service) or {})
             words = words_in(definition, config)
             if fetches_tasks(kind, words):
-                settings = settings_of(service, definition, config, params, options.get(service) or {})
+                settings = settings_of(service, definition, evidence[service], params, options.get(service) or {})
                 targets.append(Target(settings, str(image.get("Id") or ""), hashes.get(service, "")))
                 consumers.append(consumer_of(words, _environment(definition, config)))
         found = engine.containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})

@@ -17,7 +17,6 @@ from ..decide import django_checks, scratch
 from ..decide.masking import without_credentials, without_secrets
 from ..decide.project import name_on_engine
 from ..decide.release_commands import last_lines
-from ..decide.services import BadService, chosen_kind
 from ..journal import Fence, working
 from . import app_script, django_check_script, django_look_script, migrate_call
 from .call_result import BadInput
@@ -27,6 +26,7 @@ from .database_host import refuse_other_host
 from .django_oneoff import OneOff
 from .engine import Engine, EngineFailed
 from .files import private_directory, write_private
+from .kinds import kinds_of
 from .migrate_run import noted
 from .progress import Progress
 from .project import compose_of, connect, image_name, state_dir_of
@@ -92,12 +92,7 @@ def _looked(params: Mapping[str, Any]) -> _View:
         raise BadInput(f"there is no service {service} in the project", "set app_django_service")
     servers: list[str] = []
     if words:
-        configs = {n: engine.image(image_name(project, n)).get("Config") or {} for n in services}
-        try:
-            kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}) for n, s in services.items()}
-        except BadService as error:
-            raise BadInput(str(error)) from error
-        servers = scratch.servers_of(project, kinds)
+        servers = scratch.servers_of(project, kinds_of(engine, project, compose.project_src, options))
     return _View(compose, engine, project, service, words, tuple(params.get("checks") or ()), servers)
 
 

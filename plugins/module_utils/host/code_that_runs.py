@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide.database_host import Host
+from ..decide.kinds import Evidence, judge
 from ..decide.project import REVISION_LABEL
-from ..decide.services import ROLLED_KINDS, kind_of
+from ..decide.services import ROLLED_KINDS
 from .database_host import host_of
 from .django_oneoff import LABEL
 from .engine import Engine
@@ -41,7 +42,7 @@ def code_of(engine: Engine, project: Mapping[str, Any], service: str, project_sr
     services = project.get("services", {})
     image = engine.image(image_name(project, service))
     same = {n for n in services if image_name(project, n) == image_name(project, service)}
-    others = {n for n, s in services.items() if n not in same and kind_of(s) not in ROLLED_KINDS}
+    others = {n for n, s in services.items() if n not in same and judge(s, Evidence()).kind not in ROLLED_KINDS}
     running = []
     for inspection in engine.containers({PROJECT_LABEL: str(project["name"])}):
         of = label_of(inspection, SERVICE_LABEL)

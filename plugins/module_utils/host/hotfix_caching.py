@@ -13,8 +13,8 @@ from ..decide.live_files import Live
 from ..decide.nginx_caching import kept_long
 from ..decide.nginx_files import addresses
 from ..decide.nginx_syntax import UnreadableConfig, load, split_dump
+from ..decide.programs import PROXY
 from ..decide.public_paths import as_asked, public_paths
-from ..decide.services import PROXY
 from .engine import EngineFailed
 from .hotfix_view import Serving
 from .inspection import SERVICE_LABEL, label_of, pid_of

@@ -12,7 +12,7 @@ from ..decide import hotfix
 from ..decide.hotfix import Home
 from ..decide.listed import some
 from ..decide.masking import without_credentials, without_secrets
-from ..decide.services import JOB
+from ..decide.programs import JOB
 from . import app_script, django_check_script, hotfix_check_script
 from .compose import Compose
 from .django_oneoff import OneOff

@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide import hotfix
@@ -17,11 +17,11 @@ from ..decide.drift import is_below
 from ..decide.hotfix import Home
 from ..decide.project import GENERATED, LIVE, MARK, MOUNTS
 from ..decide.releases import VERIFIED
-from ..decide.services import BadService, chosen_kind
 from . import thin_image
 from .engine import Engine, EngineFailed
 from .files import read_json
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
+from .kinds import evidence_of, kinds_of
 from .refusal import BadInput
 from .release_store import Store
 from .thin_image import Place
@@ -90,13 +90,11 @@ def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving
             )
         images[name] = min(ids)
     configs = {i: engine.image(i).get("Config") or {} for i in set(images.values()) if i}
-    try:
-        kinds = {
-            n: chosen_kind(n, s, configs.get(images[name_of[n]]) or {}, options.get(n) or {})
-            for n, s in services.items()
-        }
-    except BadService as error:
-        raise BadInput(str(error)) from error
+    # What runs counts, whatever its tag has become since.
+    source = store.path_of(release)
+    seen = evidence_of(engine, project, source, found)
+    seen = {n: replace(one, image=configs.get(images[name_of[n]]) or {}) for n, one in seen.items()}
+    kinds = kinds_of(engine, project, source, options, seen)
     return Serving(store, engine, release, manifest, project, kinds, images, found)
 
 

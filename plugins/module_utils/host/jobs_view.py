@@ -14,12 +14,14 @@ from typing import Any
 from ..decide import builds, jobs
 from ..decide.builds import Output
 from ..decide.jobs import BadJob, is_off
+from ..decide.programs import JOB
 from ..decide.project import MARK
-from ..decide.services import JOB, BadService, chosen_kind
+from ..decide.services import BadService
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine
 from .files import read_json
+from .kinds import kinds_of
 from .project import compose_of, connect, image_name, state_dir_of
 
 
@@ -96,7 +98,7 @@ def jobs_in(params: Mapping[str, Any]) -> Jobs:
     configs = {n: images[n].get("Config") or {} for n in services}
     known = jobs.jobs_of(resolved, options)
     try:
-        kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}) for n, s in services.items()}
+        kinds = kinds_of(engine, project, compose.project_src, options)
         marked = str((project.get(MARK) or {}).get("release") or os.path.basename(compose.project_src))
         view = Jobs(
             compose,

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..decide.kinds import Evidence, judge
 from ..decide.nginx_config import UNIX, Route, routes
 from ..decide.nginx_include import is_managed
 from ..decide.nginx_syntax import UnreadableConfig, load
-from ..decide.services import PROXY, chosen_kind
+from ..decide.programs import PROXY
+from ..decide.services import chosen_kind
 from .call_result import BadInput
 from .engine import Engine
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
@@ -29,16 +31,18 @@ class Proxied:
     :ivar name: its service, ``nginx.HOST``, or empty where there is none.
     :ivar routes: every route of its configuration; ``listeners``: who listens at each UNIX socket of them.
     :ivar beside: service → the container of another nginx that leads to it too.
+    :ivar strangers: service → what it is, of proxies that are no nginx.
     """
 
     name: str = ""
     routes: tuple[Route, ...] = ()
     listeners: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, str] = field(default_factory=dict)
+    strangers: Mapping[str, str] = field(default_factory=dict)
 
 
 def proxy_of(
-    engine: Engine, project: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]
+    engine: Engine, project: Mapping[str, Any], evidence: Mapping[str, Evidence], params: Mapping[str, Any]
 ) -> Proxied:
     """Find the nginx that a roll is to lead: of several the one that leads to most services.
 
@@ -51,8 +55,8 @@ def proxy_of(
     if named and named not in services:
         raise BadInput(f"proxy_service: there is no service {named}; the project has {', '.join(sorted(services))}")
     options = params.get("service_options") or {}
-    kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}) for n, s in services.items()}
-    proxies = [n for n, kind in kinds.items() if kind == PROXY or n == named]
+    kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
+    proxies = [n for n, kind in kinds.items() if n == named or (kind == PROXY and _is_nginx(services[n], evidence[n]))]
     running = engine.containers({PROJECT_LABEL: project_name, ONE_OFF_LABEL: "False"})
     found: list[tuple[str, Proxied]] = []
     for service in proxies:
@@ -69,11 +73,21 @@ def proxy_of(
         for container, one in found
     }
     mine = [(container, one) for container, one in found if not named or one.name == named]
+    strangers = {
+        n: judge(services[n], evidence[n]).because.removeprefix("image ")
+        for n, kind in kinds.items()
+        if kind == PROXY and n not in proxies
+    }
     if not mine:
-        return Proxied()
+        return Proxied(strangers=strangers)
     chosen, leader = max(mine, key=lambda pair: len(led[pair[0]]))
     beside = {n: container for container, _one in found if container != chosen for n in sorted(led[container])}
-    return replace(leader, beside=beside)
+    return replace(leader, beside=beside, strangers=strangers)
+
+
+def _is_nginx(service: Mapping[str, Any], evidence: Evidence) -> bool:
+    """Whether a proxy is an nginx, or somebody wrote that it is one of ours to lead."""
+    return judge(service, evidence).is_nginx or (service.get("x-evenkeel") or {}).get("kind") == PROXY
 
 
 def _host_proxy(project: str, services: Iterable[str]) -> Proxied:

@@ -14,8 +14,8 @@ from typing import Any
 from ..decide import rehearsal as decide
 from ..decide import stand_in
 from ..decide.backups import Backup, good_enough
+from ..decide.programs import BROKER, DATABASE
 from ..decide.scratch import servers_of
-from ..decide.services import BROKER, DATABASE, BadService, chosen_kind
 from ..decide.stack import WEB
 from ..journal import Fence
 from .backup_source import Source, source_of
@@ -23,6 +23,7 @@ from .backup_store import BackupStore
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .engine import Engine
+from .kinds import kinds_of
 from .progress import Progress
 from .project import compose_of, connect, image_name, state_dir_of
 from .rehearsal import Stage
@@ -113,11 +114,7 @@ def looked(params: Mapping[str, Any], check_mode: bool) -> View | None:
         if check_mode:
             return None
         raise BadInput(f"the image {image} of {service} is not on this host", "build or pull it first")
-    try:
-        configs = {n: engine.image(image_name(project, n)).get("Config") or {} for n in project["services"]}
-        kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}) for n, s in project["services"].items()}
-    except BadService as error:
-        raise BadInput(str(error)) from error
+    kinds = kinds_of(engine, project, compose.project_src, options)
     call = prepare(
         {"project_src": compose.project_src, "service_options": options, "prove": params.get("prove"),
          "allow_downtime": params.get("allow_downtime"), "state_dir": params.get("state_dir")}, True

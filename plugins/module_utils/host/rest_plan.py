@@ -9,9 +9,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..decide.kinds import Evidence, judge
 from ..decide.nginx_config import Route
 from ..decide.rest_of_stack import Present
-from ..decide.services import ROLLED_KINDS, kind_of, settings_of
+from ..decide.services import ROLLED_KINDS, settings_of
 from ..decide.stack import OTHER
 from . import processes
 from .call_result import BadInput
@@ -78,11 +79,11 @@ def removed_targets(
                 f"loaded again",
                 "take it out of nginx's configuration too, or put the service back",
             )
-        kind = kind_of(definition)
+        kind = judge(definition, Evidence()).kind
         pids = [pid for i in mine if (pid := pid_of(i))]
         grace = max([float(config.get("StopTimeout") or 0.0), _PATIENCE if kind not in ROLLED_KINDS else 10.0])
         options = {"kind": kind if kind in ROLLED_KINDS else OTHER, "stop_timeout": grace}
-        settings = settings_of(name, definition, {}, {}, options)
+        settings = settings_of(name, definition, Evidence(), {}, options)
         ports = frozenset().union(*(processes.listening_ports(pid) for pid in pids)) if pids else frozenset()
         targets.append(Target(settings, "", "", removed=True, listening=ports))
     return targets

@@ -10,7 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..decide.services import JOB, PROXY, ROLLED_KINDS
+from ..decide.programs import JOB, PROXY
+from ..decide.services import ROLLED_KINDS
 from ..journal import working
 from . import generations, hand_edits, hotfix_ledger
 from .call_result import BadInput

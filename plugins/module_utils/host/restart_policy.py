@@ -13,27 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..decide.restart import ALWAYS, NO, UNLESS_STOPPED, wanted_policy
 from .engine import APIError, DockerException, Engine, EngineFailed, RequestException
-
-_NO, _ALWAYS, _UNLESS_STOPPED = "no", "always", "unless-stopped"
-_CALLED_OTHERWISE = {"none": _NO, "any": _ALWAYS, "": _NO}
-
-
-def wanted_policy(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """What Compose asks of the engine for a service (``getRestartPolicy`` of its pkg/compose/create.go).
-
-    :returns: ``Name`` and ``MaximumRetryCount``, as the engine's API has them.
-    """
-    name, _colon, count = str(definition.get("restart") or "").partition(":")
-    deployed = (definition.get("deploy") or {}).get("restart_policy")
-    if deployed:
-        name, count = str(deployed.get("condition") or ""), deployed.get("max_attempts")
-    return {"Name": _CALLED_OTHERWISE.get(name, name), "MaximumRetryCount": int(count or 0)}
 
 
 def is_unkept(inspection: Mapping[str, Any], definition: Mapping[str, Any]) -> bool:
     """Whether the engine never starts a container again, although its definition says so."""
-    return _name_of(inspection) in ("", _NO) and wanted_policy(definition)["Name"] != _NO
+    return _name_of(inspection) in ("", NO) and wanted_policy(definition)["Name"] != NO
 
 
 def _name_of(inspection: Mapping[str, Any]) -> str:
@@ -49,8 +35,8 @@ class RestartPolicies:
 
     def distrust(self, inspection: Mapping[str, Any]) -> None:
         """Before a new container is started: nothing starts it again."""
-        if _name_of(inspection) not in ("", _NO):
-            self._set(str(inspection["Id"]), {"Name": _NO})
+        if _name_of(inspection) not in ("", NO):
+            self._set(str(inspection["Id"]), {"Name": NO})
 
     def trust(self, inspection: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
         """Once it is proven: as its definition says."""
@@ -58,14 +44,14 @@ class RestartPolicies:
 
     def stay_down(self, inspection: Mapping[str, Any]) -> None:
         """Before a container is stopped."""
-        if _name_of(inspection) == _ALWAYS:
-            self._set(str(inspection["Id"]), {"Name": _UNLESS_STOPPED})
+        if _name_of(inspection) == ALWAYS:
+            self._set(str(inspection["Id"]), {"Name": UNLESS_STOPPED})
             self._changed.add(str(inspection["Id"]))
 
     def as_before(self, container_id: str) -> None:
         """After it was started again. One that a killed run stopped keeps the other policy."""
         if container_id in self._changed:
-            self._set(container_id, {"Name": _ALWAYS})
+            self._set(container_id, {"Name": ALWAYS})
             self._changed.discard(container_id)
 
     def _set(self, container_id: str, policy: Mapping[str, Any]) -> None:

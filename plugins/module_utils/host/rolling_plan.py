@@ -15,6 +15,7 @@ from ..decide.adoption import ADOPTED
 from ..decide.celery import fetches_tasks
 from ..decide.dependencies import in_order, needed_by
 from ..decide.jobs import is_off
+from ..decide.kinds import Evidence
 from ..decide.nginx_config import UNIX, Route, named
 from ..decide.nginx_include import FOLDER
 from ..decide.project import MARK
@@ -23,14 +24,13 @@ from ..decide.rest_of_stack import (
     Rest,
     changed_networks,
     gap_of,
-    kind_seen,
     left_behind,
     moved_data,
     notes_on,
     rest_of,
 )
 from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of, words_in
-from ..decide.stack import OTHER, STOP_FIRST, WEB, Policy, Stack, view_of
+from ..decide.stack import OTHER, SCHEDULER, STOP_FIRST, WEB, Policy, Stack, view_of
 from ..decide.two_at_once import alone, objections
 from . import adopted, generations, processes
 from .call_result import BadInput
@@ -38,6 +38,7 @@ from .compose import Compose, ComposeFailed
 from .configurations import keys_that_differ
 from .engine import Engine
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from .kinds import evidence_of
 from .machine import ComposeMachine
 from .project import compose_of, connect, image_name, state_dir_of
 from .proxy_routes import proxy_of, routes_to
@@ -67,6 +68,7 @@ class Call:
     kinds: dict[str, str] = field(default_factory=dict)
     ways: dict[str, str] = field(default_factory=dict)
     unheard: tuple[str, ...] = ()
+    strangers: Mapping[str, str] = field(default_factory=dict)
     problems: dict[str, BadInput] = field(default_factory=dict)
     rest: Rest = field(default_factory=Rest)
     settled: tuple[str, ...] = ()
@@ -109,19 +111,18 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         if name not in services:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
     options = params.get("service_options") or {}
-    configs = {n: images[n].get("Config") or {} for n in services}
     found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
+    evidence = evidence_of(engine, project, compose.project_src, found)
     present = [present_of(i) for i in found]
     try:
-        proxied = proxy_of(engine, project, configs, params)
+        proxied = proxy_of(engine, project, evidence, params)
         every, listeners = proxied.routes, proxied.listeners
         ways = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
-        kinds = {n: chosen_kind(n, s, configs[n], options.get(n) or {}, len(ways[n])) for n, s in services.items()}
+        kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}, len(ways[n])) for n, s in services.items()}
     except BadService as error:
         raise BadInput(str(error)) from error
-    kinds = {n: kind_seen(k, services[n], [p for p in present if p.service == n]) for n, k in kinds.items()}
     names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not is_off(s)]
-    runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], configs[n]))}
+    runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], evidence[n].image))}
     if params.get("only"):
         names = [n for n in names if (n in runs) == (params["only"] == "workers")]
     call = Call(
@@ -137,13 +138,14 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         left=frozenset(runs if params.get("leave_workers") else ()),
         backward=bool(params.get("backward")),
     )
+    call.strangers = proxied.strangers
     call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
     call.log_lines = int(params.get("log_lines") or 0)
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
     try:
         ordered = in_order(names, kinds)
         running = {p.service for p in present if p.running}
-        call.targets = [_target(n, call, images[n], params, ways[n], n in running) for n in ordered]
+        call.targets = [_target(n, call, images[n], evidence[n], params, ways[n], n in running) for n in ordered]
         for container in (p for p in present if p.service in ordered and p.anonymous):
             # Over all else that speaks against it: no order of steps and no allowed gap keeps this data.
             call.problems[container.service] = BadInput(left_behind(container, min(container.anonymous)))
@@ -219,6 +221,7 @@ def _target(
     name: str,
     call: Call,
     image: Mapping[str, Any],
+    evidence: Evidence,
     params: Mapping[str, Any],
     leading: tuple[Route, ...],
     serves: bool,
@@ -229,7 +232,7 @@ def _target(
     settings = settings_of(
         name,
         service,
-        image.get("Config") or {},
+        evidence,
         params,
         (params.get("service_options") or {}).get(name) or {},
         first.port if first else 0,
@@ -241,9 +244,7 @@ def _target(
             f"wrong, or leave it out of services"
         )
     if settings.kind == OTHER:
-        settings, problem = alone(
-            service, settings, image.get("Config") or {}, _chosen_order(service, params, name), serves
-        )
+        settings, problem = alone(service, settings, evidence, _chosen_order(service, params, name), serves)
         if problem and not call.allow_downtime:
             call.problems[name] = BadInput(problem)
     # Only who comes through nginx can be led to a stand-in.
@@ -276,7 +277,7 @@ def _target(
 def _chosen_order(service: Mapping[str, Any], params: Mapping[str, Any], name: str) -> bool:
     update = (service.get("deploy") or {}).get("update_config") or {}
     options = (params.get("service_options") or {}).get(name) or {}
-    return any(source.get("order") for source in (update, service.get("x-evenkeel") or {}, params, options))
+    return any(source.get("order") for source in (update, service.get("x-evenkeel") or {}, options))
 
 
 def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> None:
@@ -301,18 +302,21 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         # Of the other kinds only what runs already would be replaced.
         if complaints and (settings.kind != OTHER or serving):
             raise BadInput(complaints[0])
+        if settings.kind == SCHEDULER and serving and target.route and not call.allow_downtime:
+            gap = (
+                f"{name}: {call.proxy_name} leads to it, and it is a scheduler too, which never runs twice: the old one is taken "
+                f"away before the new one is ready, a gap of its boot time"
+            )
+            hint = "run the scheduler as a service of its own, or allow it with allow_downtime: true (update_allow_downtime)"
+            call.problems.setdefault(name, BadInput(gap, hint))
         if settings.kind != WEB:
             continue
         if serving and target.route is None and params.get("proxy_mode") != "none":
-            where = (
-                f"{call.proxy_name} has no proxy_pass to {name}"
-                + (f" (it cannot be told who listens at {', '.join(call.unheard)})" if call.unheard else "")
-                if call.proxy_name
-                else "no running nginx was found in the project"
-            )
             raise BadInput(
-                f"{name}: {where}, so requests could not be moved to the new container",
-                "name it with proxy_service, or set proxy_mode: none if nobody reaches it through nginx; an nginx of this "
+                f"{name}: {_why_unled(call, name)}, so requests could not be moved to the new container",
+                f"let {min(call.strangers)} lead to an nginx of the project, and that to {name}"
+                if call.strangers and not call.proxy_name
+                else "name it with proxy_service, or set proxy_mode: none if nobody reaches it through nginx; an nginx of this "
                 f"host has to write include /etc/nginx/{FOLDER}/{call.name}-{name}.conf; in its upstream block, and in that "
                 "file server 127.0.0.1:PORT; with the container's port",
             )
@@ -324,6 +328,17 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         note = longest_gap_note(settings)
         if note:
             call.notes.append(note)
+
+
+def _why_unled(call: Call, name: str) -> str:
+    """Why nobody can be led from the old containers of a web service to the new ones."""
+    unheard = f" (it cannot be told who listens at {', '.join(call.unheard)})" if call.unheard else ""
+    if call.proxy_name:
+        return f"{call.proxy_name} has no proxy_pass to {name}{unheard}"
+    if call.strangers:
+        front = min(call.strangers)
+        return f"users come by {front} ({call.strangers[front]}), and only an nginx can be led from one container to another"
+    return "no running nginx was found in the project"
 
 
 def refuse_what_cannot_change_hands(call: Call, stack: Stack) -> None:

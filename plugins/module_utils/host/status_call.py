@@ -13,8 +13,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ..decide import releases, status
+from ..decide.programs import BROKER, DATABASE, JOB, PROXY
 from ..decide.project import GENERATED, MARK, name_on_engine
-from ..decide.services import BROKER, DATABASE, JOB, PROXY
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files

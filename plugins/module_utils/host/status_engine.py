@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ..decide.kinds import Evidence, judge
 from ..decide.nginx_twin import TWIN_LABEL
+from ..decide.programs import JOB, PROXY
 from ..decide.project import REVISION_LABEL
 from ..decide.scratch import LABEL as SCRATCH
-from ..decide.services import JOB, PROXY, BadService, chosen_kind, kind_of
+from ..decide.services import BadService, chosen_kind
 from ..decide.status import Container, Service
 from . import firewall
 from .compose import Compose, ComposeFailed
@@ -29,6 +31,7 @@ from .inspection import (
     pid_of,
     restarts_of,
 )
+from .kinds import evidence_of
 from .nginx import Nginx, NginxFailed
 from .postgres_client import LABEL as CLIENT
 from .project import image_name
@@ -56,6 +59,7 @@ class EngineView:
         #: What could not be seen, and why.
         self.unseen: dict[str, str] = {}
         self._hashes: dict[str, str] = {}
+        self._evidence = evidence_of(engine, project, project_src, self._of_services()) if project else {}
         if project:
             try:
                 self._hashes = Compose(project_src).hashes(project)
@@ -99,12 +103,13 @@ class EngineView:
     def _kind(self, name: str, definition: Mapping[str, Any], mine: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         if not definition:
             config = (mine[0].get("Config") or {}) if mine else {}
-            return kind_of({"image": config.get("Image"), "command": config.get("Cmd")}), str(config.get("Image") or "")
-        image = image_name(self.project, name)
+            stood = {"image": config.get("Image"), "command": config.get("Cmd")}
+            return judge(stood, Evidence()).kind, str(config.get("Image") or "")
+        seen = self._evidence.get(name) or Evidence()
         try:
-            return chosen_kind(name, definition, self.engine.image(image).get("Config") or {}, {}, 0), image
+            return chosen_kind(name, definition, seen, {}, 0), image_name(self.project, name)
         except BadService:
-            return kind_of(definition), image
+            return judge(definition, seen).kind, image_name(self.project, name)
 
     def _container(
         self, inspection: Mapping[str, Any], wanted: str, image: str, used: Mapping[str, tuple[float, int]]
@@ -173,7 +178,10 @@ class EngineView:
             if not unavailable:
                 found += self._rules(pid, name)
             definition = (self.project.get("services") or {}).get(label_of(inspection, SERVICE_LABEL)) or {}
-            if self._kind(label_of(inspection, SERVICE_LABEL), definition, [inspection])[0] == PROXY:
+            name_of = label_of(inspection, SERVICE_LABEL)
+            seen = self._evidence.get(name_of) or Evidence()
+            nginx = judge(definition, seen).is_nginx or (definition.get("x-evenkeel") or {}).get("kind") == PROXY
+            if nginx and self._kind(name_of, definition, [inspection])[0] == PROXY:
                 found += self._of_nginx(Nginx(self.engine, inspection), pid)
         made = [i for label in _OURS for i in self.engine.containers({label: self.app})]
         return found + [f"container {str(i.get('Name') or '').lstrip('/')} of a check that was ended" for i in made]

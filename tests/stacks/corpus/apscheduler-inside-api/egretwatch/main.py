@@ -1,0 +1,1 @@
+# lifespan(): if SCHEDULER_ENABLED == "1": AsyncIOScheduler().add_job(send_reminders, "interval", minutes=5); .start()

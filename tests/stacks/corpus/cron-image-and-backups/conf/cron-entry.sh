@@ -1,0 +1,3 @@
+# cron forgets the environment, so it is written down first
+printenv | grep -E '^(PG|DJANGO)' > /etc/environment
+exec "$@"

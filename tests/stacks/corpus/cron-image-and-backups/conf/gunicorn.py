@@ -1,0 +1,3 @@
+bind = ":8080"
+workers = 3
+proc_name = "bellframe"

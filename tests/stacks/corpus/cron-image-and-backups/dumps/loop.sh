@@ -1,0 +1,2 @@
+echo "$AT pg_dumpall -U postgres | gzip > /dumps/\$(date +%F).sql.gz" | crontab -
+exec crond -f -d 8

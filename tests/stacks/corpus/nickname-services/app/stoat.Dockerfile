@@ -1,0 +1,2 @@
+FROM crew/otter
+CMD ["alembic", "upgrade", "head"]

@@ -1,0 +1,1 @@
+MAIL_FROM = "fair@example.org"

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stacks as other people have them: what is made of each service, and that no mistake lets two run that must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.stacks.corpus import SEEN, UNSEEN, stacks
+
+PARTS = pytest.mark.parametrize("part", [SEEN, UNSEEN], ids=["seen", "unseen"])
+
+
+@PARTS
+@pytest.mark.parametrize(("running", "least"), [(False, 0.95), (True, 0.98)], ids=["by their files", "where they run"])
+def test_kinds_are_right(part: Path, running: bool, least: float) -> None:
+    right, wrong = 0, []
+    for stack in stacks(part):
+        for name, kind in stack.kinds(running).items():
+            if kind in stack.accepted(name):
+                right += 1
+            else:
+                wrong.append(f"{stack.folder.name}/{name}: {stack.accepted(name)[0]}, taken for {kind}")
+    share = right / (right + len(wrong))
+    print(f"{part.name}: {share:.1%} of {right + len(wrong)}")
+    assert share >= least, f"{share:.1%}: {wrong if part == SEEN else len(wrong)}"
+
+
+@PARTS
+def test_nothing_is_doubled_in_silence_that_must_not_be(part: Path) -> None:
+    assert [line for stack in stacks(part) for line in stack.spoiled()] == []
+
+
+@PARTS
+def test_every_service_has_its_line_in_the_table(part: Path) -> None:
+    for stack in stacks(part):
+        for section in ("services", "images", "running"):
+            assert set(stack.expected[section]) == set(stack.project["services"]), f"{stack.folder.name}: {section}"

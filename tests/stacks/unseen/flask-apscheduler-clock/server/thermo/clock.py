@@ -1,0 +1,1 @@
+# BlockingScheduler().add_job(rollup, "cron", minute=5); .start()

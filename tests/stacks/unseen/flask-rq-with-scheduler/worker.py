@@ -1,0 +1,1 @@
+# rq.Worker(sys.argv[1:]).work()

@@ -1,0 +1,3 @@
+#!/bin/bash
+python manage.py wait_for_db $1
+python manage.py migrate $1
