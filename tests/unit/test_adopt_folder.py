@@ -255,6 +255,55 @@ def test_a_folder_without_git_is_its_content_without_the_data(
     assert sources["/etc/nginx/conf.d/default.conf"] == str(home / "deploy/nginx.conf")
 
 
+def test_uploads_beside_committed_ones_are_data_and_stay(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, compose = params["home"], params["home"] / FILE
+    git(params["repository"].parent, "clone", "-q", str(params["repository"]), "work")
+    work = params["repository"].parent / "work"
+    for version, seed in (("v1", "one"), ("v2", "two")):
+        git(work, "checkout", "-q", version)
+        text = (work / FILE).read_text()
+        (work / FILE).write_text(text.replace("- media_files:", "- ./pictures:"))
+        (work / "pictures").mkdir()
+        (work / "pictures/seed.png").write_text(seed)
+        git(work, "add", "-A")
+        git(work, "commit", "-qm", "pictures")
+        git(work, "tag", f"{version}-pictures")
+    git(work, "push", "-q", "--tags", "origin")
+    git(home, "fetch", "-q", "--tags")
+    git(home, "checkout", "-q", "v1-pictures")
+    assert "./pictures:" in compose.read_text()
+    (home / "pictures/2024").mkdir()
+    (home / "pictures/2024/mine.png").write_text("mine")
+    run_it(params, monkeypatch)
+    result = adopt(params, False)
+    assert result["data"] == {"pictures": str(home / "pictures")}
+    activate(params, result["release"])
+    release, _hashes = next_release(params, "v2-pictures")
+    project = json.loads((Path(params["path"]) / "releases" / release / "compose.yaml").read_text())
+    sources = {
+        v["source"] for s in project["services"].values() for v in s.get("volumes") or [] if "pictures" in v["source"]
+    }
+    assert sources == {str(home / "pictures")}
+
+
+def test_code_and_data_in_one_folder_are_refused_before_anything(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, compose = params["home"], params["home"] / FILE
+    compose.write_text(compose.read_text().replace("- media_files:", "- ./shop:"))
+    (home / ".git/info/exclude").write_text("*.sqlite3\n__pycache__\n")
+    (home / "shop/db.sqlite3").write_text("rows")
+    (home / "shop/__pycache__").mkdir(exist_ok=True)
+    (home / "shop/__pycache__/x.pyc").write_text("x")
+    run_it(params, monkeypatch)
+    with pytest.raises(BadInput, match=r"\./shop is mounted .* \(db\.sqlite3\)"):
+        adopt(params, False)
+    (home / "shop/db.sqlite3").unlink()
+    assert "shop" not in adopt(params, False)["data"]
+
+
 def test_an_update_of_what_nobody_has_adopted_is_refused_and_hinders_nobody_from_doing_so(
     params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,11 +85,30 @@ def test_releases_do_not_lie_in_what_runs(root: str, problem: str) -> None:
 def test_data_and_what_proxies_mount_stay_where_they_are() -> None:
     binds = binds_inside(PROJECT, HOME)
     assert sorted(binds) == ["media", "nginx.conf", "pgdata", "shop"]
-    with_git = data_in(binds, ["shop", "nginx.conf"], [])
-    without_git = data_in(binds, [], ["shop", "nginx.conf", "pgdata"])
+    git = {"shop": (["models.py"], []), "nginx.conf": ([""], []), "media": ([], ["a.jpg"]), "pgdata": ([], ["base/"])}
+    with_git = data_in(binds, git, [])
+    without_git = data_in(binds, None, ["shop", "nginx.conf", "pgdata"])
     # A database's folder is data, whatever lies in it.
     assert with_git == without_git == ["media", "pgdata"]
     assert places_of(binds, with_git, HOME) == {p: f"{HOME}/{p}" for p in ("media", "nginx.conf", "pgdata")}
+
+
+def test_a_folder_that_git_has_files_of_is_data_where_only_the_server_has_others() -> None:
+    git = {"shop": (["models.py"], []), "nginx.conf": ([""], []), "pgdata": ([], [])}
+    assert "media" in data_in(binds_inside(PROJECT, HOME), {**git, "media": (["seed.jpg"], ["2024/"])}, [])
+    assert "media" not in data_in(binds_inside(PROJECT, HOME), {**git, "media": (["seed.jpg"], [])}, [])
+    both = {**git, "media": ([], []), "shop": (["models.py"], ["db.sqlite3"])}
+    with pytest.raises(CannotAdopt, match=r"\./shop is mounted .* with both the code .* \(db.sqlite3\)"):
+        data_in(binds_inside(PROJECT, HOME), both, [])
+
+
+def test_of_a_mount_of_the_whole_folder_the_servers_own_files_are_looked_at_too() -> None:
+    api = {"image": "x", "volumes": [bind(HOME, "/app")]}
+    binds = binds_inside({"services": {"api": api}}, HOME)
+    assert binds == {".": [("other", True)]}
+    assert data_in(binds, {".": (["manage.py"], [])}, []) == [] == data_in(binds, None, ["."])
+    with pytest.raises(CannotAdopt, match=r"\./ is mounted .* \(db.sqlite3, media/\)"):
+        data_in(binds, {".": (["manage.py"], ["db.sqlite3", "media/"])}, [])
 
 
 def test_as_found_changes_nothing_of_a_container() -> None:

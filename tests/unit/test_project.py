@@ -318,3 +318,87 @@ def test_an_invalid_project_is_told_in_composes_words(release: Path) -> None:
         call(release, files=[])
     with pytest.raises(BadInput, match=r"files: gone\.yml is not there in"):
         call(release, files=["gone.yml"])
+
+
+# -- data in a folder that a version has files of ----------------------------------------------------------
+
+SEEDS = {
+    "compose.yaml": "services:\n  api:\n    image: gunicorn\n    command: gunicorn x\n    volumes: ['./up:/up', './code:/code']\n",
+    "up/seed.png": "one",
+    "code/app.py": "one",
+}
+
+
+def version(release: Path, name: str, **files: str) -> Path:
+    """Another release beside one, with these files instead."""
+    folder = release.parent / name
+    for path, text in {**SEEDS, **files}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+def mounted(folder: Path) -> dict[str, Path]:
+    """Where a release's mounts come from, by their place in the container."""
+    project = json.loads((folder / "compose.yaml").read_text())
+    return {v["target"]: Path(v["source"]) for v in project["services"]["api"]["volumes"]}
+
+
+@pytest.fixture
+def serving(release: Path) -> Path:
+    """A release that serves."""
+    folder = version(release, "20261121T000000Z-1111111")
+    call(folder, data_dir=str(release.parents[1] / "shared"))
+    (release.parents[1] / "current").symlink_to(f"releases/{folder.name}")
+    return folder
+
+
+def test_what_containers_have_written_beside_committed_files_is_data_and_stays(release: Path, serving: Path) -> None:
+    (mounted(serving)["/up"] / "mine.png").write_text("mine")
+    new = version(release, "20261122T000000Z-2222222", **{"up/seed.png": "two", "code/app.py": "two"})
+    planned, result = call(new, check=True), call(new)
+    assert mounted(new)["/up"] == mounted(serving)["/up"] and mounted(new)["/code"] != mounted(serving)["/code"]
+    assert planned["notes"] == result["notes"] and "./up has what no version has" in str(result["notes"])
+    assert "mine.png" in str(result["notes"]) and "./code" not in str(result["notes"])
+
+
+def test_what_nobody_has_written_to_is_of_the_version(release: Path, serving: Path) -> None:
+    (mounted(serving)["/code"] / "__pycache__").mkdir()
+    (mounted(serving)["/code"] / "__pycache__/app.pyc").write_text("x")
+    (mounted(serving)["/code"] / "node_modules").mkdir()
+    new = version(release, "20261122T000000Z-2222222", **{"up/seed.png": "two"})
+    assert call(new)["notes"] == []
+    assert (mounted(new)["/up"] / "seed.png").read_text() == "two"
+
+
+def test_data_among_code_is_refused(release: Path, serving: Path) -> None:
+    (mounted(serving)["/code"] / "db.sqlite3").write_text("rows")
+    new = version(release, "20261122T000000Z-2222222", **{"code/app.py": "two"})
+    with pytest.raises(
+        BadInput, match=r"\./code has what no version has, written by containers \(db.sqlite3\), beside the code"
+    ):
+        call(new)
+    assert "x-evenkeel-release" not in (new / "compose.yaml").read_text()
+
+
+def test_data_stays_where_a_version_begins_or_ceases_to_have_files_there(release: Path, serving: Path) -> None:
+    def released(name: str, **files: str) -> Path:
+        folder = version(release, name, **files)
+        if "up/seed.png" in files and not files["up/seed.png"]:
+            (folder / "up/seed.png").unlink()
+            (folder / "up").rmdir()
+        call(folder, data_dir=str(release.parents[1] / "shared"))
+        (release.parents[1] / "current").unlink()
+        (release.parents[1] / "current").symlink_to(f"releases/{folder.name}")
+        return folder
+
+    (mounted(serving)["/up"] / "mine.png").write_text("mine")
+    without = released("20261122T000000Z-2222222", **{"up/seed.png": ""})
+    assert (mounted(without)["/up"] / "mine.png").read_text() == "mine"
+    (mounted(without)["/up"] / "mine.png").unlink()
+    (mounted(without)["/up"] / "seed.png").unlink()
+    empty = released("20261123T000000Z-3333333", **{"up/seed.png": ""})
+    assert mounted(empty)["/up"] == release.parents[1] / "shared/up"
+    (mounted(empty)["/up"] / "mine.png").write_text("mine again")
+    again = released("20261124T000000Z-4444444", **{"up/seed.png": "two"})
+    assert (mounted(again)["/up"] / "mine.png").read_text() == "mine again"

@@ -15,12 +15,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .mounted_content import DATA, MIXED, content_of, named
+from .programs import PROXY
 from .project import LIVE, MARK, kind_without_image
-from .services import BROKER, DATABASE, PROXY
 
 #: In the mark of a release: it stands for what was started by hand.
 ADOPTED = "adopted"
-_DATA = (DATABASE, BROKER)
 
 
 class CannotAdopt(Exception):
@@ -194,29 +194,41 @@ def as_found(
 
 
 def binds_inside(project: Mapping[str, Any], folder: str) -> dict[str, list[tuple[str, bool]]]:
-    """What containers mount out of the folder: relative path → the kind of each service, and whether it may write there."""
+    """What containers mount out of the folder: relative path (``.`` is all of it) → the kind of each service, and whether it
+    may write there."""
     found: dict[str, list[tuple[str, bool]]] = {}
     for service in project.get("services", {}).values():
         for volume in service.get("volumes") or []:
             source = str(volume.get("source") or "")
-            if volume.get("type") == "bind" and source.startswith(f"{folder}/"):
+            if volume.get("type") == "bind" and (source == folder or source.startswith(f"{folder}/")):
                 user = (kind_without_image(service), not volume.get("read_only"))
-                found.setdefault(source[len(folder) + 1 :], []).append(user)
+                found.setdefault(source[len(folder) + 1 :] or ".", []).append(user)
     return found
 
 
 def data_in(
-    binds: Mapping[str, Sequence[tuple[str, bool]]], known: Collection[str], code: Collection[str]
+    binds: Mapping[str, Sequence[tuple[str, bool]]],
+    contents: Mapping[str, tuple[Collection[str], Sequence[str]]] | None,
+    code: Collection[str],
 ) -> list[str]:
     """Which of these mounts are the server's own data, and no part of a version.
 
-    :param known: those that git has files of.
+    :param contents: mount → the files below it that git has, and those that only the server has; None without git.
     :param code: those that hold source code; without git that is all there is to tell by.
+    :raises CannotAdopt: one has both.
     """
     found = []
     for path, users in binds.items():
-        of_database = any(kind in _DATA and writes for kind, writes in users)
-        if of_database or (path not in known and path not in code and any(writes for _kind, writes in users)):
+        known, own = (["code"] if path in code else [], []) if contents is None else contents[path]
+        content = content_of(users, known, own)
+        if content == MIXED or (content == DATA and path == "."):
+            raise CannotAdopt(
+                f"./{path.removeprefix('.')} is mounted where containers may write to it, with both the code of a version and what "
+                f"only this server has ({named(own)}): a release would bring the code without it",
+                "move what is data to a folder of its own and mount that (- ./media:/app/media beside the mount of the code), or "
+                "out of there what is none; start it so as you always do, and run the same command again",
+            )
+        if content == DATA:
             found.append(path)
     return sorted(found)
 
@@ -227,7 +239,7 @@ def places_of(binds: Mapping[str, Sequence[tuple[str, bool]]], data: Collection[
     A proxy or database that found it elsewhere would have to be created anew.
     """
     stays = {p for p, users in binds.items() if p in data or any(kind == PROXY for kind, _writes in users)}
-    return {path: posixpath.join(folder, path) for path in sorted(stays)}
+    return {path: posixpath.join(folder, path) for path in sorted(stays - {"."})}
 
 
 def moved_names(containers: Sequence[Started], ids: Mapping[str, str]) -> list[str]:

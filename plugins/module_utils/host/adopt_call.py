@@ -108,7 +108,7 @@ def _make(
         path = store.path_of(release)
         about: dict[str, Any] = {
             "release": release, "folder": view.origin.folder, "files": list(view.origin.files), "places": view.places,
-            "made": made, "images": [], "branch": "",
+            "data": list(view.data), "made": made, "images": [], "branch": "",
         }  # fmt: skip
         # Before anything generated, which has secrets in it, lies beside the folder's own files.
         if params.get("capture") and (view.tree.edits or edits.patches or not view.tree.commit):
@@ -156,8 +156,9 @@ def _returning(params: Mapping[str, Any], store: Store, view: View, release: str
         "mounts_dir": os.path.join(store.root, "mounts"),
         "data_dir": os.path.join(store.root, "shared"),
     }
-    live = live_of(project, path, os.path.join(store.root, "shared/proxy"), view.places)
-    placed, _fresh = place_all(project, places, live, view.places, False)
+    data = {p: view.places[p] for p in view.data}
+    live = live_of(project, path, os.path.join(store.root, "shared/proxy"), view.places, data)
+    placed, _fresh = place_all(project, places, live, view.places, False, data)
     # What is mounted and neither copied nor data, such as a link out of the folder, stays where it is.
     for source in generated.tree_mounts(project, path, live):
         placed.setdefault(source, view.origin.folder + source[len(path) :])

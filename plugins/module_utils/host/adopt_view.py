@@ -19,7 +19,7 @@ from .engine import Engine
 from .inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .project import connect, image_name
 from .release_store import Store
-from .snapshot import Snapshot, look, tracked
+from .snapshot import Snapshot, contents, look
 
 _PREFIX = "com.docker.compose."
 _CODE = (".py", ".js", ".ts", ".php", ".rb", ".html")
@@ -88,8 +88,13 @@ def see(params: Mapping[str, Any], store: Store) -> View:
         ids += [seen.image] if seen.image not in ids else []
     env_source = _environment(origin, str(params.get("env_file") or ""), store)
     binds = adoption.binds_inside(project, folder)
-    data = adoption.data_in(binds, tracked(folder, binds), [p for p in binds if _holds_code(os.path.join(folder, p))])
-    left_out = [*data, str(params.get("env_file") or ".env"), ".git"]
+    apart = [str(params.get("env_file") or ".env"), ".git"]
+    try:
+        code = [p for p in binds if _holds_code(os.path.join(folder, p))]
+        data = adoption.data_in(binds, contents(folder, binds, apart), code)
+    except CannotAdopt as error:
+        raise BadInput(str(error), error.advice) from error
+    left_out = [*data, *apart]
     tree = look(folder, left_out)
     places = adoption.places_of(binds, data, folder)
     notes = _notes(engine, project, [started(i) for i in mine], images) + _parted(mine, places)

@@ -25,7 +25,7 @@ RETURNING = os.path.join(".evenkeel", "returning.json")
 
 
 def record(state_dir: str) -> dict[str, Any]:
-    """What was taken over, empty where nothing was: ``release folder files places images made``."""
+    """What was taken over, empty where nothing was: ``release folder files places data images made``."""
     return read_json(os.path.join(state_dir, _RECORD))
 
 

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..decide.mounted_content import PLACEHOLDERS, is_store, worth_keeping
 from .refusal import BadInput
 
-# What git needs to keep a folder that is empty otherwise.
-_PLACEHOLDERS = {".gitkeep", ".keep", ".gitignore", ".placeholder"}
+#: Files of the server's own that are looked for in one folder; the sentence names a few.
+_MOST = 1000
 
 
 def is_data(path: str, tree: str) -> bool:
@@ -24,7 +26,39 @@ def is_data(path: str, tree: str) -> bool:
         return False
     if not os.path.lexists(path):
         return True
-    return os.path.isdir(path) and set(os.listdir(path)) <= _PLACEHOLDERS
+    return os.path.isdir(path) and set(os.listdir(path)) <= PLACEHOLDERS
+
+
+def own_of(served: str, tree: str) -> list[str]:
+    """What containers have written into a mounted folder or file since it was part of a version, links not followed.
+
+    :param served: what is mounted; ``tree``: the same of the version that it comes from.
+    :returns: paths below it, whole folders ending in ``/``; the file itself is ``""``.
+    """
+    if os.path.isfile(served):
+        differs = is_store(served) and os.path.isfile(tree) and not filecmp.cmp(served, tree, shallow=False)
+        return [""] if differs else []
+    return worth_keeping(path for path, _n in zip(_written(served, tree, ""), range(_MOST)))
+
+
+def _written(served: str, tree: str, prefix: str) -> Iterator[str]:
+    try:
+        entries = sorted(os.scandir(served), key=lambda entry: entry.name)
+    except OSError:
+        # Gone in the meantime, or no folder any more.
+        return
+    for entry in entries:
+        original = os.path.join(tree, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            if not os.path.isdir(original):
+                # The engine makes empty ones, to mount something else there.
+                yield from [f"{prefix}{entry.name}/"] if any(names for *_where, names in os.walk(entry.path)) else []
+            else:
+                yield from _written(entry.path, original, f"{prefix}{entry.name}/")
+        elif not os.path.lexists(original) or (
+            is_store(entry.name) and entry.is_file() and not filecmp.cmp(entry.path, original, shallow=False)
+        ):
+            yield prefix + entry.name
 
 
 def is_anonymous(mount: Mapping[str, Any]) -> bool:

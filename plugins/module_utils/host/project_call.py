@@ -20,6 +20,7 @@ from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
 from .files import read_json, write_private
 from .inspection import FILES_LABEL, FOLDER_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from .kept_data import kept_data
 from .mounts import copy_path, place
 from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 from .proxy_files import place_first
@@ -84,18 +85,20 @@ def place_all(
     live: Mapping[str, Mapping[str, str]],
     stays: Mapping[str, str],
     check_mode: bool,
+    kept: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, str], bool]:
     """For each mount in the tree what is mounted instead, and whether a copy had to be made.
 
     :param stays: relative path → where the data of it lies, for what was taken over.
+    :param kept: the same for what the version has files of, and which is data all the same.
     """
     root, store, data = (str(params.get(key) or "") for key in ("project_src", "mounts_dir", "data_dir"))
     placed, fresh, tree = {}, False, os.path.realpath(root)
     for source in generated.tree_mounts(project, root, live):
         real = os.path.realpath(source)
         inside = os.path.relpath(source, root)
-        if inside in stays and is_data(real, tree):
-            placed[source] = stays[inside]
+        if inside in (kept or {}) or (inside in stays and is_data(real, tree)):
+            placed[source] = {**stays, **(kept or {})}[inside]
             continue
         if data and is_data(real, tree):
             placed[source] = os.path.join(data, inside)
@@ -210,15 +213,22 @@ def _facts(result: Mapping[str, Any], path: str) -> dict[str, Any]:
     }
 
 
-def live_of(project: Mapping[str, Any], root: str, store: str, stays: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """What proxies mount out of the tree from a path of its own; a link leads to the server's own file already."""
+def live_of(
+    project: Mapping[str, Any], root: str, store: str, stays: Mapping[str, str], kept: Collection[str] = ()
+) -> dict[str, dict[str, str]]:
+    """What proxies mount out of the tree from a path of its own; a link leads to the server's own file already.
+
+    :param kept: relative paths of data, which no release brings files to.
+    """
     tree = os.path.realpath(root)
     found = generated.live_mounts(project, root, store) if store else {}
     return {
         name: {
             s: stays.get(os.path.relpath(s, root), t)
             for s, t in paths.items()
-            if os.path.realpath(s).startswith(f"{tree}/") and not is_data(s, root)
+            if os.path.realpath(s).startswith(f"{tree}/")
+            and not is_data(s, root)
+            and os.path.relpath(s, root) not in kept
         }
         for name, paths in found.items()
     }
@@ -238,8 +248,9 @@ def _generate(
     stays = {str(k): str(v) for k, v in (taken_over.get("places") or {}).items()}
     if taken_over:
         project = beside(project, root, str(taken_over["folder"]))
-    live = live_of(project, root, str(params.get("live_dir") or ""), stays)
-    placed, fresh = place_all(project, params, live, stays, check_mode)
+    data, data_notes = kept_data(project, root, taken_over)
+    live = live_of(project, root, str(params.get("live_dir") or ""), stays, data)
+    placed, fresh = place_all(project, params, live, stays, check_mode, data)
     if not check_mode:
         fresh = place_first(live, root) or fresh
     try:
@@ -262,7 +273,7 @@ def _generate(
     return {
         **_facts(result, path),
         "changed": before != text or fresh,
-        "notes": notes,
+        "notes": notes + data_notes,
         "diff": {
             "before": generated.masked(ours, variables),
             "after": generated.masked(text, variables),

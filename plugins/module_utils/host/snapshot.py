@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..decide.drift import is_below
+from ..decide.mounted_content import is_code, is_store, worth_keeping
 from .git import Git, GitFailed
 from .refusal import BadInput
 
@@ -63,15 +64,53 @@ def _asked(git: Git, folder: str, *words: str) -> list[str]:
     return [entry for entry in printed.split("\0") if entry]
 
 
-def tracked(folder: str, below: Iterable[str]) -> list[str]:
-    """Which of these paths of a checkout git has files of; none without git."""
+def contents(
+    folder: str, below: Iterable[str], left_out: Sequence[str]
+) -> dict[str, tuple[list[str], list[str]]] | None:
+    """What git has below each of these paths of a checkout, and what only the server has; None without git.
+
+    :param below: relative paths; what lies below another of them is that one's.
+    :param left_out: relative paths that are looked after otherwise.
+    :returns: path → paths below it, a whole folder of the server's own ending in ``/``.
+    """
     git = git_of(folder)
     if git is None:
-        return []
+        return None
+    every = list(below)
     try:
-        return [p for p in below if _asked(git, folder, "ls-files", "-z", "--", f":(literal){p}")]
+        return {p: _content(git, folder, p, [o for o in (*every, *left_out) if o != p]) for p in every}
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
+
+
+#: A folder of which git has nothing is named as one; the engine makes empty ones, to mount something there.
+_FOLDERS = ("--directory", "--no-empty-directory")
+
+
+def _content(git: Git, folder: str, path: str, apart: Sequence[str]) -> tuple[list[str], list[str]]:
+    where = ("--", f":(top,literal){path}") if path != "." else ()
+    listed = ("ls-files", "-z")
+    known = _asked(git, folder, *listed, *where)
+    ignored = _asked(git, folder, *listed, "--others", "--ignored", "--exclude-standard", *_FOLDERS, *where)
+    new = [p for p in _asked(git, folder, *listed, "--others", "--exclude-standard", *where) if not is_code(p)]
+    changed = [p for p in _asked(git, folder, *listed, "--modified", *where) if is_store(p)]
+    prefix = "" if path == "." else f"{path}/"
+    # Of other mounts below this one nothing counts here, and with it nothing of a folder that has nothing else in it.
+    within = [a for a in apart if a.startswith(prefix)]
+    own = [p for p in (*ignored, *new, *changed) if not is_below(p.rstrip("/"), within)]
+    own = [p for p in own if not (p.endswith("/") and _only_others(folder, p, within))]
+    return [p[len(prefix) :] for p in known], [p[len(prefix) :] for p in worth_keeping(own)]
+
+
+def _only_others(folder: str, path: str, within: Sequence[str]) -> bool:
+    """Whether all files of a folder lie below one of these paths."""
+    if not any(a.startswith(path) for a in within):
+        return False
+    return all(
+        is_below(os.path.relpath(os.path.join(parent, name), folder), within)
+        for parent, _folders, names in os.walk(os.path.join(folder, path))
+        for name in names
+    )
 
 
 def look(folder: str, left_out: Sequence[str]) -> Snapshot:
