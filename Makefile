@@ -55,7 +55,7 @@ molecule: setup ## the roles on whole servers
 .PHONY: test
 test: setup ## what every change has to pass, in a quarter of an hour
 	@$(PYTEST) $(SIDE_BY_SIDE) --no-loadscope-reorder -m "not nightly" tests/scenarios tests/checks tests/unit \
-		tests/property tests/molecule tests/database tests/bed $(ARGS)
+		tests/stacks tests/property tests/molecule tests/database tests/bed $(ARGS)
 
 .PHONY: nightly
 nightly: setup ## every bed that judges right or wrong

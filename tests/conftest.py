@@ -17,7 +17,7 @@ BEDS = "bed"
 #: Folders whose tests share one server or stack: one worker has all of them.
 ONE_WORKER = ("scenarios", "molecule")
 #: What only computes gives way to the users of a shop that is under load on the same cores.
-NICENESS = {"checks": 10, "unit": 10, "property": 10}
+NICENESS = {"checks": 10, "unit": 10, "stacks": 10, "property": 10}
 
 pytest.register_assert_rewrite("tests.bed.nothing_lost", "tests.bed.queued_tasks", "tests.bed.shop")
 

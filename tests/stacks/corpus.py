@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -23,8 +24,15 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.adoption import binds_inside
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.jobs import jobs_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.kinds import Evidence
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.mounted_content import (
+    VERSION,
+    content_of,
+    is_code,
+    worth_keeping,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.programs import JOB, PROXY
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import (
     ROLLED_KINDS,
@@ -123,15 +131,42 @@ class Stack:
                 found.append(f"{self.folder.name}/{name}: {best}, taken for {settings.kind}")
         return found
 
+    def lost(self) -> list[str]:
+        """Mounts of the checkout with data in them that a release would replace by what git has, and with code that it would not."""
+        found = []
+        folder = str(self.folder)
+        contents = {str(k).removeprefix("./") or ".": v for k, v in (self.expected.get("content") or {}).items()}
+        for path, users in binds_inside(self.project, folder).items():
+            if path not in contents:
+                continue
+            known, here = contents[path]["git"], contents[path]["here"]
+            content = content_of(users, known, worth_keeping(here))
+            if content == VERSION and here and self._holds_data(path):
+                found.append(f"{self.folder.name}/{path}: taken for the version's")
+            if content != VERSION and not here and any(map(is_code, known)):
+                found.append(f"{self.folder.name}/{path}: {content}, though only git writes there")
+        return found
+
+    def _holds_data(self, path: str) -> bool:
+        """Whether somebody has written down that a mount of this folder has data in it."""
+        source = str(self.folder) if path == "." else f"{self.folder}/{path}"
+        return any(
+            str(volume.get("source")) == source
+            and volume.get("target") in (self.expected["services"][name].get("data") or [])
+            for name, service in self.project["services"].items()
+            for volume in service.get("volumes") or []
+        )
+
 
 def stacks(of: Path) -> Iterator[Stack]:
     """The stacks of one part of the corpus."""
     for folder in sorted(path.parent for path in of.glob("*/expected.yaml")):
         expected = yaml.safe_load((folder / "expected.yaml").read_text(encoding="utf-8"))
-        yield Stack(folder, expected, resolved(folder, expected["files"]))
+        yield Stack(folder, expected, resolved(folder, tuple(expected["files"])))
 
 
-def resolved(folder: Path, files: list[str]) -> dict[str, Any]:
+@functools.cache
+def resolved(folder: Path, files: tuple[str, ...]) -> dict[str, Any]:
     """A project as Compose resolves it, every profile of it."""
     argv = ["docker", "compose", "--project-name", "corpus", "--profile", "*"]
     argv += [word for file in files for word in ("--file", file)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.recipe import recipe_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.recipe import made_by, recipe_of, repository
 
 STAGES = """
 ARG PYTHON=3.12
@@ -65,6 +65,30 @@ def test_where_a_file_of_the_image_comes_from() -> None:
 def test_an_entrypoint_of_ones_own_leaves_nothing_of_the_command_before() -> None:
     recipe = recipe_of('FROM x AS a\nCMD ["one"]\nFROM a\nENTRYPOINT ["two"]')
     assert (recipe.entrypoint, recipe.command) == (["two"], None)
+
+
+def test_whether_an_image_starts_otherwise_than_what_it_is_built_upon() -> None:
+    assert recipe_of("FROM nginx\nCOPY site.conf /etc/nginx/conf.d/").starts_itself is False
+    assert recipe_of('FROM postgres\nCMD ["postgres", "-c", "x=1"]').starts_itself
+
+
+def test_images_that_are_built_elsewhere_are_found_by_their_names_and_the_last_by_what_is_left() -> None:
+    paths = ["docker/gateway/Dockerfile", "docker/worker.Dockerfile", "Dockerfile"]
+    images = ["example.org/acme/shop-gateway:5", "acme/worker", "acme/shop@sha256:00", "redis:7"]
+    assert made_by(images, paths, ["redis:7"]) == {
+        "example.org/acme/shop-gateway": "docker/gateway/Dockerfile",
+        "acme/worker": "docker/worker.Dockerfile",
+        "acme/shop": "Dockerfile",
+    }
+    assert made_by(["acme/a:1", "acme/b:1"], ["Dockerfile", "x/Dockerfile"], []) == {}, (
+        "two are left, and nobody can tell"
+    )
+
+
+def test_a_repository_is_a_name_without_tag_and_digest() -> None:
+    assert (
+        repository("example.org:5000/a/b:1@sha256:00") == "example.org:5000/a/b" == repository("example.org:5000/a/b")
+    )
 
 
 @given(st.text(max_size=80) | st.text(alphabet='FROMCOPYENVARG asx/.$"[]{}=\n\\', max_size=80))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.restart_policy import is_unkept, wanted_policy
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.restart import restart_of, wanted_policy
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.restart_policy import is_unkept
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,8 @@ def test_what_compose_asks_for(definition: dict[str, Any], name: str, count: int
     assert wanted_policy(definition) == {"Name": name, "MaximumRetryCount": count}
     assert is_unkept({"HostConfig": {"RestartPolicy": {"Name": "no"}}}, definition) is (name != "no")
     assert not is_unkept({"HostConfig": {"RestartPolicy": {"Name": "always"}}}, definition)
+
+
+def test_what_is_written_and_what_is_left_out() -> None:
+    assert restart_of({}) == "" and restart_of({"restart": "on-failure:5"}) == "on-failure"
+    assert restart_of({"deploy": {"restart_policy": {"condition": "none"}}}) == "no"

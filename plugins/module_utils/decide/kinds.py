@@ -153,7 +153,8 @@ def _opened(
     words: Sequence[str], looped: bool, scripts: Mapping[str, str], environment: Mapping[str, str], depth: int
 ) -> Iterator[Command]:
     """What a command line comes to; scripts that start scripts are followed ``depth`` times."""
-    at = next((n for n, word in enumerate(words[:4]) if word in scripts), None)
+    listing = list_named_by(words) if words else ""
+    at = next((n for n, word in enumerate(words[:4]) if word in scripts and word != listing), None)
     shell = next(
         (n for n, w in enumerate(words) if re.fullmatch(r"-[a-z]*c", w) and base(words[n - 1 :][0]) in SHELLS), None
     )
