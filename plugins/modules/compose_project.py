@@ -60,8 +60,8 @@ options:
     description:
       - Folder for what is mounted by a relative path and is not in the revision, such as C(./pgdata) or C(./media). It is data,
         and lies there for all releases. A folder of the revision with nothing but C(.gitkeep) counts as well.
-      - A folder that the revision has files of, and that containers of the serving release have written others to, is data too and stays where it is. With
-        code of the revision in it, it is refused.
+      - A folder that the revision has files of, and that containers of the serving release have written others to, is data too and
+        stays where it is. With code of the revision in it, it is refused.
       - Without it such a mount is refused.
     type: path
 """

@@ -179,7 +179,7 @@ def _builds_front_end(words: Sequence[str]) -> bool:
 
 
 def _ends(words: Sequence[str], once: bool, again: bool) -> bool:
-    if is_neutral(words) or (not again and base(words[0]) in _FILE_TOOLS | _CLIENTS):
+    if is_neutral(words) or (not again and {base(words[0]), *_called(words)} & (_FILE_TOOLS | _CLIENTS)):
         return True
     command = django_command(words)
     if command:

@@ -44,7 +44,7 @@ _PROGRAMS: Mapping[str, tuple[str, ...]] = {
         *("gunicorn", "uvicorn", "daphne", "hypercorn", "uwsgi", "granian", "waitress-serve", "pserve", "circusd", "robyn"),
         *("streamlit", "chainlit", "gradio", "bokeh", "panel", "marimo", "voila", "mod_wsgi-express", "twistd"),
         *("next-server", "next", "nuxt", "nuxi", "nitro", "serve", "http-server", "pm2-runtime", "vite", "ng", "astro"),
-        *("puma", "unicorn", "thin", "php-fpm", "frankenphp", "apache2-foreground", "imgproxy", "thumbor", "martin"),
+        *("puma", "unicorn", "thin", "php-fpm", "frankenphp", "apache2-foreground", "imgproxy", "thumbor", "martin", "imaginary"),
         *("gotenberg", "pg_tileserv", "pg_featureserv", "postgrest", "hasura", "graphql-engine", "centrifugo", "soketi"),
     ),
     WORKER: (
@@ -107,7 +107,7 @@ _IMAGES: Mapping[str, tuple[str, ...]] = {
     ),
     SCHEDULER: ("ofelia", "supercronic", "yacron", "chadburn", "crontab", "docker-cron"),
     WEB: (
-        *("imgproxy", "thumbor", "gotenberg", "martin", "pg_tileserv", "postgrest", "graphql-engine", "centrifugo", "soketi"),
+        *("imgproxy", "imaginary", "thumbor", "gotenberg", "martin", "pg_tileserv", "postgrest", "graphql-engine", "centrifugo", "soketi"),
         *("uvicorn-gunicorn-fastapi", "uvicorn-gunicorn", "uwsgi-nginx-flask", "uwsgi-nginx", "meinheld-gunicorn-flask"),
         *("uvicorn-gunicorn-starlette", "uwsgi-nginx-django", "meinheld-gunicorn", "keycloak", "geoserver", "metabase"),
         *("wordpress", "ghost", "kroki", "tileserver-gl", "onlyoffice", "collabora", "jitsi", "sorry-cypress", "superset"),

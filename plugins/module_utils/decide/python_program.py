@@ -13,16 +13,17 @@ from .programs import Judgement
 from .stack import SCHEDULER, WEB, WORKER
 
 _PYTHON = re.compile(r"^python[0-9.]*$")
+_CONSUMES = (
+    r"\b(basic_consume|start_consuming|\w*queue\w*\.(consume|iterator)|ConsumerMixin|(AIO)?Kafka_?Consumer|confluent_kafka|[bB][lr]pop"
+    r"|xreadgroup|receive_messages?|pull_subscribe|run_worker|worker_main)\b"
+)
 #: The careful one first: a web service with a clock in it must not run twice either.
 _USES = (
     (
         SCHEDULER,
         r"\b(apscheduler|(Blocking|Background|AsyncIO)Scheduler|croniter|aiocron|rocketry|schedule\.(every|run_pending))\b",
     ),
-    (
-        WORKER,
-        r"\b(basic_consume|start_consuming|(AIO)?Kafka_?Consumer|[bB][lr]pop|xreadgroup|receive_messages?|pull_subscribe|run_worker)\b",
-    ),
+    (WORKER, _CONSUMES),
     (WEB, r"\b(uvicorn\.run|run_app|app\.run|serve_forever|waitress|hypercorn|ASGIServer|WSGIServer|start_server)\b"),
     # What sleeps between one turn and the next has nobody who tells it when.
     (SCHEDULER, r"while (True|1|not \w+).*?\bsleep\("),

@@ -1,0 +1,3 @@
+"""accounts"""
+revision = "4b1d"
+down_revision = None

@@ -1,0 +1,4 @@
+import os
+
+REDIS_URL = os.environ["RQ_URL"]
+NAME = None
