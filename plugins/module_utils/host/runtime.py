@@ -18,6 +18,7 @@ import importlib.util
 import json
 import marshal
 import os
+import pathlib
 import pwd
 import secrets
 import stat
@@ -105,6 +106,9 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def exec_module(self, module: ModuleType) -> None:
         exec(self.get_code(module.__name__), module.__dict__)
 
+    def sources(self) -> dict[str, str]:
+        return {name: self._code.source(name) for name in self._code.modules}
+
     @staticmethod
     def _name(fullname: str) -> str:
         return fullname[len(_ROOT) + 1 :]
@@ -131,6 +135,15 @@ def load(*names: str) -> list[Any]:
 def environment() -> dict[str, str]:
     """The variables with which a process that this one starts gets the same code by :func:`load`."""
     return {**os.environ, **_given, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def sources() -> dict[str, str]:
+    """The text of every module of this collection's ``module_utils`` by its name, such as ``host.lock_call``."""
+    for finder in sys.meta_path:
+        if isinstance(finder, _Importer):
+            return finder.sources()
+    root = pathlib.Path(__file__).parents[1]
+    return {".".join(p.relative_to(root).with_suffix("").parts): p.read_text("utf-8") for p in root.rglob("*.py")}
 
 
 def finish(module: Any, call: Callable[[Mapping[str, Any], bool], dict[str, Any]]) -> None:
