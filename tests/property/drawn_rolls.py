@@ -81,6 +81,13 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     if web.stand_in and behaviour in ("good", "slow") and fate.random() < 0.4:
         behaviour = fate.choice(list(AT_PORT))
         versions = {**dict.fromkeys(versions, Version()), "api": AT_PORT[behaviour]}
+    needs = random.Random(f"needs {seed}")
+    if needs.random() < 0.3:
+        # Others depend on each other in every direction, not only in that in which they go forward.
+        order = needs.sample([w.name for w in services if w.replicas], sum(1 for w in services if w.replicas))
+        chosen = {n: tuple(sorted(m for m in order[:i] if needs.random() < 0.5)) for i, n in enumerate(order)}
+        services = [replace(w, after=chosen.get(w.name, ())) for w in services]
+        web = next(w for w in services if w.kind == WEB and w.replicas)
     disturbances = rng.choice(["none", "none", "killed", "killed", "outside", "everything"])
     misfortune = Misfortune(left=rng.choice([1, 2, 4]))
     if disturbances in ("killed", "everything"):
@@ -90,6 +97,7 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         misfortune.kill_old = misfortune.kill_new = 0.02
         misfortune.restart_proxy = misfortune.foreign_reload = 0.02
         misfortune.fail_act = 0.01
+        misfortune.late = random.Random(f"late {seed}").choice([0.0, 0.5])
     scaled = rng.choice([None, None, None, 1, 3])
     if web.stand_in:
         scaled = None
@@ -103,4 +111,5 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         added=added,
     )
     backward = random.Random(f"backward {seed}").random() < 0.4
-    return machine, Policy(tuple(services), together=rng.random() < 0.7, backward=backward), behaviour
+    action = "pause" if random.Random(f"pause {seed}").random() < 0.1 else "rollback"
+    return machine, Policy(tuple(services), action, together=rng.random() < 0.7, backward=backward), behaviour

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Break every branch of the reconciler's pure files, one at a time, and see whether the simulated histories notice.
 
-A mutant that survives is an invariant that nobody holds, or code that does nothing. Those that mean the same as the
-original are listed with the reason in ``equivalent_mutants.yaml``.
+Single decisions that no history can show are what ``tests/unit/test_rolling.py`` is for: it is asked where no history
+notices. A mutant that survives both is a rule that nobody holds, or code that does nothing. Those that mean the same
+as the original are listed with the reason in ``equivalent_mutants.yaml``.
 
 Run: ``python -m tests.property.mutants`` (``--only rolling:_join``, ``--list``, ``--histories 100``).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
 import dataclasses
 import multiprocessing
@@ -24,6 +26,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+import pytest
 import yaml
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, stack, undoing
@@ -36,6 +39,8 @@ CHECKS: tuple[Callable[[int], object], ...] = (
     rolling_invariants.check_a_change_of_mind,
     crashing_rolls.check,
 )
+#: What is asked of single decisions.
+UNITS = Path(__file__).parents[1] / "unit/test_rolling.py"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 #: Seconds of one history after which it counts as one that never ends.
 PATIENCE = 20
@@ -208,7 +213,13 @@ def killed_by(mutant: Mutant, histories: int) -> str:
                 return f"{check.__module__.rpartition('.')[2]} {number}: {why[:90]}"
             finally:
                 signal.alarm(0)
-    return ""
+    return "" if _units_pass() else UNITS.name
+
+
+def _units_pass() -> bool:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        ended = pytest.main(["-qx", "-p", "no:cacheprovider", "-p", "no:xdist", str(UNITS)])
+    return ended == pytest.ExitCode.OK
 
 
 def _judge(job: tuple[int, int]) -> tuple[int, str]:
@@ -234,13 +245,14 @@ def main() -> int:
             check(FIRST + number)
     reasons = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {} if EQUIVALENT.exists() else {}
     began = time.monotonic()
-    survivors, surprises, killed, alike = [], [], 0, 0
+    survivors, surprises, killed, alike, by_units = [], [], 0, 0, 0
     jobs = [(number, given.histories) for number in range(len(_ALL))]
     # One process for each: a mutant must not outlive its judgement.
     with multiprocessing.get_context("fork").Pool(os.cpu_count(), maxtasksperchild=1) as pool:
         for number, why in pool.imap(_judge, jobs, chunksize=1):
             mutant = _ALL[number]
             killed += bool(why)
+            by_units += why == UNITS.name
             if why and mutant.key in reasons:
                 surprises.append(f"{mutant.key}: listed as equivalent, killed by {why}")
             elif mutant.key in reasons:
@@ -254,7 +266,8 @@ def main() -> int:
     ]
     print("\n".join(surprises))
     print(
-        f"{len(_ALL)} mutants: {killed} killed, {alike} equivalent, {len(survivors)} surviving; {given.histories} histories "
+        f"{len(_ALL)} mutants: {killed} killed ({by_units} of them by {UNITS.name} alone), {alike} equivalent, "
+        f"{len(survivors)} surviving; {given.histories} histories "
         f"of {len(CHECKS)} kinds from seed {FIRST}, {time.monotonic() - began:.0f} s"
     )
     return 1 if survivors or surprises else 0

@@ -20,6 +20,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
 from tests.property.drawn_rolls import AT_PORT, BAD, draw
+from tests.property.rolling_order import problem_with
 from tests.property.simulated_machine import NEW, OLD, SimulatedMachine
 from tests.property.simulated_parts import Killed
 
@@ -37,6 +38,9 @@ def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit:
             nonlocal steps
             steps += 1
             assert steps < 5000, f"does not terminate: {machine.history[-20:]}"
+            if not machine.disturbed and not machine.process_killed:
+                problem = problem_with(step, stack, policy)  # type: ignore[arg-type]
+                assert not problem, f"{problem}: {step}, {machine.history[-20:]}"
             if policy.backward and isinstance(step, Start):
                 refuse_early_workers(step, stack, policy)
 
@@ -99,6 +103,9 @@ def check(seed: int) -> None:
     had_old = bool(machine.boxes)
     outcome = roll(machine, policy)
     story = f"seed {seed} ({behaviour}), outcome {outcome.reason!r}, history {machine.history[-40:]}"
+    if not machine.disturbed and not machine.process_killed:
+        paused = outcome.failed and policy.failure_action == "pause"
+        assert outcome.refused == paused, f"{'not ' * paused}left as it is: {story}"
     if not outcome.refused and behaviour not in ("crash-after-healthy", "dies-when-joined"):
         # What it left behind must go on being good.
         for _moment in range(30):
@@ -131,7 +138,10 @@ def check(seed: int) -> None:
                     }, story
     # What the engine refuses to start on the way back, no order of steps can have running.
     staying = [w for w in policy.services if w.replicas and w.name not in (*machine.added, *machine.unstarted)]
-    for wanted in staying if had_old and behaviour in ("good", "slow", *AT_PORT) else ():
+    # Who lets it pause sees to the rest alone; and of what ends when nothing can be gone back to, the outcome tells.
+    told = outcome.refused and (policy.failure_action == "pause" or "! late" in machine.history)
+    goes_on = had_old and not told
+    for wanted in staying if goes_on and behaviour in ("good", "slow", *AT_PORT) else ():
         assert [b for b in boxes if b.service == wanted.name and b.state == "running"], (
             f"{wanted.name} is gone: {story}"
         )

@@ -69,6 +69,8 @@ class SimulatedMachine:
         self.unstarted: set[str] = set()
         self.added = tuple(added)
         self.counter = 0
+        #: Whether something of the old version was removed.
+        self.buried = False
         self.history: list[str] = []
         self.proxy_down_until = 0.0
         if not fresh:
@@ -441,6 +443,8 @@ class SimulatedMachine:
     def stop(self, ids: Sequence[str]) -> None:
         for box_id in ids:
             box = self.boxes[box_id]
+            if self.buried and box.identity[0] == NEW[0] and not self.process_killed:
+                self._violate(f"{box.service}: what serves was stopped, though what it replaced is gone")
             try:
                 self._act(f"stop {box_id}", 0.1)
             except Killed:
@@ -464,4 +468,14 @@ class SimulatedMachine:
             self._act(f"remove {box_id}", 0.1)
             if self.boxes[box_id].state == "running":
                 self._violate("a running container was removed")
-            del self.boxes[box_id]
+            identity = self.boxes.pop(box_id).identity
+            self.buried = self.buried or identity[0] == OLD[0]
+            if self.buried and self.random.random() < self.misfortune.late and not self.process_killed:
+                self._end_one_of_the_new()
+
+    def _end_one_of_the_new(self) -> None:
+        mine = [b for b in self.boxes.values() if b.identity[0] == NEW[0] and b.state == "running"]
+        if mine:
+            self.disturbed, self.misfortune.late = True, 0.0
+            self.history.append("! late")
+            self._end(self.random.choice(mine))

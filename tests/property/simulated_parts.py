@@ -59,7 +59,7 @@ class Worker:
 
 @dataclass
 class Misfortune:
-    """Chances per act, and how many of each at most."""
+    """Chances per act, and how many of each at most; ``late`` is per container that is removed."""
 
     kill_process: float = 0.0
     reboot: float = 0.0
@@ -68,4 +68,5 @@ class Misfortune:
     restart_proxy: float = 0.0
     foreign_reload: float = 0.0
     fail_act: float = 0.0
+    late: float = 0.0
     left: int = 3

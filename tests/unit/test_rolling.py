@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import steps
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.rolling import next_step
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
+    OTHER,
     SCHEDULER,
     STOP_FIRST,
     UNDO,
@@ -174,6 +175,34 @@ def test_on_the_way_back_workers_change_over_when_nobody_waits_for_the_web_befor
     needing = (worker, replace(WANTED, after=("celery",)))
     gone = replace(newer, state="exited")
     assert next_step(Stack(24, (gone, OLD)), Policy(needing, backward=True)) == steps.Start(create=(("celery", 1),))
+
+
+def test_on_the_way_back_a_worker_that_runs_is_not_started_for_one_that_waits_for_somebody_else() -> None:
+    worker = Wanted("celery", WORKER, "image-2", "hash-2")
+    newer = Container("w1", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True)
+    search = Wanted("search", OTHER, "image-2", "hash-2")
+    needing = replace(WANTED, after=("celery", "search"))
+    step = next_step(Stack(24, (newer, OLD)), Policy((search, worker, needing), backward=True))
+    assert step == steps.Start(create=(("search", 1),))
+
+
+def test_a_web_service_that_goes_keeps_no_worker_from_its_tasks() -> None:
+    gone = Wanted("flower", WEB, "", "", replicas=0)
+    worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=3)
+    old = Container("w1", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True)
+    new = Container(
+        "w2", "shop-celery-2", "celery", "image-2", "hash-2", consumes=True, awaited_since=15, ready_since=16
+    )
+    flower = Container("f", "shop-flower-1", "flower", "image-1", "hash-1")
+    policy = Policy((gone, worker))
+    assert next_step(Stack(18, (flower, old, new)), policy) == steps.Prove(("w2",)), "the new one is watched"
+    assert next_step(Stack(19, (flower, old, new)), policy) == steps.Quiesce(("w1",))
+
+
+def test_what_ends_when_nothing_can_be_gone_back_to_is_told() -> None:
+    beat = replace(WANTED, kind=SCHEDULER, order=STOP_FIRST)
+    ended = replace(PROVEN, state="exited", fault="ended with exit code 1")
+    assert decide(ended, now=99, wanted=beat, no_return=True) == steps.Refuse("api: shop-api-2 ended with exit code 1")
 
 
 def test_whom_a_reload_of_somebody_elses_let_in_is_watched_as_long_as_whom_the_roll_lets_in() -> None:

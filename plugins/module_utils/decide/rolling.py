@@ -111,7 +111,8 @@ def backward(views: list[View]) -> Step | None:
     A scheduler changes over while the web boots, and what nobody visits any more ends while workers boot.
     """
     # What has to be there for something that sends tasks comes with it.
-    needed = {name for v in views if v.wanted.kind != WORKER and waits_for_another(v, views) for name in v.wanted.after}
+    lacking = {v.wanted.name for v in views if not v.usable}
+    needed = {n for v in views if v.wanted.kind != WORKER and v.missing for n in v.wanted.after if n in lacking}
     workers = [v for v in views if v.wanted.kind == WORKER and v.wanted.name not in needed]
     senders = [v for v in views if v not in workers]
     first, later = ([v for v in several if not v.stop_first] for several in (senders, workers))
@@ -211,7 +212,7 @@ def _rotation(view: View) -> tuple[str, ...]:
 def switch(views: list[View]) -> Step | None:
     """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
     for view in views:
-        if view.wanted.kind in (SCHEDULER, WEB):
+        if view.wanted.kind in (SCHEDULER, WEB) and view.wanted.replicas:
             step = _hush(views)
             if step:
                 return step

@@ -225,7 +225,7 @@ class View:
             or self.stale
             or (self.proxied and not all(c.in_rotation for c in self.current))
             or self.silent
-            or any(c.unkept for c in self.current)
+            or any(c.unkept or not c.running for c in self.current)
             or (
                 any(c.awaited_since is not None for c in self.current)
                 and (self.unproven or self.now < self.watched_until)
