@@ -61,6 +61,10 @@ test: setup ## what every change has to pass, in a quarter of an hour
 nightly: setup ## every bed that judges right or wrong
 	@EVENKEEL_HISTORIES=10000 $(PYTEST) -p tests.bed.nightly $(SIDE_BY_SIDE) tests/bed tests/database tests/property tests/checks $(ARGS)
 
+.PHONY: stacks
+stacks: setup ## generated stacks on the real engine: ARGS="--seed N --count N"
+	@PYTHONPATH=.:collections $(PYTHON) -m tests.stacks.generated $(ARGS)
+
 .PHONY: demo
 demo: setup ## a shop goes from v1 to v2 under load, then a bad version
 	@$(PYTHON) demo/run.py $(ARGS)

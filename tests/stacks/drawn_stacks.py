@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a generated stack is drawn as by its seed: services of any names that need each other, nginx in front, and its life.
+
+Nothing is started here: ``python -m tests.stacks.generated`` runs what is drawn on the real engine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: What is started in the containers, by names that people's programs have: ``programs.py`` says what each does.
+WEBS, WORKERS, SCHEDULERS = (
+    ("gunicorn", "uvicorn", "daphne"),
+    ("rqworker", "dramatiq", "arq"),
+    ("supercronic", "rqscheduler"),
+)
+STORES, REST = ("postgres", "mongod"), ("flower", "mailpit")
+#: Names that are parts of each other, with what Compose allows in one.
+NAMES = {
+    "web": ("api", "api-v2", "app", "app_api", "backend", "web.main", "site", "db-admin", "celery-web"),
+    "worker": ("celery", "worker", "api-worker", "jobs", "web-worker", "default_queue"),
+    "scheduler": ("beat", "celery-beat", "cron", "app-clock"),
+    "database": ("db", "app-db", "postgres", "api_db"),
+    "other": ("mail", "monitor", "api-flower"),
+}
+_PROGRAMS = {"web": WEBS, "worker": WORKERS, "scheduler": SCHEDULERS, "database": STORES, "other": REST}
+#: How the published nginx leads to a service.
+MODES = ("plain", "upstream", "resolver")
+#: What befalls a stack; each is followed by a look at all that must hold.
+OPERATIONS = ("update", "update", "bad", "bad", "back", "kill", "kill", "nginx", "person", "scale")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One stack and its life.
+
+    :ivar services: definitions as in a Compose file, without what every version has.
+    :ivar kinds: service → its kind; ``led``: nginx → path → service; ``modes``: nginx → how it leads.
+    :ivar life: operations, one after the other, each with a number between 0 and 1 that says more of it.
+    """
+
+    seed: int
+    services: Mapping[str, dict[str, Any]]
+    kinds: Mapping[str, str]
+    led: Mapping[str, Mapping[str, str]]
+    modes: Mapping[str, str]
+    life: tuple[tuple[str, float], ...]
+    features: frozenset[str] = field(default_factory=frozenset)
+
+    def of_kind(self, *kinds: str) -> list[str]:
+        """Services of these kinds."""
+        return [name for name in self.services if self.kinds[name] in kinds]
+
+    @property
+    def rolled(self) -> list[str]:
+        """Services that have a version."""
+        return self.of_kind("web", "worker", "scheduler", "other")
+
+
+def draw(seed: int) -> Drawn:
+    """Draw one stack."""
+    rng = random.Random(seed)
+    numbers = {
+        "web": rng.choice([1, 1, 2]), "worker": rng.choice([0, 1, 1, 2]), "scheduler": rng.choice([0, 1]),
+        "database": rng.choice([0, 1]), "other": rng.choice([0, 0, 1]),
+    }  # fmt: skip
+    kinds = {n: kind for kind, number in numbers.items() for n in rng.sample(NAMES[kind], number)}
+    features = set()
+    services = {name: _service(rng, name, kind, features) for name, kind in kinds.items()}
+    _depend(rng, services, kinds, features)
+    webs = [n for n, kind in kinds.items() if kind == "web"]
+    led, modes = {"front": {"/": webs[0]}}, {"front": rng.choice(MODES)}
+    if len(webs) > 1 and rng.random() < 0.5:
+        led["front"]["/second/"] = webs[1]
+        features.add("two services behind one nginx")
+    elif len(webs) > 1:
+        led["side"], modes["side"] = {"/": webs[1]}, rng.choice(MODES)
+        features.add("two nginx")
+    features |= {f"nginx: {mode}" for mode in modes.values()}
+    life = tuple((rng.choice(OPERATIONS), rng.random()) for _number in range(3))
+    features |= {f"life: {name}" for name, _how in life}
+    return Drawn(seed, services, kinds, led, modes, life, frozenset(features))
+
+
+def _service(rng: random.Random, name: str, kind: str, features: set[str]) -> dict[str, Any]:
+    program = rng.choice(_PROGRAMS[kind])
+    command = ["python", "-u", f"/programs/{program}"]
+    one: dict[str, Any] = {
+        "command": rng.choice([command, ["sh", "-c", " ".join(["exec", *command])], " ".join(command)])
+    }
+    policy = rng.choice(["", "no", "always", "unless-stopped", "on-failure"])
+    if policy:
+        one["restart"] = policy
+        features.add(f"restart: {policy}")
+    if rng.random() < 0.4:
+        one["x-evenkeel"] = {"kind": kind}
+        features.add("kind written down")
+    if kind in ("web", "worker") and rng.random() < 0.3:
+        one["deploy"] = {"replicas": rng.choice([2, 3])}
+        features.add("replicas")
+    if kind == "web" and rng.random() < 0.2:
+        ask = "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/', timeout=2)"
+        one["healthcheck"] = {
+            "test": ["CMD", "python", "-c", ask],
+            "interval": "1s",
+            "start_interval": "1s",
+            "retries": 3,
+        }
+        features.add("healthcheck")
+    if rng.random() < 0.2:
+        one["networks"] = {"default": {"aliases": [f"{name}-alias"]}}
+        features.add("alias")
+    if kind in ("scheduler", "database"):
+        one["volumes"] = [f"alone-{name}:/alone"]
+        features.add("volume of one")
+    return one
+
+
+def _depend(
+    rng: random.Random, services: dict[str, dict[str, Any]], kinds: Mapping[str, str], features: set[str]
+) -> None:
+    """Let services depend on each other in any direction, without a circle."""
+    order = rng.sample(list(services), len(services))
+    for number, name in enumerate(order):
+        needed = [other for other in order[:number] if rng.random() < 0.4]
+        if not needed:
+            continue
+        services[name]["depends_on"] = needed
+        features |= {f"{kinds[name]} needs {kinds[other]}" for other in needed}
+        if any("healthcheck" in services[other] for other in needed) and rng.random() < 0.5:
+            services[name]["depends_on"] = {
+                other: {"condition": "service_healthy" if "healthcheck" in services[other] else "service_started"}
+                for other in needed
+            }
+            features.add("waits for health")

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A drawn stack on the real engine: started by hand as its owner would, visited, and brought through its life."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bed.front import docker
+from tests.bed.small_stack import IMAGE, LABEL, SmallStack
+from tests.stacks.drawn_stacks import REST, SCHEDULERS, STORES, WEBS, WORKERS, Drawn
+
+QUICK = {"prove_seconds": 0.5, "monitor": 1.0, "drain_timeout": 10.0, "ready_timeout": 15.0}
+#: Of a bad version: what is wrong with it, by the kind of the service that has it.
+FAULTS = {"web": ("500", "exit", "deaf"), "worker": ("exit",), "scheduler": ("exit",), "other": ("exit",)}
+_CALL = """
+import json, sys
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
+roll(json.load(sys.stdin), False)
+"""
+
+
+class Visitors:
+    """Requests on every route all the time: GETs, POSTs whose rows are looked for later, slow ones; each on a new connection."""
+
+    def __init__(self, routes: dict[tuple[int, str], str]) -> None:
+        self.routes = routes
+        self.answers: Counter[tuple[str, str]] = Counter()
+        self.failures: list[str] = []
+        self.acknowledged: list[str] = []
+        self.sent = 0
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+
+    def _visit(self, number: int) -> None:
+        turn = 0
+        while not self._ended.is_set():
+            for (port, path), service in self.routes.items():
+                turn += 1
+                self._ask(port, path, service, f"{number}-{turn}")
+            time.sleep(0.03)
+
+    def _ask(self, port: int, path: str, service: str, row: str) -> None:
+        method = "POST" if int(row.split("-")[1]) % 3 == 0 else "GET"
+        where = path + ("slow" if int(row.split("-")[1]) % 40 == 0 else "")
+        row = f"{id(self)}-{row}"
+        try:
+            call = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+            call.request(method, where, body=row if method == "POST" else None)
+            answer = call.getresponse()
+            text, problem = answer.read().decode(), "" if answer.status == 200 else f"{answer.status}"
+            call.close()
+        except (OSError, http.client.HTTPException) as error:
+            text, problem = "", f"{type(error).__name__}: {error}"
+        with self._lock:
+            self.sent += 1
+            if problem:
+                self.failures.append(f"{time.time() % 1000:.2f} {method} {service}: {problem}")
+            else:
+                self.answers[service, text] += 1
+                self.acknowledged += [row] if method == "POST" else []
+
+    @contextmanager
+    def visiting(self) -> Iterator[Visitors]:
+        """Let two of them come and go."""
+        threads = [threading.Thread(target=self._visit, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            for thread in threads:
+                thread.join(30)
+
+    def versions(self, service: str) -> set[str]:
+        """Which versions of a service have answered."""
+        return {text for name, text in self.answers if name == service}
+
+
+class LiveStack(SmallStack):
+    """See the module's text.
+
+    :param ports: of 127.0.0.1, for each nginx.
+    """
+
+    def __init__(self, name: str, folder: Path, drawn: Drawn, ports: dict[str, int]) -> None:
+        super().__init__(name, folder, drawn.services, "drawn", ports["front"])
+        self.drawn, self.ports = drawn, ports
+        self.fault: tuple[str, str] = ("", "")
+        self.version, self.before = "", ""
+        self.rows: list[str] = []
+        self.requests = 0
+
+    def write(self, version: str) -> None:
+        """Write the Compose file of a version; ``fault`` says which service of it is bad, and how."""
+        (self.folder / "programs").mkdir(parents=True, exist_ok=True)
+        for program in (*WEBS, *WORKERS, *SCHEDULERS, *STORES, *REST):
+            shutil.copy(Path(__file__).with_name("programs.py"), self.folder / "programs" / program)
+        labels = {LABEL: self.name}
+        services: dict[str, Any] = {}
+        for name, one in self.drawn.services.items():
+            kind = self.drawn.kinds[name]
+            kept = version if kind != "database" else "always"
+            fault = self.fault[1] if self.fault[0] == name else ""
+            services[name] = {
+                "image": IMAGE, "init": True, "labels": labels, "stop_grace_period": "3s", **one,
+                "environment": {"VERSION": kept, **({"FAULT": fault} if fault else {})},
+                "volumes": [
+                    f"{self.folder}/programs:/programs:ro", *one.get("volumes", []), *(["rows:/rows"] if kind == "web" else []),
+                ],
+            }  # fmt: skip
+        for nginx, led in self.drawn.led.items():
+            (self.folder / f"{nginx}.conf").write_text(self._site(nginx), encoding="utf-8")
+            services[nginx] = {
+                "image": "evenkeel/nginx:1.26", "labels": labels, "ports": [f"127.0.0.1:{self.ports[nginx]}:80"],
+                "volumes": [f"{self.folder}/{nginx}.conf:/etc/nginx/conf.d/default.conf:ro"],
+                "depends_on": sorted(set(led.values())),
+            }  # fmt: skip
+        mounted = [
+            str(v).split(":")[0] for one in services.values() for v in one["volumes"] if not str(v).startswith("/")
+        ]
+        project = {
+            "name": self.name, "services": services, "networks": {"default": {"labels": labels}},
+            "volumes": {name: {"labels": labels} for name in mounted},
+        }  # fmt: skip
+        (self.folder / "compose.yaml").write_text(json.dumps(project).replace("$", "$$"), encoding="utf-8")
+
+    def _site(self, nginx: str) -> str:
+        mode, upstreams, locations = self.drawn.modes[nginx], "", ""
+        for number, (path, service) in enumerate(self.drawn.led[nginx].items()):
+            to = {"plain": f"{service}:8000", "upstream": f"up{number}", "resolver": f"$to{number}:8000"}[mode]
+            upstreams += f"upstream up{number} {{ server {service}:8000; }}\n" if mode == "upstream" else ""
+            known = f"set $to{number} {service};" if mode == "resolver" else ""
+            locations += f"    location {path} {{ {known} proxy_pass http://{to}; }}\n"
+        resolver = "    resolver 127.0.0.11 valid=1s;\n" if mode == "resolver" else ""
+        return f"{upstreams}server {{\n    listen 80;\n{resolver}{locations}}}\n"
+
+    # -- its life -----------------------------------------------------------------------------------------------
+
+    def live(self) -> None:
+        """Bring it through all of it; raises :class:`AssertionError` where something does not hold."""
+        self.version = "v1"
+        self.up("v1")
+        self.stores = {name: set(self.containers(name)) for name in self.drawn.of_kind("database")}
+        self.hold("start")
+        for number, (operation, how) in enumerate(self.drawn.life, 2):
+            getattr(self, f"do_{operation}")(f"v{number}", how)
+            self.hold(f"{operation} v{number}")
+
+    @contextmanager
+    def visiting(self, forgiven: bool = False) -> Iterator[Visitors]:
+        """Visitors meanwhile, none of whom fails.
+
+        :param forgiven: nginx itself is away for a moment.
+        """
+        routes = {
+            (self.ports[nginx], path): name for nginx, led in self.drawn.led.items() for path, name in led.items()
+        }
+        with Visitors(routes).visiting() as visitors:
+            yield visitors
+        self.rows += visitors.acknowledged
+        self.requests += visitors.sent
+        assert forgiven or not visitors.failures, (
+            f"{len(visitors.failures)} of {visitors.sent} failed: {visitors.failures[:5]}"
+        )
+
+    def go(self, version: str = "", **options: Any) -> dict[str, Any]:
+        """One call of the module."""
+        return self.roll(version, **{**QUICK, **options})
+
+    def becomes(self, version: str) -> None:
+        """A version serves from now on."""
+        self.before, self.version = self.version, version
+
+    def do_update(self, version: str, _how: float, **options: Any) -> None:
+        """A good version."""
+        old = set(self.containers())
+        with self.visiting() as visitors, self.watched() as gone:
+            result = self.go(version, **options)
+        assert not result.get("failed"), result["msg"]
+        assert set(gone) <= old, "a container of the wanted version was removed"
+        for name in visitors.routes.values():
+            assert visitors.versions(name) <= {self.version, version}, visitors.answers
+        self.becomes(version)
+
+    def do_back(self, version: str, how: float) -> None:
+        """To the version before, or to a good one where there is none."""
+        self.do_update(self.before or version, how, backward=bool(self.before))
+
+    def do_bad(self, version: str, how: float) -> None:
+        """A version of which one service is bad: nobody meets it, and nothing of it is left."""
+        victims = [(name, fault) for name in self.drawn.rolled for fault in FAULTS[self.drawn.kinds[name]]]
+        self.fault = victims[int(how * len(victims))]
+        old = self.containers()
+        with self.visiting() as visitors:
+            result = self.go(version, ready_timeout=6.0)
+        assert result.get("failed"), f"{self.fault} was not noticed"
+        assert self.containers() == old, f"{self.fault}: others serve than before: {result['msg']}"
+        for name in visitors.routes.values():
+            assert visitors.versions(name) == {self.version}, f"{self.fault}: {visitors.answers}"
+        self.fault = ("", "")
+        self.write(self.version)
+
+    def do_kill(self, version: str, how: float) -> None:
+        """The process is killed at any moment, and the same call comes again."""
+        self.write(version)
+        call = {**self.parameters, **QUICK}
+        settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with self.visiting():
+            with subprocess.Popen(
+                [sys.executable, "-c", _CALL], env=settings, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, text=True,
+            ) as process:  # fmt: skip
+                assert process.stdin is not None
+                process.stdin.write(json.dumps(call))
+                process.stdin.close()
+                time.sleep(0.5 + how * 8)
+                process.send_signal(signal.SIGKILL)
+            time.sleep(how * 2)
+            result = self.go()
+        assert not result.get("failed"), result["msg"]
+        self.becomes(version)
+
+    def do_nginx(self, version: str, how: float) -> None:
+        """nginx is started anew in the middle of an update."""
+        self.write(version)
+        with self.visiting(forgiven=True), ThreadPoolExecutor() as pool:
+            rolled = pool.submit(self.go)
+            time.sleep(how * 5)
+            docker("restart", "--time", "1", f"{self.name}-front-1")
+            result = rolled.result(180)
+        if result.get("failed"):
+            result = self.go()
+        assert not result.get("failed"), result["msg"]
+        self.becomes(version)
+
+    def do_person(self, version: str, how: float) -> None:
+        """A plain ``up --detach`` after an update finds everything as it is to be."""
+        self.do_update(version, how)
+        there = self.containers()
+        self.compose("up", "--detach", "--quiet-pull")
+        assert self.containers() == there, "up --detach has changed what was rolled"
+
+    def do_scale(self, version: str, how: float) -> None:
+        """Somebody has scaled a service by hand."""
+        name = self.drawn.of_kind("web", "worker")[int(how * len(self.drawn.of_kind("web", "worker")))]
+        self.compose("up", "--detach", "--no-recreate", "--no-deps", "--scale", f"{name}=4", name)
+        time.sleep(1)
+        self.do_update(version, how)
+
+    # -- what must hold after each of them ----------------------------------------------------------------------
+
+    def hold(self, after: str) -> None:
+        """Look at all that has to be true when nothing is going on."""
+        try:
+            self._hold()
+        except AssertionError as error:
+            raise AssertionError(f"after {after}: {error}") from error
+
+    def _hold(self) -> None:
+        for name in self.drawn.rolled:
+            number = (self.drawn.services[name].get("deploy") or {}).get("replicas", 1)
+            found = sorted(self.containers(name).values())
+            assert found == [self.version] * number, f"{name} has {found}, wanted {number} of {self.version}"
+        assert {name: set(self.containers(name)) for name in self.stores} == self.stores, "a database was replaced"
+        for name in self.drawn.of_kind("scheduler", "database"):
+            assert "two" not in self.inside(name, "ls", "/alone").split(), f"{name}: two of it ran at once"
+        ended = docker("ps", "-aq", "--filter", f"label={LABEL}={self.name}", "--filter", "status=exited").split()
+        ended += docker("ps", "-aq", "--filter", f"label={LABEL}={self.name}", "--filter", "status=created").split()
+        assert not ended, f"containers were left: {ended}"
+        for nginx in self.drawn.led:
+            assert "evenkeel" not in self.inside(nginx, "cat", "/etc/hosts"), f"{nginx}: a pin was left"
+        again = self.go()
+        assert not again["changed"] and not again.get("failed"), f"a second run: {again['msg']}"
+        # A resolver may know the addresses of before for its second.
+        time.sleep(1.2)
+        with self.visiting() as visitors:
+            time.sleep(0.7)
+        for name in visitors.routes.values():
+            assert visitors.versions(name) == {self.version}, visitors.answers
+        kept = set(self.inside(self.drawn.of_kind("web")[0], "cat", "/rows/kept").split())
+        lost = [row for row in self.rows if row not in kept]
+        assert not lost, f"{len(lost)} acknowledged rows are gone"

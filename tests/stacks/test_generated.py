@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ten generated stacks on the real engine, other ones at each commit; ``make stacks`` runs hundreds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.property.seeded_histories import FIRST
+from tests.stacks.drawn_stacks import OPERATIONS, draw
+from tests.stacks.generated import run
+
+
+# Each group is one worker's.
+@pytest.mark.parametrize(
+    "number", [pytest.param(n, marks=pytest.mark.xdist_group(f"stacks/{n % 2}")) for n in range(10)]
+)
+def test_a_stack_of_any_shape_comes_through_its_life(number: int) -> None:
+    run(FIRST + number)
+
+
+def test_what_is_drawn_is_decided_by_the_seed_alone_and_everything_is_drawn() -> None:
+    drawn = [draw(seed) for seed in range(FIRST, FIRST + 300)]
+    assert drawn == [draw(seed) for seed in range(FIRST, FIRST + 300)]
+    features = frozenset().union(*(one.features for one in drawn))
+    assert {f"life: {operation}" for operation in OPERATIONS} <= features
+    assert {"two nginx", "two services behind one nginx", "nginx: resolver", "waits for health", "replicas"} <= features
+    needs = {
+        f"{one} needs {other}" for one in ("web", "worker", "scheduler") for other in ("web", "worker", "database")
+    }
+    assert needs <= features
