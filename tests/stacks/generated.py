@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -26,7 +27,8 @@ def run(seed: int) -> LiveStack:
     :raises AssertionError: something did not hold; the message has the seed.
     """
     drawn = draw(seed)
-    name = f"evenkeel-drawn-{os.environ.get('PYTEST_XDIST_WORKER', os.getpid())}"
+    # One name for all that one worker runs: whatever a killed run has left goes first.
+    name = f"evenkeel-drawn-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
     with tempfile.TemporaryDirectory(prefix="evenkeel-drawn-") as folder:
         stack = LiveStack(name, Path(folder) / "project", drawn, {nginx: free_port() for nginx in drawn.led})
         stack.destroy()
@@ -48,6 +50,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=10)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     features: Counter[str] = Counter()
     requests, failed, began = 0, [], time.monotonic()
     for seed in range(given.seed, given.seed + given.count):

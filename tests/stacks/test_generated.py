@@ -23,7 +23,13 @@ def test_what_is_drawn_is_decided_by_the_seed_alone_and_everything_is_drawn() ->
     assert drawn == [draw(seed) for seed in range(FIRST, FIRST + 300)]
     features = frozenset().union(*(one.features for one in drawn))
     assert {f"life: {operation}" for operation in OPERATIONS} <= features
-    assert {"two nginx", "two services behind one nginx", "nginx: resolver", "waits for health", "replicas"} <= features
+    assert {
+        "an nginx behind another",
+        "two services behind one nginx",
+        "nginx: resolver",
+        "waits for health",
+        "replicas",
+    } <= features
     needs = {
         f"{one} needs {other}" for one in ("web", "worker", "scheduler") for other in ("web", "worker", "database")
     }

@@ -69,6 +69,7 @@ class Call:
     ways: dict[str, str] = field(default_factory=dict)
     unheard: tuple[str, ...] = ()
     strangers: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
     problems: dict[str, BadInput] = field(default_factory=dict)
     rest: Rest = field(default_factory=Rest)
     settled: tuple[str, ...] = ()
@@ -138,7 +139,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         left=frozenset(runs if params.get("leave_workers") else ()),
         backward=bool(params.get("backward")),
     )
-    call.strangers = proxied.strangers
+    call.strangers, call.beside = proxied.strangers, proxied.beside
     call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
     call.log_lines = int(params.get("log_lines") or 0)
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
@@ -314,7 +315,9 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         if serving and target.route is None and params.get("proxy_mode") != "none":
             raise BadInput(
                 f"{name}: {_why_unled(call, name)}, so requests could not be moved to the new container",
-                f"let {min(call.strangers)} lead to an nginx of the project, and that to {name}"
+                f"let {call.beside[name]} lead to {call.proxy_name}, and that on to {name}"
+                if name in call.beside
+                else f"let {min(call.strangers)} lead to an nginx of the project, and that to {name}"
                 if call.strangers and not call.proxy_name
                 else "name it with proxy_service, or set proxy_mode: none if nobody reaches it through nginx; an nginx of this "
                 f"host has to write include /etc/nginx/{FOLDER}/{call.name}-{name}.conf; in its upstream block, and in that "
@@ -332,6 +335,11 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
 
 def _why_unled(call: Call, name: str) -> str:
     """Why nobody can be led from the old containers of a web service to the new ones."""
+    if name in call.beside:
+        return (
+            f"{call.beside[name]} leads to it and {call.proxy_name} does not, and only one nginx of a project is led from the old "
+            f"containers to the new ones: {call.proxy_name}"
+        )
     unheard = f" (it cannot be told who listens at {', '.join(call.unheard)})" if call.unheard else ""
     if call.proxy_name:
         return f"{call.proxy_name} has no proxy_pass to {name}{unheard}"
