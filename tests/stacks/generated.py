@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
@@ -21,12 +22,14 @@ from tests.stacks.drawn_stacks import draw
 from tests.stacks.live_stack import LiveStack
 
 
-def run(seed: int) -> LiveStack:
+def run(seed: int, most: int = 99) -> LiveStack:
     """Run one stack's life.
 
+    :param most: how many operations of it.
     :raises AssertionError: something did not hold; the message has the seed.
     """
     drawn = draw(seed)
+    drawn = replace(drawn, life=drawn.life[:most])
     # One name for all that one worker runs: whatever a killed run has left goes first.
     name = f"evenkeel-drawn-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
     with tempfile.TemporaryDirectory(prefix="evenkeel-drawn-") as folder:
@@ -55,8 +58,12 @@ def main() -> int:
     requests, failed, began = 0, [], time.monotonic()
     for seed in range(given.seed, given.seed + given.count):
         features.update(draw(seed).features)
+        start = time.monotonic()
         try:
-            requests += run(seed).requests
+            stack = run(seed)
+            requests += stack.requests
+            told = " ".join(f"{name} {seconds:.0f}" for name, seconds in stack.seconds)
+            print(f"seed {seed}: {time.monotonic() - start:.0f} s ({told})", flush=True)
         except AssertionError as error:
             failed.append(seed)
             print(f"FAILED {error}\n", flush=True)

@@ -105,6 +105,7 @@ class LiveStack(SmallStack):
         self.version, self.before = "", ""
         self.rows: list[str] = []
         self.requests = 0
+        self.seconds: list[tuple[str, float]] = []
 
     def write(self, version: str) -> None:
         """Write the Compose file of a version; ``fault`` says which service of it is bad, and how."""
@@ -156,12 +157,16 @@ class LiveStack(SmallStack):
     def live(self) -> None:
         """Bring it through all of it; raises :class:`AssertionError` where something does not hold."""
         self.version = "v1"
+        began = time.monotonic()
         self.up("v1")
         self.stores = {name: set(self.containers(name)) for name in self.drawn.of_kind("database")}
         self.hold("start")
+        self.seconds = [("start", time.monotonic() - began)]
         for number, (operation, how) in enumerate(self.drawn.life, 2):
+            began = time.monotonic()
             getattr(self, f"do_{operation}")(f"v{number}", how)
             self.hold(f"{operation} v{number}")
+            self.seconds.append((operation, time.monotonic() - began))
 
     @contextmanager
     def visiting(self, forgiven: bool = False) -> Iterator[Visitors]:

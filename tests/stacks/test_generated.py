@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ten generated stacks on the real engine, other ones at each commit; ``make stacks`` runs hundreds."""
+"""Ten generated stacks on the real engine, the beginning of their lives, other ones at each commit; ``make stacks`` runs hundreds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.stacks.generated import run
     "number", [pytest.param(n, marks=pytest.mark.xdist_group(f"stacks/{n % 2}")) for n in range(10)]
 )
 def test_a_stack_of_any_shape_comes_through_its_life(number: int) -> None:
-    run(FIRST + number)
+    run(FIRST + number, most=1)
 
 
 def test_what_is_drawn_is_decided_by_the_seed_alone_and_everything_is_drawn() -> None:

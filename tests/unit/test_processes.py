@@ -214,12 +214,35 @@ def test_the_kernel_keeps_a_signal_from_process_1_without_a_handler(status: str,
 
 def test_who_boots_is_given_time_to_handle_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [status_of(caught=1 << 1)] * 3 + [status_of(caught=1 << 14)]
-    monkeypatch.setattr(processes, "text_of", lambda _path: answers.pop(0))
+    monkeypatch.setattr(processes, "text_of", lambda path: "0" if path.endswith("wchan") else answers.pop(0))
     young = processes.Process(4711, 1, time.time(), "celery")
     monkeypatch.setattr(processes, "process", lambda _pid: young)
     monkeypatch.setattr(processes.time, "sleep", lambda _seconds: None)
     processes.await_handler(4711, 15)
     assert answers == []
+
+
+@pytest.mark.parametrize(
+    ("program", "hears"),
+    [("signal.sigtimedwait({signal.SIGTERM}, 60)", True), ("time.sleep(60)", False)],
+)
+def test_who_waits_for_signals_as_an_init_does_hears_them(program: str, hears: bool) -> None:
+    argv = [sys.executable, "-c", f"import signal, time; print('here', flush=True); {program}"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        end = time.monotonic() + 5
+        while processes.waits_for_signals(process.pid) is not hears and time.monotonic() < end:
+            time.sleep(0.01)
+        found = processes.waits_for_signals(process.pid)
+        process.kill()
+    assert found is hears
+
+
+def test_an_init_that_has_just_begun_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {"/proc/4711/status": status_of(caught=0), "/proc/4711/wchan": "do_sigtimedwait.isra.0"}
+    monkeypatch.setattr(processes, "text_of", shown.__getitem__)
+    monkeypatch.setattr(processes, "process", lambda _pid: pytest.fail("waited"))
+    processes.await_handler(4711, 15)
 
 
 @pytest.mark.parametrize("seen", [None, processes.Process(4711, 1, time.time() - 60, "sleep infinity")])

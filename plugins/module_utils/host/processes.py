@@ -184,13 +184,21 @@ def drops(status: str, number: int) -> bool:
     return not any(int(rows.get(mask, "0"), 16) >> (number - 1) & 1 for mask in ("SigCgt", "SigBlk"))
 
 
+def waits_for_signals(pid: int) -> bool:
+    """Whether a process does nothing but wait for signals, as tini does (``init: true``): it hears what it has no handler for.
+
+    While it waits the kernel shows those signals as not blocked (``sigtimedwait``), just as if they were lost.
+    """
+    return "sigtimedwait" in text_of(f"/proc/{pid}/wchan")
+
+
 def await_handler(pid: int, number: int, boot: float = _BOOT) -> None:
     """Return once a container's process would notice a signal, or is ``boot`` seconds old, or gone.
 
     The kernel keeps from process 1 what it has no handler for. A Celery that boots still (its engine was restarted)
     would never hear that it has to stop, take tasks, and be killed with them when its grace is over (seen).
     """
-    while drops(text_of(f"/proc/{pid}/status"), number):
+    while drops(text_of(f"/proc/{pid}/status"), number) and not waits_for_signals(pid):
         seen = process(pid)
         if seen is None or time.time() - seen.started > boot:
             return
