@@ -17,7 +17,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     Stack,
     is_outdated,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start, Step
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
 from tests.property.drawn_rolls import AT_PORT, BAD, draw
 from tests.property.rolling_order import problem_with
@@ -34,12 +34,12 @@ def roll(machine: SimulatedMachine, policy: Policy, fickle: bool = False, limit:
         roller = Roller(machine, policy, poll=0.1)
         steps = 0
 
-        def count(step: object, stack: Stack, *_more: object, policy: Policy = policy) -> None:
+        def count(step: Step, stack: Stack, *_more: object, policy: Policy = policy) -> None:
             nonlocal steps
             steps += 1
             assert steps < 5000, f"does not terminate: {machine.history[-20:]}"
             if not machine.disturbed and not machine.process_killed:
-                problem = problem_with(step, stack, policy)  # type: ignore[arg-type]
+                problem = problem_with(step, stack, policy)
                 assert not problem, f"{problem}: {step}, {machine.history[-20:]}"
             if policy.backward and isinstance(step, Start):
                 refuse_early_workers(step, stack, policy)

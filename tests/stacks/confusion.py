@@ -23,8 +23,7 @@ def table(part: Path, running: bool, wrong: bool = False) -> str:
             accepted = stack.accepted(name)
             found[accepted[0], kind if kind not in accepted else accepted[0]] += 1
             right += kind in accepted
-            if wrong and kind not in accepted:
-                lines.append(f"  {stack.folder.name}/{name}: {accepted[0]}, taken for {kind}")
+        lines += [f"  {line}" for line in stack.wrong(running)] if wrong else []
     total = sum(found.values())
     head = f"{part.name}, {'where they run' if running else 'by their files'}: {right} of {total} right ({right / max(1, total):.1%})"
     rows = [["", *KINDS], *([k, *(str(found[k, other] or ".") for other in KINDS)] for k in KINDS)]

@@ -83,7 +83,7 @@ class Stack:
             str(s.get("image") or f"{self.project['name']}-{n}"): self.expected["images"][n]
             for n, s in services.items()
         }
-        found = evidence_of(_Images(images if running else {}), self.project, str(self.folder), [])  # type: ignore[arg-type]
+        found = evidence_of(_Images(images if running else {}), self.project, str(self.folder), [])
         return {n: self._where_it_runs(n, one) for n, one in found.items()} if running else found
 
     def _where_it_runs(self, service: str, evidence: Evidence) -> Evidence:
@@ -93,7 +93,7 @@ class Stack:
         if isinstance(seen, Mapping):
             lines = tuple(tuple(map(str, argv)) for argv in seen["processes"])
             evidence = replace(evidence, processes=lines, listens=frozenset(map(int, seen["listens"])))
-            look = Look(_Images({}), self.project, SourceTree(str(self.folder)))  # type: ignore[arg-type]
+            look = Look(_Images({}), self.project, SourceTree(str(self.folder)))
             return replace(evidence, programs=look.programs(self.project["services"][service], evidence))
         return replace(evidence, ended=int(seen.split()[1])) if str(seen).startswith("exited") else evidence
 
@@ -104,6 +104,14 @@ class Stack:
             n: JOB if n in jobs else chosen_kind(n, self.project["services"][n], one, {}, self._port(n))
             for n, one in self.evidence(running).items()
         }
+
+    def wrong(self, running: bool) -> list[str]:
+        """The services that are taken for what they are not."""
+        return [
+            f"{self.folder.name}/{name}: {self.accepted(name)[0]}, taken for {kind}"
+            for name, kind in self.kinds(running).items()
+            if kind not in self.accepted(name)
+        ]
 
     def _port(self, service: str) -> int:
         """The port by which an nginx of the project leads to a service, 1 for a socket, 0 where none does."""

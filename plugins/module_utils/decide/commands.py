@@ -12,7 +12,7 @@ from typing import Any
 
 from .restart import ALWAYS, NO, ON_FAILURE, UNLESS_STOPPED, restart_of
 
-_SHELLS = {"sh", "bash", "ash", "dash", "zsh"}
+SHELLS = {"sh", "bash", "ash", "dash", "zsh"}
 _OPERATOR = re.compile(r"[();&|]+")
 #: Words before a command that say how it runs, not what.
 _PREFIXES = {"exec", "env", "time", "nice", "tini", "dumb-init", "then", "do", "else", "!", "--"}
@@ -23,7 +23,7 @@ _NEUTRAL = {
     "set", "cd", "echo", "printf", "true", ":", "export", "sleep", "umask", "ulimit", "test", "[", "[[", "source", ".", "until",
     "if", "fi", "done", "nc", "pg_isready", "exit", "for",
 }  # fmt: skip
-_PYTHON = re.compile(r"^python[0-9.]*$")
+PYTHON = re.compile(r"^python[0-9.]*$")
 _PACKAGERS = {"npm", "yarn", "pnpm", "bun"}
 _EXECUTORS = {"npx", "pnpx", "bunx"}
 _BUILDS = re.compile(r"^(build|generate|compile|bundle|ci|install|i)(?!.*watch)([:_-][\w:-]*)?$")
@@ -91,7 +91,7 @@ def simple_commands(entrypoint: Any, command: Any) -> list[list[str]]:
     before = words_of(entrypoint)
     after = _of_lines(command)
     wrapped = len(before) == 1 and after and ("/" in before[0] or before[0].endswith(".sh"))
-    words = after if wrapped and base(before[0]) not in _SHELLS else _of_lines(entrypoint) + after
+    words = after if wrapped and base(before[0]) not in SHELLS else _of_lines(entrypoint) + after
     found: list[list[str]] = [[]]
     for word in words:
         if _OPERATOR.fullmatch(word):
@@ -122,9 +122,9 @@ def _stripped(words: Sequence[str]) -> list[str]:
         name = base(rest[0])
         if _WAITERS.match(name) and "--" in rest:
             rest = rest[rest.index("--") + 1 :]
-        elif name in _SHELLS and any(re.match(r"^-[a-z]*c$", word) for word in rest[1:3]):
+        elif name in SHELLS and any(re.match(r"^-[a-z]*c$", word) for word in rest[1:3]):
             rest = rest[next(i for i, word in enumerate(rest) if re.match(r"^-[a-z]*c$", word)) + 1 :]
-        elif name in _PREFIXES or re.match(r"^\w+=", rest[0]) or (name in _SHELLS and rest[1:] and rest[1][0] != "-"):
+        elif name in _PREFIXES or re.match(r"^\w+=", rest[0]) or (name in SHELLS and rest[1:] and rest[1][0] != "-"):
             rest = rest[1:]
         elif name in _RUNNERS and rest[1:2] == ["run"]:
             rest = rest[2:]
@@ -136,7 +136,7 @@ def _stripped(words: Sequence[str]) -> list[str]:
 def django_command(words: Sequence[str]) -> str:
     """The command of Django that a simple command runs, empty when it runs none."""
     rest = list(words)
-    if rest and _PYTHON.match(base(rest[0])):
+    if rest and PYTHON.match(base(rest[0])):
         rest = rest[1:]
         while rest and rest[0].startswith("-") and rest[0] != "-m":
             rest = rest[1:]
@@ -158,7 +158,7 @@ def is_neutral(words: Sequence[str]) -> bool:
 def _called(words: Sequence[str]) -> list[str]:
     """What a simple command runs, as a person would call it: ``wait`` for ``python -m shop.wait``."""
     rest = list(words)
-    if _PYTHON.match(base(rest[0])) and "-m" in rest[:-1]:
+    if PYTHON.match(base(rest[0])) and "-m" in rest[:-1]:
         rest = [rest[rest.index("-m") + 1].rpartition(".")[2]]
     return [name for name in (base(rest[0]), django_command(words)) if name]
 
@@ -189,7 +189,7 @@ def _ends(words: Sequence[str], once: bool, again: bool) -> bool:
     if "db upgrade" in " ".join(words):
         # Flask-Migrate, by whatever command of the app's.
         return True
-    script = words[1] if _PYTHON.match(base(words[0])) and len(words) > 1 else words[0]
+    script = words[1] if PYTHON.match(base(words[0])) and len(words) > 1 else words[0]
     names = [base(script), *_called(words)]
     return once and (base(words[0]) in _ENDS or any(map(_NAMED_SO.search, names)))
 

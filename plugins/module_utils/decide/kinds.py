@@ -137,7 +137,7 @@ def commands_run(service: Mapping[str, Any], evidence: Evidence, wrapped: bool =
     """
     whole = completed(service, evidence.image)
     words = [*([] if wrapped else _argv(whole["entrypoint"])), *_argv(whole["command"])]
-    return list(_opened(words, False, evidence.scripts, _environment(service, evidence.image), 3))
+    return list(_opened(words, False, evidence.scripts, environment_of(service, evidence.image), 3))
 
 
 def _argv(command: Any) -> list[str]:
@@ -177,7 +177,7 @@ def _opened(
         yield from _opened(one.words, looped or one.looped, scripts, environment, depth - 1)
 
 
-def _environment(service: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, str]:
+def environment_of(service: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, str]:
     """The variables that a container of a service starts with."""
     given = service.get("environment") or {}
     pairs = list(given.items()) if isinstance(given, Mapping) else [e.split("=", 1) for e in given if "=" in e]

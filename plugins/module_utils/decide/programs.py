@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from . import commands
 from .commands import base, django_command
 from .stack import OTHER, SCHEDULER, WEB, WORKER
 
@@ -137,7 +138,7 @@ _WITH_COMMAND = {
     "taskiq", "rq", "airflow", "temporal", "faust", "nameko", "procrastinate", "faststream", "flask", "fastapi",
 }  # fmt: skip
 
-SHELLS = {"sh", "bash", "ash", "dash", "zsh", "busybox"}
+SHELLS = {*commands.SHELLS, "busybox"}
 _PYTHON = re.compile(r"^(python|pypy)[0-9.]*$")
 #: Programs that run the one named after them.
 _WRAPPERS = {

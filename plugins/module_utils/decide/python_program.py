@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .commands import base, django_command
+from .commands import PYTHON, base, django_command
 from .programs import Judgement
 from .stack import SCHEDULER, WEB, WORKER
 
-_PYTHON = re.compile(r"^python[0-9.]*$")
 _CONSUMES = (
     r"\b(basic_consume|start_consuming|\w*queue\w*\.(consume|iterator)|ConsumerMixin|(AIO)?Kafka_?Consumer|confluent_kafka|[bB][lr]pop"
     r"|xreadgroup|receive_messages?|pull_subscribe|run_worker|worker_main)\b"
@@ -39,7 +38,7 @@ def files_of(words: Sequence[str]) -> list[str]:
     command = django_command(rest)
     if command:
         return [f"management/commands/{command}.py"]
-    if not rest or not _PYTHON.match(base(rest[0])):
+    if not rest or not PYTHON.match(base(rest[0])):
         return []
     while len(rest) > 1 and rest[1].startswith("-") and rest[1] not in ("-m", "-c"):
         rest = rest[2 if rest[1] in ("-W", "-X") else 1 :]

@@ -90,8 +90,10 @@ def see(params: Mapping[str, Any], store: Store) -> View:
     binds = adoption.binds_inside(project, folder)
     apart = [str(params.get("env_file") or ".env"), ".git"]
     try:
-        code = [p for p in binds if _holds_code(os.path.join(folder, p))]
-        data = adoption.data_in(binds, contents(folder, binds, apart), code)
+        found = contents(folder, binds, apart)
+        # Only without git there is no better way to tell, and it means to walk through all of it.
+        code = [p for p in binds if _holds_code(os.path.join(folder, p))] if found is None else []
+        data = adoption.data_in(binds, found, code)
     except CannotAdopt as error:
         raise BadInput(str(error), error.advice) from error
     left_out = [*data, *apart]

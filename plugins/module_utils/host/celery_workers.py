@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide.celery import Consumer, consumer_of, fetches_tasks
+from ..decide.kinds import environment_of
 from ..decide.masking import without_credentials
 from ..decide.services import BadService, chosen_kind, settings_of, words_in
 from ..decide.stack import WORKER, Container, is_outdated
@@ -225,7 +226,7 @@ def workers_of(params: Mapping[str, Any]) -> Workers:
             if fetches_tasks(kind, words):
                 settings = settings_of(service, definition, evidence[service], params, options.get(service) or {})
                 targets.append(Target(settings, str(image.get("Id") or ""), hashes.get(service, "")))
-                consumers.append(consumer_of(words, _environment(definition, config)))
+                consumers.append(consumer_of(words, environment_of(definition, config)))
         found = engine.containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})
         services = [t.settings.name for t in targets]
         there = {label_of(i, SERVICE_LABEL) for i in found}
@@ -258,12 +259,6 @@ def _that_run(workers: Workers) -> list[Consumer]:
                     found.append(consumer)
                     break
     return found
-
-
-def _environment(definition: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, str]:
-    pairs = [str(e).partition("=") for e in image.get("Env") or []]
-    own = definition.get("environment")
-    return {**{k: v for k, _is, v in pairs}, **{str(k): str(v) for k, v in (own.items() if own else ())}}
 
 
 def _together(consumers: Sequence[Consumer]) -> Consumer | None:
