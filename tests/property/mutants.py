@@ -218,7 +218,9 @@ def killed_by(mutant: Mutant, histories: int) -> str:
 
 def _units_pass() -> bool:
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        ended = pytest.main(["-qx", "-p", "no:cacheprovider", "-p", "no:xdist", str(UNITS)])
+        ended = pytest.main(["-qx", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "no:xdist", str(UNITS)])
+    if ended not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"{UNITS.name} could not be run: {ended!r}")
     return ended == pytest.ExitCode.OK
 
 
@@ -243,6 +245,9 @@ def main() -> int:
     for number in range(given.histories):
         for check in CHECKS:
             check(FIRST + number)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        if not pool.apply(_units_pass):
+            raise SystemExit(f"{UNITS.name} fails without any change")
     reasons = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {} if EQUIVALENT.exists() else {}
     began = time.monotonic()
     survivors, surprises, killed, alike, by_units = [], [], 0, 0, 0
