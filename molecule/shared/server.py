@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bed.login import PACKAGES, Login
 from tests.bed.nested import NestedEngine, NestedError
-from tests.bed.shop import free_port
+from tests.bed.ports import free_port
 
 
 def main() -> int:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bed.plain_app import PlainApp
-from tests.bed.shop import ROOT, free_port, run
+from tests.bed.ports import free_port
+from tests.bed.shop import ROOT, run
 
 NAME = "evenkeel-php"
 LABEL = f"evenkeel.bed={NAME}"

@@ -23,7 +23,8 @@ from demo.repository import add_commit
 from tests.bed.load.process import LoadRun
 from tests.bed.login import PACKAGES, Login
 from tests.bed.nested import NestedEngine
-from tests.bed.shop import BEDS, ROOT, BedError, Play, free_port, run
+from tests.bed.ports import free_port
+from tests.bed.shop import BEDS, ROOT, BedError, Play, run
 
 IMAGES = ("evenkeel/nginx:1.26", "evenkeel/postgres:17", "evenkeel/python:3.13", "evenkeel/redis:8")
 #: Light: an engine that comes back needs the machine for itself.

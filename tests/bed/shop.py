@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from tests.bed.load.audit import Audit, Heartbeats, audit_heartbeats
 from tests.bed.load.database import Database, wait_for_tasks
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
+from tests.bed.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BEDS = ROOT / ".cache" / "beds"
@@ -83,13 +83,6 @@ def run(argv: Sequence[str], timeout: float = 300.0, **kwargs: Any) -> str:
     if done.returncode != 0:
         raise BedError(f"{' '.join(map(str, argv))}: {done.stderr.strip()[-1500:] or done.stdout.strip()[-1500:]}")
     return done.stdout
-
-
-def free_port() -> int:
-    """A TCP port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Shop:

@@ -17,7 +17,8 @@ from typing import Any
 from tests.bed.baselines import PUBLISH, Checkout
 from tests.bed.meter import Command, Method, memory_group, serves
 from tests.bed.nested import NestedEngine
-from tests.bed.shop import BedError, free_port
+from tests.bed.ports import free_port
+from tests.bed.shop import BedError
 
 STACK = "shop"
 PLACE = "/srv/shop"

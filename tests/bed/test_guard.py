@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.guard_call import guard_info
 from tests.bed.front import docker
 from tests.bed.guarded import NAME, Guarded
-from tests.bed.shop import BEDS, free_port
+from tests.bed.ports import free_port
+from tests.bed.shop import BEDS
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_memory 
 from tests.bed.front import CONF, Front, docker, site
 from tests.bed.load.process import LoadRun, proxy_log
 from tests.bed.nginx_examples import adapted, play
-from tests.bed.shop import BEDS, free_port
+from tests.bed.ports import free_port
+from tests.bed.shop import BEDS
 
 TLS = "listen 443 ssl; ssl_certificate /etc/nginx/tls/{}; ssl_certificate_key /etc/nginx/tls/{};"
 #: What nginx would refuse: the candidate, the kind of reason, and what a user has to read.

@@ -12,7 +12,7 @@ import pytest
 from tests.bed.load.process import LoadRun, proxy_log
 from tests.bed.nginx_examples import adapted, play
 from tests.bed.nginx_server import AVAILABLE, ENABLED, NAME, STATE, Server, host_site
-from tests.bed.shop import free_port
+from tests.bed.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from tests.bed.front import docker
-from tests.bed.shop import free_port
+from tests.bed.ports import free_port
 from tests.bed.small_stack import SmallStack
 
 SITE = "server { listen 80; location / { proxy_pass http://api:8000; } }"

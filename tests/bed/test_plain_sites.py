@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.bed.plain_app import PlainApp
-from tests.bed.shop import free_port, run
+from tests.bed.ports import free_port
+from tests.bed.shop import run
 
 # -- a static site ----------------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.bed.shop import ROOT, free_port
+from tests.bed.ports import free_port
+from tests.bed.shop import ROOT
 
 LABEL = "evenkeel-progress"
 MODULE = """#!/usr/bin/python

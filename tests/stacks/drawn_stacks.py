@@ -30,7 +30,9 @@ _PROGRAMS = {"web": WEBS, "worker": WORKERS, "scheduler": SCHEDULERS, "database"
 #: How the published nginx leads to a service.
 MODES = ("plain", "upstream", "resolver")
 #: What befalls a stack; each is followed by a look at all that must hold.
-OPERATIONS = ("update", "update", "bad", "bad", "back", "kill", "kill", "nginx", "person", "scale")
+OPERATIONS = ("update", "update", "bad", "bad", "back", "kill", "kill", "nginx", "person", "scale", "reboot")
+#: What only a server of its own can go through. No life begins with it.
+ELSEWHERE = "reboot"
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,27 @@ def draw(seed: int) -> Drawn:
         led["edge"], modes["edge"] = {"/": "front"}, rng.choice(MODES)
         features.add("an nginx behind another")
     features |= {f"nginx: {mode}" for mode in modes.values()}
-    life = tuple((rng.choice(OPERATIONS), rng.random()) for _number in range(3))
+    if rng.random() < 0.3:
+        _divide(services, kinds)
+        features.add("two networks")
+    life = [(rng.choice(OPERATIONS[: None if number else -1]), rng.random()) for number in range(3)]
+    if rng.random() < 0.06:
+        name = rng.choice([n for n, kind in kinds.items() if kind in ("web", "worker")])
+        services[name]["volumes"] = ["/kept"]
+        life = [("refused", 0.0)]
+    if ELSEWHERE in dict(life):
+        for name in (n for n, kind in kinds.items() if kind == "database"):
+            # Nobody but its owner starts what has ended for good.
+            services[name]["restart"] = "always"
     features |= {f"life: {name}" for name, _how in life}
-    return Drawn(seed, services, kinds, led, modes, life, frozenset(features))
+    return Drawn(seed, services, kinds, led, modes, tuple(life), frozenset(features))
+
+
+def _divide(services: dict[str, dict[str, Any]], kinds: Mapping[str, str]) -> None:
+    """Let only web services be where nginx is, and in a second network with all others."""
+    for name, one in services.items():
+        first = one.pop("networks", {}).get("default") or {}
+        one["networks"] = {"inner": first, **({"default": {}} if kinds[name] == "web" else {})}
 
 
 def _service(rng: random.Random, name: str, kind: str, features: set[str]) -> dict[str, Any]:
@@ -117,8 +137,10 @@ def _service(rng: random.Random, name: str, kind: str, features: set[str]) -> di
         one["networks"] = {"default": {"aliases": [f"{name}-alias"]}}
         features.add("alias")
     if kind in ("scheduler", "database"):
-        one["volumes"] = [f"alone-{name}:/alone"]
-        features.add("volume of one")
+        # Nothing replaces a database, so it may have a volume that nobody named.
+        nameless = kind == "database" and rng.random() < 0.5
+        one["volumes"] = ["/alone" if nameless else f"alone-{name}:/alone"]
+        features.add("anonymous volume" if nameless else "volume of one")
     return one
 
 

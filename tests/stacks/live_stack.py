@@ -16,14 +16,19 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from tests.bed.front import docker
+from tests.bed.ports import free_port
 from tests.bed.small_stack import IMAGE, LABEL, SmallStack
 from tests.stacks.drawn_stacks import REST, SCHEDULERS, STORES, WEBS, WORKERS, Drawn
+from tests.stacks.power_cut import reboot
 
+NGINX = "evenkeel/nginx:1.26"
 QUICK = {"prove_seconds": 0.5, "monitor": 1.0, "drain_timeout": 10.0, "ready_timeout": 15.0}
 #: Of a bad version: what is wrong with it, by the kind of the service that has it.
 FAULTS = {"web": ("500", "exit", "deaf"), "worker": ("exit",), "scheduler": ("exit",), "other": ("exit",)}
@@ -104,6 +109,7 @@ class LiveStack(SmallStack):
         self.fault: tuple[str, str] = ("", "")
         self.version, self.before = "", ""
         self.rows: list[str] = []
+        self.kept: dict[str, str] = {}
         self.requests = 0
         self.seconds: list[tuple[str, float]] = []
 
@@ -128,15 +134,16 @@ class LiveStack(SmallStack):
         for nginx, led in self.drawn.led.items():
             (self.folder / f"{nginx}.conf").write_text(self._site(nginx), encoding="utf-8")
             services[nginx] = {
-                "image": "evenkeel/nginx:1.26", "labels": labels, "ports": [f"127.0.0.1:{self.ports[nginx]}:80"],
+                "image": NGINX, "labels": labels, "ports": [f"127.0.0.1:{self.ports[nginx]}:80"],
                 "volumes": [f"{self.folder}/{nginx}.conf:/etc/nginx/conf.d/default.conf:ro"],
-                "depends_on": sorted(set(led.values())),
+                "depends_on": sorted(set(led.values())), "restart": "always",
             }  # fmt: skip
         mounted = [
             str(v).split(":")[0] for one in services.values() for v in one["volumes"] if not str(v).startswith("/")
         ]
+        networks = {name for one in services.values() for name in one.get("networks", ("default",))}
         project = {
-            "name": self.name, "services": services, "networks": {"default": {"labels": labels}},
+            "name": self.name, "services": services, "networks": {name: {"labels": labels} for name in sorted(networks)},
             "volumes": {name: {"labels": labels} for name in mounted},
         }  # fmt: skip
         (self.folder / "compose.yaml").write_text(json.dumps(project).replace("$", "$$"), encoding="utf-8")
@@ -221,7 +228,7 @@ class LiveStack(SmallStack):
         self.fault = victims[int(how * len(victims))]
         old = self.containers()
         with self.visiting() as visitors:
-            result = self.go(version, ready_timeout=6.0)
+            result = self.go(version, ready_timeout=4.0)
         assert result.get("failed"), f"{self.fault} was not noticed"
         assert self.containers() == old, f"{self.fault}: others serve than before: {result['msg']}"
         for name in visitors.routes.values():
@@ -232,22 +239,60 @@ class LiveStack(SmallStack):
     def do_kill(self, version: str, how: float) -> None:
         """The process is killed at any moment, and the same call comes again."""
         self.write(version)
-        call = {**self.parameters, **QUICK}
-        settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         with self.visiting():
-            with subprocess.Popen(
-                [sys.executable, "-c", _CALL], env=settings, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, text=True,
-            ) as process:  # fmt: skip
-                assert process.stdin is not None
-                process.stdin.write(json.dumps(call))
-                process.stdin.close()
-                time.sleep(0.5 + how * 8)
+            with self.called() as process:
+                time.sleep(0.5 + how * 6)
                 process.send_signal(signal.SIGKILL)
-            time.sleep(how * 2)
+            time.sleep(how)
             result = self.go()
         assert not result.get("failed"), result["msg"]
         self.becomes(version)
+
+    def do_reboot(self, version: str, how: float) -> None:
+        """The server's power is cut at any moment of an update, and the same call comes again when it is back."""
+        self.write(version)
+        with self.visiting(forgiven=True), self.called():
+            time.sleep(0.5 + how * 6)
+            reboot()
+        result = self._after_a_reboot()
+        assert not result.get("failed"), result["msg"]
+        self.becomes(version)
+
+    def _after_a_reboot(self) -> dict[str, Any]:
+        """The call that is run again until it is not refused any more, by a person who does what it says."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                return self.go()
+            except BadInput as error:
+                assert "does not run" in str(error) and time.monotonic() < end, error
+                self.compose("start")
+                time.sleep(2)
+
+    def do_refused(self, version: str, _how: float) -> None:
+        """A version that cannot be brought in without a loss: it is said, and nothing is touched."""
+        there = self.containers()
+        with self.visiting():
+            try:
+                said = str(self.go(version)["msg"])
+            except BadInput as error:
+                said = str(error)
+        assert "anonymous volume" in said, said
+        assert self.containers() == there, f"refused, and yet changed: {said}"
+        self.write(self.version)
+
+    @contextmanager
+    def called(self) -> Iterator[subprocess.Popen[str]]:
+        """A call of the module as a process of its own, which has ended at the end."""
+        settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(
+            [sys.executable, "-c", _CALL], env=settings, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, text=True,
+        ) as process:  # fmt: skip
+            assert process.stdin is not None
+            process.stdin.write(json.dumps({**self.parameters, **QUICK}))
+            process.stdin.close()
+            yield process
 
     def do_nginx(self, version: str, how: float) -> None:
         """nginx is started anew in the middle of an update."""
@@ -297,7 +342,12 @@ class LiveStack(SmallStack):
             assert found == [self.version] * number, f"{name} has {found}, wanted {number} of {self.version}"
         assert {name: set(self.containers(name)) for name in self.stores} == self.stores, "a database was replaced"
         for name in self.drawn.of_kind("scheduler", "database"):
-            assert "two" not in self.inside(name, "ls", "/alone").split(), f"{name}: two of it ran at once"
+            told = self.inside(name, "sh", "-c", "ls /alone; cat /alone/kept")
+            assert "two" not in told.split(), f"{name}: two of it ran at once"
+            assert told.startswith(self.kept.get(name, "")), (
+                f"{name}: {self.kept[name]!r} was in its volume, now {told!r}"
+            )
+            self.kept[name] = told
         ended = docker("ps", "-aq", "--filter", f"label={LABEL}={self.name}", "--filter", "status=exited").split()
         ended += docker("ps", "-aq", "--filter", f"label={LABEL}={self.name}", "--filter", "status=created").split()
         assert not ended, f"containers were left: {ended}"
@@ -305,12 +355,39 @@ class LiveStack(SmallStack):
             assert "evenkeel" not in self.inside(nginx, "cat", "/etc/hosts"), f"{nginx}: a pin was left"
         again = self.go()
         assert not again["changed"] and not again.get("failed"), f"a second run: {again['msg']}"
-        # A resolver may know the addresses of before for its second.
-        time.sleep(1.2)
+        if "resolver" in self.drawn.modes.values():
+            # It may know the addresses of before for its second.
+            time.sleep(1.2)
         with self.visiting() as visitors:
-            time.sleep(0.7)
+            time.sleep(0.3)
         for name in visitors.routes.values():
             assert visitors.versions(name) == {self.version}, visitors.answers
         kept = set(self.inside(self.drawn.of_kind("web")[0], "cat", "/rows/kept").split())
         lost = [row for row in self.rows if row not in kept]
         assert not lost, f"{len(lost)} acknowledged rows are gone"
+
+
+@dataclass(frozen=True)
+class Lived:
+    """How a stack came through its life: requests in all, and how long each operation took with the look after it (seconds)."""
+
+    requests: int
+    seconds: list[tuple[str, float]]
+
+
+def bring_through(drawn: Drawn, name: str) -> Lived:
+    """Start a drawn stack on this machine's engine, bring it through its life, and take it away.
+
+    :param name: of the Compose project; what a killed run of this name has left goes first.
+    :raises AssertionError: something did not hold; the message says what.
+    """
+    with TemporaryDirectory(prefix="evenkeel-drawn-") as folder:
+        stack = LiveStack(name, Path(folder) / "project", drawn, {nginx: free_port() for nginx in drawn.led})
+        stack.destroy()
+        try:
+            stack.live()
+        except BadInput as error:
+            raise AssertionError(f"refused: {error}") from error
+        finally:
+            stack.destroy()
+        return Lived(stack.requests, stack.seconds)

@@ -14,7 +14,8 @@ import time
 
 VERSION, FAULT = os.environ.get("VERSION", ""), os.environ.get("FAULT", "")
 NAME = os.path.basename(sys.argv[0])
-SERVERS, ALONE = ("gunicorn", "uvicorn", "daphne", "flower", "mailpit"), pathlib.Path("/alone")
+SERVERS = ("gunicorn", "uvicorn", "daphne", "flower", "mailpit")
+ALONE, KEPT = pathlib.Path("/alone"), pathlib.Path("/kept")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -32,7 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """A slow answer now and then."""
         if self.path.endswith("slow"):
-            time.sleep(1)
+            time.sleep(0.3)
         self._answer()
 
     def do_POST(self) -> None:
@@ -61,6 +62,8 @@ def main() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         with (ALONE / "kept").open("a") as kept:
             kept.write(f"{VERSION}\n")
+    if KEPT.is_dir():
+        (KEPT / VERSION).touch()
     if NAME in SERVERS and FAULT != "deaf":
         http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
     while True:

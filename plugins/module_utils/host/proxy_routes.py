@@ -16,6 +16,7 @@ from ..decide.nginx_include import is_managed
 from ..decide.nginx_syntax import UnreadableConfig, load
 from ..decide.programs import PROXY
 from ..decide.services import chosen_kind
+from ..decide.unled import Around
 from .call_result import BadInput
 from .engine import Engine
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
@@ -31,7 +32,8 @@ class Proxied:
     :ivar name: its service, ``nginx.HOST``, or empty where there is none.
     :ivar routes: every route of its configuration; ``listeners``: who listens at each UNIX socket of them.
     :ivar beside: service → the container of another nginx that leads to it too.
-    :ivar strangers: service → what it is, of proxies that are no nginx.
+    :ivar strangers: service → what it is, of proxies that are no nginx; ``down``: service → the state of its container, of
+        nginx that do not run.
     """
 
     name: str = ""
@@ -39,6 +41,12 @@ class Proxied:
     listeners: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, str] = field(default_factory=dict)
     strangers: Mapping[str, str] = field(default_factory=dict)
+    down: Mapping[str, str] = field(default_factory=dict)
+
+    def around(self, project: str) -> Around:
+        """What is known of the proxies around a project."""
+        unheard = [host[len(UNIX) :] for host, service in self.listeners.items() if not service]
+        return Around(project, self.name, self.beside, self.strangers, self.down, unheard)
 
 
 def proxy_of(
@@ -57,13 +65,17 @@ def proxy_of(
     options = params.get("service_options") or {}
     kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
     proxies = [n for n, kind in kinds.items() if n == named or (kind == PROXY and _is_nginx(services[n], evidence[n]))]
-    running = engine.containers({PROJECT_LABEL: project_name, ONE_OFF_LABEL: "False"})
+    there = engine.containers({PROJECT_LABEL: project_name, ONE_OFF_LABEL: "False"})
     found: list[tuple[str, Proxied]] = []
+    down: dict[str, str] = {}
     for service in proxies:
-        for inspection in (i for i in running if label_of(i, SERVICE_LABEL) == service and pid_of(i)):
+        mine = [i for i in there if label_of(i, SERVICE_LABEL) == service]
+        if mine and not any(pid_of(i) for i in mine):
+            down[service] = str((mine[0].get("State") or {}).get("Status") or "dead")
+        for inspection in (i for i in mine if pid_of(i)):
             every = _routes_of(Nginx(engine, inspection), service)
             sockets = [r for r in every if r.host.startswith(UNIX)]
-            listeners = {r.host: service_at(r, inspection, running) for r in sockets}
+            listeners = {r.host: service_at(r, inspection, there) for r in sockets}
             found.append((str(inspection["Name"]).lstrip("/"), Proxied(service, every, listeners)))
     if not named:
         found += [(HOST, own) for own in [_host_proxy(project_name, services)] if own.name]
@@ -72,17 +84,17 @@ def proxy_of(
         container: {n for n, s in rest.items() if routes_to(project_name, n, s, one.routes, one.listeners)}
         for container, one in found
     }
-    mine = [(container, one) for container, one in found if not named or one.name == named]
+    leaders = [(container, one) for container, one in found if not named or one.name == named]
     strangers = {
         n: judge(services[n], evidence[n]).because.removeprefix("image ")
         for n, kind in kinds.items()
         if kind == PROXY and n not in proxies
     }
-    if not mine:
-        return Proxied(strangers=strangers)
-    chosen, leader = max(mine, key=lambda pair: len(led[pair[0]]))
+    if not leaders:
+        return Proxied(strangers=strangers, down=down)
+    chosen, leader = max(leaders, key=lambda pair: len(led[pair[0]]))
     beside = {n: container for container, _one in found if container != chosen for n in sorted(led[container])}
-    return replace(leader, beside=beside, strangers=strangers)
+    return replace(leader, beside=beside, strangers=strangers, down=down)
 
 
 def _is_nginx(service: Mapping[str, Any], evidence: Evidence) -> bool:

@@ -16,8 +16,7 @@ from ..decide.celery import fetches_tasks
 from ..decide.dependencies import in_order, needed_by
 from ..decide.jobs import is_off
 from ..decide.kinds import Evidence
-from ..decide.nginx_config import UNIX, Route, named
-from ..decide.nginx_include import FOLDER
+from ..decide.nginx_config import Route, named
 from ..decide.project import MARK
 from ..decide.rest_of_stack import (
     Present,
@@ -32,6 +31,7 @@ from ..decide.rest_of_stack import (
 from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of, words_in
 from ..decide.stack import OTHER, SCHEDULER, STOP_FIRST, WEB, Policy, Stack, view_of
 from ..decide.two_at_once import alone, objections
+from ..decide.unled import Around, why_unled
 from . import adopted, generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
@@ -67,9 +67,7 @@ class Call:
     newer_than: float = 0.0
     kinds: dict[str, str] = field(default_factory=dict)
     ways: dict[str, str] = field(default_factory=dict)
-    unheard: tuple[str, ...] = ()
-    strangers: Mapping[str, str] = field(default_factory=dict)
-    beside: Mapping[str, str] = field(default_factory=dict)
+    around: Around = field(default_factory=Around)
     problems: dict[str, BadInput] = field(default_factory=dict)
     rest: Rest = field(default_factory=Rest)
     settled: tuple[str, ...] = ()
@@ -139,8 +137,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         left=frozenset(runs if params.get("leave_workers") else ()),
         backward=bool(params.get("backward")),
     )
-    call.strangers, call.beside = proxied.strangers, proxied.beside
-    call.unheard = tuple(host[len(UNIX) :] for host, service in listeners.items() if not service)
+    call.around = proxied.around(str(project["name"]))
     call.log_lines = int(params.get("log_lines") or 0)
     call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
     try:
@@ -300,8 +297,9 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             problem = published_ports.objection(name, ports, settings.replicas, steered, call.allow_downtime)
             if problem:
                 call.problems.setdefault(name, BadInput(problem))
-        # Of the other kinds only what runs already would be replaced.
-        if complaints and (settings.kind != OTHER or serving):
+        if complaints and serving:
+            call.problems.setdefault(name, BadInput(complaints[0]))
+        elif complaints and settings.kind != OTHER:
             raise BadInput(complaints[0])
         if settings.kind == SCHEDULER and serving and target.route and not call.allow_downtime:
             gap = (
@@ -313,16 +311,8 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         if settings.kind != WEB:
             continue
         if serving and target.route is None and params.get("proxy_mode") != "none":
-            raise BadInput(
-                f"{name}: {_why_unled(call, name)}, so requests could not be moved to the new container",
-                f"let {call.beside[name]} lead to {call.proxy_name}, and that on to {name}"
-                if name in call.beside
-                else f"let {min(call.strangers)} lead to an nginx of the project, and that to {name}"
-                if call.strangers and not call.proxy_name
-                else "name it with proxy_service, or set proxy_mode: none if nobody reaches it through nginx; an nginx of this "
-                f"host has to write include /etc/nginx/{FOLDER}/{call.name}-{name}.conf; in its upstream block, and in that "
-                "file server 127.0.0.1:PORT; with the container's port",
-            )
+            why, hint = why_unled(name, call.around)
+            raise BadInput(f"{name}: {why}, so requests could not be moved to the new container", hint)
         if settings.order == STOP_FIRST and serving and not call.allow_downtime:
             raise BadInput(
                 f"{name}: order stop-first takes the old one away before the new one is ready: a gap of its boot time",
@@ -331,22 +321,6 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         note = longest_gap_note(settings)
         if note:
             call.notes.append(note)
-
-
-def _why_unled(call: Call, name: str) -> str:
-    """Why nobody can be led from the old containers of a web service to the new ones."""
-    if name in call.beside:
-        return (
-            f"{call.beside[name]} leads to it and {call.proxy_name} does not, and only one nginx of a project is led from the old "
-            f"containers to the new ones: {call.proxy_name}"
-        )
-    unheard = f" (it cannot be told who listens at {', '.join(call.unheard)})" if call.unheard else ""
-    if call.proxy_name:
-        return f"{call.proxy_name} has no proxy_pass to {name}{unheard}"
-    if call.strangers:
-        front = min(call.strangers)
-        return f"users come by {front} ({call.strangers[front]}), and only an nginx can be led from one container to another"
-    return "no running nginx was found in the project"
 
 
 def refuse_what_cannot_change_hands(call: Call, stack: Stack) -> None:
