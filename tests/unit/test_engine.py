@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,12 +34,16 @@ class Api:
     def exec_create(self, container_id: str, argv: list[str], user: str, **more: object) -> dict[str, str]:
         return {"Id": "e"}
 
-    def exec_start(self, exec_id: str, demux: bool) -> tuple[bytes | None, bytes | None]:
-        assert demux
+    base_url, api_version = "http+docker://localhost", "1.45"
+
+    @contextmanager
+    def post(self, _address: str, **_more: object) -> Iterator[SimpleNamespace]:
         time.sleep(self.seconds)
         if self.problem:
             raise self.problem
-        return self.said, self.complained
+        parts = ((1, self.said), (2, self.complained))
+        content = b"".join(struct.pack(">BxxxL", kind, len(part)) + part for kind, part in parts if part is not None)
+        yield SimpleNamespace(status_code=200, content=content)
 
     def exec_inspect(self, exec_id: str) -> dict[str, Any]:
         return {"ExitCode": self.code, "Pid": self.pid}

@@ -38,6 +38,7 @@ except ImportError:
         """See above."""
 
 
+from .exec_output import streams_of
 from .inspection import SERVICE_LABEL
 
 __all__ = ["APIError", "DockerException", "Engine", "EngineBarred", "EngineFailed", "NotFound", "RequestException"]
@@ -214,20 +215,18 @@ class Engine:
         except (DockerException, RequestException, OSError) as error:
             return 126, str(getattr(error, "explanation", None) or error)
         # The engine mixes both streams in the order in which it happens to read them.
-        said, complaints = (part or b"" for part in output)
+        said, complaints = output
         text = said if code == 0 and not errors_too else said + complaints
         return (126 if code is None else int(code)), text.decode("utf-8", "replace")
 
-    def _wait_for(
-        self, exec_id: str, timeout: float
-    ) -> tuple[tuple[bytes | None, bytes | None] | None, Exception | None]:
+    def _wait_for(self, exec_id: str, timeout: float) -> tuple[tuple[bytes, bytes] | None, Exception | None]:
         """Both streams of a command, or None when it has not ended in time, or why it could not be asked."""
-        result: list[tuple[bytes | None, bytes | None]] = []
+        result: list[tuple[bytes, bytes]] = []
         problem: list[Exception] = []
 
         def read() -> None:
             try:
-                result.append(self.api.exec_start(exec_id, demux=True))
+                result.append(streams_of(self.api, exec_id))
             except Exception as error:
                 problem.append(error)
 
