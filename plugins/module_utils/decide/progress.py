@@ -90,7 +90,7 @@ class Narrator:
         elif isinstance(step, (steps.AwaitReady, steps.Drain)):
             lines += self._waiting(step, stack, name)
         if failure:
-            lines.append(Line(name, getattr(step, "service", ""), "", seconds, f"{name} failed: {failure}"))
+            lines.append(Line(name, ", ".join(steps.services_of(step)), "", seconds, f"{name} failed: {failure}"))
         return lines
 
     def look(self, stack: Stack) -> list[Line]:

@@ -91,12 +91,12 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
 
 def settle(stack: Stack, views: list[View]) -> Step | None:
     """Once the proxy has learned where all run, take away what led its requests; None where nothing is left of that."""
-    for view in views:
-        if view.wanted.name in stack.proxy.cooling:
-            return Learn(view.wanted.name)
-        if view.wanted.name in stack.proxy.pinned:
-            return Settle(view.wanted.name)
-    return None
+    names = [v.wanted.name for v in views]
+    cooling = tuple(n for n in names if n in stack.proxy.cooling)
+    if cooling:
+        return Learn(cooling)
+    pinned = [n for n in names if n in stack.proxy.pinned]
+    return Settle(pinned[0]) if pinned else None
 
 
 def together(views: list[View]) -> Step | None:
@@ -158,7 +158,7 @@ def _heal(views: list[View]) -> Step | None:
         if serving and early and len(alive) >= view.wanted.replicas:
             # A way back that was killed may just have let them in, and then the proxy does not know them yet.
             if not view.learned(serving):
-                return Learn(view.wanted.name)
+                return Learn((view.wanted.name,))
             return Leave(view.wanted.name, view.addresses(alive), ids_of(early))
         # Better one that may crash again than nobody, where nothing else is let in yet.
         there = alive or tuple(c for c in view.old if c.running and c.address and not is_current(c, view.wanted))

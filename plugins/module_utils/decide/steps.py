@@ -113,7 +113,7 @@ class Undo:
 class Learn:
     """Wait a moment: the proxy asks for names again by itself, and may not know yet who joined or who is gone."""
 
-    service: str
+    services: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -141,3 +141,8 @@ class Refuse:
 Step = Union[
     Start, Keep, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, Learn, Settle, Done, Refuse
 ]  # fmt: skip
+
+
+def services_of(step: Step) -> tuple[str, ...]:
+    """The services that a step names by themselves; empty where it names containers, or all."""
+    return tuple(getattr(step, "services", None) or filter(None, [getattr(step, "service", "")]))

@@ -72,7 +72,7 @@ def _exchange(view: View, coming: tuple[Container, ...], leaving: tuple[Containe
     if view.overlaps and leaving and joining:
         return Join(name, view.addresses(coming + leaving), ids_of(joining))
     if view.overlaps and leaving and not view.learned(coming):
-        return Learn(name)
+        return Learn((name,))
     return Join(name, view.addresses(coming), ids_of(joining), ids_of(leaving))
 
 

@@ -310,7 +310,7 @@ class Roller:
             self.no_return = self.no_return or any(is_outdated(c, self._wanted[c.service]) for c in gone)
             machine.remove(step.containers)
         elif isinstance(step, steps.Learn):
-            self._learn_more(step.service)
+            self._learn_more(step.services)
         elif isinstance(step, steps.Settle):
             machine.settle(step.service)
 
@@ -355,11 +355,12 @@ class Roller:
             self._learn([container_id], successes=count, last_answer=answer.text, ready_since=ready)
         self.machine.sleep(self.poll)
 
-    def _learn_more(self, service: str) -> None:
+    def _learn_more(self, services: Sequence[str]) -> None:
         now = self.machine.now()
-        if now - self._helped.get(service, -self.help_pause) >= self.help_pause:
-            self._helped[service] = now
-            self.machine.learn(service)
+        for name in services:
+            if now - self._helped.get(name, -self.help_pause) >= self.help_pause:
+                self._helped[name] = now
+                self.machine.learn(name)
         self.machine.sleep(self.poll)
 
     def _drain(self, step: steps.Drain, stack: Stack) -> None:

@@ -43,7 +43,7 @@ class Timeline:
         )
         known = {c.id: c for c in stack.containers}
         touched = [known[i] for i in ids if i in known]
-        services = sorted({c.service for c in touched}) or [getattr(step, "service", "")]
+        services = sorted({c.service for c in touched}) or list(steps.services_of(step))
         if isinstance(step, steps.Start):
             services = [service for service, _count in step.create] or services
         key = (name, tuple(ids))
