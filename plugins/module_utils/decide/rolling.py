@@ -116,7 +116,7 @@ def backward(views: list[View]) -> Step | None:
     workers = [v for v in views if v.wanted.kind == WORKER and v.wanted.name not in needed]
     senders = [v for v in views if v not in workers]
     first, later = ([v for v in several if not v.stop_first] for several in (senders, workers))
-    meanwhile = [v for v in senders if v.wanted.kind == SCHEDULER and v.stop_first]
+    meanwhile = [v for v in senders if v.wanted.kind == SCHEDULER]
     step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views) or switch(senders)
     step = step or _drain(senders) or _end_of_senders(senders)
     # A stand-in has to be there to go back over.
@@ -170,7 +170,7 @@ def _heal(views: list[View]) -> Step | None:
 
 def waits_for_another(view: View, every: list[View]) -> bool:
     """Whether something that a service depends on has to be ready before one of it is started."""
-    return bool(view.missing) and any(v.wanted.name in view.wanted.after and not v.usable for v in every)
+    return any(v.wanted.name in view.wanted.after and not v.usable for v in every)
 
 
 def _bring_up(views: list[View], every: list[View]) -> Step | None:
@@ -183,10 +183,10 @@ def _start(views: list[View], every: list[View]) -> Step | None:
     if due:
         return Start(
             create=tuple((v.wanted.name, v.missing) for v in due),
-            hold=tuple((v.wanted.name, _rotation(v)) for v in due if v.proxied and _rotation(v)),
+            hold=tuple((v.wanted.name, _rotation(v)) for v in due if _rotation(v)),
             stand_ins=tuple(v.wanted.name for v in due if v.standing_in),
-            # Where the old one ends first, better one that is not proven comes back with the machine than nobody.
-            unkept=tuple(v.wanted.name for v in due if v.sound and not v.stop_first),
+            # Where no old one runs, better one that is not proven comes back with the machine than nobody.
+            unkept=tuple(v.wanted.name for v in due if v.sound),
         )
     return None
 
@@ -206,14 +206,15 @@ def _await(views: list[View]) -> Step | None:
 
 
 def _rotation(view: View) -> tuple[str, ...]:
-    return view.addresses(tuple(c for c in view.current + view.sound if c.in_rotation and c.running))
+    return view.addresses(tuple(c for c in view.current + view.sound if c.in_rotation))
 
 
 def switch(views: list[View]) -> Step | None:
     """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
     for view in views:
         if view.wanted.kind in (SCHEDULER, WEB) and view.wanted.replicas:
-            step = _hush(views)
+            # Before anything new sends tasks: an old worker discards those that it does not know, so it fetches no more.
+            step = _quiesce(views)
             if step:
                 return step
         if view.stop_first:
@@ -230,13 +231,8 @@ def switch(views: list[View]) -> Step | None:
 
 
 def _keep(view: View) -> Step | None:
-    unkept = tuple(c for c in view.current if c.unkept and c.running)
+    unkept = tuple(c for c in view.current if c.unkept)
     return Keep(ids_of(unkept)) if unkept else None
-
-
-def _hush(views: list[View]) -> Step | None:
-    """Before anything new sends tasks: an old worker discards those that it does not know, so it fetches no more."""
-    return _quiesce([v for v in views if not v.missing and not v.unready])
 
 
 def _quiesce(views: list[View]) -> Step | None:
@@ -248,7 +244,7 @@ def _join(view: View) -> Step | None:
     wanted = view.wanted
     joined = tuple(c for c in view.current if c.in_rotation)
     waiting = tuple(c for c in view.current if not c.in_rotation)
-    inside = tuple(c for c in view.old if c.in_rotation and c.running)
+    inside = tuple(c for c in view.old if c.in_rotation)
     staying = tuple(c for c in inside if not c.crashes)
     if waiting:
         moments = [c.joined_at for c in joined if c.joined_at is not None]
@@ -261,7 +257,7 @@ def _join(view: View) -> Step | None:
     if view.overlaps and staying and not (view.learned(joined) and view.now >= view.watched_until):
         # Nothing has to be taken back but the new one, should it not be good.
         return Prove(ids_of(joined), proxied=True)
-    if (inside or view.stale) and joined:
+    if inside or view.stale:
         return Leave(wanted.name, view.addresses(joined), ids_of(inside))
     return None
 

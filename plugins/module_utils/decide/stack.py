@@ -196,12 +196,12 @@ class View:
 
     @property
     def stale(self) -> bool:
-        return self.proxied and self.wanted.name in self.proxy.stale
+        return self.wanted.name in self.proxy.stale
 
     @property
     def overlaps(self) -> bool:
         """Whether old and new have to be in rotation together until the proxy knows both."""
-        return self.proxied and self.wanted.learn_seconds is not None
+        return self.wanted.learn_seconds is not None
 
     def learned(self, containers: tuple[Container, ...]) -> bool:
         """Whether all of the proxy knows by now that these containers may be sent to."""
@@ -263,17 +263,16 @@ class View:
     def watched_until(self) -> float:
         """The end of the monitor window after the last change (0 when there was none in this run)."""
         # A proxy that was loaded again by somebody else has let in by itself whom this run was still waiting for.
-        joined = [c.ready_since if c.joined_at is None and c.in_rotation else c.joined_at for c in self.current]
+        joined = [c.ready_since if c.joined_at is None else c.joined_at for c in self.current]
         moments = joined if self.proxied else [c.ready_since for c in self.current]
         known = [m for m in moments if m is not None]
         # What the proxy has not learned yet was not tried by users.
-        late = self.wanted.learn_seconds or 0.0 if self.proxied else 0.0
+        late = self.wanted.learn_seconds or 0.0
         return max(known) + late + self.wanted.monitor if known else 0.0
 
     def is_loud(self, container: Container) -> bool:
         """Whether a worker that is to go still fetches tasks; what a warm shutdown hands back may run twice."""
-        fetches = container.running and container.consumes is True
-        return self.wanted.kind == WORKER and not self.stop_first and fetches
+        return container.consumes is True and not self.stop_first
 
     def is_busy(self, container: Container) -> bool:
         """Whether somebody may still wait for an answer from a container, or a task of it has not ended."""
@@ -339,7 +338,7 @@ def view_of(stack: Stack, wanted: Wanted) -> View:
     mine = [c for c in stack.containers if c.service == wanted.name and c.state != "removing"]
     outdated = [c for c in mine if is_outdated(c, wanted)]
     proper = [c for c in mine if is_current(c, wanted)]
-    helpers = [c for c in mine if is_stand_in(c, wanted) and c not in proper]
+    helpers = [c for c in mine if is_stand_in(c, wanted)]
     standing_in = bool(wanted.stand_in) and any(c.running for c in outdated) and not any(c.running for c in proper)
     passed: list[Container] = []
     if stack.goal == UNDO:

@@ -71,9 +71,17 @@ def proxy_of(
     for service in proxies:
         mine = [i for i in there if label_of(i, SERVICE_LABEL) == service]
         if mine and not any(pid_of(i) for i in mine):
-            down[service] = str((mine[0].get("State") or {}).get("Status") or "dead")
+            down[service] = _status_of(mine[0])
         for inspection in (i for i in mine if pid_of(i)):
-            every = _routes_of(Nginx(engine, inspection), service)
+            nginx = Nginx(engine, inspection)
+            try:
+                every = _routes_of(nginx, service)
+            except NginxFailed as error:
+                now = engine.inspect(str(inspection["Id"]))
+                if pid_of(now):
+                    raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
+                down[service] = _status_of(now)
+                continue
             sockets = [r for r in every if r.host.startswith(UNIX)]
             listeners = {r.host: service_at(r, inspection, there) for r in sockets}
             found.append((str(inspection["Name"]).lstrip("/"), Proxied(service, every, listeners)))
@@ -122,8 +130,10 @@ def _routes_of(nginx: Nginx, service: str) -> tuple[Route, ...]:
             f"the configuration of {nginx.name} cannot be read safely: {error}",
             f"change that line, or write x-evenkeel: {{kind: other}} beside {service} if it leads to none of these services",
         ) from error
-    except NginxFailed as error:
-        raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
+
+
+def _status_of(inspection: Mapping[str, Any]) -> str:
+    return str((inspection.get("State") or {}).get("Status") or "gone")
 
 
 def routes_to(
