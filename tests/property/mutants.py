@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Break every branch of the reconciler's pure files, one at a time, and see whether the simulated histories notice.
 
-Single decisions that no history can show are what ``tests/unit/test_rolling.py`` is for: it is asked where no history
+Single decisions that no history can show are what ``tests/unit/test_rolling*.py`` are for: they are asked where no history
 notices. A mutant that survives both is a rule that nobody holds, or code that does nothing. Those that mean the same
 as the original are listed with the reason in ``equivalent_mutants.yaml``.
 
@@ -40,7 +40,8 @@ CHECKS: tuple[Callable[[int], object], ...] = (
     crashing_rolls.check,
 )
 #: What is asked of single decisions.
-UNITS = Path(__file__).parents[1] / "unit/test_rolling.py"
+UNITS = sorted((Path(__file__).parents[1] / "unit").glob("test_rolling*.py"))
+SINGLE = "single decisions"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 #: Seconds of one history after which it counts as one that never ends.
 PATIENCE = 20
@@ -213,14 +214,14 @@ def killed_by(mutant: Mutant, histories: int) -> str:
                 return f"{check.__module__.rpartition('.')[2]} {number}: {why[:90]}"
             finally:
                 signal.alarm(0)
-    return "" if _units_pass() else UNITS.name
+    return "" if _units_pass() else SINGLE
 
 
 def _units_pass() -> bool:
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        ended = pytest.main(["-qx", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "no:xdist", str(UNITS)])
+        ended = pytest.main(["-qx", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "no:xdist", *map(str, UNITS)])
     if ended not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise RuntimeError(f"{UNITS.name} could not be run: {ended!r}")
+        raise RuntimeError(f"{SINGLE} could not be run: {ended!r}")
     return ended == pytest.ExitCode.OK
 
 
@@ -247,7 +248,7 @@ def main() -> int:
             check(FIRST + number)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         if not pool.apply(_units_pass):
-            raise SystemExit(f"{UNITS.name} fails without any change")
+            raise SystemExit(f"{SINGLE} fail without any change")
     reasons = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {} if EQUIVALENT.exists() else {}
     began = time.monotonic()
     survivors, surprises, killed, alike, by_units = [], [], 0, 0, 0
@@ -257,7 +258,7 @@ def main() -> int:
         for number, why in pool.imap(_judge, jobs, chunksize=1):
             mutant = _ALL[number]
             killed += bool(why)
-            by_units += why == UNITS.name
+            by_units += why == SINGLE
             if why and mutant.key in reasons:
                 surprises.append(f"{mutant.key}: listed as equivalent, killed by {why}")
             elif mutant.key in reasons:
@@ -271,7 +272,7 @@ def main() -> int:
     ]
     print("\n".join(surprises))
     print(
-        f"{len(_ALL)} mutants: {killed} killed ({by_units} of them by {UNITS.name} alone), {alike} equivalent, "
+        f"{len(_ALL)} mutants: {killed} killed ({by_units} of them by {SINGLE} alone), {alike} equivalent, "
         f"{len(survivors)} surviving; {given.histories} histories "
         f"of {len(CHECKS)} kinds from seed {FIRST}, {time.monotonic() - began:.0f} s"
     )
