@@ -60,7 +60,6 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     worker = Wanted("celery", WORKER, *NEW, replicas=rng.choice([1, 2]), ready_timeout=8.0, monitor=3.0)
     beat = Wanted("celery-beat", SCHEDULER, *NEW, order=STOP_FIRST, ready_timeout=8.0, monitor=3.0)
     services: list[Wanted] = rng.choice([[web], [web], [worker, beat, web], [beat, web], [worker, web]])
-    alone = services == [web]
     company = random.Random(f"company {seed}")
     added = []
     if company.random() < 0.25:
@@ -107,7 +106,7 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         versions,
         misfortune,
         fresh=rng.random() < 0.05,
-        start_replicas=scaled if alone and len(services) == 1 else None,
+        start_replicas=scaled if all(w.kind != SCHEDULER for w in services) else None,
         added=added,
     )
     backward = random.Random(f"backward {seed}").random() < 0.4

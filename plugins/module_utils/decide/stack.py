@@ -84,6 +84,7 @@ class Container:
     :param tasks: how many it had left when it was last asked, None where it was not or did not say; ``unanswered_since``:
         since when it has not said it each time.
     :param inside_since: since when this process has seen it in rotation without a break.
+    :param ended_here: whether this run has stopped it.
     :param age: seconds since its main process was started.
     :param crashes: whether it ends and is started again, over and over: what it is asked, nobody answers.
     :param unkept: whether the engine does not start it again by itself, although its definition says so.
@@ -110,6 +111,7 @@ class Container:
     inside_since: float | None = None
     left_at: float | None = None
     created_here: bool = False
+    ended_here: bool = False
     fault: str = ""
     last_answer: str = ""
     age: float = float("inf")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .stack import SCHEDULER, Container, View, ids_of, is_current, is_outdated, is_stand_in
+from .stack import Container, View, ids_of, is_current, is_outdated, is_stand_in
 from .steps import AwaitReady, Drain, Join, Learn, Leave, Quiesce, Refuse, Remove, Resume, Start, Step, Stop
 
 
@@ -28,7 +28,7 @@ def undo_service(view: View) -> Step | None:
         if staying and (inside or view.stale):
             return Leave(wanted.name, view.addresses(staying), ids_of(inside))
         return _take_away(view, doomed)
-    if wanted.kind == SCHEDULER or view.stop_first:
+    if view.stop_first:
         step = _take_away(view, doomed)
         if step:
             return step
@@ -36,9 +36,10 @@ def undo_service(view: View) -> Step | None:
     alive = tuple(c for c in outgoing if c.running and c not in fallen)
     if fallen and not alive:
         return _make_do(view, fallen[0])
-    # What the project no longer has comes back as it was.
+    ended = tuple(c for c in outgoing if not c.running and c not in fallen)
+    # Which of them ran, a run that was killed cannot say; what the project no longer has comes back as it was.
     number = wanted.replicas or len(outgoing)
-    asleep = tuple(c for c in outgoing if not c.running and c not in fallen)[: max(0, number - len(alive))]
+    asleep = tuple(c for c in ended if c.ended_here) or ended[: max(0, number - len(alive))]
     if asleep:
         return make_room(view) or Start(restart=ids_of(asleep))
     restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
@@ -69,9 +70,9 @@ def fallen_of(view: View) -> tuple[Container, ...]:
 def _exchange(view: View, coming: tuple[Container, ...], leaving: tuple[Container, ...]) -> Step:
     """Lead to these in place of those, over a time in which the proxy has to know both where it needs that."""
     name, joining = view.wanted.name, tuple(c for c in coming if not c.in_rotation)
-    if view.overlaps and leaving and joining:
+    if view.overlaps and joining:
         return Join(name, view.addresses(coming + leaving), ids_of(joining))
-    if view.overlaps and leaving and not view.learned(coming):
+    if leaving and not view.learned(coming):
         return Learn((name,))
     return Join(name, view.addresses(coming), ids_of(joining), ids_of(leaving))
 
@@ -90,13 +91,11 @@ def make_room(view: View) -> Step | None:
     """End what holds the place of an old container that is to come back; a stand-in serves in the meantime."""
     wanted = view.wanted
     holding = tuple(c for c in view.current if c.running and wanted.stand_in and is_current(c, wanted))
-    helpers = tuple(c for c in view.current + view.broken if is_stand_in(c, wanted))[: wanted.replicas]
-    if not holding:
-        return None
+    helpers = tuple(c for c in view.current + view.broken if is_stand_in(c, wanted))
     serving = tuple(c for c in holding if c.in_rotation)
     unready = tuple(c for c in helpers if c.ready_since is None)
     late = [c for c in unready if c.awaited_since is not None and view.now - c.awaited_since >= wanted.ready_timeout]
-    if view.proxied and serving and helpers and not (late or any(c.fault for c in helpers)):
+    if serving and helpers and not (late or any(c.fault for c in helpers)):
         asleep = tuple(c for c in helpers if not c.running)
         if asleep:
             return Start(restart=ids_of(asleep))

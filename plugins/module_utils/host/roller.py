@@ -95,6 +95,7 @@ class Evidence:
     left_at: float | None = None
     created_here: bool = False
     started_here: bool = False
+    ended_here: bool = False
     deaf: bool = False
     tasks: int | None = None
     unanswered_since: float | None = None
@@ -174,6 +175,7 @@ class Roller:
                     inside_since=known.inside_since,
                     left_at=known.left_at,
                     created_here=known.created_here,
+                    ended_here=known.ended_here,
                     consumes=None if known.deaf else container.consumes,
                     tasks=known.tasks,
                     unanswered_since=known.unanswered_since,
@@ -302,6 +304,7 @@ class Roller:
             self.cut += sum(c.connections for c in stack.containers if c.id in stopped and c.left_at is not None)
             self.cut_tasks += sum(c.tasks or 0 for c in stack.containers if c.id in stopped and c.consumes is False)
             machine.stop(step.containers)
+            self._learn(step.containers, ended_here=True)
             # That it has ended is no fault then: a stand-in may have to serve once more, to go back over.
             self._learn([i for i in step.containers if not self.evidence[i].fault], awaited_since=None)
         elif isinstance(step, steps.Remove):
