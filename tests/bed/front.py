@@ -148,8 +148,10 @@ class Front:
 
     def inside(self, service: str, *argv: str, user: str = "0") -> str:
         """Run a command in a service's container and return what it printed."""
+        from ansible_collections.evenkeel.deploy.plugins.module_utils.host.exec_output import streams_of
+
         made = self.engine.exec_create(self.container(service), list(argv), user=user)["Id"]
-        output = str(self.engine.exec_start(made).decode("utf-8"))
+        output = b"".join(streams_of(self.engine, made)).decode("utf-8")
         assert self.engine.exec_inspect(made)["ExitCode"] == 0, f"{argv}: {output}"
         return output
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Four generated stacks on the real engine, the beginning of their lives, other ones at each commit; ``make stacks`` runs hundreds."""
+"""Ten generated stacks on the real engine, the beginning of their lives, other ones at each commit; ``make stacks`` runs hundreds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.stacks.generated import run
 
 # Each group is one worker's.
 @pytest.mark.parametrize(
-    "number", [pytest.param(n, marks=pytest.mark.xdist_group(f"stacks/{n % 2}")) for n in range(4)]
+    "number", [pytest.param(n, marks=pytest.mark.xdist_group(f"stacks/{n % 2}")) for n in range(10)]
 )
 def test_a_stack_of_any_shape_comes_through_its_life(number: int) -> None:
     run(FIRST + number, most=1)
