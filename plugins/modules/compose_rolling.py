@@ -87,7 +87,8 @@ options:
     description:
       - Path that answers with a status below 400 when a web service is ready. Without it the health command is run, and
         without that the path of O(health_url) and then C(/) are asked; what the containers from before answer there is
-        good enough, if it is below 500.
+        good enough, if it is below 500. Where the health command succeeds, these paths are asked too, and a status of 500 or
+        more that the containers from before do not answer with is not ready.
     type: str
   health_url:
     description:

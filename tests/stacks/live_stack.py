@@ -326,6 +326,11 @@ class LiveStack(SmallStack):
         time.sleep(1)
         self.do_update(version, how)
 
+    def said(self) -> str:
+        """The last complaints of each nginx, for a failure's sake."""
+        logs = [self.compose("logs", "--tail", "200", nginx).splitlines() for nginx in self.drawn.led]
+        return "\n".join(line for lines in logs for line in [x for x in lines if "[e" in x or "[crit" in x][-8:])
+
     # -- what must hold after each of them ----------------------------------------------------------------------
 
     def hold(self, after: str) -> None:
@@ -386,8 +391,9 @@ def bring_through(drawn: Drawn, name: str) -> Lived:
         stack.destroy()
         try:
             stack.live()
-        except BadInput as error:
-            raise AssertionError(f"refused: {error}") from error
+        except (AssertionError, BadInput) as error:
+            refused = "refused: " * isinstance(error, BadInput)
+            raise AssertionError(f"{refused}{error}\n{stack.said()}") from error
         finally:
             stack.destroy()
         return Lived(stack.requests, stack.seconds)

@@ -18,7 +18,10 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import Probe
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.probing import ask
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.usual_answers import as_usual
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.usual_answers import (
+    as_usual,
+    without_new_faults,
+)
 
 Handler = Callable[[socket.socket], None]
 
@@ -282,3 +285,26 @@ def test_where_the_app_is_asked_for_its_health_comes_first(
     now = {"/health/": answered(health), "/": answered(root)}
     then = {"/health/": [answered(health_before)], "/": [answered(root_before)]}
     assert as_usual(["/health/", "/"], now.__getitem__, then.__getitem__).ok is ready
+
+
+@pytest.mark.parametrize(
+    ("health", "root", "root_before", "ready"),
+    [
+        (200, 500, [200], False),
+        (200, 502, [404, 301], False),
+        (200, 500, [200, 500], True),
+        (200, 500, [], True),
+        (200, 500, [0], True),
+        (200, 404, [200], True),
+        (200, 0, [200], True),
+        (503, 200, [200], False),
+    ],
+)
+def test_of_one_that_its_own_check_calls_healthy_only_a_new_fault_is_told(
+    health: int, root: int, root_before: list[int], ready: bool
+) -> None:
+    now = {"/health/": answered(health), "/": answered(root)}
+    then = {"/health/": [answered(200)], "/": [answered(status) for status in root_before]}
+    answer = without_new_faults(["/health/", "/"], now.__getitem__, then.__getitem__)
+    assert answer.ok is ready
+    assert ready or answer.text == "it answered, which the version from before does not"

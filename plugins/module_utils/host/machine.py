@@ -235,11 +235,12 @@ class ComposeMachine:
                 str(inspection["Id"]), settings.ready_command, timeout=settings.ready_command_timeout
             )
             said = (output.strip().splitlines() or ["it printed nothing"])[-1][:200]
-            return Answer(code == 0, "" if code == 0 else f"its health command ended with {code}: {said}")
-        if settings.kind == WORKER and self._nodes.node(inspection):
+            if code != 0:
+                return Answer(False, f"its health command ended with {code}: {said}")
+        elif settings.kind == WORKER and self._nodes.node(inspection):
             return self._nodes.ping(inspection)
         if target.route and (settings.ready_port or target.folder):
-            return self._usual.of(inspection, target, self._old(target))
+            return self._usual.of(inspection, target, self._old(target), healthy=bool(settings.ready_command))
         return Answer(True, "runs")
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:

@@ -39,6 +39,22 @@ def as_usual(
     return next((a for a in answers if not a.ok), answers[-1])
 
 
+def without_new_faults(
+    paths: Sequence[str], question: Callable[[str], Answer], before: Callable[[str], Sequence[Answer]]
+) -> Answer:
+    """Answers of one that its own health check calls healthy: many a check only looks whether a port is open.
+
+    What speaks against it is a fault of the server's alone, where those from before answer without one.
+    """
+    for path in paths:
+        answer = question(path)
+        if answer.status >= 500:
+            usual = [a.status for a in before(path) if a.status]
+            if usual and max(usual) < 500:
+                return Answer(False, f"{answer.text}, which the version from before does not", answer.status)
+    return Answer(True)
+
+
 class UsualAnswers:
     """What containers answer, held against those of the version from before; each is asked once, while it serves.
 
@@ -49,13 +65,16 @@ class UsualAnswers:
         self._ask = ask
         self._before: dict[tuple[str, Probe], Answer] = {}
 
-    def of(self, inspection: Mapping[str, Any], target: Target, old: Sequence[Mapping[str, Any]]) -> Answer:
-        """What one container answers at the usual paths of its service."""
+    def of(
+        self, inspection: Mapping[str, Any], target: Target, old: Sequence[Mapping[str, Any]], healthy: bool = False
+    ) -> Answer:
+        """What one container answers at the usual paths of its service; ``healthy`` where its own check says so."""
 
         def question(path: str) -> Answer:
             return self._ask(inspection, target, Probe(path), True)
 
-        return as_usual(target.settings.usual_paths, question, lambda path: self._of_old(target, old, Probe(path)))
+        judged = without_new_faults if healthy else as_usual
+        return judged(target.settings.usual_paths, question, lambda path: self._of_old(target, old, Probe(path)))
 
     def to(
         self, probe: Probe, inspection: Mapping[str, Any], target: Target, old: Sequence[Mapping[str, Any]]
