@@ -221,6 +221,18 @@ def test_an_api_that_has_nothing_at_its_root_is_ready_when_it_answers_as_ever(st
     assert one.ask() == "v4"
 
 
+def test_a_health_check_that_always_succeeds_does_not_let_a_new_fault_in(stack: Maker) -> None:
+    check = {"healthcheck": {"test": ["CMD", "true"], "interval": "2s", "start_period": "5s"}}
+    one = stack({"api": {**answering(200), **check}}, SITE)
+    one.services["api"] = {**answering(500), **check}
+    with one.visited() as answers:
+        said = one.roll("v2", ready_timeout=4.0)["msg"]
+    assert "GET / answered 500, which the version from before does not" in said
+    assert set(answers) == {"v1"}, answers
+    one.services["api"] = {**answering(404), **check}
+    assert not one.roll("v3").get("failed"), "its check may know better than we whether there is something at /"
+
+
 def policy_of(container: str) -> str:
     return docker("inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", container).strip()
 
