@@ -233,6 +233,20 @@ def test_a_health_check_that_always_succeeds_does_not_let_a_new_fault_in(stack: 
     assert not one.roll("v3").get("failed"), "its check may know better than we whether there is something at /"
 
 
+def test_a_web_service_is_new_before_nginx_leads_to_it(stack: Maker) -> None:
+    one = stack({"api": of_kind("web")}, SITE)
+    one.services["live"] = of_kind("web")
+    with one.visited() as answers:
+        result = one.roll("v2")
+    assert not result.get("failed"), result["msg"]
+    assert set(answers) == {"v1", "v2"} and set(one.containers("live").values()) == {"v2"}
+    assert not one.roll()["changed"]
+    there = one.containers()
+    with pytest.raises(BadInput, match="live: front has no proxy_pass to live"):
+        one.roll("v3")
+    assert one.containers() == there
+
+
 def policy_of(container: str) -> str:
     return docker("inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", container).strip()
 

@@ -259,11 +259,21 @@ class LiveStack(SmallStack):
         self.becomes(version)
 
     def _after_a_reboot(self) -> dict[str, Any]:
-        """The call that is run again until it is not refused any more, by a person who does what it says."""
+        """The call that is run again until it is not refused any more, by a person who does what it says.
+
+        What is to be started after it is started, as ``update`` does it. An nginx before that one knows its address of before,
+        as after any power cut: its owner loads it again.
+        """
         end = time.monotonic() + 60
         while True:
             try:
-                return self.go()
+                result = self.go()
+                late = result["rest"]["start_last"]
+                if late:
+                    self.compose("up", "--detach", "--no-deps", "--no-recreate", "--wait", *late)
+                for nginx in set(self.drawn.led) - set(late) if late else ():
+                    self.inside(nginx, "nginx", "-s", "reload")
+                return result
             except BadInput as error:
                 assert "does not run" in str(error) and time.monotonic() < end, error
                 self.compose("start")

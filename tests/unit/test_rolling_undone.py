@@ -50,6 +50,17 @@ def test_nobody_is_led_to_it_any_more_first() -> None:
     assert back(replace(MADE, in_rotation=True)) == steps.Stop(("new",)), "there is nobody to lead them to"
 
 
+def test_of_what_was_there_only_what_was_led_to_is_led_to() -> None:
+    unproven = replace(THERE, id="b", address="10.0.0.6", in_rotation=False)
+    made = replace(MADE, in_rotation=True)
+    three = replace(WANTED, replicas=3)
+    assert back(THERE, unproven, made, wanted=three) == steps.Leave("api", ("10.0.0.5",), ("new",))
+
+
+def test_what_was_there_beyond_what_is_wanted_stays_for_a_good_roll_to_end() -> None:
+    assert back(THERE, replace(THERE, id="more", number=9, address="10.0.0.6")) == DONE
+
+
 def test_a_worker_that_was_there_fetches_tasks_again() -> None:
     worker = replace(TWO, kind=WORKER)
     silent = replace(THERE, in_rotation=False, consumes=False)
@@ -121,6 +132,20 @@ def test_where_they_do_not_whoever_runs_is_led_to_and_it_is_said_why() -> None:
     assert back(ended, serving) == steps.Refuse(f"{said}ended")
     assert back(ended, serving, proxy=STALE) == steps.Join("api", ("10.0.0.2",), ())
     assert back(ended, proxy=STALE) == steps.Refuse(f"{said}ended"), "there is nobody to lead to"
+
+
+def test_nobody_is_led_to_a_worker_or_to_what_has_ended() -> None:
+    ended = replace(ENDED, awaited_since=40 - WANTED.ready_timeout)
+    gone = replace(JOINED, state="exited", in_rotation=False)
+    said = "api: the old version did not come back either: shop-api-1 ended"
+    assert back(ended, gone) == steps.Refuse(said)
+    worker = replace(WANTED, kind=WORKER)
+    assert back(ended, replace(JOINED, in_rotation=False), wanted=worker) == steps.Refuse(said)
+
+
+def test_one_too_many_that_is_not_ready_says_nothing_of_the_old() -> None:
+    late = replace(NEW, id="late", number=9, awaited_since=40 - WANTED.ready_timeout)
+    assert back(ENDED, JOINED, late) == steps.Start(restart=("old",))
 
 
 # -- over a stand-in ----------------------------------------------------------------------------------------

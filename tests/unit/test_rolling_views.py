@@ -120,11 +120,14 @@ def test_deserted_is_where_nobody_answers_users(containers: tuple[Container, ...
         ((DONE,), {"proxy": Proxy(stale=("admin",))}, False),
         ((replace(DONE, in_rotation=False),), {}, True),
         ((replace(DONE, in_rotation=False),), {"proxy": Proxy(present=False)}, False),
+        ((DONE, replace(DONE, id="b", in_rotation=False)), {"wanted": replace(WANTED, replicas=2)}, True),
+        ((replace(DONE, in_rotation=False),), {"wanted": replace(WANTED, led=False)}, False),
         ((replace(DONE, unkept=True),), {}, True),
         ((DONE, replace(DONE, id="b", unkept=True)), {"wanted": replace(WANTED, replicas=2)}, True),
         ((DONE, replace(JOINED, id="b", state="exited")), {}, True),
         ((JOINED,), {"now": 24.9}, True),
         ((JOINED,), {"now": 25}, False),
+        ((DONE, replace(JOINED, id="b")), {"now": 24.9, "wanted": replace(WANTED, replicas=2)}, True),
         ((replace(JOINED, proof_since=None),), {}, True),
         ((replace(DONE, proof_since=None),), {}, False),
         ((replace(DONE, consumes=False),), {}, True),
@@ -141,6 +144,9 @@ def test_the_watch_begins_when_the_last_of_them_could_be_tried() -> None:
     assert view(JOINED, wanted=replace(WANTED, learn_seconds=10)).watched_until == 20 + 10 + WANTED.monitor
     assert view(replace(JOINED, joined_at=None)).watched_until == 11 + WANTED.monitor, "let in by somebody else"
     assert view(JOINED, proxy=Proxy(present=False)).watched_until == 11 + WANTED.monitor
+    assert view(JOINED, NEW, wanted=two).watched_until == 20 + WANTED.monitor, (
+        "one that is not ready says nothing of it"
+    )
     assert view().watched_until == 0
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.unled import Around, why_unled
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.unled import (
+    Around,
+    leading_perhaps,
+    why_unled,
+)
 
 ALL = Around("shop", "edge", {"api": "shop-front-1"}, {"gate": "traefik"}, {"front": "restarting"}, ["/run/app.sock"])
 
@@ -28,3 +32,12 @@ ALL = Around("shop", "edge", {"api": "shop-front-1"}, {"gate": "traefik"}, {"fro
 def test_the_nearest_reason_is_said(around: Around, why: str, hint: str) -> None:
     said, way_out = why_unled("api", around)
     assert why in said and hint in way_out
+
+
+def test_an_nginx_that_is_down_may_be_the_way_to_whom_no_other_leads_to() -> None:
+    kinds = {"api": "web", "celery": "worker", "edge": "proxy", "front": "proxy"}
+    assert leading_perhaps(kinds, {"front"}, {"front": "restarting"}) == ["front"]
+    assert leading_perhaps(kinds, {"front", "api"}, {"front": "restarting"}) == [], (
+        "it is a site of its own, and is replaced"
+    )
+    assert leading_perhaps(kinds, {"front"}, ()) == []

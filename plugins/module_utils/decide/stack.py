@@ -31,6 +31,7 @@ class Wanted:
         Where it is set, containers of this kind serve while the old one has ended and the new one is not proven yet.
     :param after: services of the same call that have to be ready before one of this is started, where none of theirs runs.
     :param replicas: 0 for a service that the project no longer has: what runs of it goes last.
+    :param led: whether the proxy that is there leads to it, or may have: to one that is new it may not lead yet.
     """
 
     name: str
@@ -50,11 +51,12 @@ class Wanted:
     learn_seconds: float | None = None
     stand_in: str = ""
     after: tuple[str, ...] = ()
+    led: bool = True
 
     @property
     def proxied(self) -> bool:
         """Whether users reach it through the proxy."""
-        return self.kind == WEB
+        return self.kind == WEB and self.led
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ class View:
     @property
     def silent(self) -> tuple[Container, ...]:
         """Workers that are to stay and were told to fetch nothing more, by a run that wanted something else."""
-        return tuple(c for c in self.current if c.running and c.consumes is False)
+        return tuple(c for c in self.current if c.consumes is False)
 
     @property
     def unready(self) -> tuple[Container, ...]:
@@ -347,7 +349,7 @@ def view_of(stack: Stack, wanted: Wanted) -> View:
         same = proper + helpers
     elif standing_in:
         # What could not be started because of the old one is nothing to wait for.
-        same = helpers + [c for c in proper if not c.running and c.awaited_since is None]
+        same = helpers + [c for c in proper if c.awaited_since is None]
     else:
         same, passed = proper, helpers
     alive = sorted((c for c in same if c.running), key=lambda c: (not c.in_rotation, c.number))

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .nginx_include import FOLDER
+from .stack import WEB
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,12 @@ def why_unled(name: str, around: Around) -> tuple[str, str]:
         f"include /etc/nginx/{FOLDER}/{around.project}-{name}.conf; in its upstream block, and in that file server 127.0.0.1:PORT; "
         "with the container's port"
     )
+
+
+def leading_perhaps(kinds: Mapping[str, str], led: Collection[str], down: Collection[str]) -> list[str]:
+    """Which nginx that do not run may be the way to a web service, and so are none themselves for another one before them.
+
+    :param kinds: service → what it looks like; ``led``: services that a running nginx leads to; ``down``: nginx that do not run.
+    """
+    lost = any(kind == WEB and name not in led for name, kind in kinds.items())
+    return sorted(down) if lost else []

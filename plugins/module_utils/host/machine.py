@@ -308,7 +308,7 @@ class ComposeMachine:
     def _steer(self, service: str, act: Callable[[Steering, Master], None]) -> None:
         way = self.targets[service].steering
         if self._nginx is None or way is None:
-            raise StepFailed(f"{self.proxy_name}: nginx does not run any more")
+            raise StepFailed(f"{service}: {self.proxy_name} cannot be led to its containers")
         try:
             act(way, self._nginx)
         except (NginxFailed, FirewallFailed) as error:

@@ -31,7 +31,7 @@ from ..decide.rest_of_stack import (
 from ..decide.services import ROLLED_KINDS, BadService, chosen_kind, longest_gap_note, settings_of, words_in
 from ..decide.stack import OTHER, SCHEDULER, STOP_FIRST, WEB, Policy, Stack, view_of
 from ..decide.two_at_once import alone, objections
-from ..decide.unled import Around, why_unled
+from ..decide.unled import Around, leading_perhaps, why_unled
 from . import adopted, generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
@@ -117,6 +117,8 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         proxied = proxy_of(engine, project, evidence, params)
         every, listeners = proxied.routes, proxied.listeners
         ways = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
+        looks = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
+        ways.update(dict.fromkeys(leading_perhaps(looks, {n for n in ways if ways[n]}, proxied.down), ()))
         kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}, len(ways[n])) for n, s in services.items()}
     except BadService as error:
         raise BadInput(str(error)) from error
@@ -147,7 +149,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         for container in (p for p in present if p.service in ordered and p.anonymous):
             # Over all else that speaks against it: no order of steps and no allowed gap keeps this data.
             call.problems[container.service] = BadInput(left_behind(container, min(container.anonymous)))
-        for name in (n for n in ordered if n in proxied.beside):
+        for name in (n for n in ordered if n in proxied.beside and ways[n]):
             call.problems[name] = BadInput(
                 f"{name}: both {proxied.name} and {proxied.beside[name]} lead to it, and only one nginx is led from the old "
                 f"containers to the new ones: the other would go on to those that are gone",
@@ -312,7 +314,8 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             continue
         if serving and target.route is None and params.get("proxy_mode") != "none":
             why, hint = why_unled(name, call.around)
-            raise BadInput(f"{name}: {why}, so requests could not be moved to the new container", hint)
+            told = BadInput(f"{name}: {why}, so requests could not be moved to the new container", hint)
+            call.problems.setdefault(name, told)
         if settings.order == STOP_FIRST and serving and not call.allow_downtime:
             raise BadInput(
                 f"{name}: order stop-first takes the old one away before the new one is ready: a gap of its boot time",

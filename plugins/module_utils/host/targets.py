@@ -61,6 +61,7 @@ class Target:
             learn_seconds=self.learn_seconds,
             stand_in=self.stand_in,
             after=self.after,
+            led=bool(self.routes),
         )
 
     def is_of(self, container: Container) -> bool:
