@@ -99,7 +99,7 @@ def test_an_image_that_is_not_there(shop: Shop, project: Path) -> None:
 
 
 def test_no_nginx_for_a_web_service(shop: Shop, project: Path) -> None:
-    spoil(project, lambda s: s.pop("nginx"))
+    spoil(project, lambda s: (s.pop("nginx"), s["api"].update(stop_grace_period="41s")))
     assert "no running nginx was found" in refusal(shop, project)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 #: What is started in the containers, by names that people's programs have: ``programs.py`` says what each does.
@@ -33,6 +33,8 @@ MODES = ("plain", "upstream", "resolver")
 OPERATIONS = ("update", "update", "bad", "bad", "back", "kill", "kill", "nginx", "person", "scale", "reboot")
 #: What only a server of its own can go through. No life begins with it.
 ELSEWHERE = "reboot"
+#: What changes which services there are.
+CHANGES = ("grow", "shrink")
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,49 @@ def draw(seed: int) -> Drawn:
         for name in (n for n, kind in kinds.items() if kind == "database"):
             # Nobody but its owner starts what has ended for good.
             services[name]["restart"] = "always"
+    if rng.random() < 0.25 and "refused" not in dict(life):
+        life.insert(rng.randrange(len(life) + 1), (rng.choice(CHANGES), rng.random()))
     features |= {f"life: {name}" for name, _how in life}
     return Drawn(seed, services, kinds, led, modes, tuple(life), frozenset(features))
+
+
+def grown(drawn: Drawn, how: float) -> tuple[Drawn, str]:
+    """The stack with a service more, to which nginx does not lead, and the service's name."""
+    rng = random.Random(how)
+    kind = rng.choice(["web", "web", "worker", "scheduler", "other"])
+    name = rng.choice([n for n in NAMES[kind] if n not in drawn.services])
+    one, kinds = {name: _service(rng, name, kind, set())}, {**drawn.kinds, name: kind}
+    if "two networks" in drawn.features:
+        _divide(one, kinds)
+    if rng.random() < 0.5:
+        one[name]["depends_on"] = [rng.choice(list(drawn.services))]
+    return replace(drawn, services={**drawn.services, **one}, kinds=kinds), name
+
+
+def led_to(drawn: Drawn, name: str) -> Drawn:
+    """The stack with an nginx that leads to a web service more."""
+    return replace(drawn, led={**drawn.led, "front": {**drawn.led["front"], f"/{name}/": name}})
+
+
+def shrunk(drawn: Drawn, how: float) -> tuple[Drawn, str]:
+    """The stack without one of its services, which nothing depends on any more, and the service's name; empty if it needs all."""
+    first = drawn.led["front"]["/"]
+    may_go = [n for n in drawn.rolled if n != first]
+    if not may_go:
+        return drawn, ""
+    gone = may_go[int(how * len(may_go))]
+    services: dict[str, dict[str, Any]] = {}
+    for name, one in drawn.services.items():
+        needed = one.get("depends_on") or []
+        left = (
+            {n: needed[n] for n in needed if n != gone}
+            if isinstance(needed, dict)
+            else [n for n in needed if n != gone]
+        )
+        services[name] = {**one, **({"depends_on": left} if needed else {})}
+    del services[gone]
+    front = {path: name for path, name in drawn.led["front"].items() if name != gone}
+    return replace(drawn, services=services, led={**drawn.led, "front": front}), gone
 
 
 def _divide(services: dict[str, dict[str, Any]], kinds: Mapping[str, str]) -> None:

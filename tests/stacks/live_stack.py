@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +25,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result i
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.small_stack import IMAGE, LABEL, SmallStack
-from tests.stacks.drawn_stacks import REST, SCHEDULERS, STORES, WEBS, WORKERS, Drawn
+from tests.stacks.drawn_stacks import REST, SCHEDULERS, STORES, WEBS, WORKERS, Drawn, grown, led_to, shrunk
 from tests.stacks.power_cut import reboot
 
 NGINX = "evenkeel/nginx:1.26"
@@ -335,6 +335,29 @@ class LiveStack(SmallStack):
         self.compose("up", "--detach", "--no-recreate", "--no-deps", "--scale", f"{name}=4", name)
         time.sleep(1)
         self.do_update(version, how)
+
+    def do_grow(self, version: str, how: float) -> None:
+        """A version with a service more; nginx leads to a new web service when it is there."""
+        self.drawn, name = grown(self.drawn, how)
+        self.do_update(version, how)
+        if self.drawn.kinds[name] == "web":
+            self.drawn = led_to(self.drawn, name)
+            self.load_again(version)
+
+    def do_shrink(self, version: str, how: float) -> None:
+        """A version with a service less; nginx has forgotten a web service before."""
+        smaller, name = shrunk(self.drawn, how)
+        self.drawn = replace(self.drawn, led=smaller.led)
+        self.load_again(self.version)
+        self.drawn = smaller
+        self.do_update(version, how, remove_orphans=True)
+        assert not name or not self.containers(name), f"{name} is there yet"
+
+    def load_again(self, version: str) -> None:
+        """Let nginx read what is written for a version."""
+        self.write(version)
+        self.inside("front", "nginx", "-s", "reload")
+        time.sleep(1)
 
     def said(self) -> str:
         """The last complaints of each nginx, for a failure's sake."""

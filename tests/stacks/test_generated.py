@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.property.seeded_histories import FIRST
-from tests.stacks.drawn_stacks import OPERATIONS, draw
+from tests.stacks.drawn_stacks import CHANGES, OPERATIONS, draw
 from tests.stacks.generated import run
 
 #: Seed → what was wrong, of lives in which it comes back every time.
@@ -45,7 +45,7 @@ def test_what_is_drawn_is_decided_by_the_seed_alone_and_everything_is_drawn() ->
     drawn = [draw(seed) for seed in range(FIRST, FIRST + 300)]
     assert drawn == [draw(seed) for seed in range(FIRST, FIRST + 300)]
     features = frozenset().union(*(one.features for one in drawn))
-    assert {f"life: {operation}" for operation in OPERATIONS} <= features
+    assert {f"life: {operation}" for operation in (*OPERATIONS, *CHANGES)} <= features
     assert {
         "an nginx behind another",
         "two services behind one nginx",
