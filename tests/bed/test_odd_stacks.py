@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_engine import EngineView
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.small_stack import SmallStack
@@ -245,6 +248,18 @@ def test_a_web_service_is_new_before_nginx_leads_to_it(stack: Maker) -> None:
     with pytest.raises(BadInput, match="live: front has no proxy_pass to live"):
         one.roll("v3")
     assert one.containers() == there
+    front = docker("ps", "-q", "--filter", f"name={one.name}-front").split()
+    # Its nginx depends on one more now, which is no other container.
+    one.site = SITE.replace("location /", "location /live/ { proxy_pass http://live:8000; } location /")
+    with one.visited() as answers:
+        result = one.roll("v3")
+    assert not result.get("failed"), result["msg"]
+    assert set(answers) == {"v2", "v3"} and set(one.containers("live").values()) == {"v3"}
+    assert docker("ps", "-q", "--filter", f"name={one.name}-front").split() == front
+    assert not one.roll()["changed"]
+    project = Compose(str(one.folder)).resolved()
+    view = EngineView(Engine(), one.name, project, str(one.folder), one.parameters["state_dir"])
+    assert [c.outdated for s in view.services(measured=False) for c in s.containers] == ["", "", ""]
 
 
 def policy_of(container: str) -> str:

@@ -14,6 +14,7 @@ from tests.stacks.generated import run
 
 #: Seed → what was wrong, of lives in which it comes back every time.
 KEPT = {
+    5: "a service that went from the depends_on of nginx made its definition another, and the roll was refused",
     24: "an nginx in a restart loop was not named as the reason",
     206: "a bad version that a health check of the port alone calls healthy was let in",
     343: "after a power cut, an nginx that waits for the name of the api was replaced as if it were one",

@@ -34,3 +34,11 @@ def keys_that_differ(state_dir: str, name: str, config_hash: str, service: Mappi
     if not recorded or not os.path.isfile(os.path.join(state_dir, KEY)):
         return None
     return [k for k in changed_keys(recorded, fingerprint(service, secret_key(state_dir))) if k != "image"]
+
+
+def makes_the_same(state_dir: str, name: str, config_hash: str, service: Mapping[str, Any]) -> bool:
+    """Whether a container with that hash differs from a definition by its image at most, as far as is recorded.
+
+    Compose up to 2.26 counts ``depends_on`` in, of which no container knows.
+    """
+    return keys_that_differ(state_dir, name, config_hash, service) == []

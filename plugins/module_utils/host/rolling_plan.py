@@ -35,7 +35,7 @@ from ..decide.unled import Around, leading_perhaps, why_unled
 from . import adopted, generations, processes
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
-from .configurations import keys_that_differ
+from .configurations import keys_that_differ, makes_the_same
 from .engine import Engine
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .kinds import evidence_of
@@ -195,7 +195,7 @@ def _see_to_the_rest(
     ids = {n: str(images[n].get("Id") or "") for n in wanted}
     # What was started by hand, and taken over, is ours as well.
     sources = files_of(call.compose) | adopted.files(call.state_dir)
-    rest = rest_of(wanted, call.hashes, ids, present, sources)
+    rest = rest_of(wanted, {**call.hashes, **_alike(call, present)}, ids, present, sources)
     differing = [*rest.recreate, *rest.recreate_last]
     call.settled = tuple(p.service for p in present if p.config_hash == call.hashes.get(p.service))
     if asked:
@@ -206,6 +206,16 @@ def _see_to_the_rest(
         raise BadInput(gap_of(name, call.kinds[name], _differing_keys(call, name, present)), "")
     call.rest = rest
     call.notes += notes_on(present, wanted, sources)
+
+
+def _alike(call: Call, present: Sequence[Present]) -> dict[str, str]:
+    """Service → the hash it runs with, where Compose has another for its definition that makes the same container of it."""
+    return {
+        p.service: p.config_hash
+        for p in present
+        if p.config_hash != call.hashes.get(p.service, p.config_hash)
+        and makes_the_same(call.state_dir, p.service, p.config_hash, call.project["services"][p.service])
+    }
 
 
 def _differing_keys(call: Call, name: str, present: Sequence[Present]) -> list[str]:

@@ -180,7 +180,7 @@ class _Look:
         with self._part("services", "leftovers", "way back"):
             # The engine may hang rather than be away.
             engine = Engine(timeout=60)
-            view = EngineView(engine, self.app, project, source)
+            view = EngineView(engine, self.app, project, source, self.state_dir)
             seen = replace(seen, services=view.services("use" in self.parts), others=view.others())
             with self._part("leftovers"):
                 seen = replace(seen, leftovers=view.leftovers())

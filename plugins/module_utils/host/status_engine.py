@@ -19,6 +19,7 @@ from ..decide.services import BadService, chosen_kind
 from ..decide.status import Container, Service
 from . import firewall
 from .compose import Compose, ComposeFailed
+from .configurations import makes_the_same
 from .engine import DockerException, Engine, RequestException
 from .inspection import (
     HASH_LABEL,
@@ -48,12 +49,14 @@ class EngineView:
 
     :param project: the generated project of the current release, empty where there is none.
     :param project_src: its folder.
+    :param state_dir: what is recorded of the configurations that ran.
     :raises EngineFailed: the engine does not answer.
     """
 
-    def __init__(self, engine: Engine, app: str, project: Mapping[str, Any], project_src: str) -> None:
+    def __init__(self, engine: Engine, app: str, project: Mapping[str, Any], project_src: str, state_dir: str) -> None:
         self.engine = engine
         self.app = app
+        self.state_dir = state_dir
         self.project = project
         self.inspections = engine.containers({PROJECT_LABEL: app})
         #: What could not be seen, and why.
@@ -136,10 +139,12 @@ class EngineView:
         has = str(inspection.get("Image") or "")
         if wanted and has != wanted:
             return f"runs image {has[7:19]}, and {image} of this release is {wanted[7:19]}"
-        hashed = self._hashes.get(label_of(inspection, SERVICE_LABEL))
-        if image and hashed and label_of(inspection, HASH_LABEL) != hashed:
-            return "was created from another configuration than this release has"
-        return ""
+        service, has = label_of(inspection, SERVICE_LABEL), label_of(inspection, HASH_LABEL)
+        if not image or has == self._hashes.get(service, has):
+            return ""
+        if makes_the_same(self.state_dir, service, has, self.project["services"][service]):
+            return ""
+        return "was created from another configuration than this release has"
 
     def _use(self) -> dict[str, tuple[float, int]]:
         """Container → percent of a CPU, and bytes of memory without what could be dropped."""
