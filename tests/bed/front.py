@@ -249,15 +249,15 @@ def call(file: str, place: str) -> None:
     elif place == "before-install":
         nginx_site.Site.install = die  # type: ignore[method-assign]
     elif place == "renaming":
-        replace = nginx_site._replace
+        replace = nginx_site.replace_file
 
         def renaming(path: str, content: bytes) -> None:
             os.replace = die  # type: ignore[assignment]
             replace(path, content)
 
-        nginx_site._replace = renaming
+        nginx_site.replace_file = renaming
     elif place == "reloaded":
-        nginx_call._Call._prove = die  # type: ignore[method-assign]
+        nginx_call.Change.prove = die  # type: ignore[method-assign]
     elif place == "torn":
 
         def torn(path: str, content: bytes) -> None:
@@ -265,7 +265,7 @@ def call(file: str, place: str) -> None:
                 stream.write(content[: len(content) // 2])
             die()
 
-        nginx_site._overwrite = torn
+        nginx_site.overwrite = torn
     elif place != "nowhere":
         raise ValueError(place)
     try:
@@ -276,10 +276,11 @@ def call(file: str, place: str) -> None:
 
 
 def _die_in_a_twin(die: Any) -> None:
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.host import engine, nginx_site
+    from docker import APIClient
 
-    real = engine.Engine._call
-    engine.Engine._call = lambda self, name, *a, **k: die() if name == "wait" else real(self, name, *a, **k)  # type: ignore[method-assign]
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.host import nginx_site
+
+    APIClient.wait = die  # type: ignore[method-assign]
     nginx_site.run_here = die
 
 

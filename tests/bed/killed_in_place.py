@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Put a hotfix into running containers, or take it back, on the real machine, and kill it with -9 at one exact place.
 
-``python -m tests.bed.killed_in_place PARAMETERS.json PLACE`` where a place is ``before:_write``, ``after:_signal`` and so on for what
-``InPlace`` does, as it is met the first time, and ``after:_remember`` for what is written down before.
+``python -m tests.bed.killed_in_place PARAMETERS.json PLACE`` where a place is ``before:write``, ``after:signal`` and so on for what
+``InPlace`` does, as it is met the first time, and ``after:remember`` for what is written down before.
 Ends by SIGKILL; exit code 3 when the place was never met, so that a test cannot pass by missing it.
 """
 
@@ -19,13 +19,13 @@ from tests.bed.shop import Shop
 
 #: One container whose requests wait, and its worker and scheduler.
 PLACES = (
-    "after:_remember", "after:_begin_workers", "after:_write", "after:_start_anew", "after:_hold", "after:_signal", "before:_settle",
+    "after:remember", "after:begin_workers", "after:write", "after:start_anew", "after:hold", "after:signal", "before:settle",
     "after:run",
 )  # fmt: skip
 #: Two that are led around.
-ROTATED_PLACES = ("after:_drain", "after:_signal", "before:_lead", "before:_settle")
+ROTATED_PLACES = ("after:drain", "after:signal", "before:lead", "before:settle")
 #: Started again, since gunicorn's master has the code.
-RESTARTED_PLACES = ("after:_drain", "inside:_restart", "after:_restart", "before:_lead")
+RESTARTED_PLACES = ("after:drain", "inside:restart", "after:restart", "before:lead")
 
 
 def arm(place: str) -> None:
@@ -35,7 +35,7 @@ def arm(place: str) -> None:
         # Stopped, and not started.
         hotfix_in_place.ComposeMachine.start = die  # type: ignore[method-assign,assignment]
         return
-    owner: Any = hotfix_in_place_call._Call if name == "_remember" else hotfix_in_place.InPlace
+    owner: Any = hotfix_in_place_call.Change if name == "remember" else hotfix_in_place.InPlace
     perform = getattr(owner, name)
 
     def performed(self: Any, *args: Any, **kwargs: Any) -> Any:

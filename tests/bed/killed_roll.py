@@ -44,7 +44,7 @@ def die(*_args: Any, **_kwargs: Any) -> None:
 def arm(place: str) -> None:
     """Make the run end at a place."""
     when, _colon, kind = place.partition(":")
-    perform = roller.Roller._perform
+    perform = roller.Roller.perform
 
     def performed(self: roller.Roller, step: Any, stack: Any) -> None:
         met = type(step).__name__ == kind
@@ -54,7 +54,7 @@ def arm(place: str) -> None:
         if met and (when == "after" or (when == "undo" and self.goal == UNDO)):
             die()
 
-    roller.Roller._perform = performed  # type: ignore[method-assign]
+    roller.Roller.perform = performed  # type: ignore[method-assign]
     if place == "inside:Start":
         machine.Engine.start = die  # type: ignore[method-assign]
     elif place == "inside:Join":

@@ -10,6 +10,9 @@ from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import NotFound
 
+#: More than the kernel gives: the process of a container that is looked at from outside alone. Process 1 has this machine's below it.
+NOBODY = 2**22 + 1
+
 
 class EngineInMemory:
     """The calls of an engine that hotfixes use; ``edited`` are files that were changed by hand in the container api."""
@@ -36,7 +39,7 @@ class EngineInMemory:
         labels = {"com.docker.compose.project": project, "com.docker.compose.service": service}
         self.running.append(
             {"Id": f"{service}1", "Name": f"/{service}-1", "Image": image, "Config": {"Labels": labels, "Image": name},
-             "State": {"Pid": 1, "StartedAt": "2026-01-01T00:00:00Z"}}
+             "State": {"Pid": NOBODY, "StartedAt": "2026-01-01T00:00:00Z"}}
         )  # fmt: skip
 
     def containers(self, labels: Any = None, **_more: Any) -> list[dict[str, Any]]:

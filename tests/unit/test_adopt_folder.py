@@ -27,6 +27,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project_call 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
 from tests.unit import compose_answers
+from tests.unit.engine_in_memory import NOBODY
 from tests.unit.restored_folder import Restored
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ class Containers:
         self.names: dict[str, str] = {}
         self.stands = [
             {
-                "Name": f"/{project}-{service}-1", "Image": f"sha256:{service}", "State": {"Running": True, "Pid": 1},
+                "Name": f"/{project}-{service}-1", "Image": f"sha256:{service}", "State": {"Running": True, "Pid": NOBODY},
                 "Config": {"Labels": {
                     "com.docker.compose.project": project, "com.docker.compose.service": service,
                     "com.docker.compose.config-hash": config_hash, "com.docker.compose.oneoff": "False",
@@ -310,13 +311,13 @@ def test_an_update_of_what_nobody_has_adopted_is_refused_and_hinders_nobody_from
     engine, releases = run_it(params, monkeypatch), Path(params["path"]) / "releases"
     (releases.parent / "shared").mkdir(parents=True)
     shutil.copy(params["home"] / ".env", releases.parent / "shared/.env")
-    for state in ({"Running": True, "Pid": 1}, {"Running": False, "Pid": 0}):
+    for state in ({"Running": True, "Pid": NOBODY}, {"Running": False, "Pid": 0}):
         for container in engine.stands:
             container["State"] = state
         with pytest.raises(BadInput, match=f"already, started by hand from {params['home']}: api, celery"):
             next_release(params, "v2")
     for container in engine.stands:
-        container["State"] = {"Running": True, "Pid": 1}
+        container["State"] = {"Running": True, "Pid": NOBODY}
     assert os.listdir(releases), "what was fetched for the update"
     result = adopt(params, False)
     assert os.listdir(releases) == [result["release"]]

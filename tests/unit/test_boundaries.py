@@ -15,7 +15,6 @@ TESTS = Path(__file__).parents[1]
 PLUGINS = TESTS.parent / "plugins"
 PRODUCT = "ansible_collections.evenkeel.deploy"
 #: The folders of tests that reach the product by its public names only.
-PUBLIC_ONLY = ("checks", "database", "molecule", "property", "scenarios", "unit")
 PATCHES = {"setattr", "setitem", "delattr", "delitem"}
 UTILS = PLUGINS / "module_utils"
 # What the core may use of the standard library: nothing that looks at or touches the world.
@@ -119,8 +118,7 @@ def test_no_test_imports_from_another() -> None:
 
 
 def test_tests_use_public_names_of_the_product() -> None:
-    sources = [p for folder in PUBLIC_ONLY for p in files(TESTS / folder)]
-    found = {str(p.relative_to(TESTS)): sorted(set(private_uses(tree_of(p)))) for p in sources}
+    found = {str(p.relative_to(TESTS)): sorted(set(private_uses(tree_of(p)))) for p in files(TESTS)}
     assert {path: names for path, names in found.items() if names} == {}
 
 

@@ -21,8 +21,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import contai
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.container_files import TooMuch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.drift import GONE, ContainerDrift
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine, EngineFailed
+from tests.unit.engine_in_memory import NOBODY
 
-INSPECTION = {"Id": "1", "State": {"Pid": 1, "Running": True}, "Config": {"WorkingDir": "/app", "Image": "shop"}}
+INSPECTION = {"Id": "1", "State": {"Pid": NOBODY, "Running": True}, "Config": {"WorkingDir": "/app", "Image": "shop"}}
 TREE = {"shop/views.py": "old", "db.dump": "dump"}
 
 

@@ -11,6 +11,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_view import Serving
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import NginxFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
+from tests.unit.engine_in_memory import NOBODY
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,9 @@ PROJECT = {
 def serving(text: str, monkeypatch: pytest.MonkeyPatch) -> Serving:
     """What serves, with an nginx that says this configuration."""
     labels = {"com.docker.compose.service": "nginx"}
-    containers = [{"Id": "n1", "Name": "/nginx-1", "State": {"Pid": 1, "Running": True}, "Config": {"Labels": labels}}]
+    containers = [
+        {"Id": "n1", "Name": "/nginx-1", "State": {"Pid": NOBODY, "Running": True}, "Config": {"Labels": labels}}
+    ]
     monkeypatch.setattr(hotfix_caching, "Nginx", lambda _engine, _inspection: Speaking(text))
     kinds = {"nginx": "proxy", "builder": "job"}
     return Serving(Store("/srv/x"), None, "r", {}, PROJECT, kinds, {}, containers)  # type: ignore[arg-type]

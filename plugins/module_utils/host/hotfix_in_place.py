@@ -57,23 +57,23 @@ class InPlace(InPlaceView):
         """
         self._fence, self._machine = fence, FencedMachine(self._raw, fence)
         self._let_in()
-        busy = self._begin_workers(plan)
+        busy = self.begin_workers(plan)
         started = [t for t in plan.first if t not in busy]
         # To lead users around may take as long as their requests do, and tasks wait meanwhile.
         soon = not any(t.users == ROTATED for t in plan.then)
-        self._start_anew(started, plan.then if soon else ())
+        self.start_anew(started, plan.then if soon else ())
         self._take_turns(() if soon else plan.then)
         for turn in busy:
             with self._timed("drain", turn.copy):
                 self._await_tasks(turn.copy)
-        self._start_anew(busy)
+        self.start_anew(busy)
         self._await([t.copy.id for t in plan.first], prove=False)
-        self._settle()
+        self.settle()
         for copy in self.look():
             if copy.due:
                 raise StepFailed(f"{copy.name}: a process of it goes on with what it had loaded before")
 
-    def _begin_workers(self, plan: Plan) -> list[Turn]:
+    def begin_workers(self, plan: Plan) -> list[Turn]:
         """Let workers fetch no more, before anything sends what they do not know; returns those that have tasks."""
         if not plan.quiesce:
             return []
@@ -95,13 +95,13 @@ class InPlace(InPlaceView):
             with self._timed("load", turn.copy):
                 self._one(turn)
 
-    def _start_anew(self, turns: Sequence[Turn], meanwhile: Sequence[Turn] = ()) -> None:
+    def start_anew(self, turns: Sequence[Turn], meanwhile: Sequence[Turn] = ()) -> None:
         """Write and start again those that nobody has to be led away from, all at once.
 
         :param meanwhile: have their turns while these end, which is little but waiting; started they would take a processor.
         """
         for turn in turns:
-            self._write(turn.copy)
+            self.write(turn.copy)
         again = [t.copy for t in turns if t.reload == RESTART]
         with ThreadPoolExecutor(1) as beside:
             ending = beside.submit(self._end, again)
@@ -123,9 +123,10 @@ class InPlace(InPlaceView):
         for copy in copies:
             if copy.id in self._by_engine and pid_of(self._raw.inspection(copy.id)):
                 # The engine, which wrote to it, takes no file away, such as one of a hotfix that goes back.
-                self._write(copy)
+                self.write(copy)
 
-    def _restart(self, copy: Copy) -> None:
+    def restart(self, copy: Copy) -> None:
+        """Stop a container and start it again."""
         self._end([copy])
         self._begin([copy])
 
@@ -133,11 +134,11 @@ class InPlace(InPlaceView):
         """One web container: away from its users, changed, proven, back."""
         copy = turn.copy
         with self._without_users(turn):
-            self._write(copy)
+            self.write(copy)
             if turn.reload == SIGNAL:
-                self._signal(copy)
+                self.signal(copy)
             elif turn.reload == RESTART:
-                self._restart(copy)
+                self.restart(copy)
             # What was there before may well answer wrongly: that is what it was changed for.
             self._await([copy.id], prove=self.record.goal == APPLIED)
         if turn.reload == SIGNAL:
@@ -156,13 +157,13 @@ class InPlace(InPlaceView):
                     raise StepFailed(f"{copy.service}: no other container of it runs any more that could be led to")
                 self._await([c.id for c in others], prove=False)
             self._machine.rotate(copy.service, [c.address for c in others])
-            self._drain(copy)
+            self.drain(copy)
             yield
-            self._lead(copy.service)
+            self.lead(copy.service)
         elif turn.users == HELD:
             main = pid_of(self._raw.inspection(copy.id)) or 0
             try:
-                self._hold(copy, main)
+                self.hold(copy, main)
                 yield
             finally:
                 # It ends by itself otherwise.
@@ -172,9 +173,13 @@ class InPlace(InPlaceView):
             yield
             if turn.reload == RESTART and self._targets[copy.service].steering:
                 # It may be at another address now.
-                self._lead(copy.service)
+                self.lead(copy.service)
 
-    def _hold(self, copy: Copy, main: int) -> None:
+    def hold(self, copy: Copy, main: int) -> None:
+        """Let new requests to a container wait, and those that it has begin or end.
+
+        :raises StepFailed: no rule of the firewall can be made.
+        """
         inspection = self._raw.inspection(copy.id)
         ports = processes.listening_ports(main)
         try:
@@ -203,7 +208,8 @@ class InPlace(InPlaceView):
         self._seen = self._machine.look()
         return [c for c in self._seen.containers if c.service == service and c.running]
 
-    def _drain(self, copy: Copy) -> None:
+    def drain(self, copy: Copy) -> None:
+        """Wait until nobody is connected to a container any more, for ``drain_timeout`` seconds at most."""
         until = time.monotonic() + self._targets[copy.service].settings.drain_timeout
         while time.monotonic() < until:
             mine = next((c for c in self._of(copy.service) if c.id == copy.id), None)
@@ -212,14 +218,14 @@ class InPlace(InPlaceView):
             time.sleep(_PAUSE)
         self.notes.append(f"{copy.name}: not all of its connections ended within drain_timeout")
 
-    def _lead(self, service: str) -> None:
+    def lead(self, service: str) -> None:
         """Let all containers of a service have requests, and nginx know it."""
         self._machine.rotate(service, [c.address for c in self._of(service)])
         learn = self._targets[service].learn_seconds
         if learn:
             time.sleep(learn)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Take away what leads requests: all have the change, also where a run that was killed has left something."""
         self._seen = self._machine.look()
         for service, target in self._targets.items():
@@ -227,7 +233,7 @@ class InPlace(InPlaceView):
             if service not in self._seen.proxy.pinned or not target.steering:
                 continue
             if not all(c.in_rotation for c in mine):
-                self._lead(service)
+                self.lead(service)
             until = time.monotonic() + 30.0 + (target.learn_seconds or 0.0)
             while service in self._machine.look().proxy.cooling and time.monotonic() < until:
                 self._machine.learn(service)
@@ -239,7 +245,8 @@ class InPlace(InPlaceView):
         if silent:
             self._machine.resume(silent)
 
-    def _write(self, copy: Copy) -> None:
+    def write(self, copy: Copy) -> None:
+        """Put the files of the hotfix into a container, whether it runs or not."""
         main = pid_of(self._raw.inspection(copy.id))
         self._changed.setdefault(copy.id, time.time())
         if not main:
@@ -271,7 +278,7 @@ class InPlace(InPlaceView):
         except (DockerException, RequestException) as error:
             raise StepFailed(f"{copy.name} cannot be written to: {error}") from error
 
-    def _signal(self, copy: Copy) -> None:
+    def signal(self, copy: Copy) -> None:
         """Have its master start its workers anew, and wait until none of before takes requests."""
         main = pid_of(self._raw.inspection(copy.id)) or 0
         words = self._words(copy.service)

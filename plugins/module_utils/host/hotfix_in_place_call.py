@@ -74,11 +74,11 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         )
     try:
         if check_mode:
-            return _Call(store, params, known).foreseen()
+            return Change(store, params, known).foreseen()
         with working(params, str(params["state_dir"]), f"hotfix_in_place of {store.root}") as fence:
             # Whoever had the lock until now may have put one there, or taken it back.
             known = in_place_record.in_force(store, str(params["state_dir"]))
-            return fence.told(_Call(store, params, known).done(fence))
+            return fence.told(Change(store, params, known).done(fence))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
     except EngineFailed as error:
@@ -93,7 +93,7 @@ def _told(name: str, known: bool, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Call:
+class Change:
     """See :func:`change`.
 
     :ivar known: the hotfix that is in running containers, or on its way there or back.
@@ -233,7 +233,7 @@ class _Call:
         if not plan.turns and self.known and self.known.commit == record.commit and self.known.proven:
             return self._result(record, f"{record.name} is in all running containers already", found=found)
         with fence.act(f"remember the hotfix {record.name}"):
-            self._remember(found, record)
+            self.remember(found, record)
         if self.params.get("lock_token"):
             back = f"ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={record.name}"
             fence.keeper.note(fence.run, revision=record.commit, go_back=back)
@@ -253,7 +253,8 @@ class _Call:
         msg = f"hotfix {record.name} is in {names}: {', '.join(record.files)}; it is in no release"
         return self._result(record, msg, place, found, changed=True, diff={"prepared": found.text()})
 
-    def _remember(self, found: Found, record: Record) -> None:
+    def remember(self, found: Found, record: Record) -> None:
+        """Write down what is about to be put in, so that whoever comes next knows of it."""
         found.git.inside("update-ref", f"{git_hotfixes.REFS}{record.name}", record.commit)
         about = {
             "name": record.name, "base": record.base, "commit": record.commit, "made": record.made, "reverted": "",

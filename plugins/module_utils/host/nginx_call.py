@@ -101,7 +101,7 @@ def _one(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), getattr(error, "advice", "")) from error
     state = state_dir_of(params, project)
     memory = Memory(state, str(params.get("service") or ""), str(params.get("dest") or ""))
-    call = _Call(params, sites, memory, wanted)
+    call = Change(params, sites, memory, wanted)
     if check_mode or params.get("validate_only"):
         return call.only_look()
     with working(params, state, f"nginx_reload of {project}") as fence:
@@ -130,7 +130,7 @@ def _put_there(params: Mapping[str, Any], reason: str, check_mode: bool) -> dict
         return fence.told({"changed": changed, "timeline": [], "msg": f"{reason}: its files are there for its start"})
 
 
-class _Call:
+class Change:
     """One call on files of one nginx, the lock held where it changes anything."""
 
     def __init__(self, params: Mapping[str, Any], sites: Sequence[Site], memory: Memory, wanted: Contents) -> None:
@@ -188,7 +188,7 @@ class _Call:
             if act in (change.INSTALL, change.RELOAD):
                 with self.steps.step("reload"), act_of(f"reload {self.name}"):
                     self.first.master.reload()
-            self._prove()
+            self.prove()
         except (_Failed, NginxFailed, OSError) as error:
             return self._undo(str(error), goal, act_of)
         self.memory.end()
@@ -308,7 +308,11 @@ class _Call:
                 if self.sites[dest].visible() != self.wanted[dest]:
                     raise _Failed(f"{self.name} does not see what was written to {self.sites[dest].path}")
 
-    def _prove(self) -> None:
+    def prove(self) -> None:
+        """Ask the URL that was named, if one was, until it answers as wanted.
+
+        :raises _Failed: it does not.
+        """
         url = str(self.params.get("url") or "")
         if not url:
             return

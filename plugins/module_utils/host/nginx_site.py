@@ -107,13 +107,13 @@ class Site:
         elif self.in_place:
             before = self.content() or b""
             try:
-                _overwrite(self.path, content)
+                overwrite(self.path, content)
             except OSError:
-                _overwrite(self.path, before)
+                overwrite(self.path, before)
                 raise
         else:
             os.makedirs(folder, exist_ok=True)
-            _replace(self.path, content)
+            replace_file(self.path, content)
 
     def tidy(self) -> None:
         """Take away what a call that was killed left beside the file."""
@@ -136,7 +136,7 @@ class Site:
         return os.path.normpath(path) == self.dest
 
 
-def _overwrite(path: str, content: bytes) -> None:
+def overwrite(path: str, content: bytes) -> None:
     """Change a file's content and keep its inode: a rename over it would never be seen in the container."""
     handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
     try:
@@ -149,7 +149,7 @@ def _overwrite(path: str, content: bytes) -> None:
         os.close(handle)
 
 
-def _replace(path: str, content: bytes) -> None:
+def replace_file(path: str, content: bytes) -> None:
     """Put a file in place by a rename, with mode and owner of the one before, else of the folder."""
     folder = os.path.dirname(path)
     # Always the same name: what a killed call left is written over and not added to.

@@ -236,7 +236,7 @@ class Roller:
             began = self.machine.now()
             failure = ""
             try:
-                self._perform(step, stack)
+                self.perform(step, stack)
             except StepFailed as error:
                 failure = str(error)
                 if self.goal == UNDO:
@@ -262,7 +262,8 @@ class Roller:
                 self.machine.sleep(1.0)
         return self.observe()
 
-    def _perform(self, step: Step, stack: Stack) -> None:
+    def perform(self, step: Step, stack: Stack) -> None:
+        """Do one step that was decided, on a stack as it was seen."""
         machine = self.machine
         if isinstance(step, steps.Undo):
             self.goal, self.cause = UNDO, step.reason
