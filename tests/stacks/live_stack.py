@@ -311,6 +311,9 @@ class LiveStack(SmallStack):
             rolled = pool.submit(self.go)
             time.sleep(how * 5)
             docker("restart", "--time", "1", f"{self.name}-front-1")
+            # One before it knows it by the address it had, which a new container may have by now.
+            for nginx in set(self.drawn.led) - {"front"}:
+                self.inside(nginx, "nginx", "-s", "reload")
             try:
                 result = rolled.result(180)
             except BadInput as error:
