@@ -69,18 +69,37 @@ def arm(place: str) -> None:
         machine.Engine.remove = removed  # type: ignore[method-assign]
 
 
+def release_of(shop: Shop, version: str) -> Path:
+    """The newest release that a shop has of a version."""
+    manifests = sorted(shop.root.glob("releases/*/.evenkeel/manifest.json"))
+    return [m for m in manifests if json.loads(m.read_text(encoding="utf-8"))["version"] == version][-1].parents[1]
+
+
+def parameters(shop: Shop, version: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call of the module is told to roll a shop to a release that it has."""
+    release, state = release_of(shop, version), shop.root / ".evenkeel"
+    return {"project_src": str(release), "state_dir": str(state), "service_options": options}
+
+
 def kill_roll(shop: Shop, version: str, place: str, options: Mapping[str, Any]) -> None:
     """Begin to roll a shop to a release that it has of a version, and be killed at a place."""
-    manifests = sorted(shop.root.glob("releases/*/.evenkeel/manifest.json"))
-    release = [m for m in manifests if json.loads(m.read_text(encoding="utf-8"))["version"] == version][-1].parents[1]
-    parameters = {"project_src": str(release), "state_dir": str(shop.root / ".evenkeel"), "service_options": options}
-    kill_call(shop, "tests.bed.killed_roll", parameters, place)
+    kill_call(shop, "tests.bed.killed_roll", parameters(shop, version, options), place)
 
 
-def kill_call(shop: Shop, module: str, parameters: Mapping[str, Any], place: str) -> None:
+def roll_again(shop: Shop, version: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same call in this process, to its end; a release that serves then is the current one."""
+    result = rolling_call.roll(parameters(shop, version, options), False)
+    if not result.get("failed"):
+        link = shop.root / "current.new"
+        link.symlink_to(os.path.relpath(release_of(shop, version), shop.root))
+        link.replace(shop.root / "current")
+    return result
+
+
+def kill_call(shop: Shop, module: str, told: Mapping[str, Any], place: str) -> None:
     """Begin a call in a process of its own, a module of ours that arms itself, and be killed at a place."""
     file = shop.folder / "parameters.json"
-    file.write_text(json.dumps(parameters), encoding="utf-8")
+    file.write_text(json.dumps(told), encoding="utf-8")
     done = shop.python("-m", module, str(file), place)
     if done.returncode != -signal.SIGKILL:
         raise BedError(f"{place}: ended with {done.returncode} instead: {done.stdout}{done.stderr}")
@@ -88,9 +107,8 @@ def kill_call(shop: Shop, module: str, parameters: Mapping[str, Any], place: str
 
 def main() -> int:
     """See the module's text."""
-    parameters = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     arm(sys.argv[2])
-    rolling_call.roll(parameters, False)
+    rolling_call.roll(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), False)
     return 3
 
 
