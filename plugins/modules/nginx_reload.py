@@ -51,6 +51,8 @@ options:
       - Bring all files that the release in O(project_src) has for O(service) to where it mounts them from, at once, and take
         those away that it does not have any more. See O(evenkeel.deploy.compose_project#module:live_dir).
       - What lies outside of nginx's own folder, such as pages, is brought there without a reload.
+      - Without O(service), each nginx that leads to another one of the project which was started since is loaded again. It looked
+        up where that one is when it was loaded.
     type: bool
     default: false
   backup:

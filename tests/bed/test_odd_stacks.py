@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_call import nginx_reload
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_engine import EngineView
 from tests.bed.front import docker
 from tests.bed.ports import free_port
@@ -337,6 +338,26 @@ def test_an_nginx_behind_another_is_the_one_that_is_led(stack: Maker, tmp_path: 
         result = one.roll("v2", services=["api"])
     assert not result.get("failed"), result["msg"]
     assert set(answers) == {"v1", "v2"}, answers
+
+
+def test_an_nginx_finds_again_the_one_behind_it_that_has_come_back_elsewhere(stack: Maker, tmp_path: Path) -> None:
+    inner = nginx(tmp_path, "inner", "location / { proxy_pass http://api:8000; }")
+    edge = "server { listen 80; location / { proxy_pass http://spa:80; } }"
+    one = stack({"api": of_kind("web"), "spa": inner}, edge)
+    release = {**one.parameters, "from_release": True}
+    assert not nginx_reload(release, False)["changed"]
+    docker("stop", f"{one.name}-spa-1")
+    # Who starts meanwhile has its address.
+    one.compose("up", "--detach", "--no-recreate", "--scale", "api=4", "api")
+    docker("start", f"{one.name}-spa-1")
+    time.sleep(1)
+    assert one.ask() != "v1"
+    looked = nginx_reload(release, True)
+    assert looked["changed"] and "front-1: looks up again" in looked["msg"] and one.ask() != "v1"
+    result = nginx_reload(release, False)
+    assert [(e["step"], e["service"], e["result"]) for e in result["timeline"]] == [("reload", "front", "ok")], result
+    assert one.ask() == "v1"
+    assert not nginx_reload(release, False)["changed"]
 
 
 def test_two_of_them_that_lead_to_the_same_service_are_refused(stack: Maker, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_call import nginx_reload
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.small_stack import IMAGE, LABEL, SmallStack
@@ -262,8 +263,7 @@ class LiveStack(SmallStack):
     def _after_a_reboot(self) -> dict[str, Any]:
         """The call that is run again until it is not refused any more, by a person who does what it says.
 
-        What is to be started after it is started, as ``update`` does it. An nginx before that one knows its address of before,
-        as after any power cut: its owner loads it again.
+        What is to be started after it is started, and looked for by who leads to it, as ``update`` does it.
         """
         end = time.monotonic() + 60
         while True:
@@ -272,25 +272,17 @@ class LiveStack(SmallStack):
                 late = result["rest"]["start_last"]
                 if late:
                     self.compose("up", "--detach", "--no-deps", "--no-recreate", "--wait", *late)
-                self.load_those_before_front(late)
+                self.find_again()
                 return result
             except BadInput as error:
                 assert "does not run" in str(error) and time.monotonic() < end, error
                 self.compose("start")
                 time.sleep(2)
 
-    def load_those_before_front(self, started: Sequence[str] = ()) -> None:
-        """Reload an nginx that knows the one behind it by an address that it may not have any more.
-
-        :param started: what was started just now, and knows it.
-        """
-        for name in set(self.drawn.led) - {"front", *started}:
-            # In a restart loop it looks names up with each start.
-            if self.state_of(name) == "running":
-                self.inside(name, "nginx", "-s", "reload")
-
-    def state_of(self, service: str) -> str:
-        return docker("inspect", "--format", "{{.State.Status}}", f"{self.name}-{service}-1").strip()
+    def find_again(self) -> None:
+        """The last step of ``update`` at nginx: one before another knows that one by an address that it may not have any more."""
+        result = nginx_reload({**self.parameters, "from_release": True}, False)
+        assert not result.get("failed"), result["msg"]
 
     def do_refused(self, version: str, _how: float) -> None:
         """A version that cannot be brought in without a loss: it is said, and nothing is touched."""
@@ -324,7 +316,6 @@ class LiveStack(SmallStack):
             rolled = pool.submit(self.go)
             time.sleep(how * 5)
             docker("restart", "--time", "1", f"{self.name}-front-1")
-            self.load_those_before_front()
             try:
                 result = rolled.result(180)
             except BadInput as error:
@@ -334,6 +325,7 @@ class LiveStack(SmallStack):
         if result.get("failed"):
             result = self.go()
         assert not result.get("failed"), result["msg"]
+        self.find_again()
         self.becomes(version)
 
     def do_person(self, version: str, how: float) -> None:

@@ -21,11 +21,12 @@ from ..decide.services import Probe
 from ..journal import working
 from .call_result import BadInput
 from .nginx import NginxFailed, accepting
+from .nginx_chain import outdated, reload_each, why_not
 from .nginx_memory import Memory, Pending, digest
 from .nginx_site import ContainerSite, Contents, Site, SiteFailed
 from .nginx_wanted import Absent, file_change, project_of, proxies_of, release_change
 from .probing import ask
-from .project import state_dir_of
+from .project import connect, state_dir_of
 from .proxy_files import bring
 from .roller import Answer
 
@@ -72,15 +73,39 @@ def nginx_reload(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     if not params.get("from_release"):
         return _one(params, check_mode)
-    services = [str(params["service"])] if params.get("service") else proxies_of(params)
+    if params.get("service"):
+        return _one(params, check_mode)
+    project = project_of(params)
     result: dict[str, Any] = {"changed": False, "timeline": [], "msg": "nginx has no files of this release"}
-    for service in services:
+    for service in proxies_of(project):
         one = _one({**params, "service": service}, check_mode)
         timeline, changed = result["timeline"] + one["timeline"], result["changed"] or one["changed"]
         result = {**one, "timeline": timeline, "changed": changed}
         if one.get("failed"):
-            break
-    return result
+            return result
+    return result if params.get("validate_only") else _find_again(params, project, result, check_mode)
+
+
+def _find_again(
+    params: Mapping[str, Any], project: Mapping[str, Any], result: dict[str, Any], check_mode: bool
+) -> dict[str, Any]:
+    """Reload each nginx that leads to another one which was started since, with or without files of the release."""
+    try:
+        due = outdated(connect(str(params["project_src"]), params), project)
+    except NginxFailed as error:
+        raise BadInput(str(error)) from error
+    if not due:
+        return result
+    msg = f"{', '.join(nginx.name for _service, nginx in due)}: looks up again where the nginx behind it is"
+    result.update(changed=True, msg=f"{result['msg']}; {msg}" if result["changed"] else msg)
+    if check_mode:
+        return result
+    with working(params, state_dir_of(params, str(project["name"])), f"nginx_reload of {project['name']}") as fence:
+        timeline, problem = reload_each(due, fence)
+        result["timeline"] += timeline
+        if problem:
+            result.update(failed=True, msg=why_not(problem))
+        return fence.told(result)
 
 
 def _one(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -73,9 +73,9 @@ def project_of(params: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput(f"the Compose project is not valid: {error}", "docker compose config shows it") from error
 
 
-def proxies_of(params: Mapping[str, Any]) -> list[str]:
+def proxies_of(project: Mapping[str, Any]) -> list[str]:
     """The services of a release that find their files at paths that never change."""
-    return sorted((project_of(params).get(MARK) or {}).get(LIVE) or {})
+    return sorted((project.get(MARK) or {}).get(LIVE) or {})
 
 
 def _container(params: Mapping[str, Any]) -> tuple[Engine, dict[str, Any], dict[str, Any]]:

@@ -75,7 +75,7 @@ def proxy_of(
         for inspection in (i for i in mine if pid_of(i)):
             nginx = Nginx(engine, inspection)
             try:
-                every = _routes_of(nginx, service)
+                every = routes_of(nginx, service)
             except NginxFailed as error:
                 now = engine.inspect(str(inspection["Id"]))
                 if pid_of(now):
@@ -122,7 +122,11 @@ def _host_proxy(project: str, services: Iterable[str]) -> Proxied:
     return Proxied(HOST, every) if mine else Proxied()
 
 
-def _routes_of(nginx: Nginx, service: str) -> tuple[Route, ...]:
+def routes_of(nginx: Nginx, service: str) -> tuple[Route, ...]:
+    """Every route of the nginx of a service.
+
+    :raises BadInput: its configuration cannot be read safely; ``NginxFailed``: not at all.
+    """
     try:
         return routes(load(nginx.described()))
     except UnreadableConfig as error:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,10 +17,10 @@ from .call_result import BadInput
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, pid_of
 from .job_call import run_jobs
 from .jobs_view import Jobs, jobs_in
-from .nginx import Nginx, NginxFailed, loaded_at
+from .nginx import Nginx, loaded_at
+from .nginx_chain import reload_each, why_not
 from .release_store import Store
 from .rolling_call import roll
-from .timeline import entry
 
 
 def restart(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -71,19 +70,9 @@ def _reloaded(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: str
         return {**result, "msg": f"{name}: its workers would start anew"}
     with working(params, view.state_dir, f"compose_restart of {view.name}") as fence:
         generations.keep(view.state_dir, str(params["generation"]), since)
-        for master in due:
-            began, problem = time.time(), ""
-            try:
-                with fence.act(f"reload {master.name}"):
-                    master.reload()
-            except NginxFailed as error:
-                problem = str(error)
-            ended = "failed" if problem else "ok"
-            result["timeline"].append(entry("reload", name, master.name, began, time.time() - began, ended))
-            if problem:
-                fence.details["result"] = f"failed: {problem}"
-                what = f"What: {problem}\nNow: its old workers go on, no request is lost\nNext: correct it, then run the same command again"
-                return fence.told({**result, "failed": True, "msg": what})
+        result["timeline"], problem = reload_each([(name, master) for master in due], fence)
+        if problem:
+            return fence.told({**result, "failed": True, "msg": why_not(problem)})
         told = f"{name}: its workers are new, old ones finish what they have; its master goes on, whose ports nobody else can have"
         return fence.told({**result, "msg": told})
 
