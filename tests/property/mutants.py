@@ -2,8 +2,7 @@
 """Break every branch of the reconciler's pure files, one at a time, and see whether the simulated histories notice.
 
 Single decisions that no history can show are what ``tests/unit/test_rolling*.py`` are for: they are asked where no history
-notices. A mutant that survives both is a rule that nobody holds, or code that does nothing. Those that mean the same
-as the original are listed with the reason in ``equivalent_mutants.yaml``.
+notices. A mutant that survives both is a rule that nobody holds, or code that does nothing.
 
 Run: ``python -m tests.property.mutants`` (``--only rolling:_join``, ``--list``, ``--histories 100``).
 """
@@ -27,7 +26,6 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
-import yaml
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, stack, undoing
 from tests.property import crashing_rolls, rolling_invariants
@@ -42,7 +40,6 @@ CHECKS: tuple[Callable[[int], object], ...] = (
 #: What is asked of single decisions.
 UNITS = sorted((Path(__file__).parents[1] / "unit").glob("test_rolling*.py"))
 SINGLE = "single decisions"
-EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 #: Seconds of one history after which it counts as one that never ends.
 PATIENCE = 20
 _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -233,7 +230,7 @@ _ALL: list[Mutant] = []
 
 
 def main() -> int:
-    """Run them all; returns 0 where each is killed or listed, and nothing listed is killed."""
+    """Run them all; returns 0 where each is killed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="those whose name begins so, as rolling:_join")
     parser.add_argument("--histories", type=int, default=HISTORIES)
@@ -249,9 +246,8 @@ def main() -> int:
     with multiprocessing.get_context("fork").Pool(1) as pool:
         if not pool.apply(_units_pass):
             raise SystemExit(f"{SINGLE} fail without any change")
-    reasons = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {} if EQUIVALENT.exists() else {}
     began = time.monotonic()
-    survivors, surprises, killed, alike, by_units = [], [], 0, 0, 0
+    survivors, killed, by_units = 0, 0, 0
     jobs = [(number, given.histories) for number in range(len(_ALL))]
     # One process for each: a mutant must not outlive its judgement.
     with multiprocessing.get_context("fork").Pool(os.cpu_count(), maxtasksperchild=1) as pool:
@@ -259,24 +255,14 @@ def main() -> int:
             mutant = _ALL[number]
             killed += bool(why)
             by_units += why == SINGLE
-            if why and mutant.key in reasons:
-                surprises.append(f"{mutant.key}: listed as equivalent, killed by {why}")
-            elif mutant.key in reasons:
-                alike += 1
-            elif not why:
-                survivors.append(mutant)
+            if not why:
+                survivors += 1
                 print(f"SURVIVES {mutant.where}:{mutant.line}  {mutant.before}  ->  {mutant.after}", flush=True)
-    known = {m.key for m in _ALL}
-    surprises += [
-        f"{key}: listed as equivalent, and there is none" for key in reasons if not given.only and key not in known
-    ]
-    print("\n".join(surprises))
     print(
-        f"{len(_ALL)} mutants: {killed} killed ({by_units} of them by {SINGLE} alone), {alike} equivalent, "
-        f"{len(survivors)} surviving; {given.histories} histories "
-        f"of {len(CHECKS)} kinds from seed {FIRST}, {time.monotonic() - began:.0f} s"
+        f"{len(_ALL)} mutants: {killed} killed ({by_units} of them by {SINGLE} alone), {survivors} surviving; "
+        f"{given.histories} histories of {len(CHECKS)} kinds from seed {FIRST}, {time.monotonic() - began:.0f} s"
     )
-    return 1 if survivors or surprises else 0
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":
