@@ -64,8 +64,9 @@ def shop(secrets: dict[str, str]) -> Iterator[Shop]:
 def labelled(compose: str) -> str:
     """The Compose file with a label that has a secret, as a proxy's basic authentication is written."""
     return compose.replace(
-        "  evenkeel.bed: ${SHOP_LABEL:-demo}\n",
-        "  evenkeel.bed: ${SHOP_LABEL:-demo}\n  traefik.http.middlewares.auth.basicauth.users: ${BASIC_USERS}\n",
+        "  labels: *labels\n  restart: unless-stopped\n\nservices:",
+        "  labels:\n    <<: *labels\n    traefik.http.middlewares.auth.basicauth.users: ${BASIC_USERS}\n"
+        "  restart: unless-stopped\n\nservices:",
     )
 
 
@@ -107,7 +108,7 @@ def play(shop: Shop, search: Search, label: str, good: bool, *arguments: str, **
     ended = shop.play("-vvv", "--diff", *arguments, **variables)
     search.text(f"output of {label}", ended.output)
     (shop.folder / f"{label.replace(' ', '-')}.log").write_text(ended.output, encoding="utf-8")
-    assert (ended.returncode == 0) == good, (label, ended.output[-3000:])
+    assert (ended.returncode == 0) == good, f"{label}: {ended.message or ended.output[-3000:]}"
     return ended
 
 

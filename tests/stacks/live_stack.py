@@ -320,7 +320,7 @@ class LiveStack(SmallStack):
                 result = rolled.result(180)
             except BadInput as error:
                 # It had not begun when nginx was away; one behind which it is leads to none of them.
-                assert re.search("requests could not be moved|nginx does not run any more", str(error)), error
+                assert re.search("requests could not be moved|nginx does not run any more|is not running", str(error)), error
                 result = {"failed": True}
         if result.get("failed"):
             result = self.go()
