@@ -32,7 +32,8 @@ options:
     required: true
   state_dir:
     description:
-      - Private folder of this collection on the target. Without it C(.evenkeel) in O(path).
+      - Private folder of this collection on the target. Without it C(.evenkeel) in O(path). Where it is a folder under
+        C(/var/lib/evenkeel) that has nothing yet, C(.evenkeel) in O(path) is read as long as it is there.
     type: path
   backups_dir:
     description:

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +57,7 @@ class Compose:
 
     :ivar project_src: absolute directory.
     :ivar files: Compose files, absolute or relative to it; empty for Compose's own choice.
+    :ivar inherited: descriptors that Compose keeps open, since ``files`` names them.
     """
 
     project_src: str
@@ -65,6 +65,7 @@ class Compose:
     env_files: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     project_name: str = ""
+    inherited: tuple[int, ...] = ()
 
     def argv(self, *words: str) -> list[str]:
         """The whole command line for a Compose sub-command."""
@@ -94,7 +95,7 @@ class Compose:
                 capture_output=True,
                 text=True,
                 check=False,
-                pass_fds=tuple(held_for_acts),
+                pass_fds=(*held_for_acts, *self.inherited),
             )
         except subprocess.TimeoutExpired as error:
             raise ComposeFailed(f"docker compose {words[0]} did not end in {timeout:g} s") from error
@@ -166,14 +167,16 @@ class Compose:
 
     @contextlib.contextmanager
     def _as_file(self, project: Mapping[str, Any]) -> Iterator[Compose]:
-        """The same project by a resolved definition; it may hold secrets, so its file is ours alone and soon gone."""
-        handle, path = tempfile.mkstemp(prefix="evenkeel-", suffix=".json")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(project, stream)
-            yield Compose(self.project_src, (path,), (), self.profiles, self.project_name)
-        finally:
-            os.unlink(path)
+        """The same project by a resolved definition; it may hold secrets, so it is written to memory only.
+
+        A file on the disk would stay there, readable in a backup, where this process is killed.
+        """
+        with os.fdopen(os.memfd_create("evenkeel"), "w", encoding="utf-8") as stream:
+            json.dump(project, stream)
+            stream.flush()
+            handle = stream.fileno()
+            path = f"/proc/self/fd/{handle}"
+            yield Compose(self.project_src, (path,), (), self.profiles, self.project_name, (handle,))
 
     def run_by(self, project: Mapping[str, Any], *words: str, timeout: float = 600.0, stdin: str | None = None) -> str:
         """:meth:`run`, by a resolved definition that no file of the user's has."""

@@ -10,6 +10,7 @@ import os
 import secrets
 import stat
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 from .refusal import BadInput
@@ -25,6 +26,7 @@ def private_directory(path: str) -> str:
     :raises FilesFailed: it cannot be made or written to.
     """
     try:
+        make_parents(os.path.dirname(path))
         os.makedirs(path, mode=0o700, exist_ok=True)
     except OSError as error:
         raise FilesFailed(
@@ -35,6 +37,14 @@ def private_directory(path: str) -> str:
             f"the state directory {path} cannot be written to; run with become: true or name another as state_dir"
         )
     return path
+
+
+def make_parents(path: str) -> None:
+    """Make a folder and those above it, readable for all and writable for their owner alone, whatever the umask is."""
+    if path and not os.path.isdir(path):
+        make_parents(os.path.dirname(path))
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o755)
 
 
 def write_private(path: str, text: str) -> bool:

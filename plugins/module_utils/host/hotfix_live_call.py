@@ -83,7 +83,9 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was replaced, or what was is kept and comes back with ``state: reverted``.
     """
-    return in_one_go({**params, "state_dir": store_of(params).state_dir(params)}, check_mode, _change)
+    store = store_of(params)
+    given = {**params, "state_dir": store.wanted_state_dir(params)}
+    return in_one_go(given, check_mode, _change, store.former_state_dir)
 
 
 def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

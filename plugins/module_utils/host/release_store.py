@@ -19,6 +19,7 @@ from typing import Any, Callable
 from ..decide import releases
 from .call_result import BadInput
 from .files import read_json, secret_key, sync_directory, write_private
+from .state_folder import where
 
 _MAKING = ".making-"
 #: The link to what users get, and the one to what is looked at before they do.
@@ -94,8 +95,20 @@ class Store:
         ]
 
     def state_dir(self, params: Mapping[str, Any]) -> str:
-        """Where locks and records of the app are kept, as a call's ``state_dir`` says or beside its releases."""
-        return str(params.get("state_dir") or os.path.join(self.root, ".evenkeel"))
+        """Where locks and records of the app are kept, as a call's ``state_dir`` says or beside its releases.
+
+        :raises FilesFailed: somebody else could write there.
+        """
+        return where(self.wanted_state_dir(params), self.former_state_dir)
+
+    def wanted_state_dir(self, params: Mapping[str, Any]) -> str:
+        """Where a call wants them to be kept: they may not have been moved there yet."""
+        return str(params.get("state_dir") or self.former_state_dir)
+
+    @property
+    def former_state_dir(self) -> str:
+        """Where they were kept formerly, and are where nobody says another place."""
+        return os.path.join(self.root, ".evenkeel")
 
     def current(self, name: str = CURRENT) -> str:
         """The id that ``current``, or another link, points to, empty when there is none.
