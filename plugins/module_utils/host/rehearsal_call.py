@@ -130,7 +130,7 @@ def _note(project_src: str, **news: Any) -> None:
     """Write it into the release's manifest, where the folder is a release."""
     folder, release = os.path.split(os.path.normpath(project_src))
     if is_id(release) and os.path.basename(folder) == "releases":
-        Store(os.path.dirname(folder)).note(release, **news)
+        Store(os.path.dirname(folder)).note(release, **known_secrets.masked(news))
 
 
 # -- afterwards --------------------------------------------------------------------------------------------------
