@@ -19,7 +19,7 @@ PATCHES = {"setattr", "setitem", "delattr", "delitem"}
 UTILS = PLUGINS / "module_utils"
 # What the core may use of the standard library: nothing that looks at or touches the world.
 PURE = {
-    "__future__", "ast", "base64", "collections", "dataclasses", "difflib", "enum", "fnmatch", "functools", "hashlib", "hmac",
+    "__future__", "ast", "base64", "collections", "dataclasses", "difflib", "enum", "fnmatch", "functools", "hashlib", "hmac", "html",
     "ipaddress", "itertools", "json", "math", "posixpath", "re", "shlex", "string", "textwrap", "typing", "urllib.parse",
 }  # fmt: skip
 WORLDLY_NAMES = {"open", "input", "print", "__import__", "exec", "eval"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .kinds import Evidence, judge
@@ -28,7 +28,6 @@ LIVE = "live"
 MOUNTS = "mounts"
 #: Files that Compose reads beside the generated one by itself, which would change what it means.
 OVERRIDES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
-SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
 _HIDDEN = "<not shown>"
 
 
@@ -206,28 +205,17 @@ def as_text(project: Mapping[str, Any]) -> str:
     return json.dumps(project, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def masked(text: str, variables: Iterable[tuple[str, str]] = ()) -> str:
-    """A Compose file's text for a diff: values of environment variables and build arguments are not shown.
-
-    :param variables: further variables that the project was resolved with. What looks secret among all of them
-        is not shown where it was filled in either, as in ``redis-server --requirepass ${REDIS_PASSWORD}``.
-    """
+def shown(text: str) -> str:
+    """A Compose file's text for a diff: values of environment variables and build arguments are not shown."""
     try:
         project = json.loads(text)
     except ValueError:
         return ""
-    known = list(variables)
     for service in project.get("services", {}).values():
         for holder, key in ((service, "environment"), (service.get("build") or {}, "args")):
             if holder.get(key):
-                known += [(name, str(value)) for name, value in holder[key].items() if value is not None]
                 holder[key] = dict.fromkeys(holder[key], _HIDDEN)
     for definition in (project.get("configs") or {}).values():
         if "content" in definition:
             definition["content"] = _HIDDEN
-    shown = as_text(project)
-    secret = {value for name, value in known if SECRET_NAME.search(name) and len(value) > 3} - {"true", "false"}
-    # The longest first: one may be part of another.
-    for value in sorted(secret, key=len, reverse=True):
-        shown = shown.replace(json.dumps(value, ensure_ascii=False)[1:-1], _HIDDEN)
-    return shown
+    return as_text(project)

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide import elsewhere as decide
-from ..decide.masking import without_credentials
 from ..decide.scratch import names_in
 from ..decide.stand_in import Place
-from . import app_script, django_connection_script
+from . import app_script, django_connection_script, known_secrets
 from .compose import Compose
 from .django_oneoff import NoDjango, OneOff
 from .engine import Engine, EngineFailed
@@ -135,7 +134,7 @@ class Elsewhere:
         try:
             printed = here.run(asked, timeout=_ANSWERS).strip()
         except PostgresFailed as error:
-            what = f"{here.database} at {self.connection.place} could not be asked: {without_credentials(str(error))}"
+            what = f"{here.database} at {self.connection.place} could not be asked: {error}"
             raise BadInput(what, _CREDENTIALS) from error
         return int(printed) // 10000 if printed.isdigit() else 0
 
@@ -192,6 +191,7 @@ def _given(params: Mapping[str, Any]) -> dict[str, str]:
         if found["password"]:
             raise BadInput("database_password and database_password_file are two passwords", "leave one of them out")
         found["password"] = _password_in(path)
+    known_secrets.learn_variables([("database password", found["password"])])
     if not found["host"] and any(found.values()):
         raise BadInput("database_port, database_user and database_password need database_host", "set it as well")
     return {**found, "database": str(params.get("database") or "")}
@@ -229,10 +229,12 @@ def _told(
             return {"vendor": "unknown"}
         raise
     if told.get("error"):
-        raise BadInput(f"{service} could not be asked for its database: {without_credentials(told['error'])}")
+        raise BadInput(f"{service} could not be asked for its database: {told['error']}")
     sealed = bytes.fromhex(str(told.pop("sealed", "")))
     secret = bytes(a ^ b for a, b in zip(sealed, pad))
-    return {**told, "secret": json.loads(secret) if secret else {}}
+    known: dict[str, str] = json.loads(secret) if secret else {}
+    known_secrets.learn_variables((f"database {name}", value) for name, value in known.items())
+    return {**told, "secret": known}
 
 
 def _fitting(told: Mapping[str, Any], place: str) -> str:
@@ -240,7 +242,7 @@ def _fitting(told: Mapping[str, Any], place: str) -> str:
     major = int(told.get("version") or 0) // 10000
     if major:
         return decide.default_image(major)
-    why = without_credentials(str(told.get("problem") or "")) or "the app was not asked for it"
+    why = str(told.get("problem") or "") or "the app was not asked for it"
     raise BadInput(
         f"it is not known which version of PostgreSQL {place} is ({why})",
         "see that the app reaches its database, or set client_image (backup_client_image in a playbook)",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decide.project import GENERATED, MARK
+from . import known_secrets
 from .files import read_json
 from .flocks import held_for_acts
 
@@ -136,8 +137,15 @@ class Compose:
     def resolved(self) -> dict[str, Any]:
         """The project as Compose understands it: variables filled in, paths absolute, ``env_file`` merged.
 
-        Dollar signs are doubled in it, so that written to a file it means the same again.
+        Dollar signs are doubled in it, so that written to a file it means the same again.  What is secret in it, and in
+        the environment files beside it, is told nowhere from then on.
         """
+        known_secrets.learn_files(self.project_src, self.env_files or (".env",))
+        project = self._resolved()
+        known_secrets.learn_project(project)
+        return project
+
+    def _resolved(self) -> dict[str, Any]:
         if len(self.files) < 2:
             # A release's own file is resolved already: asking Compose twice more would only cost its time.
             known = read_json(os.path.join(self.project_src, *(self.files or (GENERATED,))))

@@ -38,6 +38,7 @@ except ImportError:
         """See above."""
 
 
+from . import known_secrets
 from .exec_output import streams_of
 from .inspection import SERVICE_LABEL
 
@@ -118,8 +119,7 @@ class Engine:
 
     def running(self) -> list[dict[str, Any]]:
         """Every container that runs, in the engine's short form (labels, networks, no aliases)."""
-        found: list[dict[str, Any]] = self._call("containers")
-        return found
+        return list(self._call("containers"))
 
     def events(self, filters: Mapping[str, Sequence[str]], since: float) -> Iterator[dict[str, Any]]:
         """The engine's events as they happen, those since a UNIX time first; ends when the engine does.
@@ -143,6 +143,7 @@ class Engine:
             result: dict[str, Any] = self._call("inspect_container", container_id)
         except NotFound:
             return {}
+        known_secrets.learn_environment((result.get("Config") or {}).get("Env") or ())
         return result
 
     def image(self, reference: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import tempfile
 from contextlib import suppress
 from typing import Any
 
+from ..decide.project import MARK
+from . import known_secrets
 from .refusal import BadInput
 
 
@@ -97,13 +99,17 @@ def sync_directory(path: str) -> None:
 
 
 def read_json(path: str) -> dict[str, Any]:
-    """A JSON object from a file, empty when there is none or it is torn."""
+    """A JSON object from a file, empty when there is none or it is torn; the secrets of a release's project are told nowhere."""
     try:
         with open(path, encoding="utf-8") as stream:
             value = json.load(stream)
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    if MARK in value:
+        known_secrets.learn_project(value)
+    return value
 
 
 #: Name of the file that holds the key of a state directory's fingerprints.

@@ -114,9 +114,8 @@ def _last_words(store: Store, params: Mapping[str, Any], release: str, until: fl
     service, project = str(params["django_service"]), read_json(f"{store.path_of(release)}/{GENERATED}")
     engine = connect(store.root)
     mine = {PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False", SERVICE_LABEL: service}
-    definition = (project.get("services") or {}).get(service) or {}
     writers = [
-        Writer(str(i["Id"]), str(i["Name"]).lstrip("/"), definition, max(moment_of(i.get("Created")), until - 60))
+        Writer(str(i["Id"]), str(i["Name"]).lstrip("/"), max(moment_of(i.get("Created")), until - 60))
         for i in engine.containers(mine)
     ]
     return since_the_change(engine, writers, _LINES)

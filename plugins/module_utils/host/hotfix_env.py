@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide import env_file
+from . import known_secrets
 from .files import replace_file, sync_directory
 from .refusal import BadInput
 from .release_store import Store
@@ -49,6 +50,7 @@ def values_of(params: Mapping[str, Any]) -> dict[str, str]:
             values[name] = base64.b64decode(str(entry.get("value") or ""), validate=True).decode("utf-8")
         except (binascii.Error, ValueError) as error:
             raise BadInput(f"{name}: its value is no text", "see hotfix_env") from error
+    known_secrets.learn_variables(values.items())
     return values
 
 

@@ -304,8 +304,7 @@ class Change:
     # -- telling --------------------------------------------------------------------------------------
 
     def _logs(self, place: InPlace) -> list[str]:
-        services = place.call.project["services"]
-        writers = [Writer(i, name, services[service], since) for i, name, service, since in place.changed_since()]
+        writers = [Writer(i, name, since) for i, name, _service, since in place.changed_since()]
         return since_the_change(place.call.engine, writers, int(self.params["log_lines"]))
 
     def _result(

@@ -19,7 +19,6 @@ from ..decide.builds import LIVE
 from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
-from ..decide.masking import without_credentials
 from ..journal import working
 from . import (
     as_users_see,
@@ -291,9 +290,7 @@ def _asked(
             project, *words, "-c", script, timeout=float(params["timeout"]), stdin=json.dumps(given)
         )
     except ComposeFailed as error:
-        raise _NotDone(
-            f"the files could not be {state}: {without_credentials(str(error))}", "run the same command again", unknown
-        ) from error
+        raise _NotDone(f"the files could not be {state}: {error}", "run the same command again", unknown) from error
     answer = answer_in(printed)
     if answer is None or "error" in answer:
         said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]

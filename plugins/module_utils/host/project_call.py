@@ -13,6 +13,7 @@ from ..decide import project as generated
 from ..decide.adoption import beside
 from ..decide.jobs import jobs_of, set_apart
 from ..decide.rest_of_stack import keep_environments
+from ..decide.secret_values import assignments
 from ..journal import Fence, working
 from . import adopted
 from .call_result import BadInput
@@ -57,20 +58,10 @@ def put_aside(root: str) -> None:
             os.rename(path, os.path.join(root, _ASIDE + name))
 
 
-def _variables(compose: Compose) -> list[tuple[str, str]]:
-    """The variables of the environment files, without what Compose can do more than to read them plainly."""
-    found = []
-    for path in compose.env_files or (".env",):
-        for line in _read(os.path.join(compose.project_src, path)).splitlines():
-            name, equals, value = line.strip().partition("=")
-            if equals and not name.startswith("#"):
-                found.append((name.split()[-1] if name.split() else "", value.strip().strip("\"'").replace("$", "$$")))
-    return found
-
-
-def _refuse_other_meaning(variables: list[tuple[str, str]], project_name: str) -> None:
+def _refuse_other_meaning(compose: Compose, project_name: str) -> None:
     """Variables by which a plain ``docker compose`` beside the generated file would read or mean something else."""
-    for name, value in variables:
+    texts = [_read(os.path.join(compose.project_src, path)) for path in compose.env_files or (".env",)]
+    for name, value in [variable for text in texts for variable in assignments(text)]:
         if name == "COMPOSE_FILE" or (name == "COMPOSE_PROJECT_NAME" and value != project_name):
             raise BadInput(
                 f"the environment file sets {name}, so that a plain docker compose in the release would not mean what is "
@@ -157,8 +148,8 @@ def _refuse_started_by_hand(release: str, name: str, services: Collection[str]) 
         )
 
 
-#: The project's own files, what Compose makes of them, and the variables of its environment files.
-Read = tuple[Compose, dict[str, Any], list[tuple[str, str]]]
+#: The project's own files, and what Compose makes of them.
+Read = tuple[Compose, dict[str, Any]]
 
 
 def read_sources(params: Mapping[str, Any]) -> Read:
@@ -175,9 +166,8 @@ def read_sources(params: Mapping[str, Any]) -> Read:
             f"the Compose project of this revision is not valid: {error}",
             f"docker compose --project-directory {compose.project_src} config shows it",
         ) from error
-    variables = _variables(compose)
-    _refuse_other_meaning(variables, str(project["name"]))
-    return compose, project, variables
+    _refuse_other_meaning(compose, str(project["name"]))
+    return compose, project
 
 
 def write_generated(params: Mapping[str, Any], read: Read, fence: Fence) -> dict[str, Any]:
@@ -238,7 +228,6 @@ def _generate(
     params: Mapping[str, Any],
     compose: Compose,
     project: Mapping[str, Any],
-    variables: list[tuple[str, str]],
     check_mode: bool,
 ) -> dict[str, Any]:
     root = compose.project_src
@@ -266,17 +255,19 @@ def _generate(
     path = os.path.join(root, generated.GENERATED)
     text = generated.as_text(result)
     before = _read(path)
-    if before != text and not check_mode:
-        write_private(path, text)
     # What stands there may be the user's own file, which may hold secrets anywhere.
     ours = before if generated.MARK in before else ""
+    # Read for its secrets, which may be others by now.
+    read_json(path)
+    if before != text and not check_mode:
+        write_private(path, text)
     return {
         **_facts(result, path),
         "changed": before != text or fresh,
         "notes": notes + data_notes,
         "diff": {
-            "before": generated.masked(ours, variables),
-            "after": generated.masked(text, variables),
+            "before": generated.shown(ours),
+            "after": generated.shown(text),
             "before_header": path,
             "after_header": path,
         },

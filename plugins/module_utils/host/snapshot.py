@@ -58,9 +58,9 @@ def git_of(folder: str) -> Git | None:
 
 
 def _asked(git: Git, folder: str, *words: str) -> list[str]:
-    # Neither their index nor a hook of theirs is for us.
+    # Their index is not for us.
     extra = (("GIT_OPTIONAL_LOCKS", "0"),)
-    printed = git.run("-C", folder, "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *words, extra=extra)
+    printed = git.run("-C", folder, "-c", "core.quotePath=false", *words, extra=extra)
     return [entry for entry in printed.split("\0") if entry]
 
 
