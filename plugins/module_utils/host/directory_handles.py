@@ -24,6 +24,8 @@ _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1024 * 1024
 _MOST_LINKS = 40
+#: What a call says of something that was exchanged for something else since it was looked at.
+EXCHANGED = (errno.ELOOP, errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.ENXIO)
 #: User and group to whom something is given; None leaves it with who runs this.
 Owner = Optional["tuple[int, int]"]
 
@@ -57,7 +59,7 @@ def open_folder(path: str, make: int | None = None) -> Iterator[int]:
     up has put it there (``/srv`` on another disk).  The root of a container looks like this server's own; so what a container
     has mounted is reached by :func:`open_below`, from the folder above it.
 
-    :param make: the mode of folders that are not there yet; None makes none.
+    :param make: the mode of the folder where it is not there yet; None makes none.
     :raises OSError: a folder is not there or may not be entered; :class:`LinkMet` where a link may be somebody else's.
     """
     steps, links = _words(path)[::-1], 0
@@ -70,7 +72,7 @@ def open_folder(path: str, make: int | None = None) -> Iterator[int]:
             except FileNotFoundError:
                 if make is None:
                     raise
-                further = _made(handle, name, make)
+                further = _made(handle, name, make if not steps else 0o755)
             except LinkMet:
                 links += 1
                 if links > _MOST_LINKS or not _is_own_link(handle, name):
@@ -86,6 +88,24 @@ def open_folder(path: str, make: int | None = None) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def open_private(path: str) -> Iterator[int]:
+    """A handle of a folder that nobody but this user can enter.
+
+    :raises OSError: another one has taken its place.
+    """
+    with open_folder(path) as handle:
+        known = os.fstat(handle)
+        if known.st_uid != os.geteuid() or known.st_mode & 0o077:
+            raise LinkMet(path)
+        yield handle
+
+
+def path_of(handle: int) -> str:
+    """A path of what is open, for this process only, whatever its own path leads to by now."""
+    return f"/proc/self/fd/{handle}"
 
 
 def _is_own_link(folder: int, name: str) -> bool:
@@ -197,12 +217,16 @@ def read_file(path: str) -> bytes:
         return stream.read()
 
 
-def open_inside(folder: int, path: str) -> BinaryIO:
-    """A regular file below a folder, open for reading; links may lead anywhere inside that folder, and not out of it.
+@contextlib.contextmanager
+def way_inside(folder: int, path: str, last: bool = True) -> Iterator[tuple[int, str]]:
+    """The folder that something below another lies in, open, and its name there.
 
-    :raises OSError: as :func:`open_file`; :class:`LinkMet` where a link leads out.
+    Links, as a revision may have them, lead anywhere inside the folder, and not out of it.
+
+    :param last: whether what is there is no link itself.
+    :raises OSError: a folder on the way is not there; :class:`LinkMet` where a link leads out.
     """
-    steps, links = _words(path)[::-1], 0
+    steps, links, name = _words(path)[::-1], 0, "."
     with contextlib.ExitStack() as opened:
         way = [folder]
         while steps:
@@ -211,21 +235,40 @@ def open_inside(folder: int, path: str) -> BinaryIO:
                 if len(way) == 1:
                     raise LinkMet(path)
                 way.pop()
+                name = "."
                 continue
-            try:
-                target = os.readlink(name, dir_fd=way[-1])
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                if not steps:
-                    return open_file(name, way[-1])
+            if steps or last:
+                target = _link_target(way[-1], name)
+                if target:
+                    links += 1
+                    if target.startswith("/") or links > _MOST_LINKS:
+                        raise LinkMet(path)
+                    steps += _words(target)[::-1]
+                    name = "."
+                    continue
+            if steps:
                 way.append(opened.enter_context(open_below(way[-1], name)))
-                continue
-            links += 1
-            if target.startswith("/") or links > _MOST_LINKS:
-                raise LinkMet(path)
-            steps += _words(target)[::-1]
-    raise IsADirectoryError(errno.EISDIR, "it is a folder", path)
+                name = "."
+        yield way[-1], name
+
+
+def _link_target(folder: int, name: str) -> str:
+    """Where a link leads; empty for what is none."""
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return ""
+
+
+def open_inside(folder: int, path: str) -> BinaryIO:
+    """A regular file below a folder, open for reading; links are followed as :func:`way_inside` says.
+
+    :raises OSError: as :func:`open_file`.
+    """
+    with way_inside(folder, path) as (inside, name):
+        return open_file(name, inside)
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -296,7 +339,7 @@ def copy_all(source: int, target: int, left_out: Callable[[str], bool] = lambda 
     """Copy all that lies in a folder into another, as :func:`copy_below`."""
     for name in sorted(os.listdir(source)):
         if not left_out(name):
-            copy_below(source, name, target, lambda path: left_out(path))
+            copy_below(source, name, target, left_out)
 
 
 def remove_below(folder: int, name: str) -> None:
@@ -305,5 +348,4 @@ def remove_below(folder: int, name: str) -> None:
     :raises OSError: something cannot be removed.
     """
     with contextlib.suppress(FileNotFoundError):
-        # The kernel resolves this to what the handle has open, whatever its path leads to by now.
-        shutil.rmtree(f"/proc/self/fd/{folder}/{name}")
+        shutil.rmtree(f"{path_of(folder)}/{name}")
