@@ -275,13 +275,22 @@ def open_inside(folder: int, path: str) -> BinaryIO:
 
 
 def write_beside(
-    folder: int, content: Iterable[bytes], mode: int = 0o600, owner: Owner = None, moment: float | None = None
+    folder: int,
+    content: Iterable[bytes],
+    mode: int = 0o600,
+    owner: Owner = None,
+    moment: float | None = None,
+    name: str = "",
 ) -> str:
     """Write a new file under a name of its own, on the disk; returns that name.
 
     :param moment: when it is to have been changed last (UNIX seconds).
+    :param name: that name, from which what a killed call left goes first; else nobody can know it before.
     """
-    name = f".evenkeel-{secrets.token_hex(8)}"
+    if name:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+    name = name or f".evenkeel-{secrets.token_hex(8)}"
     handle = os.open(name, _NEW, 0o600, dir_fd=folder)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -307,9 +316,14 @@ def put_in_place(folder: int, name: str, target: str) -> None:
     os.fsync(folder)
 
 
-def write_below(folder: int, name: str, content: bytes, mode: int = 0o600, owner: Owner = None) -> None:
-    """Write a file of a folder, whole or not at all; what has its name, a link as well, is replaced and not followed."""
-    put_in_place(folder, write_beside(folder, [content], mode, owner), name)
+def write_below(
+    folder: int, name: str, content: bytes, mode: int = 0o600, owner: Owner = None, beside: str = ""
+) -> None:
+    """Write a file of a folder, whole or not at all; what has its name, a link as well, is replaced and not followed.
+
+    :param beside: the name that it has before, as :func:`write_beside` takes it.
+    """
+    put_in_place(folder, write_beside(folder, [content], mode, owner, name=beside), name)
 
 
 def copy_below(source: int, name: str, target: int, left_out: Callable[[str], bool] = lambda _path: False) -> None:
