@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from ..decide import git_address
 from ..decide.masking import without_credentials
 from . import known_secrets
+from .directory_handles import give_away, open_folder
 from .processes import processes
 from .refusal import BadInput
 
@@ -138,6 +139,17 @@ class Git:
         """Run a git command on the mirror."""
         return self.run("--git-dir", self.mirror, *words, extra=extra)
 
+    @property
+    def ids(self) -> tuple[int, int]:
+        """User and group that git runs as."""
+        return self._user.pw_uid, self._user.pw_gid
+
+    def give(self, folder: str) -> None:
+        """Let git write into a folder that is ours so far."""
+        if os.geteuid() == 0 and self._user.pw_uid != 0:
+            with open_folder(folder) as handle:
+                give_away(handle, (self._user.pw_uid, self._user.pw_gid))
+
     def refuse_foreign(self) -> None:
         """Look whether only git's own user and root can write to the mirror: its configuration names programs that git runs.
 
@@ -259,7 +271,7 @@ class Git:
         :returns: path → (git's letter for the kind, the blob of the commit), and the paths that the commit has not.
         """
         with tempfile.TemporaryDirectory(prefix="evenkeel-") as private:
-            os.chown(private, self._user.pw_uid, self._user.pw_gid)
+            self.give(private)
             extra = (("GIT_INDEX_FILE", os.path.join(private, "index")), ("GIT_OPTIONAL_LOCKS", "0"))
             self.inside("read-tree", commit, extra=extra)
             # No driver of anybody's configuration: a file may be hostile.
@@ -272,6 +284,7 @@ class Git:
 
     def export(self, commit: str, folder: str) -> None:
         """Write a commit's whole tree into an existing empty folder (``git archive`` would leave out export-ignored files)."""
+        self.give(folder)
         index = os.path.join(folder, ".evenkeel-index")
         extra = (("GIT_INDEX_FILE", index),)
         self.inside("read-tree", commit, extra=extra)

@@ -20,7 +20,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from .files import FilesFailed, make_parents, read_json, sync_directory, write_private
+from .directory_handles import open_folder
+from .files import FilesFailed, read_json, sync_directory, write_private
 
 #: The folder of all state folders that nobody named otherwise; each app's is ``<DEFAULT>/<app_name>``.
 DEFAULT = "/var/lib/evenkeel"
@@ -176,7 +177,8 @@ def move(handle: int, former: str, wanted: str) -> None:
     """
     about = {"path": former, "inode": _inode(os.fstat(handle))}
     write_private(os.path.join(of_handle(handle), MOVED), json.dumps(about) + "\n")
-    make_parents(os.path.dirname(wanted))
+    with open_folder(os.path.dirname(wanted), make=0o755):
+        pass
     try:
         os.rename(former, wanted)
     except OSError as error:
