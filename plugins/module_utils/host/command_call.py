@@ -17,6 +17,7 @@ from ..decide import releases
 from ..journal import Fence, working
 from .call_result import BadInput
 from .commands import Runner, missing_programs
+from .directory_handles import read_file
 from .files import private_directory
 from .flocks import flock, held_for_acts
 from .progress import Progress
@@ -153,8 +154,7 @@ def _secrets(store: Store, release: str) -> set[str]:
         with suppress(OSError, UnicodeDecodeError):
             shared = os.path.join(store.root, "shared", str(path))
             if os.path.isfile(shared) and os.path.getsize(shared) <= _LARGEST:
-                with open(shared, encoding="utf-8") as stream:
-                    found |= commands.secrets_in(stream.read())
+                found |= commands.secrets_in(read_file(shared).decode())
     return found
 
 

@@ -18,6 +18,7 @@ from . import adopted
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
+from .directory_handles import read_file
 from .files import read_json, write_private
 from .inspection import FILES_LABEL, FOLDER_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .kept_data import kept_data
@@ -30,8 +31,7 @@ _ASIDE = ".evenkeel."
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
+        return read_file(path).decode()
     except OSError:
         return ""
 
