@@ -58,7 +58,11 @@ def test_a_link_in_a_folder_of_another_is_not_followed_though_its_number_is_root
 def test_below_a_folder_nothing_leads_out(path: str, tmp_path: Path, victim: Path) -> None:
     (tmp_path / "top/folder").mkdir(parents=True)
     (tmp_path / "top/link").symlink_to(victim)
-    with subject.open_folder(str(tmp_path / "top")) as top, pytest.raises(subject.LinkMet), subject.open_below(top, path, make=0o755):
+    with (
+        subject.open_folder(str(tmp_path / "top")) as top,
+        pytest.raises(subject.LinkMet),
+        subject.open_below(top, path, make=0o755),
+    ):
         pass
 
 
