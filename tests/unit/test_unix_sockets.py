@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -304,3 +305,22 @@ def test_a_folder_between_the_mount_and_the_socket_may_be_a_link_of_the_containe
     with pytest.raises(SocketFailed, match="a link is on the way"):
         folder.prepare()
     assert state_of(victim) == before
+
+
+def test_a_folder_that_is_exchanged_before_nginx_is_shown_it_is_not_left_there(
+    server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server("old")
+    folder.prepare()
+    run = subprocess.run
+
+    def exchanged(argv: list[str], **how: Any) -> Any:
+        if argv[0] == "mount" and not os.path.islink(folder.view):
+            os.rename(folder.view, f"{folder.view}.away")
+            os.symlink("/etc", folder.view)
+        return run(argv, **how)
+
+    with monkeypatch.context() as patch, pytest.raises(SocketFailed, match="was exchanged"):
+        patch.setattr(subprocess, "run", exchanged)
+        folder.cover(proxy.pid)
+    assert proxy.ask() == "old"

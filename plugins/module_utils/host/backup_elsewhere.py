@@ -19,6 +19,7 @@ from ..decide.scratch import names_in
 from ..decide.stand_in import Place
 from . import app_script, django_connection_script, known_secrets
 from .compose import Compose
+from .directory_handles import open_file
 from .django_oneoff import NoDjango, OneOff
 from .engine import Engine, EngineFailed
 from .image_pull import pull
@@ -199,12 +200,12 @@ def _given(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _password_in(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open_file(path) as stream:
             if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & stat.S_IRWXO:
                 raise BadInput(
                     f"everybody on this host may read {path}, which has a password in it", f"chmod 600 {path}"
                 )
-            return stream.readline().rstrip("\r\n")
+            return stream.readline().decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise BadInput(f"database_password_file {path} cannot be read: {why}", "name a file with one line") from error

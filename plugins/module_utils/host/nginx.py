@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from ..decide.nginx_complaint import complaint_of
 from ..decide.nginx_syntax import includes_in
 from .engine import Engine
 from .inspection import addresses_of, pid_of
+from .live_root import LiveRoot, RootFailed
 from .processes import Process, processes, tree
 
 _MARK = "# evenkeel"
@@ -257,15 +259,11 @@ class Nginx(Master):
 
     def read(self, path: str) -> bytes | None:
         """A file as nginx sees it now, None when it cannot be read."""
-        root = f"/proc/{self.pid}/root"
-        seen = f"{root}{path}"
-        steps = path.strip("/").split("/")
-        # An absolute link of the container would lead to a file of this host from here.
-        linked = any(os.path.islink("/".join([root, *steps[: n + 1]])) for n in range(len(steps)))
         # The engine's own copy would open the mount's source anew, and miss that it was replaced since.
-        if os.access(seen, os.R_OK) and not linked:
-            with open(seen, "rb") as stream:
-                return stream.read()
+        with contextlib.suppress(RootFailed):
+            found = LiveRoot(self.pid).content(path)
+            if found is not None:
+                return found
         # A comment may be in any encoding, and what a command prints comes here as UTF-8.
         code, output = self.engine.run_inside(self.id, ["base64", path], user="0", errors_too=False)
         if code == 0:

@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 from ..decide import nginx_twin as twins
 from ..decide.nginx_syntax import split_dump
-from .directory_handles import open_folder, read_file, write_below
+from .directory_handles import copy_all, open_folder, read_file, write_below
 from .engine import Engine, EngineFailed
 from .files import sync_directory
 from .nginx import HostNginx, Master, Nginx, run_here
@@ -326,9 +326,9 @@ class HostSite(Site):
         temporary = tempfile.mkdtemp(prefix=f"{_NAME}-{int(time.time())}-")
         try:
             copy = os.path.join(temporary, "folder")
-            shutil.copytree(folder, copy, symlinks=True)
-            with open(os.path.join(copy, os.path.basename(self.path)), "wb") as stream:
-                stream.write(candidates[self.dest] or b"")
+            with open_folder(folder) as live, open_folder(copy, make=0o755) as copied:
+                copy_all(live, copied)
+                write_below(copied, os.path.basename(self.path), candidates[self.dest] or b"", 0o644)
             script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
             inner = ["nginx", *self.master.options(), "-T"]
             argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", copy, folder, *inner]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from . import adopted
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
+from .directory_handles import open_folder, read_file
 from .files import read_json, write_private
 from .inspection import FILES_LABEL, FOLDER_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .kept_data import kept_data
@@ -31,8 +33,7 @@ _ASIDE = ".evenkeel."
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
+        return read_file(path).decode()
     except OSError:
         return ""
 
@@ -52,10 +53,10 @@ def put_aside(root: str) -> None:
     text = _read(os.path.join(root, generated.GENERATED))
     if text and generated.MARK not in text:
         write_private(os.path.join(root, _ASIDE + generated.GENERATED), text)
-    for name in generated.OVERRIDES:
-        path = os.path.join(root, name)
-        if os.path.lexists(path):
-            os.rename(path, os.path.join(root, _ASIDE + name))
+    with open_folder(root) as folder:
+        for name in generated.OVERRIDES:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(name, _ASIDE + name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _refuse_other_meaning(compose: Compose, project_name: str) -> None:

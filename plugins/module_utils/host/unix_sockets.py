@@ -226,11 +226,14 @@ class SocketFolder:
     def cover(self, nginx: int) -> None:
         """Give nginx the view of its own.
 
-        :raises SocketFailed: the mount is refused.
+        :raises SocketFailed: the mount is refused, or a container has put a link in the place of our folder.
         """
         if not self.is_covered(nginx):
             folder = os.path.dirname(self.seen)
             _run(["mount", "-n", "-N", str(nginx), "--bind", f"{folder}/{os.path.basename(self.view)}", folder])
+            if not self.is_covered(nginx):
+                _run(["umount", "-n", "-N", str(nginx), folder])
+                raise SocketFailed(f"{self.view} was exchanged while it was shown to nginx")
 
     def put_back(self, nginx: int) -> None:
         """Leave the shared folder as it would be without us, with what nginx connects to in it.
