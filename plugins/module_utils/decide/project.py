@@ -28,6 +28,8 @@ LIVE = "live"
 MOUNTS = "mounts"
 #: Files that Compose reads beside the generated one by itself, which would change what it means.
 OVERRIDES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
+#: Before the names of the user's files that lie in a release under another name, since Compose would read them by theirs.
+ASIDE = ".evenkeel."
 SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
 _HIDDEN = "<not shown>"
 

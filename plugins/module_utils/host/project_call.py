@@ -25,8 +25,6 @@ from .mounts import copy_path, place
 from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 from .proxy_files import place_first
 
-_ASIDE = ".evenkeel."
-
 
 def _read(path: str) -> str:
     try:
@@ -42,7 +40,7 @@ def _sources(params: Mapping[str, Any]) -> Compose:
     if not files:
         raise BadInput("files: the project's own Compose files are needed", "set app_compose_files")
     root = str(params["project_src"])
-    files = [_ASIDE + f if os.path.isfile(os.path.join(root, _ASIDE + f)) else f for f in files]
+    files = [generated.ASIDE + f if os.path.isfile(os.path.join(root, generated.ASIDE + f)) else f for f in files]
     return compose_of({**params, "files": files})
 
 
@@ -50,11 +48,11 @@ def put_aside(root: str) -> None:
     """Give another name to the user's files that Compose would read instead of, or beside, the generated one."""
     text = _read(os.path.join(root, generated.GENERATED))
     if text and generated.MARK not in text:
-        write_private(os.path.join(root, _ASIDE + generated.GENERATED), text)
+        write_private(os.path.join(root, generated.ASIDE + generated.GENERATED), text)
     for name in generated.OVERRIDES:
         path = os.path.join(root, name)
         if os.path.lexists(path):
-            os.rename(path, os.path.join(root, _ASIDE + name))
+            os.rename(path, os.path.join(root, generated.ASIDE + name))
 
 
 def _variables(compose: Compose) -> list[tuple[str, str]]:
