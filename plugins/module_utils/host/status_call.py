@@ -19,6 +19,7 @@ from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
 from .as_users_see import questions, wrong
+from .baked_images import baked_images
 from .compose import ComposeFailed
 from .container_files import Budget
 from .drift import ContainerDrift, Drifts, VolumeDrift, containers_of
@@ -185,6 +186,8 @@ class _Look:
             with self._part("leftovers"):
                 seen = replace(seen, leftovers=view.leftovers())
             self.unseen.update(view.unseen)
+            with self._part("secrets in images"):
+                seen = replace(seen, baked=baked_images(self.store, engine, self.app))
             with self._part("way back"):
                 seen = replace(seen, way_back=self._way_back(engine))
             if "drift" in self.parts:
