@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_env
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.build_call import build_images
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose, ComposeFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project_call import resolve
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
@@ -96,6 +99,7 @@ def app(tmp_path: Path) -> Iterator[Built]:
     try:
         yield built
     finally:
+        docker("compose", "--project-name", built.name, "down", "--volumes")
         found = docker("images", "--all", "--quiet", "--filter", f"label=evenkeel.project={built.name}").split()
         if found:
             docker("rmi", "--force", *sorted(set(found)))
@@ -126,3 +130,31 @@ def test_no_layer_has_a_secret_of_the_server(app: Built, tmp_path: Path) -> None
         "web/Dockerfile": b"FROM scratch\nCOPY . /web\n",
     }
     assert os.listdir(os.path.join(app.state, "build")) == []
+
+
+def test_compose_builds_nothing_from_a_release_by_itself(app: Built, tmp_path: Path) -> None:
+    app.deploy()
+    # What the file says of contexts makes no difference to a container.
+    project = Compose(app.path).resolved()
+    assert project["services"]["web"]["build"]["context"] == f"{app.path}/web"
+    (tmp_path / "as-written.json").write_text(json.dumps(project))
+    written = ["--project-directory", app.path, "--file", str(tmp_path / "as-written.json")]
+    assert run(["docker", "compose", *written, "config", "--hash", "*"], cwd=app.path) == app.hashes()
+    identities = [Engine().image(name)["Id"] for name in app.images]
+    for words in (["build"], ["up", "--detach", "--build"]):
+        told = subprocess.run(["docker", "compose", *words], cwd=app.path, capture_output=True, text=True, check=False)
+        assert told.returncode != 0 and "images-are-built-by-playbook-update" in told.stderr, words
+    assert [Engine().image(name)["Id"] for name in app.images] == identities
+    # Nor one that somebody has pruned: by hand, by a one-off of ours, by a job's definition.
+    docker("rmi", *app.images)
+    told = subprocess.run(
+        ["docker", "compose", "up", "--detach"], cwd=app.path, capture_output=True, text=True, check=False
+    )
+    assert told.returncode != 0
+    with pytest.raises(ComposeFailed, match="images-are-built-by-playbook-update"):
+        Compose(app.path).run("run", "--rm", "-T", "--no-deps", "web")
+    with pytest.raises(ComposeFailed, match="images-are-built-by-playbook-update"):
+        Compose(app.path).run_by(project, "run", "--rm", "-T", "--no-deps", "web")
+    assert not [name for name in app.images if Engine().image(name)]
+    # An update builds them anew, and nothing else has changed.
+    assert app.deploy() == (False, True)

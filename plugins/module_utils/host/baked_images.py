@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from ..decide import baked_secrets
-from ..decide.project import GENERATED, MARK
+from ..decide.project import GENERATED, MARK, with_contexts
 from .adopted import RETURNING
 from .engine import Engine
 from .files import read_json
@@ -37,7 +37,7 @@ def baked_images(store: Store, engine: Engine, app: str) -> list[dict[str, Any]]
     found: dict[str, set[str]] = {}
     for release in (r.id for r in store.all()):
         tree = store.path_of(release)
-        project = read_json(os.path.join(tree, GENERATED))
+        project = with_contexts(read_json(os.path.join(tree, GENERATED)))
         shared = [str(path) for path in store.manifest(release).get("shared") or ()]
         mine = set()
         for service in (project.get("services") or {}).values() if MARK in project else ():

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.project import GENERATED, MARK
+from ..decide.project import GENERATED, MARK, with_contexts, without_contexts
 from .files import read_json
 from .flocks import held_for_acts
 
@@ -141,7 +141,7 @@ class Compose:
             # A release's own file is resolved already: asking Compose twice more would only cost its time.
             known = read_json(os.path.join(self.project_src, *(self.files or (GENERATED,))))
             if MARK in known:
-                return known
+                return with_contexts(known)
         # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate. Asked both at
         # once: each answer takes a third of a second.
         with concurrent.futures.ThreadPoolExecutor(1) as beside_it:
@@ -167,10 +167,12 @@ class Compose:
     @contextlib.contextmanager
     def _as_file(self, project: Mapping[str, Any]) -> Iterator[Compose]:
         """The same project by a resolved definition; it may hold secrets, so its file is ours alone and soon gone."""
+        # An image that is missing is no reason to build it from a release's folder.
+        same = without_contexts(project, self.project_src) if MARK in project else project
         handle, path = tempfile.mkstemp(prefix="evenkeel-", suffix=".json")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(project, stream)
+                json.dump(same, stream)
             yield Compose(self.project_src, (path,), (), self.profiles, self.project_name)
         finally:
             os.unlink(path)

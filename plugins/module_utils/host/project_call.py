@@ -262,7 +262,7 @@ def _generate(
     kinds = {n: generated.kind_without_image(s) for n, s in result.get("services", {}).items()}
     result, notes = keep_environments(result, serving, kinds)
     path = os.path.join(root, generated.GENERATED)
-    text = generated.as_text(result)
+    text = generated.as_text(generated.without_contexts(result, root))
     before = _read(path)
     if before != text and not check_mode:
         write_private(path, text)

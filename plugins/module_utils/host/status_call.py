@@ -14,7 +14,7 @@ from typing import Any
 
 from ..decide import releases, status
 from ..decide.programs import BROKER, DATABASE, JOB, PROXY
-from ..decide.project import GENERATED, MARK, name_on_engine
+from ..decide.project import GENERATED, MARK, name_on_engine, with_contexts
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
@@ -145,7 +145,7 @@ class _Look:
         current = str(seen.release.get("id") or "")
         source = self.store.path_of(current) if current else ""
         generated = read_json(os.path.join(source, GENERATED)) if current else {}
-        project = generated if MARK in generated else {}
+        project = with_contexts(generated) if MARK in generated else {}
         if project or (not current and has_engine()):
             seen = self._engine(seen, project, source)
         elif current and "drift" in self.parts:
