@@ -20,6 +20,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.project imp
     image_names,
     shown,
     tree_mounts,
+    with_contexts,
+    without_contexts,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import project_call
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
@@ -97,6 +99,16 @@ def test_the_image_says_of_what_it_is_made() -> None:
         "evenkeel.project": "shop",
     }
     assert result["x-evenkeel-release"] == {"release": os.path.basename(ROOT), "revision": REVISION}
+
+
+def test_compose_finds_no_context_in_a_release_and_we_do() -> None:
+    contexts = [ROOT, f"{ROOT}/web", f"{ROOT}-other", "/common", "https://git.example/x.git"]
+    source = project(**{f"s{n}": {"build": {"context": c, "args": {"A": "1"}}} for n, c in enumerate(contexts)}, db={})
+    hidden = without_contexts(source, ROOT)
+    found = [hidden["services"][f"s{n}"]["build"]["context"] for n in range(len(contexts))]
+    nowhere = f"{ROOT}/.evenkeel/images-are-built-by-playbook-update"
+    assert found == [nowhere, f"{nowhere}/web", *contexts[2:]]
+    assert with_contexts(hidden) == source == with_contexts(source), "as releases of before are written"
 
 
 def test_profiles_are_dropped_for_all_that_is_in_it_is_active() -> None:

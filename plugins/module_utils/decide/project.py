@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Callable
 
 from .kinds import Evidence, judge
 from .programs import PROXY
@@ -28,6 +28,11 @@ LIVE = "live"
 MOUNTS = "mounts"
 #: Files that Compose reads beside the generated one by itself, which would change what it means.
 OVERRIDES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
+#: Before the names of the user's files that lie in a release under another name, since Compose would read them by theirs.
+ASIDE = ".evenkeel."
+#: What stands in a build context of the generated file after the release's folder. There is no such path, and the words are for
+#: whoever lets Compose build all the same: its context would be the folder in which that file lies.
+_NO_CONTEXT = "/.evenkeel/images-are-built-by-playbook-update"
 _HIDDEN = "<not shown>"
 
 
@@ -169,6 +174,25 @@ def generate(
     result[MARK] = {"release": release, "revision": revision, **({LIVE: marked} if marked else {}),
                     **({MOUNTS: copied} if copied else {})}  # fmt: skip
     return result
+
+
+def without_contexts(project: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """The project so that Compose builds nothing from a release's folder, whether it is told to or an image is missing."""
+    return _contexts_moved(project, lambda c: f"{root}{_NO_CONTEXT}{c[len(root) :]}" if _inside(c, root) else c)
+
+
+def with_contexts(project: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`without_contexts` was given."""
+    return _contexts_moved(project, lambda context: context.replace(_NO_CONTEXT, "", 1))
+
+
+def _contexts_moved(project: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    services = {}
+    for name, service in (project.get("services") or {}).items():
+        build = service.get("build") or {}
+        moved = {"build": {**build, "context": move(str(build["context"]))}} if build.get("context") else {}
+        services[name] = {**service, **moved}
+    return {**project, "services": services}
 
 
 def _free_of_its_name(service: dict[str, Any]) -> None:

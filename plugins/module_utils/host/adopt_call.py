@@ -116,10 +116,14 @@ def _make(
             about["branch"] = capture(store, view, edits, path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         put_aside(path)
         found = adoption.as_found(view.project, view.origin.folder, path, view.tree.revision, view.places)
-        write_private(os.path.join(path, generated.GENERATED), generated.as_text(found))
+        write_private(
+            os.path.join(path, generated.GENERATED), generated.as_text(generated.without_contexts(found, path))
+        )
         returning = _returning(params, store, view, release)
         about["images"] = _keep_images(view, returning)
-        write_private(os.path.join(path, adopted.RETURNING), generated.as_text(returning))
+        write_private(
+            os.path.join(path, adopted.RETURNING), generated.as_text(generated.without_contexts(returning, path))
+        )
         if view.env_source:
             write_private(os.path.join(path, ".evenkeel", "env"), read_file(view.env_source).decode())
         configurations.keep(state_dir, found["services"], view.hashes)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.project import GENERATED, MARK
+from ..decide.project import GENERATED, MARK, with_contexts, without_contexts
 from . import known_secrets
 from .files import read_json
 from .flocks import held_for_acts
@@ -150,7 +150,7 @@ class Compose:
             # A release's own file is resolved already: asking Compose twice more would only cost its time.
             known = read_json(os.path.join(self.project_src, *(self.files or (GENERATED,))))
             if MARK in known:
-                return known
+                return with_contexts(known)
         # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate. Asked both at
         # once: each answer takes a third of a second.
         with concurrent.futures.ThreadPoolExecutor(1) as beside_it:
@@ -179,8 +179,10 @@ class Compose:
 
         A file on the disk would stay there, readable in a backup, where this process is killed.
         """
+        # An image that is missing is no reason to build it from a release's folder.
+        same = without_contexts(project, self.project_src) if MARK in project else project
         with os.fdopen(os.memfd_create("evenkeel"), "w", encoding="utf-8") as stream:
-            json.dump(project, stream)
+            json.dump(same, stream)
             stream.flush()
             handle = stream.fileno()
             path = f"/proc/self/fd/{handle}"

@@ -28,8 +28,6 @@ from .mounts import copy_path, place
 from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 from .proxy_files import place_first
 
-_ASIDE = ".evenkeel."
-
 
 def _read(path: str) -> str:
     try:
@@ -44,7 +42,7 @@ def _sources(params: Mapping[str, Any]) -> Compose:
     if not files:
         raise BadInput("files: the project's own Compose files are needed", "set app_compose_files")
     root = str(params["project_src"])
-    files = [_ASIDE + f if os.path.isfile(os.path.join(root, _ASIDE + f)) else f for f in files]
+    files = [generated.ASIDE + f if os.path.isfile(os.path.join(root, generated.ASIDE + f)) else f for f in files]
     return compose_of({**params, "files": files})
 
 
@@ -52,11 +50,11 @@ def put_aside(root: str) -> None:
     """Give another name to the user's files that Compose would read instead of, or beside, the generated one."""
     text = _read(os.path.join(root, generated.GENERATED))
     if text and generated.MARK not in text:
-        write_private(os.path.join(root, _ASIDE + generated.GENERATED), text)
+        write_private(os.path.join(root, generated.ASIDE + generated.GENERATED), text)
     with open_folder(root) as folder:
         for name in generated.OVERRIDES:
             with contextlib.suppress(FileNotFoundError):
-                os.rename(name, _ASIDE + name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.rename(name, generated.ASIDE + name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _refuse_other_meaning(compose: Compose, project_name: str) -> None:
@@ -254,7 +252,7 @@ def _generate(
     kinds = {n: generated.kind_without_image(s) for n, s in result.get("services", {}).items()}
     result, notes = keep_environments(result, serving, kinds)
     path = os.path.join(root, generated.GENERATED)
-    text = generated.as_text(result)
+    text = generated.as_text(generated.without_contexts(result, root))
     before = _read(path)
     # What stands there may be the user's own file, which may hold secrets anywhere.
     ours = before if generated.MARK in before else ""
