@@ -20,8 +20,10 @@ from ..decide.nginx_syntax import includes_in
 from .engine import Engine
 from .inspection import addresses_of, pid_of
 from .processes import Process, processes, tree
+from .root_owned import changeable, executable, is_roots
 
 _MARK = "# evenkeel"
+_PROGRAMS = ("nginx", "openresty", "angie")
 #: In the place of a service's name: the proxy is no container but this host's own.
 HOST = "nginx of this host"
 QUITTING = "worker process is shutting down"
@@ -178,24 +180,36 @@ class Master:
 class HostNginx(Master):
     """The nginx of this host itself, which containers are none of.
 
-    :raises NginxFailed: none runs, more than one does, or it cannot be seen.
+    What it says of itself is believed where root runs it, by an executable and a configuration that are root's alone: root runs
+    the same here.
+
+    :raises NginxFailed: none runs, more than one does, or it cannot be seen; or others can change its configuration.
     """
 
     def __init__(self) -> None:
         self.name = HOST
         self.addresses = ("127.0.0.1", "::1")
         here = os.readlink("/proc/self/ns/mnt")
-        masters = [p for p in processes() if p.command.startswith("nginx: master process") and _lives_in(p.pid, here)]
+        titled = [p for p in processes() if p.command.startswith("nginx: master process") and _lives_in(p.pid, here)]
+        masters = [p for p in titled if is_roots(p.pid, _PROGRAMS)]
         if len(masters) != 1:
             unseen = "; without root it cannot be seen: run with become: true" if os.geteuid() else ""
             raise NginxFailed(
                 f"{len(masters) or 'no'} nginx of this host was found running (those in containers left out){unseen}"
             )
         self.pid = masters[0].pid
+        self.program = executable(self.pid)
+        main = self.main_file()
+        wrong = changeable(main)
+        if wrong:
+            raise NginxFailed(
+                f"{HOST} has the configuration {main}, which root does not run here: {wrong}; give it to root "
+                f"(chown root, chmod go-w) with the folders above it"
+            )
 
     def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
         """See the base class."""
-        return run_here(["nginx", *self.options(), *argv], errors_too)
+        return run_here([self.program, *self.options(), *argv], errors_too)
 
     def signal_reload(self) -> tuple[int, str]:
         """By the very master that was found: a pid file may be another one's."""

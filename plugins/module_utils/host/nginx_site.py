@@ -322,7 +322,9 @@ class HostSite(Site):
     """A file of this host's own nginx."""
 
     def __init__(self, dest: str) -> None:
-        super().__init__(HostNginx(), dest, os.path.realpath(dest), False)
+        master = HostNginx()
+        super().__init__(master, dest, os.path.realpath(dest), False)
+        self._program = master.program
 
     def visible(self) -> bytes | None:
         return self.content()
@@ -342,7 +344,7 @@ class HostSite(Site):
             with open(os.path.join(copy, os.path.basename(self.path)), "wb") as stream:
                 stream.write(candidates[self.dest] or b"")
             script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-            inner = ["nginx", *self.master.options(), "-T"]
+            inner = [self._program, *self.master.options(), "-T"]
             argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", copy, folder, *inner]
             code, output = run_here(argv, errors_too=False, timeout=_TWIN_PATIENCE)
         finally:
