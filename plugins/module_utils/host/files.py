@@ -107,3 +107,13 @@ def secret_key(directory: str) -> bytes:
         write_private(path, secrets.token_hex(32))
     with open(path, encoding="ascii") as stream:
         return stream.read().encode()
+
+
+def regular_content(path: str, limit: int) -> bytes | None:
+    """What a file holds, None where it is another thing (a FIFO would hang us), holds more than ``limit`` bytes, or may not be read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            known = os.fstat(stream.fileno())
+            return stream.read() if stat.S_ISREG(known.st_mode) and known.st_size <= limit else None
+    except OSError:
+        return None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import os
 import re
 import signal
@@ -18,11 +19,15 @@ from typing import Any
 from ..decide.nginx_complaint import complaint_of
 from ..decide.nginx_syntax import includes_in
 from .engine import Engine
+from .files import regular_content
 from .inspection import addresses_of, pid_of
 from .processes import Process, processes, tree
 from .root_owned import changeable, executable, is_roots
 
 _MARK = "# evenkeel"
+_STAMP = re.compile(r"[0-9]{1,12}\.[0-9]{3}")
+# Characters of a hosts file that are read, and bytes of any other file of a container.
+_HOSTS, _FILE = 1024 * 1024, 64 * 1024 * 1024
 _PROGRAMS = ("nginx", "openresty", "angie")
 #: In the place of a service's name: the proxy is no container but this host's own.
 HOST = "nginx of this host"
@@ -32,7 +37,10 @@ NOWHERE = "255.255.255.255"
 
 
 class NginxFailed(Exception):
-    """nginx cannot be read or refused something; the message is for the user."""
+    """nginx cannot be read or refused something; the message is for the user, however much nginx says."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what[:2000])
 
 
 class ReloadLate(NginxFailed):
@@ -220,6 +228,13 @@ class HostNginx(Master):
         return 0, ""
 
 
+def _is_address(word: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(word))
+    except ValueError:
+        return False
+
+
 def _lives_in(pid: int, namespace: str) -> bool:
     try:
         return os.readlink(f"/proc/{pid}/ns/mnt") == namespace
@@ -277,9 +292,9 @@ class Nginx(Master):
         # An absolute link of the container would lead to a file of this host from here.
         linked = any(os.path.islink("/".join([root, *steps[: n + 1]])) for n in range(len(steps)))
         # The engine's own copy would open the mount's source anew, and miss that it was replaced since.
-        if os.access(seen, os.R_OK) and not linked:
-            with open(seen, "rb") as stream:
-                return stream.read()
+        content = None if linked else regular_content(seen, _FILE)
+        if content is not None:
+            return content
         # A comment may be in any encoding, and what a command prints comes here as UTF-8.
         code, output = self.engine.run_inside(self.id, ["base64", path], user="0", errors_too=False)
         if code == 0:
@@ -317,21 +332,23 @@ class Nginx(Master):
             raise NginxFailed(f"{self.name}: what {pattern} includes cannot be told: {output.strip()}")
         return output.splitlines()
 
-    # -- pins -----------------------------------------------------------------------------------------
-
     def _read_hosts(self) -> str:
         if os.access(self._hosts_path, os.R_OK):
-            with open(self._hosts_path, encoding="utf-8") as stream:
-                return stream.read()
-        code, output = self._inside("cat", "/etc/hosts")
-        if code != 0:
-            raise NginxFailed(f"{self.name}: /etc/hosts cannot be read: {output.strip()}")
-        return output
+            # Whoever is root in the container writes there what he likes, and other lines stay as they are.
+            with open(self._hosts_path, encoding="utf-8", errors="surrogateescape") as stream:
+                text = stream.read(_HOSTS + 1)
+        else:
+            code, text = self._inside("cat", "/etc/hosts")
+            if code != 0:
+                raise NginxFailed(f"{self.name}: /etc/hosts cannot be read: {text.strip()[:300]}")
+        if len(text) > _HOSTS:
+            raise NginxFailed(f"{self.name}: its /etc/hosts has more than {_HOSTS // 1024} KiB; look who writes there")
+        return text
 
     def _write_hosts(self, text: str) -> None:
         # The file is a bind mount: it keeps its inode, so it is written in place and never renamed over.
         if os.access(self._hosts_path, os.W_OK):
-            with open(self._hosts_path, "r+", encoding="utf-8") as stream:
+            with open(self._hosts_path, "r+", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(text)
                 stream.truncate()
             return
@@ -350,7 +367,8 @@ class Nginx(Master):
         for line in self._read_hosts().splitlines():
             entry, mark, note = line.partition(_MARK)
             words, told = entry.split(), note.split()
-            if mark and words and len(told) == 2:
+            # Ours alone look like this; one that was tampered with is none, and goes when a pin is written.
+            if mark and len(told) == 2 and _STAMP.fullmatch(told[1]) and words and _is_address(words[0]):
                 addresses, _written = found.setdefault(told[0], ([], float(told[1])))
                 addresses.append(words[0])
         return {service: Pin(tuple(sorted(a)), written) for service, (a, written) in found.items()}
