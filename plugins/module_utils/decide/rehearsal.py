@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .confined import MAKES_CLUSTER, NO_NEW_PRIVILEGES
 from .scratch import TESTS, names_in, scratch_project
 
 #: Stands where a secret stood; long enough for what Django asks of its key.
@@ -216,6 +217,9 @@ class Database:
             "image": image,
             "environment": {k: v.replace("$", "$$") for k, v in environment.items()},
             "command": command,
+            "cap_drop": ["ALL"],
+            "cap_add": list(MAKES_CLUSTER),
+            "security_opt": [NO_NEW_PRIVILEGES],
             "healthcheck": {"test": check, "interval": "1s", "timeout": "5s", "retries": 300},
         }
 

@@ -39,7 +39,7 @@ except ImportError:
 
 
 from . import known_secrets
-from .exec_output import streams_of
+from .exec_output import LIMIT, TOO_MUCH, bounded, streams_of
 from .inspection import SERVICE_LABEL
 
 __all__ = ["APIError", "DockerException", "Engine", "EngineBarred", "EngineFailed", "NotFound", "RequestException"]
@@ -208,6 +208,7 @@ class Engine:
             )
             output, problem = self._wait_for(made["Id"], timeout)
             if problem is not None:
+                self._kill(made["Id"], argv)
                 raise problem
             if output is None:
                 self._kill(made["Id"], argv)
@@ -290,19 +291,19 @@ class Engine:
 
             def read() -> None:
                 with contextlib.suppress(DockerException, RequestException, OSError):
-                    said.extend(parts)
+                    said.extend(bounded(parts))
 
             thread = threading.Thread(target=read, daemon=True)
             thread.start()
             thread.join(timeout)
             if thread.is_alive():
                 return 124, f"no end within {timeout:g} s"
-            code = int(self._call("wait", made, timeout=timeout)["StatusCode"])
             # Read together, a line of the one stream may stand in the midst of the other's (seen).
-            output = b"".join(out or b"" for out, _error in said)
-            if code != 0:
-                output += b"".join(error or b"" for _out, error in said)
-            return code, output.decode("utf-8", "replace")
+            output, errors = (b"".join(part[stream] or b"" for part in said) for stream in (0, 1))
+            if len(output) + len(errors) > LIMIT:
+                return 126, TOO_MUCH
+            code = int(self._call("wait", made, timeout=timeout)["StatusCode"])
+            return code, (output + (errors if code else b"")).decode("utf-8", "replace")
         except NotFound as error:
             raise EngineFailed(str(error.explanation or error)) from error
         finally:

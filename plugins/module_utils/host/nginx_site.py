@@ -310,7 +310,9 @@ class HostSite(Site):
     """A file of this host's own nginx."""
 
     def __init__(self, dest: str) -> None:
-        super().__init__(HostNginx(), dest, os.path.realpath(dest), False)
+        master = HostNginx()
+        super().__init__(master, dest, os.path.realpath(dest), False)
+        self._program = master.program
 
     def visible(self) -> bytes | None:
         return self.content()
@@ -330,7 +332,7 @@ class HostSite(Site):
                 copy_all(live, copied)
                 write_below(copied, os.path.basename(self.path), candidates[self.dest] or b"", 0o644)
             script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-            inner = ["nginx", *self.master.options(), "-T"]
+            inner = [self._program, *self.master.options(), "-T"]
             argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", copy, folder, *inner]
             code, output = run_here(argv, errors_too=False, timeout=_TWIN_PATIENCE)
         finally:
