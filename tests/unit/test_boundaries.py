@@ -66,6 +66,7 @@ def test_nothing_below_the_modules_knows_ansible(path: Path) -> None:
 #: Files of the shell that write by path, each with why nobody but root can put a link there, or why it does not matter.
 BY_PATH = {
     "directory_handles.py": "the one place; what it calls has a handle",
+    "build_context.py": "the copy that is built from, in the private state folder",
     "build_call.py": "the kernel's own cgroup files, and a log in the private state folder",
     "guard_code.py": "/usr/local/lib/evenkeel, which only root can write to",
     "publish_build.py": "runs in a container, sent as text",

@@ -350,6 +350,8 @@ def theirs(app: App) -> Iterator[Path]:
         path.chmod(0o755)
     for path in (app.root, *app.root.rglob("*"), app.source, *app.source.rglob("*")):
         os.chown(path, user.pw_uid, user.pw_gid)
+    # In a folder of the owner's there would be none that root believes.
+    app.always = {"state_dir": str(app.root.parents[1] / "state")}
     victim = app.root.parents[1] / "etc"
     victim.mkdir(mode=0o700)
     (victim / "shadow").write_text("root's own")

@@ -199,19 +199,18 @@ class Engine:
 
         :param errors_too: its error output as well; without it only where the command fails.
         :param environment: variables over the container's own; ``folder``: where it runs, if not where the image says.
-        :returns: ``(code, output)``; code 124 when it took longer than ``timeout`` seconds, 126 when it could
-            not be run at all.
+        :returns: ``(code, output)``; code 124 when it took longer than ``timeout`` seconds, 126 when it could not be run.
         """
         try:
             made = self.api.exec_create(
                 container_id, list(argv), user=user, environment=dict(environment or {}), workdir=folder or None
             )
             output, problem = self._wait_for(made["Id"], timeout)
-            if problem is not None:
+            if problem is not None or output is None:
                 self._kill(made["Id"], argv)
+            if problem is not None:
                 raise problem
             if output is None:
-                self._kill(made["Id"], argv)
                 return 124, f"no end within {timeout:g} s"
             code = self.api.exec_inspect(made["Id"]).get("ExitCode")
         except (DockerException, RequestException, OSError) as error:

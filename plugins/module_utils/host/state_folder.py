@@ -73,6 +73,10 @@ def refuse_untrusted(path: str, parents: bool = True) -> None:
         about = os.stat(path) if path.startswith(_HANDLES) else os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         about = None
+    except PermissionError as error:
+        raise FilesFailed(
+            f"{_name(os.geteuid())} may not look at the state folder {path}", "run with become: true"
+        ) from error
     if about is not None:
         _refuse_link(path, about)
         if about.st_uid not in (0, os.geteuid()):
