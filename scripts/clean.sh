@@ -95,3 +95,8 @@ find . \( -path ./.venv -o -path ./.git -o -path ./.cache \) -prune -o \
     -type d \( -name __pycache__ -o -name '.*_cache' \) -prune -exec rm -rf {} +
 # containers write as root, whoever started them
 as_root rm -rf .cache .venv .ansible .hypothesis build demo/state tests/output
+# where the demo run as root keeps its lock and records; the folder above it may be others' too
+if [ -d /var/lib/evenkeel/evenkeel-demo ]; then
+    as_root rm -rf /var/lib/evenkeel/evenkeel-demo
+    as_root rmdir --ignore-fail-on-non-empty /var/lib/evenkeel
+fi

@@ -40,7 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set the worker's niceness for the test; without root it cannot go back to a lower one, and stays nice."""
+    """Forget the secrets of the test before, and set the worker's niceness; without root it stays nice."""
+    with contextlib.suppress(ImportError):  # the checks run without the product's path
+        from ansible_collections.evenkeel.deploy.plugins.module_utils.host import known_secrets
+
+        # A module is a process of its own, and knows no secret of another one's.
+        known_secrets.forget()
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS.get(stage_of(item), 0))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = "/srv/travel"
+STATE = "/var/lib/evenkeel/travel"
 SERVICES = ["api", "celery", "celery-beat", "db", "nginx", "redis"]
 SECRET = "change-me-in-production-0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -44,8 +45,9 @@ def test_the_current_release_is_v2(host: Any) -> None:
 def test_what_may_hold_secrets_is_for_its_owner_only(host: Any) -> None:
     for name in ("shared/.env", "current/compose.yaml", "current/.evenkeel/manifest.json"):
         assert host.file(f"{ROOT}/{name}").mode == 0o600
-    for name in (".evenkeel", "current/.evenkeel"):
-        assert host.file(f"{ROOT}/{name}").mode == 0o700
+    for name in (STATE, f"{ROOT}/current/.evenkeel"):
+        assert host.file(name).mode == 0o700
+    assert host.file(STATE).user == "root"
     found = host.run(f"find {ROOT} /var/lib/evenkeel /tmp -type f -perm /077 -exec grep -l -F -e {SECRET} {{}} +")
     # git's own copy of the example is nobody's secret.
     assert [line for line in found.stdout.split() if not line.endswith("/.env.example")] == []
@@ -62,7 +64,7 @@ def test_nothing_is_left_over(host: Any) -> None:
     )
     assert sorted(lines) == [f"{service} running" for service in SERVICES]
     assert "evenkeel" not in host.check_output("docker exec travel-nginx-1 cat /etc/hosts")
-    top = [".evenkeel", "backups", "current", "mirror.git", "releases", "shared"]
+    top = ["backups", "current", "mirror.git", "releases", "shared"]
     assert sorted(host.check_output(f"ls -A {ROOT}").split()) == top
     assert host.check_output(f"find {ROOT} -name '.making-*' -o -name '*.part' -o -name '.evenkeel-*'") == ""
     assert len(host.file(f"{ROOT}/releases").listdir()) == 2

@@ -42,6 +42,7 @@ options:
         the database a newer one is refused, since it sets what an older server does not know.
       - Without it C(postgres) with the major version that the app's Django sees as its tag. Where it is not on the target it is
         pulled, for ten minutes at most, but not in check mode.
+      - It is given the credentials of the database. A digest (C(postgres@sha256:…)) says which image that is; a tag says whose.
     type: str
   client_network:
     description:

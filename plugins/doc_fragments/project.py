@@ -42,7 +42,8 @@ options:
   state_dir:
     description:
       - Private folder of this collection on the target, for locks and records.
-        Without it C(/var/lib/evenkeel/<project name>).
+        Without it C(/var/lib/evenkeel/<project name>). It belongs to root or to whom the module runs as.
+        Links, folders that others may write to and, from root, folders below those of others are refused.
     type: path
   lock_token:
     description:

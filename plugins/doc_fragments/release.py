@@ -18,7 +18,9 @@ options:
     required: true
   state_dir:
     description:
-      - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path).
+      - Private folder of this collection on the target, for locks and records. Without it C(.evenkeel) under O(path), which
+        root only takes below folders of its own. Where it is a folder under C(/var/lib/evenkeel) that has nothing yet,
+        C(.evenkeel) under O(path) is used as long as it is there.
     type: path
   lock_token:
     description:

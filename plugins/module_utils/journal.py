@@ -29,6 +29,7 @@ from .host.files import FilesFailed, private_directory, read_json, write_private
 from .host.flocks import flock
 from .host.moment import identity, lives, now
 from .host.records import Journal, Records, first_line, iso
+from .host.state_folder import refuse_untrusted
 
 #: Seconds that a single act of a holder who may be replaced is waited for.
 ACT_PATIENCE = 60.0
@@ -63,9 +64,11 @@ class Keeper:
     """The lock and the records of one state directory.
 
     :param directory: the state directory; made (mode 0700) where it is not there.
+    :raises FilesFailed: it cannot be made, or somebody else could write to it.
     """
 
     def __init__(self, directory: str) -> None:
+        refuse_untrusted(directory)
         self.directory = private_directory(directory)
         self.records = Records(directory)
         self.journal = Journal(os.path.join(directory, "journal.jsonl"))

@@ -12,6 +12,9 @@ description:
   - Builds each image that a service of the project has a C(build) section for and that is not on this host yet.
   - Builds get a quarter of the processor share of a container, and no more memory than is free, so that what serves
     goes on doing so. That needs root; without it RV(notes) says that there were no limits.
+  - A release is built from a copy of its tree without the generated C(compose.yaml), its record and the server's own files
+    such as C(.env), which C(COPY . /app) would put into the image. The copy lies in the state directory until the builds end.
+    Images built from it have the label C(evenkeel.context=clean).
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)

@@ -13,6 +13,8 @@ description:
     them, with absolute paths, built images tagged with the revision, and files that services mount from the release
     replaced by content-addressed copies.
   - Everyone uses that file, so that an admin's plain C(docker compose up -d) recreates nothing.
+  - It has the values of all variables, and lies where images would be built from. So its build contexts in the release are paths
+    that do not exist, C(docker compose build) fails, and M(evenkeel.deploy.compose_build) builds from a copy without that file.
   - Services that run to completion get the profile C(evenkeel-jobs), and nothing depends on them any more, so that none is
     started as a side effect. M(evenkeel.deploy.compose_job) runs them; by hand C(docker compose run --rm NAME) does.
   - The project's own C(compose.yaml), and override files that Compose would read beside it, get another name

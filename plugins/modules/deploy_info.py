@@ -32,7 +32,8 @@ options:
     required: true
   state_dir:
     description:
-      - Private folder of this collection on the target. Without it C(.evenkeel) in O(path).
+      - Private folder of this collection on the target. Without it C(.evenkeel) in O(path). Where it is a folder under
+        C(/var/lib/evenkeel) that has nothing yet, C(.evenkeel) in O(path) is read as long as it is there.
     type: path
   backups_dir:
     description:
@@ -117,7 +118,7 @@ findings:
       description: V(act) or V(note).
       type: str
     about:
-      description: Such as V(operation), V(services), V(site), V(images), V(leftovers), V(drift), V(way back), V(unseen).
+      description: Such as V(operation), V(services), V(site), V(images), V(secrets), V(leftovers), V(drift), V(way back), V(unseen).
       type: str
     what:
       description: A sentence.
@@ -198,6 +199,13 @@ info:
         - The C(release) to go back to, its C(revision) and C(version), what is C(missing) of it on this host, what only the
           release's archive has (C(archived)), and the C(verdict) on the database, as M(evenkeel.deploy.django_migrate) tells.
       type: dict
+    baked:
+      description:
+        - Images of releases that were built with generated files or the server's environment in their context, each with C(image)
+          and the names of the C(variables) whose values of today they may hold. What M(evenkeel.deploy.compose_build) builds now holds
+          none.
+      type: list
+      elements: dict
     backups:
       description: The backups, the newest first, with C(name), C(bytes), C(started), C(proven), C(database), C(releases).
       type: list

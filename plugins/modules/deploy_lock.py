@@ -42,8 +42,15 @@ options:
   state_dir:
     description:
       - Private folder of this collection on the target, for locks and records.
+      - It has to belong to root or to whom the module runs as, and nobody else may write to it, nor to a folder above it.
     type: path
     required: true
+  former_state_dir:
+    description:
+      - Where that folder was formerly, in the app's own folder. From root, and where O(state_dir) is one under
+        C(/var/lib/evenkeel), V(held) takes the lock there, moves the folder and leaves a link. Without root that one stays.
+      - In check mode nothing is moved, and RV(state_dir) is the folder that has the state now.
+    type: path
   lock_token:
     description:
       - What O(state=held) returned. Needed for the other states.
@@ -129,7 +136,8 @@ options:
 EXAMPLES = r"""
 - name: Take the lock
   evenkeel.deploy.deploy_lock:
-    state_dir: /srv/travel/.evenkeel
+    state_dir: /var/lib/evenkeel/travel
+    former_state_dir: /srv/travel/.evenkeel
     playbook: update
     app_name: travel
     target: v2
@@ -138,7 +146,7 @@ EXAMPLES = r"""
 - name: Work under it
   module_defaults:
     group/evenkeel.deploy.all:
-      state_dir: /srv/travel/.evenkeel
+      state_dir: "{{ lock.state_dir }}"
       lock_token: "{{ lock.lock_token }}"
   block:
     - name: Roll
@@ -160,6 +168,11 @@ lock_token:
   returned: always
   type: str
   sample: 7.20261120T084911Z-update-3f2a1c9b
+state_dir:
+  description: The folder that has the lock and the records. The modules of the operation take it as C(state_dir).
+  returned: always
+  type: str
+  sample: /var/lib/evenkeel/travel
 number:
   description: The fencing number.
   returned: always
@@ -200,6 +213,7 @@ def main() -> None:
             **progress.PROGRESS_ARGUMENTS,
             "state": {"type": "str", "choices": ["held", "renewed", "released"], "default": "held"},
             "state_dir": {"type": "path", "required": True},
+            "former_state_dir": {"type": "path"},
             "lock_token": {"type": "str", "no_log": False},
             "playbook": {"type": "str", "default": "manual"},
             "app_name": {"type": "str", "default": ""},

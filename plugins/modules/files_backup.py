@@ -34,6 +34,8 @@ options:
   path:
     description:
       - The folder or file on the target, absolute. That of a volume is told by C(docker volume inspect).
+      - Name the folder that is mounted into containers, not one below it. No link in it is followed, and on the way to it only
+        links that root made.
   dest:
     description:
       - Folder of the backups on the target, absolute. It is made with mode 0700.

@@ -165,6 +165,10 @@ lock_token:
   description: What the rest of the operation shows, up to O(state=served).
   returned: when O(operation) has more to do
   type: str
+state_dir:
+  description: The folder that has that lock.
+  returned: when O(operation) has more to do
+  type: str
 problem:
   description: Why nginx does not serve as it should with a hotfix of it alone. It is to be taken back under RV(lock_token).
   returned: when so

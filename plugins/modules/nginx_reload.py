@@ -29,7 +29,8 @@ extends_documentation_fragment:
 options:
   service:
     description:
-      - The Compose service that is nginx. Without it the host's own nginx, which needs root, and one of
+      - The Compose service that is nginx. Without it the host's own nginx, which needs root, a main
+        configuration that nobody but root can change, and one of
         O(project_name) and O(state_dir).
     type: str
   src:

@@ -100,8 +100,10 @@ options:
       - The file in O(dest). With O(state=verified) and without it the newest backup of this database; O(state=restored) needs it.
       - With O(state=restored) a plain dump (C(.sql), C(.sql.gz)) as well, which may lie elsewhere if its path is absolute. All of
         it is read first. One that is truncated, corrupted, of a newer server or of more than one database, made with
-        C(--create), or with C(--clean) and without C(--if-exists), or has commands of C(psql) in it, is refused by name. What it
-        says is run as the user of the container, usually a superuser, so restore what you trust.
+        C(--create), or with C(--clean) and without C(--if-exists), or has commands of C(psql) or statements in it that C(pg_dump) does not
+        write, is refused by name. C(psql) is given it in restricted mode where it knows that.
+      - Restoring a dump means trusting it. Its functions, views and defaults are run as the user of the container, usually a
+        superuser, who may run programs and read files there.
     type: str
   allow_downtime:
     description:

@@ -37,7 +37,7 @@ options:
     description:
       - git URL, or path on the target. Needed for O(state=present).
       - A folder on the target that is no repository is copied as it is; its content stands for the commit, and O(version)
-        is only a name. A copy during which it changes is refused.
+        is only a name. A copy during which it changes is refused. On the way to it only links that root made are followed.
     type: str
   version:
     description:

@@ -13,7 +13,7 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -40,18 +40,19 @@ _LOST = (
 )
 
 
-def look_command(state_dir: str, progress_id: str, shown: int, job: str, results: str) -> str:
+def look_command(state_dirs: Sequence[str], progress_id: str, shown: int, job: str, results: str) -> str:
     """A shell command that prints the lines after the ``shown`` ones, and whether the module still works.
 
-    :param state_dir: empty where only the target knows it; the file's name is found under any then.
+    :param state_dirs: where it may be; none where only the target knows, and the file's name is found under any then.
     :param results: Ansible's file for the job's result, which begins with "started" until that is there.
     """
-    folder = shlex.quote(state_dir) if state_dir else "/var/lib/evenkeel/*"
+    folders = [shlex.quote(folder) for folder in state_dirs] or ["/var/lib/evenkeel/*"]
+    files = " ".join(f"{folder}/progress/{progress_id}.jsonl" for folder in folders)
     # The shell that runs this has these words in its own command line, and must not take itself for the job.
     masked = f"{shlex.quote(os.path.dirname(results))}/[{job[:1]}]{shlex.quote(os.path.basename(results)[1:])}"
     number = job.split(".")[0]
     return (
-        f'for f in {folder}/progress/{progress_id}.jsonl; do [ -f "$f" ] && tail -n +{shown + 1} "$f"; done; '
+        f'for f in {files}; do [ -f "$f" ] && tail -n +{shown + 1} "$f"; done; '
         f'case "$(head -c 11 {masked})" in \'{{"started":\') '
         f"if grep -qs '[{number[:1]}]{number[1:]}' /proc/[0-9]*/cmdline; then echo '#works'; else echo '#gone'; fi;; "
         f"*) echo '#ended';; esac"
@@ -117,7 +118,7 @@ class LiveAction(RuntimeAction):
         """Show lines until the module has ended; False where it vanished without a result."""
         display, shown, pause, gone = Display(), 0, 0.1, 0
         while True:
-            output = self._ask(look_command(self._state_dir(), progress_id, shown, job, results))
+            output = self._ask(look_command(self._state_dirs(), progress_id, shown, job, results))
             texts, shown = read_lines(output, shown)
             for text in texts:
                 display.display(f"  [{name}] {text}", stderr=True)
@@ -131,10 +132,11 @@ class LiveAction(RuntimeAction):
                 time.sleep(pause)
                 pause = min(INTERVAL, pause * 1.5)
 
-    def _state_dir(self) -> str:
+    def _state_dirs(self) -> list[str]:
         args = self._task.args
         named = args.get("project_name")
-        return str(args.get("state_dir") or (f"/var/lib/evenkeel/{named}" if named else ""))
+        known = [args.get("state_dir") or (f"/var/lib/evenkeel/{named}" if named else ""), args.get("former_state_dir")]
+        return [str(folder) for folder in known if folder]
 
     def _ask(self, command: str) -> str:
         """Run a command on the target; a connection that is lost for a moment is no reason to stop looking."""

@@ -190,7 +190,10 @@ def playbook(stack: Stack, name: str = "backup", **variables: Any) -> subprocess
     (root / "releases").mkdir(parents=True, exist_ok=True)
     if not (root / "current").is_symlink():
         (root / "current").symlink_to(stack.folder)
-    known = {"app_name": NAME, "app_root": str(root), "app_repo": "unused", "backup_dest": str(stack.dest), **variables}
+    known = {
+        "app_name": NAME, "app_root": str(root), "app_repo": "unused", "app_state_dir": str(root / ".evenkeel"),
+        "backup_dest": str(stack.dest), **variables,
+    }  # fmt: skip
     argv = [
         str(Path(sys.executable).parent / "ansible-playbook"),
         f"evenkeel.deploy.{name}",

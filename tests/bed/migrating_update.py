@@ -47,6 +47,7 @@ class App:
         play.write_text(PLAY)
         known = {
             "app_name": NAME, "app_root": str(self.root), "app_repo": "unused", "backup_min_free": "0",
+            "app_state_dir": str(self.root / ".evenkeel"),
             "update_release": {"release_path": str(self.stack.folder), "revision": "1" * 40, "current": "", "release": RELEASE},
             "update_plan": {"rest": {"start": []}}, "update_first": False, "update_differs": True, **more,
         }  # fmt: skip

@@ -39,6 +39,8 @@ class PlainApp:
             "app_name": "blog", "app_engine": "none", "app_root": str(self.root), "app_repo": str(self.repository),
             "verify_retries": 1, **(variables or {}),
         }  # fmt: skip
+        if not host:
+            self.variables["app_state_dir"] = str(self.root / ".evenkeel")
         shutil.rmtree(folder, ignore_errors=True)
         self.repository.mkdir(parents=True)
         self.git("init", "--quiet", "--initial-branch=main")

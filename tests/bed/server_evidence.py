@@ -187,7 +187,7 @@ def guarded(server: Server) -> Accident:
     library, log = "/usr/local/lib/evenkeel-bed", "/var/log/evenkeel-guard.log"
     server.engine.exec("mkdir", "-p", library)
     run(["docker", "cp", str(ROOT / "plugins/module_utils"), f"{server.name}:{library}/evenkeel"])
-    argv = "python3 -s -B -m evenkeel.host.guard --app travel --state-dir /srv/travel/.evenkeel"
+    argv = "python3 -s -B -m evenkeel.host.guard --app travel --state-dir /var/lib/evenkeel/travel"
     server.engine.exec("sh", "-c", f"cd {library} && exec setsid {argv} >{log} 2>&1 </dev/null &")
     time.sleep(3)
     seen = suffer(server, "engine restarted, no update, a guard beside it", _restart_engine)

@@ -106,6 +106,7 @@ class Shop:
         self.variables: dict[str, Any] = {
             "app_name": self.name,
             "app_root": str(self.root),
+            "app_state_dir": str(self.root / ".evenkeel"),
             "app_repo": str(self.repository),
             "app_health_url": f"{self.url}/health/",
             "app_verify_paths": [{"path": "/", "contains": "Even Keel Travel"}, {"path": "/api/tours/"}],

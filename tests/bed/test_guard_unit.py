@@ -36,7 +36,7 @@ def server() -> Iterator[NestedEngine]:
         made.load_image("evenkeel/nginx:1.26", "evenkeel/python:3.13")
         made.write("/srv/travel/shared/compose.yaml", _COMPOSE, "0644")
         made.write("/srv/travel/shared/nginx.conf", _NGINX, "0644")
-        made.exec("mkdir", "-p", "-m", "0700", "/srv/travel/.evenkeel")
+        made.exec("mkdir", "-p", "-m", "0700", "/var/lib/evenkeel/travel")
         compose(made, "up", "--detach", "--no-build", "api")
         compose(made, "up", "--detach", "--no-build")
         yield made

@@ -42,6 +42,7 @@ def with_staging(shop: Shop) -> tuple[str, str]:
     root = shop.folder / "staging"
     root.mkdir(exist_ok=True)
     host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "app_root": str(root)}
+    host["app_state_dir"] = str(root / ".evenkeel")
     inventory = shop.folder / "staging.json"
     inventory.write_text(json.dumps({"all": {"children": {"tests": {"hosts": {"st": host}}}}}), encoding="utf-8")
     return "-i", str(inventory)

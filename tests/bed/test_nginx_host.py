@@ -134,6 +134,29 @@ def test_only_the_servers_own_nginx_is_meant(server: Server) -> None:
     assert "X-Own: 1" in headers(server.url)
 
 
+def test_a_process_of_another_user_with_its_title_is_none(server: Server) -> None:
+    title = "nginx: master process nginx -c /tmp/evil.conf"
+    server.run("sh", "-c", "echo 'error_log /tmp/evil-ran;' >/tmp/evil.conf", user="65534")
+    server.run("sh", "-c", f"exec setsid bash -c 'exec -a \"{title}\" sleep 60' >/dev/null 2>&1 &", user="65534")
+    assert any("evil.conf" in line for line in server.processes())
+    done = server.call(host_site("add_header X-True 1;"), url="http://127.0.0.1/")
+    assert done["changed"] and not done.get("failed"), done
+    assert "X-True: 1" in headers(server.url)
+    assert server.run("sh", "-c", "test -e /tmp/evil-ran || echo never").strip() == "never"
+    server.run("pkill", "--full", "evil.conf", user="65534")
+
+
+def test_a_configuration_that_others_can_change_is_not_run_by_root(server: Server) -> None:
+    server.run("chmod", "o+w", "/etc/nginx")
+    try:
+        before = server.untouched()
+        done = server.call(host_site("add_header X-Changeable 1;"), url="http://127.0.0.1/")
+        assert done.get("refused") and "/etc/nginx can be written to by others than root" in done["msg"], done
+        assert server.untouched() == before
+    finally:
+        server.run("chmod", "o-w", "/etc/nginx")
+
+
 def test_without_root_it_is_refused(server: Server) -> None:
     before = server.untouched()
     done = server.call(host_site("add_header X-No-Root 1;"), user="65534", state_dir="/tmp/state")

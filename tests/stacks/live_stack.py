@@ -320,7 +320,9 @@ class LiveStack(SmallStack):
                 result = rolled.result(180)
             except BadInput as error:
                 # It had not begun when nginx was away; one behind which it is leads to none of them.
-                assert re.search("requests could not be moved|nginx does not run any more|is not running", str(error)), error
+                assert re.search(
+                    "requests could not be moved|nginx does not run any more|is not running", str(error)
+                ), error
                 result = {"failed": True}
         if result.get("failed"):
             result = self.go()
@@ -406,7 +408,9 @@ class LiveStack(SmallStack):
             time.sleep(0.3)
         for name in visitors.routes.values():
             assert visitors.versions(name) == {self.version}, visitors.answers
-        kept = set(self.inside(self.drawn.of_kind("web")[0], "sh", "-c", "cat /rows/kept || [ ! -e /rows/kept ]").split())
+        kept = set(
+            self.inside(self.drawn.of_kind("web")[0], "sh", "-c", "cat /rows/kept || [ ! -e /rows/kept ]").split()
+        )
         lost = [row for row in self.rows if row not in kept]
         assert not lost, f"{len(lost)} acknowledged rows are gone"
 

@@ -70,10 +70,12 @@ class App:
         self.first = head_of(self.source / ".git")
         (self.root / "shared").mkdir(parents=True)
         (self.root / "shared/.env").write_text("SECRET=1")
+        #: Further arguments of each call.
+        self.always: dict[str, Any] = {}
 
     def __call__(self, state: str = "present", check: bool = False, **more: Any) -> dict[str, Any]:
         params = {"path": str(self.root), "state": state, "repo": str(self.source), "version": "main"}
-        return manage_release({**params, "shared": [".env"], **more}, check)
+        return manage_release({**params, "shared": [".env"], **self.always, **more}, check)
 
     def built(self, **more: Any) -> str:
         """A release that may become the current one."""

@@ -19,7 +19,7 @@ PATCHES = {"setattr", "setitem", "delattr", "delitem"}
 UTILS = PLUGINS / "module_utils"
 # What the core may use of the standard library: nothing that looks at or touches the world.
 PURE = {
-    "__future__", "ast", "base64", "collections", "dataclasses", "difflib", "enum", "fnmatch", "functools", "hashlib", "hmac",
+    "__future__", "ast", "base64", "collections", "dataclasses", "difflib", "enum", "fnmatch", "functools", "hashlib", "hmac", "html",
     "ipaddress", "itertools", "json", "math", "posixpath", "re", "shlex", "string", "textwrap", "typing", "urllib.parse",
 }  # fmt: skip
 WORLDLY_NAMES = {"open", "input", "print", "__import__", "exec", "eval"}
@@ -61,6 +61,66 @@ def test_the_core_touches_nothing(path: Path) -> None:
 @pytest.mark.parametrize("path", files(UTILS), ids=id_of)
 def test_nothing_below_the_modules_knows_ansible(path: Path) -> None:
     assert [m for m in imports(path) if m.split(".")[0] in ("ansible", "ansible_collections")] == []
+
+
+#: Files of the shell that write by path, each with why nobody but root can put a link there, or why it does not matter.
+BY_PATH = {
+    "directory_handles.py": "the one place; what it calls has a handle",
+    "build_context.py": "the copy that is built from, in the private state folder",
+    "build_call.py": "the kernel's own cgroup files, and a log in the private state folder",
+    "guard_code.py": "/usr/local/lib/evenkeel, which only root can write to",
+    "publish_build.py": "runs in a container, sent as text",
+    "publish_static.py": "runs in a container, sent as text",
+    "published.py": "runs in a container, sent as text",
+}
+_BY_PATH = re.compile(
+    r"os\.(l?chown|l?chmod|makedirs)|shutil\.(copy\w*|move|chown)|.*\.(write_text|write_bytes|touch|chmod)|(?!os\.).*\.mkdir"
+)
+
+
+def writes_by_path(source: str) -> list[str]:
+    """Calls that write to, make or give away what a path leads to by then."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            modes = (
+                [*node.args[1:2], *(k.value for k in node.keywords if k.arg == "mode")]
+                if name in ("open", "io.open")
+                else []
+            )
+            if _BY_PATH.fullmatch(name) or any(
+                not isinstance(m, ast.Constant) or set(str(m.value)) & set("wax") for m in modes
+            ):
+                found.append(f"{node.lineno}: {name}")
+    return found
+
+
+def test_root_writes_by_handles() -> None:
+    found = {p.name: writes_by_path(p.read_text()) for p in files(UTILS / "host") if not p.name.endswith("_script.py")}
+    assert {name: calls for name, calls in found.items() if calls and name not in BY_PATH} == {}, (
+        "use host/directory_handles.py: an app's owner, or its container, can exchange a folder for a link between two calls"
+    )
+    assert {name for name, calls in found.items() if calls} == set(BY_PATH)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "os.chown(p, 0, 0)", "os.chmod(p, 0)", "os.makedirs(p)", "shutil.copy2(a, b)", "shutil.copytree(a, b)",
+        "shutil.move(a, b)", "open(p, 'w')", "open(p, mode='ab')", "open(p, how)", "Path(p).write_text('')",
+        "Path(p).mkdir()", "x.write_bytes(b'')",
+    ],
+)  # fmt: skip
+def test_each_way_to_write_by_path_is_seen(call: str) -> None:
+    assert writes_by_path(call)
+
+
+@pytest.mark.parametrize(
+    "call", ["open(p)", "open(p, 'rb')", "open(p, encoding='utf-8')", "os.fchmod(h, 0)", "os.mkdir(p, dir_fd=h)"]
+)
+def test_reading_and_handles_are_no_way_to_write_by_path(call: str) -> None:
+    assert writes_by_path(call) == []
 
 
 def test_files_are_short() -> None:

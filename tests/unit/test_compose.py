@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,8 @@ STAND_IN = """#!{python}
 import json, os, sys, time
 here = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(here, "calls"), "a") as stream:
-    files = [a for a in sys.argv if a.endswith(".json") and os.path.isfile(a)]
-    modes = [oct(os.stat(f).st_mode & 0o777) for f in files]
-    texts = [open(f).read() for f in files]
-    json.dump(dict(argv=sys.argv[1:], env=dict(os.environ), cwd=os.getcwd(), stdin=sys.stdin.read(), texts=texts, modes=modes), stream)
+    texts = [open(a).read() for a in sys.argv if a.startswith("/proc/self/fd/")]
+    json.dump(dict(argv=sys.argv[1:], env=dict(os.environ), cwd=os.getcwd(), stdin=sys.stdin.read(), texts=texts), stream)
     stream.write("\\n")
 with open(os.path.join(here, "answers.json")) as stream:
     answers = json.load(stream)
@@ -123,21 +124,37 @@ def test_the_resolved_project_has_our_own_block_back(docker: Docker, tmp_path: P
     }
 
 
-def test_hashes_are_asked_of_the_resolved_project_in_a_private_file(docker: Docker, tmp_path: Path) -> None:
+def test_hashes_are_asked_of_the_resolved_project_by_a_memory_file(docker: Docker, tmp_path: Path) -> None:
     docker.answer("--hash", out="api 12ab\ndb 34cd\n\n")
     project = {"name": "shop", "services": {"api": {"environment": {"PASSWORD": "hunter2"}}}}
     compose = Compose(str(tmp_path), ("compose.yml",), (".env",), ("full",), "shop")
     assert compose.hashes(project) == {"api": "12ab", "db": "34cd"}
     (call,) = docker.calls
-    path = call["argv"][call["argv"].index("--file") + 1]
-    assert (call["texts"], call["modes"]) == ([json.dumps(project)], ["0o600"])
+    assert call["texts"] == [json.dumps(project)]
     assert "hunter2" not in " ".join(call["argv"]) and "--env-file" not in call["argv"]
-    assert not os.path.exists(path)
     docker.answers.clear()
     docker.answer("--hash", code=1, err="no\n")
     with pytest.raises(ComposeFailed):
         compose.hashes(project)
-    assert not os.path.exists(docker.calls[1]["argv"][docker.calls[1]["argv"].index("--file") + 1])
+
+
+def test_a_kill_leaves_no_resolved_secret_in_a_file(docker: Docker, tmp_path: Path) -> None:
+    docker.answer("--hash", seconds=60)
+    (tmp_path / "temporary").mkdir()
+    asks = (
+        "import sys; from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose;"
+        "Compose(sys.argv[1]).hashes({'services': {'api': {'environment': {'PASSWORD': 'hunt' + 'er2'}}}})"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path / "temporary")}
+    asking = subprocess.Popen([sys.executable, "-c", asks, str(tmp_path)], env=environment, start_new_session=True)
+    while not (docker.folder / "calls").exists() or not docker.calls:
+        assert asking.poll() is None
+        time.sleep(0.05)
+    os.killpg(asking.pid, signal.SIGKILL)
+    asking.wait()
+    (call,) = docker.calls
+    assert "hunter2" in "".join(call["texts"])
+    assert [p for p in (tmp_path / "temporary").rglob("*") if p.is_file()] == []
 
 
 def test_containers_are_created_beside_what_is_there(docker: Docker, tmp_path: Path) -> None:

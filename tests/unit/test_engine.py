@@ -43,7 +43,7 @@ class Api:
             raise self.problem
         parts = ((1, self.said), (2, self.complained))
         content = b"".join(struct.pack(">BxxxL", kind, len(part)) + part for kind, part in parts if part is not None)
-        yield SimpleNamespace(status_code=200, content=content)
+        yield SimpleNamespace(status_code=200, iter_content=lambda size: iter([content]))
 
     def exec_inspect(self, exec_id: str) -> dict[str, Any]:
         return {"ExitCode": self.code, "Pid": self.pid}

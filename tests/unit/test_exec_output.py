@@ -9,13 +9,15 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 docker = pytest.importorskip("docker")
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import engine as engine_module  # noqa: E402
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.exec_output import apart  # noqa: E402
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.app_script import answer_in  # noqa: E402
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.exec_output import LIMIT, apart, bounded  # noqa: E402
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\n\r\n"
 
@@ -46,7 +48,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes
                 threading.Thread(target=answer_all, args=(talk,), daemon=True).start()
 
         def answer_all(talk: socket.socket) -> None:
-            with talk, suppress(ConnectionResetError):  # hung up on with something still unread
+            with talk, suppress(ConnectionError):  # hung up on with something still unread
                 while request := talk.recv(65536).decode().partition("\r\n")[0]:
                     if "/start" in request:
                         for piece in sends:
@@ -98,3 +100,19 @@ def test_both_streams_of_every_answer() -> None:
     assert apart(part(1, b"") + part(2, b"x")) == (b"", b"x")
     with pytest.raises(OSError, match="did not send all"):
         apart(b"\1\0\0")
+
+
+def test_a_command_that_prints_without_end_is_given_up(said: list[bytes]) -> None:
+    said += [HEADERS, *([part(1, b"y\n" * 2**19)] * 80)]
+    assert engine_module.Engine().run_inside("c", ["x"]) == (126, "it printed more than 64 MiB")
+
+
+def test_of_a_container_that_prints_without_end_no_more_is_taken() -> None:
+    taken = list(bounded((b"y" * 2**20, None) for _ in count()))
+    assert len(taken) == LIMIT // 2**20 + 1
+
+
+@pytest.mark.parametrize("line", ["EVENKEEL {", 'EVENKEEL {"a":' + "[" * 200_000, "EVENKEEL {} and more"])
+def test_what_looks_like_an_answer_of_a_script_is_none(line: str) -> None:
+    assert answer_in(line) is None
+    assert answer_in(f'EVENKEEL {{"a": 1}}\n{line}\n') == {"a": 1}

@@ -44,7 +44,7 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     with pytest.raises(FilesFailed, match=r"the state directory .*/state/x cannot be made: Not a directory; run with"):
         private_directory(str(tmp_path / "state" / "x"))
-    with pytest.raises(FilesFailed, match="cannot be made: File exists"):
+    with pytest.raises(FilesFailed, match="cannot be made: Not a directory"):
         private_directory(str(tmp_path / "state"))
 
 
@@ -82,7 +82,7 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(
     path = tmp_path / "x"
     write_private(str(path), "old")
 
-    def fail(*_args: object) -> None:
+    def fail(*_args: object, **_how: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, step, fail)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -186,3 +187,86 @@ def test_what_was_sealed_is_opened_by_its_password_alone() -> None:
         assert vault.opened(vault.sealed(data, "one"), "one") == data
     with pytest.raises(ValueError, match="not what was written"):
         vault.opened(vault.sealed(b"x", "one"), "two")
+
+
+# -- an app that writes to its uploads is not to be trusted ------------------------------------------------------
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder of the server's own, with a file of the name that one of the uploads has."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/shadow").write_text("root's own")
+    return tmp_path / "etc"
+
+
+def exchange(app: App, victim: Path) -> None:
+    """What the app does in the middle: a folder of the uploads is elsewhere, and a link has its name."""
+    if not (app.media / "2026").is_symlink():
+        (app.media / "2026").rename(app.media / "away")
+        (app.media / "2026").symlink_to(victim)
+
+
+def test_a_folder_that_is_exchanged_while_it_is_read_is_not_followed(
+    app: App, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (app.media / "2026/shadow").write_text("an upload")
+    listdir, seen = os.listdir, []
+
+    def listed(path: Any = ".") -> list[str]:
+        names = listdir(path)
+        if "shadow" in names:
+            seen.append(names)
+            if len(seen) == 2:
+                # The first look was for the size of it all.
+                exchange(app, victim)
+        return names
+
+    monkeypatch.setattr(os, "listdir", listed)
+    made = app()
+    assert len(seen) == 2
+    with tarfile.open(made["backup"]["path"]) as archive:
+        file = archive.extractfile("2026/shadow")
+        assert file and file.read() == b"an upload"
+
+
+def test_a_folder_that_is_exchanged_while_it_is_restored_is_not_written_through(
+    app: App, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (app.media / "2026/shadow").write_text("an upload")
+    made = app()
+    (app.media / "2026/shadow").unlink()
+    token, drawn = subject.put_back.__globals__["secrets"].token_hex, []
+
+    def exchanged(size: int) -> str:
+        # The name of a temporary file is drawn right before it is made; the names of records have another length.
+        if size == 8:
+            exchange(app, victim)
+            drawn.append(size)
+        return str(token(size))
+
+    monkeypatch.setattr("secrets.token_hex", exchanged)
+    with contextlib.suppress(BadInput):
+        app(state="restored", backup=Path(made["backup"]["path"]).name)
+    assert drawn
+    assert [p.name for p in victim.iterdir()] == ["shadow"] and (victim / "shadow").read_text() == "root's own"
+
+
+def test_a_link_in_the_place_of_the_uploads_is_not_written_through(app: App, victim: Path) -> None:
+    (app.media / "passwd").write_text("an upload")
+    made = app()
+    shutil.rmtree(app.media)
+    app.media.symlink_to(victim)
+    said = app.refused(state="restored", backup=Path(made["backup"]["path"]).name)
+    assert "is a link by now" in said
+    assert [p.name for p in victim.iterdir()] == ["shadow"]
+
+
+def test_a_pipe_in_the_place_of_an_upload_is_not_waited_for(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = app.media / "2026/x"
+    file.write_text("an upload")
+    made = app()
+    file.unlink()
+    os.mkfifo(file)
+    done = app(state="restored", backup=Path(made["backup"]["path"]).name, replace=True)
+    assert done["changed"] and file.read_text() == "an upload"

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
 import http.server
 import os
 import pwd
@@ -14,10 +17,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Git, GitFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import git_address
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import ForeignMirror, Git, GitFailed
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -202,6 +207,38 @@ class Guarded(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Published(http.server.ThreadingHTTPServer):
+    """Serves a folder to whoever has the password, and notes every process list while it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            server: Published
+
+            def do_GET(self) -> None:
+                self.server.processes += process_list()
+                right = base64.b64encode(":".join(self.server.wanted).encode()).decode()
+                if self.headers.get("Authorization") == f"Basic {right}":
+                    super().do_GET()
+                else:
+                    Guarded.do_GET(self)  # type: ignore[arg-type] # it uses what both have
+
+            def log_message(self, *_args: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self.wanted = ("", "")
+        self.processes: list[str] = []
+
+
+def process_list() -> list[str]:
+    """The command line of every git on this host, as any user may read it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+    return [line for line in found if "git" in line.split(" ")[0]]
+
+
 @pytest.fixture
 def guarded() -> Iterator[str]:
     """A git server on 127.0.0.1 that wants a password."""
@@ -218,9 +255,124 @@ def test_a_password_is_never_asked_for(guarded: str, mirror: Git, monkeypatch: p
     text = f"git would have asked for a password or a host key as user {ME}: fatal: could not read Username for"
     assert str(failure.value).startswith(text)
     assert failure.value.advice.startswith(f"give {ME} a deploy key")
+
+
+@pytest.fixture
+def published(source: Repository, tmp_path: Path) -> Iterator[Published]:
+    """The repository behind a password, as plain files."""
+    bare = tmp_path / "served/shop.git"
+    subprocess.run(["git", "clone", "--quiet", "--bare", source.path, bare], check=True)
+    subprocess.run(["git", "--git-dir", bare, "update-server-info"], check=True)
+    with Published(tmp_path / "served") as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "who", [("deploy", "pa/ss@w0rd'$x"), ("glpat-x4Qz9Kp2mV7tL1nR", "")], ids=["password", "token"]
+)
+def test_a_token_in_the_address_is_in_no_process_list_and_no_file(
+    published: Published, mirror: Git, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, who: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    published.wanted = who
+    user, password = (quote(word, safe="/@") for word in who)
+    url = f"http://{user}{':' if password else ''}{password}@127.0.0.1:{published.server_port}/shop.git"
+    mirror.update(url)
+    assert mirror.planned_commit(url, "main") == mirror.commit_of("main")
+    # Each request was answered while the git that sent it was there to be looked at.
+    assert published.processes and not [line for line in published.processes if (who[1] or who[0]) in line]
+    kept = [path for path in Path(mirror.mirror).rglob("*") if path.is_file()]
+    assert not [path for path in kept if (who[1] or who[0]).encode() in path.read_bytes()]
+    published.wanted = ("deploy", "another-one")
     with pytest.raises(GitFailed) as failure:
-        mirror.update(f"http://deploy:hunter22@{guarded}/shop.git")
-    assert "hunter22" not in str(failure.value) and "fatal:" in str(failure.value)
+        mirror.update(url)
+    assert "127.0.0.1" in str(failure.value) and not any(word and word in str(failure.value) for word in who[1:])
+
+
+def test_the_users_own_helper_is_not_told_the_token(
+    published: Published, mirror: Git, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    told, settings = tmp_path / "told", tmp_path / "gitconfig"
+    settings.write_text(f'[credential]\n\thelper = "!cat >> {told}; true"\n')
+    published.wanted = ("deploy", "hunter22")
+    url = f"http://deploy:hunter22@127.0.0.1:{published.server_port}/shop.git"
+    mirror.run("ls-remote", "--", url, extra=(("GIT_CONFIG_GLOBAL", str(settings)),))
+    assert not told.exists()
+
+
+def test_a_password_that_only_a_process_list_could_take_is_refused(mirror: Git) -> None:
+    with pytest.raises(GitFailed) as failure:
+        mirror.update("ssh://git:hunter22@git.example.com/shop.git")
+    assert "hunter22" not in str(failure.value) and "deploy key" in failure.value.advice
+
+
+def test_other_words_that_quote_an_address_stay() -> None:
+    words = ("commit-tree", "-m", "see https://a:b@c.example.com/")
+    assert git_address.apart(words).words == words
+    assert git_address.apart(("fetch", "--", "https://deploy@c.example.com/a.git")).options == ()
+
+
+# -- a mirror of somebody else's ----------------------------------------------------------------------------
+
+
+def planted(mirror: Git, tmp_path: Path) -> Path:
+    """A hook and a monitor in the mirror that leave a file when they are run."""
+    ran = tmp_path / "ran"
+    for path, name in ((Path(mirror.mirror) / "hooks", "reference-transaction"), (tmp_path, "monitor")):
+        path.mkdir(exist_ok=True)
+        (path / name).write_text(f"#!/bin/sh\ntouch {ran}\n")
+        (path / name).chmod(0o755)
+    with (Path(mirror.mirror) / "config").open("a") as config:
+        config.write(f'[core]\n\tfsmonitor = {tmp_path / "monitor"}\n[protocol "ext"]\n\tallow = always\n')
+    return ran
+
+
+def test_no_hook_and_no_monitor_of_a_mirror_is_run(source: Repository, mirror: Git, tmp_path: Path) -> None:
+    mirror.update(source.url)
+    ran = planted(mirror, tmp_path)
+    source.commit("second", {"a.txt": "2\n"})
+    mirror.update(source.url)
+    out = tmp_path / "out"
+    out.mkdir()
+    mirror.export("main", str(out))
+    mirror.edits("main", str(out))
+    with pytest.raises(GitFailed, match="ext"):
+        mirror.update(f"ext::sh -c touch% {ran}")
+    assert (out / "a.txt").read_text() == "2\n" and not ran.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a mirror away")
+@pytest.mark.parametrize("part", ["", "config", "hooks"])
+def test_a_mirror_of_another_user_is_refused(source: Repository, mirror: Git, part: str) -> None:
+    mirror.update(source.url)
+    os.chown(Path(mirror.mirror) / part, pwd.getpwnam("nobody").pw_uid, -1)
+    for act in (lambda: mirror.update(source.url), lambda: mirror.commit_of("main"), lambda: mirror.inside("gc")):
+        with pytest.raises(ForeignMirror, match="belongs to user nobody") as failure:
+            act()
+        assert "app_owner" in failure.value.advice
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a mirror away")
+def test_a_link_to_a_mirror_of_another_user_is_refused(source: Repository, mirror: Git, tmp_path: Path) -> None:
+    mirror.update(source.url)
+    linked = Git(str(tmp_path / "link.git"))
+    os.symlink(mirror.mirror, linked.mirror)
+    assert linked.commit_of("main")
+    os.chown(mirror.mirror, pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(ForeignMirror, match="belongs to user nobody"):
+        linked.commit_of("main")
+
+
+@pytest.mark.parametrize(("part", "mode"), [("", 0o775), ("config", 0o666), ("hooks", 0o777)])
+def test_a_mirror_that_others_may_write_to_is_refused(source: Repository, mirror: Git, part: str, mode: int) -> None:
+    mirror.update(source.url)
+    (Path(mirror.mirror) / part).chmod(mode)
+    with pytest.raises(ForeignMirror, match="may write to") as failure:
+        mirror.commit_of("main")
+    assert failure.value.advice.endswith(f"chmod -R go-w {mirror.mirror}")
 
 
 def test_what_ssh_says_is_told(mirror: Git) -> None:

@@ -25,7 +25,6 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.jobs import
     refuse_mixed,
     set_apart,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.masking import without_secrets
 
 WEB = {"command": ["gunicorn", "shop.wsgi"], "restart": "unless-stopped"}
 DONE = {"condition": "service_completed_successfully"}
@@ -296,17 +295,3 @@ def test_it_has_run_while_what_it_made_is_there() -> None:
     assert not has_run(record, "x", ["v"], {"w"})
     assert not has_run(record, "y", [], [])
     assert not has_run({}, "x", [], [])
-
-
-def test_secrets_are_not_in_what_is_shown() -> None:
-    service = {
-        "environment": {
-            "API_TOKEN": "a$$bcdef",
-            "OTHER_TOKEN": "a$$bcdefgh",
-            "NAME": "visible",
-            "KEY": None,
-            "PASS": "x",
-        }
-    }
-    assert without_secrets("a$bcdefgh a$bcdef visible x", service) == "<OTHER_TOKEN> <API_TOKEN> visible x"
-    assert without_secrets("a", {}) == "a"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +314,21 @@ def test_trying_writes_nothing(app: Fixed, tmp_path: Path) -> None:
     assert objects() == before
     with pytest.raises(GitFailed):
         app.git.inside("cat-file", "-e", wanted)
+
+
+def test_a_link_of_git_s_user_in_its_scratch_folder_is_not_written_through(
+    app: Fixed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "shadow"
+    victim.write_text("root's own")
+    inside = Git.inside
+
+    def planted(self: Git, *words: str, extra: Any = ()) -> str:
+        if words[0] == "read-tree":
+            # Where the content of the first file will be written.
+            os.symlink(victim, os.path.join(os.path.dirname(dict(extra)["GIT_INDEX_FILE"]), "0"))
+        return inside(self, *words, extra=extra)
+
+    monkeypatch.setattr(Git, "inside", planted)
+    assert git_hotfixes.commit_files(app.git, app.base, {"code": FIXED.encode()}, "Hotfix a") == app.fix
+    assert victim.read_text() == "root's own"

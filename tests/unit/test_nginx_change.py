@@ -219,6 +219,7 @@ def test_a_twin_has_all_of_the_live_one_but_the_candidates_folder() -> None:
         "Mounts": [*MOUNTS, mount("bind", "/srv/old", "/etc/nginx/conf.d/deep")],
     }
     twin = twins.twin_of(inspection, ["/etc/nginx/conf.d"], "t", "travel", ["-c", "/x"])
+    assert twin.configuration["HostConfig"]["PidsLimit"] == 64
     assert twin.networks == ("b_net",)
     assert twin.volumes == {"/etc/nginx/conf.d": "t-0"}
     own, host = twin.configuration, twin.configuration["HostConfig"]

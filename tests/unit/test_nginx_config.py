@@ -410,3 +410,28 @@ def test_for_how_long_nginx_tries_to_connect_is_what_the_innermost_block_says(
 def test_a_server_block_for_every_name_is_asked_by_that_of_its_users(name: str, url: str, host: str) -> None:
     text = f"http {{ server {{ server_name {name}; location / {{ proxy_pass http://a; proxy_set_header Host $host; }} }} }}"
     assert request_headers(named(routes_of(text), url)[0])["Host"] == host
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/etc/nginx/nginx.conf": f"events {{}} http {{ upstream a {{ server api:{'9' * 5000}; }} }}"},
+        {"/etc/nginx/nginx.conf": "http { upstream a { server api:80; keepalive ²; } }"},
+        {"/etc/nginx/nginx.conf": f"http {{ upstream a {{ server api:80; keepalive {'9' * 5000}; }} }}"},
+        {
+            "/etc/nginx/nginx.conf": f"http {{ server {{ listen {'9' * 5000}; location / {{ proxy_pass http://api:{'9' * 5000}; }} }} }}"
+        },
+        {"/etc/nginx/nginx.conf": "include x/[z-a]*;"},
+        {"/etc/nginx/nginx.conf": f"include {'*a' * 40}b;", f"/etc/nginx/{'a' * 4000}": ""},
+        {f"/etc/nginx/{n or 'nginx.conf'}": f"include {n + 1}; " * 2 for n in range(20)},
+        {"/etc/nginx/nginx.conf": "a {" * 100_000},
+        {"/etc/nginx/nginx.conf": "x" * 20_000_000},
+    ],
+    ids=["port", "digit", "number", "listen", "class", "wildcards", "includes", "depth", "length"],
+)
+def test_what_a_forged_nginx_prints_is_read_or_refused_in_few_words(files: dict[str, str]) -> None:
+    dump = "".join(f"# configuration file {path}:\n{text}\n" for path, text in files.items())
+    try:
+        assert len(list(routes(load(dump)))) < 10
+    except UnreadableConfig as error:
+        assert len(str(error)) <= 300

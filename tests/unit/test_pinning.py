@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall
@@ -91,3 +93,39 @@ def test_a_worker_in_the_place_of_one_that_died_has_the_configuration_of_before(
     told_to_end = Process(3, 1, 50.0, f"{worker} is shutting down")
     assert loaded_at([told_to_end, Process(4, 1, 100.0, worker), Process(9, 1, 900.0, worker)]) == 100.0
     assert loaded_at([told_to_end]) == 0.0
+
+
+def in_container(hosts: Path) -> Nginx:
+    return Nginx(Engine.__new__(Engine), {"Id": "1", "Name": "/nginx", "HostsPath": str(hosts)})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"172.20.0.9 api # evenkeel api module has a defect",
+        b"172.20.0.9 api # evenkeel api later",
+        b"172.20.0.9 api # evenkeel api inf",
+        b"172.20.0.9 api # evenkeel api nan",
+        b"$(id) api # evenkeel api 1700000000.000",
+        b"172.20.0.9 caf\xe9 # evenkeel \xff\xfe 1",
+        b"\xff\xfe\x00 # evenkeel",
+    ],
+)
+def test_what_somebody_in_the_container_writes_in_its_hosts_file_is_no_pin(tmp_path: Path, line: bytes) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_bytes(b"127.0.0.1\tlocalhost\n" + line + b"\n")
+    assert in_container(hosts).pins() == {}
+    in_container(hosts).pin("api", ["api"], ["172.20.0.4"])
+    assert in_container(hosts).pins()["api"].addresses == ("172.20.0.4",)
+    if b"evenkeel api" in line:
+        assert line not in hosts.read_bytes(), "what was named like ours goes with the next pin"
+    else:
+        assert line in hosts.read_bytes(), "what is not ours stays, byte for byte"
+
+
+def test_a_hosts_file_without_end_is_refused_by_name(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    with hosts.open("wb") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(NginxFailed, match="nginx: its /etc/hosts has more than 1024 KiB"):
+        in_container(hosts).pins()

@@ -18,8 +18,10 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.project imp
     as_text,
     generate,
     image_names,
-    masked,
+    shown,
     tree_mounts,
+    with_contexts,
+    without_contexts,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host import project_call
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
@@ -97,6 +99,16 @@ def test_the_image_says_of_what_it_is_made() -> None:
         "evenkeel.project": "shop",
     }
     assert result["x-evenkeel-release"] == {"release": os.path.basename(ROOT), "revision": REVISION}
+
+
+def test_compose_finds_no_context_in_a_release_and_we_do() -> None:
+    contexts = [ROOT, f"{ROOT}/web", f"{ROOT}-other", "/common", "https://git.example/x.git"]
+    source = project(**{f"s{n}": {"build": {"context": c, "args": {"A": "1"}}} for n, c in enumerate(contexts)}, db={})
+    hidden = without_contexts(source, ROOT)
+    found = [hidden["services"][f"s{n}"]["build"]["context"] for n in range(len(contexts))]
+    nowhere = f"{ROOT}/.evenkeel/images-are-built-by-playbook-update"
+    assert found == [nowhere, f"{nowhere}/web", *contexts[2:]]
+    assert with_contexts(hidden) == source == with_contexts(source), "as releases of before are written"
 
 
 def test_profiles_are_dropped_for_all_that_is_in_it_is_active() -> None:
@@ -185,24 +197,20 @@ def test_no_value_of_a_variable_is_shown() -> None:
         api={
             "build": {"args": {"PIP_TOKEN": 't0ken"q'}},
             "environment": {"DEBUG": "0", "SECRET_KEY": "s3cret$$", "EMPTY": None, "KEY": "abc"},
-            "labels": {"a": 't0ken"q'},
         },
-        redis={
-            "command": ["redis-server", "--requirepass", "pa55$$word"],
-            "healthcheck": {"test": ["x -a pa55$$word"]},
-        },
+        redis={"command": ["redis-server"]},
     )
     source["configs"] = {"c": {"content": "anything"}}
-    shown = masked(as_text(source), [("REDIS_PASSWORD", "pa55$$word"), ("AUTH", "pa55"), ("NAME", "redis-server")])
-    for value in ("t0ken", "s3cret", "pa55", "word", "anything", '"0"'):
-        assert value not in shown
-    for text in ("SECRET_KEY", "DEBUG", "redis-server", "--requirepass", '"name": "shop"'):
-        assert text in shown
+    told = shown(as_text(source))
+    for value in ("t0ken", "s3cret", "anything", '"0"'):
+        assert value not in told
+    for text in ("SECRET_KEY", "DEBUG", "redis-server", '"name": "shop"'):
+        assert text in told
 
 
 @pytest.mark.parametrize("text", ["", "services:\n  api: {environment: {PASSWORD: x}}\n", "{"])
 def test_what_is_not_ours_is_not_shown(text: str) -> None:
-    assert masked(text) == ""
+    assert shown(text) == ""
 
 
 # -- one call, with Compose itself ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.project import LIVE, MARK, generate, live_mounts
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.data_mounts import is_data, make_room_for_data
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.proxy_files import files_of, place_first
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.proxy_files import files_of, place_first, put
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 
 
@@ -143,3 +144,63 @@ def test_data_has_one_place_and_what_looks_like_a_file_is_asked_for(tmp_path: Pa
     with pytest.raises(BadInput, match=r"db.sqlite3"):
         make_room_for_data(str(tmp_path / "shared/db.sqlite3"), "db.sqlite3", check_mode=False)
     assert make_room_for_data(str(tmp_path / "shared/.cache"), ".cache", check_mode=True)
+
+
+# -- what is committed, and what lies where root writes, is not to be trusted --------------------------------------
+
+
+@pytest.fixture
+def shadow(tmp_path: Path) -> Path:
+    path = tmp_path / "etc/shadow"
+    path.parent.mkdir()
+    path.write_text("root's own", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("how", ["file", "folder", "absolute"])
+def test_a_committed_link_to_the_server_s_own_files_is_not_published(how: str, tmp_path: Path, shadow: Path) -> None:
+    root = release(tmp_path / "releases/1", {"deploy/nginx.conf": "x", "deploy/sites/shop.conf": "y"})
+    link = Path(root, "deploy/sites/secret.conf")
+    if how == "folder":
+        link.parent.joinpath("more").symlink_to("../../../../etc")
+    else:
+        link.symlink_to("../../../../etc/shadow" if how == "file" else shadow)
+    live = live_mounts(project(root), root, str(tmp_path / "proxy"))
+    with pytest.raises(BadInput, match="leads out of the revision"):
+        place_first(live, root)
+    made = generate(project(root), root, "a" * 40, "1", {f"{root}/deploy/sites": "/mounts/x/sites"}, live)
+    with pytest.raises(BadInput, match="leads out of the revision"):
+        files_of(root, made, "nginx")
+    assert "root's own" not in [p.read_text() for p in (tmp_path / "proxy").rglob("*") if p.is_file()]
+
+
+def test_a_link_inside_the_revision_is_gone_through(tmp_path: Path) -> None:
+    root = release(tmp_path / "releases/1", {"deploy/nginx.conf": "x", "sites/shop.conf": "y", "sites/sub/z.conf": "z"})
+    Path(root, "deploy/sites").symlink_to("../sites")
+    Path(root, "sites/again.conf").symlink_to("shop.conf")
+    Path(root, "sites/loop").symlink_to(".")
+    Path(root, "sites/nowhere").symlink_to("none")
+    live = live_mounts(project(root), root, str(tmp_path / "proxy"))
+    assert place_first(live, root)
+    made = generate(project(root), root, "a" * 40, "1", {f"{root}/deploy/sites": "/mounts/x/sites"}, live)
+    assert {k: v for k, v in files_of(root, made, "nginx").items() if "conf.d" in k} == {
+        "/etc/nginx/conf.d/shop.conf": b"y", "/etc/nginx/conf.d/again.conf": b"y", "/etc/nginx/conf.d/sub/z.conf": b"z",
+    }  # fmt: skip
+    assert (tmp_path / "proxy/nginx/deploy/sites/sub/z.conf").read_text() == "z"
+    assert (tmp_path / "proxy/nginx/deploy/sites").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_planted_temporary_name_is_not_written_through(tmp_path: Path, shadow: Path) -> None:
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live/.evenkeel-making").symlink_to(shadow)
+    put(str(tmp_path / "live/shop.conf"), b"new")
+    assert (tmp_path / "live/shop.conf").read_bytes() == b"new" and shadow.read_text() == "root's own"
+    assert not (tmp_path / "live/shop.conf").is_symlink()
+
+
+def test_a_pipe_that_is_committed_nowhere_is_not_waited_for(tmp_path: Path) -> None:
+    root = release(tmp_path / "releases/1", {"deploy/nginx.conf": "x", "deploy/sites/shop.conf": "y"})
+    os.mkfifo(Path(root, "deploy/sites/pipe"))
+    live = live_mounts(project(root), root, str(tmp_path / "proxy"))
+    assert place_first(live, root)
+    assert sorted(os.listdir(tmp_path / "proxy/nginx/deploy/sites")) == ["shop.conf"]

@@ -229,6 +229,8 @@ def test_everything_has_limits_and_the_database_takes_anybody() -> None:
     assert database["image"] == "sha256:1" and "volumes" not in database
     assert database["environment"]["POSTGRES_HOST_AUTH_METHOD"] == "trust"
     assert database["environment"]["POSTGRES_USER"] == "sho$$p"
+    assert database["cap_drop"] == ["ALL"] and "NET_RAW" not in database["cap_add"]
+    assert database["security_opt"] == ["no-new-privileges:true"]
 
 
 DONE = {

@@ -126,14 +126,14 @@ def test_a_release_of_a_plain_folder(app: App, upload: Path) -> None:
 def test_a_folder_that_changes_meanwhile_makes_no_release(
     app: App, upload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = plain_folder.shutil.copytree
+    real = plain_folder.copy_all
 
     def slow(*args: Any, **how: Any) -> Any:
         result = real(*args, **how)
         (upload / "version").write_text("half")
         return result
 
-    monkeypatch.setattr(plain_folder.shutil, "copytree", slow)
+    monkeypatch.setattr(plain_folder, "copy_all", slow)
     assert "changed while it was copied | wait until the upload has ended" in refusal(app, repo=str(upload))
     assert app.names() == []
 
@@ -169,10 +169,10 @@ def test_a_switch_is_noted_before_it_is_made(app: App, monkeypatch: pytest.Monke
     name = app.built()
     real, seen = release_store.os.replace, []
 
-    def replace(source: str, target: str) -> None:
+    def replace(source: str, target: str, **how: Any) -> None:
         if target.endswith("/current"):
             seen.append(Store(str(app.root)).manifest(name)["state"])
-        real(source, target)
+        real(source, target, **how)
 
     monkeypatch.setattr(release_store.os, "replace", replace)
     app("active", release=name, verified=False)

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import re
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +19,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.releases import is_id
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import release_call, release_store
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host import plain_folder, release_call, release_store
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import LockHeld, working
 from tests.unit.app_on_a_server import App, commit, git, refusal
@@ -131,12 +135,12 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("step", ["export", "rename"])
 def test_a_release_is_whole_or_not_there(step: str, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*_args: object) -> None:
+    def die(*_args: object, **_how: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(release_call.Git if step == "export" else release_store.os, step, die)
-        patch.setattr(release_store.shutil, "rmtree", lambda *_a, **_k: None)
+        patch.setattr("shutil.rmtree", lambda *_a, **_k: None)
         app()
     assert re.fullmatch(r"\.making-.*", app.names()[0])
     assert Store(str(app.root)).all() == []
@@ -327,3 +331,133 @@ def test_two_at_once_do_not_meet(app: App) -> None:
 def test_only_root_is_somebody_else(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     assert "nobody cannot run git as user root | run with become: true" in refusal(app, owner="root")
+
+
+# -- the owner of the app is not to be trusted with what root does ----------------------------------------------
+
+OWNER = "nobody"
+
+
+@pytest.fixture
+def theirs(app: App) -> Iterator[Path]:
+    """``app_root`` as its owner's, and a folder of the server's own to which nobody else has access."""
+    user = pwd.getpwnam(OWNER)
+    reachable = [
+        p for p in app.root.parents if p.is_relative_to(tempfile.gettempdir()) and p != Path(tempfile.gettempdir())
+    ]
+    modes = {p: p.stat().st_mode for p in reachable}
+    for path in reachable:
+        path.chmod(0o755)
+    for path in (app.root, *app.root.rglob("*"), app.source, *app.source.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid)
+    # In a folder of the owner's there would be none that root believes.
+    app.always = {"state_dir": str(app.root.parents[1] / "state")}
+    victim = app.root.parents[1] / "etc"
+    victim.mkdir(mode=0o700)
+    (victim / "shadow").write_text("root's own")
+    yield victim
+    for path, mode in modes.items():
+        path.chmod(stat.S_IMODE(mode))
+
+
+def facts(victim: Path) -> list[tuple[str, int, int]]:
+    return [(p.name, p.lstat().st_uid, p.lstat().st_mode) for p in sorted([victim, *victim.rglob("*")])]
+
+
+def plain_folder_of(app: App) -> Path:
+    folder = app.root.parents[1] / "upload"
+    (folder / "public").mkdir(parents=True)
+    (folder / "public/shadow").write_text("a page")
+    return folder
+
+
+def test_nobody_else_enters_a_release_while_it_is_copied(
+    app: App, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    digest = plain_folder.digest_of
+
+    def looked(path: str) -> str:
+        # What the owner finds while root is at work.
+        modes.extend(stat.S_IMODE(p.stat().st_mode) for p in app.root.glob("releases/.making-*"))
+        modes.extend(p.stat().st_uid for p in app.root.glob("releases/.making-*"))
+        return digest(path)
+
+    monkeypatch.setattr(plain_folder, "digest_of", looked)
+    made = app(repo=str(plain_folder_of(app)), owner=OWNER)
+    assert set(modes) == {0o700, 0}
+    path, uid = Path(made["release_path"]), pwd.getpwnam(OWNER).pw_uid
+    assert {p.lstat().st_uid for p in (path, *path.rglob("public/**/*"))} == {uid}
+    assert (path / "public/shadow").read_text() == "a page" and stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+def test_a_folder_of_the_source_that_is_exchanged_is_not_copied_from(
+    app: App, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = plain_folder_of(app)
+    before = plain_folder.revision_of(str(source))
+    made: list[str] = []
+
+    def exchanged(path: str) -> str:
+        # As a look at the source that was answered by a consistent lie.
+        return before
+
+    real = os.mkdir
+
+    def mkdir(path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        real(path, mode, dir_fd=dir_fd)
+        if os.path.basename(path) == "public" and not made:
+            made.append(path)
+            (source / "public").rename(source / "away")
+            (source / "public").symlink_to(theirs)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    monkeypatch.setattr(plain_folder, "revision_of", exchanged)
+    monkeypatch.setattr(plain_folder, "digest_of", exchanged)
+    with contextlib.suppress(BadInput):
+        app(repo=str(source), owner=OWNER)
+    assert made
+    assert "root's own" not in [p.read_text() for p in app.root.rglob("shadow")]
+
+
+def test_a_record_of_a_release_is_not_written_through_a_link(app: App, theirs: Path) -> None:
+    name = app(owner=OWNER)["release"]
+    ours = app.root / "releases" / name / ".evenkeel"
+    ours.rename(ours.with_name("away"))
+    ours.symlink_to(theirs)
+    os.lchown(ours, pwd.getpwnam(OWNER).pw_uid, -1)
+    before = facts(theirs)
+    with contextlib.suppress(OSError, BadInput):
+        app("bad", release=name, owner=OWNER)
+    with contextlib.suppress(OSError):
+        Store(str(app.root), OWNER).note(name, state="verified")
+    assert facts(theirs) == before
+
+
+def test_a_link_of_the_owner_in_the_place_of_the_releases_is_not_gone_through(app: App, theirs: Path) -> None:
+    app(owner=OWNER)
+    (app.root / "releases").rename(app.root / "away")
+    (app.root / "releases").symlink_to(theirs)
+    os.lchown(app.root / "releases", pwd.getpwnam(OWNER).pw_uid, -1)
+    before = facts(theirs)
+    assert "is a link that root did not make" in refusal(app, owner=OWNER, repo=str(plain_folder_of(app)))
+    assert facts(theirs) == before
+
+
+def test_a_folder_that_is_exchanged_as_soon_as_it_is_made_is_not_given_away(
+    app: App, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, before = os.mkdir, facts(theirs)
+    made: list[str] = []
+
+    def mkdir(path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        real(path, mode, dir_fd=dir_fd)
+        if os.path.basename(path) == "mirror.git" and not made:
+            made.append(path)
+            (app.root / "mirror.git").rename(app.root / "away")
+            (app.root / "mirror.git").symlink_to(theirs)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with contextlib.suppress(BadInput, OSError):
+        Store(str(app.root), OWNER).make_folders()
+    assert made and facts(theirs) == before

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.host import unix_s
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.linking import Linking
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx import Master, NginxFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.host.steering import Box
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.unix_sockets import SocketFolder
+from ansible_collections.evenkeel.deploy.plugins.module_utils.host.unix_sockets import SocketFailed, SocketFolder
 
 #: What gunicorn does: unlinks the socket that is there, binds its own, answers with its name, unlinks whatever lies there
 #: when it ends.
@@ -246,3 +247,80 @@ def test_links_of_a_container_lead_where_it_sees_them(proxy: Proxy) -> None:
     subprocess.run(["nsenter", f"--mount=/proc/{proxy.pid}/ns/mnt", "ln", "-s", "loop", "/mnt/loop"], check=True)
     assert unix_sockets.resolved(proxy.pid, "/mnt/loop/app.sock")
     assert time.monotonic() - began < 30
+
+
+# -- a container that shares the folder is not to be trusted ---------------------------------------------------
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder of the server's own that no container has."""
+    (tmp_path / "etc").mkdir(mode=0o700)
+    return tmp_path / "etc"
+
+
+def state_of(folder: Path) -> tuple[int, int, list[str]]:
+    known = folder.stat()
+    return known.st_uid, known.st_mode, sorted(os.listdir(folder))
+
+
+def test_a_link_in_the_place_of_our_folder_is_not_followed(
+    server: Callable[..., subprocess.Popen[str]], folder: SocketFolder, victim: Path
+) -> None:
+    server("old")
+    Path(folder.view).symlink_to(victim)
+    before = state_of(victim)
+    for act in (folder.prepare, lambda: folder.show(folder.path)):
+        with pytest.raises(SocketFailed):
+            act()
+    assert state_of(victim) == before
+
+
+def test_a_folder_that_is_exchanged_as_soon_as_it_is_made_is_not_given_away(
+    server: Callable[..., subprocess.Popen[str]], folder: SocketFolder, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server("old")
+    os.chown(os.path.dirname(folder.path), 33, 33)
+    before, mkdir = state_of(victim), os.mkdir
+
+    def exchanged(path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        mkdir(path, mode, dir_fd=dir_fd)
+        os.rename(folder.view, f"{folder.view}.away")
+        os.symlink(victim, folder.view)
+
+    monkeypatch.setattr(os, "mkdir", exchanged)
+    with pytest.raises(SocketFailed, match="a link is on the way"):
+        folder.prepare()
+    assert state_of(victim) == before
+
+
+def test_a_folder_between_the_mount_and_the_socket_may_be_a_link_of_the_container(tmp_path: Path, victim: Path) -> None:
+    # Root in a container is root of this server by number, and so are its links.
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted/run").symlink_to(tmp_path)
+    before = state_of(victim)
+    folder = SocketFolder(
+        "api", "/run/etc/app.sock", str(tmp_path / "mounted/run/etc/app.sock"), str(tmp_path / "mounted")
+    )
+    with pytest.raises(SocketFailed, match="a link is on the way"):
+        folder.prepare()
+    assert state_of(victim) == before
+
+
+def test_a_folder_that_is_exchanged_before_nginx_is_shown_it_is_not_left_there(
+    server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server("old")
+    folder.prepare()
+    run = subprocess.run
+
+    def exchanged(argv: list[str], **how: Any) -> Any:
+        if argv[0] == "mount" and not os.path.islink(folder.view):
+            os.rename(folder.view, f"{folder.view}.away")
+            os.symlink("/etc", folder.view)
+        return run(argv, **how)
+
+    with monkeypatch.context() as patch, pytest.raises(SocketFailed, match="was exchanged"):
+        patch.setattr(subprocess, "run", exchanged)
+        folder.cover(proxy.pid)
+    assert proxy.ask() == "old"

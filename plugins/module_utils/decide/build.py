@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
+
+from .project import ASIDE, GENERATED, OVERRIDES
+
+#: Label of images that were built from a clean copy of a release's tree; those that were built before have none.
+CLEAN_LABEL, CLEAN = "evenkeel.context", "clean"
 
 
 class BadBuild(Exception):
@@ -93,6 +99,37 @@ def build_command(
         argv += ["--cgroup-parent", cgroup_parent]
     inline = str(section.get("dockerfile_inline") or "")
     return Build((*argv, context), tuple(environment), _plain(inline))
+
+
+def name_in_context(path: str, shared: Collection[str]) -> str:
+    """The path that an entry of a release's tree has in what images are built from, empty where it has none.
+
+    What is generated in a release, or is the server's own, may hold every secret of the app. The user's Compose files have
+    their own names there again.
+
+    :param path: relative to the tree.
+    :param shared: paths of what is the server's own.
+    """
+    if path in {f"{ASIDE}{name}" for name in (GENERATED, *OVERRIDES)}:
+        return path[len(ASIDE) :]
+    # In folders there are temporary files of ours where a run was killed, beside an environment that it wrote.
+    ours = path == GENERATED or path.startswith(".evenkeel") or posixpath.basename(path).startswith(".evenkeel-")
+    return "" if ours or path in shared else path
+
+
+def from_copy(section: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    """A ``build`` section that builds from a clean copy of the tree, with the label that says so.
+
+    :param move: absolute path of this host → where it is in the copy, the same where it lies outside the tree.
+    """
+    result = {**section, "labels": {**(section.get("labels") or {}), CLEAN_LABEL: CLEAN}}
+    for key in ("context", "dockerfile"):
+        if str(section.get(key) or "").startswith("/"):
+            result[key] = move(str(section[key]))
+    others = {k: str(v) for k, v in (section.get("additional_contexts") or {}).items()}
+    if others:
+        result["additional_contexts"] = {k: move(v) if v.startswith("/") else v for k, v in others.items()}
+    return result
 
 
 def _plain(value: Any) -> str:

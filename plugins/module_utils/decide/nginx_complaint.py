@@ -37,15 +37,15 @@ class Complaint:
 
 
 _LEVEL = re.compile(r"^.*?\[(?:emerg|crit|alert|error)\](?: \d+#\d+:)? ?(.*)$")
-_PLACE = re.compile(r" in ([^\s\"]+):(\d+)$")
+_PLACE = re.compile(r" in ([^\s\"]+):(\d{1,9})$")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 # A directive or a variable; what is written in capitals, digits or signs may be a token.
 _NAME = re.compile(r"^\$?[a-z][a-z_]{0,39}$")
 _CERTIFICATE = re.compile(
     r'^(?:cannot load certificate(?P<key> key)? "(?P<path>[^"]+)"|(?P<call>[\w]+)\("(?P<file>[^"]+)"\) failed \(SSL)'
 )
-_OPEN = re.compile(r'^(?P<call>\w+)\(\) "(?P<path>[^"]+)" failed \((?P<number>\d+): (?P<why>[^)]+)\)')
-_BIND = re.compile(r"^bind\(\) to (?P<address>\S+) failed \((?P<number>\d+): (?P<why>[^)]+)\)")
+_OPEN = re.compile(r'^(?P<call>\w+)\(\) "(?P<path>[^"]+)" failed \((?P<number>\d{1,9}): (?P<why>[^)]+)\)')
+_BIND = re.compile(r"^bind\(\) to (?P<address>\S+) failed \((?P<number>\d{1,9}): (?P<why>[^)]+)\)")
 _NO_HOST = re.compile(
     r'^(?:host not found in (?P<place>upstream|resolver) "(?P<host>[^"]*)"|host not found in "(?P<other>[^"]*)")'
 )

@@ -139,7 +139,7 @@ def _listener(server: Sequence[Directive]) -> tuple[int, bool, bool]:
     for words in (d.words for d in server if d.name == "listen" and len(d.words) > 1):
         address, options = words[1], words[2:]
         if not address.startswith(UNIX) and "quic" not in options:
-            match = None if address.endswith("]") else re.search(r"(?:^|:)(\d+)(?:-\d+)?$", address)
+            match = None if address.endswith("]") else re.search(r"(?:^|:)(\d{1,9})(?:-\d+)?$", address)
             port = int(match.group(1)) if match else 80
             found.append((port, all_tls or "ssl" in options, "proxy_protocol" in options))
     return min(found, key=lambda f: (f[2], not f[1])) if found else (80, all_tls, False)
@@ -212,7 +212,7 @@ def seconds_of(text: str) -> float:
         "M": 2592000.0,
         "y": 31536000.0,
     }
-    parts = re.findall(r"(\d+)(ms|[smhdwMy]?)\s*", text)
+    parts = re.findall(r"(\d{1,9})(ms|[smhdwMy]?)\s*", text)
     if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", text):
         raise UnreadableConfig(f"{text!r} is no time")
     return sum(int(number) * units[unit] for number, unit in parts)
@@ -221,7 +221,7 @@ def seconds_of(text: str) -> float:
 _CONNECTING = ("proxy_connect_timeout", "uwsgi_connect_timeout", "grpc_connect_timeout", "fastcgi_connect_timeout")
 _PASSES = ("proxy_pass", "uwsgi_pass", "grpc_pass", "fastcgi_pass", "scgi_pass", "memcached_pass")
 _TARGET = re.compile(
-    r"^(?P<scheme>\w+://)?(?P<host>\[[0-9a-fA-F:.]+\]|[^/:$?\[\]]+)(?::(?P<port>\d+))?(?:[/?].*|\$\{?(?:request_|document_)?uri\b.*)?$",
+    r"^(?P<scheme>\w+://)?(?P<host>\[[0-9a-fA-F:.]+\]|[^/:$?\[\]]+)(?::(?P<port>\d{1,9}))?(?:[/?].*|\$\{?(?:request_|document_)?uri\b.*)?$",
     re.DOTALL,
 )
 
@@ -273,7 +273,9 @@ def _socket(target: str) -> str:
 
 def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
     block = upstream.block or ()
-    pools = [int(d.words[1]) for d in block if d.name == "keepalive" and len(d.words) > 1 and d.words[1].isdigit()]
+    pools = [
+        int(d.words[1]) for d in block if d.name == "keepalive" and re.fullmatch("[0-9]{1,9}", " ".join(d.words[1:2]))
+    ]
     # nginx does so by itself from 1.29.7 on; taken for granted of older ones, it costs a reload.
     pool = max(pools, default=32)
     kept = _kept(block, kept)
@@ -283,7 +285,7 @@ def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
         if words[1].startswith(UNIX):
             yield _Target(_socket(words[1]), 0, True, keepalive=pool)
             continue
-        match = re.match(r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d+))?$", words[1])
+        match = re.match(r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,9}))?$", words[1])
         if not match:
             raise UnreadableConfig(f"upstream {upstream.words[1]}: server {words[1]} cannot be told")
         options = dict(w.partition("=")[::2] for w in words[2:])

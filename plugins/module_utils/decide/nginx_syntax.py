@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 
 
 class UnreadableConfig(Exception):
-    """The configuration holds something that cannot be understood safely; the message names it."""
+    """The configuration holds something that cannot be understood safely; the message names it, at a length that can be read."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what[:300])
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Directive:
 
 
 _FILE_MARK = re.compile(r"^# configuration file (.+):$")
+# More than that nobody writes; of a container that somebody has broken into it would be read for minutes.
+_LENGTH, _INCLUDES, _WILDCARDS = 16 * 1024 * 1024, 5000, 6
 _LUA_BLOCK = re.compile(r"_by_lua_block$|^(perl|js)_")
 # What nginx itself takes for white space; Python's str.isspace() knows more, a no-break space for one.
 _SPACE = " \t\r\n"
@@ -137,22 +142,33 @@ def load(dump: str) -> tuple[Directive, ...]:
     :param dump: the output of ``nginx -T``.
     :raises UnreadableConfig: when there is no file in it, or one cannot be parsed.
     """
+    if len(dump) > _LENGTH:
+        raise UnreadableConfig(f"nginx -T printed more than {_LENGTH // 2**20} MiB")
     files = split_dump(dump)
     if not files:
         raise UnreadableConfig("nginx -T printed no configuration file")
     main = next(iter(files))
     prefix = main.rsplit("/", 1)[0]
-    return tuple(_expand(parse(files[main]), files, prefix, 0))
+    return tuple(_expand(parse(files[main]), _Included(files, prefix), 0))
 
 
-def _expand(directives: Sequence[Directive], files: dict[str, str], prefix: str, depth: int) -> Iterator[Directive]:
+@dataclass
+class _Included:
+    """The files that can be included, and how many were: two lines in each of twenty files would include a million."""
+
+    files: dict[str, str]
+    prefix: str
+    count: int = 0
+
+
+def _expand(directives: Sequence[Directive], known: _Included, depth: int) -> Iterator[Directive]:
     if depth > 20:
         raise UnreadableConfig("includes are nested more than twenty deep")
     for directive in directives:
         if directive.name == "include" and len(directive.words) == 2:
-            yield from _included(directive.words[1], files, prefix, depth + 1)
+            yield from _included(directive.words[1], known, depth + 1)
         elif directive.block is not None:
-            yield replace(directive, block=tuple(_expand(directive.block, files, prefix, depth + 1)))
+            yield replace(directive, block=tuple(_expand(directive.block, known, depth + 1)))
         else:
             yield directive
 
@@ -177,19 +193,31 @@ def _absolute(pattern: str, prefix: str) -> str:
     return pattern if pattern.startswith("/") else f"{prefix}/{pattern}"
 
 
-def _included(pattern: str, files: dict[str, str], prefix: str, depth: int) -> Iterator[Directive]:
-    pattern = _absolute(pattern, prefix)
-    matching = [path for path in files if path == pattern or _glob(pattern).match(path)]
+def _included(pattern: str, known: _Included, depth: int) -> Iterator[Directive]:
+    pattern = _absolute(pattern, known.prefix)
+    glob = _glob(pattern)
+    matching = [path for path in known.files if path == pattern or glob.match(path)]
+    known.count += len(matching)
+    if known.count > _INCLUDES:
+        raise UnreadableConfig(f"it includes more than {_INCLUDES} files")
     if not matching and not re.search(r"[*?[]", pattern):
         raise UnreadableConfig(f"include {pattern}: nginx -T did not print that file")
     for path in matching:
-        for directive in _expand(parse(files[path]), files, prefix, depth):
+        for directive in _expand(parse(known.files[path]), known, depth):
             yield directive if directive.file else replace(directive, file=path)
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
-    """As glob(3), which nginx asks: no wildcard matches a slash."""
+    """As glob(3), which nginx asks: no wildcard matches a slash.
+
+    :raises UnreadableConfig: it is none, or has more wildcards than can be matched in a time that is bounded.
+    """
+    if pattern.count("*") > _WILDCARDS:
+        raise UnreadableConfig("an include has too many wildcards")
     parts = re.findall(r"\[[!^]?\]?[^]]*\]|.", pattern, re.DOTALL)
     simple = {"*": "[^/]*", "?": "[^/]"}
     classes = {p: re.sub(r"^\[!", "[^", p.replace("\\", "\\\\")) for p in parts if len(p) > 1}
-    return re.compile("".join(simple.get(p) or classes.get(p) or re.escape(p) for p in parts) + r"\Z")
+    try:
+        return re.compile("".join(simple.get(p) or classes.get(p) or re.escape(p) for p in parts) + r"\Z")
+    except re.error as error:
+        raise UnreadableConfig("an include has a pattern that means nothing") from error

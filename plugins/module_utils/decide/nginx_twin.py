@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .confined import OF_TWIN
+
 FILE = "file"
 FOLDER = "folder"
 VOLUME = "volume"
@@ -159,6 +161,7 @@ def twin_of(
             "AttachStderr": True,
             "HostConfig": {
                 **{key: host[key] for key in _SAME if host.get(key)},
+                "PidsLimit": OF_TWIN,
                 # What -T prints holds secrets: it goes to us and to no log file.
                 "LogConfig": {"Type": "none"},
                 "NetworkMode": networks[0] if own and networks else mode,

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable
 
 from .kinds import Evidence, judge
 from .programs import PROXY
@@ -28,7 +28,11 @@ LIVE = "live"
 MOUNTS = "mounts"
 #: Files that Compose reads beside the generated one by itself, which would change what it means.
 OVERRIDES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
-SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|URL|CREDENTIAL|AUTH", re.IGNORECASE)
+#: Before the names of the user's files that lie in a release under another name, since Compose would read them by theirs.
+ASIDE = ".evenkeel."
+#: What stands in a build context of the generated file after the release's folder. There is no such path, and the words are for
+#: whoever lets Compose build all the same: its context would be the folder in which that file lies.
+_NO_CONTEXT = "/.evenkeel/images-are-built-by-playbook-update"
 _HIDDEN = "<not shown>"
 
 
@@ -172,6 +176,25 @@ def generate(
     return result
 
 
+def without_contexts(project: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """The project so that Compose builds nothing from a release's folder, whether it is told to or an image is missing."""
+    return _contexts_moved(project, lambda c: f"{root}{_NO_CONTEXT}{c[len(root) :]}" if _inside(c, root) else c)
+
+
+def with_contexts(project: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`without_contexts` was given."""
+    return _contexts_moved(project, lambda context: context.replace(_NO_CONTEXT, "", 1))
+
+
+def _contexts_moved(project: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    services = {}
+    for name, service in (project.get("services") or {}).items():
+        build = service.get("build") or {}
+        moved = {"build": {**build, "context": move(str(build["context"]))}} if build.get("context") else {}
+        services[name] = {**service, **moved}
+    return {**project, "services": services}
+
+
 def _free_of_its_name(service: dict[str, Any]) -> None:
     """Let there be two of what a release replaces: a ``container_name`` allows only one, so it becomes an alias.
 
@@ -206,28 +229,17 @@ def as_text(project: Mapping[str, Any]) -> str:
     return json.dumps(project, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def masked(text: str, variables: Iterable[tuple[str, str]] = ()) -> str:
-    """A Compose file's text for a diff: values of environment variables and build arguments are not shown.
-
-    :param variables: further variables that the project was resolved with. What looks secret among all of them
-        is not shown where it was filled in either, as in ``redis-server --requirepass ${REDIS_PASSWORD}``.
-    """
+def shown(text: str) -> str:
+    """A Compose file's text for a diff: values of environment variables and build arguments are not shown."""
     try:
         project = json.loads(text)
     except ValueError:
         return ""
-    known = list(variables)
     for service in project.get("services", {}).values():
         for holder, key in ((service, "environment"), (service.get("build") or {}, "args")):
             if holder.get(key):
-                known += [(name, str(value)) for name, value in holder[key].items() if value is not None]
                 holder[key] = dict.fromkeys(holder[key], _HIDDEN)
     for definition in (project.get("configs") or {}).values():
         if "content" in definition:
             definition["content"] = _HIDDEN
-    shown = as_text(project)
-    secret = {value for name, value in known if SECRET_NAME.search(name) and len(value) > 3} - {"true", "false"}
-    # The longest first: one may be part of another.
-    for value in sorted(secret, key=len, reverse=True):
-        shown = shown.replace(json.dumps(value, ensure_ascii=False)[1:-1], _HIDDEN)
-    return shown
+    return as_text(project)

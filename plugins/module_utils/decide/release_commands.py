@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from . import releases
 
 PREPARED, RELOADED = "prepared", "reloaded"
-_SHORTEST = 4
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=\s*(.*?)\s*$")
 
 
 def problem_with(commands: Sequence[Sequence[str]]) -> str:
@@ -44,21 +42,8 @@ def said(argv: Sequence[str], longest: int = 120) -> str:
     return text if len(text) <= longest else f"{text[: longest - 4]} ..."
 
 
-def secrets_in(text: str) -> set[str]:
-    """The values of a file of assignments (``NAME=value``), as they may turn up in an output."""
-    found = set()
-    for line in text.splitlines():
-        match = _ASSIGNMENT.match(line)
-        if match:
-            value = match[1]
-            found |= {value, value.strip("\"'")}
-    return {value for value in found if len(value) >= _SHORTEST}
-
-
-def last_lines(output: str, secrets: Collection[str], count: int = 6) -> list[str]:
-    """The end of an output: without colours, and without values that are secret."""
+def last_lines(output: str, count: int = 6) -> list[str]:
+    """The end of an output, without colours."""
     lines = [_CONTROL.sub("", line).rstrip() for line in output.splitlines()]
     told = [line for line in lines if line][-count:]
-    for value in sorted(secrets, key=len, reverse=True):
-        told = [line.replace(value, "(not shown)") for line in told]
     return [line[:300] for line in told]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import hotfix_in_place
+from . import baked_secrets, hotfix_in_place
 from .backlog import told
 from .drift import UNREAD
 from .lease import Lock
@@ -116,6 +116,7 @@ class Seen:
     :ivar looked: which of what takes time was asked for: drift, migrations, use.
     :ivar disks: ``path``, ``free``, ``size`` in bytes.
     :ivar aside: tasks that a rollback has kept from older workers, by name how many.
+    :ivar baked: images that may hold values of the server's environment: ``image``, ``variables``.
     :ivar wrong: what users do not get as they should, in a sentence, empty where all is well or nothing was asked.
     """
 
@@ -144,6 +145,7 @@ class Seen:
     unseen: Mapping[str, str] = field(default_factory=dict)
     aside: Mapping[str, int] = field(default_factory=dict)
     wrong: str = ""
+    baked: Sequence[Mapping[str, Any]] = ()
 
 
 def command_of(playbook: str, target: str) -> str:
@@ -180,6 +182,7 @@ def findings(seen: Seen) -> list[Finding]:
     if seen.wrong:
         webs = [c.name for s in seen.services if s.kind == WEB for c in s.containers]
         found.append(Finding(ACT, "site", seen.wrong, finish or "; ".join(f"docker logs --tail 50 {n}" for n in webs)))
+    found += [Finding(ACT, "secrets", *one) for one in baked_secrets.findings_of(seen.baked)]
     found += [Finding(ACT, "hotfix", *one) for one in hotfix_in_place.unsealed(seen.hotfixes)]
     found += (
         _of_edits(seen) + _of_migrations(seen) + _of_way_back(seen, bool(broken)) + _of_backups(seen) + _of_room(seen)

@@ -21,6 +21,7 @@ from .adopt_edits import capture
 from .adopt_view import View, see, started
 from .call_result import BadInput
 from .container_edits import Edits, edits_in_containers
+from .directory_handles import open_file, open_folder, read_file, write_below
 from .engine import EngineFailed
 from .files import private_directory, write_private
 from .project import image_name
@@ -115,13 +116,16 @@ def _make(
             about["branch"] = capture(store, view, edits, path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         put_aside(path)
         found = adoption.as_found(view.project, view.origin.folder, path, view.tree.revision, view.places)
-        write_private(os.path.join(path, generated.GENERATED), generated.as_text(found))
+        write_private(
+            os.path.join(path, generated.GENERATED), generated.as_text(generated.without_contexts(found, path))
+        )
         returning = _returning(params, store, view, release)
         about["images"] = _keep_images(view, returning)
-        write_private(os.path.join(path, adopted.RETURNING), generated.as_text(returning))
+        write_private(
+            os.path.join(path, adopted.RETURNING), generated.as_text(generated.without_contexts(returning, path))
+        )
         if view.env_source:
-            with open(view.env_source, encoding="utf-8") as stream:
-                write_private(os.path.join(path, ".evenkeel", "env"), stream.read())
+            write_private(os.path.join(path, ".evenkeel", "env"), read_file(view.env_source).decode())
         configurations.keep(state_dir, found["services"], view.hashes)
         adopted.write(state_dir, about)
         store.note(
@@ -135,16 +139,15 @@ def _make(
 
 def _share(store: Store, source: str, env_file: str) -> None:
     target = os.path.join(store.root, "shared", env_file)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    with open_file(source) as stream:
+        content, about = stream.read(), os.fstat(stream.fileno())
     try:
-        with open(source, encoding="utf-8") as stream:
-            write_private(target, stream.read())
+        content.decode()
     except UnicodeDecodeError as error:
         raise BadInput(f"{source} is no text", "write it in UTF-8") from error
-    if os.geteuid() == 0:
+    with open_folder(os.path.dirname(target), make=0o755) as folder:
         # Whoever reads it now goes on reading it.
-        about = os.stat(source)
-        os.chown(target, about.st_uid, about.st_gid)
+        write_below(folder, os.path.basename(target), content, 0o600, (about.st_uid, about.st_gid))
 
 
 def _returning(params: Mapping[str, Any], store: Store, view: View, release: str) -> dict[str, Any]:

@@ -5,17 +5,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-import pwd
-import shutil
+import stat
 import tempfile
 from collections.abc import Sequence
+from typing import Callable
 
 from ..decide.drift import is_below
 from .adopt_view import View
 from .call_result import BadInput
 from .container_edits import Edits, in_tree
 from .container_files import TooMuch
+from .directory_handles import (
+    LinkMet,
+    copy_all,
+    give_away,
+    give_tree_away,
+    make_below,
+    open_below,
+    open_folder,
+    read_file,
+    write_below,
+)  # fmt: skip
 from .drift import Drifts
 from .engine import EngineFailed
 from .git import Git, GitFailed
@@ -40,16 +53,18 @@ def capture(store: Store, view: View, edits: Edits, tree: str, moment: str) -> s
         if view.tree.commit:
             git.inside("fetch", "--quiet", "--no-write-fetch-head", "--", view.origin.folder, "HEAD")
         with tempfile.TemporaryDirectory(prefix="evenkeel-") as private:
-            _give(private, store.owner)
             extra = _identity(os.path.join(private, "index"))
             work = os.path.join(private, "tree")
-            shutil.copytree(tree, work, symlinks=True, ignore=lambda f, n: _ours(f, n, tree, view))
-            _give(work, store.owner)
+            with open_folder(private) as folder, open_folder(tree) as release:
+                with make_below(folder, "tree", 0o755) as copied:
+                    copy_all(release, copied, _ours(view))
+                # Only now: the owner could have put links there, and root would have followed them.
+                give_tree_away(folder, git.ids)
+                give_away(folder, git.ids)
             git.inside("--work-tree", work, "add", "--all", "--force", ".", extra=extra)
             parents = ["-p", view.tree.commit] if view.tree.commit else []
             commit = _commit(git, parents, f"The folder as it ran: {view.origin.folder}", extra)
             if _write_edits(view, edits, work):
-                _give(work, store.owner)
                 git.inside("--work-tree", work, "add", "--all", "--force", ".", extra=extra)
                 commit = _commit(git, ["-p", commit], "What was changed by hand in containers", extra)
             git.inside("update-ref", f"refs/{name}", commit)
@@ -69,21 +84,11 @@ def _identity(index: str) -> tuple[tuple[str, str], ...]:
     return (("GIT_INDEX_FILE", index), *who)
 
 
-def _give(path: str, owner: str) -> None:
-    if owner and os.geteuid() == 0:
-        user = pwd.getpwnam(owner)
-        for folder, _folders, names in os.walk(path):
-            for entry in (folder, *(os.path.join(folder, n) for n in names)):
-                os.chown(entry, user.pw_uid, user.pw_gid, follow_symlinks=False)
-
-
-def _ours(folder: str, names: Sequence[str], tree: str, view: View) -> list[str]:
-    """What a release has besides the folder's files."""
-    inside = os.path.relpath(folder, tree)
-    paths = {n: n if inside == "." else f"{inside}/{n}" for n in names}
+def _ours(view: View) -> Callable[[str], bool]:
+    """Tells of a path of a release whether the release has it besides the folder's files."""
     own = set(view.tree.paths)
     parents = {p[:i] for p in own for i, c in enumerate(p) if c == "/"}
-    return [n for n, p in paths.items() if p not in own and p not in parents]
+    return lambda path: path not in own and path not in parents
 
 
 def _write_edits(view: View, edits: Edits, work: str) -> bool:
@@ -104,25 +109,26 @@ def _write_edits(view: View, edits: Edits, work: str) -> bool:
 
 
 def _sum(path: str) -> str:
-    import hashlib
-
-    with open(path, "rb") as stream:
-        return hashlib.sha256(stream.read()).hexdigest()
+    return hashlib.sha256(read_file(path)).hexdigest()
 
 
 def _put(work: str, inside: str, content: bytes | None) -> bool:
-    path = os.path.normpath(os.path.join(work, inside))
-    folder = os.path.dirname(path)
-    # A link in the tree could lead out of it.
-    if not path.startswith(f"{work}/") or not f"{os.path.realpath(folder)}/".startswith(f"{os.path.realpath(work)}/"):
+    folder, name = os.path.split(os.path.normpath(inside))
+    try:
+        # A link in the tree could lead out of it, and its owner may put one there now.
+        with open_folder(work) as top, open_below(top, folder, make=0o755, like_above=True) as opened:
+            if content is None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=opened)
+                return True
+            above = os.fstat(opened)
+            mode = above.st_mode & 0o666
+            with contextlib.suppress(FileNotFoundError):
+                known = os.stat(name, dir_fd=opened, follow_symlinks=False)
+                if not stat.S_ISREG(known.st_mode):
+                    return False
+                mode = known.st_mode & 0o777
+            write_below(opened, name, content, mode, (above.st_uid, above.st_gid))
+    except (LinkMet, NotADirectoryError):
         return False
-    if content is None:
-        if os.path.lexists(path):
-            os.unlink(path)
-        return True
-    os.makedirs(folder, exist_ok=True)
-    if os.path.islink(path):
-        return False
-    with open(path, "wb") as stream:
-        stream.write(content)
     return True

@@ -15,6 +15,7 @@ from ..decide import adoption
 from ..decide.adoption import CannotAdopt, Origin, Started
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
+from .directory_handles import read_file
 from .engine import Engine
 from .inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .project import connect, image_name
@@ -187,8 +188,7 @@ def _environment(origin: Origin, env_file: str, store: Store) -> str:
 
 
 def _bytes(path: str) -> bytes:
-    with open(path, "rb") as stream:
-        return stream.read()
+    return read_file(path)
 
 
 def _holds_code(path: str) -> bool:

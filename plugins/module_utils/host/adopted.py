@@ -17,6 +17,7 @@ from .compose import Compose
 from .engine import Engine
 from .files import read_json, sync_directory, write_private
 from .inspection import HASH_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
+from .project import state_dir_of
 from .release_store import Store
 
 _RECORD = "adopted.json"
@@ -80,7 +81,7 @@ def see_to_return(params: Mapping[str, Any]) -> bool:
     there = {label_of(i, SERVICE_LABEL) for i in containers if label_of(i, HASH_LABEL) in hashes.values()}
     if all(service in there for service in built):
         return False
-    state_dir = str(params.get("state_dir") or f"/var/lib/evenkeel/{name}")
+    state_dir = state_dir_of(params, name)
     with working(params, state_dir, f"compose_rolling of {name}") as fence, fence.act("make it ready to come back"):
         os.replace(os.path.join(path, RETURNING), os.path.join(path, GENERATED))
         sync_directory(path)

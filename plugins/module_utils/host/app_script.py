@@ -10,6 +10,7 @@ in that process.  They import one another as they do here.
 from __future__ import annotations
 
 import base64
+import contextlib
 import inspect
 import json
 import zlib
@@ -51,6 +52,8 @@ def answer_in(printed: str) -> dict[str, Any] | None:
     """What such a script has printed: the line that begins with our word, among all that an app prints."""
     for line in reversed(printed.splitlines()):
         if line.startswith("EVENKEEL {"):
-            answer: dict[str, Any] = json.loads(line[len("EVENKEEL ") :])
-            return answer
+            # An app may print what looks like it.
+            with contextlib.suppress(ValueError, RecursionError):
+                answer: dict[str, Any] = json.loads(line[len("EVENKEEL ") :])
+                return answer
     return None

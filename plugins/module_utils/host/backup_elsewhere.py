@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..decide import elsewhere as decide
-from ..decide.masking import without_credentials
 from ..decide.scratch import names_in
 from ..decide.stand_in import Place
-from . import app_script, django_connection_script
+from . import app_script, django_connection_script, known_secrets
 from .compose import Compose
+from .directory_handles import open_file
 from .django_oneoff import NoDjango, OneOff
 from .engine import Engine, EngineFailed
 from .image_pull import pull
@@ -135,7 +135,7 @@ class Elsewhere:
         try:
             printed = here.run(asked, timeout=_ANSWERS).strip()
         except PostgresFailed as error:
-            what = f"{here.database} at {self.connection.place} could not be asked: {without_credentials(str(error))}"
+            what = f"{here.database} at {self.connection.place} could not be asked: {error}"
             raise BadInput(what, _CREDENTIALS) from error
         return int(printed) // 10000 if printed.isdigit() else 0
 
@@ -192,6 +192,7 @@ def _given(params: Mapping[str, Any]) -> dict[str, str]:
         if found["password"]:
             raise BadInput("database_password and database_password_file are two passwords", "leave one of them out")
         found["password"] = _password_in(path)
+    known_secrets.learn_variables([("database password", found["password"])])
     if not found["host"] and any(found.values()):
         raise BadInput("database_port, database_user and database_password need database_host", "set it as well")
     return {**found, "database": str(params.get("database") or "")}
@@ -199,12 +200,12 @@ def _given(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _password_in(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open_file(path) as stream:
             if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & stat.S_IRWXO:
                 raise BadInput(
                     f"everybody on this host may read {path}, which has a password in it", f"chmod 600 {path}"
                 )
-            return stream.readline().rstrip("\r\n")
+            return stream.readline().decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise BadInput(f"database_password_file {path} cannot be read: {why}", "name a file with one line") from error
@@ -229,10 +230,12 @@ def _told(
             return {"vendor": "unknown"}
         raise
     if told.get("error"):
-        raise BadInput(f"{service} could not be asked for its database: {without_credentials(told['error'])}")
+        raise BadInput(f"{service} could not be asked for its database: {told['error']}")
     sealed = bytes.fromhex(str(told.pop("sealed", "")))
     secret = bytes(a ^ b for a, b in zip(sealed, pad))
-    return {**told, "secret": json.loads(secret) if secret else {}}
+    known: dict[str, str] = json.loads(secret) if secret else {}
+    known_secrets.learn_variables((f"database {name}", value) for name, value in known.items())
+    return {**told, "secret": known}
 
 
 def _fitting(told: Mapping[str, Any], place: str) -> str:
@@ -240,7 +243,7 @@ def _fitting(told: Mapping[str, Any], place: str) -> str:
     major = int(told.get("version") or 0) // 10000
     if major:
         return decide.default_image(major)
-    why = without_credentials(str(told.get("problem") or "")) or "the app was not asked for it"
+    why = str(told.get("problem") or "") or "the app was not asked for it"
     raise BadInput(
         f"it is not known which version of PostgreSQL {place} is ({why})",
         "see that the app reaches its database, or set client_image (backup_client_image in a playbook)",

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
 import stat
 import time
 import zlib
@@ -133,11 +134,14 @@ class Plain:
     """A file of SQL, compressed by gzip or not.
 
     :param path: in the folder of backups, or absolute; ``directory``: the state directory.
+    :param timeout: seconds that reading it may take: a few bytes of gzip can be years of text.
     :raises BadInput: there is no such file.
     """
 
-    def __init__(self, source: Source, store: BackupStore, path: str, directory: str) -> None:
+    def __init__(self, source: Source, store: BackupStore, path: str, directory: str, timeout: float) -> None:
         self._server = source.server
+        self._timeout = timeout
+        self._restricted = False
         self._path = path if os.path.isabs(path) else store.path(os.path.basename(path))
         if not os.path.isabs(path) and os.path.dirname(path):
             raise BadInput(f"backup {path} is a relative path", f"name a file in {store.folder}, or an absolute path")
@@ -171,7 +175,8 @@ class Plain:
         if not wrong:
             try:
                 self._read()
-                wrong = self._dump.verdict(self._major())
+                self._restricted = self._knows_restrict()
+                wrong = self._dump.verdict(self._major(), self._restricted)
             except EOFError:
                 wrong = "is truncated: gzip's end is missing"
             except (OSError, zlib.error) as error:
@@ -210,6 +215,10 @@ class Plain:
         digits = self._server.run(words).strip()
         return int(digits) // 10000 if digits.isdigit() else 0
 
+    def _knows_restrict(self) -> bool:
+        """Whether the psql that is used can be kept from running commands (PostgreSQL 13.22, 14.19, 15.14, 16.10, 17.6)."""
+        return "\\restrict" in self._server.run(["psql", "--help=commands"])
+
     def _stream(self) -> IO[bytes]:
         """Its text from the beginning."""
         self._file.seek(0)
@@ -218,11 +227,27 @@ class Plain:
         return gzip.GzipFile(fileobj=self._file) if plain_dumps.is_compressed(head) else self._file  # type: ignore[return-value]
 
     def _parts(self) -> Iterator[bytes]:
-        stream = self._stream()
-        yield from iter(lambda: stream.read(_CHUNK), b"")
+        """What psql reads: all of it, behind a key that only we know where psql takes one."""
+        if self._restricted:
+            yield f"\\restrict {secrets.token_hex(32)}\n".encode()
+        stream, at = self._stream(), 0
+        # In its own way pg_dump says the same; psql refuses to be restricted twice, and an older one knows neither.
+        hidden = [start + n for start in self._dump.restricts for n in (0, 1)]
+        while True:
+            part = stream.read(_CHUNK)
+            if not part:
+                return
+            inside = [byte - at for byte in hidden if at <= byte < at + len(part)]
+            at += len(part)
+            if inside:
+                changed = bytearray(part)
+                for byte in inside:
+                    changed[byte : byte + 1] = b"-"
+                part = bytes(changed)
+            yield part
 
     def _read(self) -> None:
-        stream, size = self._stream(), 0
+        stream, size, until = self._stream(), 0, time.monotonic() + self._timeout
         while not self._dump.wrong:
             line = stream.readline(_CHUNK if self._dump.in_rows else _LONGEST)
             if not line:
@@ -231,6 +256,13 @@ class Plain:
                 raise BackupFailed(f"{self.name} has a statement of more than 64 MiB on one line", _ADVICE, _NOW)
             size += len(line)
             self._dump.read(line)
+            if time.monotonic() > until:
+                raise BackupFailed(
+                    f"{self.name} was not read within {self._timeout:g} s: {size // 2**20} MiB of text by then, of a file "
+                    f"of {max(1, self._bytes // 2**20)} MiB",
+                    "if it is what it should be, a longer timeout (backup_timeout in a playbook)",
+                    _NOW,
+                )
         self.size = size * _GROWS
 
     def _checksum(self) -> str:
@@ -251,4 +283,6 @@ def restorable(
     given = str(params.get("backup") or "")
     if not given:
         raise BadInput("state restored needs the exact backup", "name the file in dest as backup")
-    return Plain(source, store, given, directory) if plain_dumps.is_plain_name(given) else Archive(source, store, proof)
+    if plain_dumps.is_plain_name(given):
+        return Plain(source, store, given, directory, float(params["timeout"]))
+    return Archive(source, store, proof)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol
 
 from ..decide.backups import Backup, is_name
+from .directory_handles import open_folder
 from .files import read_json, sync_directory, write_private
 from .flocks import flock
 from .refusal import BadInput
@@ -69,7 +70,8 @@ class BackupStore:
         """
         advice = "run with become: true, or name another folder as dest"
         try:
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            with open_folder(self.folder, make=0o700):
+                pass
         except OSError as error:
             raise BadInput(f"the folder {self.folder} cannot be made: {error.strerror}", advice) from error
         if not os.access(self.folder, os.W_OK | os.X_OK):

@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
-from ..decide.build import BadBuild, Build, build_command, memory_limit
+from ..decide.build import BadBuild, Build, build_command, from_copy, memory_limit
+from ..decide.project import MARK
 from ..journal import Fence, working
+from .build_context import clean_context
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine
 from .files import private_directory, read_json
+from .flocks import held_for_acts
 from .image_archive import bring_back, in_archive
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
 from .kept_images import parts_of
@@ -93,6 +97,7 @@ def run_build(build: Build, log: str) -> None:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 check=False,
+                pass_fds=tuple(held_for_acts),
             )
     except OSError as error:
         raise BadInput(
@@ -154,16 +159,19 @@ def build_missing(
     if missing and logs:
         parent = limit_builds(engine, memory_limit(memory_of_machine()[1], int(params.get("memory") or 0)))
     commands = []
-    for image in missing:
-        try:
-            command = build_command(wanted[image], image, parent, bool(params.get("rebuild")), project.get("secrets"))
-        except BadBuild as error:
-            raise BadInput(f"{image}: {error}") from error
-        commands.append((image, command))
-    for image, command in commands if logs else []:
-        if fence:
-            fence.check()
-        run_build(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
+    tree = str(params["project_src"]) if missing and logs and MARK in project else ""
+    with clean_context(tree, os.path.dirname(logs)) if tree else nullcontext(None) as move:
+        for image in missing:
+            section = from_copy(wanted[image], move) if move else wanted[image]
+            try:
+                command = build_command(section, image, parent, bool(params.get("rebuild")), project.get("secrets"))
+            except BadBuild as error:
+                raise BadInput(f"{image}: {error}") from error
+            commands.append((image, command))
+        for image, command in commands if logs else []:
+            if fence:
+                fence.check()
+            run_build(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
     unlimited = bool(commands and logs and not parent)
     return {
         "changed": bool(missing or loaded),

@@ -21,6 +21,7 @@ from typing import Any
 from ..decide.celery import Node, is_ready_by, node_of
 from ..decide.commands import words_of
 from . import celery_script, processes
+from .directory_handles import read_file
 from .engine import Engine
 from .inspection import pid_of, started_at
 from .roller import Answer
@@ -82,8 +83,7 @@ class CeleryNodes:
         pid, identity = pid_of(inspection), str(inspection["Id"])
         path = f"/proc/{pid}/root{_mark(identity)}"
         try:
-            with open(path, encoding="utf-8") as stream:
-                text = stream.read()
+            text = read_file(path).decode("utf-8", "replace")
         except FileNotFoundError:
             return False
         except OSError:

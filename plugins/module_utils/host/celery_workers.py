@@ -16,7 +16,6 @@ from typing import Any
 
 from ..decide.celery import Consumer, consumer_of, fetches_tasks
 from ..decide.kinds import environment_of
-from ..decide.masking import without_credentials
 from ..decide.services import BadService, chosen_kind, settings_of, words_in
 from ..decide.stack import WORKER, Container, is_outdated
 from ..journal import Fence
@@ -119,8 +118,7 @@ class Workers:
         if "error" in answer:
             what = "its broker does not answer" if answer.get("away") else "asking it failed"
             raise BadInput(
-                f"{self.services[0]}: what waits in its queues cannot be known, {what}: "
-                f"{without_credentials(str(answer['error']))}",
+                f"{self.services[0]}: what waits in its queues cannot be known, {what}: {answer['error']}",
                 "see that the broker runs (docker compose ps, logs) and run the same command again: without it an older "
                 "worker could discard tasks that only the newer version knows",
             )

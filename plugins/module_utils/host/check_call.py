@@ -9,16 +9,15 @@ import contextlib
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..decide import django_checks, scratch
-from ..decide.masking import without_credentials, without_secrets
 from ..decide.project import name_on_engine
 from ..decide.release_commands import last_lines
 from ..journal import Fence, working
-from . import app_script, django_check_script, django_look_script, migrate_call
+from . import app_script, django_check_script, django_look_script, known_secrets, migrate_call
 from .call_result import BadInput
 from .code_that_runs import Code, code_of
 from .compose import Compose, ComposeFailed
@@ -150,7 +149,7 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
 def _told(
     view: _View, params: Mapping[str, Any], code: Code | None, fence: Fence | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the script in a one-off container of the service has told, without secrets, and the plan where one was asked for.
+    """What the script in a one-off container of the service has told, and the plan where one was asked for.
 
     :param fence: of the operation that this is part of; what this code is to be known for is noted in the same turn.
     """
@@ -173,11 +172,10 @@ def _told(
 
 
 def _clean(view: _View, params: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    """What was told, without secrets.
+    """What was told.
 
     :raises BadInput: it broke off.
     """
-    told = _masked(told, lambda text: without_credentials(without_secrets(text, view.definition)))
     if told.get("error"):
         step, words = told["error"]["step"], told["error"]["message"]
         raise BadInput(
@@ -201,15 +199,6 @@ def _planned(view: _View, plan: Mapping[str, Any], params: Mapping[str, Any], co
         return {}
 
 
-def _masked(told: Any, mask: Callable[[str], str]) -> Any:
-    if isinstance(told, Mapping):
-        # A host is compared, and never shown with what surrounds it in an address.
-        return {key: value if key == "host" else _masked(value, mask) for key, value in told.items()}
-    if isinstance(told, list):
-        return [_masked(value, mask) for value in told]
-    return mask(told) if isinstance(told, str) else told
-
-
 def _result(verdict: django_checks.Verdict, sentence: str) -> dict[str, Any]:
     return {"changed": False, **verdict.result(), "planned": {}, "tests": {}, "timeline": [], "msg": sentence}
 
@@ -220,7 +209,7 @@ def _failed(result: dict[str, Any], what: str, then: str) -> dict[str, Any]:
 
 
 def _command(view: _View) -> str:
-    return without_secrets(shlex.join(view.words), view.definition)
+    return shlex.join(view.words)
 
 
 def _plain_files(project: Mapping[str, Any], services: Sequence[str]) -> set[str]:
@@ -251,7 +240,7 @@ def _tested(
         fence.details["result"] = "failed: tests"
         what = str(error)
         if error.output:
-            write_private(path, error.output)
+            write_private(path, known_secrets.masked_text(error.output))
             what = what if "\n" in what else f"{what}{told_of(error.output)}"
             what += f"\n  (all of it is in {path} on this host)"
         return _failed(
@@ -262,13 +251,13 @@ def _tested(
         )
     finally:
         progress.close()
-    write_private(path, output)
+    write_private(path, known_secrets.masked_text(output))
     seconds = round(time.monotonic() - started, 1)
     result["timeline"].append(entry("test", view.service, "", began, time.monotonic() - started, "ok"))
     result["tests"] = {
         "command": _command(view),
         "seconds": seconds,
-        "last_lines": last_lines(output, (), 5),
+        "last_lines": last_lines(output, 5),
         "log": path,
     }
     result["msg"] += f"; {_command(view)} passed in a scratch copy after {seconds:g} s"

@@ -15,6 +15,7 @@ from typing import Any
 from ..decide import release_commands as commands
 from ..decide import releases
 from ..journal import Fence, working
+from . import known_secrets
 from .call_result import BadInput
 from .commands import Runner, missing_programs
 from .files import private_directory
@@ -22,9 +23,6 @@ from .flocks import flock, held_for_acts
 from .progress import Progress
 from .records import iso
 from .release_store import Store, store_of
-
-# A file with more than this is no file of assignments.
-_LARGEST = 256 * 1024
 
 
 def run_commands(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -77,7 +75,8 @@ class _Call:
         further = {"EVENKEEL_RELEASE": release, "EVENKEEL_RELEASE_PATH": tree}
         prepares = stage == commands.PREPARED
         where, user = (tree, store.owner) if prepares else (store.root, "")
-        self._runner = Runner(user, where, self._log, further, _secrets(store, release), self._timeout)
+        known_secrets.learn_files(os.path.join(store.root, "shared"), store.manifest(release).get("shared") or ())
+        self._runner = Runner(user, where, self._log, further, self._timeout)
         self._timeline: list[dict[str, Any]] = []
 
     def run(self, wanted: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -144,18 +143,6 @@ class _Call:
                 )
             self._fence.check()
             time.sleep(0.5)
-
-
-def _secrets(store: Store, release: str) -> set[str]:
-    """The values in the files that the release shares, where they are files of assignments."""
-    found: set[str] = set()
-    for path in store.manifest(release).get("shared") or []:
-        with suppress(OSError, UnicodeDecodeError):
-            shared = os.path.join(store.root, "shared", str(path))
-            if os.path.isfile(shared) and os.path.getsize(shared) <= _LARGEST:
-                with open(shared, encoding="utf-8") as stream:
-                    found |= commands.secrets_in(stream.read())
-    return found
 
 
 def _forget_logs(folder: str, store: Store) -> None:

@@ -10,11 +10,12 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from ..decide import release_commands as commands
+from . import known_secrets
 
 # What of the caller's would mislead a command that runs elsewhere, as somebody else.
 _LEFT_OUT = {"PWD", "OLDPWD", "MAIL", "SHLVL", "_"}
@@ -37,16 +38,12 @@ class Runner:
     :param folder: where.
     :param log: file for all they print (mode 0600), begun anew.
     :param further: variables of the environment beside the present ones.
-    :param secrets: values that are told nowhere.
     """
 
-    def __init__(
-        self, user: str, folder: str, log: str, further: Mapping[str, str], secrets: Collection[str], timeout: float
-    ) -> None:
+    def __init__(self, user: str, folder: str, log: str, further: Mapping[str, str], timeout: float) -> None:
         self._user = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
         self._folder = folder
         self._log = log
-        self._secrets = secrets
         self._timeout = timeout
         kept = {k: v for k, v in os.environ.items() if k not in _LEFT_OUT}
         kept.setdefault("PATH", os.defpath)
@@ -90,7 +87,7 @@ class Runner:
             size = os.fstat(stream.fileno()).st_size
             stream.seek(max(begin, size - _TAIL))
             text = stream.read().decode("utf-8", "replace")
-        return tuple(commands.last_lines(text, self._secrets))
+        return tuple(commands.last_lines(known_secrets.masked_text(text)))
 
 
 def missing_programs(wanted: Sequence[Sequence[str]]) -> list[str]:

@@ -11,12 +11,12 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.project import GENERATED, MARK
+from ..decide.project import GENERATED, MARK, with_contexts, without_contexts
+from . import known_secrets
 from .files import read_json
 from .flocks import held_for_acts
 
@@ -58,6 +58,7 @@ class Compose:
 
     :ivar project_src: absolute directory.
     :ivar files: Compose files, absolute or relative to it; empty for Compose's own choice.
+    :ivar inherited: descriptors that Compose keeps open, since ``files`` names them.
     """
 
     project_src: str
@@ -65,6 +66,7 @@ class Compose:
     env_files: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     project_name: str = ""
+    inherited: tuple[int, ...] = ()
 
     def argv(self, *words: str) -> list[str]:
         """The whole command line for a Compose sub-command."""
@@ -94,7 +96,7 @@ class Compose:
                 capture_output=True,
                 text=True,
                 check=False,
-                pass_fds=tuple(held_for_acts),
+                pass_fds=(*held_for_acts, *self.inherited),
             )
         except subprocess.TimeoutExpired as error:
             raise ComposeFailed(f"docker compose {words[0]} did not end in {timeout:g} s") from error
@@ -135,13 +137,20 @@ class Compose:
     def resolved(self) -> dict[str, Any]:
         """The project as Compose understands it: variables filled in, paths absolute, ``env_file`` merged.
 
-        Dollar signs are doubled in it, so that written to a file it means the same again.
+        Dollar signs are doubled in it, so that written to a file it means the same again.  What is secret in it, and in
+        the environment files beside it, is told nowhere from then on.
         """
+        known_secrets.learn_files(self.project_src, self.env_files or (".env",))
+        project = self._resolved()
+        known_secrets.learn_project(project)
+        return project
+
+    def _resolved(self) -> dict[str, Any]:
         if len(self.files) < 2:
             # A release's own file is resolved already: asking Compose twice more would only cost its time.
             known = read_json(os.path.join(self.project_src, *(self.files or (GENERATED,))))
             if MARK in known:
-                return known
+                return with_contexts(known)
         # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate. Asked both at
         # once: each answer takes a third of a second.
         with concurrent.futures.ThreadPoolExecutor(1) as beside_it:
@@ -166,14 +175,18 @@ class Compose:
 
     @contextlib.contextmanager
     def _as_file(self, project: Mapping[str, Any]) -> Iterator[Compose]:
-        """The same project by a resolved definition; it may hold secrets, so its file is ours alone and soon gone."""
-        handle, path = tempfile.mkstemp(prefix="evenkeel-", suffix=".json")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(project, stream)
-            yield Compose(self.project_src, (path,), (), self.profiles, self.project_name)
-        finally:
-            os.unlink(path)
+        """The same project by a resolved definition; it may hold secrets, so it is written to memory only.
+
+        A file on the disk would stay there, readable in a backup, where this process is killed.
+        """
+        # An image that is missing is no reason to build it from a release's folder.
+        same = without_contexts(project, self.project_src) if MARK in project else project
+        with os.fdopen(os.memfd_create("evenkeel"), "w", encoding="utf-8") as stream:
+            json.dump(same, stream)
+            stream.flush()
+            handle = stream.fileno()
+            path = f"/proc/self/fd/{handle}"
+            yield Compose(self.project_src, (path,), (), self.profiles, self.project_name, (handle,))
 
     def run_by(self, project: Mapping[str, Any], *words: str, timeout: float = 600.0, stdin: str | None = None) -> str:
         """:meth:`run`, by a resolved definition that no file of the user's has."""

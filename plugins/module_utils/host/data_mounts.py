@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..decide.mounted_content import PLACEHOLDERS, is_store, worth_keeping
+from .directory_handles import open_folder
 from .refusal import BadInput
 
 #: Files of the server's own that are looked for in one folder; the sentence names a few.
@@ -99,5 +100,6 @@ def make_room_for_data(path: str, name: str, check_mode: bool) -> bool:
             f"put the server's own {name} at {path}",
         )
     if not check_mode:
-        os.makedirs(path)
+        with open_folder(path, make=0o755):
+            pass
     return True

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..decide.masking import without_credentials
-from . import app_script, interpreter
+from . import app_script, interpreter, known_secrets
 from .attended import Attended
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
@@ -119,7 +118,7 @@ class OneOff:
         told = app_script.answer_in(printed)
         if told is None:
             last = (printed.strip().splitlines() or ["nothing"])[-1]
-            raise BadInput(f"{self.service} {otherwise}; it printed: {without_credentials(last)[:300]}")
+            raise BadInput(f"{self.service} {otherwise}; it printed: {known_secrets.masked_text(last)[:300]}")
         return told
 
     def meaning(self, words: str) -> BadInput:
@@ -129,7 +128,7 @@ class OneOff:
             if sign in words:
                 kind = BadInput if sign == "did not end in" else NoDjango
                 return kind(what.format(**known), advice)
-        return BadInput(f"{self.service} could not be asked for its {self.about}: {without_credentials(words)}")
+        return BadInput(f"{self.service} could not be asked for its {self.about}: {words}")
 
     def _sweep(self, purpose: str, age: float) -> None:
         """Take away containers whose client must have ended long ago, and such as have ended."""

@@ -38,7 +38,8 @@ except ImportError:
         """See above."""
 
 
-from .exec_output import streams_of
+from . import known_secrets
+from .exec_output import LIMIT, TOO_MUCH, bounded, streams_of
 from .inspection import SERVICE_LABEL
 
 __all__ = ["APIError", "DockerException", "Engine", "EngineBarred", "EngineFailed", "NotFound", "RequestException"]
@@ -118,8 +119,7 @@ class Engine:
 
     def running(self) -> list[dict[str, Any]]:
         """Every container that runs, in the engine's short form (labels, networks, no aliases)."""
-        found: list[dict[str, Any]] = self._call("containers")
-        return found
+        return list(self._call("containers"))
 
     def events(self, filters: Mapping[str, Sequence[str]], since: float) -> Iterator[dict[str, Any]]:
         """The engine's events as they happen, those since a UNIX time first; ends when the engine does.
@@ -143,6 +143,7 @@ class Engine:
             result: dict[str, Any] = self._call("inspect_container", container_id)
         except NotFound:
             return {}
+        known_secrets.learn_environment((result.get("Config") or {}).get("Env") or ())
         return result
 
     def image(self, reference: str) -> dict[str, Any]:
@@ -198,18 +199,18 @@ class Engine:
 
         :param errors_too: its error output as well; without it only where the command fails.
         :param environment: variables over the container's own; ``folder``: where it runs, if not where the image says.
-        :returns: ``(code, output)``; code 124 when it took longer than ``timeout`` seconds, 126 when it could
-            not be run at all.
+        :returns: ``(code, output)``; code 124 when it took longer than ``timeout`` seconds, 126 when it could not be run.
         """
         try:
             made = self.api.exec_create(
                 container_id, list(argv), user=user, environment=dict(environment or {}), workdir=folder or None
             )
             output, problem = self._wait_for(made["Id"], timeout)
+            if problem is not None or output is None:
+                self._kill(made["Id"], argv)
             if problem is not None:
                 raise problem
             if output is None:
-                self._kill(made["Id"], argv)
                 return 124, f"no end within {timeout:g} s"
             code = self.api.exec_inspect(made["Id"]).get("ExitCode")
         except (DockerException, RequestException, OSError) as error:
@@ -289,19 +290,19 @@ class Engine:
 
             def read() -> None:
                 with contextlib.suppress(DockerException, RequestException, OSError):
-                    said.extend(parts)
+                    said.extend(bounded(parts))
 
             thread = threading.Thread(target=read, daemon=True)
             thread.start()
             thread.join(timeout)
             if thread.is_alive():
                 return 124, f"no end within {timeout:g} s"
-            code = int(self._call("wait", made, timeout=timeout)["StatusCode"])
             # Read together, a line of the one stream may stand in the midst of the other's (seen).
-            output = b"".join(out or b"" for out, _error in said)
-            if code != 0:
-                output += b"".join(error or b"" for _out, error in said)
-            return code, output.decode("utf-8", "replace")
+            output, errors = (b"".join(part[stream] or b"" for part in said) for stream in (0, 1))
+            if len(output) + len(errors) > LIMIT:
+                return 126, TOO_MUCH
+            code = int(self._call("wait", made, timeout=timeout)["StatusCode"])
+            return code, (output + (errors if code else b"")).decode("utf-8", "replace")
         except NotFound as error:
             raise EngineFailed(str(error.explanation or error)) from error
         finally:

@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 #: Of each part of both streams: which one it is of, and how many bytes follow (the engine's API, "Attach to a container").
 _HEADER = struct.Struct(">BxxxL")
 _ERRORS = 2
+#: Bytes that are taken of what one command prints: a container that somebody has broken into prints for ever.
+LIMIT = 64 * 1024 * 1024
+TOO_MUCH = f"it printed more than {LIMIT // 2**20} MiB"
 
 
 def streams_of(api: Any, exec_id: str) -> tuple[bytes, bytes]:
@@ -29,7 +33,12 @@ def streams_of(api: Any, exec_id: str) -> tuple[bytes, bytes]:
     with api.post(address, json={"Tty": False, "Detach": False}, stream=True, timeout=None) as answer:
         if answer.status_code >= 400:
             raise OSError(_complaint(answer))
-        return apart(answer.content)
+        content = bytearray()
+        for part in answer.iter_content(65536):
+            content += part
+            if len(content) > LIMIT:
+                raise OSError(TOO_MUCH)
+        return apart(bytes(content))
 
 
 def _complaint(answer: Any) -> str:
@@ -56,3 +65,13 @@ def apart(content: bytes) -> tuple[bytes, bytes]:
             raise OSError("the engine did not send all that the command printed")
         streams[kind == _ERRORS].append(content[body:start])
     return b"".join(streams[0]), b"".join(streams[1])
+
+
+def bounded(parts: Iterable[tuple[bytes | None, bytes | None]]) -> Iterator[tuple[bytes | None, bytes | None]]:
+    """Both streams as they come, until they have more than ``LIMIT`` bytes."""
+    size = 0
+    for part in parts:
+        yield part
+        size += sum(len(text or b"") for text in part)
+        if size > LIMIT:
+            return

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
-import stat
-import tempfile
 from typing import Any
 
+from ..decide.project import MARK
+from . import known_secrets
+from .directory_handles import give_away, open_file, open_folder, read_file, write_below
 from .refusal import BadInput
 
 
@@ -25,7 +27,8 @@ def private_directory(path: str) -> str:
     :raises FilesFailed: it cannot be made or written to.
     """
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        with open_folder(path, make=0o700):
+            pass
     except OSError as error:
         raise FilesFailed(
             f"the state directory {path} cannot be made: {error.strerror}; run with become: true or name another as state_dir"
@@ -42,16 +45,20 @@ def write_private(path: str, text: str) -> bool:
 
     :returns: whether its content changed.
     """
-    try:
-        with open(path, encoding="utf-8") as stream:
-            same = stream.read() == text
-            if same and stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
-                os.fchmod(stream.fileno(), 0o600)
-        if same:
+    folder, name = os.path.split(path)
+    with open_folder(folder) as inside:
+        return write_private_below(inside, name, text)
+
+
+def write_private_below(folder: int, name: str, text: str) -> bool:
+    """As :func:`write_private`, in a folder that is open."""
+    content = text.encode()
+    with contextlib.suppress(OSError), open_file(name, folder) as stream:
+        if stream.read() == content:
+            if os.fstat(stream.fileno()).st_mode & 0o077:
+                give_away(stream.fileno(), None, 0o600)
             return False
-    except (OSError, UnicodeDecodeError):
-        pass
-    replace_file(path, text.encode())
+    write_below(folder, name, content)
     return True
 
 
@@ -60,21 +67,12 @@ def replace_file(path: str, content: bytes, like: os.stat_result | None = None) 
 
     :param like: whose mode it gets instead, and, from root, whose owner.
     """
-    handle, temporary = tempfile.mkstemp(prefix=".evenkeel-", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            if like:
-                os.fchmod(stream.fileno(), like.st_mode & 0o777)
-                if os.geteuid() == 0:
-                    os.fchown(stream.fileno(), like.st_uid, like.st_gid)
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    sync_directory(os.path.dirname(path))
+    folder, name = os.path.split(path)
+    with open_folder(folder) as inside:
+        if like:
+            write_below(inside, name, content, like.st_mode & 0o777, (like.st_uid, like.st_gid))
+        else:
+            write_below(inside, name, content)
 
 
 def sync_directory(path: str) -> None:
@@ -87,13 +85,16 @@ def sync_directory(path: str) -> None:
 
 
 def read_json(path: str) -> dict[str, Any]:
-    """A JSON object from a file, empty when there is none or it is torn."""
+    """A JSON object from a file, empty when there is none or it is torn; the secrets of a release's project are told nowhere."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            value = json.load(stream)
+        value = json.loads(read_file(path))
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    if MARK in value:
+        known_secrets.learn_project(value)
+    return value
 
 
 #: Name of the file that holds the key of a state directory's fingerprints.

@@ -10,6 +10,7 @@ every backup is: its name comes last.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -25,6 +26,7 @@ from ..journal import Fence, working
 from .age import Sealed, refuse_without_age
 from .backup_store import BackupStore, NoRoom, Part
 from .backup_told import BackupFailed, iso, told, unchanged
+from .directory_handles import LinkMet, open_below, open_file, open_folder
 from .files_restore import put_back
 from .refusal import BadInput
 from .vault import Vaulted, opened, refuse_without_cryptography
@@ -34,15 +36,27 @@ _CHUNK = 1024 * 1024
 _BESIDE = 2048
 
 
+@dataclass(frozen=True)
+class Met:
+    """One thing on the way: the folder that it lies in, open, its name there, its path in the archive, and what it is."""
+
+    folder: int
+    name: str
+    path: str
+    known: os.stat_result
+
+
 @dataclass
 class Seen:
     """What was met on the way.
 
+    :ivar folder: whether it is a folder that is backed up.
     :ivar changed: files that were written to while they were read; ``gone``: that vanished; ``left_out``: that are no files.
     """
 
     files: int = 0
     size: int = 0
+    folder: bool = False
     changed: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -106,7 +120,7 @@ def _made(
 ) -> dict[str, Any]:
     """Write an archive and read it again."""
     began = time.time()
-    needed = sum(_BESIDE + known.st_size for _path, known in _walk(path, path, Seen()))
+    needed = sum(_BESIDE + met.known.st_size for met in _walk(path, Seen()))
     if needed + spare > store.free():
         raise BackupFailed(
             f"{store.folder} has {store.free() // 2**20} MiB free, {path} takes {needed // 2**20} MiB, and {spare // 2**20} MiB "
@@ -133,7 +147,7 @@ def _made(
                 "format": "tar", "bytes": part.size, "sha256": part.sha256, "started": iso(began), "started_at": began,
                 "seconds": round(time.time() - began, 1), "files": seen.files, "files_bytes": seen.size,
                 "changed": seen.changed, "gone": seen.gone, "left_out": seen.left_out, "encrypted": bool(recipients or password),
-                "folder": os.path.isdir(path),
+                "folder": seen.folder,
                 # What is encrypted for a key only its owner can read.
                 "proven": "" if recipients else decide.READ,
             }  # fmt: skip
@@ -170,28 +184,45 @@ def _ending(recipients: Sequence[str], password: str) -> str:
     return "tar.age" if recipients else "tar.vault" if password else "tar"
 
 
-def _walk(root: str, path: str, seen: Seen) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file, folder and link, folders before what is in them; no link is followed."""
+def _walk(path: str, seen: Seen) -> Iterator[Met]:
+    """Every file, folder and link, folders before what is in them; no link is followed.
+
+    The app can exchange a folder for a link at any moment, so each is reached from the one above it.
+
+    :raises BackupFailed: something cannot be read.
+    """
     try:
-        known = os.lstat(path)
-        entries = sorted(os.listdir(path)) if stat.S_ISDIR(known.st_mode) else []
-    except FileNotFoundError:
-        seen.gone.append(os.path.relpath(path, root))
-        return
-    yield path, known
-    for entry in entries:
-        yield from _walk(root, os.path.join(path, entry), seen)
+        with open_folder(os.path.dirname(path)) as above:
+            yield from _met(above, os.path.basename(path), "", seen)
+    except OSError as error:
+        raise _unreadable(f"{path}: {error.filename}", error) from error
+
+
+def _unreadable(what: str, error: OSError) -> BackupFailed:
+    return BackupFailed(f"{what} cannot be read: {error.strerror}", "run with become: true, or name another path")
+
+
+def _met(folder: int, name: str, path: str, seen: Seen) -> Iterator[Met]:
+    try:
+        known = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        yield Met(folder, name, path or name, known)
+        if stat.S_ISDIR(known.st_mode):
+            seen.folder = True
+            with open_below(folder, name) as inside:
+                for entry in sorted(os.listdir(inside)):
+                    yield from _met(inside, entry, f"{path}/{entry}" if path else entry, seen)
+    except (FileNotFoundError, NotADirectoryError, LinkMet):
+        seen.gone.append(path or name)
 
 
 def _write(path: str, sink: Part | Sealed | Vaulted, seen: Seen) -> None:
     """Write everything into an archive, under its name relative to ``path``."""
     with tarfile.open(mode="w|", fileobj=sink, format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as archive:  # type: ignore[call-overload]
-        for each, known in _walk(path, path, seen):
-            name = os.path.relpath(each, path) if each != path else os.path.basename(path)
-            if stat.S_ISREG(known.st_mode):
-                _add_file(archive, each, name, seen)
-            elif each != path or not stat.S_ISDIR(known.st_mode):
-                _add_other(archive, each, name, known, seen)
+        for met in _walk(path, seen):
+            if stat.S_ISREG(met.known.st_mode):
+                _add_file(archive, met, seen)
+            elif seen.folder or not stat.S_ISDIR(met.known.st_mode):
+                _add_other(archive, met, seen)
 
 
 def _entry(name: str, known: os.stat_result) -> tarfile.TarInfo:
@@ -205,44 +236,41 @@ def _entry(name: str, known: os.stat_result) -> tarfile.TarInfo:
     return entry
 
 
-def _add_other(archive: tarfile.TarFile, path: str, name: str, known: os.stat_result, seen: Seen) -> None:
-    entry = _entry(name, known)
-    if stat.S_ISDIR(known.st_mode):
+def _add_other(archive: tarfile.TarFile, met: Met, seen: Seen) -> None:
+    entry = _entry(met.path, met.known)
+    if stat.S_ISDIR(met.known.st_mode):
         entry.type = tarfile.DIRTYPE
-    elif stat.S_ISLNK(known.st_mode):
+    elif stat.S_ISLNK(met.known.st_mode):
         try:
-            entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
-        except FileNotFoundError:
-            seen.gone.append(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(met.name, dir_fd=met.folder)
+        except OSError:
+            seen.gone.append(met.path)
             return
     else:
-        seen.left_out.append(name)
+        seen.left_out.append(met.path)
         return
     archive.addfile(entry)
 
 
-def _add_file(archive: tarfile.TarFile, path: str, name: str, seen: Seen) -> None:
+def _add_file(archive: tarfile.TarFile, met: Met, seen: Seen) -> None:
     try:
-        # Whatever the name is by now, a pipe or a link is not waited for or followed.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_file(met.name, met.folder)
     except OSError as error:
-        if not isinstance(error, FileNotFoundError) and error.errno is not None and os.path.lexists(path):
-            raise BackupFailed(
-                f"{path} cannot be read: {error.strerror}", "run with become: true, or name another path"
-            ) from error
-        seen.gone.append(name)
+        if error.errno in (errno.EINVAL, errno.ENXIO):
+            seen.left_out.append(met.path)
+        elif error.errno in (errno.ENOENT, errno.ELOOP):
+            seen.gone.append(met.path)
+        else:
+            raise _unreadable(met.path, error) from error
         return
-    with os.fdopen(handle, "rb") as stream:
+    with file as stream:
         before = os.fstat(stream.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            seen.left_out.append(name)
-            return
-        entry = _entry(name, before)
+        entry = _entry(met.path, before)
         entry.size = before.st_size
         archive.addfile(entry, ExactSize(stream, before.st_size))  # type: ignore[arg-type]
         after = os.fstat(stream.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            seen.changed.append(name)
+            seen.changed.append(met.path)
     seen.files += 1
     seen.size += before.st_size
 

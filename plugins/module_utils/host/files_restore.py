@@ -11,18 +11,28 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import stat
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from ..journal import Fence
 from .backup_store import BackupStore, checksum
 from .backup_told import BackupFailed, told, unchanged
+from .directory_handles import (
+    LinkMet,
+    give_away,
+    make_below,
+    open_below,
+    open_file,
+    open_folder,
+    put_in_place,
+    write_beside,
+)
 from .refusal import BadInput
 
 _CHUNK = 1024 * 1024
 _NOW = "nothing was changed"
+_MISSING, _SAME, _DIFFERS = "missing", "same", "differs"
 
 
 def put_back(
@@ -61,11 +71,10 @@ def put_back(
     with tarfile.open(store.path(file), "r:") as archive:
         for entry in archive:
             target = _target(path, entry, single)
-            missing = not os.path.lexists(target)
-            content = archive.extractfile(entry) if entry.isreg() else None
-            if not missing and (content is None or _is_same(target, entry, content)):
+            state = _state(target, entry, archive.extractfile(entry) if entry.isreg() else None)
+            if state == _SAME:
                 continue
-            if not missing and not params.get("replace"):
+            if state == _DIFFERS and not params.get("replace"):
                 differing.append(entry.name)
                 continue
             written.append(entry.name)
@@ -83,32 +92,59 @@ def put_back(
     }  # fmt: skip
 
 
-def _target(path: str, entry: tarfile.TarInfo, single: bool) -> str:
+#: The folder above all that is put back, which no container has mounted, and where an entry belongs below it.
+_Target = tuple[str, str]
+
+
+def _target(path: str, entry: tarfile.TarInfo, single: bool) -> _Target:
     """Where an entry belongs.
 
-    :raises BackupFailed: outside, or by way of a link.
+    :raises BackupFailed: outside.
     """
     parts = entry.name.split("/")
     if entry.name.startswith("/") or ".." in parts or not (entry.isreg() or entry.isdir() or entry.issym()):
         raise BackupFailed(f"the archive has {entry.name!r}, which is none of what is backed up", now=_NOW)
-    if single:
-        return path
-    place = path
-    for part in parts[:-1]:
-        place = os.path.join(place, part)
-        if os.path.islink(place):
-            raise BackupFailed(f"{place} is a link by now, nothing is written through it", "remove the link")
-    return os.path.join(path, entry.name)
+    above, name = os.path.split(path)
+    return above, name if single else os.path.join(name, entry.name)
 
 
-def _is_same(target: str, entry: tarfile.TarInfo, content: IO[bytes]) -> bool:
+@contextlib.contextmanager
+def _opened(target: _Target, make: int | None = None) -> Iterator[int]:
+    """The folder that an entry belongs into; the app can exchange each folder on the way for a link at any moment.
+
+    :raises BackupFailed: by way of a link, or it cannot be written to.
+    """
     try:
-        handle = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_folder(target[0], make) as above, open_below(above, os.path.dirname(target[1]), make) as folder:
+            yield folder
+    except FileNotFoundError:
+        raise
+    except LinkMet as error:
+        raise BackupFailed(
+            f"{error.filename} on the way to {os.path.join(*target)} is a link by now, nothing is written through it",
+            "remove the link",
+        ) from error
+    except OSError as error:
+        raise BackupFailed(f"{os.path.join(*target)} cannot be put back: {error.strerror}") from error
+
+
+def _state(target: _Target, entry: tarfile.TarInfo, content: IO[bytes] | None) -> str:
+    name = os.path.basename(target[1])
+    try:
+        with _opened(target) as folder:
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+            return _SAME if content is None or _is_same(folder, name, entry, content) else _DIFFERS
+    except FileNotFoundError:
+        return _MISSING
+
+
+def _is_same(folder: int, name: str, entry: tarfile.TarInfo, content: IO[bytes]) -> bool:
+    try:
+        file = open_file(name, folder)
     except OSError:
         return False
-    with os.fdopen(handle, "rb") as stream:
-        known = os.fstat(handle)
-        if not stat.S_ISREG(known.st_mode) or known.st_size != entry.size:
+    with file as stream:
+        if os.fstat(stream.fileno()).st_size != entry.size:
             return False
         for part in iter(lambda: content.read(_CHUNK), b""):
             if stream.read(len(part)) != part:
@@ -116,38 +152,18 @@ def _is_same(target: str, entry: tarfile.TarInfo, content: IO[bytes]) -> bool:
     return True
 
 
-def _put(target: str, entry: tarfile.TarInfo, content: IO[bytes] | None) -> None:
-    if entry.isdir():
-        os.makedirs(target, exist_ok=True)
-        _own(target, entry)
-    else:
-        _write(target, entry, content)
-
-
-def _write(target: str, entry: tarfile.TarInfo, content: IO[bytes] | None) -> None:
-    """A file or link under its name at once."""
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = os.path.join(os.path.dirname(target), f".evenkeel-{secrets.token_hex(8)}")
-    try:
+def _put(target: _Target, entry: tarfile.TarInfo, content: IO[bytes] | None) -> None:
+    """A file, link or folder under its name at once."""
+    name, owner, mode = os.path.basename(target[1]), (entry.uid, entry.gid), entry.mode & 0o777
+    with _opened(target, make=0o755) as folder:
+        if entry.isdir():
+            # The app may make it at this moment, and then it stays as the app has made it.
+            with contextlib.suppress(FileExistsError), make_below(folder, name) as made:
+                give_away(made, owner, mode)
+            return
         if content is None:
-            os.symlink(entry.linkname, temporary)
+            beside = f".evenkeel-{secrets.token_hex(8)}"
+            os.symlink(entry.linkname, beside, dir_fd=folder)
         else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as stream:
-                for part in iter(lambda: content.read(_CHUNK), b""):
-                    stream.write(part)
-                stream.flush()
-                os.fsync(stream.fileno())
-            _own(temporary, entry)
-            os.utime(temporary, (entry.mtime, entry.mtime))
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _own(path: str, entry: tarfile.TarInfo) -> None:
-    if os.geteuid() == 0:
-        os.chown(path, entry.uid, entry.gid)
-    os.chmod(path, entry.mode & 0o777)
+            beside = write_beside(folder, iter(lambda: content.read(_CHUNK), b""), mode, owner, entry.mtime)
+        put_in_place(folder, beside, name)

@@ -8,12 +8,23 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
 
+from ..decide import git_address
+from ..decide.masking import without_credentials
+from . import known_secrets
+from .directory_handles import give_away, open_folder
 from .processes import processes
+from .refusal import BadInput
 
+#: Before every command: a repository's own configuration shall not name programs for git to run.  What else it may name
+#: (filters, helpers) is the mirror's owner's, see :meth:`Git.refuse_foreign`; GIT_SSH_COMMAND goes before core.sshCommand.
+_SAFE = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "protocol.ext.allow=never")
+#: What of a mirror leads git to programs, or to other repositories.
+_PARTS = ("config", "hooks", "objects", "refs")
 _PROMPTS = (
     "terminal prompts disabled",
     "could not read Username",
@@ -23,12 +34,23 @@ _PROMPTS = (
 )
 
 
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 class GitFailed(Exception):
     """git refused or failed; ``advice`` is what to do about it."""
 
     def __init__(self, what: str, advice: str = "") -> None:
         super().__init__(what)
         self.advice = advice
+
+
+class ForeignMirror(BadInput):
+    """Others than git's own user may write to the mirror.  Not a failure of git's, which some who ask it pass over."""
 
 
 class Git:
@@ -48,11 +70,19 @@ class Git:
         """Run a git command and return what it printed.
 
         :raises GitFailed: non-zero exit, a prompt that nobody could answer, or no end in ``timeout`` seconds.
+        :raises ForeignMirror: others may change the mirror.
         """
+        if self.mirror in words:
+            self.refuse_foreign()
+        try:
+            given = git_address.apart(words)
+        except git_address.BadAddress as error:
+            raise GitFailed(str(error), "leave it out, and use a deploy key: see the README of role app") from error
+        known_secrets.learn_variables((f"{name}_SECRET", value) for name, value in given.variables.items())
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": self._user.pw_dir, "LC_ALL": "C.UTF-8",
             "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "/bin/false", "SSH_ASKPASS": "/bin/false",
-            "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"), **dict(extra),
+            "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"), **given.variables, **dict(extra),
         }  # fmt: skip
         for name in ("SSH_AUTH_SOCK", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy"):
             if name in os.environ:
@@ -60,8 +90,8 @@ class Git:
         other = os.geteuid() == 0 and self._user.pw_uid != 0
         try:
             done = subprocess.run(
-                ["git", *words], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
-                check=False, timeout=timeout, env=environment, cwd="/", umask=0o022,
+                ["git", *_SAFE, *given.options, *given.words], stdin=subprocess.DEVNULL, capture_output=True,
+                encoding="utf-8", errors="replace", check=False, timeout=timeout, env=environment, cwd="/", umask=0o022,
                 user=self._user.pw_uid if other else None, group=self._user.pw_gid if other else None,
                 extra_groups=os.getgrouplist(self._user.pw_name, self._user.pw_gid) if other else None,
             )  # fmt: skip
@@ -87,7 +117,7 @@ class Git:
             told = " ".join(" ".join([*rejected[:1], *[w for w in why if re.search(r"\w", w)][:3]]).split())
             # It comes from elsewhere, and goes to somebody's terminal.
             said = "".join(c for c in told if c.isprintable())
-        said = re.sub(r"://[^/@\s]*@", "://", said)
+        said = without_credentials(said)
         who = self._user.pw_name
         if any(p in stderr for p in _PROMPTS):
             return GitFailed(
@@ -109,8 +139,47 @@ class Git:
         """Run a git command on the mirror."""
         return self.run("--git-dir", self.mirror, *words, extra=extra)
 
+    @property
+    def ids(self) -> tuple[int, int]:
+        """User and group that git runs as."""
+        return self._user.pw_uid, self._user.pw_gid
+
+    def give(self, folder: str) -> None:
+        """Let git write into a folder that is ours so far."""
+        if os.geteuid() == 0 and self._user.pw_uid != 0:
+            with open_folder(folder) as handle:
+                give_away(handle, (self._user.pw_uid, self._user.pw_gid))
+
+    def refuse_foreign(self) -> None:
+        """Look whether only git's own user and root can write to the mirror: its configuration names programs that git runs.
+
+        git looks for that itself only where it has to find the repository.
+
+        :raises ForeignMirror: another user's, or writable for others.
+        """
+        who = self._user.pw_name
+        for path in (self.mirror, *(os.path.join(self.mirror, name) for name in _PARTS)):
+            try:
+                found = [os.lstat(path), os.stat(path)]
+            except FileNotFoundError:
+                continue
+            strangers = sorted({s.st_uid for s in found} - {0, self._user.pw_uid})
+            if strangers:
+                other = _name_of(strangers[0])
+                raise ForeignMirror(
+                    f"{path} belongs to user {other}, and git would run what that one says as {who}",
+                    f"set app_owner to {other} where {other} deploys the app; else see whether its config and hooks are as you "
+                    f"know them, then: chown -R {who} {self.mirror}",
+                )
+            if stat.S_IMODE(found[1].st_mode) & 0o022:
+                raise ForeignMirror(
+                    f"others than {who} may write to {path}, and git would run what they say as {who}",
+                    f"see whether its config is as you know it, then: chmod -R go-w {self.mirror}",
+                )
+
     def update(self, url: str) -> None:
         """Make the mirror what the repository is now, making it first where there is none."""
+        self.refuse_foreign()
         if not os.path.isdir(os.path.join(self.mirror, "objects")):
             self.run("init", "--quiet", "--bare", self.mirror)
         try:
@@ -202,14 +271,12 @@ class Git:
         :returns: path → (git's letter for the kind, the blob of the commit), and the paths that the commit has not.
         """
         with tempfile.TemporaryDirectory(prefix="evenkeel-") as private:
-            os.chown(private, self._user.pw_uid, self._user.pw_gid)
+            self.give(private)
             extra = (("GIT_INDEX_FILE", os.path.join(private, "index")), ("GIT_OPTIONAL_LOCKS", "0"))
             self.inside("read-tree", commit, extra=extra)
             # No driver of anybody's configuration: a file may be hostile.
             words = ["--no-ext-diff", "--no-textconv", "--no-renames", "--raw", "--no-abbrev", "-z"]
-            parts = self.inside("--work-tree", folder, "-c", "core.fsmonitor=false", "diff", *words, extra=extra).split(
-                "\0"
-            )
+            parts = self.inside("--work-tree", folder, "diff", *words, extra=extra).split("\0")
             others = self.inside("--work-tree", folder, "ls-files", "--others", "-z", extra=extra).split("\0")
         # :100644 100644 <blob> <blob> M, then its path.
         found = {path: (about.split()[4], about.split()[2]) for about, path in zip(parts[::2], parts[1::2])}
@@ -217,6 +284,7 @@ class Git:
 
     def export(self, commit: str, folder: str) -> None:
         """Write a commit's whole tree into an existing empty folder (``git archive`` would leave out export-ignored files)."""
+        self.give(folder)
         index = os.path.join(folder, ".evenkeel-index")
         extra = (("GIT_INDEX_FILE", index),)
         self.inside("read-tree", commit, extra=extra)

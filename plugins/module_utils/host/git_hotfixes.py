@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..decide.hotfix import Change
 from ..decide.lost_hotfixes import HAS, LACKS, UNSURE, Applied
+from .directory_handles import open_folder, write_below
 from .git import Git, GitFailed
 from .git_content import IDENTITY
 
@@ -39,19 +39,15 @@ class TriedGit(Git):
 def private_to(git: Git) -> Iterator[str]:
     """A folder that git's user may write to, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="evenkeel-") as folder:
-        if git.owner and os.geteuid() == 0:
-            user = pwd.getpwnam(git.owner)
-            os.chown(folder, user.pw_uid, user.pw_gid)
+        git.give(folder)
         yield folder
 
 
-def _put(git: Git, folder: str, name: str, content: bytes) -> str:
-    path = os.path.join(folder, name)
-    with open(path, "wb") as stream:
-        stream.write(content)
-    # Its folder is nobody else's.
-    os.chmod(path, 0o644)
-    return path
+def _put(folder: str, name: str, content: bytes) -> str:
+    with open_folder(folder) as handle:
+        # Git's user may have put anything there.
+        write_below(handle, name, content, 0o644)
+    return os.path.join(folder, name)
 
 
 def commit_files(git: Git, base: str, files: Mapping[str, bytes], message: str) -> str:
@@ -61,7 +57,7 @@ def commit_files(git: Git, base: str, files: Mapping[str, bytes], message: str) 
         git.inside("read-tree", base, extra=extra)
         names = sorted(files)
         # One process for all files: each costs more than what it does.
-        at = [_put(git, folder, str(number), files[path]) for number, path in enumerate(names)]
+        at = [_put(folder, str(number), files[path]) for number, path in enumerate(names)]
         blobs = git.inside("hash-object", "-w", "--no-filters", "--", *at).split()
         known = git.inside("ls-files", "--stage", "-z", "--", *(f":(literal){p}" for p in names), extra=extra)
         modes = {path: about.split(" ")[0] for about, _tab, path in (e.partition("\t") for e in known.split("\0"))}
@@ -84,7 +80,7 @@ def commit_patch(git: Git, base: str, patch: str, message: str) -> str:
     """
     with private_to(git) as folder:
         extra = (("GIT_INDEX_FILE", os.path.join(folder, "index")),)
-        at = _put(git, folder, "patch", patch.encode("utf-8", "surrogateescape"))
+        at = _put(folder, "patch", patch.encode("utf-8", "surrogateescape"))
         git.inside("read-tree", base, extra=extra)
         words = ("apply", "--cached", "--whitespace=nowarn")
         try:

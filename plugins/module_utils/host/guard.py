@@ -121,18 +121,23 @@ class Guard:
     """One app's guard.
 
     :param app: the Compose project whose nginx is meant.
-    :param state_dir: where that app's lock is.
+    :param state_dir: where that app's lock is; ``former``: where it is otherwise.
     :param until_unpinned: whether it ends once no nginx of the app has a pin.
     :raises FilesFailed: the lock may not be read.
     """
 
     def __init__(
-        self, app: str, state_dir: str, say: Callable[[str], None] = _say, until_unpinned: bool = False
+        self,
+        app: str,
+        state_dir: str,
+        say: Callable[[str], None] = _say,
+        until_unpinned: bool = False,
+        former: str = "",
     ) -> None:
         self.app = app
         self._until_unpinned = until_unpinned
         self._pinned = True
-        self.deployment = Deployment(state_dir)
+        self.deployment = Deployment(state_dir, former)
         self.words: SimpleQueue[Word] = SimpleQueue()
         self.hearing = Hearing(app)
         self._say = say
@@ -278,9 +283,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evenkeel.host.guard", description="Heals nginx when a container has moved.")
     parser.add_argument("--app", required=True, help="name of the Compose project")
     parser.add_argument("--state-dir", required=True, help="the app's state directory, where its lock is")
+    parser.add_argument("--former-state-dir", default="", help="where the lock is as long as none is there")
     options = parser.parse_args(argv)
     try:
-        return Guard(options.app, os.path.abspath(options.state_dir)).run()
+        return Guard(options.app, os.path.abspath(options.state_dir), former=options.former_state_dir).run()
     except FilesFailed as error:
         _say(f"the guard of {options.app} cannot work: {error}")
         return BARRED

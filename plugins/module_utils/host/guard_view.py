@@ -34,13 +34,19 @@ class Deployment:
     """The lock of an app, as one sees it who never takes it and writes nothing.
 
     :param directory: the app's state directory; where there is none, nobody has ever deployed.
+    :param former: where that is as long as it was not moved, and where an app is updated without root.
     :raises FilesFailed: it is there and may not be read.
     """
 
-    def __init__(self, directory: str) -> None:
-        self._path = os.path.join(directory, "lock")
-        if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
-            raise FilesFailed(f"the state directory {directory} may not be read", "run the guard as root")
+    def __init__(self, directory: str, former: str = "") -> None:
+        self._paths = [os.path.join(d, "lock") for d in (directory, former) if d]
+        for path in map(os.path.dirname, self._paths):
+            if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+                raise FilesFailed(f"the state directory {path} may not be read", "run the guard as root")
+
+    @property
+    def _path(self) -> str:
+        return next((p for p in self._paths if os.path.exists(p)), self._paths[0])
 
     def busy(self) -> bool:
         """Whether a living process works under the lock; between the modules of an operation none does."""

@@ -11,7 +11,6 @@ from typing import Any
 from ..decide import hotfix
 from ..decide.hotfix import Home
 from ..decide.listed import some
-from ..decide.masking import without_credentials, without_secrets
 from ..decide.programs import JOB
 from . import app_script, django_check_script, hotfix_check_script
 from .compose import Compose
@@ -58,10 +57,9 @@ def checked(
     try:
         told = oneoff.ask(app_script.as_text((django_check_script, hotfix_check_script), [sorted(inside)]))
     except BadInput as error:
-        raise BadInput(_masked(str(error), project, service), "correct it and run the same command again") from error
+        raise BadInput(str(error), "correct it and run the same command again") from error
     problems = [
-        f"{inside.get(str(p['path']), '') or 'manage.py check'}: {_masked(str(p['problem']), project, service)}"
-        for p in told.get("problems") or []
+        f"{inside.get(str(p['path']), '') or 'manage.py check'}: {p['problem']}" for p in told.get("problems") or []
     ]
     if problems:
         image = image_name(project, service)
@@ -75,7 +73,3 @@ def checked(
             "make the migration, and update: ansible-playbook evenkeel.deploy.update -e update_version=BRANCH",
         )
     return []
-
-
-def _masked(text: str, project: Mapping[str, Any], service: str) -> str:
-    return without_credentials(without_secrets(text, project["services"][service]))

@@ -40,12 +40,12 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: it is no hotfix, or would not work; nothing that serves was touched.
     """
     store = store_of(params)
-    params = {**params, "state_dir": store.state_dir(params)}
     asked = as_users_see.questions(params)
     if params["state"] == SERVED:
         release = str(params["release"])
         if check_mode:
             return {"changed": False, "whole": False, "msg": f"{release} would be the current release"}
+        params = {**params, "state_dir": store.state_dir(params)}
         ended = _served(store, params, release, asked)
         if "problem" not in ended:
             lock({"state": "released", "state_dir": params["state_dir"], "lock_token": params["lock_token"]}, False)
@@ -68,7 +68,8 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return {**result, **ended, GOES_ON: True}
         return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
 
-    return in_one_go(params, check_mode, made)
+    wanted = {**params, "state_dir": store.wanted_state_dir(params)}
+    return in_one_go(wanted, check_mode, made, store.former_state_dir)
 
 
 def _reload(params: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -113,9 +114,8 @@ def _last_words(store: Store, params: Mapping[str, Any], release: str, until: fl
     service, project = str(params["django_service"]), read_json(f"{store.path_of(release)}/{GENERATED}")
     engine = connect(store.root)
     mine = {PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False", SERVICE_LABEL: service}
-    definition = (project.get("services") or {}).get(service) or {}
     writers = [
-        Writer(str(i["Id"]), str(i["Name"]).lstrip("/"), definition, max(moment_of(i.get("Created")), until - 60))
+        Writer(str(i["Id"]), str(i["Name"]).lstrip("/"), max(moment_of(i.get("Created")), until - 60))
         for i in engine.containers(mine)
     ]
     return since_the_change(engine, writers, _LINES)

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide import env_file
-from .files import replace_file, sync_directory
+from . import known_secrets
+from .directory_handles import open_file, open_folder, put_in_place, read_file
+from .files import replace_file
 from .refusal import BadInput
 from .release_store import Store
 
@@ -49,6 +51,7 @@ def values_of(params: Mapping[str, Any]) -> dict[str, str]:
             values[name] = base64.b64decode(str(entry.get("value") or ""), validate=True).decode("utf-8")
         except (binascii.Error, ValueError) as error:
             raise BadInput(f"{name}: its value is no text", "see hotfix_env") from error
+    known_secrets.learn_variables(values.items())
     return values
 
 
@@ -61,8 +64,7 @@ def planned(store: Store, release: str, path: str, values: Mapping[str, str]) ->
     if not values:
         return Change()
     try:
-        with open(os.path.join(store.path_of(release), path), "rb") as stream:
-            before = stream.read()
+        before = read_file(os.path.join(store.path_of(release), path))
         after = env_file.with_values(before.decode("utf-8"), values).encode()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
@@ -91,12 +93,14 @@ def bring(store: Store, release: str) -> None:
     own = os.path.join(store.path_of(release), path)
     if not path or os.path.islink(own):
         return
-    with open(own, "rb") as stream:
-        _write(os.path.join(store.root, "shared", path), stream.read())
-    link = f"{own}.{secrets.token_hex(4)}"
-    os.symlink(os.path.join(*[".."] * (path.count("/") + 2), "shared", path), link)
-    os.replace(link, own)
-    sync_directory(os.path.dirname(own))
+    folder, name = os.path.split(own)
+    with open_folder(folder) as inside:
+        # Its owner may put a link there now, to what only root may read.
+        with open_file(name, inside) as stream:
+            _write(os.path.join(store.root, "shared", path), stream.read())
+        link = f"{name}.{secrets.token_hex(4)}"
+        os.symlink(os.path.join(*[".."] * (path.count("/") + 2), "shared", path), link, dir_fd=inside)
+        put_in_place(inside, link, name)
 
 
 def put_back(store: Store, left: str) -> None:
@@ -105,10 +109,7 @@ def put_back(store: Store, left: str) -> None:
     shared, folder = os.path.join(store.root, "shared", path), store.path_of(left)
     if not path or not os.path.exists(os.path.join(folder, _BEFORE)):
         return
-    contents = []
-    for name in (shared, os.path.join(folder, _AFTER), os.path.join(folder, _BEFORE)):
-        with open(name, "rb") as stream:
-            contents.append(stream.read())
+    contents = [read_file(name) for name in (shared, os.path.join(folder, _AFTER), os.path.join(folder, _BEFORE))]
     if contents[0] == contents[1]:
         _write(shared, contents[2])
 

@@ -58,7 +58,9 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :returns: what the module returns, ``failed`` included when all was put back.
     :raises BadInput: nothing was touched.
     """
-    return in_one_go({**params, "state_dir": store_of(params).state_dir(params)}, check_mode, _change)
+    store = store_of(params)
+    given = {**params, "state_dir": store.wanted_state_dir(params)}
+    return in_one_go(given, check_mode, _change, store.former_state_dir)
 
 
 def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -302,8 +304,7 @@ class Change:
     # -- telling --------------------------------------------------------------------------------------
 
     def _logs(self, place: InPlace) -> list[str]:
-        services = place.call.project["services"]
-        writers = [Writer(i, name, services[service], since) for i, name, service, since in place.changed_since()]
+        writers = [Writer(i, name, since) for i, name, _service, since in place.changed_since()]
         return since_the_change(place.call.engine, writers, int(self.params["log_lines"]))
 
     def _result(

@@ -16,6 +16,7 @@ from typing import Any
 from ..decide import hotfix_in_place as decide
 from ..decide.hotfix_in_place import SEALED
 from . import git_hotfixes, hotfix_source, thin_image
+from .directory_handles import open_folder, write_below
 from .files import private_directory
 from .git import Git
 from .hotfix_call import Found, looked
@@ -113,15 +114,13 @@ def tried(params: Mapping[str, Any], found: Found, record: Record, steps: Steps)
     entries = record.images.get(here.image_of(service), ()) if service in here.kinds else ()
     # A killed run may have left it.
     shutil.rmtree(folder, ignore_errors=True)
-    os.mkdir(folder, 0o700)
     try:
         over = {e.path: os.path.join(folder, str(n)) for n, e in enumerate(entries) if e.after is not None}
-        for entry in entries:
-            if entry.after is not None:
-                with open(over[entry.path], "wb") as stream:
-                    stream.write(entry.after)
-                # Whoever the image runs as has to read it; nobody else comes through the folder.
-                os.chmod(over[entry.path], 0o644)
+        with open_folder(folder, make=0o700) as handle:
+            for entry in entries:
+                if entry.after is not None:
+                    # Whoever the image runs as has to read it; nobody else comes through the folder.
+                    write_below(handle, os.path.basename(over[entry.path]), entry.after, 0o644)
         with steps("check"):
             return checked(params, here, found.homes, here.project, here.path, over=over)
     finally:

@@ -19,7 +19,6 @@ from ..decide.builds import LIVE
 from ..decide.drift import is_below
 from ..decide.live_files import Live, NoLiveFiles
 from ..decide.lost_hotfixes import updated_to
-from ..decide.masking import without_credentials
 from ..journal import working
 from . import (
     as_users_see,
@@ -83,7 +82,9 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was replaced, or what was is kept and comes back with ``state: reverted``.
     """
-    return in_one_go({**params, "state_dir": store_of(params).state_dir(params)}, check_mode, _change)
+    store = store_of(params)
+    given = {**params, "state_dir": store.wanted_state_dir(params)}
+    return in_one_go(given, check_mode, _change, store.former_state_dir)
 
 
 def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -289,9 +290,7 @@ def _asked(
             project, *words, "-c", script, timeout=float(params["timeout"]), stdin=json.dumps(given)
         )
     except ComposeFailed as error:
-        raise _NotDone(
-            f"the files could not be {state}: {without_credentials(str(error))}", "run the same command again", unknown
-        ) from error
+        raise _NotDone(f"the files could not be {state}: {error}", "run the same command again", unknown) from error
     answer = answer_in(printed)
     if answer is None or "error" in answer:
         said = (answer or {}).get("error") or (printed.strip().splitlines() or ["no output"])[-1]

@@ -15,7 +15,7 @@ from ..decide import hotfix
 from ..decide.adoption import ADOPTED
 from ..decide.drift import is_below
 from ..decide.hotfix import Home
-from ..decide.project import GENERATED, LIVE, MARK, MOUNTS
+from ..decide.project import GENERATED, LIVE, MARK, MOUNTS, with_contexts
 from ..decide.releases import VERIFIED
 from . import thin_image
 from .engine import Engine, EngineFailed
@@ -69,7 +69,7 @@ def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving
     """
     release = store.current()
     manifest = store.manifest(release) if release else {}
-    project = read_json(os.path.join(store.path_of(release), GENERATED)) if release else {}
+    project = with_contexts(read_json(os.path.join(store.path_of(release), GENERATED))) if release else {}
     update = "ansible-playbook evenkeel.deploy.update brings the app to a release first"
     if not release or MARK not in project:
         raise BadInput(f"there is no release in {store.root} that a hotfix could be put on", update)

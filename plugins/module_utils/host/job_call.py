@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..decide import builds, jobs
-from ..decide.masking import without_secrets
 from ..journal import Fence, working
+from . import known_secrets
 from .call_result import BadInput
 from .compose import ComposeFailed
 from .engine import Engine, EngineFailed
@@ -135,7 +135,7 @@ def _run(view: Jobs, job: str, fence: Fence, timeout: float) -> str:
             raise JobFailed(f"{job} could not be started: {error}") from error
     state = _wait(engine, container, fence, timeout)
     with fence.act(f"note job {job}"):
-        text = without_secrets(engine.logs(container, _LINES), view.project["services"][job])
+        text = engine.logs(container, _LINES)
         problem = _problem(job, state, timeout)
         if problem:
             _clear(view, container, job)
@@ -184,7 +184,7 @@ def _last_words(view: Jobs, container: str, text: str) -> str:
     if not lines:
         return " and said nothing"
     path = os.path.join(private_directory(os.path.join(view.state_dir, "logs")), f"{container}.log")
-    write_private(path, text)
+    write_private(path, known_secrets.masked_text(text))
     return f"\nIts last log lines (all of them are in {path}):\n  " + "\n  ".join(lines[-_SHOWN:])
 
 

@@ -5,30 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ..decide.masking import without_secrets
 from .engine import Engine
 from .inspection import moment_of
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A container whose log is told: ``since`` is UNIX time, ``service`` its definition as resolved."""
+    """A container whose log is told: ``since`` is UNIX time."""
 
     id: str
     name: str
-    service: Mapping[str, Any]
     since: float = 0.0
 
 
 def since_the_change(engine: Engine, writers: Sequence[Writer], lines: int) -> list[str]:
-    """The last lines of all of them together, each after its container's name, without the values of secrets."""
+    """The last lines of all of them together, each after its container's name."""
     found = []
     for writer in writers if lines > 0 else ():
-        text = without_secrets(engine.logs(writer.id, lines, times=True), writer.service)
+        text = engine.logs(writer.id, lines, times=True)
         for number, line in enumerate(text.splitlines()):
             moment, _space, said = line.partition(" ")
             written = _moment(moment)

@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-import secrets
 from collections.abc import Iterator, Mapping
 
 from ..decide.hotfix_in_place import compiled_of
+from .directory_handles import LinkMet, open_below, open_file, write_beside
 
-_WAY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _LARGEST = 8 * 1024 * 1024
 
 
@@ -42,28 +41,12 @@ class LiveRoot:
         """
         handle = os.open(self._top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for part in posixpath.dirname(path).strip("/").split("/"):
-                if part:
-                    further = self._step(handle, part, path, make)
-                    os.close(handle)
-                    handle = further
-            yield handle
+            with open_below(handle, posixpath.dirname(path), 0o755 if make else None, like_above=True) as folder:
+                yield folder
+        except LinkMet as error:
+            raise RootFailed(f"{path} lies behind a link in the container") from error
         finally:
             os.close(handle)
-
-    @staticmethod
-    def _step(handle: int, part: str, path: str, make: bool) -> int:
-        try:
-            return os.open(part, _WAY, dir_fd=handle)
-        except FileNotFoundError:
-            if not make:
-                raise
-            above = os.fstat(handle)
-            os.mkdir(part, above.st_mode & 0o777, dir_fd=handle)
-            os.chown(part, above.st_uid, above.st_gid, dir_fd=handle, follow_symlinks=False)
-            return os.open(part, _WAY, dir_fd=handle)
-        except OSError as error:
-            raise RootFailed(f"{path} lies behind a link in the container") from error
 
     def content(self, path: str) -> bytes | None:
         """A file's content, None where there is none.
@@ -71,10 +54,8 @@ class LiveRoot:
         :raises RootFailed: it cannot be read, or is no plain file.
         """
         try:
-            with self._folder(path) as folder:
-                handle = os.open(posixpath.basename(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-                with os.fdopen(handle, "rb") as stream:
-                    return stream.read(_LARGEST)
+            with self._folder(path) as folder, open_file(posixpath.basename(path), folder) as stream:
+                return stream.read(_LARGEST)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -121,25 +102,13 @@ class LiveRoot:
     def _beside(self, path: str, content: bytes, mode: int) -> str:
         """Write a new file beside another; returns its name."""
         base = posixpath.basename(path)
-        name = f".{base[:200]}.{secrets.token_hex(4)}.tmp"
         with self._folder(path, make=True) as folder:
             try:
                 like = os.stat(base, dir_fd=folder, follow_symlinks=False)
                 mode = like.st_mode & 0o7777
             except FileNotFoundError:
                 like = os.fstat(folder)
-            handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fchown(stream.fileno(), like.st_uid, like.st_gid)
-                    os.fchmod(stream.fileno(), mode)
-                    os.fsync(stream.fileno())
-            except BaseException:
-                os.unlink(name, dir_fd=folder)
-                raise
-        return name
+            return write_beside(folder, [content], mode, (like.st_uid, like.st_gid))
 
     def _clean(self, path: str, away: bool) -> None:
         base = posixpath.basename(path)
@@ -150,12 +119,7 @@ class LiveRoot:
             if base.endswith(".py"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{base}c", dir_fd=folder)
-        # A folder that is opened only as a way cannot be listed.
         with contextlib.suppress(FileNotFoundError), self._folder(f"{posixpath.dirname(path)}/__pycache__/x") as cache:
-            listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=cache)
-            try:
-                for name in compiled_of(base, os.listdir(listing)):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=cache)
-            finally:
-                os.close(listing)
+            for name in compiled_of(base, os.listdir(cache)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=cache)

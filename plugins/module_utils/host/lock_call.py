@@ -16,7 +16,9 @@ from typing import Any
 from ..decide import lease
 from ..decide.lease import Operation, Wait
 from ..journal import FencedOff, Keeper, owe, settle_debt
+from . import state_folder
 from .call_result import BadInput
+from .files import FilesFailed
 from .moment import lives, now
 from .progress import Progress, Relay
 from .records import first_line, iso
@@ -30,16 +32,54 @@ def lock(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises LockHeld: somebody else has it.
     :raises FencedOff: for ``renewed``: the caller's number is not the newest any more.
     """
-    directory = str(params["state_dir"])
-    if not os.path.isabs(directory) or ".." in directory.split("/"):
-        raise BadInput(f"state_dir {directory} must be absolute and without ..")
+    wanted, former = str(params["state_dir"]), str(params.get("former_state_dir") or "")
+    for name, path in (("state_dir", wanted), ("former_state_dir", former or "/")):
+        if not os.path.isabs(path) or ".." in path.split("/"):
+            raise BadInput(f"{name} {path} must be absolute and without ..")
+    wanted = os.path.normpath(wanted)
+    if params["state"] == "held" and not check_mode:
+        return _hold_where_it_is(wanted, former, params)
+    directory = state_folder.where(wanted, former)
+    if directory == wanted or os.geteuid():
+        return {**_ask(directory, params, check_mode), "state_dir": directory}
+    with state_folder.opened(former) as handle:
+        return {**_ask(state_folder.of_handle(handle), params, check_mode), "state_dir": directory}
+
+
+def _hold_where_it_is(wanted: str, former: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the lock in the folder that has it, then move that folder if it lies where it did formerly."""
+    directory = state_folder.where(wanted, former)
+    if directory == wanted or os.geteuid():
+        is_default = os.path.dirname(wanted) == state_folder.DEFAULT and directory == wanted
+        if is_default and former:
+            state_folder.refuse_two(wanted, former)
+        result = _hold(Keeper(directory), params)
+        if is_default:
+            state_folder.settle(wanted)
+        return {**result, "state_dir": directory}
+    with state_folder.opened(former) as handle:
+        keeper = Keeper(state_folder.of_handle(handle))
+        result = _hold(keeper, params)
+        if state_folder.is_at(handle, former):
+            try:
+                state_folder.move(handle, former, wanted)
+            except BaseException:
+                # Nothing to give back where the folder has gone to its new place: the lock is the same operation's there.
+                with suppress(OSError, FilesFailed):
+                    keeper.release(str(result["lock_token"]))
+                raise
+        elif not state_folder.is_at(handle, wanted):
+            # Another run has copied it away while this one waited for the lock: this lock is of a folder that is gone.
+            return _hold_where_it_is(wanted, former, params)
+    return {**result, "state_dir": wanted}
+
+
+def _ask(directory: str, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode and not os.path.isdir(directory):
         return _answer(lease.Lock(), params["state"] == "held", "the lock is free")
     keeper = Keeper(directory)
     if check_mode:
         return _foretell(keeper, params)
-    if params["state"] == "held":
-        return _hold(keeper, params)
     if params["state"] == "renewed":
         return _renew(keeper, params)
     return _release(keeper, params)

@@ -18,7 +18,6 @@ from typing import Any
 
 from ..decide import database_host, expansion, way_back
 from ..decide import migrations as decide
-from ..decide.masking import without_credentials
 from ..decide.schema import database_of
 from . import (
     app_script,
@@ -159,7 +158,7 @@ def planning_error(error: Mapping[str, str], params: Mapping[str, Any]) -> BadIn
 
     :param error: ``kind`` and ``message``, as ``migration_plan_script`` tells them.
     """
-    kind, words = error["kind"], without_credentials(error["message"])
+    kind, words = error["kind"], error["message"]
     manage = f"manage.py ({params['service']})"
     if kind == "conflict":
         return BadInput(

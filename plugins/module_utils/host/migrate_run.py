@@ -16,7 +16,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ..decide import database_host, expansion, migration_words
-from ..decide.masking import without_credentials
 from ..journal import working
 from . import (
     migration_contract_script,
@@ -266,7 +265,6 @@ def ended(
     result["changed"] = bool(result["ran"] or result["contracted"] or unrecorded or result["reversed"])
     error, waits = _error(answer), [o for o in _asked(params, result["open"]) if o["waits_for"]]
     if error:
-        error = {k: without_credentials(v) if isinstance(v, str) else v for k, v in error.items()}
         result.update(failed=True, msg=migration_words.failure(state, error, result))
         # Whoever did it meanwhile has ended: what is left is judged anew, once.
         result["again"] = error["kind"] == "changed" and not result["changed"]

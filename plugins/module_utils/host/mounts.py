@@ -8,11 +8,19 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 
 from ..decide.project import GENERATED
-from .files import sync_directory
+from .directory_handles import (
+    copy_all,
+    copy_below,
+    give_away,
+    make_below,
+    open_file,
+    open_folder,
+    remove_below,
+    way_inside,
+)
 
 _MAKING = ".making-"
 
@@ -28,7 +36,7 @@ def _add(total: hashlib._Hash, path: str, name: str, whole: bool) -> None:
     if stat.S_ISLNK(mode):
         content.update(os.fsencode(os.readlink(path)))
     elif stat.S_ISREG(mode):
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             for block in iter(lambda: stream.read(1024 * 1024), b""):
                 content.update(block)
     # A content could hold what looks like the next entry; its digest, of one length, cannot.
@@ -69,25 +77,21 @@ def place(source: str, store: str, root: str) -> tuple[str, bool]:
     target = copy_path(source, store, root)
     if os.path.lexists(target):
         return target, False
-    if not os.path.isdir(store):
-        os.makedirs(store)
-        os.chmod(store, 0o755)
-    for leftover in os.listdir(store):
-        if leftover.startswith(_MAKING):
-            shutil.rmtree(os.path.join(store, leftover))
-    making = os.path.join(store, f"{_MAKING}{secrets.token_hex(6)}")
-    os.mkdir(making)
-    os.chmod(making, 0o755)
-    copy = os.path.join(making, os.path.basename(target))
-    if os.path.isdir(source) and not os.path.islink(source):
-        shutil.copytree(
-            source,
-            copy,
-            symlinks=True,
-            ignore=lambda folder, names: [n for n in names if folder == root and _is_ours(n)],
-        )
-    else:
-        shutil.copy2(source, copy, follow_symlinks=False)
-    os.rename(making, os.path.dirname(target))
-    sync_directory(store)
+    with open_folder(store, make=0o755) as folder, open_folder(root) as tree:
+        for leftover in os.listdir(folder):
+            if leftover.startswith(_MAKING):
+                remove_below(folder, leftover)
+        making = f"{_MAKING}{secrets.token_hex(6)}"
+        # Nobody else comes in while it is filled; the owner of the tree may exchange what is copied for a link.
+        with make_below(folder, making) as made:
+            if source == root:
+                with make_below(made, "tree") as copy:
+                    copy_all(tree, copy, lambda path: "/" not in path and _is_ours(path))
+                    give_away(copy, None, stat.S_IMODE(os.fstat(tree).st_mode))
+            else:
+                with way_inside(tree, os.path.relpath(source, root), last=False) as (inside, name):
+                    copy_below(inside, name, made)
+            give_away(made, None, 0o755)
+        os.rename(making, os.path.basename(os.path.dirname(target)), src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
     return target, True

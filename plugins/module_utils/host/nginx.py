@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import ipaddress
 import os
 import re
 import signal
@@ -19,9 +21,15 @@ from ..decide.nginx_complaint import complaint_of
 from ..decide.nginx_syntax import includes_in
 from .engine import Engine
 from .inspection import addresses_of, pid_of
+from .live_root import LiveRoot, RootFailed
 from .processes import Process, processes, tree
+from .root_owned import changeable, executable, is_roots
 
 _MARK = "# evenkeel"
+_STAMP = re.compile(r"[0-9]{1,12}\.[0-9]{3}")
+# Characters of a hosts file that are read.
+_HOSTS = 1024 * 1024
+_PROGRAMS = ("nginx", "openresty", "angie")
 #: In the place of a service's name: the proxy is no container but this host's own.
 HOST = "nginx of this host"
 QUITTING = "worker process is shutting down"
@@ -30,7 +38,10 @@ NOWHERE = "255.255.255.255"
 
 
 class NginxFailed(Exception):
-    """nginx cannot be read or refused something; the message is for the user."""
+    """nginx cannot be read or refused something; the message is for the user, however much nginx says."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what[:2000])
 
 
 class ReloadLate(NginxFailed):
@@ -178,24 +189,36 @@ class Master:
 class HostNginx(Master):
     """The nginx of this host itself, which containers are none of.
 
-    :raises NginxFailed: none runs, more than one does, or it cannot be seen.
+    What it says of itself is believed where root runs it, by an executable and a configuration that are root's alone: root runs
+    the same here.
+
+    :raises NginxFailed: none runs, more than one does, or it cannot be seen; or others can change its configuration.
     """
 
     def __init__(self) -> None:
         self.name = HOST
         self.addresses = ("127.0.0.1", "::1")
         here = os.readlink("/proc/self/ns/mnt")
-        masters = [p for p in processes() if p.command.startswith("nginx: master process") and _lives_in(p.pid, here)]
+        titled = [p for p in processes() if p.command.startswith("nginx: master process") and _lives_in(p.pid, here)]
+        masters = [p for p in titled if is_roots(p.pid, _PROGRAMS)]
         if len(masters) != 1:
             unseen = "; without root it cannot be seen: run with become: true" if os.geteuid() else ""
             raise NginxFailed(
                 f"{len(masters) or 'no'} nginx of this host was found running (those in containers left out){unseen}"
             )
         self.pid = masters[0].pid
+        self.program = executable(self.pid)
+        main = self.main_file()
+        wrong = changeable(main)
+        if wrong:
+            raise NginxFailed(
+                f"{HOST} has the configuration {main}, which root does not run here: {wrong}; give it to root "
+                f"(chown root, chmod go-w) with the folders above it"
+            )
 
     def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
         """See the base class."""
-        return run_here(["nginx", *self.options(), *argv], errors_too)
+        return run_here([self.program, *self.options(), *argv], errors_too)
 
     def signal_reload(self) -> tuple[int, str]:
         """By the very master that was found: a pid file may be another one's."""
@@ -204,6 +227,13 @@ class HostNginx(Master):
         except OSError as error:
             return 1, f"{error.strerror}; run with become: true"
         return 0, ""
+
+
+def _is_address(word: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(word))
+    except ValueError:
+        return False
 
 
 def _lives_in(pid: int, namespace: str) -> bool:
@@ -257,15 +287,11 @@ class Nginx(Master):
 
     def read(self, path: str) -> bytes | None:
         """A file as nginx sees it now, None when it cannot be read."""
-        root = f"/proc/{self.pid}/root"
-        seen = f"{root}{path}"
-        steps = path.strip("/").split("/")
-        # An absolute link of the container would lead to a file of this host from here.
-        linked = any(os.path.islink("/".join([root, *steps[: n + 1]])) for n in range(len(steps)))
         # The engine's own copy would open the mount's source anew, and miss that it was replaced since.
-        if os.access(seen, os.R_OK) and not linked:
-            with open(seen, "rb") as stream:
-                return stream.read()
+        with contextlib.suppress(RootFailed):
+            found = LiveRoot(self.pid).content(path)
+            if found is not None:
+                return found
         # A comment may be in any encoding, and what a command prints comes here as UTF-8.
         code, output = self.engine.run_inside(self.id, ["base64", path], user="0", errors_too=False)
         if code == 0:
@@ -303,21 +329,23 @@ class Nginx(Master):
             raise NginxFailed(f"{self.name}: what {pattern} includes cannot be told: {output.strip()}")
         return output.splitlines()
 
-    # -- pins -----------------------------------------------------------------------------------------
-
     def _read_hosts(self) -> str:
         if os.access(self._hosts_path, os.R_OK):
-            with open(self._hosts_path, encoding="utf-8") as stream:
-                return stream.read()
-        code, output = self._inside("cat", "/etc/hosts")
-        if code != 0:
-            raise NginxFailed(f"{self.name}: /etc/hosts cannot be read: {output.strip()}")
-        return output
+            # Whoever is root in the container writes there what he likes, and other lines stay as they are.
+            with open(self._hosts_path, encoding="utf-8", errors="surrogateescape") as stream:
+                text = stream.read(_HOSTS + 1)
+        else:
+            code, text = self._inside("cat", "/etc/hosts")
+            if code != 0:
+                raise NginxFailed(f"{self.name}: /etc/hosts cannot be read: {text.strip()[:300]}")
+        if len(text) > _HOSTS:
+            raise NginxFailed(f"{self.name}: its /etc/hosts has more than {_HOSTS // 1024} KiB; look who writes there")
+        return text
 
     def _write_hosts(self, text: str) -> None:
         # The file is a bind mount: it keeps its inode, so it is written in place and never renamed over.
         if os.access(self._hosts_path, os.W_OK):
-            with open(self._hosts_path, "r+", encoding="utf-8") as stream:
+            with open(self._hosts_path, "r+", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(text)
                 stream.truncate()
             return
@@ -336,7 +364,8 @@ class Nginx(Master):
         for line in self._read_hosts().splitlines():
             entry, mark, note = line.partition(_MARK)
             words, told = entry.split(), note.split()
-            if mark and words and len(told) == 2:
+            # Ours alone look like this; one that was tampered with is none, and goes when a pin is written.
+            if mark and len(told) == 2 and _STAMP.fullmatch(told[1]) and words and _is_address(words[0]):
                 addresses, _written = found.setdefault(told[0], ([], float(told[1])))
                 addresses.append(words[0])
         return {service: Pin(tuple(sorted(a)), written) for service, (a, written) in found.items()}

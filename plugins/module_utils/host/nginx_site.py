@@ -19,6 +19,7 @@ from typing import Any, Optional
 
 from ..decide import nginx_twin as twins
 from ..decide.nginx_syntax import split_dump
+from .directory_handles import copy_all, open_folder, read_file, write_below
 from .engine import Engine, EngineFailed
 from .files import sync_directory
 from .nginx import HostNginx, Master, Nginx, run_here
@@ -82,8 +83,7 @@ class Site:
     def content(self) -> bytes | None:
         """The file's content on this host."""
         try:
-            with open(self.path, "rb") as stream:
-                return stream.read()
+            return read_file(self.path)
         except FileNotFoundError:
             return None
 
@@ -112,14 +112,13 @@ class Site:
                 overwrite(self.path, before)
                 raise
         else:
-            os.makedirs(folder, exist_ok=True)
             replace_file(self.path, content)
 
     def tidy(self) -> None:
         """Take away what a call that was killed left beside the file."""
         if not self.in_place:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(_beside(self.path))
+                os.unlink(os.path.join(os.path.dirname(self.path), _beside(self.path)))
 
     def _judged(self, code: int, output: str, candidates: Contents) -> Trial:
         if code in (124, 126, 127):
@@ -138,7 +137,9 @@ class Site:
 
 def overwrite(path: str, content: bytes) -> None:
     """Change a file's content and keep its inode: a rename over it would never be seen in the container."""
-    handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    folder, name = os.path.split(path)
+    with open_folder(folder) as inside:
+        handle = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
     try:
         done = 0
         while done < len(content):
@@ -151,32 +152,19 @@ def overwrite(path: str, content: bytes) -> None:
 
 def replace_file(path: str, content: bytes) -> None:
     """Put a file in place by a rename, with mode and owner of the one before, else of the folder."""
-    folder = os.path.dirname(path)
-    # Always the same name: what a killed call left is written over and not added to.
-    temporary = _beside(path)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            known = os.stat(path) if os.path.exists(path) else None
-            owner = known or os.stat(folder)
-            os.fchmod(stream.fileno(), known.st_mode & 0o7777 if known else 0o644)
-            if os.geteuid() == 0:
-                os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    sync_directory(folder)
+    folder, name = os.path.split(path)
+    with open_folder(folder, make=0o755) as handle:
+        owner, mode = os.fstat(handle), 0o644
+        with contextlib.suppress(FileNotFoundError):
+            owner = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            mode = owner.st_mode & 0o7777
+        write_below(handle, name, content, mode, (owner.st_uid, owner.st_gid), _beside(name))
 
 
 def _beside(path: str) -> str:
     # A leading dot: no `include *.conf` reads it before it is whole.
-    return os.path.join(os.path.dirname(path), f".evenkeel-{os.path.basename(path)}")
+    # Always the same: what a killed call left is written over and not added to.
+    return f".evenkeel-{os.path.basename(path)}"
 
 
 class ContainerSite(Site):
@@ -322,7 +310,9 @@ class HostSite(Site):
     """A file of this host's own nginx."""
 
     def __init__(self, dest: str) -> None:
-        super().__init__(HostNginx(), dest, os.path.realpath(dest), False)
+        master = HostNginx()
+        super().__init__(master, dest, os.path.realpath(dest), False)
+        self._program = master.program
 
     def visible(self) -> bytes | None:
         return self.content()
@@ -338,11 +328,11 @@ class HostSite(Site):
         temporary = tempfile.mkdtemp(prefix=f"{_NAME}-{int(time.time())}-")
         try:
             copy = os.path.join(temporary, "folder")
-            shutil.copytree(folder, copy, symlinks=True)
-            with open(os.path.join(copy, os.path.basename(self.path)), "wb") as stream:
-                stream.write(candidates[self.dest] or b"")
+            with open_folder(folder) as live, open_folder(copy, make=0o755) as copied:
+                copy_all(live, copied)
+                write_below(copied, os.path.basename(self.path), candidates[self.dest] or b"", 0o644)
             script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-            inner = ["nginx", *self.master.options(), "-T"]
+            inner = [self._program, *self.master.options(), "-T"]
             argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", copy, folder, *inner]
             code, output = run_here(argv, errors_too=False, timeout=_TWIN_PATIENCE)
         finally:

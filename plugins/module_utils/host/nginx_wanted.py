@@ -12,6 +12,7 @@ from ..decide.nginx_twin import checked
 from ..decide.project import LIVE, MARK
 from .call_result import BadInput
 from .compose import ComposeFailed
+from .directory_handles import read_file
 from .engine import Engine
 from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .nginx import Nginx
@@ -53,8 +54,7 @@ def _content(params: Mapping[str, Any]) -> bytes:
     if text is not None:
         return str(text).encode("utf-8")
     try:
-        with open(str(src), "rb") as stream:
-            return stream.read()
+        return read_file(str(src))
     except OSError as error:
         raise BadInput(
             f"src {src} cannot be read on this host: {error.strerror}",

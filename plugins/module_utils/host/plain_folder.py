@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
-import shutil
+from collections.abc import Iterator
 
+from .directory_handles import EXCHANGED, LinkMet, copy_all, give_tree_away, open_folder, open_private, path_of
 from .mounts import digest_of
 from .refusal import BadInput
 
@@ -43,18 +45,40 @@ def size_of(path: str) -> tuple[int, int]:
     return sum(sizes), len(sizes)
 
 
+@contextlib.contextmanager
+def open_source(path: str) -> Iterator[int]:
+    """A folder that releases are made of, open.
+
+    :raises BadInput: its owner could have put a link on the way to it, to what only root may read.
+    """
+    try:
+        opened = contextlib.ExitStack()
+        folder = opened.enter_context(open_folder(path))
+    except LinkMet as error:
+        raise BadInput(
+            f"{error.filename} on the way to {path} is a link that root did not make, and is not followed",
+            f"name {os.path.realpath(path)}",
+        ) from error
+    with opened:
+        yield folder
+
+
 def copy_into(path: str, revision: str, target: str, owner: str) -> None:
-    """Copy it into an existing empty folder.
+    """Copy it into an existing empty folder that only this user can enter: whoever could change the copy could have root follow it.
 
     :param owner: to whom the copy belongs, empty for who runs this.
     :raises BadInput: it changed in the meantime, as while an upload goes on.
     """
-    shutil.copytree(path, target, symlinks=True, dirs_exist_ok=True)
-    os.chmod(target, 0o755)
-    if revision_of(path) != revision or digest_of(target)[:40] != revision:
-        raise BadInput(f"{path} changed while it was copied", "wait until the upload has ended, then run this again")
-    if owner and os.geteuid() == 0:
-        user = pwd.getpwnam(owner)
-        for folder, folders, names in os.walk(target):
-            for entry in (folder, *(os.path.join(folder, n) for n in (*folders, *names))):
-                os.chown(entry, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    changed = BadInput(f"{path} changed while it was copied", "wait until the upload has ended, then run this again")
+    with open_private(target) as copy:
+        try:
+            with open_source(path) as source:
+                copy_all(source, copy)
+            if revision_of(path) != revision or digest_of(path_of(copy))[:40] != revision:
+                raise changed
+        except OSError as error:
+            if error.errno in EXCHANGED:
+                raise changed from error
+            raise
+        user = pwd.getpwnam(owner) if owner else None
+        give_tree_away(copy, (user.pw_uid, user.pw_gid) if user else None)

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..decide.confined import NO_NEW_PRIVILEGES, OF_POSTGRES
 from ..decide.elsewhere import FOLDER, Reach
 from .engine import Engine
 
@@ -44,7 +45,8 @@ def client(
         "NetworkMode": reach.networks[0],
         "AutoRemove": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
+        "SecurityOpt": [NO_NEW_PRIVILEGES],
+        "PidsLimit": OF_POSTGRES,
         # Production comes first.
         "CpuShares": 128,
         "ExtraHosts": list(reach.hosts),

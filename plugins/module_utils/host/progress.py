@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 from ..decide.progress import Line, as_json, is_id
+from . import known_secrets
 from .files import FilesFailed, private_directory
 
 #: The option by which the action plugin names the file.
@@ -50,6 +52,7 @@ class Progress:
         """Append lines."""
         for line in lines:
             if self._handle >= 0:
+                line = replace(line, text=known_secrets.masked_text(line.text))
                 # One write a line: a reader never sees half of one for longer than a moment.
                 with contextlib.suppress(OSError):
                     os.write(self._handle, f"{as_json(line, self._count + 1)}\n".encode())

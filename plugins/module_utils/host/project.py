@@ -15,6 +15,7 @@ from .call_result import BadInput
 from .compose import Compose
 from .engine import Engine, EngineFailed
 from .records import Records
+from .state_folder import DEFAULT, where
 
 #: What every module takes that changes something.
 LOCK_ARGUMENTS: dict[str, Any] = {
@@ -93,8 +94,11 @@ def compose_of(params: Mapping[str, Any]) -> Compose:
 
 
 def state_dir_of(params: Mapping[str, Any], project_name: str) -> str:
-    """Where locks and records of a project are kept."""
-    return str(params.get("state_dir") or f"/var/lib/evenkeel/{project_name}")
+    """Where locks and records of a project are kept.
+
+    :raises FilesFailed: somebody else could write there.
+    """
+    return where(str(params.get("state_dir") or os.path.join(DEFAULT, project_name)))
 
 
 def image_name(project: Mapping[str, Any], name: str) -> str:

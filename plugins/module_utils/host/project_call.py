@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -13,11 +14,13 @@ from ..decide import project as generated
 from ..decide.adoption import beside
 from ..decide.jobs import jobs_of, set_apart
 from ..decide.rest_of_stack import keep_environments
+from ..decide.secret_values import assignments
 from ..journal import Fence, working
 from . import adopted
 from .call_result import BadInput
 from .compose import Compose, ComposeFailed
 from .data_mounts import is_data, make_room_for_data
+from .directory_handles import open_folder, read_file
 from .files import read_json, write_private
 from .inspection import FILES_LABEL, FOLDER_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from .kept_data import kept_data
@@ -25,13 +28,10 @@ from .mounts import copy_path, place
 from .project import TOOLS_FIT, compose_of, connect, state_dir_of
 from .proxy_files import place_first
 
-_ASIDE = ".evenkeel."
-
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
+        return read_file(path).decode()
     except OSError:
         return ""
 
@@ -42,7 +42,7 @@ def _sources(params: Mapping[str, Any]) -> Compose:
     if not files:
         raise BadInput("files: the project's own Compose files are needed", "set app_compose_files")
     root = str(params["project_src"])
-    files = [_ASIDE + f if os.path.isfile(os.path.join(root, _ASIDE + f)) else f for f in files]
+    files = [generated.ASIDE + f if os.path.isfile(os.path.join(root, generated.ASIDE + f)) else f for f in files]
     return compose_of({**params, "files": files})
 
 
@@ -50,27 +50,17 @@ def put_aside(root: str) -> None:
     """Give another name to the user's files that Compose would read instead of, or beside, the generated one."""
     text = _read(os.path.join(root, generated.GENERATED))
     if text and generated.MARK not in text:
-        write_private(os.path.join(root, _ASIDE + generated.GENERATED), text)
-    for name in generated.OVERRIDES:
-        path = os.path.join(root, name)
-        if os.path.lexists(path):
-            os.rename(path, os.path.join(root, _ASIDE + name))
+        write_private(os.path.join(root, generated.ASIDE + generated.GENERATED), text)
+    with open_folder(root) as folder:
+        for name in generated.OVERRIDES:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(name, generated.ASIDE + name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _variables(compose: Compose) -> list[tuple[str, str]]:
-    """The variables of the environment files, without what Compose can do more than to read them plainly."""
-    found = []
-    for path in compose.env_files or (".env",):
-        for line in _read(os.path.join(compose.project_src, path)).splitlines():
-            name, equals, value = line.strip().partition("=")
-            if equals and not name.startswith("#"):
-                found.append((name.split()[-1] if name.split() else "", value.strip().strip("\"'").replace("$", "$$")))
-    return found
-
-
-def _refuse_other_meaning(variables: list[tuple[str, str]], project_name: str) -> None:
+def _refuse_other_meaning(compose: Compose, project_name: str) -> None:
     """Variables by which a plain ``docker compose`` beside the generated file would read or mean something else."""
-    for name, value in variables:
+    texts = [_read(os.path.join(compose.project_src, path)) for path in compose.env_files or (".env",)]
+    for name, value in [variable for text in texts for variable in assignments(text)]:
         if name == "COMPOSE_FILE" or (name == "COMPOSE_PROJECT_NAME" and value != project_name):
             raise BadInput(
                 f"the environment file sets {name}, so that a plain docker compose in the release would not mean what is "
@@ -157,8 +147,8 @@ def _refuse_started_by_hand(release: str, name: str, services: Collection[str]) 
         )
 
 
-#: The project's own files, what Compose makes of them, and the variables of its environment files.
-Read = tuple[Compose, dict[str, Any], list[tuple[str, str]]]
+#: The project's own files, and what Compose makes of them.
+Read = tuple[Compose, dict[str, Any]]
 
 
 def read_sources(params: Mapping[str, Any]) -> Read:
@@ -175,9 +165,8 @@ def read_sources(params: Mapping[str, Any]) -> Read:
             f"the Compose project of this revision is not valid: {error}",
             f"docker compose --project-directory {compose.project_src} config shows it",
         ) from error
-    variables = _variables(compose)
-    _refuse_other_meaning(variables, str(project["name"]))
-    return compose, project, variables
+    _refuse_other_meaning(compose, str(project["name"]))
+    return compose, project
 
 
 def write_generated(params: Mapping[str, Any], read: Read, fence: Fence) -> dict[str, Any]:
@@ -238,7 +227,6 @@ def _generate(
     params: Mapping[str, Any],
     compose: Compose,
     project: Mapping[str, Any],
-    variables: list[tuple[str, str]],
     check_mode: bool,
 ) -> dict[str, Any]:
     root = compose.project_src
@@ -264,19 +252,21 @@ def _generate(
     kinds = {n: generated.kind_without_image(s) for n, s in result.get("services", {}).items()}
     result, notes = keep_environments(result, serving, kinds)
     path = os.path.join(root, generated.GENERATED)
-    text = generated.as_text(result)
+    text = generated.as_text(generated.without_contexts(result, root))
     before = _read(path)
-    if before != text and not check_mode:
-        write_private(path, text)
     # What stands there may be the user's own file, which may hold secrets anywhere.
     ours = before if generated.MARK in before else ""
+    # Read for its secrets, which may be others by now.
+    read_json(path)
+    if before != text and not check_mode:
+        write_private(path, text)
     return {
         **_facts(result, path),
         "changed": before != text or fresh,
         "notes": notes + data_notes,
         "diff": {
-            "before": generated.masked(ours, variables),
-            "after": generated.masked(text, variables),
+            "before": generated.shown(ours),
+            "after": generated.shown(text),
             "before_header": path,
             "after_header": path,
         },

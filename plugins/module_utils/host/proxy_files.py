@@ -8,15 +8,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
+import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..decide.nginx_include import FOLDER
 from ..decide.project import LIVE, MARK
-from .files import sync_directory
+from .directory_handles import (
+    LinkMet,
+    give_away,
+    make_below,
+    open_below,
+    open_folder,
+    open_inside,
+    put_in_place,
+    read_file,
+    remove_below,
+    way_inside,
+    write_below,
+    write_beside,
+)  # fmt: skip
 from .refusal import BadInput
 
 _MAKING = ".evenkeel-making"
@@ -41,18 +55,49 @@ def place_first(live: Mapping[str, Mapping[str, str]], root: str) -> bool:
                         "give it another name in the repository",
                     )
                 continue
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            making = os.path.join(os.path.dirname(target), _MAKING)
-            if os.path.isdir(making):
-                shutil.rmtree(making)
-            if os.path.isdir(source):
-                shutil.copytree(source, making)
-            else:
-                shutil.copy2(source, making)
-            os.rename(making, target)
-            sync_directory(os.path.dirname(target))
+            _place(root, source[len(root) + 1 :], target)
             fresh = True
     return fresh
+
+
+def _place(root: str, inside: str, target: str) -> None:
+    above, name = os.path.split(target)
+    with open_folder(root) as tree, open_folder(above, make=0o755) as folder:
+        for left in os.listdir(folder):
+            # By a call that was killed.
+            if left.startswith(_MAKING):
+                with contextlib.suppress(OSError):
+                    remove_below(folder, left)
+        if not os.path.isdir(os.path.join(root, inside)):
+            _copy(tree, inside, folder, name)
+            return
+        making = f"{_MAKING}-{secrets.token_hex(8)}"
+        with make_below(folder, making) as made:
+            for path in _tree_files(tree, inside):
+                parent, own = os.path.split(path)
+                with open_below(made, parent, make=0o755) as beside:
+                    _copy(tree, f"{inside}/{path}", beside, own)
+            give_away(made, None, 0o755)
+        os.rename(making, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+
+
+def _copy(tree: int, inside: str, folder: int, name: str) -> None:
+    with _refused(inside), open_inside(tree, inside) as stream:
+        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+        put_in_place(folder, write_beside(folder, stream, mode), name)
+
+
+@contextlib.contextmanager
+def _refused(inside: str) -> Iterator[None]:
+    """Refuse what leads out of a revision: whoever may push would have the proxy publish the server's own files."""
+    try:
+        yield
+    except LinkMet as error:
+        raise BadInput(
+            f"{inside} is a link that leads out of the revision, and is not followed",
+            "commit the file itself in its place",
+        ) from error
 
 
 def bring(root: str, project: Mapping[str, Any], service: str, check_mode: bool) -> bool:
@@ -64,9 +109,8 @@ def bring(root: str, project: Mapping[str, Any], service: str, check_mode: bool)
         target = max((t for t in sources if dest == t or dest.startswith(f"{t}/")), key=len)
         path = os.path.normpath(os.path.join(sources[target], os.path.relpath(dest, target)))
         before = None
-        if os.path.isfile(path):
-            with open(path, "rb") as stream:
-                before = stream.read()
+        with contextlib.suppress(OSError):
+            before = read_file(path)
         if before == content:
             continue
         changed = True
@@ -77,19 +121,17 @@ def bring(root: str, project: Mapping[str, Any], service: str, check_mode: bool)
 
 def put(path: str, content: bytes | None) -> None:
     """Write a file so that it is whole at any moment, with the mode of the one before; None takes it away."""
-    folder = os.path.dirname(path)
-    if content is None:
-        os.unlink(path)
-    else:
-        os.makedirs(folder, exist_ok=True)
-        making = os.path.join(folder, _MAKING)
-        with open(making, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(making, stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o644)
-        os.replace(making, path)
-    sync_directory(folder)
+    above, name = os.path.split(path)
+    with open_folder(above, make=None if content is None else 0o755) as folder:
+        if content is None:
+            os.unlink(name, dir_fd=folder)
+            os.fsync(folder)
+            return
+        mode = 0o644
+        with contextlib.suppress(FileNotFoundError):
+            known = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            mode = stat.S_IMODE(known) if stat.S_ISREG(known) else mode
+        write_below(folder, name, content, mode)
 
 
 def files_of(root: str, project: Mapping[str, Any], service: str, strangers: bool = False) -> dict[str, bytes | None]:
@@ -111,14 +153,37 @@ def files_of(root: str, project: Mapping[str, Any], service: str, strangers: boo
             had = any(os.path.lexists(os.path.normpath(os.path.join(other, inside, name))) for other in others)
             if had or (strangers and os.path.lexists(wanted)):
                 found[os.path.normpath(os.path.join(target, name))] = None
-        for name in _files_in(wanted):
-            with open(os.path.normpath(os.path.join(wanted, name)), "rb") as stream:
-                found[os.path.normpath(os.path.join(target, name))] = stream.read()
+        with open_folder(root) as tree:
+            for name in _tree_files(tree, inside):
+                path = os.path.normpath(os.path.join(inside, name))
+                with _refused(path), open_inside(tree, path) as stream:
+                    found[os.path.normpath(os.path.join(target, name))] = stream.read()
     return found
 
 
+def _tree_files(tree: int, path: str, above: frozenset[int] = frozenset()) -> Iterator[str]:
+    """The files of a folder of a revision by their names in it, or ``.`` for a file.
+
+    Links are gone through inside the revision; those that lead nowhere are left out.
+
+    :raises BadInput: one leads out of it.
+    """
+    with _refused(path), contextlib.suppress(FileNotFoundError), way_inside(tree, path) as (folder, name):
+        known = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISREG(known.st_mode):
+            yield "."
+        # A link may lead to a folder that it lies in.
+        if not stat.S_ISDIR(known.st_mode) or known.st_ino in above:
+            return
+        with open_below(folder, name) as inside:
+            for entry in sorted(os.listdir(inside)):
+                if entry != FOLDER and not entry.startswith(".evenkeel-"):
+                    below = _tree_files(tree, f"{path}/{entry}", above | {known.st_ino})
+                    yield from (os.path.normpath(f"{entry}/{found}") for found in below)
+
+
 def _files_in(path: str) -> Iterator[str]:
-    """The files of a folder by their names in it, or ``.`` for a file; not those that we write there ourselves."""
+    """The names of what lies where a proxy mounts it from, as :func:`_tree_files`."""
     if not os.path.isdir(path):
         if os.path.isfile(path):
             yield "."
@@ -127,5 +192,5 @@ def _files_in(path: str) -> Iterator[str]:
         folders[:] = [n for n in folders if n != FOLDER]
         for name in names:
             full = os.path.join(folder, name)
-            if not name.startswith(".evenkeel-") and stat.S_ISREG(os.stat(full).st_mode):
+            if not name.startswith(".evenkeel-") and os.path.isfile(full):
                 yield os.path.relpath(full, path)

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..decide.lease import is_run
+from . import known_secrets
 from .files import private_directory, read_json, write_private
 
 #: A reason may quote a program's output, which may quote anything: its first line says what happened.
@@ -27,6 +28,8 @@ def iso(moment: float) -> str:
 
 def first_line(text: str) -> str:
     """The first line that says something, without what may follow it: logs and their secrets."""
+    # Before it is cut: half of a secret is told as well.
+    text = known_secrets.masked_text(text)
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line[len("What: ") if line.startswith("What: ") else 0 :][:_LONGEST]
 
@@ -62,7 +65,11 @@ class Journal:
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-            data = (b"\n" if torn else b"") + json.dumps(line, separators=(",", ":")).encode() + b"\n"
+            data = (
+                (b"\n" if torn else b"")
+                + json.dumps(known_secrets.masked(line), separators=(",", ":")).encode()
+                + b"\n"
+            )
             try:
                 written = os.write(handle, data)
                 if written < len(data):
@@ -117,7 +124,7 @@ class Records:
         :raises OSError: full disk, no permission.
         """
         private_directory(self.folder)
-        write_private(self.path_of(run), json.dumps(record, indent=1) + "\n")
+        write_private(self.path_of(run), json.dumps(known_secrets.masked(record), indent=1) + "\n")
 
     def note(self, run: str, **news: Any) -> None:
         """Add to a record that is there.

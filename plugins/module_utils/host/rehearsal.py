@@ -231,7 +231,7 @@ class Stage:
         code, printed = found[0] if found else (126, "")
         told = app_script.answer_in(printed)
         if told is None:
-            last = (last_lines(printed, (), 1) or ["nothing was printed"])[-1][:200]
+            last = (last_lines(printed, 1) or ["nothing was printed"])[-1][:200]
             raise Rehearsed(f"{service} could not be asked (exit code {code}): {last}", "", self.said(service))
         return told
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from ..decide import rehearsal as decide
 from ..decide import rehearsal_words as words
-from ..decide.masking import without_secrets
 from ..decide.releases import is_id
 from ..decide.values import size as size_of
 from ..journal import Fence, working
+from . import known_secrets
 from .call_result import BadInput
 from .engine import EngineFailed
 from .files import private_directory, write_private
@@ -105,9 +105,9 @@ def _rehearsed(
         fence.details["result"] = "failed: rehearsal"
         path = os.path.join(private_directory(os.path.join(view.state_dir, "logs")), LOG)
         output = getattr(error, "output", "")
-        what = without_secrets(str(error), view.project["services"][view.service])
+        what = str(error)
         if output:
-            write_private(path, without_secrets(output, view.project["services"][view.service]))
+            write_private(path, known_secrets.masked_text(output))
             what += f"{told_of(output, 5)}\n  (all of it is in {path} on this host)"
         advice = words.advice(getattr(error, "advice", "") or image_advice(view, error), withheld)
         return {**result, "failed": True, "msg": words.failure(what, told["backups"], advice)}
@@ -130,7 +130,7 @@ def _note(project_src: str, **news: Any) -> None:
     """Write it into the release's manifest, where the folder is a release."""
     folder, release = os.path.split(os.path.normpath(project_src))
     if is_id(release) and os.path.basename(folder) == "releases":
-        Store(os.path.dirname(folder)).note(release, **news)
+        Store(os.path.dirname(folder)).note(release, **known_secrets.masked(news))
 
 
 # -- afterwards --------------------------------------------------------------------------------------------------

@@ -5,27 +5,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import pwd
 import secrets
-import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from ..decide import releases
 from .call_result import BadInput
-from .files import read_json, secret_key, sync_directory, write_private
+from .directory_handles import LinkMet, Owner, give_away, make_below, open_below, open_folder, read_file, remove_below
+from .files import read_json, secret_key, sync_directory, write_private, write_private_below
+from .state_folder import where
 
 _MAKING = ".making-"
 #: The link to what users get, and the one to what is looked at before they do.
 CURRENT, NEXT = "current", "next"
 #: What is to be left on the disk for everybody else: bytes, and files.
 SPARE_BYTES, SPARE_FILES = 64 * 2**20, 1000
-_MANIFEST = os.path.join(".evenkeel", "manifest.json")
+_OURS, _MANIFEST = ".evenkeel", "manifest.json"
 
 
 class Store:
@@ -46,11 +48,12 @@ class Store:
 
     def manifest(self, release: str) -> dict[str, Any]:
         """A release's manifest, empty when it has none."""
-        return read_json(os.path.join(self.path_of(release), _MANIFEST))
+        return read_json(os.path.join(self.path_of(release), _OURS, _MANIFEST))
 
     def note(self, release: str, **news: Any) -> bool:
         """Write something into a release's manifest; returns whether that changed it."""
-        return self._write_manifest(self.path_of(release), {**self.manifest(release), **news})
+        path = os.path.join(self.path_of(release), _OURS, _MANIFEST)
+        return write_private(path, _as_text({**self.manifest(release), **news}))
 
     def refuse_without_room(self, size: int, files: int) -> None:
         """Look whether a tree of so many bytes and files fits beside the others.
@@ -94,8 +97,20 @@ class Store:
         ]
 
     def state_dir(self, params: Mapping[str, Any]) -> str:
-        """Where locks and records of the app are kept, as a call's ``state_dir`` says or beside its releases."""
-        return str(params.get("state_dir") or os.path.join(self.root, ".evenkeel"))
+        """Where locks and records of the app are kept, as a call's ``state_dir`` says or beside its releases.
+
+        :raises FilesFailed: somebody else could write there.
+        """
+        return where(self.wanted_state_dir(params), self.former_state_dir)
+
+    def wanted_state_dir(self, params: Mapping[str, Any]) -> str:
+        """Where a call wants them to be kept: they may not have been moved there yet."""
+        return str(params.get("state_dir") or self.former_state_dir)
+
+    @property
+    def former_state_dir(self) -> str:
+        """Where they were kept formerly, and are where nobody says another place."""
+        return os.path.join(self.root, ".evenkeel")
 
     def current(self, name: str = CURRENT) -> str:
         """The id that ``current``, or another link, points to, empty when there is none.
@@ -141,22 +156,39 @@ class Store:
         if self.current(NEXT) == release:
             os.unlink(os.path.join(self.root, NEXT))
 
-    def _own(self, path: str) -> None:
+    @property
+    def _ids(self) -> Owner:
+        user = pwd.getpwnam(self.owner) if self.owner else None
+        return (user.pw_uid, user.pw_gid) if user else None
+
+    def _own(self, folder: int) -> None:
         """A new folder is the owner's and readable for all, whatever the umask is: other users' services mount it."""
-        os.chmod(path, 0o755)
-        if self.owner and os.geteuid() == 0:
-            user = pwd.getpwnam(self.owner)
-            os.chown(path, user.pw_uid, user.pw_gid)
+        give_away(folder, self._ids, 0o755)
+
+    @contextlib.contextmanager
+    def _opened(self, path: str, make: int | None = None) -> Iterator[int]:
+        """A folder by a handle.
+
+        :raises BadInput: the owner could exchange it, or something in it that is gone through.
+        """
+        try:
+            with open_folder(path, make) as folder:
+                yield folder
+        except LinkMet as error:
+            raise BadInput(
+                f"{error.filename} below or on the way to {path} is a link that root did not make, and is not followed",
+                "remove the link, or name the folder that it leads to as app_root",
+            ) from error
 
     def make_folders(self) -> None:
         """``app_root`` and what stands in it, belonging to the owner."""
-        if os.path.isdir(self.root) and set(os.listdir(self.root)) <= {".evenkeel"}:
-            # The lock's folder was made in it before it; a folder that a user made stays as it is.
-            self._own(self.root)
-        for path in (self.root, self.folder, *(os.path.join(self.root, name) for name in ("shared", "mirror.git"))):
-            if not os.path.isdir(path):
-                os.makedirs(path)
-                self._own(path)
+        with self._opened(self.root, make=0o755) as root:
+            if set(os.listdir(root)) <= {_OURS}:
+                # The lock's folder was made in it before it; a folder that a user made stays as it is.
+                self._own(root)
+            for name in ("releases", "shared", "mirror.git"):
+                with contextlib.suppress(FileExistsError), make_below(root, name) as made:
+                    self._own(made)
 
     def create(
         self,
@@ -169,34 +201,38 @@ class Store:
     ) -> str:
         """Write a revision's tree as a new release: whole under its name, or not there at all.
 
-        :param export: writes the tree into an empty folder.
+        :param export: writes the tree into an empty folder, which only this user can enter.
         :param inputs: see :meth:`inputs_of`.
         :param hotfixes: those that it has on the revision of an update, oldest first, each with ``name base commit``.
         """
-        for name in os.listdir(self.folder):
-            if name.startswith(_MAKING):
-                shutil.rmtree(os.path.join(self.folder, name))
-        moment, below = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), hotfixes[0]["base"] if hotfixes else revision
-        release = releases.new_id(moment, below, os.listdir(self.folder), len(hotfixes))
-        making = os.path.join(self.folder, f"{_MAKING}{release}")
-        os.mkdir(making)
-        self._own(making)
-        try:
-            export(making)
-            os.mkdir(os.path.join(making, ".evenkeel"), 0o700)
-            for path in shared:
-                self._link_shared(making, path)
+        with self._opened(self.folder) as folder:
+            names = os.listdir(folder)
+            for name in names:
+                if name.startswith(_MAKING):
+                    remove_below(folder, name)
+            moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            below = hotfixes[0]["base"] if hotfixes else revision
+            release = releases.new_id(moment, below, names, len(hotfixes))
             news: dict[str, Any] = {"id": release, "revision": revision, "version": version, "shared": shared}
             if hotfixes:
                 news["hotfixes"] = [dict(h) for h in hotfixes]
-            self._write_manifest(
-                making, {**news, "created": int(time.time()), "state": releases.PREPARING, "inputs": inputs}
-            )
-            os.rename(making, self.path_of(release))
-        except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
-            raise
-        sync_directory(self.folder)
+            news |= {"created": int(time.time()), "state": releases.PREPARING, "inputs": inputs}
+            making = f"{_MAKING}{release}"
+            try:
+                # Nobody else comes in while it is filled, unless git, as the owner, fills it.
+                with make_below(folder, making) as made:
+                    export(os.path.join(self.folder, making))
+                    with make_below(made, _OURS) as ours:
+                        write_private_below(ours, _MANIFEST, _as_text(news))
+                    for path in shared:
+                        self._link_shared(made, path)
+                    self._own(made)
+                os.rename(making, release, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    remove_below(folder, making)
+                raise
+            os.fsync(folder)
         return release
 
     def inputs_of(
@@ -221,26 +257,27 @@ class Store:
             full = os.path.join(self.root, "shared", path)
             # What lies in a folder, such as uploads, goes on changing while it is shared.
             if os.path.isfile(full):
-                with open(full, "rb") as stream:
-                    total.update(hashlib.sha256(known.get(path, stream.read())).digest())
+                total.update(hashlib.sha256(known.get(path, read_file(full))).digest())
         return total.hexdigest()[:32]
 
     @staticmethod
-    def _write_manifest(tree: str, manifest: Mapping[str, Any]) -> bool:
-        return write_private(os.path.join(tree, _MANIFEST), json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-
-    def _link_shared(self, tree: str, path: str) -> None:
-        target = os.path.join(tree, path)
-        folder = os.path.dirname(target)
-        if os.path.realpath(folder) != os.path.join(os.path.realpath(tree), os.path.dirname(path)).rstrip("/"):
-            raise BadInput(f"the folder of {path} is a link in the revision", f"keep {path} in a folder of its own")
-        os.makedirs(folder, exist_ok=True)
-        if os.path.lexists(target):
+    def _link_shared(tree: int, path: str) -> None:
+        folder, name = os.path.split(path)
+        try:
+            with open_below(tree, folder, make=0o755, like_above=True) as inside:
+                os.symlink(os.path.join(*[".."] * (path.count("/") + 2), "shared", path), name, dir_fd=inside)
+        except LinkMet as error:
+            raise BadInput(
+                f"the folder of {path} is a link in the revision", f"keep {path} in a folder of its own"
+            ) from error
+        except FileExistsError as error:
             raise BadInput(
                 f"{path} is in the revision and in shared/ as well", f"remove {path} from git: it belongs to the server"
-            )
-        depth = path.count("/") + 2
-        os.symlink(os.path.join(*[".."] * depth, "shared", path), target)
+            ) from error
+
+
+def _as_text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=1, sort_keys=True) + "\n"
 
 
 def store_of(params: Mapping[str, Any]) -> Store:

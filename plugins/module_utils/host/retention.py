@@ -19,6 +19,7 @@ from typing import Any, Callable
 
 from ..decide import releases
 from ..decide.project import GENERATED, MARK, PROJECT_LABEL
+from .directory_handles import read_file
 from .engine import Engine, EngineFailed
 from .files import read_json, sync_directory
 from .inspection import FILES_LABEL, FOLDER_LABEL
@@ -195,8 +196,7 @@ def _clear_mounts(store: Store, used: Iterable[str], cleared: Cleared, act: Act)
     wanted = {name for name in there for path in used if f"/{name}/" in f"{path}/"}
     for release in store.all() if there else ():
         try:
-            with open(os.path.join(store.path_of(release.id), GENERATED), encoding="utf-8", errors="replace") as stream:
-                text = stream.read()
+            text = read_file(os.path.join(store.path_of(release.id), GENERATED)).decode("utf-8", "replace")
         except FileNotFoundError:
             continue
         wanted |= {name for name in there if name in text}

@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +21,10 @@ from ..journal import Fence, working
 from . import adopted, configurations, generations, kept_images
 from .call_result import BadInput
 from .fenced import FencedMachine
-from .files import FilesFailed, private_directory, write_private
+from .files import FilesFailed
 from .machine import ComposeMachine
 from .progress import Progress
-from .records import first_line
+from .records import Records, first_line
 from .roller import Roller, StepFailed
 from .rolling_plan import Call, prepare, refuse_what_cannot_change_hands, refuse_without_room
 from .rolling_report import (
@@ -141,5 +139,4 @@ def _record(call: Call, run: str, began: float, result: Mapping[str, Any]) -> No
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began))
     told = {key: result.get(key) for key in ("changed", "failed", "rolled_back", "msg", "serving", "timeline")}
     record = {**told, "operation": "compose_rolling", "started": moment, "seconds": round(time.time() - began, 3)}
-    folder = private_directory(os.path.join(call.state_dir, "operations"))
-    write_private(os.path.join(folder, f"{run}.json"), json.dumps(record, indent=1) + "\n")
+    Records(call.state_dir).write(run, record)

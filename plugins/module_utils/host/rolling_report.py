@@ -13,11 +13,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..decide import steps
-from ..decide.masking import without_secrets
 from ..decide.project import REVISION_LABEL
 from ..decide.rest_of_stack import Rest
 from ..decide.stack import UNDO, Stack, view_of
 from ..decide.steps import Step
+from . import known_secrets
 from .configurations import keys_that_differ
 from .engine import Engine
 from .files import private_directory, write_private
@@ -196,16 +196,14 @@ def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
 
 
 def logs_of_the_new(call: Call, stack: Stack) -> dict[str, str]:
-    """The last log lines of what failed, without the values of secret-looking variables."""
+    """The last log lines of what failed."""
     wanted = {t.settings.name: t for t in call.targets}
     found: dict[str, str] = {}
     for container in stack.containers:
         target = wanted.get(container.service)
         if target is None or not container.created_here or not (container.fault or container.ready_since is None):
             continue
-        text = call.engine.logs(container.id, 200)
-        text = without_secrets(text, call.project["services"][container.service])
-        found[container.name] = text
+        found[container.name] = call.engine.logs(container.id, 200)
     return found
 
 
@@ -213,7 +211,7 @@ def said_by_the_new(call: Call, stack: Stack) -> list[str]:
     """What the containers that this roll has made have written, as much of it as is asked for."""
     services = call.project["services"]
     new = [c for c in stack.containers if c.created_here and c.running and c.service in services]
-    return since_the_change(call.engine, [Writer(c.id, c.name, services[c.service]) for c in new], call.log_lines)
+    return since_the_change(call.engine, [Writer(c.id, c.name) for c in new], call.log_lines)
 
 
 def keep_logs(call: Call, last_words: Mapping[str, str]) -> list[str]:
@@ -221,6 +219,6 @@ def keep_logs(call: Call, last_words: Mapping[str, str]) -> list[str]:
     paths = []
     for name, text in last_words.items():
         path = os.path.join(directory, f"{name}.log")
-        write_private(path, text)
+        write_private(path, known_secrets.masked_text(text))
         paths.append(path)
     return paths

@@ -244,7 +244,7 @@ def _write(place: str, name: str, digest: str, modules: Mapping[str, tuple[bytes
         part = f"{secrets.token_hex(8)}{PART}"
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
         try:
-            with open(handle, "wb") as stream:
+            with os.fdopen(handle, "wb") as stream:
                 stream.write(_head(digest, body) + body)
             os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError:

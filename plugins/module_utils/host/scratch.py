@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.masking import without_secrets
 from ..decide.release_commands import last_lines
 from ..decide.scratch import LABEL, TESTS, awaited_port
 from ..journal import Fence
@@ -33,7 +32,7 @@ _LINES, _SHOWN = 20000, 40
 
 
 class TestsFailed(Exception):
-    """The tests did not pass, or could not be run; ``output`` is all that was printed, without secrets."""
+    """The tests did not pass, or could not be run; ``output`` is all that was printed."""
 
     __test__ = False
 
@@ -78,7 +77,7 @@ class Scratch:
         return [name for name in self.definition["services"] if name != TESTS]
 
     def run(self, timeout: float) -> str:
-        """Run the tests to their end; returns what they printed, without secrets.
+        """Run the tests to their end; returns what they printed.
 
         :param timeout: seconds for the tests alone.
         :raises TestsFailed: they did not pass.
@@ -119,7 +118,7 @@ class Scratch:
                     if services == [TESTS]
                     else f"{' and '.join(services)} for the {self.purpose} could"
                 )
-                raise TestsFailed(f"{what} not be started: {self._masked(str(error))}") from error
+                raise TestsFailed(f"{what} not be started: {error}") from error
 
     def _container(self, service: str) -> dict[str, Any]:
         found = self.engine.containers({PROJECT_LABEL: self.name, SERVICE_LABEL: service})
@@ -159,7 +158,7 @@ class Scratch:
         return health == "healthy" or waited - seen[server] > 1.0
 
     def _fail(self, what: str, service: str) -> None:
-        output = self._masked(self.engine.logs(str(self._container(service).get("Id") or "-"), _LINES))
+        output = self.engine.logs(str(self._container(service).get("Id") or "-"), _LINES)
         raise TestsFailed(what + told_of(output, 15), output)
 
     # -- the tests -----------------------------------------------------------------------------------
@@ -175,7 +174,7 @@ class Scratch:
                 break
             self.fence.check()
             time.sleep(0.1 if time.monotonic() - began < 5 else 0.5)
-        output = self._masked(self.engine.logs(container, _LINES))
+        output = self.engine.logs(container, _LINES)
         problem = _problem(state, over, timeout)
         if problem:
             raise TestsFailed(f"the tests {problem}", output)
@@ -188,21 +187,15 @@ class Scratch:
             last, rest = 0.0, ""
             for part in self.engine.api.logs(container, stdout=True, stderr=True, stream=True, follow=True):
                 *lines, rest = (rest + part.decode("utf-8", "replace")).split("\n")
-                shown = last_lines(self._masked("\n".join(lines)), (), 1)
+                shown = last_lines("\n".join(lines), 1)
                 if shown and time.monotonic() - last > 2.0:
                     self.progress.say(f"tests: {shown[0]}", "test")
                     last = time.monotonic()
 
-    def _masked(self, text: str) -> str:
-        # The app's own names for a value first.
-        for service in reversed([*self.definition["services"].values()]):
-            text = without_secrets(text, service)
-        return text
-
 
 def told_of(output: str, count: int = _SHOWN) -> str:
     """The end of an output, to be put under a sentence about it."""
-    lines = last_lines(output, (), count)
+    lines = last_lines(output, count)
     return ":\n  " + "\n  ".join(lines) if lines else ", and nothing was printed"
 
 

@@ -8,14 +8,23 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
-import shutil
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..decide.drift import is_below
 from ..decide.mounted_content import is_code, is_store, worth_keeping
+from .directory_handles import (
+    EXCHANGED,
+    copy_below,
+    give_tree_away,
+    open_below,
+    open_file,
+    open_private,
+    path_of,
+)
 from .git import Git, GitFailed
+from .plain_folder import open_source
 from .refusal import BadInput
 
 
@@ -58,9 +67,9 @@ def git_of(folder: str) -> Git | None:
 
 
 def _asked(git: Git, folder: str, *words: str) -> list[str]:
-    # Neither their index nor a hook of theirs is for us.
+    # Their index is not for us.
     extra = (("GIT_OPTIONAL_LOCKS", "0"),)
-    printed = git.run("-C", folder, "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *words, extra=extra)
+    printed = git.run("-C", folder, "-c", "core.quotePath=false", *words, extra=extra)
     return [entry for entry in printed.split("\0") if entry]
 
 
@@ -176,7 +185,7 @@ def digest(folder: str, paths: Iterable[str]) -> str:
         if stat.S_ISLNK(mode):
             content.update(os.fsencode(os.readlink(full)))
         else:
-            with open(full, "rb") as stream:
+            with open_file(full) as stream:
                 for block in iter(lambda: stream.read(1024 * 1024), b""):
                     content.update(block)
         executable = bool(mode & 0o100) and not stat.S_ISLNK(mode)
@@ -185,19 +194,25 @@ def digest(folder: str, paths: Iterable[str]) -> str:
 
 
 def copy(seen: Snapshot, target: str, owner: str) -> None:
-    """Copy it into an existing empty folder.
+    """Copy it into an existing empty folder that only this user can enter.
 
     :param owner: to whom the copy belongs, empty for who runs this.
     :raises BadInput: it changed in the meantime.
     """
-    before = digest(seen.folder, seen.paths)
-    for path in seen.paths:
-        os.makedirs(os.path.dirname(os.path.join(target, path)), exist_ok=True)
-        shutil.copy2(os.path.join(seen.folder, path), os.path.join(target, path), follow_symlinks=False)
-    if digest(target, seen.paths) != before or (not seen.commit and before != seen.revision):
-        raise BadInput(f"{seen.folder} changed while it was copied", "wait until that has ended, then run this again")
-    if owner and os.geteuid() == 0:
-        user = pwd.getpwnam(owner)
-        for folder, folders, names in os.walk(target):
-            for entry in (folder, *(os.path.join(folder, n) for n in (*folders, *names))):
-                os.chown(entry, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    changed = BadInput(f"{seen.folder} changed while it was copied", "wait until that has ended, then run this again")
+    with open_private(target) as copied:
+        try:
+            before = digest(seen.folder, seen.paths)
+            with open_source(seen.folder) as source:
+                for path in seen.paths:
+                    folder, name = os.path.split(path)
+                    with open_below(source, folder) as inside, open_below(copied, folder, make=0o755) as beside:
+                        copy_below(inside, name, beside)
+            if digest(path_of(copied), seen.paths) != before or (not seen.commit and before != seen.revision):
+                raise changed
+        except OSError as error:
+            if error.errno in EXCHANGED:
+                raise changed from error
+            raise
+        user = pwd.getpwnam(owner) if owner else None
+        give_tree_away(copied, (user.pw_uid, user.pw_gid) if user else None)

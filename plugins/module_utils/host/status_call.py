@@ -14,11 +14,12 @@ from typing import Any
 
 from ..decide import releases, status
 from ..decide.programs import BROKER, DATABASE, JOB, PROXY
-from ..decide.project import GENERATED, MARK, name_on_engine
+from ..decide.project import GENERATED, MARK, name_on_engine, with_contexts
 from ..decide.status import Seen, Service, WayBack
 from ..decide.status_text import text
 from . import status_store as files
 from .as_users_see import questions, wrong
+from .baked_images import baked_images
 from .compose import ComposeFailed
 from .container_files import Budget
 from .drift import ContainerDrift, Drifts, VolumeDrift, containers_of
@@ -144,7 +145,7 @@ class _Look:
         current = str(seen.release.get("id") or "")
         source = self.store.path_of(current) if current else ""
         generated = read_json(os.path.join(source, GENERATED)) if current else {}
-        project = generated if MARK in generated else {}
+        project = with_contexts(generated) if MARK in generated else {}
         if project or (not current and has_engine()):
             seen = self._engine(seen, project, source)
         elif current and "drift" in self.parts:
@@ -185,6 +186,8 @@ class _Look:
             with self._part("leftovers"):
                 seen = replace(seen, leftovers=view.leftovers())
             self.unseen.update(view.unseen)
+            with self._part("secrets in images"):
+                seen = replace(seen, baked=baked_images(self.store, engine, self.app))
             with self._part("way back"):
                 seen = replace(seen, way_back=self._way_back(engine))
             if "drift" in self.parts:

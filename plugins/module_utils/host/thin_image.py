@@ -22,6 +22,7 @@ from typing import Any
 
 from ..decide import hotfix
 from .container_files import ContainerFiles, TooMuch, image_files
+from .directory_handles import open_below, open_file, open_folder
 from .engine import DockerException, Engine, EngineFailed, NotFound, RequestException
 
 #: Labels of such an image.
@@ -85,11 +86,14 @@ def _of_new(files: ContainerFiles, folder: str, tree: str, known: Sequence[str],
 
 def plain_file(tree: str, path: str, largest: int = 8 * 1024 * 1024) -> bytes | None:
     """A file of a release's tree, None where it is none or lies behind a link."""
-    full, top = os.path.join(tree, path), os.path.realpath(tree)
-    if os.path.realpath(full) != os.path.join(top, path) or not os.path.isfile(full) or os.path.getsize(full) > largest:
+    folder, name = os.path.split(path)
+    try:
+        with open_folder(os.path.realpath(tree)) as top, open_below(top, folder) as inside:
+            file = open_file(name, inside)
+    except OSError:
         return None
-    with open(full, "rb") as stream:
-        return stream.read()
+    with file as stream:
+        return stream.read() if os.fstat(stream.fileno()).st_size <= largest else None
 
 
 def sums_of(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..decide.backups import role_statements
+from ..decide.confined import MAKES_CLUSTER, NO_NEW_PRIVILEGES, OF_POSTGRES
 from .engine import Engine
 from .postgres import PSQL, PostgresFailed, Server, inventory_of
 
@@ -48,6 +49,9 @@ def thrown_away(
     kept += [f"POSTGRES_USER={user}", "POSTGRES_DB=postgres", "POSTGRES_HOST_AUTH_METHOD=trust"]
     argv = ["docker", "run", "--detach", "--name", name, "--label", f"{LABEL}={project}", "--network", "none"]
     argv += ["--memory", str(memory), "--memory-swap", str(memory), "--cpu-shares", "128", "--pull", "never"]
+    argv += ["--cap-drop", "ALL", "--security-opt", NO_NEW_PRIVILEGES, "--pids-limit", str(OF_POSTGRES)]
+    for capability in MAKES_CLUSTER:
+        argv += ["--cap-add", capability]
     for entry in kept:
         argv += ["--env", entry]
     argv += [str(inspection["Image"]), "postgres"]

@@ -18,6 +18,7 @@ from ..decide.services import ROLLED_KINDS
 from ..decide.translations import catalogues, compiled_path, uncompilable
 from . import app_script, git_hotfixes, translations_script
 from .compose import Compose
+from .directory_handles import open_folder, write_below
 from .django_oneoff import OneOff
 from .git import Git
 from .hotfix_view import Serving
@@ -95,9 +96,7 @@ def _service(params: Mapping[str, Any], homes: Iterable[Home]) -> str:
 
 def _put(catalogue: str, content: bytes) -> None:
     """Write a compiled form beside its catalogue, whole, as whoever owns that."""
-    owner, at = os.stat(catalogue), compiled_path(catalogue)
-    with open(f"{at}.part", "wb") as stream:
-        stream.write(content)
-        os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
-        os.fchmod(stream.fileno(), 0o644)
-    os.replace(f"{at}.part", at)
+    folder, name = os.path.split(catalogue)
+    with open_folder(folder) as inside:
+        about = os.stat(name, dir_fd=inside, follow_symlinks=False)
+        write_below(inside, os.path.basename(compiled_path(catalogue)), content, 0o644, (about.st_uid, about.st_gid))

@@ -17,6 +17,7 @@ from ..decide.drift import FILE, FOLDER, LINK, OTHER, Difference, Held
 from ..decide.project import GENERATED, LIVE, MARK
 from ..decide.releases import is_id
 from .container_files import Budget, TooMuch
+from .directory_handles import open_file
 from .files import read_json
 from .git import Git, GitFailed
 from .git_history import has
@@ -193,7 +194,7 @@ def _held(path: str, budget: Budget) -> Held | None:
         if not stat.S_ISREG(about.st_mode):
             return Held(OTHER)
         budget.take(about.st_size)
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             total = hashlib.sha256()
             for part in iter(lambda: stream.read(1024 * 1024), b""):
                 total.update(part)

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import processes
+from .directory_handles import give_away, make_below, open_below, open_folder, remove_below
 
 _SHOWN = ".evenkeel"
 _KEPT = ".kept-"
@@ -89,11 +90,13 @@ class SocketFolder:
 
     :param seen: the socket's path as nginx sees it, :func:`resolved`.
     :param path: the same on this host.
+    :param mounted: what of this host is mounted into the containers, which can put links below it; the socket's folder if empty.
     """
 
     service: str
     seen: str
     path: str
+    mounted: str = ""
 
     def __post_init__(self) -> None:
         self._listeners: dict[tuple[int, int, int], int] = {}
@@ -119,7 +122,10 @@ class SocketFolder:
 
     def is_prepared(self) -> bool:
         """Whether a folder of ours is there."""
-        return os.path.isdir(self.view)
+        try:
+            return stat.S_ISDIR(os.lstat(self.view).st_mode)
+        except OSError:
+            return False
 
     def strangers(self) -> list[str]:
         """What else lies in the shared folder and would be hidden from nginx: sockets and folders, if not their owner's own."""
@@ -172,25 +178,37 @@ class SocketFolder:
 
     # -- what nginx sees ------------------------------------------------------------------------------
 
-    def keep(self) -> None:
-        """Give what lies in the shared folder now another name, so that it stays within reach."""
-        with contextlib.suppress(FileNotFoundError, FileExistsError):
-            os.link(self.path, os.path.join(self.view, f"{_KEPT}{os.stat(self.path).st_ino}"))
+    @contextlib.contextmanager
+    def _shared(self) -> Iterator[int]:
+        """The shared folder, open; containers can exchange whatever lies below what is mounted."""
+        folder = os.path.dirname(self.path)
+        top = self.mounted or folder
+        with open_folder(top) as mounted, open_below(mounted, os.path.relpath(folder, top)) as shared:
+            yield shared
 
     def prepare(self) -> None:
         """Make the folder of ours, where what nginx connects to now is what it will find.
 
         :raises SocketFailed: it cannot be made.
         """
-        folder = os.stat(os.path.dirname(self.path))
+        name = os.path.basename(self.view)
         try:
-            if not self.is_prepared():
-                os.mkdir(self.view, 0o700)
-                os.chown(self.view, folder.st_uid, folder.st_gid)
-                os.chmod(self.view, stat.S_IMODE(folder.st_mode))
-            self.keep()
+            with self._shared() as shared:
+                if not self.is_prepared():
+                    about = os.fstat(shared)
+                    with make_below(shared, name) as made:
+                        give_away(made, (about.st_uid, about.st_gid), stat.S_IMODE(about.st_mode))
+                with open_below(shared, name) as view:
+                    self._keep(shared, view)
         except OSError as error:
             raise SocketFailed(f"{self.view} cannot be made: {error.strerror}") from error
+
+    def _keep(self, shared: int, view: int) -> None:
+        """Give what lies in the shared folder now another name, so that it stays within reach."""
+        name = os.path.basename(self.path)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            kept = f"{_KEPT}{os.stat(name, dir_fd=shared, follow_symlinks=False).st_ino}"
+            os.link(name, kept, src_dir_fd=shared, dst_dir_fd=view, follow_symlinks=False)
 
     def show(self, door: str) -> None:
         """Let nginx find this socket from its next connection on.
@@ -198,16 +216,24 @@ class SocketFolder:
         :param door: path on this host.
         :raises SocketFailed: it is gone.
         """
-        _link(door, self.shown)
+        folder, name = os.path.split(door)
+        try:
+            with self._shared() as shared, open_below(shared, os.path.basename(self.view)) as view:
+                _link(view if folder == self.view else shared, name, view, os.path.basename(self.path))
+        except OSError as error:
+            raise SocketFailed(f"{door} cannot be linked as {self.shown}: {error.strerror}") from error
 
     def cover(self, nginx: int) -> None:
         """Give nginx the view of its own.
 
-        :raises SocketFailed: the mount is refused.
+        :raises SocketFailed: the mount is refused, or a container has put a link in the place of our folder.
         """
         if not self.is_covered(nginx):
             folder = os.path.dirname(self.seen)
             _run(["mount", "-n", "-N", str(nginx), "--bind", f"{folder}/{os.path.basename(self.view)}", folder])
+            if not self.is_covered(nginx):
+                _run(["umount", "-n", "-N", str(nginx), folder])
+                raise SocketFailed(f"{self.view} was exchanged while it was shown to nginx")
 
     def put_back(self, nginx: int) -> None:
         """Leave the shared folder as it would be without us, with what nginx connects to in it.
@@ -215,11 +241,23 @@ class SocketFolder:
         :raises SocketFailed: nginx keeps its view.
         """
         if self.is_covered(nginx):
-            if os.path.exists(self.shown) and not _same(self.shown, self.path):
-                _link(self.shown, self.path)
+            self._link_back()
             self._uncover(nginx)
         if self.is_prepared():
-            shutil.rmtree(self.view)
+            try:
+                with self._shared() as shared:
+                    remove_below(shared, os.path.basename(self.view))
+            except OSError as error:
+                raise SocketFailed(f"{self.view} cannot be removed: {error.strerror}") from error
+
+    def _link_back(self) -> None:
+        name = os.path.basename(self.path)
+        try:
+            with self._shared() as shared, open_below(shared, os.path.basename(self.view)) as view:
+                if _inode(view, name) not in (None, _inode(shared, name)):
+                    _link(view, name, shared, name)
+        except OSError as error:
+            raise SocketFailed(f"{self.shown} cannot be linked as {self.path}: {error.strerror}") from error
 
     def _uncover(self, nginx: int) -> None:
         for attempts_left in range(20, -1, -1):
@@ -235,25 +273,23 @@ class SocketFolder:
                 return
 
 
-def _link(source: str, target: str) -> None:
+def _link(source: int, name: str, folder: int, target: str) -> None:
+    """Give what lies in one folder a name in another, which may be taken."""
     fresh = f"{target}.evenkeel"
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(fresh)
-        os.link(source, fresh)
-        os.replace(fresh, target)
-        # Two names of one file: a rename between them does nothing at all.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(fresh)
-    except OSError as error:
-        raise SocketFailed(f"{source} cannot be linked as {target}: {error.strerror}") from error
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(fresh, dir_fd=folder)
+    os.link(name, fresh, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
+    os.replace(fresh, target, src_dir_fd=folder, dst_dir_fd=folder)
+    # Two names of one file: a rename between them does nothing at all.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(fresh, dir_fd=folder)
 
 
-def _same(one: str, other: str) -> bool:
+def _inode(folder: int, name: str) -> int | None:
     try:
-        return os.path.samefile(one, other)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
     except OSError:
-        return False
+        return None
 
 
 def _run(argv: Sequence[str]) -> None:

@@ -186,7 +186,7 @@ def _linking(name: str, front: Front, settings: Settings, leading: Sequence[Rout
             f"{front.proxy} reaches {name} by the socket {seen}, whose folder is not mounted into it",
             f"mount a folder or a volume at {os.path.dirname(seen)} in both, not the socket alone",
         )
-    folder = SocketFolder(name, plain, place.path)
+    folder = SocketFolder(name, plain, place.path, place.source)
     strangers = folder.strangers()
     if strangers:
         raise BadInput(
