@@ -15,6 +15,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.rest_of_sta
     Rest,
     changed_networks,
     gap_of,
+    keep_as_created,
     moved_data,
     notes_on,
     rest_of,
@@ -218,3 +219,27 @@ def test_what_holds_nothing_is_stopped_first_and_that_without_asking() -> None:
     plain = settings_of("search", {}, Evidence(), {}, {"kind": "other"})
     read = {"volumes": [{**volume("data", "/data"), "read_only": True}]}
     assert alone(read, plain, Evidence(), chosen=False, serves=True) == (replace(plain, order="stop-first"), "")
+
+
+@pytest.mark.parametrize(
+    ("change", "kept", "said"),
+    [
+        ({"depends_on": {"api": {}, "live": {}}}, True, "keeps the depends_on"),
+        ({"environment": {"A": "2"}}, True, "keeps the environment it runs with (A differ)"),
+        ({"depends_on": {}, "environment": None}, True, "keeps the depends_on"),
+        ({"depends_on": {"live": {}}, "image": "nginx:2"}, False, ""),
+    ],
+)
+def test_what_makes_no_other_container_of_a_proxy_stays_as_it_was(
+    change: dict[str, Any], kept: bool, said: str
+) -> None:
+    old = {"image": "nginx:1", "depends_on": {"api": {}}, "environment": {"A": "1"}}
+    project = {"services": {"nginx": {**old, **change}, "api": {}, "live": {}}}
+    made, notes = keep_as_created(project, {"services": {"nginx": old}}, {"nginx": "proxy", "api": "web"})
+    assert (made["services"]["nginx"] == old) is kept and said in " ".join(notes) and bool(notes) is kept
+
+
+def test_a_dependency_that_is_gone_is_not_kept() -> None:
+    old = {"image": "nginx:1", "depends_on": {"api": {}, "live": {}}}
+    project = {"services": {"nginx": {"image": "nginx:1", "depends_on": {"api": {}}}, "api": {}}}
+    assert keep_as_created(project, {"services": {"nginx": old}}, {"nginx": "proxy"}) == (project, [])

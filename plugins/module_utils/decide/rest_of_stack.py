@@ -161,12 +161,13 @@ def left_behind(container: Present, target: str) -> str:
     )
 
 
-def keep_environments(
+def keep_as_created(
     project: Mapping[str, Any], serving: Mapping[str, Any], kinds: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The project in which databases, brokers and proxies keep the environment they run with, where nothing else differs.
+    """The project in which databases, brokers and proxies keep environment and dependencies, where nothing else differs.
 
-    One ``.env`` is often given to every service; a database looks at it when it is made, and making it anew is a gap.
+    One ``.env`` is often given to every service; a database looks at it when it is made, and making it anew is a gap. So it is
+    for an nginx that waits for one service more: Compose up to 2.26 would create it anew at a plain ``up --detach``.
 
     :param serving: the project that serves now, as it was generated.
     :returns: the project, and a note for each that keeps something.
@@ -174,17 +175,23 @@ def keep_environments(
     services, notes = dict(project.get("services", {})), []
     for name, kind in kinds.items():
         old, new = (serving.get("services") or {}).get(name), services[name]
-        if kind not in _STANDING or old is None or old.get("environment") == new.get("environment"):
+        if kind not in _STANDING or old is None or not set(old.get("depends_on") or {}) <= set(services):
             continue
-        if {k: v for k, v in old.items() if k != "environment"} == {k: v for k, v in new.items() if k != "environment"}:
+        kept = {k for k in ("environment", "depends_on") if old.get(k) != new.get(k)}
+        same = {k: v for k, v in old.items() if k not in kept} == {k: v for k, v in new.items() if k not in kept}
+        if not kept or not same:
+            continue
+        services[name] = {**{k: v for k, v in new.items() if k not in kept}, **{k: old[k] for k in kept if old.get(k)}}
+        if "environment" in kept:
             before, after = old.get("environment") or {}, new.get("environment") or {}
             keys = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
-            services[name] = {k: v for k, v in new.items() if k != "environment"}
-            if before:
-                services[name]["environment"] = before
             notes.append(
                 f"{name}: keeps the environment it runs with ({', '.join(keys)} differ), since creating this {kind} anew is a "
                 f"gap; update_allow_downtime=true does it"
+            )
+        if "depends_on" in kept:
+            notes.append(
+                f"{name}: keeps the depends_on it was created with, until this {kind} is created anew for another reason"
             )
     return {**project, "services": services}, notes
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..decide import project as generated
 from ..decide.adoption import beside
 from ..decide.jobs import jobs_of, set_apart
-from ..decide.rest_of_stack import keep_environments
+from ..decide.rest_of_stack import keep_as_created
 from ..decide.secret_values import assignments
 from ..journal import Fence, working
 from . import adopted
@@ -250,7 +250,7 @@ def _generate(
     serving = serving if generated.MARK in serving else {}
     result = set_apart(result, params.get("service_options") or {}, serving)
     kinds = {n: generated.kind_without_image(s) for n, s in result.get("services", {}).items()}
-    result, notes = keep_environments(result, serving, kinds)
+    result, notes = keep_as_created(result, serving, kinds)
     path = os.path.join(root, generated.GENERATED)
     text = generated.as_text(generated.without_contexts(result, root))
     before = _read(path)

@@ -195,7 +195,15 @@ def _see_to_the_rest(
     ids = {n: str(images[n].get("Id") or "") for n in wanted}
     # What was started by hand, and taken over, is ours as well.
     sources = files_of(call.compose) | adopted.files(call.state_dir)
-    rest = rest_of(wanted, {**call.hashes, **_alike(call, present)}, ids, present, sources)
+    alike = _alike(call, present)
+    rest = rest_of(wanted, call.hashes, ids, present, sources)
+    call.notes += [
+        f"{name}: Compose takes its definition for another one (depends_on), though the container is the same: a plain docker "
+        f"compose up --detach would create it anew"
+        for name in [*rest.recreate, *rest.recreate_last]
+        if name in alike
+    ]
+    rest = rest_of(wanted, {**call.hashes, **alike}, ids, present, sources)
     differing = [*rest.recreate, *rest.recreate_last]
     call.settled = tuple(p.service for p in present if p.config_hash == call.hashes.get(p.service))
     if asked:
