@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import re
 import secrets
@@ -75,8 +76,10 @@ class Search:
                     status = path.lstat()
                     if stat.S_ISREG(status.st_mode) and status.st_mtime >= since:
                         self.stream(f"{place}: {path.relative_to(folder)}", _read(path))
-                except FileNotFoundError:
-                    continue
+                except OSError as error:
+                    # It is gone by now, or it is a handle of a namespace and no file.
+                    if error.errno not in (errno.ENOENT, errno.EINVAL):
+                        raise
 
     def images(self, ids: Iterable[str]) -> None:
         """Look into every layer, the configuration and the history of images."""

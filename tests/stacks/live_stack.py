@@ -141,7 +141,7 @@ class LiveStack(SmallStack):
                 "depends_on": sorted(set(led.values())), "restart": "always",
             }  # fmt: skip
         mounted = [
-            str(v).split(":")[0] for one in services.values() for v in one["volumes"] if not str(v).startswith("/")
+            str(v).partition(":")[0] for one in services.values() for v in one["volumes"] if not str(v).startswith("/")
         ]
         networks = {name for one in services.values() for name in one.get("networks", ("default",))}
         project = {

@@ -108,7 +108,7 @@ def test_a_command_that_prints_without_end_is_given_up(said: list[bytes]) -> Non
 
 
 def test_of_a_container_that_prints_without_end_no_more_is_taken() -> None:
-    taken = list(bounded((b"y" * 2**20, None) for _ in count()))
+    taken = list(bounded((b"y" * 2**20, None) for _part in count()))
     assert len(taken) == LIMIT // 2**20 + 1
 
 

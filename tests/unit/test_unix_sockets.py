@@ -314,11 +314,11 @@ def test_a_folder_that_is_exchanged_before_nginx_is_shown_it_is_not_left_there(
     folder.prepare()
     run = subprocess.run
 
-    def exchanged(argv: list[str], **how: Any) -> Any:
+    def exchanged(argv: list[str], check: bool = False, **how: Any) -> Any:
         if argv[0] == "mount" and not os.path.islink(folder.view):
             os.rename(folder.view, f"{folder.view}.away")
             os.symlink("/etc", folder.view)
-        return run(argv, **how)
+        return run(argv, check=check, **how)
 
     with monkeypatch.context() as patch, pytest.raises(SocketFailed, match="was exchanged"):
         patch.setattr(subprocess, "run", exchanged)

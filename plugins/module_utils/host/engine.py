@@ -205,37 +205,36 @@ class Engine:
             made = self.api.exec_create(
                 container_id, list(argv), user=user, environment=dict(environment or {}), workdir=folder or None
             )
-            output, problem = self._wait_for(made["Id"], timeout)
-            if problem is not None or output is None:
+            streams = self._wait_for(made["Id"], timeout)
+            if not isinstance(streams, tuple):
                 self._kill(made["Id"], argv)
-            if problem is not None:
-                raise problem
-            if output is None:
+            if isinstance(streams, Exception):
+                raise streams
+            if streams is None:
                 return 124, f"no end within {timeout:g} s"
             code = self.api.exec_inspect(made["Id"]).get("ExitCode")
         except (DockerException, RequestException, OSError) as error:
             return 126, str(getattr(error, "explanation", None) or error)
         # The engine mixes both streams in the order in which it happens to read them.
-        said, complaints = output
+        said, complaints = streams
         text = said if code == 0 and not errors_too else said + complaints
         return (126 if code is None else int(code)), text.decode("utf-8", "replace")
 
-    def _wait_for(self, exec_id: str, timeout: float) -> tuple[tuple[bytes, bytes] | None, Exception | None]:
+    def _wait_for(self, exec_id: str, timeout: float) -> tuple[bytes, bytes] | Exception | None:
         """Both streams of a command, or None when it has not ended in time, or why it could not be asked."""
-        result: list[tuple[bytes, bytes]] = []
-        problem: list[Exception] = []
+        result: list[tuple[bytes, bytes] | Exception] = []
 
         def read() -> None:
             try:
                 result.append(streams_of(self.api, exec_id))
             except Exception as error:
-                problem.append(error)
+                result.append(error)
 
         # A daemon: reading from a command that never ends must hold up neither this call nor our own end.
         thread = threading.Thread(target=read, daemon=True)
         thread.start()
         thread.join(timeout)
-        return (result[0] if result else None), (problem[0] if problem else None)
+        return result[0] if result else None
 
     def _kill(self, exec_id: str, argv: Sequence[str]) -> None:
         """End a command that takes too long, where we may: else one more of it would hang with each question."""

@@ -92,7 +92,7 @@ class Forking:
         # An interrupted test run closes the socket; until then its fixtures still need processes to end as they should.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         while True:
-            ready, _, _ = select.select([self.requests, self.ended], [], [])
+            ready = select.select([self.requests, self.ended], [], [])[0]
             if self.ended in ready:
                 os.read(self.ended, 4096)
                 self.reap()
