@@ -23,6 +23,8 @@ _CHUNK, _SHARED = 1 << 22, 256
 #: Folders in which programs leave files for a while.
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run", os.path.expanduser("~/.ansible"))
 LOGS = ("/var/log",)
+#: What the engine itself keeps of containers while they run, for root alone.
+ENGINES = (Path("/run/docker"), Path("/run/containerd"))
 
 
 def made(names: Iterable[str]) -> dict[str, str]:
