@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ def undigested(printed: str) -> dict[str, Any]:
     """The answer to a plan, without digests: each process takes a key of its own for them."""
     found: dict[str, Any] = json.loads(re.sub(r'"[0-9a-f]{16}"', '""', json.dumps(app_script.answer_in(printed))))
     return found
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Undo for plain processes what a run in the background of a shell hands on: that Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_it_answers_as_a_plain_process_does(project: Running) -> None:

@@ -204,7 +204,7 @@ def test_an_engine_or_compose_that_is_too_old(
 def test_a_full_disk_for_the_state(shop: Shop, project: Path) -> None:
     state = shop.folder / "full"
     state.mkdir()
-    run(["mount", "-t", "tmpfs", "-o", "size=64k", "evenkeel-bed", str(state)])
+    run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "evenkeel-bed", str(state)])
     try:
         with pytest.raises(OSError, match="No space left"):
             (state / "ballast").write_bytes(b"x" * 1024 * 1024)
