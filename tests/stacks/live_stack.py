@@ -333,8 +333,8 @@ class LiveStack(SmallStack):
     def do_person(self, version: str, how: float) -> None:
         """A plain ``up --detach`` after an update finds everything as it is to be, but what the update says of it."""
         self.do_update(version, how)
-        told = [note.partition(":")[0] for note in self.go()["notes"] if "up --detach" in note]
-        made_anew = {key for name in told for key in self.containers(name)}
+        told = [note for note in self.go()["notes"] if "up --detach would create it anew" in note]
+        made_anew = {key for name in (self.drawn.led if told else ()) for key in self.containers(name)}
         there = self.containers()
         self.compose("up", "--detach", "--quiet-pull")
         assert set(there) - made_anew == set(self.containers()) & set(there), "up --detach has changed what was rolled"

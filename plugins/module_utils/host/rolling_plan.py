@@ -199,7 +199,7 @@ def _see_to_the_rest(
     rest = rest_of(wanted, call.hashes, ids, present, sources)
     call.notes += [
         f"{name}: Compose takes its definition for another one (depends_on), though the container is the same: a plain docker "
-        f"compose up --detach would create it anew"
+        f"compose up --detach would create it anew, and what depends on it"
         for name in [*rest.recreate, *rest.recreate_last]
         if name in alike
     ]
