@@ -8,6 +8,7 @@ PLACE`` carries out one call of ``nginx_reload`` and prints what came of it, or 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -276,12 +277,13 @@ def call(file: str, place: str) -> None:
 
 
 def _die_in_a_twin(die: Any) -> None:
-    from docker import APIClient
-
     from ansible_collections.evenkeel.deploy.plugins.module_utils.host import nginx_site
 
-    APIClient.wait = die  # type: ignore[method-assign]
     nginx_site.run_here = die
+    with contextlib.suppress(ImportError):  # a server whose nginx is its own needs no SDK
+        from docker import APIClient
+
+        APIClient.wait = die  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
