@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from .build import CLEAN, CLEAN_LABEL
 from .listed import some
 from .project import PROJECT_LABEL
+from .secret_values import assignments
 
-_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*(.*?)\s*")
 _SHORT, _SHOWN = 5, 20
 _COMMON = re.compile(r"\d+|true|false|none|null|production|localhost", re.IGNORECASE)
 
@@ -39,22 +39,14 @@ def held(texts: Collection[str], environment: str) -> set[str]:
     :param texts: of generated Compose files, and of environment files of then.
     """
     found = set()
-    for name, value in _variables(environment):
+    for name, value in assignments(environment):
+        if len(value) <= _SHORT or _COMMON.fullmatch(value):
+            continue
         # As it is, and as the generated file has it.
         forms = (value, json.dumps(value.replace("$", "$$"), ensure_ascii=False)[1:-1])
         if any(form in text for form in forms for text in texts):
             found.add(name)
     return found
-
-
-def _variables(environment: str) -> Iterator[tuple[str, str]]:
-    for line in environment.splitlines():
-        known = _LINE.fullmatch(line)
-        value = known.group(2) if known else ""
-        quoted = re.match(r"'([^']*)'|\"([^\"]*)\"", value)
-        value = (quoted.group(1) or quoted.group(2) or "") if quoted else value.partition(" #")[0].rstrip()
-        if known and len(value) > _SHORT and not _COMMON.fullmatch(value):
-            yield known.group(1), value
 
 
 def findings_of(baked: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
