@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
 from ..decide import baked_secrets
 from ..decide.project import GENERATED, MARK, with_contexts
 from .adopted import RETURNING
+from .directory_handles import open_file
 from .engine import Engine
 from .files import read_json
 from .release_store import Store
@@ -21,7 +23,7 @@ _TEXTS = (GENERATED, RETURNING, *(os.path.join(".evenkeel", name) for name in ("
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as stream:
             return stream.read()
     except OSError:
         return ""

@@ -9,14 +9,15 @@ Whoever resolves a project, inspects a container or reads a password tells them 
 
 from __future__ import annotations
 
+import io
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..decide.masking import Mask
 from ..decide.secret_values import assignments, named_by, names_in, secret_parts, variables_of
+from .directory_handles import open_file
 
 #: Bytes of an environment file or a file of a secret; a larger one holds something else.
 _LARGEST = 256 * 1024
@@ -99,10 +100,7 @@ def _text_of(path: str) -> str:
     if not path:
         return ""
     try:
-        # A pipe in its place would be waited for, and a device has no end.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, encoding="utf-8", errors="replace") as stream:
-            found = os.fstat(handle)
-            return stream.read() if stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST else ""
+        with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as stream:
+            return stream.read() if os.fstat(stream.fileno()).st_size <= _LARGEST else ""
     except OSError:
         return ""
