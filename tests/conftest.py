@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Forget the secrets of the test before, and set the worker's niceness; without root it stays nice."""
     with contextlib.suppress(ImportError):  # the checks run without the product's path
-        from ansible_collections.evenkeel.deploy.plugins.module_utils.host import known_secrets
+        from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import known_secrets
 
         # A module is a process of its own, and knows no secret of another one's.
         known_secrets.forget()

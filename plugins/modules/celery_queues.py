@@ -116,12 +116,14 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    celery_queues, progress, project = runtime.load("host.celery_queues", "host.progress", "host.project")
+    worker_queues, progress, project = runtime.load(
+        "rolling.host.worker_queues", "operation.host.progress", "engine.host.project"
+    )
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -134,7 +136,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, celery_queues.queues)
+    runtime.finish(module, worker_queues.queues)
 
 
 if __name__ == "__main__":

@@ -75,12 +75,12 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    build_call, project = runtime.load("host.build_call", "host.project")
+    build, project = runtime.load("build.host.build", "engine.host.project")
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -90,7 +90,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, build_call.build_images)
+    runtime.finish(module, build.build_images)
 
 
 if __name__ == "__main__":

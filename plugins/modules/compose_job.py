@@ -128,12 +128,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    job_call, project = runtime.load("host.job_call", "host.project")
+    job, project = runtime.load("build.host.job", "engine.host.project")
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -146,7 +146,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, job_call.run_jobs)
+    runtime.finish(module, job.run_jobs)
 
 
 if __name__ == "__main__":

@@ -117,12 +117,12 @@ images:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    project, project_call = runtime.load("host.project", "host.project_call")
+    project, releases_project = runtime.load("engine.host.project", "releases.host.project")
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -136,7 +136,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, project_call.resolve)
+    runtime.finish(module, releases_project.resolve)
 
 
 if __name__ == "__main__":

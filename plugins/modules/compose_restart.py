@@ -98,12 +98,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    project, restart_call = runtime.load("host.project", "host.restart_call")
+    project, compose_restart = runtime.load("engine.host.project", "calls.compose_restart")
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -117,7 +117,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, restart_call.restart)
+    runtime.finish(module, compose_restart.restart)
 
 
 if __name__ == "__main__":

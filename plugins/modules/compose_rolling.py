@@ -340,12 +340,14 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    progress, project, rolling_call = runtime.load("host.progress", "host.project", "host.rolling_call")
+    progress, project, compose_rolling = runtime.load(
+        "operation.host.progress", "engine.host.project", "calls.compose_rolling"
+    )
     prove = {
         "path": {"type": "str", "required": True},
         "status": {"type": "int", "default": 200},
@@ -387,7 +389,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, rolling_call.roll)
+    runtime.finish(module, compose_rolling.roll)
 
 
 if __name__ == "__main__":

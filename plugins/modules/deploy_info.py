@@ -243,12 +243,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    as_users_see, status_call = runtime.load("host.as_users_see", "host.status_call")
+    smoke_test, status = runtime.load("traffic.host.smoke_test", "status.host.status")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -258,17 +258,17 @@ def main() -> None:
             "owner": {"type": "str"},
             "django_service": {"type": "str", "default": "api"},
             "manage_py": {"type": "str", "default": "manage.py"},
-            **as_users_see.AS_USERS_ARGUMENTS,
+            **smoke_test.AS_USERS_ARGUMENTS,
             "look_at": {
                 "type": "list",
                 "elements": "str",
-                "choices": list(status_call.PARTS),
-                "default": list(status_call.PARTS),
+                "choices": list(status.PARTS),
+                "default": list(status.PARTS),
             },
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, status_call.deploy_info)
+    runtime.finish(module, status.deploy_info)
 
 
 if __name__ == "__main__":

@@ -202,12 +202,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    lock_call, progress = runtime.load("host.lock_call", "host.progress")
+    operation_lock, progress = runtime.load("operation.host.lock", "operation.host.progress")
     module = AnsibleModule(
         argument_spec={
             **progress.PROGRESS_ARGUMENTS,
@@ -234,7 +234,7 @@ def main() -> None:
         supports_check_mode=True,
         required_if=[("state", "renewed", ["lock_token"]), ("state", "released", ["lock_token"])],
     )
-    runtime.finish(module, lock_call.lock)
+    runtime.finish(module, operation_lock.lock)
 
 
 if __name__ == "__main__":

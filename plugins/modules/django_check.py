@@ -185,14 +185,14 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 CHECKS = ["deploy", "migrations"]
 
 
 def main() -> None:
     """Run the module."""
-    check_call, progress, project = runtime.load("host.check_call", "host.progress", "host.project")
+    checks, progress, project = runtime.load("rehearsal.host.checks", "operation.host.progress", "engine.host.project")
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -210,7 +210,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, check_call.check)
+    runtime.finish(module, checks.check)
 
 
 if __name__ == "__main__":

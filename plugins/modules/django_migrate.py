@@ -339,14 +339,16 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 STATES = ["planned", "expanded", "contracted", "abandoned", "migrated", "reversed"]
 
 
 def main() -> None:
     """Run the module."""
-    migrate_call, progress, project = runtime.load("host.migrate_call", "host.progress", "host.project")
+    migrations_migrate, progress, project = runtime.load(
+        "migrations.host.migrate", "operation.host.progress", "engine.host.project"
+    )
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -373,7 +375,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, migrate_call.migrate)
+    runtime.finish(module, migrations_migrate.migrate)
 
 
 if __name__ == "__main__":

@@ -84,12 +84,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    project, static_call = runtime.load("host.project", "host.static_call")
+    project, static = runtime.load("engine.host.project", "build.host.static")
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -102,7 +102,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, static_call.static_files)
+    runtime.finish(module, static.static_files)
 
 
 if __name__ == "__main__":

@@ -140,12 +140,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    files_backup, project = runtime.load("host.files_backup", "host.project")
+    files_backup, project = runtime.load("backup.host.files_backup", "engine.host.project")
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},

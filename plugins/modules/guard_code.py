@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: guard_code
 short_description: Put the code of the guard into a folder of the target
 description:
-  - Writes what C(evenkeel.host.guard) needs, all of it at once; role P(evenkeel.deploy.guard#role) runs it from there.
+  - Writes what C(evenkeel.guard.host.guard) needs, all of it at once; role P(evenkeel.deploy.guard#role) runs it from there.
     The modules' own code on a target is of no use for that, since it goes when newer code comes.
   - A guard that runs goes on with the code that it has begun with.
 version_added: 0.1.0
@@ -53,17 +53,17 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    (guard_code,) = runtime.load("host.guard_code")
+    (code,) = runtime.load("guard.host.code")
     module = AnsibleModule(
         argument_spec={"path": {"type": "path", "required": True}},
         supports_check_mode=True,
     )
-    runtime.finish(module, guard_code.install)
+    runtime.finish(module, code.install)
 
 
 if __name__ == "__main__":

@@ -66,17 +66,17 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    (guard_call,) = runtime.load("host.guard_call")
+    (info,) = runtime.load("guard.host.info")
     module = AnsibleModule(
         argument_spec={"project_name": {"type": "str", "required": True}},
         supports_check_mode=True,
     )
-    runtime.finish(module, guard_call.guard_info)
+    runtime.finish(module, info.guard_info)
 
 
 if __name__ == "__main__":

@@ -137,14 +137,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    hotfix_branches, hotfix_branch_call, project = runtime.load(
-        "decide.hotfix_branches", "host.hotfix_branch_call", "host.project"
-    )
+    branches, branch, project = runtime.load("hotfix.branches", "hotfix.host.branch", "engine.host.project")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -153,7 +151,7 @@ def main() -> None:
             "name": {"type": "str"},
             "pick": {"type": "list", "elements": "str", "default": []},
             "into": {"type": "list", "elements": "str", "default": []},
-            "how": {"type": "str", "choices": list(hotfix_branches.HOWS), "default": "merge"},
+            "how": {"type": "str", "choices": list(branches.HOWS), "default": "merge"},
             "delete": {"type": "bool", "default": True},
             "push": {"type": "bool", "default": True},
             "timeout": {"type": "float", "default": 60},
@@ -162,7 +160,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, hotfix_branch_call.change)
+    runtime.finish(module, branch.change)
 
 
 if __name__ == "__main__":

@@ -168,13 +168,17 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    backup_elsewhere, given_files, hotfix_database_call, hotfix_staging, project = runtime.load(
-        "host.backup_elsewhere", "host.given_files", "host.hotfix_database_call", "host.hotfix_staging", "host.project"
+    external_database, given_files, database, staging, project = runtime.load(
+        "backup.host.external_database",
+        "hotfix.host.given_files",
+        "hotfix.host.database",
+        "hotfix.host.staging",
+        "engine.host.project",
     )
     module = AnsibleModule(
         argument_spec={
@@ -189,8 +193,8 @@ def main() -> None:
             "database": {"type": "str"},
             "service_options": {"type": "dict", "default": {}},
             "django_service": {"type": "str"},
-            **backup_elsewhere.ELSEWHERE_ARGUMENTS,
-            **hotfix_staging.STAGING_ARGUMENTS,
+            **external_database.ELSEWHERE_ARGUMENTS,
+            **staging.STAGING_ARGUMENTS,
             "lock_timeout": {"type": "float", "default": 2},
             "retries": {"type": "int", "default": 5},
             "statement_timeout": {"type": "float", "default": 5},
@@ -201,7 +205,7 @@ def main() -> None:
         supports_check_mode=True,
         required_if=[("state", "reverted", ["name"])],
     )
-    runtime.finish(module, hotfix_database_call.change)
+    runtime.finish(module, database.change)
 
 
 if __name__ == "__main__":

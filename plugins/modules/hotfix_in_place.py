@@ -173,24 +173,24 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    given_files, hotfix_in_place_call, hotfix_source, hotfix_staging, project, whole_operation = runtime.load(
-        "host.given_files",
-        "host.hotfix_in_place_call",
-        "host.hotfix_source",
-        "host.hotfix_staging",
-        "host.project",
-        "host.whole_operation",
+    given_files, in_place_call, source, staging, project, single_call = runtime.load(
+        "hotfix.host.given_files",
+        "hotfix.host.in_place_call",
+        "hotfix.host.source",
+        "hotfix.host.staging",
+        "engine.host.project",
+        "operation.host.single_call",
     )
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             **given_files.FILES_ARGUMENTS,
-            **hotfix_source.SOURCE_ARGUMENTS,
+            **source.SOURCE_ARGUMENTS,
             "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
             "name": {"type": "str"},
             "service_options": {"type": "dict", "default": {}},
@@ -199,13 +199,13 @@ def main() -> None:
             "canary": {"type": "list", "elements": "dict"},
             "log_lines": {"type": "int", "default": 50},
             "allow_downtime": {"type": "bool", "default": False},
-            **hotfix_staging.STAGING_ARGUMENTS,
+            **staging.STAGING_ARGUMENTS,
             **project.LOCK_ARGUMENTS,
-            **whole_operation.OPERATION_ARGUMENTS,
+            **single_call.OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, hotfix_in_place_call.change)
+    runtime.finish(module, in_place_call.change)
 
 
 if __name__ == "__main__":

@@ -149,18 +149,18 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    as_users_see, given_files, hotfix_live_call, hotfix_staging, project, whole_operation = runtime.load(
-        "host.as_users_see",
-        "host.given_files",
-        "host.hotfix_live_call",
-        "host.hotfix_staging",
-        "host.project",
-        "host.whole_operation",
+    smoke_test, given_files, live_files, staging, project, single_call = runtime.load(
+        "traffic.host.smoke_test",
+        "hotfix.host.given_files",
+        "hotfix.host.live_files",
+        "hotfix.host.staging",
+        "engine.host.project",
+        "operation.host.single_call",
     )
     module = AnsibleModule(
         argument_spec={
@@ -176,15 +176,15 @@ def main() -> None:
             "django_service": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 300},
             "owner": {"type": "str"},
-            **as_users_see.AS_USERS_ARGUMENTS,
-            **hotfix_staging.STAGING_ARGUMENTS,
+            **smoke_test.AS_USERS_ARGUMENTS,
+            **staging.STAGING_ARGUMENTS,
             **project.LOCK_ARGUMENTS,
-            **whole_operation.OPERATION_ARGUMENTS,
+            **single_call.OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
         required_if=[("state", "reverted", ["name"])],
     )
-    runtime.finish(module, hotfix_live_call.change)
+    runtime.finish(module, live_files.change)
 
 
 if __name__ == "__main__":

@@ -263,19 +263,19 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    as_users_see, given_files, hotfix_end, hotfix_source, hotfix_staging, project, whole_operation = runtime.load(
-        "host.as_users_see",
-        "host.given_files",
-        "host.hotfix_end",
-        "host.hotfix_source",
-        "host.hotfix_staging",
-        "host.project",
-        "host.whole_operation",
+    smoke_test, given_files, end, source, staging, project, single_call = runtime.load(
+        "traffic.host.smoke_test",
+        "hotfix.host.given_files",
+        "hotfix.host.end",
+        "hotfix.host.source",
+        "hotfix.host.staging",
+        "engine.host.project",
+        "operation.host.single_call",
     )
     variable = {
         "name": {"type": "str", "required": True},
@@ -286,7 +286,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             **given_files.FILES_ARGUMENTS,
-            **hotfix_source.SOURCE_ARGUMENTS,
+            **source.SOURCE_ARGUMENTS,
             "capture": {"type": "bool", "default": False},
             "revert": {"type": "str"},
             "revert_files": {"type": "list", "elements": "str", "default": []},
@@ -296,19 +296,19 @@ def main() -> None:
             "django_service": {"type": "str", "required": True},
             "max_chain": {"type": "int", "default": 5},
             "drop_edits": {"type": "bool", "default": False},
-            "state": {"type": "str", "choices": [hotfix_end.MADE, hotfix_end.SERVED], "default": hotfix_end.MADE},
+            "state": {"type": "str", "choices": [end.MADE, end.SERVED], "default": end.MADE},
             "release": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "push": {"type": "bool", "default": True},
-            **as_users_see.AS_USERS_ARGUMENTS,
-            **hotfix_staging.STAGING_ARGUMENTS,
+            **smoke_test.AS_USERS_ARGUMENTS,
+            **staging.STAGING_ARGUMENTS,
             **project.LOCK_ARGUMENTS,
-            **whole_operation.OPERATION_ARGUMENTS,
+            **single_call.OPERATION_ARGUMENTS,
         },
         supports_check_mode=True,
-        required_if=[("state", hotfix_end.SERVED, ["release", "lock_token"])],
+        required_if=[("state", end.SERVED, ["release", "lock_token"])],
     )
-    runtime.finish(module, hotfix_end.patch)
+    runtime.finish(module, end.patch)
 
 
 if __name__ == "__main__":

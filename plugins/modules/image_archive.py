@@ -74,12 +74,14 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    archives, image_archive, project = runtime.load("decide.archives", "host.image_archive", "host.project")
+    archives, image_archive, project = runtime.load(
+        "releases.archives", "releases.host.image_archive", "engine.host.project"
+    )
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},

@@ -193,12 +193,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    nginx_call, project = runtime.load("host.nginx_call", "host.project")
+    traffic_nginx_reload, project = runtime.load("traffic.host.nginx_reload", "engine.host.project")
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -219,7 +219,7 @@ def main() -> None:
         required_by={"src": "dest", "content": "dest"},
         supports_check_mode=True,
     )
-    runtime.finish(module, nginx_call.nginx_reload)
+    runtime.finish(module, traffic_nginx_reload.nginx_reload)
 
 
 if __name__ == "__main__":

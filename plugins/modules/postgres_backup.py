@@ -298,13 +298,13 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    backup_call, backup_elsewhere, progress, project = runtime.load(
-        "host.backup_call", "host.backup_elsewhere", "host.progress", "host.project"
+    backup_backup, external_database, progress, project = runtime.load(
+        "backup.host.backup", "backup.host.external_database", "operation.host.progress", "engine.host.project"
     )
     module = AnsibleModule(
         argument_spec={
@@ -315,7 +315,7 @@ def main() -> None:
             "database": {"type": "str"},
             "django_service": {"type": "str"},
             "manage_py": {"type": "str", "default": "manage.py"},
-            **backup_elsewhere.ELSEWHERE_ARGUMENTS,
+            **external_database.ELSEWHERE_ARGUMENTS,
             "dest": {"type": "path", "required": True},
             "format": {"type": "str", "choices": ["custom"], "default": "custom"},
             "keep": {"type": "int", "default": 7},
@@ -335,7 +335,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, backup_call.backup)
+    runtime.finish(module, backup_backup.backup)
 
 
 if __name__ == "__main__":

@@ -115,12 +115,12 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    project, publish_call = runtime.load("host.project", "host.publish_call")
+    project, build_publish = runtime.load("engine.host.project", "build.host.publish")
     module = AnsibleModule(
         argument_spec={
             **project.PROJECT_ARGUMENTS,
@@ -136,7 +136,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, publish_call.publish)
+    runtime.finish(module, build_publish.publish)
 
 
 if __name__ == "__main__":

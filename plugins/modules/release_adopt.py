@@ -145,12 +145,12 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    adopt_call, project = runtime.load("host.adopt_call", "host.project")
+    adopt_adopt, project = runtime.load("adopt.host.adopt", "engine.host.project")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -166,7 +166,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, adopt_call.adopt)
+    runtime.finish(module, adopt_adopt.adopt)
 
 
 if __name__ == "__main__":

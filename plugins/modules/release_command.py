@@ -113,12 +113,14 @@ rolled_back:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    command_call, progress, project = runtime.load("host.command_call", "host.progress", "host.project")
+    release_command, progress, project = runtime.load(
+        "releases.host.release_command", "operation.host.progress", "engine.host.project"
+    )
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -132,7 +134,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, command_call.run_commands)
+    runtime.finish(module, release_command.run_commands)
 
 
 if __name__ == "__main__":

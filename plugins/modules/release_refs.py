@@ -94,12 +94,12 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    project, refs_call = runtime.load("host.project", "host.refs_call")
+    project, refs = runtime.load("engine.host.project", "hotfix.host.refs")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -116,7 +116,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    runtime.finish(module, refs_call.tell_repository)
+    runtime.finish(module, refs.tell_repository)
 
 
 if __name__ == "__main__":

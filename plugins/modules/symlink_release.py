@@ -221,12 +221,12 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    project, release_call = runtime.load("host.project", "host.release_call")
+    project, release = runtime.load("engine.host.project", "hotfix.host.release")
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -256,7 +256,7 @@ def main() -> None:
             *[("state", state, ["release"]) for state in ("built", "next", "active", "bad", "absent")],
         ],
     )
-    runtime.finish(module, release_call.manage_release)
+    runtime.finish(module, release.manage_release)
 
 
 if __name__ == "__main__":

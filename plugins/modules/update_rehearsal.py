@@ -250,13 +250,13 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import runtime
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
 
 def main() -> None:
     """Run the module."""
-    backup_elsewhere, progress, project, rehearsal_call = runtime.load(
-        "host.backup_elsewhere", "host.progress", "host.project", "host.rehearsal_call"
+    external_database, progress, project, rehearsal_rehearse = runtime.load(
+        "backup.host.external_database", "operation.host.progress", "engine.host.project", "rehearsal.host.rehearse"
     )
     strings = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
@@ -266,7 +266,7 @@ def main() -> None:
             "service": {"type": "str"},
             "database_service": {"type": "str"},
             "databases": strings,
-            **backup_elsewhere.ELSEWHERE_ARGUMENTS,
+            **external_database.ELSEWHERE_ARGUMENTS,
             "dest": {"type": "path"},
             "service_options": {"type": "dict", "default": {}},
             "prove": {"type": "list", "elements": "raw"},
@@ -289,7 +289,7 @@ def main() -> None:
         required_if=[("state", "rehearsed", ("service", "dest"))],
         supports_check_mode=True,
     )
-    runtime.finish(module, rehearsal_call.rehearse)
+    runtime.finish(module, rehearsal_rehearse.rehearse)
 
 
 if __name__ == "__main__":

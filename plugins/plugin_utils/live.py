@@ -20,8 +20,8 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.progress import read_lines
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.runtime import MISSING
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import MISSING
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.progress import read_lines
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.runtime import RuntimeAction
 
 #: Seconds after which Ansible's wrapper would end the module: far more than any module of ours allows itself.

@@ -17,7 +17,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.runtime import DIGEST, MISSING, SENT
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import DIGEST, MISSING, SENT
 
 
 @functools.cache

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_call import backup
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.backup import backup
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from tests.bed.shop import BEDS, LABEL, ROOT, run
 
 NAME = "evenkeel-backup"
@@ -125,7 +125,7 @@ class Stack:
     def begin(self, **more: Any) -> subprocess.Popen[bytes]:
         """A call in a process of its own, for one who wants to kill it."""
         code = (
-            "import json, sys; from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_call import backup; "
+            "import json, sys; from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.backup import backup; "
             "backup(json.loads(sys.argv[1]), False)"
         )
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}

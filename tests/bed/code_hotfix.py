@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_call import patch
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.patch import patch
 from tests.bed.killed_roll import QUICK
 from tests.bed.shop import Play, Shop, run
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.migrate import migrate
 from tests.bed.shop import BEDS, LABEL, run
 from tests.database.migrations.versions import django_site
 

@@ -149,7 +149,7 @@ class Front:
 
     def inside(self, service: str, *argv: str, user: str = "0") -> str:
         """Run a command in a service's container and return what it printed."""
-        from ansible_collections.evenkeel.deploy.plugins.module_utils.host.exec_output import streams_of
+        from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.exec_output import streams_of
 
         made = self.engine.exec_create(self.container(service), list(argv), user=user)["Id"]
         output = b"".join(streams_of(self.engine, made)).decode("utf-8")
@@ -237,8 +237,10 @@ async def serve() -> None:
 
 def call(file: str, place: str) -> None:
     """One call, killed at a place: before or after a step, or while a twin runs."""
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.host import nginx, nginx_call, nginx_site
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host import nginx
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host import site as nginx_site
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import nginx_reload
 
     def die(*_args: Any, **_kwargs: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -258,7 +260,7 @@ def call(file: str, place: str) -> None:
 
         nginx_site.replace_file = renaming
     elif place == "reloaded":
-        nginx_call.Change.prove = die  # type: ignore[method-assign]
+        nginx_reload.Change.prove = die  # type: ignore[method-assign]
     elif place == "torn":
 
         def torn(path: str, content: bytes) -> None:
@@ -270,14 +272,14 @@ def call(file: str, place: str) -> None:
     elif place != "nowhere":
         raise ValueError(place)
     try:
-        result = nginx_call.nginx_reload(json.loads(Path(file).read_text(encoding="utf-8")), False)
+        result = nginx_reload.nginx_reload(json.loads(Path(file).read_text(encoding="utf-8")), False)
     except BadInput as error:
         result = {"failed": True, "refused": True, "msg": error.message()}
     json.dump(result, sys.stdout)
 
 
 def _die_in_a_twin(die: Any) -> None:
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.host import nginx_site
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host import site as nginx_site
 
     nginx_site.run_here = die
     with contextlib.suppress(ImportError):  # a server whose nginx is its own needs no SDK

@@ -32,15 +32,22 @@ class GuardProcess:
         """Make the copy."""
         utils, package = ROOT / "plugins/module_utils", self.lib / "evenkeel"
         shutil.rmtree(package, ignore_errors=True)
-        package.mkdir(parents=True)
-        shutil.copy(utils / "journal.py", package)
-        for name in ("decide", "host"):
-            shutil.copytree(utils / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(utils, package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def begin(self, python: str = sys.executable) -> None:
         """Start it, and wait until it has looked."""
         self.log.write_bytes(b"")
-        argv = [python, "-s", "-B", "-m", "evenkeel.host.guard", "--app", self.app, "--state-dir", str(self.state)]
+        argv = [
+            python,
+            "-s",
+            "-B",
+            "-m",
+            "evenkeel.guard.host.guard",
+            "--app",
+            self.app,
+            "--state-dir",
+            str(self.state),
+        ]
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
                 argv, cwd=self.lib, stdout=stream, stderr=stream, env={"PATH": os.environ["PATH"]}

@@ -227,7 +227,7 @@ class Guarded:
     def hold_lock(self) -> subprocess.Popen[bytes]:
         """A living process that works under the app's lock until it is killed."""
         script = (
-            "import sys, time; from evenkeel.journal import Keeper; from evenkeel.decide.lease import Operation; "
+            "import sys, time; from evenkeel.operation.host.journal import Keeper; from evenkeel.operation.lease import Operation; "
             "k = Keeper(sys.argv[1]); k.take(Operation('update', 'x', 'v2'), 'anna', alone=True); "
             "print('held', flush=True); time.sleep(300)"
         )

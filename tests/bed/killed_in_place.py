@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_in_place, hotfix_in_place_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import in_place, in_place_call
 from tests.bed.killed_roll import die, kill_call
 from tests.bed.shop import Shop
 
@@ -33,9 +33,9 @@ def arm(place: str) -> None:
     when, _colon, name = place.partition(":")
     if when == "inside":
         # Stopped, and not started.
-        hotfix_in_place.ComposeMachine.start = die  # type: ignore[method-assign,assignment]
+        in_place.ComposeMachine.start = die  # type: ignore[method-assign,assignment]
         return
-    owner: Any = hotfix_in_place_call.Change if name == "remember" else hotfix_in_place.InPlace
+    owner: Any = in_place_call.Change if name == "remember" else in_place.InPlace
     perform = getattr(owner, name)
 
     def performed(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -57,7 +57,7 @@ def main() -> int:
     """See the module's text."""
     parameters = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     arm(sys.argv[2])
-    hotfix_in_place_call.change(parameters, False)
+    in_place_call.change(parameters, False)
     return 3
 
 

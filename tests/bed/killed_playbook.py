@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import processes
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes
 from tests.bed.shop import ROOT, Shop
 
 

@@ -171,7 +171,7 @@ class PhpServer:
         script = """
 import os, sys, time
 sys.path.insert(0, "/code")
-from plugins.module_utils.host.release_store import Store
+from plugins.module_utils.releases.host.store import Store
 store, times, end = Store("/srv/blog"), 0, time.monotonic() + float(sys.argv[1])
 ids = [r.id for r in store.all() if r.state == "verified"][-2:]
 assert len(ids) == 2, ids

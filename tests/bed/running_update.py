@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import processes
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.moment import identity
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.clock import identity
 from tests.bed.killed_roll import QUICK
 from tests.bed.shop import ROOT, BedError, Play, Shop
 

@@ -187,7 +187,7 @@ def guarded(server: Server) -> Accident:
     library, log = "/usr/local/lib/evenkeel-bed", "/var/log/evenkeel-guard.log"
     server.engine.exec("mkdir", "-p", library)
     run(["docker", "cp", str(ROOT / "plugins/module_utils"), f"{server.name}:{library}/evenkeel"])
-    argv = "python3 -s -B -m evenkeel.host.guard --app travel --state-dir /var/lib/evenkeel/travel"
+    argv = "python3 -s -B -m evenkeel.guard.host.guard --app travel --state-dir /var/lib/evenkeel/travel"
     server.engine.exec("sh", "-c", f"cd {library} && exec setsid {argv} >{log} 2>&1 </dev/null &")
     time.sleep(3)
     seen = suffer(server, "engine restarted, no update, a guard beside it", _restart_engine)
@@ -199,7 +199,7 @@ def guarded(server: Server) -> Accident:
     healed = server.serves_within(30)
     server.engine.docker("rm", "--force", "taker")
     said = server.engine.exec("cat", log)
-    server.engine.try_exec("pkill", "-f", "evenkeel.host.guard")
+    server.engine.try_exec("pkill", "-f", "evenkeel.guard.host.guard")
     if healed is None or "was reloaded" not in said:
         seen.wrong.append(f"the guard did not heal a moved container: {said[-1500:]}")
     return replace(seen, case=f"{seen.case}; then a container that moved served after {healed or 0:.1f} s")

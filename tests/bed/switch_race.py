@@ -80,7 +80,7 @@ def race(method: str, switch: Callable[[Path, str], None], times: int, readers: 
 
 def ours(root: Path, name: str) -> None:
     """As module ``symlink_release`` does it."""
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 
     assert Store(str(root)).switch(name)
 

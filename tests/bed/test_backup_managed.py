@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from tests.bed.backup_stack import DATABASES, ORDERS, PASSWORD, eventually, playbook
 from tests.bed.managed_database import HOST, IMAGE, NAME, NOWHERE, OLD, SERVER, Managed, fresh, managed
 from tests.bed.migrating_update import App

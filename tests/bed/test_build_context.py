@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_env
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.build_call import build_images
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose, ComposeFailed
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project_call import resolve
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
+from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host.build import build_images
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose, ComposeFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import environment
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.release import manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.project import resolve
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.bed.front import docker
 from tests.bed.shop import run
 
@@ -112,8 +112,8 @@ def test_no_layer_has_a_secret_of_the_server(app: Built, tmp_path: Path) -> None
     assert (app.deploy(), app.hashes()) == ((False, False), hashes)
     # A hotfix of the environment leaves real files in its release until that is the current one.
     for path in (".env", "web/.env"):
-        change = hotfix_env.Change(path, SECRET.encode(), f"SECRET_KEY={CHANGED}\n".encode(), ("SECRET_KEY",))
-        hotfix_env.put_in(Store(str(app.root)), str(app.release["release"]), change)
+        change = environment.Change(path, SECRET.encode(), f"SECRET_KEY={CHANGED}\n".encode(), ("SECRET_KEY",))
+        environment.put_in(Store(str(app.root)), str(app.release["release"]), change)
     assert app.deploy(rebuild=True) == (True, True)
     assert CHANGED in Path(app.path, "compose.yaml").read_text()
     files: dict[str, bytes] = {}

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.drift import patch_of
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.container_files import Budget
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.drift import Drifts, containers_of
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.mounts import place
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.tree_drift import of_mounts, of_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.drift import patch_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.host.containers import Drifts, containers_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.host.trees import of_mounts, of_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.container_files import Budget
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.mounts import place
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.bed.shop import LABEL, run
 
 PROJECT = "evenkeel-drift"
@@ -117,7 +117,7 @@ def test_a_hand_edit_in_a_release_and_in_what_is_mounted_out_of_it_is_found(tmp_
     commit = run([*git, "rev-parse", "HEAD"]).strip()
     store = Store(str(root))
     store.make_folders()
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.host.git import Git
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.git.host.git import Git
 
     mirror = Git(str(root / "mirror.git"))
     release = store.create(lambda target: mirror.export(commit, target), commit, "v1", [".env"])

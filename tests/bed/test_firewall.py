@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import firewall
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.inspection import moment_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.inspection import moment_of
 from tests.bed.fronts import FRONTS, fronted
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import LABEL, Shop, run

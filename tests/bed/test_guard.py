@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.guard_call import guard_info
+from ansible_collections.evenkeel.deploy.plugins.module_utils.guard.host.info import guard_info
 from tests.bed.front import docker
 from tests.bed.guarded import NAME, Guarded
 from tests.bed.ports import free_port

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from demo.repository import add_commit
 from tests.bed.code_hotfix import CODE, NGINX, PAGE, VERSION, back_at_v1, hotfix, module, of_v1, said, write
 from tests.bed.killed_playbook import kill_when

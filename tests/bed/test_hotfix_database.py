@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.hotfix_database_call import change
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.database import change
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost

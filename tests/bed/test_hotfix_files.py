@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from tests.bed.built_frontend import assets, packed, served
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from tests.bed.built_frontend import JOB, assets, builds, packed, records, served
 from tests.bed.code_hotfix import module, said
 from tests.bed.killed_playbook import kill_when

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.project import GENERATED, MARK
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import image_archive
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.files import write_private
-from ansible_collections.evenkeel.deploy.plugins.module_utils.journal import working
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.files import write_private
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.secret_values import MARK
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.definition import GENERATED
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import working
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import image_archive
 from tests.bed.server import Server
 from tests.bed.shop import LABEL, run
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.migrate import migrate
 from tests.bed.django_stack import NAME, PASSWORD, Stack, fresh, stack
 from tests.bed.shop import LABEL, ROOT, run
 
@@ -117,7 +117,7 @@ def test_a_module_that_is_killed_leaves_a_migration_that_ends_by_itself(fresh: S
     fresh.write(image=releases["r1"])
     (fresh.folder / "app/shop/migrations/0003_slow.py").write_text(SLOW)
     code = (
-        "import json, sys\nfrom ansible_collections.evenkeel.deploy.plugins.module_utils.host.migrate_call import migrate\n"
+        "import json, sys\nfrom ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.migrate import migrate\n"
         "migrate(json.loads(sys.argv[1]), False)\n"
     )
     try:

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_call import nginx_reload
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.status_engine import EngineView
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.engine import EngineView
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.nginx_reload import nginx_reload
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.small_stack import SmallStack
@@ -128,8 +128,8 @@ for address in {found[4][0] for found in socket.getaddrinfo("api", 8000)}:
 #: Killed when it looks at what it has started, before it could do anything about it.
 _KILLED = """
 import json, os, signal, sys
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import roll
 known, inspect = set(sys.argv[2:]), Engine.inspect
 def looking(self, key):
     found = inspect(self, key)
@@ -171,7 +171,9 @@ def test_killed_right_after_a_start_nobody_meets_what_is_not_proven(stack: Maker
 
 def standing_by(one: SmallStack) -> list[int]:
     """The processes that guard, or wait to guard, a stack after a kill."""
-    found = subprocess.run(["pgrep", "-f", f"host.standby.* {one.name} "], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-f", f"guard.host.standby.* {one.name} "], capture_output=True, text=True, check=False
+    )
     return [int(pid) for pid in found.stdout.split()]
 
 

@@ -23,7 +23,7 @@ MODULE = """#!/usr/bin/python
 from __future__ import annotations
 import os, signal, time
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.progress import PROGRESS_ARGUMENTS, Progress
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.progress import PROGRESS_ARGUMENTS, Progress
 
 module = AnsibleModule(
     {**PROGRESS_ARGUMENTS, "state_dir": {"type": "path"}, "lines": {"type": "int"}, "end": {"type": "str"}},

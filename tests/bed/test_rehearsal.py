@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import processes
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rehearsal_call import rehearse
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.rehearse import rehearse
 from demo.repository import add_commit
 from tests.bed.migrated_shop import fill, sql
 from tests.bed.shop import ROOT, Shop, run

@@ -14,13 +14,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
-    database_session,
-    hotfix_database_call,
-    hotfix_ledger,
-)
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import PSQL, Server
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import database, database_session, ledger
+from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import PSQL, Server
 
 ROLES = ("CREATE ROLE shop LOGIN", "CREATE ROLE reader")
 SCHEMA = """
@@ -65,7 +61,7 @@ class App:
         files = [{"path": "fix.sql", "content": base64.b64encode(text.encode()).decode()}] if text else []
         params = {"path": str(self.root), "files": files, "state": "applied", "lock_timeout": 0.3, "retries": 1,
                   "statement_timeout": 30.0, "timeout": 300.0, **more}  # fmt: skip
-        return hotfix_database_call.change(params, dry)
+        return database.change(params, dry)
 
     def back(self, name: str, **more: Any) -> dict[str, Any]:
         return self(state="reverted", name=name, **more)
@@ -77,7 +73,7 @@ class App:
 
     @property
     def names(self) -> list[str]:
-        return hotfix_ledger.names(str(self.root / ".evenkeel"))
+        return ledger.names(str(self.root / ".evenkeel"))
 
     def sql(self, text: str, user: str = "") -> str:
         """What statements print, each in a transaction of its own."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.elsewhere import Reach
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import PSQL
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres_client import client
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.throwaway_postgres import thrown_away
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.external_database import Reach
+from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.client import client
+from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import PSQL
+from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.throwaway_server import thrown_away
 from tests.database.postgres_server import Postgres
 
 #: Bits of capabilities in /proc/<pid>/status (capabilities(7)).

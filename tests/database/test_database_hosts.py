@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.database_host import Host
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.database_host import Host
 from tests.bed.shop import run
 from tests.database.migrations.forked import WarmDjango
 from tests.database.migrations.operations import CREATE, NOTE

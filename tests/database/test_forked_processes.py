@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host import app_script
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host import migrate
 from tests.database.migrations.forked import WarmDjango
 from tests.database.migrations.operations import CREATE, NOTE, REMOVE
 from tests.database.migrations.running import Running
@@ -101,7 +102,7 @@ def interruptible() -> Iterator[None]:
 
 
 def test_it_answers_as_a_plain_process_does(project: Running) -> None:
-    plan = app_script.as_text(migrate_call.MODULES, [[], True, 3000, "", []])
+    plan = app_script.as_text(migrate.MODULES, [[], True, 3000, "", []])
     answer = undigested(plain(project, plan)[1])
     assert answer["databases"][0]["migrations"]
     assert undigested(forked(project, plan)[1]) == answer

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.restore import Restoring
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.source import Source
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import (
+    database,
+    database_run,
     database_session,
-    hotfix_database_call,
-    hotfix_database_run,
-    hotfix_ledger,
-    hotfix_staging,
+    staging,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_restore import Restoring
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_source import Source
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.migration_ledger_script import Ledger
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import Server
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.refusal import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_store import Store
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import ledger as hotfix_ledger
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.inside.ledger import Ledger
+from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import Server
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.database.hotfixed_database import (
     FUNCTION,
     ROLES,
@@ -67,8 +67,8 @@ def app(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> App:
     made = App(tmp_path, server)
     made.sql(SCHEMA)
     source = Source(None, "shop", "db", {}, server, {})  # type: ignore[arg-type]
-    monkeypatch.setattr(hotfix_database_call, "source_of", lambda _params: source)
-    monkeypatch.setattr(hotfix_database_run, "RETRY_PAUSE", 0.05)
+    monkeypatch.setattr(database, "source_of", lambda _params: source)
+    monkeypatch.setattr(database_run, "RETRY_PAUSE", 0.05)
     return made
 
 
@@ -214,13 +214,13 @@ def test_what_the_reader_of_statements_might_miss_the_server_tells(
     app: App, monkeypatch: pytest.MonkeyPatch, hidden: str, expected: str
 ) -> None:
     before = app.dump()
-    read = hotfix_database_call.changes_of
+    read = database.changes_of
 
     def deceived(text: str) -> Any:
         changes = read(FUNCTION)
         return [*changes[:-1], type(changes[0])(text, 1, changes[0].named)]
 
-    monkeypatch.setattr(hotfix_database_call, "changes_of", deceived)
+    monkeypatch.setattr(database, "changes_of", deceived)
     assert expected in app.refusal(f"{FUNCTION}; {hidden}")
     assert app.dump() == before and app.sql("SELECT min(price) FROM orders") == "10"
 
@@ -320,7 +320,7 @@ def test_killed_after_it_was_committed_the_same_call_finds_it(
     with monkeypatch.context() as patched:
         patched.setattr(database_session.Transaction, "commit", committed)
         patched.setattr(hotfix_ledger, "forget", lambda *_args: None)
-        patched.setattr(hotfix_database_run.Ledger, "end", lambda *_args: None)
+        patched.setattr(database_run.Ledger, "end", lambda *_args: None)
         with pytest.raises(Killed):
             app(WIDER if state == "applied" else "", name="k", state=state)
     if state == "applied":
@@ -402,7 +402,7 @@ def test_staging_has_to_have_tried_the_same_statements(app: App) -> None:
     assert "staging" in refused and app.dump() == before and app.names == []
     state_dir = str(app.root / ".evenkeel")
     app(f"-- as it was tried\n{FUNCTION};", name="there")
-    tried = hotfix_staging.tried(Store(str(app.root)), state_dir)
+    tried = staging.tried(Store(str(app.root)), state_dir)
     assert app.back("there")["changed"] and app.dump() == before
     told = app(FUNCTION, name="here", **asked(tried))
     assert told["changed"] and "tried on staging" in " ".join(told["notes"])
@@ -416,7 +416,7 @@ def test_staging_has_to_have_tried_the_same_statements(app: App) -> None:
 @pytest.mark.nightly
 def test_who_owns_what_is_changed_need_be_nothing_more(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source(None, "shop", "db", {}, replace(app.server, user="shop"), {})  # type: ignore[arg-type]
-    monkeypatch.setattr(hotfix_database_call, "source_of", lambda _params: source)
+    monkeypatch.setattr(database, "source_of", lambda _params: source)
     before = app.dump()
     assert app(f"{TRIGGER};{WIDER};{FUNCTION}", name="own")["changed"] and app.dump() != before
     assert app.back("own")["changed"] and app.dump() == before
@@ -474,7 +474,7 @@ def test_a_database_of_another_host_is_neither_changed_nor_restored(
     app: App, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Source(Projects(), "shop", "db", {}, app.server, {})  # type: ignore[arg-type]
-    monkeypatch.setattr(hotfix_database_call, "source_of", lambda _params: source)
+    monkeypatch.setattr(database, "source_of", lambda _params: source)
     app(FUNCTION, name="here")
     with postgres.connect("shop", autocommit=True) as connection:
         ledger = Ledger(connection, "3f2c1ab")

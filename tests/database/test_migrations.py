@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import migrations as decide
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.migration_rules import Effect, World
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.schema import database_of
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.schema_changes import Change
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import phases as decide
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.rules import Effect, World
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.schema import database_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.schema_changes import Change
 from tests.database.migrations.truth import measured, row_of
 from tests.database.migrations.versions import django_python
 

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_restorable import Plain
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.backup_told import BackupFailed
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.postgres import PostgresFailed, Server
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.restorable import Plain
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.summary import BackupFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import PostgresFailed, Server
 from tests.bed.shop import run
 from tests.database.postgres_server import Postgres
 

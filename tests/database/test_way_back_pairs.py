@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import way_back
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import schema_compatibility
 from tests.database.migrations.truth import measured
 from tests.database.migrations.verdicts import pairs_in
 from tests.database.migrations.versions import django_python
@@ -36,7 +36,7 @@ def test_what_may_come_back_works(found: list[dict[str, Any]]) -> None:
     assert len(pairs) >= 15
     assert [(p.case, p.how, p.unsafe) for p in pairs if p.unsafe] == []
     # Of what is known there is each verdict, and nothing is legal where nothing is tried.
-    assert {p.verdict for p in pairs} == set(way_back.VERDICTS)
+    assert {p.verdict for p in pairs} == set(schema_compatibility.VERDICTS)
     assert min(p.legal for p in pairs) > 25
     # What was run by hand nobody judges; of the rest nothing that works is forbidden but what would lose rows.
     assert {(p.case, p.verdict) for p in pairs if p.strict and p.how != "by hand"} == set()

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import random
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
-    SCHEDULER,
-    STOP_FIRST,
-    WEB,
-    WORKER,
-    Policy,
-    Wanted,
-)
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import SCHEDULER, WEB, WORKER
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import STOP_FIRST
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import Policy, Wanted
 from tests.property.drawn_rolls import BEHAVIOURS
 from tests.property.rolling_invariants import roll
 from tests.property.simulated_machine import NEW, OLD, SimulatedMachine

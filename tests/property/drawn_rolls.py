@@ -8,15 +8,9 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
-    OTHER,
-    SCHEDULER,
-    STOP_FIRST,
-    WEB,
-    WORKER,
-    Policy,
-    Wanted,
-)
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import OTHER, SCHEDULER, WEB, WORKER
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import STOP_FIRST
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import Policy, Wanted
 from tests.property.simulated_machine import NEW, STAND_IN, SimulatedMachine
 from tests.property.simulated_parts import Misfortune, Version
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import guard
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.guard import (
+from ansible_collections.evenkeel.deploy.plugins.module_utils.guard import guard
+from ansible_collections.evenkeel.deploy.plugins.module_utils.guard.guard import (
     Backend,
     Memory,
     Name,

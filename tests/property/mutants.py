@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Break every branch of the reconciler's pure files, one at a time, and see whether the simulated histories notice.
 
-Single decisions that no history can show are what ``tests/unit/test_rolling*.py`` are for: they are asked where the first few
+Single decisions that no history can show are what ``tests/unit/rolling/`` are for: they are asked where the first few
 histories notice nothing, and the many others after them, which take longer. A mutant that survives all is a rule that
 nobody holds, or code that does nothing.
 
@@ -28,18 +28,18 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, stack, undoing
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling import next_step, stack, undo
 from tests.property import crashing_rolls, rolling_invariants
 from tests.property.seeded_histories import FIRST, HISTORIES
 
-MODULES: tuple[ModuleType, ...] = (rolling, stack, undoing)
+MODULES: tuple[ModuleType, ...] = (next_step, stack, undo)
 CHECKS: tuple[Callable[[int], object], ...] = (
     rolling_invariants.check,
     rolling_invariants.check_a_change_of_mind,
     crashing_rolls.check,
 )
 #: What is asked of single decisions.
-UNITS = sorted((Path(__file__).parents[1] / "unit").glob("test_rolling*.py"))
+UNITS = sorted((Path(__file__).parents[1] / "unit/rolling").glob("test_rolling*.py"))
 SINGLE = "single decisions"
 #: Histories of each kind before these: most mutants end here, in less time than the single decisions take.
 FEW = 20

@@ -8,17 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
-    FORWARD,
-    WEB,
-    WORKER,
-    Policy,
-    Stack,
-    is_outdated,
-)
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start, Step
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Outcome, Roller
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import WEB, WORKER
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling import next_step, steps
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import Outcome, Roller
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import FORWARD, Policy, Stack, is_outdated
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.steps import Start, Step
 from tests.property.drawn_rolls import AT_PORT, BAD, draw
 from tests.property.rolling_order import problem_with
 from tests.property.simulated_machine import NEW, OLD, SimulatedMachine
@@ -157,4 +151,6 @@ def check(seed: int) -> None:
     machine.proxy_down_until = 0.0
     again = Roller(machine, policy).observe()
     if not outcome.failed and not machine.disturbed and behaviour in ("good", "slow"):
-        assert isinstance(rolling.next_step(again, policy), steps.Done), f"a second run would change something: {story}"
+        assert isinstance(next_step.next_step(again, policy), steps.Done), (
+            f"a second run would change something: {story}"
+        )

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import OTHER, SCHEDULER, WEB, WORKER
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import (
     FORWARD,
-    OTHER,
-    SCHEDULER,
     UNDO,
-    WEB,
-    WORKER,
     Container,
     Policy,
     Stack,
@@ -21,7 +18,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack impor
     is_current,
     is_outdated,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import (
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.steps import (
     Join,
     Leave,
     Quiesce,

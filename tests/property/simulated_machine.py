@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A machine that exists only in memory: containers, a proxy with workers that remember addresses, and misfortune.
 
-It answers the same questions as the real one (``host/roller.Machine``) and watches, at every single change,
+It answers the same questions as the real one (``rolling/host/roller.Machine``) and watches, at every single change,
 what must never be true.  Violations are collected in ``violations``.
 """
 
@@ -12,18 +12,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import (
-    SCHEDULER,
-    START_FIRST,
-    WEB,
-    WORKER,
-    Container,
-    Proxy,
-    Wanted,
-    is_crashing,
-)
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.steps import Start
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.roller import Answer, Seen, StepFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.answer import Answer
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import SCHEDULER, WEB, WORKER
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import START_FIRST
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import Seen, StepFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import Container, Proxy, Wanted, is_crashing
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.steps import Start
 from tests.property.simulated_names import Names
 from tests.property.simulated_parts import Box, Killed, Misfortune, Version, Worker
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import expansion
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import expansion
 from tests.property.seeded_histories import HISTORIES
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import guard
+from ansible_collections.evenkeel.deploy.plugins.module_utils.guard import guard
 from tests.property.guarded_world import NEVER, SAFETY, World
 from tests.property.seeded_histories import FIRST, hold, in_parts, is_noticed
 

@@ -13,15 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import lease
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.lease import (
-    Lock,
-    Moment,
-    Operation,
-    Process,
-    Take,
-    Wait,
-)
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.clock import Moment, Process
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation import lease
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.lease import Lock, Operation, Take, Wait
 from tests.property.seeded_histories import FIRST, hold, in_parts, is_noticed
 
 LEASE = 1800.0

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.masking import Mask, without_credentials
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.secret_values import looks_random, secret_parts
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.masking import Mask, without_credentials
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.secret_values import looks_random, secret_parts
 
 TEXT_OF_WORDS = """
 shop travel tours api web celery worker beat nginx settings production config orders payments customer accounts django

@@ -8,8 +8,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import migrations as decide
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import schema as s
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import phases as decide
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import schema as s
 
 TYPES = [
     "bigint",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import View
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import View
 from tests.property.crashing_rolls import check
 from tests.property.seeded_histories import hold, in_parts, is_noticed
 

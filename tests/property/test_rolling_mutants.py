@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The histories can fail: each deliberate break of a rule of ``decide/rolling`` is noticed."""
+"""The histories can fail: each deliberate break of a rule of ``rolling/next_step`` is noticed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import rolling, steps, undoing
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import START_FIRST, Stack, View, Wanted
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import START_FIRST
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling import next_step as rolling_next_step
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling import steps, undo
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import Stack, View, Wanted
 from tests.property.rolling_invariants import check, check_a_change_of_mind
 from tests.property.seeded_histories import is_noticed
 
@@ -29,7 +31,7 @@ def no_failure(_original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def retire_before_switch(original: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda views: rolling.drain_and_stop(views) or original(views)
+    return lambda views: rolling_next_step.drain_and_stop(views) or original(views)
 
 
 def start_singletons_first(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +43,9 @@ def start_singletons_first(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def no_settling(_original: Callable[..., Any]) -> Callable[..., Any]:
     def undo_and_leave(stack: Stack, views: Any) -> steps.Step:
-        return next((s for s in map(rolling.undo_service, reversed(views)) if s), steps.Done(True, stack.cause))
+        return next(
+            (s for s in map(rolling_next_step.undo_service, reversed(views)) if s), steps.Done(True, stack.cause)
+        )
 
     return undo_and_leave
 
@@ -82,7 +86,7 @@ def never_waits(_original: object) -> Callable[..., Any]:
 
 
 def all_at_once(_original: object) -> Callable[..., Any]:
-    return rolling.together
+    return rolling_next_step.together
 
 
 def settle_while_warm(_original: object) -> Callable[..., Any]:
@@ -111,21 +115,21 @@ def check_both(seed: int) -> None:
     [
         (View, "is_busy", never_busy),
         (View, "is_proven", no_proof),
-        (rolling, "failure_of", no_failure),
-        (rolling, "switch", retire_before_switch),
-        (rolling, "view_of", start_singletons_first),
-        (rolling, "undo", no_settling),
+        (rolling_next_step, "failure_of", no_failure),
+        (rolling_next_step, "switch", retire_before_switch),
+        (rolling_next_step, "view_of", start_singletons_first),
+        (rolling_next_step, "undo", no_settling),
         (View, "is_loud", never_busy),
         (View, "silent", none_silent),
         (View, "overlaps", no_overlap),
-        (rolling, "view_of", learned_at_once),
-        (rolling, "settle", settle_while_warm),
-        (undoing, "make_room", no_room),
-        (undoing, "make_room", room_without_help),
-        (rolling, "view_of", no_stand_in),
-        (rolling, "waits_for_another", never_waits),
-        (rolling, "backward", all_at_once),
-        (rolling, "next_step", all_kept),
+        (rolling_next_step, "view_of", learned_at_once),
+        (rolling_next_step, "settle", settle_while_warm),
+        (undo, "make_room", no_room),
+        (undo, "make_room", room_without_help),
+        (rolling_next_step, "view_of", no_stand_in),
+        (rolling_next_step, "waits_for_another", never_waits),
+        (rolling_next_step, "backward", all_at_once),
+        (rolling_next_step, "next_step", all_kept),
     ],
     ids=lambda value: str(getattr(value, "__name__", value)).rpartition(".")[2],
 )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.hotfix_database import Refused, changes_of
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.sql_statements import Unreadable, split, tokens_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.database import Refused, changes_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.sql_statements import Unreadable, split, tokens_of
 
 # Everything that could be taken for the end of something.
 HOSTILE = st.text(alphabet=";'\"$\\/*-ab \n(){}é", max_size=25)

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import firewall, proxy_routes
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import firewall, proxy_routes
 from tests.bed.shop import Shop, run
 
 
@@ -165,7 +165,7 @@ def test_no_engine(shop: Shop, project: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_permission_on_the_socket(shop: Shop, project: Path) -> None:
     script = (
-        "from ansible_collections.evenkeel.deploy.plugins.module_utils.host.project import connect\n"
+        "from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.project import connect\n"
         "try: connect('/')\nexcept Exception as error: print(error)\n"
     )
     # Code that another user can read, since the checkout may lie in a private folder.

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import KINDS
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import KINDS
 from tests.stacks.corpus import SEEN, UNSEEN, stacks
 
 

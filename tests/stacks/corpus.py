@@ -24,25 +24,25 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.adoption import binds_inside
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.jobs import jobs_of
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.kinds import Evidence
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.mounted_content import (
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.kinds import Look, evidence_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.source_tree import SourceTree
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.jobs import jobs_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.kinds import Evidence
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import JOB, OTHER, PROXY, WEB
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import (
+    ROLLED_KINDS,
+    START_FIRST,
+    chosen_kind,
+    settings_of,
+)
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.adopted import binds_inside
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.mounted_content import (
     VERSION,
     content_of,
     is_code,
     worth_keeping,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.programs import JOB, PROXY
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.services import (
-    ROLLED_KINDS,
-    chosen_kind,
-    settings_of,
-)
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import OTHER, START_FIRST, WEB
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.two_at_once import alone
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.kinds import Look, evidence_of
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.source_tree import SourceTree
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.scalability import alone
 
 HERE = Path(__file__).parent
 #: Those that the rules were tuned by, and those that nobody who tunes them looks at.

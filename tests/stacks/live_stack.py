@@ -22,8 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.nginx_call import nginx_reload
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.nginx_reload import nginx_reload
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.small_stack import IMAGE, LABEL, SmallStack
@@ -36,7 +36,7 @@ QUICK = {"prove_seconds": 0.5, "monitor": 1.0, "drain_timeout": 10.0, "ready_tim
 FAULTS = {"web": ("500", "exit", "deaf"), "worker": ("exit",), "scheduler": ("exit",), "other": ("exit",)}
 _CALL = """
 import json, sys
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.rolling_call import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import roll
 roll(json.load(sys.stdin), False)
 """
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.release_call import manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.release import manage_release
 
 #: Nobody's own settings, no housekeeping after each command, and nothing to run at a commit.
 _SETTINGS = {"gc.auto": "0", "maintenance.auto": "false", "init.templateDir": ""}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.compose import Compose
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
 
 _FOLDER = "/folder-of-the-project"
 _known: dict[tuple[str, ...], str] = {}

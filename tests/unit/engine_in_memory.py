@@ -8,7 +8,7 @@ import os
 import tarfile
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.engine import NotFound
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import NotFound
 
 #: More than the kernel gives: the process of a container that is looked at from outside alone. Process 1 has this machine's below it.
 NOBODY = 2**22 + 1

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_config import Route, routes
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.nginx_syntax import load
+from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.config import Route, routes
+from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.syntax import load
 
 
 def dumped(text: str, **files: str) -> str:

@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide import steps
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.rolling import next_step
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.stack import WEB, Container, Policy, Stack, Wanted
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import WEB
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling import steps
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.next_step import next_step
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import Container, Policy, Stack, Wanted
 
 WANTED = Wanted("api", WEB, "image-2", "hash-2", prove_seconds=5, monitor=5, drain_timeout=60)
 OLD = Container("old", "shop-api-1", "api", "image-1", "hash-1", address="10.0.0.1", in_rotation=True)

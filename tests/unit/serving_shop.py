@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import hotfix_call, project_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import patch
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import project as releases_project
 from tests.unit import compose_answers
 from tests.unit.app_on_a_server import App, commit
 from tests.unit.engine_in_memory import EngineInMemory
@@ -83,7 +84,7 @@ class Shop(App):
 
     def resolve(self, release: str, revision: str) -> None:
         root = str(self.root)
-        project_call.resolve(
+        releases_project.resolve(
             {"project_src": f"{root}/releases/{release}", "files": ["docker-compose.prod.yml"], "env_files": [".env"],
              "project_name": "shop", "revision": revision, "mounts_dir": f"{root}/mounts", "live_dir": f"{root}/shared/proxy",
              "data_dir": f"{root}/shared", "state_dir": f"{root}/.evenkeel", "lock_token": None}, False)  # fmt: skip
@@ -95,7 +96,7 @@ class Shop(App):
             "env_files": [".env"], "shared": [".env"], "django_service": "api", "manage_py": "manage.py", "timeout": 10.0,
             "max_files": 20, "max_lines": 400, "max_chain": 5, **more,
         }  # fmt: skip
-        return hotfix_call.patch(params, check)
+        return patch.patch(params, check)
 
     def seen(self) -> tuple[Any, ...]:
         mirror = self.root / "mirror.git"
@@ -109,14 +110,14 @@ class Shop(App):
     def use_its_engine(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
         """Have ``hotfix_patch`` and these modules talk to its engine, and run no checks in containers."""
         compose_answers.remember(monkeypatch)
-        for module in (project_call, hotfix_call, *modules):
+        for module in (releases_project, patch, *modules):
             monkeypatch.setattr(module, "connect", lambda _src: self.engine)
-        monkeypatch.setattr(hotfix_call, "checked", lambda *_args: [])
+        monkeypatch.setattr(patch, "checked", lambda *_args: [])
 
 
 def new_shop(folder: Path) -> Shop:
     """A shop with an engine of its own."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         engine = EngineInMemory()
-        monkeypatch.setattr(project_call, "connect", lambda _src: engine)
+        monkeypatch.setattr(releases_project, "connect", lambda _src: engine)
         return Shop(folder, engine)

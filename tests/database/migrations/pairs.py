@@ -30,15 +30,12 @@ measure = importlib.import_module("tests.database.migrations.measure")
 from django.conf import settings  # noqa: E402 (the line above makes it importable)
 from django.core.management import call_command  # noqa: E402 (likewise)
 from django.db import DatabaseError, connection, transaction  # noqa: E402 (likewise)
-from module_utils.host import (  # noqa: E402 (likewise)
-    app_script,
-    migrate_call,
-    migrate_run,
-    migration_plan_script,
-    migration_run_script,
-)
-from module_utils.host.call_result import BadInput  # noqa: E402 (likewise)
-from module_utils.host.code_that_runs import Code  # noqa: E402 (likewise)
+from module_utils.base.errors import BadInput  # noqa: E402 (likewise)
+from module_utils.engine.host import app_script  # noqa: E402 (likewise)
+from module_utils.migrations.host import migrate, run  # noqa: E402 (likewise)
+from module_utils.migrations.host.running_code import Code  # noqa: E402 (likewise)
+from module_utils.migrations.inside import plan  # noqa: E402 (likewise)
+from module_utils.migrations.inside import run as migrations_run  # noqa: E402 (likewise)
 
 from tests.database.migrations import app_code  # noqa: E402 (likewise)
 from tests.database.migrations.cases import CASES, Case  # noqa: E402 (likewise)
@@ -110,8 +107,8 @@ class Server:
         """What the module would return for a look."""
         running = [{"container": f"api-{r}", "revision": r, "image": f"sha256:{r}"} for r in self.serving]
         code = Code(running, release, f"sha256:{release}", "")
-        told = json.loads(json.dumps(migration_plan_script.plan([], True, 3000, "", running), default=str))
-        return told, migrate_call.judged(told, {}, code, params.get("allow_data_loss") or ()), code
+        told = json.loads(json.dumps(plan.plan([], True, 3000, "", running), default=str))
+        return told, migrate.judged(told, {}, code, params.get("allow_data_loss") or ()), code
 
     def call(self, state: str, release: str, **params: Any) -> dict[str, Any]:
         """What the module would return.
@@ -121,19 +118,19 @@ class Server:
         told, result, code = self.look(release, **params)
         result["timeline"] = []
         given = {"state": state, "lock_timeout": 3, "retries": 1, "wait": 20, **params}
-        migrate_run.check_request(state, given, code, told, result)
-        order = migrate_run.order_of(given, code, told, result)
+        run.check_request(state, given, code, told, result)
+        order = run.order_of(given, code, told, result)
         stdin, printed = sys.stdin, io.StringIO()
         sys.stdin = io.StringIO(json.dumps(order))
         try:
             with contextlib.redirect_stdout(printed):
-                migration_run_script.main()
+                migrations_run.main()
         finally:
             sys.stdin = stdin
             connection.close()
         answer = app_script.answer_in(printed.getvalue())
         assert answer is not None, printed.getvalue()
-        return migrate_run.ended(state, answer, told, code, given, result)
+        return run.ended(state, answer, told, code, given, result)
 
     def everything(self) -> list[str]:
         return [f"shop.{name_of(n)}" for n in range(2, self.versions + 1)]

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import app_script, migrate_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host import app_script
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host import migrate
 from tests.database.migrations.forked import Forked, WarmDjango
 from tests.database.postgres_server import PASSWORD, Postgres
 
@@ -133,7 +134,7 @@ class Project:
 
     def ask(self, databases: list[str] | None = None, target: str = "") -> dict[str, Any]:
         """What the script tells, as the module sends it."""
-        script = app_script.as_text(migrate_call.MODULES, [databases or [], True, 3000, target])
+        script = app_script.as_text(migrate.MODULES, [databases or [], True, 3000, target])
         told = app_script.answer_in(self.manage("shell", "-c", script))
         assert told is not None
         return told
@@ -142,9 +143,9 @@ class Project:
         """What the module would return."""
         told = self.ask(**asked)
         assert "error" not in told, told
-        return migrate_call.judged(told, declared or {})
+        return migrate.judged(told, declared or {})
 
     def why(self, **asked: Any) -> str:
         """What a user reads where there is no plan."""
         told = self.ask(**asked)
-        return migrate_call.planning_error(told["error"], {"service": "api"}).message()
+        return migrate.planning_error(told["error"], {"service": "api"}).message()

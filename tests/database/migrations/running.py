@@ -11,17 +11,15 @@ from typing import Any, cast
 
 import psycopg
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.decide.database_host import Host
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host import (
-    app_script,
-    django_check_script,
-    django_look_script,
-    migrate_call,
-    migrate_run,
-)
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.call_result import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.code_that_runs import Code
-from ansible_collections.evenkeel.deploy.plugins.module_utils.host.database_host import refuse_other_host
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.django.inside import deployment_checks
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host import app_script
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.database_host import Host
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host import migrate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host import run as migrations_run
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.database_host import refuse_other_host
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.running_code import Code
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.inside import checks_and_plan
 from tests.database.migrations.forked import Forked
 from tests.database.migrations.project import Project
 
@@ -59,31 +57,31 @@ class Running(Project):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         """What the module would send: the plan's verdict as an order."""
         code = self.code(release)
-        script = app_script.as_text(migrate_call.MODULES, [[], True, 3000, "", code.running])
+        script = app_script.as_text(migrate.MODULES, [[], True, 3000, "", code.running])
         return self._decided(app_script.answer_in(self.manage("shell", "-c", script)), state, code, params)
 
     def _decided(
         self, told: dict[str, Any] | None, state: str, code: Code, params: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         assert told is not None and "error" not in told, told
-        refuse_other_host(self.engine, code.host, migrate_call.claims_in(told), params.get("take_over_from") or "")  # type: ignore[arg-type]
-        result = migrate_call.judged(
+        refuse_other_host(self.engine, code.host, migrate.claims_in(told), params.get("take_over_from") or "")  # type: ignore[arg-type]
+        result = migrate.judged(
             told, params.get("declared") or {}, code, params.get("allow_data_loss") or (), params.get("only")
         )
         given = {"state": state, "lock_timeout": self.limits[0] / 1000, "retries": self.limits[1], "wait": 20, **params}
-        migrate_run.check_request(state, given, code, told, result)
-        return migrate_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
+        migrations_run.check_request(state, given, code, told, result)
+        return migrations_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
 
     def begin(self, order: dict[str, Any]) -> Forked:
         """Start carrying out an order."""
-        process = self.process("shell", "-c", app_script.as_text(migrate_run.MODULES, []))
+        process = self.process("shell", "-c", app_script.as_text(migrations_run.MODULES, []))
         process.give(json.dumps(order))
         return process
 
     def run(self, state: str, release: str, /, **params: Any) -> dict[str, Any]:
         """What the module would return, which has one process plan and then carry out what is decided of that."""
         code = self.code(release)
-        script = app_script.as_text(migrate_call.TALK, [[], True, 3000, "", code.running])
+        script = app_script.as_text(migrate.TALK, [[], True, 3000, "", code.running])
         process = self.process("shell", "-c", script)
         try:
             asked = None
@@ -100,12 +98,12 @@ class Running(Project):
             process.wait()
         answer = app_script.answer_in(printed)
         assert answer is not None, printed + errors
-        return {**migrate_run.ended(state, answer, told, code, params, result), "printed": printed}
+        return {**migrations_run.ended(state, answer, told, code, params, result), "printed": printed}
 
     def checked(self, release: str) -> dict[str, Any]:
         """The plan that comes with the checks of an update, in the one process that they have."""
         code = self.code(release)
-        modules = (*migrate_call.TALK, django_check_script, django_look_script)
+        modules = (*migrate.TALK, deployment_checks, checks_and_plan)
         script = app_script.as_text(modules, [[], [[], True, 3000, "", code.running], True])
         process = self.process("shell", "-c", script)
         found = (app_script.answer_in(line) for line in iter(process.stdout.readline, ""))
@@ -122,8 +120,8 @@ class Running(Project):
                 return answer
 
         try:
-            planned = migrate_call.judged(told, {}, code)
-            return migrate_run.noted({}, cast(Any, Listening()), code, told, planned, contextlib.nullcontext)
+            planned = migrate.judged(told, {}, code)
+            return migrations_run.noted({}, cast(Any, Listening()), code, told, planned, contextlib.nullcontext)
         finally:
             process.kill()
             process.wait()

@@ -1,0 +1,227 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``compose_build``: build what a project's services need and is not there, within limits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from ...base.errors import BadInput
+from ...base.host.file_lock import held_for_acts
+from ...base.host.files import private_directory, read_json
+from ...base.host.processes import memory_of_machine
+from ...base.secret_values import MARK
+from ...engine.host.compose import ComposeFailed
+from ...engine.host.engine import Engine
+from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
+from ...engine.host.project import TOOLS_FIT, compose_of, connect, state_dir_of
+from ...operation.host.journal import Fence, working
+from ...releases.host.image_archive import bring_back, in_archive
+from ...releases.host.kept_images import parts_of
+from ..command_line import BadBuild, Build, build_command, from_copy, memory_limit
+from .context import clean_context
+
+_GROUP = "evenkeel-build"
+_SHARES, _WEIGHT = 256, 25  # a quarter of what a container of the site gets
+
+
+def _write(path: str, text: str) -> bool:
+    try:
+        with open(path, "w", encoding="ascii") as stream:
+            stream.write(text)
+    except OSError:
+        return False
+    return True
+
+
+def limit_builds(engine: Engine, memory: int) -> str:
+    """Prepare a cgroup for builds and return what ``--cgroup-parent`` wants, empty where limits cannot be set.
+
+    BuildKit ignores ``--memory``; only the parent cgroup limits it.
+    """
+    if os.geteuid() != 0:
+        return ""
+    if engine.info().get("CgroupDriver") == "systemd":
+        name = f"{_GROUP}.slice"
+        settings = [f"MemoryMax={memory}", f"CPUWeight={_WEIGHT}"]
+        for words in (["start", name], ["set-property", "--runtime", name, *settings]):
+            try:
+                done = subprocess.run(["systemctl", *words], capture_output=True, check=False, timeout=30)
+            except (OSError, subprocess.TimeoutExpired):
+                return ""
+            if done.returncode != 0:
+                return ""
+        return name
+    if os.path.isdir("/sys/fs/cgroup/memory"):
+        files = {
+            f"/sys/fs/cgroup/memory/{_GROUP}/memory.limit_in_bytes": str(memory),
+            f"/sys/fs/cgroup/cpu/{_GROUP}/cpu.shares": str(_SHARES),
+        }
+    else:
+        files = {
+            f"/sys/fs/cgroup/{_GROUP}/memory.max": str(memory),
+            f"/sys/fs/cgroup/{_GROUP}/cpu.weight": str(_WEIGHT),
+        }
+    for path in files:
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        except OSError:
+            return ""
+    written = [_write(path, text) for path, text in files.items()]
+    return f"/{_GROUP}" if all(written) else ""
+
+
+def run_build(build: Build, log: str) -> None:
+    """Run one build to its end, with its output in a private file.
+
+    :param log: the file, begun anew.
+    :raises BadInput: it failed; the message has its last errors without any value of a build argument.
+    """
+    # As for Compose: the engine that the SDK speaks to, whatever context or builder somebody chose in a shell.
+    chosen = ("DOCKER_CONTEXT", "BUILDX_BUILDER")
+    environment = {k: v for k, v in os.environ.items() if k not in chosen}
+    environment.setdefault("DOCKER_HOST", "unix:///var/run/docker.sock")
+    environment.update(build.environment)
+    try:
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+            done = subprocess.run(
+                build.argv,
+                env=environment,
+                input=build.stdin,
+                text=True,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                check=False,
+                pass_fds=tuple(held_for_acts),
+            )
+    except OSError as error:
+        raise BadInput(
+            f"docker buildx could not be started: {error.strerror}", "install the package docker-buildx"
+        ) from error
+    if done.returncode != 0:
+        with open(log, encoding="utf-8", errors="replace") as stream:
+            lines = [line.rstrip() for line in stream if line.strip()]
+        shown = [line for line in lines if "ERROR" in line or "error" in line.lower()][-3:] or lines[-3:]
+        image = build.argv[build.argv.index("--tag") + 1]
+        text = "\n  ".join(shown)
+        for name, value in build.environment:
+            text = text.replace(value, f"<{name}>") if len(value) > 5 else text
+        raise BadInput(f"the image {image} does not build:\n  {text}", f"the whole output is in {log} on this host")
+
+
+def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call; images that are there are left alone unless ``rebuild``.
+
+    :raises BadInput: a build that fails; nothing that runs was touched.
+    """
+    compose = compose_of(params)
+    engine = connect(compose.project_src, params)
+    try:
+        project = compose.resolved()
+        if check_mode:
+            return build_missing(params, engine, project, "")
+        state = state_dir_of(params, str(project["name"]))
+        # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
+        with working(params, state, f"compose_build of {project['name']}") as fence:
+            fence.note(**{TOOLS_FIT: True})
+            logs = private_directory(os.path.join(state, "logs"))
+            return fence.told(build_missing(params, engine, project, logs, fence))
+    except ComposeFailed as error:
+        raise BadInput(f"the images cannot be built: {error}") from error
+
+
+def build_missing(
+    params: Mapping[str, Any],
+    engine: Engine,
+    project: Mapping[str, Any],
+    logs: str,
+    fence: Fence | None = None,
+) -> dict[str, Any]:
+    """Build what is missing, or load it where nothing is to be built.
+
+    :param logs: folder for the output of builds; empty to build nothing and only say what would be built.
+    :param fence: the lock under which images are loaded; None to only say what would be loaded.
+    :raises BadInput: a build failed, or an image can neither be built nor loaded.
+    """
+    wanted = {
+        str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
+    }
+    loaded: list[str] = []
+    if params.get("build") == "never":
+        loaded = _have_back(str(params["project_src"]), engine, project, wanted, fence)
+    missing = [image for image in sorted(wanted) if params.get("rebuild") or not engine.image(image)]
+    parent = ""
+    if missing and logs:
+        parent = limit_builds(engine, memory_limit(memory_of_machine()[1], int(params.get("memory") or 0)))
+    commands = []
+    tree = str(params["project_src"]) if missing and logs and MARK in project else ""
+    with clean_context(tree, os.path.dirname(logs)) if tree else nullcontext(None) as move:
+        for image in missing:
+            section = from_copy(wanted[image], move) if move else wanted[image]
+            try:
+                command = build_command(section, image, parent, bool(params.get("rebuild")), project.get("secrets"))
+            except BadBuild as error:
+                raise BadInput(f"{image}: {error}") from error
+            commands.append((image, command))
+        for image, command in commands if logs else []:
+            if fence:
+                fence.check()
+            run_build(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
+    unlimited = bool(commands and logs and not parent)
+    return {
+        "changed": bool(missing or loaded),
+        "built": missing,
+        "loaded": loaded,
+        "images": {i: engine.image(i).get("Id", "") for i in sorted(wanted)},
+        "containers": _containers(engine, str(project["name"])),
+        "notes": ["builds ran without limits: they can be set by root only"] if unlimited else [],
+    }
+
+
+def _containers(engine: Engine, project: str) -> dict[str, list[str]]:
+    """Per service the states of its containers, as the engine names them."""
+    found: dict[str, list[str]] = {}
+    for inspection in engine.containers({PROJECT_LABEL: project, ONE_OFF_LABEL: "False"}):
+        states = found.setdefault(label_of(inspection, SERVICE_LABEL), [])
+        states.append(str((inspection.get("State") or {}).get("Status") or ""))
+    return found
+
+
+def _have_back(
+    tree: str, engine: Engine, project: Mapping[str, Any], built: Mapping[str, Any], fence: Fence | None
+) -> list[str]:
+    """Load what is gone from the release's archive; returns the names, also where they only would be.
+
+    :raises BadInput: an image that only a build could make is in no archive, or its archive is damaged.
+    """
+    services = project.get("services", {}).values()
+    named = _named_again(tree, engine, services, fence)
+    wanted = {str(s["image"]) for s in services if s.get("image")} - set(named)
+    gone = sorted(n for n in wanted if not engine.image(n))
+    found = in_archive(tree, gone) if gone else {}
+    lost = [name for name in gone if name in built and name not in found]
+    if lost:
+        raise BadInput(
+            f"{', '.join(lost)} is not on this host any more, in no archive, and nothing is to be built",
+            "update to that revision (update_version), which builds it anew; or load it, and run the same command again",
+        )
+    if fence:
+        bring_back(engine, found, fence)
+    return sorted({*found, *named})
+
+
+def _named_again(tree: str, engine: Engine, services: Iterable[Mapping[str, Any]], fence: Fence | None) -> list[str]:
+    """Give their names back to images that are there without one, as below those of a hotfix; returns the names."""
+    known = read_json(os.path.join(tree, ".evenkeel", "manifest.json")).get("image_ids") or {}
+    names = {str(s.get("image") or "") for s in services}
+    lost = {n: str(i) for n, i in known.items() if n in names and not engine.image(n) and engine.image(str(i))}
+    for name, image in sorted(lost.items()):
+        if fence:
+            with fence.act(f"name {image[7:19]} {name} again"):
+                engine.tag(image, *parts_of(name))
+    return sorted(lost)

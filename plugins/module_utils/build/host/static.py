@@ -1,0 +1,92 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``django_static``: publish a version's static files beside those of the version that serves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ...base.errors import BadInput
+from ...engine.host import interpreter
+from ...engine.host.app_script import answer_in, as_text
+from ...engine.host.compose import Compose, ComposeFailed
+from ...engine.host.engine import Engine
+from ...engine.host.project import compose_of, connect, state_dir_of
+from ...operation.host.journal import working
+from ...releases.choice import is_id
+from ..inside import publish_static, published
+
+_LABEL = "evenkeel.oneoff"
+
+
+def _sweep(engine: Engine, project: str) -> None:
+    """Remove what a killed run left: its client is gone, but its container may still run."""
+    for inspection in engine.containers({_LABEL: f"{project}-static"}):
+        engine.stop(str(inspection["Id"]), 1)
+        engine.remove(str(inspection["Id"]))
+
+
+def release_of(compose: Compose) -> str:
+    """The release that a project lies in, empty where it is none."""
+    name = os.path.basename(compose.project_src)
+    return name if is_id(name) else ""
+
+
+def living_in(params: Mapping[str, Any]) -> list[str]:
+    """The releases that there are: files of others need not be served any more."""
+    folder = str(params.get("releases_dir") or "")
+    return sorted(filter(is_id, os.listdir(folder))) if os.path.isdir(folder) else []
+
+
+def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call, in a one-off container of the service with its entrypoint bypassed.
+
+    :raises BadInput: the service is not there, or Django could not collect.
+    """
+    compose = compose_of(params)
+    engine = connect(compose.project_src, params)
+    service, state, revision = str(params["service"]), str(params["state"]), str(params.get("revision") or "")
+    try:
+        project = compose.resolved()
+        name = str(project["name"])
+        if service not in project.get("services", {}):
+            raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+        if check_mode:
+            return {"changed": False, "files": 0, "msg": "unknown until built"}
+        with (
+            working(params, state_dir_of(params, name), f"django_static of {name}") as fence,
+            fence.act(f"static files {state}"),
+        ):
+            _sweep(engine, name)
+            script = as_text([published, publish_static], [state, revision, release_of(compose), living_in(params)])
+            label = f"{_LABEL}={name}-static"
+            command = ["run", "--rm", "-T", "--no-deps", "--label", label]
+            command += interpreter.run_by(
+                service, interpreter.those_that_run(engine, name, service), manage_py=str(params["manage_py"])
+            )
+            printed = compose.run(
+                *command, str(params["manage_py"]), "shell", "-c", script, timeout=float(params["timeout"])
+            )
+            return fence.told(_result_in(printed, service, state))
+    except ComposeFailed as error:
+        raise BadInput(f"static files of {service} could not be collected: {error}") from error
+
+
+def _result_in(printed: str, service: str, state: str) -> dict[str, Any]:
+    result = answer_in(printed)
+    if result is not None:
+        return {**result, "msg": _sentence(result, state)}
+    raise BadInput(
+        f"static files of {service} could not be collected: {(printed.strip().splitlines() or ['no output'])[-1]}"
+    )
+
+
+def _sentence(result: Mapping[str, Any], state: str) -> str:
+    if not result.get("root"):
+        return "the app has no STATIC_ROOT: nothing to collect"
+    verb = "put back" if state == "restored" else "published"
+    gone = f", {result['removed']} of releases that are gone taken away" if result.get("removed") else ""
+    return f"{result['files']} static files {verb} in {result['root']}{gone}"

@@ -1,0 +1,219 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container of a service for one question to its Django, or one order, with the entrypoint bypassed.
+
+A container that works on a database is never ended by us: it ends by itself, and whoever comes next waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...base.errors import BadInput
+from ...base.host import known_secrets
+from ...engine.host import app_script, interpreter
+from ...engine.host.compose import Compose, ComposeFailed
+from ...engine.host.engine import Engine, EngineFailed
+from ...engine.host.interactive_process import Attended
+
+LABEL = "evenkeel.oneoff"
+_SAID = "EVENKEEL+ "
+# Seconds for a client to end after its container has: it takes that away.
+_LEAVES = 60.0
+# What Compose's or Python's last words mean, with what to do about it.
+_MEANINGS = (
+    ("executable file not found", "the image of {service} has no shell", "set service to the one that runs Django"),
+    (interpreter.MISSING, "the image of {service} has no python", "set service to the one that runs Django"),
+    ("can't open file", "there is no {manage_py} in the image of {service}", "set manage_py to its path in the image"),
+    ("import Django", "the image of {service} has no Django", "set service to the one that runs Django"),
+    ("No module named 'django'", "the image of {service} has no Django", "set service to the one that runs Django"),
+    (
+        "did not end in",
+        "asking {service} for its {about} took longer than {timeout:g} s",
+        "see whether its database answers; set timeout",
+    ),
+)
+
+
+class NoDjango(BadInput):
+    """The service is none that runs Django."""
+
+
+@dataclass(frozen=True)
+class OneOff:
+    """Where such containers come from.
+
+    :param project: the Compose project's name.
+    :param about: what it is asked for, as messages name it.
+    :param given: what a script that is asked finds at its input.
+    :param over: files of this host that lie over those of the image: path in the container → path.
+    """
+
+    engine: Engine
+    compose: Compose
+    project: str
+    service: str
+    manage_py: str
+    timeout: float
+    about: str = "migrations"
+    given: str | None = field(default=None, repr=False)
+    over: Mapping[str, str] = field(default_factory=dict)
+
+    def _command(self, purpose: str) -> tuple[str, list[str]]:
+        # Two at once are two containers: each takes away its own.
+        name = f"{self.project}-{purpose}-{uuid.uuid4().hex[:12]}"
+        labels = ["--label", f"{LABEL}={name}", "--label", f"evenkeel.{purpose}={self.project}"]
+        return name, ["run", "--rm", "-T", "--no-deps", "--name", name, *labels, *self._inside()]
+
+    def _inside(self) -> list[str]:
+        """The interpreter that a script is given to, and of which service."""
+        mounts = [word for inside, path in self.over.items() for word in ("--volume", f"{path}:{inside}:ro,z")]
+        running = interpreter.those_that_run(self.engine, self.project, self.service)
+        return [
+            *mounts,
+            *interpreter.run_by(self.service, running, manage_py=self.manage_py),
+            self.manage_py,
+            "shell",
+            "-c",
+        ]
+
+    def ask(self, script: str) -> dict[str, Any]:
+        """What a script that changes nothing tells.
+
+        :raises BadInput: it told nothing.
+        """
+        name, command = self._command("plan")
+        self._sweep("plan", self.timeout)
+        try:
+            printed = self.compose.run(*command, script, timeout=self.timeout, stdin=self.given)
+        except ComposeFailed as error:
+            self._end_all(name)
+            raise self.meaning(str(error)) from error
+        return self._answer(printed, f"told nothing of its {self.about}")
+
+    @contextlib.contextmanager
+    def talk(self, script: str) -> Iterator[Talk]:
+        """A container that tells something, waits for an order, and carries it out; without one it ends when the block does.
+
+        :raises BadInput: it could not be started.
+        """
+        name, command = self._command("migrate")
+        self._sweep("migrate", 7 * 24 * 3600.0)
+        try:
+            process = Attended(self.compose.begin(*command, script))
+        except ComposeFailed as error:
+            raise self.meaning(str(error)) from error
+        try:
+            yield Talk(self, name, process)
+        finally:
+            process.end(_LEAVES)
+
+    def _answer(self, printed: str, otherwise: str) -> dict[str, Any]:
+        told = app_script.answer_in(printed)
+        if told is None:
+            last = (printed.strip().splitlines() or ["nothing"])[-1]
+            raise BadInput(f"{self.service} {otherwise}; it printed: {known_secrets.masked_text(last)[:300]}")
+        return told
+
+    def meaning(self, words: str) -> BadInput:
+        """What the last words of a process mean that could not even begin."""
+        known = {"service": self.service, "manage_py": self.manage_py, "timeout": self.timeout, "about": self.about}
+        for sign, what, advice in _MEANINGS:
+            if sign in words:
+                kind = BadInput if sign == "did not end in" else NoDjango
+                return kind(what.format(**known), advice)
+        return BadInput(f"{self.service} could not be asked for its {self.about}: {words}")
+
+    def _sweep(self, purpose: str, age: float) -> None:
+        """Take away containers whose client must have ended long ago, and such as have ended."""
+        oldest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - age - 60))
+        for inspection in self.engine.containers({f"evenkeel.{purpose}": self.project}):
+            created = str(inspection.get("Created") or "")[:19]
+            over = (inspection.get("State") or {}).get("Status") in ("exited", "dead")
+            if (created and created < oldest and purpose == "plan") or (over and purpose == "migrate"):
+                self._end(str(inspection["Id"]))
+
+    def _end_all(self, name: str) -> None:
+        for inspection in self.engine.containers({LABEL: name}):
+            self._end(str(inspection["Id"]))
+
+    def _end(self, container: str) -> None:
+        self.engine.stop(container, 1)
+        self.engine.remove(container)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What :meth:`OneOff.talk` gives: first :meth:`asked`, then :meth:`ordered`, or nothing more.
+
+    :ivar name: the container's.
+    """
+
+    oneoff: OneOff
+    name: str
+    process: Attended
+
+    def asked(self) -> dict[str, Any]:
+        """What it tells before anything is ordered.
+
+        :raises BadInput: it told nothing, or not in time; it is ended then, since it has changed nothing.
+        """
+        lines: list[str] = []
+
+        def read(line: str) -> bool:
+            lines.append(line)
+            return app_script.answer_in(line) is not None
+
+        def end() -> None:
+            with contextlib.suppress(EngineFailed):
+                self.oneoff._end_all(self.name)
+
+        if not self.process.read(read, self.oneoff.timeout, end):
+            raise self.oneoff.meaning(f"docker compose run did not end in {self.oneoff.timeout:g} s")
+        printed = "\n".join(lines)
+        if app_script.answer_in(printed) is None:
+            complaints = self.process.end(_LEAVES)
+            if complaints:
+                raise self.oneoff.meaning(complaints)
+        return self.oneoff._answer(printed, f"told nothing of its {self.oneoff.about}")
+
+    def ordered(
+        self,
+        order: Mapping[str, Any],
+        act: Callable[[], contextlib.AbstractContextManager[None]],
+        on_line: Callable[[str, str, float], None],
+    ) -> dict[str, Any]:
+        """What it tells of an order, with what it says meanwhile.
+
+        :param act: held while it is told, and no longer.
+        :raises BadInput: it told nothing, or has not ended in time; it then goes on by itself.
+        """
+        lines: list[str] = []
+
+        def read(line: str) -> bool:
+            lines.append(line)
+            if line.startswith(_SAID):
+                with contextlib.suppress(ValueError, KeyError):
+                    told = json.loads(line[len(_SAID) :])
+                    on_line(str(told["text"]), str(told["step"]), float(told["seconds"]))
+            return False
+
+        with act():
+            self.process.tell(json.dumps(order))
+        timeout = self.oneoff.timeout
+        if not self.process.read(read, timeout):
+            raise BadInput(
+                f"migrating took longer than {timeout:g} s; the container {self.name} goes on with it",
+                f"docker logs -f {self.name}; the same call again waits for it and then takes up from what it finds; set timeout",
+            )
+        complaints, printed = self.process.end(_LEAVES), "\n".join(lines)
+        if complaints and not app_script.answer_in(printed):
+            raise self.oneoff.meaning(complaints)
+        return self.oneoff._answer(printed, "broke off while it migrated, and the same call again goes on from there")

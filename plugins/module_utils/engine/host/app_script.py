@@ -1,0 +1,60 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scripts of ours for a process of the app's: sent as text, since nothing is installed there.
+
+A module on a target lives in a zip file, so sources are asked of it, and made modules of a package that exists only
+in that process.  They import one another as they do here.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import inspect
+import json
+import zlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+_PACKAGE = "evenkeel_in_app"
+_ROOT = __name__[: -len(".engine.host.app_script")]
+_LOADER = """
+import base64, json, sys, types, zlib
+def made(name):
+    if name in sys.modules:
+        return sys.modules[name]
+    module = types.ModuleType(name)
+    module.__path__ = []
+    sys.modules[name] = module
+    package, _dot, last = name.rpartition(".")
+    if package:
+        setattr(made(package), last, module)
+    return module
+for name, source in json.loads(zlib.decompress(base64.b64decode({sources!r}))):
+    module = made({package!r} + "." + name)
+    del module.__path__
+    module.__package__ = module.__name__.rpartition(".")[0]
+    exec(compile(source, name.replace(".", "/") + ".py", "exec"), module.__dict__)
+module.main(*json.loads({arguments!r}))
+"""
+
+
+def as_text(modules: Sequence[ModuleType], arguments: Sequence[Any]) -> str:
+    """A script that loads these modules in order and calls ``main`` of the last one."""
+    sources = [(module.__name__[len(_ROOT) + 1 :], inspect.getsource(module)) for module in modules]
+    # All of it is one argument of a command line, and that holds 128 KiB.
+    packed = base64.b64encode(zlib.compress(json.dumps(sources).encode(), 9)).decode()
+    return _LOADER.format(package=_PACKAGE, sources=packed, arguments=json.dumps(list(arguments)))
+
+
+def answer_in(printed: str) -> dict[str, Any] | None:
+    """What such a script has printed: the line that begins with our word, among all that an app prints."""
+    for line in reversed(printed.splitlines()):
+        if line.startswith("EVENKEEL {"):
+            # An app may print what looks like it.
+            with contextlib.suppress(ValueError, RecursionError):
+                answer: dict[str, Any] = json.loads(line[len("EVENKEEL ") :])
+                return answer
+    return None

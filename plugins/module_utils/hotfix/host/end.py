@@ -1,0 +1,122 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a hotfix that is a release ends: seen as users see it, made the current release, told to the repository.
+
+One of nginx alone needs no container, and is the whole operation in the call that makes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ...base.errors import BadInput
+from ...base.host.files import read_json
+from ...engine.definition import GENERATED
+from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of
+from ...engine.host.log_tail import Writer, since_the_change
+from ...engine.host.project import connect
+from ...engine.services import Probe
+from ...git.host.git import GitFailed
+from ...operation.host.lock import lock
+from ...operation.host.single_call import GOES_ON, in_one_go
+from ...releases.choice import VERIFIED
+from ...releases.host.store import Store, store_of
+from ...traffic.host import smoke_test
+from ...traffic.host.nginx_reload import nginx_reload
+from . import patch as hotfix_patch
+from .refs import tell_repository
+from .release import manage_release
+
+MADE, SERVED = "made", "served"
+_NGINX = {"nginx"}
+_LINES = 20
+
+
+def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of ``hotfix_patch``.
+
+    :raises BadInput: it is no hotfix, or would not work; nothing that serves was touched.
+    """
+    store = store_of(params)
+    asked = smoke_test.questions(params)
+    if params["state"] == SERVED:
+        release = str(params["release"])
+        if check_mode:
+            return {"changed": False, "whole": False, "msg": f"{release} would be the current release"}
+        params = {**params, "state_dir": store.state_dir(params)}
+        ended = _served(store, params, release, asked)
+        if "problem" not in ended:
+            lock({"state": "released", "state_dir": params["state_dir"], "lock_token": params["lock_token"]}, False)
+        return {**ended, "whole": False}
+
+    def made(given: Mapping[str, Any], check: bool) -> dict[str, Any]:
+        result = hotfix_patch.patch(given, check)
+        due = result["changed"] or result["release_state"] != VERIFIED
+        if check or not (given.get("operation") and due):
+            return result
+        if set(result["kinds"]) != _NGINX or result["services"] or result["jobs"]:
+            return {**result, GOES_ON: True}
+        reloaded = nginx_reload(_reload(given, str(result["release_path"])), False)
+        if reloaded.get("failed"):
+            ended = {"problem": reloaded["msg"]}
+        else:
+            ended = _served(store, given, str(result["release"]), asked)
+        if "problem" in ended:
+            # What serves goes back by the playbook's own steps, under the same lock.
+            return {**result, **ended, GOES_ON: True}
+        return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
+
+    wanted = {**params, "state_dir": store.wanted_state_dir(params)}
+    return in_one_go(wanted, check_mode, made, store.former_state_dir)
+
+
+def _reload(params: Mapping[str, Any], path: str) -> dict[str, Any]:
+    own = {key: params.get(key) for key in ("state_dir", "lock_token")}
+    return {**own, "project_src": path, "from_release": True, "backup": True, "keep": 5}
+
+
+def _served(store: Store, params: Mapping[str, Any], release: str, asked: tuple[Probe, ...]) -> dict[str, Any]:
+    """Look at the site, then make the release the current one; only ``problem`` where it does not serve as it should."""
+    began = time.time()
+    wrong = smoke_test.wrong(str(params.get("health_url") or ""), asked)
+    if wrong:
+        said = _last_words(store, params, release, began)
+        lines = "".join(f"{line}\n" for line in ("Last log lines:", *said)) if said else ""
+        problem = f"What: it does not serve as it should ({wrong})\n{lines}Next: correct the change and run the same command again"
+        return {"changed": False, "problem": problem, "msg": problem}
+    own = {key: params.get(key) for key in ("path", "owner", "state_dir", "lock_token")}
+    active = manage_release({**own, "state": "active", "release": release, "keep": params["keep"]}, False)
+    result: dict[str, Any] = {
+        "changed": True, "release": release, "release_state": active["release_state"], "refs": [], "notes": [],
+        "msg": f"{release} is the current release",
+    }  # fmt: skip
+    if params.get("ref") or not (store.manifest(release).get("hotfix") or {}).get("files"):
+        return result
+    repository = {
+        "repo": params["repo"],
+        "release": release,
+        "state": "hotfixed",
+        "push": params["push"],
+        "timeout": 10.0,
+    }
+    try:
+        told = tell_repository({**own, **repository}, False)
+    except (BadInput, GitFailed) as error:
+        # What serves is not touched by it.
+        return {**result, "notes": [f"the repository was not told: {error}"]}
+    return {**result, "refs": told["refs"], "notes": told["notes"]}
+
+
+def _last_words(store: Store, params: Mapping[str, Any], release: str, until: float) -> list[str]:
+    """What the app wrote last before it was found wrong, and while it was asked."""
+    service, project = str(params["django_service"]), read_json(f"{store.path_of(release)}/{GENERATED}")
+    engine = connect(store.root)
+    mine = {PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False", SERVICE_LABEL: service}
+    writers = [
+        Writer(str(i["Id"]), str(i["Name"]).lstrip("/"), max(moment_of(i.get("Created")), until - 60))
+        for i in engine.containers(mine)
+    ]
+    return since_the_change(engine, writers, _LINES)

@@ -1,0 +1,323 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``hotfix_in_place``: look and try first, then change running containers, then go back or say what is there."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...base.errors import BadInput
+from ...engine.host.engine import EngineFailed
+from ...engine.host.inspection import SERVICE_LABEL, label_of
+from ...engine.host.log_tail import Writer, since_the_change
+from ...engine.host.project import connect
+from ...engine.programs import WEB
+from ...engine.services import ROLLED_KINDS
+from ...git.host.git import GitFailed
+from ...operation.host.journal import Fence, working
+from ...operation.host.records import first_line, iso
+from ...operation.host.single_call import in_one_go
+from ...operation.host.timeline import Steps
+from ...releases.host.store import Store, store_of
+from ...rolling.host.plan import prepare
+from ...rolling.host.roller import StepFailed
+from .. import in_place as decide
+from ..in_place import RESTART, SEALED, Plan
+from . import git_hotfixes, in_place_record, ledger, view
+from .in_place import InPlace, machine_of, told
+from .in_place_record import APPLIED, REVERTED, Record
+from .in_place_wanted import found_for, mirror_of, record_of, tried
+from .patch import Found, ask_staging
+from .view import Serving
+
+_HAS_IT = "the running release has it already"
+
+
+class _Stuck(BadInput):
+    """The way back broke off."""
+
+    def message(self) -> str:
+        """What a user reads."""
+        return (
+            f"What: {self}\nNow: it stopped where it was, and what the files were is kept on the server\n"
+            "Next: run the same command again, which goes on with it; or replace the containers by new ones, which have what their "
+            "image has: ansible-playbook evenkeel.deploy.hotfix -e hotfix_restart=SERVICE -e hotfix_drop_edits=true"
+        )
+
+
+def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :returns: what the module returns, ``failed`` included when all was put back.
+    :raises BadInput: nothing was touched.
+    """
+    store = store_of(params)
+    given = {**params, "state_dir": store.wanted_state_dir(params)}
+    return in_one_go(given, check_mode, _change, store.former_state_dir)
+
+
+def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    store = store_of(params)
+    known = in_place_record.in_force(store, str(params["state_dir"]))
+    if params["state"] == REVERTED and not (known and known.name == params["name"]):
+        # A killed run may have put all back already, and another release has containers of its own.
+        return _told(str(params["name"] or ""), False)
+    if os.geteuid():
+        raise BadInput(
+            "files of running containers, and what their processes have loaded, are seen by root alone",
+            f"run it with become: true; or {SEALED}",
+        )
+    try:
+        if check_mode:
+            return Change(store, params, known).foreseen()
+        with working(params, str(params["state_dir"]), f"hotfix_in_place of {store.root}") as fence:
+            # Whoever had the lock until now may have put one there, or taken it back.
+            known = in_place_record.in_force(store, str(params["state_dir"]))
+            return fence.told(Change(store, params, known).done(fence))
+    except GitFailed as error:
+        raise BadInput(str(error), error.advice) from error
+    except EngineFailed as error:
+        raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
+
+
+def _told(name: str, known: bool, **more: Any) -> dict[str, Any]:
+    return {
+        "changed": False, "known": known, "name": name, "files": [], "containers": [], "revision": "", "notes": [],
+        "timeline": [], "logs": [], "seal": "", "diff": {"prepared": ""},
+        "msg": f"no hotfix called {name} is in running containers", **more,
+    }  # fmt: skip
+
+
+class Change:
+    """See :func:`change`.
+
+    :ivar known: the hotfix that is in running containers, or on its way there or back.
+    """
+
+    def __init__(self, store: Store, params: Mapping[str, Any], known: Record | None) -> None:
+        self.store, self.params, self.known = store, params, known
+        self.state_dir = str(params["state_dir"])
+        self.reverts = params["state"] == REVERTED
+        self.steps = Steps()
+        self.notes: list[str] = []
+
+    # -- looking --------------------------------------------------------------------------------------
+
+    def foreseen(self) -> dict[str, Any]:
+        """What would be done."""
+        if self.reverts:
+            here, record = self._serving(), self._reverting("")
+            plan = self._plan(self._place(here, record))
+            return self._result(record, f"would be taken back: {'; '.join(told(plan))}", changed=True)
+        with found_for(self.params, self.store, self.steps, True) as found:
+            if found.is_there:
+                return _told(found.source.name, True, msg=_HAS_IT, revision=found.commit)
+            record = record_of(found, self.known)
+            self._ask_staging(found)
+            plan = self._plan(self._place(found.here, record))
+            # Nothing is started for it: whether Django takes it is seen when it is done.
+            self.notes += plan.notes
+            msg = "; ".join(told(plan)) or f"{record.name} is in all running containers already"
+            diff = {"prepared": found.text()}
+            return self._result(record, msg, found=found, changed=bool(plan.turns), diff=diff, seal="")
+
+    def _serving(self) -> Serving:
+        with self.steps("look"):
+            return view.serving(self.store, connect(self.store.root), self.params.get("service_options") or {})
+
+    def _reverting(self, reason: str) -> Record:
+        if self.known is None:
+            raise BadInput("no hotfix is in running containers")
+        again = self.known.goal == REVERTED
+        return self.known if again else replace(self.known, goal=REVERTED, reason=reason, since=time.time())
+
+    def _place(self, here: Serving, record: Record) -> InPlace:
+        """The containers that it is about, each as it is.
+
+        :raises BadInput: nobody can write to one of them, or nginx is not one that is understood.
+        """
+        # A job that is over has nothing loaded, and is created anew when it is due.
+        rolled = [s for s, kind in here.kinds.items() if kind in ROLLED_KINDS]
+        images = {s: here.image_of(s) for s in rolled if here.image_of(s) in record.images}
+        mine = [i for i in here.containers if label_of(i, SERVICE_LABEL) in images]
+        closed = [str(i["Name"]).lstrip("/") for i in mine if (i.get("HostConfig") or {}).get("ReadonlyRootfs")]
+        if closed:
+            raise BadInput(f"nobody can write to the files of {', '.join(closed)} (read_only)", SEALED)
+        services = sorted({label_of(i, SERVICE_LABEL) for i in mine})
+        if not services:
+            raise BadInput(f"no container has {', '.join(record.files)}", SEALED)
+        asked = {
+            **self.params, "project_src": here.path, "files": [], "env_files": [], "profiles": [], "project_name": None,
+            "services": services, "canary_service": self.params["django_service"],
+        }  # fmt: skip
+        with self.steps("prepare"):
+            call = prepare(asked)
+        self.notes += [note for note in call.notes if note not in self.notes]
+        return InPlace(call, machine_of(call), record, images)
+
+    def _plan(self, place: InPlace, consent: bool = False) -> Plan:
+        """What is done to which container.
+
+        :raises BadInput: somebody else has changed a file, or requests would fail, and nobody has said that they may.
+        """
+        try:
+            with self.steps("processes"):
+                plan = decide.plan(place.look(), consent or bool(self.params["allow_downtime"]))
+        except StepFailed as error:
+            raise BadInput(
+                str(error), "see status; what was edited by hand is made a hotfix by -e hotfix_capture=true"
+            ) from error
+        if plan.refusal:
+            playbook = "rollback" if self.reverts else "hotfix"
+            gap = f"the same command with -e {playbook}_allow_downtime=true accepts the gap"
+            raise BadInput(plan.refusal, gap if self.reverts else f"{SEALED}; or {gap}")
+        for turn in plan.turns:
+            problem = place.call.problems.get(turn.copy.service)
+            if problem and turn.copy.kind == WEB and turn.reload == RESTART:
+                # Started again it may be at another address, and nobody could tell nginx.
+                raise problem
+        return plan
+
+    # -- doing it -------------------------------------------------------------------------------------
+
+    def done(self, fence: Fence) -> dict[str, Any]:
+        """Do it, or put all back."""
+        if self.known and self.known.goal == REVERTED:
+            # What a killed run had begun comes first.
+            record = self.known
+            self._back(self._serving(), record, fence)
+            if self.reverts:
+                return self._result(record, f"hotfix {record.name} taken back: {', '.join(record.files)}", changed=True)
+            if record.reason:
+                raise BadInput(
+                    f"the hotfix {record.name} has failed in a run that was killed on its way back ({record.reason}), which is at "
+                    "its end now",
+                    "correct it and run the same command again",
+                )
+            self.known = None
+        if self.reverts:
+            here, record = self._serving(), self._reverting("")
+            self._plan(self._place(here, record))
+            place = self._back(here, record, fence)
+            return self._result(
+                record, f"hotfix {record.name} taken back: {', '.join(record.files)}", place, changed=True
+            )
+        with found_for(self.params, self.store, self.steps, False) as found:
+            if found.is_there:
+                return _told(found.source.name, True, msg=_HAS_IT, revision=found.commit)
+            record = record_of(found, self.known)
+            self._ask_staging(found)
+            return self._applied(found, record, fence)
+
+    def _ask_staging(self, found: Found) -> None:
+        # A run that was killed after it had begun goes on.
+        if not (self.known and self.known.commit == found.commit):
+            ask_staging(self.params, found)
+
+    def _applied(self, found: Found, record: Record, fence: Fence) -> dict[str, Any]:
+        # The engine, nginx and processes are looked at while Django looks at the code.
+        beside = concurrent.futures.ThreadPoolExecutor(1)
+        trying = beside.submit(tried, self.params, found, record, self.steps)
+        try:
+            place = self._place(found.here, record)
+            plan = self._plan(place)
+            self.notes += [*plan.notes, *trying.result()]
+        finally:
+            beside.shutdown()
+        # One that was killed before the site was asked may have left users led around, or waiting.
+        if not plan.turns and self.known and self.known.commit == record.commit and self.known.proven:
+            return self._result(record, f"{record.name} is in all running containers already", found=found)
+        with fence.act(f"remember the hotfix {record.name}"):
+            self.remember(found, record)
+        if self.params.get("lock_token"):
+            back = f"ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={record.name}"
+            fence.keeper.note(fence.run, revision=record.commit, go_back=back)
+        try:
+            place.run(fence, plan)
+            with self.steps("ask as users"):
+                place.ask_as_users()
+            # Without it the same call asks once more.
+            with contextlib.suppress(OSError), fence.act(f"remember that the hotfix {record.name} is proven"):
+                in_place_record.write(self.state_dir, replace(record, proven=True))
+        except StepFailed as error:
+            fence.details.update(changed=True, result=f"failed: {first_line(str(error))}")
+            return self._failed(found, record, place, str(error), fence)
+        finally:
+            fence.details.update(timeline=[*self.steps.timeline, *place.timeline])
+        names = ", ".join(t.copy.name for t in plan.turns) or "all containers"
+        msg = f"hotfix {record.name} is in {names}: {', '.join(record.files)}; it is in no release"
+        return self._result(record, msg, place, found, changed=True, diff={"prepared": found.text()})
+
+    def remember(self, found: Found, record: Record) -> None:
+        """Write down what is about to be put in, so that whoever comes next knows of it."""
+        found.git.inside("update-ref", f"{git_hotfixes.REFS}{record.name}", record.commit)
+        about = {
+            "name": record.name, "base": record.base, "commit": record.commit, "made": record.made, "reverted": "",
+            "kinds": {k: list(v) for k, v in found.verdict.kinds.items()}, "files": record.files, "in_place": record.release,
+            "untried": found.untried or ledger.read(self.state_dir, record.name).get("untried", ""),
+        }  # fmt: skip
+        ledger.write(self.state_dir, record.name, about, found.text())
+        in_place_record.write(self.state_dir, record)
+
+    def _failed(self, found: Found, record: Record, place: InPlace, reason: str, fence: Fence) -> dict[str, Any]:
+        """Put all back; what the containers have written until then is told."""
+        logs = self._logs(place)
+        self.known = record
+        went = self._back(found.here, self._reverting(reason), fence)
+        lines = "".join(f"\n  {line}" for line in logs)
+        shown = f"\nThe last log lines since the change:{lines}" if lines else ""
+        msg = (
+            f"What: {reason}{shown}\nNow: the containers have again what their images have, and have loaded that\n"
+            "Next: correct it and run the same command again"
+        )
+        undone = [{**entry, "result": "undone"} for entry in went.timeline]
+        timeline = [*self.steps.timeline, *place.timeline, *undone]
+        result = self._result(record, msg, None, found, changed=True, logs=logs, timeline=timeline, seal="")
+        return {**result, "failed": True, "rolled_back": True}
+
+    def _back(self, here: Serving, record: Record, fence: Fence) -> InPlace:
+        """Bring everything to what the images have.
+
+        :raises BadInput: not all of it could be; the same call again goes on.
+        """
+        with fence.act(f"begin to take back the hotfix {record.name}"):
+            in_place_record.write(self.state_dir, record)
+        place = self._place(here, record)
+        try:
+            place.run(fence, decide.plan(place.look(), True))
+        except StepFailed as error:
+            raise _Stuck(f"the hotfix {record.name} could not be taken back everywhere: {error}") from error
+        with fence.act(f"forget that the hotfix {record.name} was in place"):
+            with contextlib.suppress(OSError, GitFailed):
+                text = git_hotfixes.patch_between(mirror_of(self.store), record.base, record.commit)
+                ledger.write(self.state_dir, record.name, {"reverted": iso(time.time())}, text)
+            in_place_record.forget(self.state_dir)
+        return place
+
+    # -- telling --------------------------------------------------------------------------------------
+
+    def _logs(self, place: InPlace) -> list[str]:
+        writers = [Writer(i, name, since) for i, name, _service, since in place.changed_since()]
+        return since_the_change(place.call.engine, writers, int(self.params["log_lines"]))
+
+    def _result(
+        self, record: Record, msg: str, place: InPlace | None = None, found: Found | None = None, **more: Any
+    ) -> dict[str, Any]:
+        seen = place.changed_since() if place else []
+        return _told(
+            record.name, True, msg=msg, files=record.files, revision=record.commit,
+            containers=[name for _id, name, _service, _since in seen],
+            notes=[*(found.verdict.notes if found else ()), *(found.notes if found else ()), *self.notes,
+                   *(place.notes if place else ())],
+            **{
+                "timeline": [*self.steps.timeline, *(place.timeline if place else [])],
+                "logs": self._logs(place) if place else [], "seal": record.command if record.goal == APPLIED else "", **more,
+            },
+        )  # fmt: skip

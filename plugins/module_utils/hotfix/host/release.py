@@ -1,0 +1,315 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``symlink_release``."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from datetime import datetime
+from typing import Any, Callable
+
+from ...base.errors import BadInput
+from ...base.host.files import KEY
+from ...engine.host.engine import EngineFailed
+from ...git import reverted
+from ...git.host import history
+from ...git.host.git import Git, GitFailed
+from ...operation.host.journal import working
+from ...releases import choice
+from ...releases.host import adopted, retention
+from ...releases.host.plain_folder import copy_into, is_plain_folder, revision_of, size_of
+from ...releases.host.retention import Act
+from ...releases.host.store import NEXT, Store, store_of
+from . import environment, git_hotfixes, hand_edits, in_place_record, ledger, losses
+from .thin_image import plain_file
+
+# Seconds before the moment of a switch from which nobody else acts; and the longest wait for it.
+_LAST_MOMENTS, _LONGEST_WAIT = 1.0, 3600.0
+
+
+def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    store = store_of(params)
+    if check_mode or params["state"] == "found":
+        return _manage(store, params, True, lambda _what: nullcontext())
+    if params["state"] == "present":
+        store.make_folders()
+    with working(params, store.state_dir(params), f"symlink_release of {store.root}") as fence:
+        return fence.told(_manage(store, params, False, fence.act))
+
+
+def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
+    state, release = str(params["state"]), str(params.get("release") or "")
+    if state == "present":
+        return _present(store, params, check_mode, act)
+    known = {r.id: r for r in store.all()}
+    if state == "found":
+        used: frozenset[str] = frozenset()
+        # Where an engine is needed, what comes next says that it is down; a plain app has none to ask.
+        with suppress(EngineFailed):
+            used = retention.Used.seen(store).releases
+        found, problem = choice.find(release, list(known.values()), store.current(), used)
+        if problem:
+            raise BadInput(problem, "an update to a revision that works (update_version) is the other way")
+        hotfixes = {r: store.manifest(r).get("hotfix") or {} for r in known}
+        return {**_facts(store, found, False), "code_alone": choice.code_alone(hotfixes, store.current(), found)}
+    if state == "absent" and choice.is_id(release) and release not in known:
+        return _facts(store, release, False)
+    if release not in known:
+        advice = f"there are: {', '.join(known) or 'none'}"
+        raise BadInput(f"there is no release {release or '(none named)'} in {store.folder}", advice)
+    if state == "absent":
+        return _absent(store, release, check_mode, act)
+    if state == "active":
+        return _active(store, known[release], params, check_mode, act)
+    if state == "next":
+        return _next(store, known[release], check_mode, act)
+    wrong = {"bad": known[release].state != choice.BAD and store.current() != release}
+    changed = wrong.get(state, known[release].state == choice.PREPARING)
+    if changed and not check_mode:
+        with act(f"mark {release} {state}"):
+            store.note(release, state=state)
+            if state == choice.BAD:
+                store.end_look(release)
+    return _facts(store, release, changed)
+
+
+def _absent(store: Store, release: str, check_mode: bool, act: Act) -> dict[str, Any]:
+    try:
+        used = retention.Used.seen(store)
+    except EngineFailed as error:
+        raise BadInput(f"what containers use of {release} cannot be seen: {error}") from error
+    problem = choice.problem_with_removal(release, store.all(), store.current(), used.releases)
+    if problem:
+        raise BadInput(problem, "choose another one")
+    cleared = retention.Cleared()
+    if not check_mode:
+        cleared = retention.remove(store, [release], used, act)
+    return {**_facts(store, release, True), "removed_images": cleared.images, "notes": cleared.notes}
+
+
+def _active(
+    store: Store, release: choice.Release, params: Mapping[str, Any], check_mode: bool, act: Act
+) -> dict[str, Any]:
+    problem = choice.problem_with_switch(release, store.current())
+    if problem:
+        raise BadInput(problem, "run the playbook again, or say state: built once all that it needs is there")
+    moment = _moment(str(params.get("activate_at") or ""))
+    verified, before = params.get("verified", True), store.current()
+    enough = (choice.VERIFIED,) if verified else (choice.VERIFIED, choice.ACTIVE)
+    leaves = params.get("left") == choice.BAD and before not in ("", release.id)
+    changed = before != release.id or release.state not in enough
+    if changed and not check_mode:
+        # Others may act in the meantime; the last moments are the switch's own.
+        time.sleep(max(0.0, moment - time.time() - _LAST_MOMENTS))
+        with act(f"switch current to {release.id}"):
+            if leaves:
+                # Before the switch: whoever asks for the way back from now on is not led to what was left.
+                store.note(before, state=choice.BAD, left_for=release.revision)
+            if before != release.id:
+                store.note(release.id, came_back=leaves)
+            if not verified:
+                # Before the switch: whatever is killed from now on leaves a record that there is more to do.
+                store.note(release.id, state=choice.ACTIVE)
+            store.switch(release.id, moment)
+            if before != release.id:
+                # Its containers are others, and where they come back they are new.
+                in_place_record.forget(store.state_dir(params))
+            if leaves:
+                environment.put_back(store, before)
+            environment.bring(store, release.id)
+            if verified:
+                store.note(release.id, state=choice.VERIFIED, verified=round(time.time(), 3))
+            store.end_look(release.id)
+    for left in [] if check_mode else adopted.waiting(store):
+        with act(f"make {left} ready to come back"):
+            adopted.make_ready_to_return(store, left)
+    facts = _facts(store, release.id, changed)
+    facts["diff"] = {"before": f"current -> {before or 'nothing'}\n", "after": f"current -> {release.id}\n"}
+    state_dir = store.state_dir(params)
+    facts["database_hotfixes"] = sorted(ledger.of_databases(state_dir))
+    facts["upload_hotfixes"] = sorted(ledger.of_uploads(state_dir))
+    if changed and moment:
+        facts["late"] = round(max(0.0, time.time() - moment), 3)
+    if params.get("keep") and changed and not check_mode:
+        cleared = retention.clear(store, int(params["keep"]), act)
+        facts.update(removed=cleared.releases, removed_images=cleared.images, notes=cleared.notes)
+    return facts
+
+
+def _next(store: Store, release: choice.Release, check_mode: bool, act: Act) -> dict[str, Any]:
+    problem = choice.problem_with_switch(release, "")
+    if problem:
+        raise BadInput(problem, "say state: built once all that it needs is there")
+    changed = store.current(NEXT) != release.id
+    if changed and not check_mode:
+        with act(f"look at {release.id} before users do"):
+            store.switch(release.id, name=NEXT)
+    return _facts(store, release.id, changed)
+
+
+def _moment(text: str) -> float:
+    """When to switch (UNIX seconds), 0 for at once."""
+    if not text:
+        return 0.0
+    advice = "write it with its zone, such as 2026-11-20T22:00:00Z"
+    try:
+        # Python below 3.11 does not read the Z.
+        moment = datetime.fromisoformat(re.sub("Z$", "+00:00", text))
+    except ValueError as error:
+        raise BadInput(f"activate_at {text!r} is no time of ISO 8601", advice) from error
+    if moment.tzinfo is None:
+        raise BadInput(f"activate_at {text!r} could mean another moment on each host", advice)
+    if moment.timestamp() - time.time() > _LONGEST_WAIT:
+        raise BadInput(f"activate_at {text} is more than an hour away", "start the playbook later")
+    return moment.timestamp()
+
+
+def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
+    manifest, current = store.manifest(release), store.current()
+    back = choice.way_back_from(release, store.all(), current)
+    return {
+        "changed": changed, "release": release, "release_path": store.path_of(release),
+        "revision": manifest.get("revision", ""), "exists": bool(manifest),
+        "release_state": manifest.get("state", ""), "current": current,
+        "current_revision": store.manifest(current).get("revision", "") if current else "",
+        "way_back": back, "way_back_revision": store.manifest(back).get("revision", "") if back else "",
+    }  # fmt: skip
+
+
+def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
+    version, source = str(params["version"]), str(params["repo"])
+    if is_plain_folder(source):
+        revision, size = revision_of(source), size_of(source)
+        _refuse_rolled_back(store, params, revision, None)
+        dropped = _refuse_losing_hotfixes(store, params, revision, None)
+        if not check_mode:
+            _let_go(store, params, dropped, act)
+
+        def export(target: str) -> None:
+            copy_into(source, revision, target, store.owner)
+
+        return _made(store, params, revision, size, export, lambda path: plain_file(source, path), check_mode, act)
+    problem = choice.problem_with_ref(version)
+    if problem:
+        raise BadInput(problem, "set update_version to a branch, tag or commit")
+    git = Git(os.path.join(store.root, "mirror.git"), store.owner)
+    try:
+        if check_mode:
+            planned = git.planned_commit(source, version)
+            notes = _refuse_rolled_back(store, params, planned, git)
+            if history.has(git, planned):
+                _refuse_losing_hotfixes(store, params, planned, git)
+            content_of = _contents(git, planned) if history.has(git, planned) else None
+            foreseen = _made(store, params, planned, (0, 0), lambda _target: None, content_of, True, act)
+            return {**foreseen, "notes": notes} if notes else foreseen
+        git.update(source)
+        commit = git.commit_of(version)
+        _refuse_rolled_back(store, params, commit, git)
+        dropped = _refuse_losing_hotfixes(store, params, commit, git)
+        complaints = git.objections(commit)
+        if complaints:
+            raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
+        _let_go(store, params, dropped, act)
+        size = git.size_of(commit)
+        return _made(
+            store, params, commit, size, lambda target: git.export(commit, target), _contents(git, commit), False, act
+        )
+    except GitFailed as error:
+        raise BadInput(str(error), error.advice) from error
+
+
+def _contents(git: Git, commit: str) -> Callable[[str], bytes | None]:
+    return lambda path: git_hotfixes.content_of(git, commit, path)
+
+
+def _refuse_losing_hotfixes(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
+    """Refuse a revision that lacks a hotfix, unless it is named; returns those that are dropped.
+
+    :raises BadInput: it does, or nobody can tell.
+    """
+    named = [str(n) for n in params.get("drop_hotfixes") or []]
+    return losses.refuse_losing(store, store.state_dir(params), str(params["version"]), revision, git, named)
+
+
+def _let_go(store: Store, params: Mapping[str, Any], dropped: list[str], act: Act) -> None:
+    """Write down which hotfixes the version may lose."""
+    if dropped:
+        with act(f"remember that {', '.join(dropped)} may go"):
+            ledger.note_dropped(store.state_dir(params), dropped, str(params["version"]))
+
+
+def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
+    """Refuse a revision that still brings what was rolled back, unless that release is named.
+
+    :param git: where the history is; a plain folder has none, and only the very same content is known again.
+    :returns: of which releases that is not known yet, since the mirror does not have that revision.
+    :raises BadInput: it does.
+    """
+    unknown = []
+    accepted, current = str(params.get("accept_bad") or ""), store.current()
+    serving = str(store.manifest(current).get("revision", "")) if current else ""
+    left = [r for r in store.all() if r.state == choice.BAD and r.left_for]
+    if accepted and not any(r.id == accepted or (len(accepted) >= 7 and r.revision.startswith(accepted)) for r in left):
+        names = ", ".join(r.id for r in left) or "none"
+        raise BadInput(
+            f"no release that was rolled back is {accepted}; there are: {names}", "name one of them, or none"
+        )
+    for release in left:
+        if accepted and (release.id == accepted or release.revision.startswith(accepted)):
+            continue
+        if git is not None and not history.has(git, revision):
+            unknown.append(
+                f"whether {params['version']} still has what was rolled back with release {release.id}: unknown until fetched"
+            )
+            continue
+        if git is not None:
+            brought, told = history.brought_again(git, release.left_for, release.revision, revision, serving)
+        else:
+            same = revision == release.revision != serving
+            brought, told = [reverted.Commit(revision, (), "the very same")] if same else [], True
+        if brought:
+            raise BadInput(*reverted.refusal(f"{params['version']} ({revision[:12]})", release.id, brought, told))
+    return unknown
+
+
+def _made(
+    store: Store,
+    params: Mapping[str, Any],
+    revision: str,
+    size: tuple[int, int],
+    export: Callable[[str], None],
+    content_of: Callable[[str], bytes | None] | None,
+    check_mode: bool,
+    act: Act,
+) -> dict[str, Any]:
+    """The release that is this revision, made where there is none.
+
+    :param size: its bytes and files.
+    :param content_of: what it has at a path; None where that is not known yet.
+    :raises BadInput: what was edited by hand in containers would be lost by it.
+    """
+    state_dir, shared = store.state_dir(params), list(params.get("shared") or [])
+    # On a bare host there is no key yet, and to look makes none.
+    keyless = check_mode and not os.path.exists(os.path.join(state_dir, KEY))
+    inputs = "" if keyless else store.inputs_of(state_dir, shared, dict(params.get("inputs") or {}))
+    found = choice.release_for(revision, inputs, store.all(), store.current())
+    if content_of and not params.get("drop_edits") and (not found or found != store.current()):
+        dropped = [str(n) for n in params.get("drop_hotfixes") or []]
+        hand_edits.refuse_losing(store, state_dir, f"{params['version']} ({revision[:12]})", content_of, dropped)
+    if found:
+        return _facts(store, found, False)
+    if check_mode:
+        return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": ""}
+    store.refuse_without_room(*size)
+    with act(f"export {revision[:12]}"):
+        made = store.create(export, revision, str(params["version"]), shared, inputs)
+    return _facts(store, made, True)

@@ -1,0 +1,275 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``django_migrate``: ask the service's image what it would migrate, and judge it.
+
+``manage.py shell`` and not a Python of ours: what ``manage.py`` does first (variables from a file, another loader of
+settings) is part of what ``migrate`` means in that app.  Planning takes no lock, since it changes nothing: databases are
+read in transactions that are read-only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from types import ModuleType
+from typing import Any
+
+from ...base.errors import BadInput
+from ...django.host.oneoff import OneOff
+from ...engine.host import app_script
+from ...engine.host.compose import ComposeFailed
+from ...engine.host.project import compose_of, connect, image_name
+from .. import database_host, expansion, schema_compatibility
+from .. import phases as decide
+from ..inside import catalogue, ledger, operations, schema
+from ..inside import plan as migrations_plan
+from ..inside import talk as migrations_talk
+from ..schema import database_of
+from .database_host import refuse_other_host
+from .run import MODULES as RUN_MODULES
+from .run import carry_out, foresee
+from .running_code import Code, code_of
+
+#: What asks for a plan, in the order in which one needs another.
+MODULES = (
+    expansion,
+    schema,
+    catalogue,
+    ledger,
+    operations,
+    migrations_plan,
+)
+#: What also carries out what is decided of the plan.
+TALK = tuple(dict.fromkeys((*MODULES, *RUN_MODULES, migrations_talk)))
+#: Milliseconds that one look at a table's rows may take.
+_LOOK = 3000
+
+
+def migrate(
+    params: Mapping[str, Any], check_mode: bool, running: Sequence[Mapping[str, str]] | None = None
+) -> dict[str, Any]:
+    """Carry out one call.
+
+    :param running: the code that is to be taken for the one that runs, where it is none of this project's.
+    :raises BadInput: there is no plan, and why.
+    """
+    compose = compose_of(params)
+    engine = connect(compose.project_src, params)
+    service, declared = str(params["service"]), declared_in(params)
+    try:
+        project = compose.resolved()
+    except ComposeFailed as error:
+        raise BadInput(f"the Compose project is not valid: {error}") from error
+    if service not in project.get("services", {}):
+        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    image = image_name(project, service)
+    if not engine.image(image):
+        if check_mode:
+            return {"changed": False, "plan": [], "refused": [], "pending": 0, "msg": "unknown until built"}
+        raise BadInput(f"the image {image} of {service} is not on this host", "build or pull it first")
+    code = code_of(engine, project, service, compose.project_src)
+    if running is not None:
+        code = replace(code, running=[dict(one) for one in running])
+    oneoff = OneOff(engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"]))
+
+    state = str(params.get("state", "planned"))
+    if state == "planned" or (check_mode and state != "reversed"):
+        told, result = _looked(oneoff, lambda: oneoff.ask(_script(MODULES, params, code)), params, declared, code)
+        return result if state == "planned" else foresee(params, None, code, told, result)
+    done: dict[str, Any] = {"again": True}
+    for _attempt in range(2):
+        if done.pop("again", False):
+            with oneoff.talk(_script(TALK, params, code)) as talk:
+                told, result = _looked(oneoff, talk.asked, params, declared, code)
+                if check_mode:
+                    return foresee(params, talk, code, told, result)
+                done = carry_out(params, talk, code, told, result)
+    done.pop("again", None)
+    return done
+
+
+def _script(modules: Sequence[ModuleType], params: Mapping[str, Any], code: Code) -> str:
+    return app_script.as_text(modules, question(params, code.running))
+
+
+def _looked(
+    oneoff: OneOff,
+    ask: Callable[[], dict[str, Any]],
+    params: Mapping[str, Any],
+    declared: Mapping[str, str],
+    code: Code,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the app told, and the verdict on it."""
+    began, started = time.time(), time.monotonic()
+    told = ask()
+    if told.get("error"):
+        raise planning_error(told["error"], params)
+    refuse_other_host(oneoff.engine, code.host, claims_in(told), str(params.get("take_over_from") or ""))
+    result = judged(told, declared, code, params.get("allow_data_loss") or (), params.get("only"))
+    result["timeline"] = [
+        {
+            "step": "plan",
+            "service": oneoff.service,
+            "container": "",
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+            "seconds": round(time.monotonic() - started, 3),
+            "result": "ok",
+        }
+    ]
+    return told, result
+
+
+def claims_in(told: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What each database has told of the host that changes it."""
+    return [one["claim"] for one in told["databases"] if one.get("claim")]
+
+
+def declared_in(params: Mapping[str, Any]) -> dict[str, str]:
+    """The phases that are declared by whoever calls.
+
+    :raises BadInput: one is none.
+    """
+    given = params.get("declared_phases") or {}
+    for key, phase in given.items():
+        if str(phase) not in decide.DECLARABLE:
+            raise BadInput(
+                f"declared_phases: {key}: {phase} is no phase that can be declared",
+                f"write one of {', '.join(decide.DECLARABLE)}",
+            )
+    return {str(key): str(phase) for key, phase in given.items()}
+
+
+def question(params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What ``migration_plan_script`` is asked."""
+    # What is to be taken back is behind what has been run: that is looked at where it is done.
+    target = "" if params.get("state") == "reversed" else str(params.get("target") or "")
+    return [list(params.get("databases") or []), True, _LOOK, target, list(running)]
+
+
+def planning_error(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:
+    """The error for users where Django itself has no plan.
+
+    :param error: ``kind`` and ``message``, as ``migration_plan_script`` tells them.
+    """
+    kind, words = error["kind"], error["message"]
+    manage = f"manage.py ({params['service']})"
+    if kind == "conflict":
+        return BadInput(
+            f"two migrations follow the same one: {words}",
+            f"{manage} makemigrations --merge, commit what it writes, then the same command again",
+        )
+    if kind == "history":
+        return BadInput(
+            f"the database has recorded migrations in an order that cannot be: {words}",
+            f"{manage} showmigrations shows it; the database may be another app's, or a migration was recorded by hand",
+        )
+    if kind == "graph":
+        return BadInput(f"the app's migrations do not fit together: {words}", "correct the migration that it names")
+    if kind == "database":
+        wrong = any(sign in words for sign in ("authentication failed", "does not exist", "no password supplied"))
+        advice = (
+            "see user, password and name of the database in the app's settings"
+            if wrong
+            else "see that the database runs"
+        )
+        what = "refused the app" if wrong else "could not be asked"
+        return BadInput(f"the database {what}: {words}", advice)
+    if kind == "alias":
+        return BadInput(f"databases: the app has no database {words}")
+    if kind == "target":
+        return BadInput(f"target: {words}")
+    if kind == "backwards":
+        return BadInput(
+            f"target is behind what has been run: {words} would be reversed",
+            "leave target out, or name a later one; state: reversed takes it back",
+        )
+    return BadInput(f"the app's migrations could not be read: {words}")
+
+
+def judged(
+    told: Mapping[str, Any],
+    declared: Mapping[str, str],
+    code: Code | None = None,
+    allowed: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The verdict on what was told, as the module returns it."""
+    code = code or Code()
+    waiting: list[expansion.Open] = []
+    due, changes, applied = False, False, 0
+    plan: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    to_record: list[dict[str, str]] = []
+    notes: list[str] = []
+    behind: list[schema_compatibility.Behind] = []
+    for one in told["databases"]:
+        if one.get("left_out"):
+            notes.append(f"{one['alias']} is left out: {one['left_out']}")
+            continue
+        _hold_declarations(one["migrations"])
+        applied += int(one.get("applied") or 0)
+        database = database_of(one)
+        rows, recorded = one.get("ledger") or [], [m for m in one["migrations"] if m.get("recorded")]
+        kept = expansion.made(rows, {(m["app"], m["name"]): len(m["operations"]) for m in recorded})
+        decided = decide.as_dicts(decide.judge(database, declared, made=kept))
+        waiting += expansion.open_operations(
+            rows, database.alias, one.get("known") or {}, code.running, allowed, code.inactive, only
+        )
+        behind += schema_compatibility.behind(one.get("unknown") or [], one.get("history") or [], database.alias)
+        plan += decided["plan"]
+        refused += decided["refused"]
+        changes = changes or bool(decided["plan"] or database.to_record) or expansion.unfinished(rows, "", "")
+        due = due or changes or expansion.unfinished(rows, code.revision, code.image)
+        claim = one.get("claim") or {}
+        due = due or bool(code.host and claim.get("may") and database_host.is_due(claim, code.host))
+        to_record += [{"app": a, "name": n, "database": database.alias} for a, n in database.to_record]
+    return {
+        "changed": False,
+        "plan": plan,
+        "refused": refused,
+        "pending": len(plan),
+        "applied": applied,
+        "to_record": to_record,
+        "django": told["django"],
+        "notes": notes,
+        "open": [asdict(o) for o in waiting],
+        "behind": [asdict(b) for b in behind],
+        "way_back": schema_compatibility.overall(behind),
+        "comes_back": schema_compatibility.overall(behind) not in schema_compatibility.REFUSED,
+        "due": due,
+        "changes": changes,
+        "msg": _sentence(plan, refused, to_record)
+        + _still_open(waiting)
+        + (f"; {schema_compatibility.sentence(behind)}" if behind else ""),
+    }
+
+
+def _still_open(waiting: Sequence[expansion.Open]) -> str:
+    if not waiting:
+        return ""
+    first = next((o for o in waiting if o.waits_for), None)
+    text = f"; {len(waiting)} operations of earlier releases are still to be contracted"
+    return f"{text} ({first.app}.{first.name}: {first.waits_for})" if first else text
+
+
+def _hold_declarations(migrations: Sequence[Mapping[str, Any]]) -> None:
+    for one in migrations:
+        if one["declared"] and one["declared"] not in decide.DECLARABLE:
+            raise BadInput(
+                f"{one['app']}.{one['name']} declares evenkeel_phase = {one['declared']!r}",
+                f"write one of {', '.join(decide.DECLARABLE)}",
+            )
+
+
+def _sentence(plan: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, Any]], to_record: Sequence[Any]) -> str:
+    if refused:
+        first = refused[0]
+        text = f"{first['app']}.{first['name']}, {first['operation']}: {first['reason']}; {first['safe_way']}"
+        return f"{len(refused)} of the pending operations cannot run beside the code that serves: {text}"
+    recorded = f", {len(to_record)} squashed to be recorded" if to_record else ""
+    if not plan:
+        return f"no migration is pending{recorded}"
+    later = sum(o["action"] == decide.DEFER for m in plan for o in m["operations"])
+    return f"{len(plan)} migrations can run beside the code that serves, {later} of their operations after it{recorded}"

@@ -1,0 +1,278 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The part of ``django_migrate`` that changes something: what was judged is sent to be run, and what came of it told.
+
+The order goes to the container that has told the plan.  There it is compared with what is pending once more, under the lock
+of the database: what is run is exactly what was judged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ...base.errors import BadInput
+from ...django.host.oneoff import Talk
+from ...engine.host.project import state_dir_of
+from ...operation.host.journal import working
+from ...operation.host.progress import Progress
+from .. import database_host, expansion, summary
+from ..inside import contract, expand, ledger, moves, online, reverse, run, session
+from .running_code import Code
+
+Act = Callable[[], contextlib.AbstractContextManager[None]]
+#: How long a note waits for others at most (seconds, attempts).
+_NOTING = {"lock_timeout": 2.0, "retries": 2, "wait": 10.0}
+
+MODULES = (
+    expansion,
+    ledger,
+    session,
+    moves,
+    online,
+    expand,
+    contract,
+    reverse,
+    run,
+)
+
+
+def carry_out(
+    params: Mapping[str, Any], talk: Talk, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
+    """Bring the databases into the state that is asked for.
+
+    :param talk: with the container that has told the plan.
+    :param told: what the plan's script has told; ``result``: the verdict on it, as the module returns it.
+    :raises BadInput: it cannot be, and nothing was touched.
+    """
+    state, oneoff = str(params["state"]), talk.oneoff
+    check_request(state, params, code, told, result)
+    order = order_of(params, code, told, result)
+    idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
+    if idle and state not in ("abandoned", "reversed"):
+        return _waiting(state, params, result)
+    directory = state_dir_of(params, oneoff.project)
+    with working(params, directory, f"django_migrate of {oneoff.project}") as fence:
+        progress = Progress.open(directory, str(params.get("progress_id") or ""))
+
+        def on_line(text: str, step: str, seconds: float) -> None:
+            progress.say(text, step, oneoff.service, "", seconds)
+
+        began, started = time.time(), time.monotonic()
+        try:
+            answer = talk.ordered(order, lambda: fence.act(f"migrations {state}"), on_line)
+        finally:
+            progress.close()
+        result["timeline"].append(
+            {
+                "step": state,
+                "service": oneoff.service,
+                "container": "",
+                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+                "seconds": round(time.monotonic() - started, 3),
+                "result": "failed" if _error(answer) else "ok",
+            }
+        )
+        return fence.told(ended(state, answer, told, code, params, result))
+
+
+def noted(
+    params: Mapping[str, Any], talk: Talk, code: Code, told: Mapping[str, Any], planned: dict[str, Any], act: Act
+) -> dict[str, Any]:
+    """The verdict once it is written down that this code knows what earlier code has migrated, where no more is to be done.
+
+    What is open is judged by who knows of it, so that has to be known; a container of its own for it is too dear.
+
+    :param talk: with a container that has told the plan, as ``told``; ``planned``: the verdict on it.
+    """
+    if not planned.get("due") or planned["changes"]:
+        return planned
+    asked = {**_NOTING, **params, "state": "expanded"}
+    answer = talk.ordered(order_of(asked, code, told, planned), act, lambda *_line: None)
+    result = ended("expanded", answer, told, code, asked, dict(planned))
+    # Where it could not be, whoever migrates finds that to do, and says why it cannot.
+    return planned if result.get("failed") else {**planned, "open": result["open"], "due": False}
+
+
+def foresee(
+    params: Mapping[str, Any], talk: Talk | None, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
+    """The verdict with whether carrying it out would change something.
+
+    :param talk: as in :func:`carry_out`, with state C(reversed), which is looked at where it is done.
+    :raises BadInput: it would be refused.
+    """
+    check_request(str(params["state"]), params, code, told, result)
+    state, order = str(params["state"]), order_of(params, code, told, result)
+    if talk:
+        answer = talk.ordered({**order, "look": True}, contextlib.nullcontext, lambda *_line: None)
+        result = ended(state, answer, told, code, params, result)
+        return {**result, "changed": bool(result["reverse"]) and not result.get("failed")}
+    return {**result, "changed": any(d.get("migrations") or d.get("contract") for d in order["databases"])}
+
+
+def check_request(
+    state: str, params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
+) -> None:
+    """Check, before anything is touched, that the databases may be brought into the state that is asked for.
+
+    :raises BadInput: they may not.
+    """
+    if state == "expanded":
+        refused = list(result["refused"])
+        if params.get("additive_only"):
+            refused += [
+                {**one, "reason": "additive_only is set, and it takes something away", "safe_way": ""}
+                for one in expansion.only_additive(result["plan"])
+            ]
+        if refused:
+            raise BadInput(*summary.refusal(refused))
+    aliases = [d["alias"] for d in told["databases"] if not d.get("left_out")]
+    canary = str(params.get("canary_database") or "")
+    if canary and canary not in aliases:
+        raise BadInput(f"canary_database: there is no database {canary}; there are {', '.join(aliases)}")
+    if state == "reversed":
+        if not params.get("target"):
+            raise BadInput("state: reversed needs the target to go back to", "target: app.migration, or app.zero")
+        others = [d["alias"] for d in told["databases"] if d.get("vendor", "postgresql") != "postgresql"]
+        if others:
+            raise BadInput(f"only PostgreSQL is reversed, and {others[0]} is another kind", "name the databases")
+    if state == "abandoned":
+        only = str(params.get("release") or "")
+        rows = [[r for r in d.get("ledger") or [] if only in ("", r["release"])] for d in told["databases"]]
+        at = [c for found in rows for c in expansion.that_know(found, code.running)]
+        if at:
+            raise BadInput(
+                f"{at[0]} runs the release that was expanded: what it was told is done would be undone under it",
+                "go back to the version before first; then the same call",
+            )
+
+
+def order_of(
+    params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is sent to be run, from the verdict."""
+    state = str(params["state"])
+    databases = []
+    for one in told["databases"]:
+        if one.get("left_out"):
+            continue
+        alias, rows = one["alias"], one.get("ledger") or []
+        pending = [m for m in one["migrations"] if not m.get("recorded")]
+        words = {(m["app"], m["name"]): [o["operation"] for o in m["operations"]] for m in pending}
+        order: dict[str, Any] = {"alias": alias, "to_record": one.get("to_record") or []}
+        if state == "expanded":
+            plan = [m for m in result["plan"] if m["database"] == alias]
+            order["migrations"] = expansion.orders(plan, words, expansion.made(rows, {}))
+        elif state == "migrated":
+            plan = [m for m in result["plan"] if m["database"] == alias]
+            order["migrations"] = expansion.at_once(plan, words)
+            if not code.running:  # no code was made for what was before
+                order["settle"] = [list(key) for key in words]
+        elif state == "contracted":
+            ready = [o for o in _asked(params, result["open"]) if o["database"] == alias and not o["waits_for"]]
+            order["contract"] = [[o["app"], o["name"], o["index"]] for o in ready]
+        if state in ("contracted", "expanded"):
+            order["settle"] = [list(key) for key in expansion.served(rows, code.running)]
+        order["unfinished"] = state in ("expanded", "migrated") and (
+            bool(order["to_record"]) or expansion.unfinished(rows, code.revision, code.image)
+        )
+        claim = one.get("claim") or {}
+        if code.host and claim.get("may"):
+            order["claim"] = {"host": asdict(code.host), "seen": claim["detail"]}
+            due = state in ("expanded", "migrated") and database_host.is_due(claim, code.host)
+            order["unfinished"] = order["unfinished"] or due
+        databases.append(order)
+    canary = str(params.get("canary_database") or "")
+    several = sum(bool(d.get("migrations")) for d in databases) > 1 or bool(canary)
+    for order in databases:
+        # One of several that fails goes back to where it was, so that no more than two states are about.
+        order["take_back"] = several and state == "expanded"
+    return {
+        "state": state,
+        "databases": [d for d in databases if canary in ("", d["alias"])],
+        "only": str(params.get("release") or "") if state == "abandoned" else "",
+        "allowed": list(params.get("allow_data_loss") or []),
+        "running": [] if params.get("allow_downtime") else list(code.running),
+        "lock_timeout": max(1, round(float(params["lock_timeout"]) * 1000)),
+        "retries": max(0, int(params["retries"])),
+        "wait": float(params["wait"]),
+        "release": str(params.get("release") or "") or code.revision,
+        "image": code.image,
+        "target": str(params.get("target") or ""),
+        "interrupted": {str(k): str(v) for k, v in (params.get("interrupted") or {}).items()},
+    }
+
+
+def _asked(params: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of what is open, what this call is about."""
+    return [o for o in found if o["moves"] or not params.get("only_data_moves")]
+
+
+def _waiting(state: str, params: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Nothing is to be done now: because all is done, or because something waits."""
+    waits = [o for o in _asked(params, result["open"]) if o["waits_for"]]
+    if state == "contracted" and waits:
+        result.update(failed=True, waits=True, msg=summary.waits(waits))
+    elif state == "contracted":
+        result["msg"] = "nothing is to be contracted"
+    return result
+
+
+def _error(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return next(({**d["error"], "alias": d["alias"]} for d in answer["databases"] if d.get("error")), {})
+
+
+def ended(
+    state: str,
+    answer: Mapping[str, Any],
+    told: Mapping[str, Any],
+    code: Code,
+    params: Mapping[str, Any],
+    result: dict[str, Any],
+) -> dict[str, Any]:
+    """What the module returns of what was run."""
+    result["ran"] = _all(answer, "ran")
+    result["contracted"] = _all(answer, "contracted")
+    result["abandoned"] = _all(answer, "abandoned")
+    result["reverse"], result["reversed"] = _all(answer, "reverse"), _all(answer, "reversed")
+    result["taken_back"] = _all(answer, "taken_back")
+    known = {d["alias"]: d.get("known") or {} for d in told["databases"] if not d.get("left_out")}
+    ours = _new_words(told)
+    result["open"] = [
+        vars(o)
+        for d in answer["databases"]
+        for o in expansion.open_operations(
+            d.get("ledger") or [], d["alias"], {**ours, **known.get(d["alias"], {})}, code.running,
+            params.get("allow_data_loss") or (), code.inactive, params.get("only"),
+        )
+    ]  # fmt: skip
+    unrecorded = any(a["unrecorded"] for a in result["abandoned"])
+    result["changed"] = bool(result["ran"] or result["contracted"] or unrecorded or result["reversed"])
+    error, waits = _error(answer), [o for o in _asked(params, result["open"]) if o["waits_for"]]
+    if error:
+        result.update(failed=True, msg=summary.failure(state, error, result))
+        # Whoever did it meanwhile has ended: what is left is judged anew, once.
+        result["again"] = error["kind"] == "changed" and not result["changed"]
+    elif state == "contracted" and waits:
+        result.update(failed=True, waits=True, msg=summary.waits(waits))
+    else:
+        result["msg"] = summary.success(state, result)
+    return result
+
+
+def _all(answer: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    return [{**one, "database": d["alias"]} for d in answer["databases"] for one in d.get(key) or []]
+
+
+def _new_words(told: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    return {
+        f"{m['app']}.{m['name']}": [o["operation"] for o in m["operations"]]
+        for d in told["databases"]
+        for m in d.get("migrations") or []
+    }

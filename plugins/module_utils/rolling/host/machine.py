@@ -1,0 +1,399 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real machine behind a roll: Compose, the engine, nginx and ``/proc``, as ``rolling/host/roller.Machine`` asks for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Callable
+
+from ...base.host import processes
+from ...base.host.side_by_side import all_of
+from ...celery.host.nodes import CeleryNodes
+from ...engine.answer import Answer
+from ...engine.host.compose import Compose, ComposeFailed
+from ...engine.host.endings import ending_of, gone
+from ...engine.host.engine import Engine, EngineFailed
+from ...engine.host.inspection import (
+    HASH_LABEL,
+    NUMBER_LABEL,
+    ONE_OFF_LABEL,
+    PROJECT_LABEL,
+    SERVICE_LABEL,
+    health_of,
+    label_of,
+    moment_of,
+    networks_of,
+    pid_of,
+    restarts_of,
+    started_at,
+    stop_signal_of,
+)
+from ...engine.host.stop_signal import signal_behind_shell
+from ...engine.programs import WORKER
+from ...engine.services import Probe
+from ...nginx.config import request_headers
+from ...nginx.host.nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
+from ...releases.host.data_mounts import anonymous_data
+from ...traffic.host.firewall import FirewallFailed
+from ...traffic.host.probing import ask
+from ...traffic.host.steering import Box, Steering
+from ..stack import Container, Proxy, is_crashing
+from ..steps import Start
+from .creating import create, refuse_others
+from .restart_policy import RestartPolicies, is_unkept
+from .roller import Seen, StepFailed
+from .starting import start_closed
+from .targets import Target
+from .usual_answers import UsualAnswers
+
+
+class ComposeMachine:
+    """See the module's text; every method may raise :class:`StepFailed` with a message for the user.
+
+    :param proxy_name: Compose service of nginx, empty when no proxy takes part.
+    :param project: the resolved project, for what is created without published ports.
+    """
+
+    def __init__(
+        self,
+        compose: Compose,
+        engine: Engine,
+        project_name: str,
+        targets: Sequence[Target],
+        proxy_name: str = "",
+        project: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.compose = compose
+        self.engine = engine
+        self.project_name = project_name
+        self.targets = {t.settings.name: t for t in targets}
+        self.proxy_name = proxy_name
+        self.project = project or {}
+        self._inspections: dict[str, dict[str, Any]] = {}
+        self._nginx: Master | None = None
+        self._kills: dict[str, int] = {}
+        self._usual = UsualAnswers(self._ask)
+        self._nodes = CeleryNodes(engine)
+        self._policies = RestartPolicies(engine)
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    # -- looking --------------------------------------------------------------------------------------
+
+    def look(self) -> Seen:
+        try:
+            labels = {PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"}
+            found = self.engine.containers(labels, {*self.targets, self.proxy_name})
+            self._inspections = {i["Id"]: i for i in found}
+            self._nginx, workers = self._find_nginx(found)
+            return self._seen(found, workers)
+        except (EngineFailed, NginxFailed, FirewallFailed) as error:
+            raise StepFailed(str(error)) from error
+
+    def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> tuple[Master | None, list[processes.Process]]:
+        if self.proxy_name == HOST:
+            own = HostNginx()
+            return own, own.workers()
+        for inspection in found:
+            if self.proxy_name and label_of(inspection, SERVICE_LABEL) == self.proxy_name and pid_of(inspection):
+                nginx = Nginx(self.engine, inspection)
+                workers = nginx.workers()
+                if workers:
+                    return nginx, workers
+        if self.proxy_name:
+            # It ran when this began. Going on without it would take away containers it may come back to.
+            raise NginxFailed(gone(self.proxy_name, found))
+        return None, []
+
+    def _seen(self, found: Sequence[Mapping[str, Any]], workers: Sequence[processes.Process]) -> Seen:
+        nginx, loaded = self._nginx, loaded_at(workers)
+        mine = [(i, self.targets[s]) for i in found if (s := label_of(i, SERVICE_LABEL)) in self.targets]
+        leads = {
+            name: t.steering.look(nginx, self._boxes(name), loaded)
+            for name, t in self.targets.items()
+            if nginx and t.steering and t.route
+        }
+        containers = []
+        for inspection, target in mine:
+            lead = leads.get(target.settings.name)
+            container = self._container(inspection, target)
+            # Whom an nginx that cannot be steered leads to is left as it is.
+            inside = container.id in lead.inside if lead else target.unsteered and container.running
+            containers.append(replace(container, in_rotation=inside))
+        restarts = {str(i["Id"]): self._restarts(i) for i, _target in mine}
+        endings = {str(i["Id"]): self._ending(i, target) for i, target in mine}
+        held, stale, cooling = (
+            tuple(sorted(n for n, lead in leads.items() if getattr(lead, what)))
+            for what in ("held", "stale", "cooling")
+        )
+        proxy = Proxy(nginx is not None, held, stale, cooling, draining(workers))
+        return Seen(tuple(containers), proxy, restarts, endings)
+
+    def _boxes(self, service: str) -> list[Box]:
+        """The running containers of a service."""
+        alive = [
+            i
+            for i in self._inspections.values()
+            if label_of(i, SERVICE_LABEL) == service and pid_of(i) and self._address(i)
+        ]
+        return [Box(str(i["Id"]), self._address(i), pid_of(i) or 0, started_at(i), i) for i in alive]
+
+    def _container(self, inspection: Mapping[str, Any], target: Target) -> Container:
+        pid = pid_of(inspection)
+        state = str((inspection.get("State") or {}).get("Status") or "dead")
+        age, restarts = time.time() - started_at(inspection), restarts_of(inspection)
+        return Container(
+            id=str(inspection["Id"]),
+            name=str(inspection["Name"]).lstrip("/"),
+            service=target.settings.name,
+            image=str(inspection["Image"]),
+            config_hash=label_of(inspection, HASH_LABEL),
+            state=state,
+            number=int(label_of(inspection, NUMBER_LABEL) or 0),
+            created=moment_of(inspection.get("Created")),
+            age=age,
+            crashes=is_crashing(
+                state, restarts, age, target.settings.ready_timeout, health_of(inspection) == "healthy"
+            ),
+            consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
+            address=self._address(inspection),
+            connections=target.connections(self._nginx.pid if self._nginx else pid, pid) if pid else 0,
+            unkept=_is_new(inspection, target) and is_unkept(inspection, self._definition(target)),
+        )
+
+    def _restarts(self, inspection: Mapping[str, Any]) -> int:
+        # A process killed for its memory is a restart too, although its container's master only forked another.
+        pid = pid_of(inspection)
+        key = str(inspection["Id"])
+        if pid:
+            self._kills[key] = max(self._kills.get(key, 0), processes.kills_for_memory(pid))
+        return restarts_of(inspection) + self._kills.get(key, 0)
+
+    def _ending(self, inspection: Mapping[str, Any], target: Target) -> str:
+        return ending_of(inspection, target.settings.limit, bool(self._kills.get(str(inspection["Id"]))))
+
+    # -- acting ---------------------------------------------------------------------------------------
+
+    def start(self, step: Start) -> None:
+        fresh = self._created(step) if step.create else []
+        self._each([*step.restart, *fresh], self._start_one, "could not be started")
+
+    def _created(self, step: Start) -> list[str]:
+        before = set(self._inspections)
+        try:
+            create(self.compose, self.engine, self.project_name, self.project, self.targets, step)
+        except (ComposeFailed, EngineFailed) as error:
+            raise StepFailed(f"{', '.join(dict(step.create))} could not be created: {error}") from error
+        self.look()
+        fresh = {k: i for k, i in self._inspections.items() if k not in before}
+        mine = {k: s for k, i in fresh.items() if (s := label_of(i, SERVICE_LABEL)) in self.targets}
+        refuse_others([(fresh[k], self.targets[s]) for k, s in mine.items()], step)
+        unkept = [k for k, service in mine.items() if service in step.unkept]
+        self._each(unkept, lambda i: self._policies.distrust(self._inspections[i]), "was refused its restart policy")
+        return list(mine)
+
+    def keep(self, ids: Sequence[str]) -> None:
+        self._each(ids, self._keep_one, "was refused its restart policy")
+
+    def _keep_one(self, container_id: str) -> None:
+        inspection = self._inspections[container_id]
+        definition = self._definition(self.targets[label_of(inspection, SERVICE_LABEL)])
+        self._policies.trust(inspection, definition)
+
+    def _start_one(self, container_id: str) -> None:
+        service = label_of(self._inspections[container_id], SERVICE_LABEL)
+        way = self.targets[service].steering
+        start = partial(start_closed, gate=way.gate) if way and way.gate else self.engine.start
+        start(container_id)
+        self._policies.as_before(container_id)
+        fresh = self.engine.inspect(container_id)
+        if way and self._nginx and pid_of(fresh):
+            # Its name leads to it from now on; until its process listens, nobody can reach it.
+            self._inspections[container_id] = fresh
+            boxes = [b for b in self._boxes(service) if b.id == container_id]
+            self._steer(service, lambda _way, nginx: way.shelter(nginx, boxes))
+
+    def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
+        return self._ask_each(ids, self._is_ready)
+
+    def _is_ready(self, inspection: Mapping[str, Any], target: Target) -> Answer:
+        settings = target.settings
+        # Between two restarts a container has no address, and an empty one would mean this host.
+        if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
+            return Answer(False, self._ending(inspection, target))
+        if settings.ready_path:
+            return self._ask(inspection, target, Probe(settings.ready_path), any_success=True)
+        if settings.ready_command:
+            code, output = self.engine.run_inside(
+                str(inspection["Id"]), settings.ready_command, timeout=settings.ready_command_timeout
+            )
+            said = (output.strip().splitlines() or ["it printed nothing"])[-1][:200]
+            if code != 0:
+                return Answer(False, f"its health command ended with {code}: {said}")
+        elif settings.kind == WORKER and self._nodes.node(inspection):
+            return self._nodes.ping(inspection)
+        if target.route and (settings.ready_port or target.folder):
+            return self._usual.of(inspection, target, self._old(target), healthy=bool(settings.ready_command))
+        return Answer(True, "runs")
+
+    def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
+        result = self._ask_each(ids, self._is_proven)
+        if proxied and self._nginx:
+            asked = {self.targets[label_of(self._inspections[i], SERVICE_LABEL)] for i in ids if i in self._inspections}
+            for target in asked:
+                result[f"proxy of {target.settings.name}"] = self._through_proxy(target)
+        return result
+
+    def _is_proven(self, inspection: Mapping[str, Any], target: Target) -> Answer:
+        if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
+            return Answer(False, self._ending(inspection, target))
+        for probe in target.settings.prove if target.route else ():
+            answer = self._usual.to(probe, inspection, target, self._old(target))
+            if not answer.ok:
+                return answer
+        return Answer(True)
+
+    def _through_proxy(self, target: Target) -> Answer:
+        route, nginx = target.route, self._nginx
+        if route is None or nginx is None or route.proxy_protocol:
+            return Answer(True)
+        inside = sorted(self._proxy_networks().values()) if isinstance(nginx, Nginx) else ["127.0.0.1"]
+        address = (inside or [""])[0]
+        headers = {"Host": route.server_name or "localhost"}
+        for probe in target.settings.prove:
+            answer = ask(address, route.listen, probe, headers, tls_name=headers["Host"] if route.tls else "")
+            if not answer.ok:
+                return Answer(False, f"{target.settings.name}: through {nginx.name}, {answer.text}")
+        return Answer(True)
+
+    def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
+        found = all_of({i: partial(self._nodes.tasks, self._inspections[i]) for i in ids if i in self._inspections})
+        return {i: future.result() for i, future in found.items()}
+
+    def quiesce(self, ids: Sequence[str]) -> list[str]:
+        told = all_of({i: partial(self._nodes.quiet, self._inspections[i]) for i in ids if i in self._inspections})
+        return [i for i, future in told.items() if not future.result()]
+
+    def resume(self, ids: Sequence[str]) -> None:
+        self._each(ids, self._resume_one, "could not be made to fetch tasks again")
+
+    def _resume_one(self, container_id: str) -> None:
+        inspection = self._inspections[container_id]
+        if not self._nodes.resume(inspection):
+            # Started anew it fetches from all its queues; its running tasks have as long as they need.
+            settings = self.targets[label_of(inspection, SERVICE_LABEL)].settings
+            signal_behind_shell(self.engine, inspection)
+            self.engine.stop(container_id, max(settings.stop_timeout, settings.drain_timeout))
+            self.engine.start(container_id)
+
+    def hold(self, service: str, addresses: Sequence[str]) -> None:
+        self._steer(service, lambda way, nginx: way.hold(nginx, addresses))
+
+    def rotate(self, service: str, addresses: Sequence[str]) -> None:
+        self._steer(service, lambda way, nginx: way.rotate(nginx, self._boxes(service), addresses))
+
+    def learn(self, service: str) -> None:
+        self._steer(service, lambda way, nginx: way.learn(nginx, self._boxes(service)))
+
+    def settle(self, service: str) -> None:
+        self._steer(service, lambda way, nginx: way.settle(nginx, self._boxes(service)))
+
+    def _steer(self, service: str, act: Callable[[Steering, Master], None]) -> None:
+        way = self.targets[service].steering
+        if self._nginx is None or way is None:
+            raise StepFailed(f"{service}: {self.proxy_name} cannot be led to its containers")
+        try:
+            act(way, self._nginx)
+        except (NginxFailed, FirewallFailed) as error:
+            raise StepFailed(str(error)) from error
+
+    def stop(self, ids: Sequence[str]) -> None:
+        self._each(ids, self._stop_one, "could not be stopped")
+
+    def _stop_one(self, container_id: str) -> None:
+        inspection = self._inspections[container_id]
+        target = self.targets[label_of(inspection, SERVICE_LABEL)]
+        settings, pid = target.settings, pid_of(inspection)
+        # A worker that was told to be quiet had its time already.
+        quiet = settings.kind == WORKER and pid and self._nodes.consumes(inspection) is False
+        processes.await_handler(pid or 0, stop_signal_of(inspection))
+        signal_behind_shell(self.engine, inspection)
+        self._policies.stay_down(inspection)
+        self.engine.stop(container_id, settings.stop_grace_period if quiet else settings.stop_timeout)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        self._each(ids, self._remove_one, "could not be removed")
+
+    def _remove_one(self, container_id: str) -> None:
+        # Of a service that the project no longer has, data may be wanted yet; Compose leaves it too.
+        self.engine.remove(container_id, volumes=not anonymous_data(self._inspections.get(container_id, {})))
+
+    def memory_used(self, service: str) -> int:
+        """Bytes that the largest running container of a service holds, 0 when none runs."""
+        pids = [pid_of(i) for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == service]
+        return max((processes.memory_used(pid) or 0 for pid in pids if pid), default=0)
+
+    def inspection(self, container_id: str) -> Mapping[str, Any]:
+        """What was seen of a container at the last look."""
+        return self._inspections.get(container_id, {})
+
+    def _definition(self, target: Target) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = (self.project.get("services") or {}).get(target.settings.name) or {}
+        return found
+
+    def _address(self, inspection: Mapping[str, Any]) -> str:
+        shared = self._proxy_networks()
+        networks = networks_of(inspection)
+        return ([networks[n] for n in sorted(shared) if n in networks] or sorted(networks.values()) or [""])[0]
+
+    def _proxy_networks(self) -> dict[str, str]:
+        """The networks that nginx is in; this host is in all."""
+        return networks_of(self._inspections.get(self._nginx.id, {})) if isinstance(self._nginx, Nginx) else {}
+
+    def _old(self, target: Target) -> list[dict[str, Any]]:
+        """Those of another version that run."""
+        mine = [
+            i for i in self._inspections.values() if label_of(i, SERVICE_LABEL) == target.settings.name and pid_of(i)
+        ]
+        return [i for i in mine if not _is_new(i, target)]
+
+    def _ask(self, inspection: Mapping[str, Any], target: Target, probe: Probe, any_success: bool = False) -> Answer:
+        """Ask a container what nginx would ask it."""
+        route, door = target.route, target.door(pid_of(inspection) or 0, self._address(inspection))
+        if not door:
+            return Answer(False, "nobody in it listens at its socket yet")
+        headers = request_headers(route) if route else {"Host": "localhost"}
+        uwsgi = route is not None and route.how == "uwsgi_pass"
+        return ask(door, target.settings.ready_port, probe, headers, any_success=any_success, uwsgi=uwsgi)
+
+    def _ask_each(
+        self, ids: Sequence[str], ask_one: Callable[[Mapping[str, Any], Target], Answer]
+    ) -> dict[str, Answer]:
+        known = {i: self._inspections[i] for i in ids if i in self._inspections}
+        asked = all_of(
+            {i: partial(ask_one, found, self.targets[label_of(found, SERVICE_LABEL)]) for i, found in known.items()},
+        )
+        return {i: future.result() for i, future in asked.items()}
+
+    def _each(self, ids: Sequence[str], act: Callable[[str], None], complaint: str) -> None:
+        for container_id, future in all_of({i: partial(act, i) for i in ids}).items():
+            try:
+                future.result()
+            except EngineFailed as error:
+                name = str(self._inspections.get(container_id, {}).get("Name") or container_id[:12]).lstrip("/")
+                raise StepFailed(f"{name} {complaint}: {error}") from error
+
+
+def _is_new(inspection: Mapping[str, Any], target: Target) -> bool:
+    """Whether a container is of the wanted version, be it a stand-in."""
+    known = (label_of(inspection, HASH_LABEL), str(inspection["Image"]))
+    return known in [(wanted, target.image) for wanted in (target.config_hash, target.stand_in)]

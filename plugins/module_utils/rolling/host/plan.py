@@ -1,0 +1,394 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything a roll has to know before it starts, found out without touching anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...base.errors import BadInput
+from ...base.host import processes
+from ...base.secret_values import MARK
+from ...celery.command_line import fetches_tasks
+from ...engine import preflight
+from ...engine.dependencies import in_order, needed_by
+from ...engine.host.compose import Compose, ComposeFailed
+from ...engine.host.configurations import keys_that_differ, makes_the_same
+from ...engine.host.engine import Engine
+from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from ...engine.host.kinds import evidence_of
+from ...engine.host.project import compose_of, connect, image_name, state_dir_of
+from ...engine.jobs import is_off
+from ...engine.kinds import Evidence
+from ...engine.programs import OTHER, SCHEDULER, WEB
+from ...engine.services import (
+    ROLLED_KINDS,
+    STOP_FIRST,
+    BadService,
+    chosen_kind,
+    longest_gap_note,
+    settings_of,
+    words_in,
+)
+from ...nginx.config import Route, named
+from ...releases.adopted import ADOPTED
+from ...releases.host import adopted
+from ...traffic.host.proxy_routes import proxy_of, routes_to
+from ...traffic.host.strategies import Front, way_to
+from ...traffic.unroutable import Around, leading_perhaps, why_unled
+from .. import published_ports
+from ..rest_of_stack import Present, Rest, changed_networks, gap_of, left_behind, moved_data, notes_on, rest_of
+from ..scalability import alone, objections
+from ..stack import Policy, Stack, view_of
+from . import generations
+from .machine import ComposeMachine
+from .rest_of_stack import files_of, present_of, removed_targets
+from .targets import Target, main_route
+
+
+@dataclass
+class Call:
+    """Everything one call has found out before it starts.
+
+    ``problems`` are why a service cannot change hands here: they matter only where it has to. ``rest`` is what is to be
+    done about those that this does not replace, ``settled`` the services of which a container has the wanted definition.
+    """
+
+    compose: Compose
+    engine: Engine
+    project: dict[str, Any]
+    hashes: dict[str, str]
+    targets: list[Target]
+    proxy_name: str
+    state_dir: str
+    allow_downtime: bool
+    together: bool = True
+    newer_than: float = 0.0
+    kinds: dict[str, str] = field(default_factory=dict)
+    ways: dict[str, str] = field(default_factory=dict)
+    around: Around = field(default_factory=Around)
+    problems: dict[str, BadInput] = field(default_factory=dict)
+    rest: Rest = field(default_factory=Rest)
+    settled: tuple[str, ...] = ()
+    left: frozenset[str] = frozenset()
+    backward: bool = False
+    log_lines: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.project["name"])
+
+    def policy(self) -> Policy:
+        action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
+        return Policy(tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward)
+
+
+def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
+    """Find out all that a roll needs, touching nothing.
+
+    :param params: the module's arguments.
+    :param planning: nothing is to be done yet: nginx may still lead to what is to be removed.
+    :raises BadInput: anything that would make the roll fail or lose a request.
+    """
+    compose = compose_of(params)
+    engine = connect(compose.project_src, params)
+    try:
+        project = compose.resolved()
+        compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, str(project["name"]))
+        hashes = compose.hashes(project)
+    except ComposeFailed as error:
+        raise BadInput(
+            f"the Compose project in {compose.project_src} is not valid: {error}", "docker compose config shows it"
+        ) from error
+    services = project.get("services") or {}
+    images = {n: engine.image(image_name(project, n)) for n in services}
+    asked = list(params.get("services") or [])
+    canary = [str(params["canary_service"])] if params.get("canary") and params.get("canary_service") else []
+    for name in [*asked, *(params.get("service_options") or {}), *canary]:
+        if name not in services:
+            raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
+    options = params.get("service_options") or {}
+    found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
+    evidence = evidence_of(engine, project, compose.project_src, found)
+    present = [present_of(i) for i in found]
+    try:
+        proxied = proxy_of(engine, project, evidence, params)
+        every, listeners = proxied.routes, proxied.listeners
+        ways = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
+        looks = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
+        ways.update(dict.fromkeys(leading_perhaps(looks, {n for n in ways if ways[n]}, proxied.down), ()))
+        kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}, len(ways[n])) for n, s in services.items()}
+    except BadService as error:
+        raise BadInput(str(error)) from error
+    names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not is_off(s)]
+    runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], evidence[n].image))}
+    if params.get("only"):
+        names = [n for n in names if (n in runs) == (params["only"] == "workers")]
+    call = Call(
+        compose,
+        engine,
+        project,
+        hashes,
+        [],
+        proxied.name,
+        state_dir_of(params, str(project["name"])),
+        bool(params.get("allow_downtime")),
+        kinds=kinds,
+        left=frozenset(runs if params.get("leave_workers") else ()),
+        backward=bool(params.get("backward")),
+    )
+    call.around = proxied.around(str(project["name"]))
+    call.log_lines = int(params.get("log_lines") or 0)
+    call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
+    try:
+        ordered = in_order(names, kinds)
+        running = {p.service for p in present if p.running}
+        call.targets = [_target(n, call, images[n], evidence[n], params, ways[n], n in running) for n in ordered]
+        for container in (p for p in present if p.service in ordered and p.anonymous):
+            # Over all else that speaks against it: no order of steps and no allowed gap keeps this data.
+            call.problems[container.service] = BadInput(left_behind(container, min(container.anonymous)))
+        for name in (n for n in ordered if n in proxied.beside and ways[n]):
+            call.problems[name] = BadInput(
+                f"{name}: both {proxied.name} and {proxied.beside[name]} lead to it, and only one nginx is led from the old "
+                f"containers to the new ones: the other would go on to those that are gone",
+                f"let {proxied.beside[name]} lead to {proxied.name} instead, which leads on to {name}; of an nginx with several "
+                f"replicas run one",
+            )
+        _see_to_the_rest(call, params, images, present)
+        if params.get("remove_orphans"):
+            call.targets = [
+                *removed_targets(
+                    call.rest.removed,
+                    found,
+                    lambda n, s: routes_to(call.name, n, s, () if planning else every, listeners),
+                ),
+                *call.targets,
+            ]
+    except BadService as error:
+        raise BadInput(str(error)) from error
+    _refuse_what_cannot_be(call, images, params)
+    if params.get("canary") and not any(t.route for t in call.targets if t.settings.name in (canary or names)):
+        raise BadInput(
+            f"canary: nginx leads to no container of {' or '.join(canary or names)}, so nobody could be asked",
+            "name the service that answers it (canary_service, app_django_service), or leave it out",
+        )
+    return call
+
+
+def _see_to_the_rest(
+    call: Call, params: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]], present: Sequence[Present]
+) -> None:
+    """Look what becomes of the services that this call does not replace.
+
+    :raises BadInput: data would not be where it was, a network cannot be as it is defined, or a gap was not allowed.
+    """
+    asked = {str(n) for n in params.get("services") or []}
+    mine = [p for p in present if not asked or p.service in asked]
+    for problem in (
+        *moved_data(call.project, call.kinds, mine),
+        *changed_networks(call.project, call.engine.networks()),
+    ):
+        raise BadInput(problem, "nothing was touched; correct it and run the same command again")
+    wanted = {n: k for n, k in call.kinds.items() if not is_off(call.project["services"][n])}
+    ids = {n: str(images[n].get("Id") or "") for n in wanted}
+    # What was started by hand, and taken over, is ours as well.
+    sources = files_of(call.compose) | adopted.files(call.state_dir)
+    alike = _alike(call, present)
+    rest = rest_of(wanted, call.hashes, ids, present, sources)
+    call.notes += [
+        f"{name}: Compose takes its definition for another one (depends_on), though the container is the same: a plain docker "
+        f"compose up --detach would create it anew, and what depends on it"
+        for name in [*rest.recreate, *rest.recreate_last]
+        if name in alike
+    ]
+    rest = rest_of(wanted, {**call.hashes, **alike}, ids, present, sources)
+    differing = [*rest.recreate, *rest.recreate_last]
+    call.settled = tuple(p.service for p in present if p.config_hash == call.hashes.get(p.service))
+    if asked:
+        note = "runs with another definition than this project has; a plain docker compose up -d recreates it"
+        call.notes += [f"{name}: {note}" for name in differing if name not in asked]
+        return
+    for name in differing if not call.allow_downtime else ():
+        raise BadInput(gap_of(name, call.kinds[name], _differing_keys(call, name, present)), "")
+    call.rest = rest
+    call.notes += notes_on(present, wanted, sources)
+
+
+def _alike(call: Call, present: Sequence[Present]) -> dict[str, str]:
+    """Service → the hash it runs with, where Compose has another for its definition that makes the same container of it."""
+    return {
+        p.service: p.config_hash
+        for p in present
+        if p.config_hash != call.hashes.get(p.service, p.config_hash)
+        and makes_the_same(call.state_dir, p.service, p.config_hash, call.project["services"][p.service])
+    }
+
+
+def _differing_keys(call: Call, name: str, present: Sequence[Present]) -> list[str]:
+    """What differs in a service's definition from the one it runs with, as far as that was recorded."""
+    found: list[str] = []
+    for container in present:
+        if container.service == name:
+            found += keys_that_differ(call.state_dir, name, container.config_hash, call.project["services"][name]) or []
+    return found
+
+
+def _target(
+    name: str,
+    call: Call,
+    image: Mapping[str, Any],
+    evidence: Evidence,
+    params: Mapping[str, Any],
+    leading: tuple[Route, ...],
+    serves: bool,
+) -> Target:
+    service = call.project["services"][name]
+    leading = named(leading, str(params.get("health_url") or ""))
+    first = main_route(leading)
+    settings = settings_of(
+        name,
+        service,
+        evidence,
+        params,
+        (params.get("service_options") or {}).get(name) or {},
+        first.port if first else 0,
+        proxied=bool(leading),
+    )
+    if settings.kind not in ROLLED_KINDS:
+        raise BadService(
+            f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
+            f"wrong, or leave it out of services"
+        )
+    if settings.kind == OTHER:
+        settings, problem = alone(service, settings, evidence, _chosen_order(service, params, name), serves)
+        if problem and not call.allow_downtime:
+            call.problems[name] = BadInput(problem)
+    # Only who comes through nginx can be led to a stand-in.
+    ports = published_ports.published(service) if leading and settings.order != STOP_FIRST else []
+    if ports:
+        call.notes.append(published_ports.note(name, ports))
+    front = Front(call.engine, call.name, call.proxy_name, params.get("proxy_mode") == "pin")
+    way = None
+    try:
+        way = way_to(name, service, settings, leading, front) if leading else None
+    except BadInput as error:
+        call.problems[name] = error
+    if way:
+        call.ways[name] = way.why
+        call.notes += [way.note] if way.note else []
+    return Target(
+        settings,
+        str(image.get("Id") or ""),
+        call.hashes.get(name, ""),
+        leading,
+        way.steering if way else None,
+        call.newer_than,
+        way.learn_seconds if way else None,
+        way.folder if way else None,
+        call.compose.hashes(published_ports.without_ports(call.project, [name]))[name] if ports else "",
+        needed_by(call.project["services"], name),
+    )
+
+
+def _chosen_order(service: Mapping[str, Any], params: Mapping[str, Any], name: str) -> bool:
+    update = (service.get("deploy") or {}).get("update_config") or {}
+    options = (params.get("service_options") or {}).get(name) or {}
+    return any(source.get("order") for source in (update, service.get("x-evenkeel") or {}, options))
+
+
+def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> None:
+    running = call.engine.containers({PROJECT_LABEL: call.name})
+    for target in (t for t in call.targets if not t.removed):
+        settings, name = target.settings, target.settings.name
+        if not target.image:
+            raise BadInput(
+                f"{name}: the image {image_name(call.project, name)} is not on this host", "build or pull it first"
+            )
+        service = call.project["services"][name]
+        # What was taken over as it runs is only ever gone back to while it runs: nothing is started beside it.
+        as_found = ADOPTED in (call.project.get(MARK) or {})
+        complaints = [] if as_found else objections(name, service, settings, images[name].get("Config") or {})
+        serving = [i for i in running if label_of(i, SERVICE_LABEL) == name and pid_of(i)]
+        if serving and settings.order != STOP_FIRST:
+            ports = published_ports.published(service)
+            steered = target.route is not None
+            problem = published_ports.objection(name, ports, settings.replicas, steered, call.allow_downtime)
+            if problem:
+                call.problems.setdefault(name, BadInput(problem))
+        if complaints and serving:
+            call.problems.setdefault(name, BadInput(complaints[0]))
+        elif complaints and settings.kind != OTHER:
+            raise BadInput(complaints[0])
+        if settings.kind == SCHEDULER and serving and target.route and not call.allow_downtime:
+            gap = (
+                f"{name}: {call.proxy_name} leads to it, and it is a scheduler too, which never runs twice: the old one is taken "
+                f"away before the new one is ready, a gap of its boot time"
+            )
+            hint = "run the scheduler as a service of its own, or allow it with allow_downtime: true (update_allow_downtime)"
+            call.problems.setdefault(name, BadInput(gap, hint))
+        if settings.kind != WEB:
+            continue
+        if serving and target.route is None and params.get("proxy_mode") != "none":
+            why, hint = why_unled(name, call.around)
+            told = BadInput(f"{name}: {why}, so requests could not be moved to the new container", hint)
+            call.problems.setdefault(name, told)
+        if settings.order == STOP_FIRST and serving and not call.allow_downtime:
+            raise BadInput(
+                f"{name}: order stop-first takes the old one away before the new one is ready: a gap of its boot time",
+                "use order: start-first, or allow it with allow_downtime: true (update_allow_downtime in a playbook)",
+            )
+        note = longest_gap_note(settings)
+        if note:
+            call.notes.append(note)
+
+
+def refuse_what_cannot_change_hands(call: Call, stack: Stack) -> None:
+    """Look whether each service that has to be replaced can be.
+
+    What is as wanted may be so behind any nginx: a first deployment has nothing to lead from one to the other.
+
+    :raises BadInput: one cannot.
+    """
+    for target in call.targets:
+        problem = call.problems.get(target.settings.name)
+        if problem and view_of(stack, target.wanted).changing:
+            raise problem
+
+
+def room_of(engine: Engine) -> preflight.Room:
+    """The memory of this machine, and the disk that the engine's data is on."""
+    total, available = processes.memory_of_machine()
+    root = str(engine.info().get("DockerRootDir") or "/")
+    while not os.path.isdir(root):
+        root = os.path.dirname(root)
+    disk = os.statvfs(root)
+    return preflight.Room(total, available, disk.f_bavail * disk.f_frsize, disk.f_favail, root)
+
+
+def refuse_without_room(call: Call, machine: ComposeMachine, stack: Stack) -> None:
+    """Look whether all fits beside what runs, else whether each service alone does.
+
+    :raises BadInput: not even that.
+    """
+    extras = []
+    for target in call.targets:
+        view = view_of(stack, target.wanted)
+        count = 0 if target.settings.order == STOP_FIRST else view.missing
+        used = machine.memory_used(target.settings.name)
+        extras.append(
+            preflight.Extra(target.settings.name, count, used, target.settings.reservation, target.settings.limit)
+        )
+    if any(e.count for e in extras) or any(e.reserved for e in extras):
+        room = room_of(call.engine)
+        missing = preflight.shortages(room, extras)
+        alone = [s for e in extras for s in preflight.shortages(room, [e])]
+        if missing and alone:
+            raise BadInput(f"there is no room for this: {alone[0]}")
+        if missing:
+            call.together = False
+            call.notes.append("memory is short: one service after the other is replaced, and not all at once")

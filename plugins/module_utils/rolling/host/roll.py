@@ -1,0 +1,140 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``compose_rolling``: check everything first, then roll, then say what happened.
+
+:func:`roll` returns what the module returns; :class:`BadInput` is raised before anything is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Callable
+
+from ...base.errors import BadInput
+from ...base.host.files import FilesFailed
+from ...engine.host import configurations
+from ...engine.programs import WEB
+from ...operation.host.journal import Fence, working
+from ...operation.host.progress import Progress
+from ...operation.host.records import Records, first_line
+from ...releases.host import adopted, kept_images
+from .. import next_step, steps
+from ..progress import Narrator
+from ..stack import Stack
+from ..steps import Step
+from . import generations
+from .fenced import FencedMachine
+from .machine import ComposeMachine
+from .plan import Call, prepare, refuse_what_cannot_change_hands, refuse_without_room
+from .report import Timeline, difference, keep_logs, logs_of_the_new, message, result_of, said_by_the_new, told_rest
+from .roller import Roller, StepFailed
+
+#: See :func:`roll`.
+StandBy = Callable[[str, str], AbstractContextManager[None]]
+
+
+def roll(params: Mapping[str, Any], check_mode: bool, standing_by: StandBy) -> dict[str, Any]:
+    """Carry out one call.
+
+    :param standing_by: given an app's name and its state directory, has a guard begin where this process is killed in the block.
+    :returns: what the module returns (``failed`` included when it failed).
+    :raises BadInput: before anything is touched.
+    """
+    if not check_mode:
+        adopted.see_to_return(params)
+    if params.get("images") and not check_mode:
+        kept_images.bring_back(params)
+    call = prepare(params, planning=check_mode)
+    machine = ComposeMachine(call.compose, call.engine, call.name, call.targets, call.proxy_name, call.project)
+    roller = Roller(machine, call.policy(), successes=max([t.settings.ready_successes for t in call.targets] or [1]))
+    try:
+        stack = roller.observe()
+    except StepFailed as error:
+        raise BadInput(str(error)) from error
+    refuse_what_cannot_change_hands(call, stack)
+    refuse_without_room(call, machine, stack)
+    roller.policy = call.policy()
+    diff, sentences = difference(call, stack)
+    pending = not isinstance(next_step.next_step(stack, roller.policy), steps.Done)
+    if check_mode:
+        rest = told_rest(call.rest, call.kinds)
+        return result_of(
+            call, stack, pending or bool(rest), diff, [], "; ".join([*sentences, *rest]) or "nothing would be changed"
+        )
+    with working(params, call.state_dir, f"compose_rolling of {call.name}") as fence:
+        if pending and not fence.alone:
+            kept_images.keep(call.engine, fence.keeper.records, fence.run, _images_of(stack))
+        generations.keep(call.state_dir, str(params.get("generation") or ""), call.newer_than)
+        roller.machine = FencedMachine(machine, fence)
+        progress = Progress.open(call.state_dir, str(params.get("progress_id") or ""))
+        steered = pending and any(t.steering for t in call.targets)
+        try:
+            with standing_by(call.name, call.state_dir) if steered else contextlib.nullcontext():
+                return _roll_locked(call, roller, diff, fence, progress)
+        finally:
+            progress.close()
+
+
+def _images_of(stack: Stack) -> dict[str, list[str]]:
+    """Service → ids of the images that run."""
+    found: dict[str, list[str]] = {}
+    for container in stack.containers:
+        ids = found.setdefault(container.service, [])
+        ids += [container.image] if container.running and container.image not in ids else []
+    return found
+
+
+def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence, progress: Progress) -> dict[str, Any]:
+    timeline = Timeline()
+    narrator = Narrator(frozenset(t.settings.name for t in call.targets if t.settings.kind == WEB))
+    last_words: dict[str, str] = {}
+
+    def on_step(step: Step, stack: Stack, began: float, seconds: float, failure: str) -> None:
+        timeline.add(step, stack, began, seconds, failure)
+        progress.tell(*narrator.after(step, stack, seconds, failure))
+        if isinstance(step, steps.Undo):
+            fence.undo_begins(step.reason)
+            last_words.update(logs_of_the_new(call, stack))
+
+    roller.on_step = on_step
+    began = time.time()
+    outcome = roller.run()
+    progress.tell(*narrator.look(outcome.stack))
+    result = result_of(call, outcome.stack, outcome.changed, diff if outcome.changed else {}, timeline.entries, "")
+    result["msg"] = message(call, outcome, last_words)
+    if outcome.cut_connections:
+        result["cut_connections"] = outcome.cut_connections
+    if outcome.cut_tasks:
+        result["cut_tasks"] = outcome.cut_tasks
+    if outcome.failed:
+        result.update(failed=True, rolled_back=not outcome.refused)
+    elif outcome.changed and call.log_lines:
+        result["logs"] = said_by_the_new(call, outcome.stack)
+    if outcome.changed:
+        fence.details.update(timeline=timeline.entries, changed=True)
+    if outcome.failed:
+        fence.details.update(result=f"failed: {first_line(outcome.reason)}")
+    try:
+        if last_words:
+            result["log_files"] = keep_logs(call, last_words)
+        if not outcome.failed:
+            known = {t.settings.name for t in call.targets if not t.removed} | set(call.settled)
+            configurations.keep(call.state_dir, {n: call.project["services"][n] for n in known}, call.hashes)
+        if outcome.changed and fence.alone:
+            _record(call, fence.run, began, result)
+    except (OSError, FilesFailed) as error:
+        # What was done is done: a full disk must not turn a good roll into a failed one.
+        call.notes.append(f"the record of this roll could not be written to {call.state_dir}: {error}")
+    return result
+
+
+def _record(call: Call, run: str, began: float, result: Mapping[str, Any]) -> None:
+    """Leave on the target what was done by a roll that is no part of an operation."""
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began))
+    told = {key: result.get(key) for key in ("changed", "failed", "rolled_back", "msg", "serving", "timeline")}
+    record = {**told, "operation": "compose_rolling", "started": moment, "seconds": round(time.time() - began, 3)}
+    Records(call.state_dir).write(run, record)

@@ -1,0 +1,89 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service of a roll, with all that was found out about it before anything moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ...base.host import processes
+from ...engine.services import Settings
+from ...nginx.config import Route
+from ...traffic.host.steering import Steering
+from ...traffic.host.strategies import ports_of
+from ...traffic.host.unix_sockets import SocketFolder
+from ..stack import Container, Wanted, is_current, wanted_of
+
+
+def main_route(leading: Sequence[Route]) -> Route | None:
+    """The way most users come: encrypted where there is one, since Django may redirect all else."""
+    return next((r for r in leading if r.tls), leading[0] if leading else None)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One service of the roll: its settings, identity, the way users reach it, and how that is steered.
+
+    ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``stand_in`` is its configuration hash
+    without published ports, if it has any; ``after`` are the services it depends on.
+
+    :ivar removed: the project no longer has it: what runs of it is to go; ``listening`` are the ports it listens on.
+    """
+
+    settings: Settings
+    image: str
+    config_hash: str
+    routes: tuple[Route, ...] = ()
+    steering: Steering | None = None
+    newer_than: float = 0.0
+    learn_seconds: float | None = None
+    folder: SocketFolder | None = None
+    stand_in: str = ""
+    after: tuple[str, ...] = ()
+    removed: bool = False
+    listening: frozenset[int] = frozenset()
+
+    @property
+    def wanted(self) -> Wanted:
+        """The reconciler's view of it."""
+        own = wanted_of(self.settings, self.image, self.config_hash)
+        if self.removed:
+            return replace(own, image="", config_hash="", replicas=0)
+        return replace(
+            own,
+            newer_than=self.newer_than,
+            learn_seconds=self.learn_seconds,
+            stand_in=self.stand_in,
+            after=self.after,
+            led=bool(self.routes),
+        )
+
+    def is_of(self, container: Container) -> bool:
+        """Whether a container of it is of the wanted version."""
+        return container.service == self.settings.name and is_current(container, self.wanted)
+
+    @property
+    def unsteered(self) -> bool:
+        """Whether nginx leads to it in a way that cannot be steered."""
+        return bool(self.routes) and self.steering is None
+
+    @property
+    def route(self) -> Route | None:
+        """See :func:`main_route`."""
+        return main_route(self.routes)
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """See :func:`ports_of`."""
+        return ports_of(self.routes, self.settings) | self.listening
+
+    def connections(self, nginx: int, container: int) -> int:
+        """How many peers the container with this main process has, nginx with that one among them."""
+        queued = self.folder.connections(nginx, container) if self.folder else 0
+        return queued + sum(processes.connections(container, port) for port in self.ports)
+
+    def door(self, container: int, address: str) -> str:
+        """Where a container is asked: its address, or the path of its socket; empty while it has none."""
+        return self.folder.door_of(container) if self.folder else address

@@ -1,0 +1,223 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of ``celery_queues``: on the way back, what older workers would discard is run before, or kept from them.
+
+An older worker takes any message of its queue and throws away what it does not register.  So the newer ones go on as
+long as they run such tasks, then end, and before an older one is started what is left is moved within the broker to
+lists that nobody fetches from.  Each step finds what is left to do: a call that was killed is taken up by the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ...base.errors import BadInput
+from ...base.host.files import private_directory
+from ...celery import backlog
+from ...celery.backlog import UNREAD, Go, Look, Wait, Worker
+from ...celery.host.tasks_aside import record, recorded, summed
+from ...engine.host.project import state_dir_of
+from ...operation.host.journal import Fence, working
+from ...operation.host.progress import Progress
+from .celery_workers import Workers, workers_of
+
+# Seconds of one look that waits: what is done meanwhile is told in between.
+_VISIT = 10.0
+#: Passes over the queues: each finds what was put there during the one before.
+_PASSES = 20
+_UNKNOWN_APP = (
+    "which Celery app {} has cannot be read from its command, so the queues were not looked at: a task that only the "
+    "newer version knows is discarded by an older worker that fetches it"
+)
+_LEFT = (
+    "{}: fetched by a worker of another project at the same broker, or not to be read, and left where they are; an older "
+    "worker that fetches one of them discards it"
+)
+
+
+def queues(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call.
+
+    :raises BadInput: it cannot be known what would be lost, and why.
+    """
+    if float(params["timeout"]) < 0:
+        raise BadInput(f"timeout: {params['timeout']} is less than nothing", "write seconds, such as 60")
+    return _returned(params, check_mode) if params["state"] == "returned" else _known(params, check_mode)
+
+
+def _result(msg: str, changed: bool = False, **more: Any) -> dict[str, Any]:
+    return {
+        "changed": changed,
+        "msg": msg,
+        "waiting": {},
+        "aside": {},
+        "seconds": 0.0,
+        "notes": [],
+        **more,
+    }
+
+
+def _look(workers: Workers, seconds: float = 0.0) -> Look:
+    return _seen(workers, workers.ask("look", seconds=seconds, unread=UNREAD))
+
+
+def _seen(workers: Workers, said: Mapping[str, Any]) -> Look:
+    answering = {
+        node: Worker(frozenset(w["registered"]), {str(n): int(c) for n, c in w["fetched"].items()})
+        for node, w in said["workers"].items()
+    }
+    return Look(
+        frozenset(said["registered"]),
+        said["waiting"],
+        said["held"],
+        said["elsewhere"],
+        answering,
+        max(0, workers.running - len(answering)),
+    )
+
+
+# -- before older workers are started ------------------------------------------------------------------------
+
+
+def _known(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    workers = workers_of(params)
+    if not workers.newer or not workers.services:
+        return _result("no worker of another version is there, or none comes")
+    if workers.consumer is None:
+        return _result(
+            "the queues were not looked at",
+            notes=[_UNKNOWN_APP.format(", ".join(workers.services) or "they")],
+        )
+    look = _look(workers)
+    left, notes = backlog.unknown(look), _notes(look)
+    if not backlog.concerns(look):
+        return _result("the queues hold nothing that the older workers do not register", notes=notes)
+    if check_mode:
+        return _result(_foreseen(look, left, float(params["timeout"])), True, waiting=left, notes=notes)
+    directory = state_dir_of(params, workers.project)
+    with working(params, directory, f"celery_queues of {workers.project}") as fence:
+        progress = Progress.open(directory, str(params.get("progress_id") or ""))
+        try:
+            return fence.told(_hand_over(params, workers, directory, fence, progress, look, notes))
+        finally:
+            progress.close()
+
+
+def _notes(look: Look) -> list[str]:
+    return [
+        f"{backlog.told(names)} in the queue {queue}, which no older worker fetches from: it stays there"
+        for queue, names in look.elsewhere.items()
+        if names
+    ]
+
+
+def _foreseen(look: Look, left: Mapping[str, int], timeout: float) -> str:
+    if left:
+        return (
+            f"{backlog.told(left)} wait, which the older workers do not register: the newer ones would have up to {timeout:g} s "
+            "for them; what is left then would be kept aside"
+        )
+    if look.silent:
+        return "newer workers run that do not answer: they would end before older ones start, and what they leave be looked at"
+    some = sorted(backlog.news(look))
+    return f"newer workers know {', '.join(some[:5])}, which older ones do not: they would end before older ones start"
+
+
+def _hand_over(
+    params: Mapping[str, Any],
+    workers: Workers,
+    directory: str,
+    fence: Fence,
+    progress: Progress,
+    look: Look,
+    notes: list[str],
+) -> dict[str, Any]:
+    began, timeout = time.monotonic(), float(params["timeout"])
+    # Where an update was killed, older ones may run beside the newer: they must not fetch either.
+    workers.hush(fence)
+    while True:
+        step = backlog.next_of(look, time.monotonic() - began, timeout)
+        if isinstance(step, Go):
+            break
+        progress.say(f"waiting for newer workers to run {backlog.told(backlog.unknown(look))}", step="wait")
+        look = _look(workers, max(0.0, min(_VISIT, timeout - (time.monotonic() - began))))
+    waited = time.monotonic() - began
+    _refuse_unread(look, step, bool(params["leave_unread"]))
+    progress.say("newer workers fetch no more, and end with what they have begun", step="end")
+    workers.end(fence)
+    # Written before: a call that is killed in the middle leaves word of what lies aside.
+    left = backlog.unknown(_look(workers))
+    moved: dict[str, dict[str, int]] = {}
+    private_directory(directory)
+    for _pass in range(_PASSES):
+        if not any(name != UNREAD for name in left):
+            break
+        record(directory, {**recorded(directory), "": left})
+        with fence.act("keep tasks aside"):
+            said = workers.ask("aside", unread=UNREAD)
+        if not said["moved"]:
+            break
+        for key, names in said["moved"].items():
+            mine = moved.setdefault(key, {})
+            for name, count in names.items():
+                mine[name] = mine.get(name, 0) + count
+        record(directory, said["aside"])
+        # Told together: no worker runs meanwhile, and each question costs the start of a container.
+        left = backlog.unknown(_seen(workers, said["seen"]))
+    told = summed(moved)
+    notes = [*notes, *([_LEFT.format(backlog.told(left))] if left else [])]
+    return _result(_said(told, waited), True, aside=told, seconds=round(waited, 1), notes=notes)
+
+
+def _refuse_unread(look: Look, step: Go | Wait, leave: bool) -> None:
+    number = step.left.get(UNREAD, 0) if isinstance(step, Go) else 0
+    if number and not leave:
+        some = ", ".join(sorted(backlog.news(look))[:5]) or "what newer workers know cannot be asked"
+        raise BadInput(
+            f"{number:,} tasks wait, this broker does not show of which names, and older workers would discard some: {some}",
+            "wait until the queues are empty, or give it longer: -e rollback_tasks_timeout=600; where none of these is among "
+            "them, -e rollback_leave_unread=true",
+        )
+
+
+def _said(told: Mapping[str, int], waited: float) -> str:
+    took = f" after {waited:.0f} s" if waited >= 1 else ""
+    if not told:
+        return f"newer workers have run what older ones do not register{took}, and have ended"
+    return (
+        f"kept aside{took}, since older workers would discard it: {backlog.told(told)}; the next update to a version that "
+        "registers these puts them back by itself"
+    )
+
+
+# -- when a version is back that registers them ---------------------------------------------------------------
+
+
+def _returned(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    name = str(params.get("project_name") or "")
+    directory = state_dir_of(params, name)
+    if (params.get("state_dir") or name) and not recorded(directory):
+        return _result("no task lies aside")
+    workers = workers_of(params)
+    directory = state_dir_of(params, workers.project)
+    kept = summed(recorded(directory))
+    if not kept:
+        return _result("no task lies aside")
+    if workers.consumer is None or check_mode:
+        known = set(workers.ask("look", seconds=0, unread=UNREAD)["registered"]) if workers.consumer else set()
+        back = {n: c for n, c in kept.items() if n in known}
+        msg = f"would be put back: {backlog.told(back)}" if back else f"stays aside: {backlog.told(kept)}"
+        return _result(msg, bool(back), aside=kept)
+    with (
+        working(params, directory, f"celery_queues of {workers.project}") as fence,
+        fence.act("put tasks back into their queues"),
+    ):
+        said = workers.ask("back")
+        record(directory, said["aside"])
+        back, still = summed(said["moved"]), summed(said["aside"])
+        words = [f"put back into their queues: {backlog.told(back)}"] if back else []
+        words += [f"still aside, since no worker of this version registers it: {backlog.told(still)}"] if still else []
+        return fence.told(_result("; ".join(words) or "no task lies aside", bool(back), aside=still, waiting=back))

@@ -1,0 +1,213 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine tells of an app: its containers beside what the release wants, and what an operation has left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ...engine.host.compose import Compose, ComposeFailed
+from ...engine.host.configurations import makes_the_same
+from ...engine.host.engine import DockerException, Engine, RequestException
+from ...engine.host.inspection import (
+    HASH_LABEL,
+    ONE_OFF_LABEL,
+    PROJECT_LABEL,
+    SERVICE_LABEL,
+    health_of,
+    label_of,
+    moment_of,
+    pid_of,
+    restarts_of,
+)
+from ...engine.host.kinds import evidence_of
+from ...engine.host.project import image_name
+from ...engine.kinds import Evidence, judge
+from ...engine.programs import JOB, PROXY
+from ...engine.services import BadService, chosen_kind
+from ...nginx.host.nginx import Nginx, NginxFailed
+from ...nginx.twin import TWIN_LABEL
+from ...operation.host.records import iso
+from ...postgres.host.client import LABEL as CLIENT
+from ...postgres.host.throwaway_server import LABEL as THROWAWAY
+from ...rehearsal.scratch import LABEL as SCRATCH
+from ...releases.project import REVISION_LABEL
+from ...traffic.host import firewall
+from ..findings import Container, Service
+
+_COVER = "/.evenkeel-"
+# What checks make and take away again: scratch copies, databases that are thrown away, their clients, twins of nginx.
+_OURS = (SCRATCH, THROWAWAY, CLIENT, TWIN_LABEL)
+
+
+class EngineView:
+    """The containers of one project.
+
+    :param project: the generated project of the current release, empty where there is none.
+    :param project_src: its folder.
+    :param state_dir: what is recorded of the configurations that ran.
+    :raises EngineFailed: the engine does not answer.
+    """
+
+    def __init__(self, engine: Engine, app: str, project: Mapping[str, Any], project_src: str, state_dir: str) -> None:
+        self.engine = engine
+        self.app = app
+        self.state_dir = state_dir
+        self.project = project
+        self.inspections = engine.containers({PROJECT_LABEL: app})
+        #: What could not be seen, and why.
+        self.unseen: dict[str, str] = {}
+        self._hashes: dict[str, str] = {}
+        self._evidence = evidence_of(engine, project, project_src, self._of_services()) if project else {}
+        if project:
+            try:
+                self._hashes = Compose(project_src).hashes(project)
+            except ComposeFailed as error:
+                self.unseen["configuration of containers"] = str(error)
+
+    # -- what should run, and what does ---------------------------------------------------------------
+
+    def services(self, measured: bool) -> list[Service]:
+        """The services of the release; without one those that run.
+
+        :param measured: whether the use of CPU and memory is asked for, which takes some seconds.
+        """
+        used = self._use() if measured else {}
+        definitions = self.project.get("services") or {}
+        found = []
+        for name in definitions or sorted({label_of(i, SERVICE_LABEL) for i in self._of_services()}):
+            mine = [i for i in self._of_services() if label_of(i, SERVICE_LABEL) == name]
+            definition = definitions.get(name) or {}
+            kind, image = self._kind(name, definition, mine)
+            wanted = str(self.engine.image(image).get("Id") or "") if definition else ""
+            containers = tuple(self._container(i, wanted, image, used) for i in mine)
+            deploy = definition.get("deploy") or {}
+            number = next(n for n in (deploy.get("replicas"), definition.get("scale"), 1) if n is not None)
+            replicas = 0 if kind == JOB else int(number) if definition else len(mine)
+            found.append(Service(name, kind, image, replicas, containers))
+        return found
+
+    def others(self) -> list[Container]:
+        """Containers of the project that are of no service of the release: one-offs, and services that are gone."""
+        known = set(self.project.get("services") or {})
+        return [
+            self._container(i, "", "", {})
+            for i in self.inspections
+            if label_of(i, ONE_OFF_LABEL) == "True" or (known and label_of(i, SERVICE_LABEL) not in known)
+        ]
+
+    def _of_services(self) -> list[dict[str, Any]]:
+        return [i for i in self.inspections if label_of(i, ONE_OFF_LABEL) != "True"]
+
+    def _kind(self, name: str, definition: Mapping[str, Any], mine: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+        if not definition:
+            config = (mine[0].get("Config") or {}) if mine else {}
+            stood = {"image": config.get("Image"), "command": config.get("Cmd")}
+            return judge(stood, Evidence()).kind, str(config.get("Image") or "")
+        seen = self._evidence.get(name) or Evidence()
+        try:
+            return chosen_kind(name, definition, seen, {}, 0), image_name(self.project, name)
+        except BadService:
+            return judge(definition, seen).kind, image_name(self.project, name)
+
+    def _container(
+        self, inspection: Mapping[str, Any], wanted: str, image: str, used: Mapping[str, tuple[float, int]]
+    ) -> Container:
+        state = inspection.get("State") or {}
+        since = moment_of(state.get("StartedAt")) or moment_of(inspection.get("Created"))
+        cpu, memory = used.get(str(inspection["Id"]), (None, None))
+        return Container(
+            name=str(inspection.get("Name") or "").lstrip("/"),
+            state=str(state.get("Status") or ""),
+            health=health_of(inspection),
+            since=iso(since)[:19] + "Z" if since else "",
+            restarts=restarts_of(inspection),
+            exit_code=int(state.get("ExitCode") or 0),
+            image=str(inspection.get("Image") or ""),
+            revision=label_of(inspection, REVISION_LABEL),
+            outdated=self._outdated(inspection, wanted, image),
+            cpu=cpu,
+            memory=memory,
+        )
+
+    def _outdated(self, inspection: Mapping[str, Any], wanted: str, image: str) -> str:
+        """How it differs from what the release wants, empty where it does not."""
+        has = str(inspection.get("Image") or "")
+        if wanted and has != wanted:
+            return f"runs image {has[7:19]}, and {image} of this release is {wanted[7:19]}"
+        service, has = label_of(inspection, SERVICE_LABEL), label_of(inspection, HASH_LABEL)
+        if not image or has == self._hashes.get(service, has):
+            return ""
+        if makes_the_same(self.state_dir, service, has, self.project["services"][service]):
+            return ""
+        return "was created from another configuration than this release has"
+
+    def _use(self) -> dict[str, tuple[float, int]]:
+        """Container → percent of a CPU, and bytes of memory without what could be dropped."""
+        running = [str(i["Id"]) for i in self.inspections if pid_of(i)]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            told = list(pool.map(self._stats, running))
+        return {i: used for i, used in zip(running, told) if used}
+
+    def _stats(self, container_id: str) -> tuple[float, int] | None:
+        try:
+            told = self.engine.api.stats(container_id, stream=False)
+            cpu, before = told["cpu_stats"], told["precpu_stats"]
+            worked = cpu["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
+            passed = cpu.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
+            memory = told["memory_stats"]
+            stats = memory.get("stats") or {}
+            cached = stats.get("total_inactive_file", stats.get("inactive_file", 0))
+            share = 100.0 * worked / passed * cpu.get("online_cpus", 1) if passed > 0 else 0.0
+            return round(share, 1), max(0, int(memory.get("usage", 0)) - int(cached))
+        except (DockerException, RequestException, KeyError, TypeError, ValueError):
+            # It has just ended.
+            return None
+
+    # -- what an operation leaves that was killed ---------------------------------------------------------
+
+    def leftovers(self) -> list[str]:
+        """Pins, gates, refusals, covers of socket folders, and containers of our own that should be gone."""
+        found = []
+        unavailable = firewall.unavailable()
+        if unavailable and self.inspections:
+            self.unseen["gates and refusals"] = unavailable
+        for inspection in self._of_services():
+            pid, name = pid_of(inspection), str(inspection.get("Name") or "").lstrip("/")
+            if not pid:
+                continue
+            if not unavailable:
+                found += self._rules(pid, name)
+            definition = (self.project.get("services") or {}).get(label_of(inspection, SERVICE_LABEL)) or {}
+            name_of = label_of(inspection, SERVICE_LABEL)
+            seen = self._evidence.get(name_of) or Evidence()
+            nginx = judge(definition, seen).is_nginx or (definition.get("x-evenkeel") or {}).get("kind") == PROXY
+            if nginx and self._kind(name_of, definition, [inspection])[0] == PROXY:
+                found += self._of_nginx(Nginx(self.engine, inspection), pid)
+        made = [i for label in _OURS for i in self.engine.containers({label: self.app})]
+        return found + [f"container {str(i.get('Name') or '').lstrip('/')} of a check that was ended" for i in made]
+
+    def _rules(self, pid: int, name: str) -> list[str]:
+        try:
+            tables = firewall.tables(pid)
+        except firewall.FirewallFailed as error:
+            self.unseen[f"rules in {name}"] = str(error)
+            return []
+        return [f"rule in the network of {name}: {what}" for what in tables]
+
+    def _of_nginx(self, nginx: Nginx, pid: int) -> list[str]:
+        found = []
+        try:
+            found += [f"pin in {nginx.name}: {s} to {', '.join(p.addresses)}" for s, p in nginx.pins().items()]
+        except (NginxFailed, OSError) as error:
+            self.unseen[f"pins in {nginx.name}"] = str(error)
+        try:
+            with open(os.path.join("/proc", str(pid), "mountinfo"), encoding="utf-8", errors="replace") as stream:
+                found += [f"a view of sockets in {nginx.name}: {line.split()[4]}" for line in stream if _COVER in line]
+        except OSError:
+            pass
+        return found

@@ -1,0 +1,168 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steering by refusals: names that nginx asks for again lead to every container, and it is refused those it must not use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from ...nginx.host.nginx import Master, accepting, draining
+from . import firewall
+from .hosts_pin import Pinning
+from .steering import Box, Gates, Lead
+
+# Seconds more than nginx may keep an answer, since both count in whole seconds.
+_MARGIN = 2.0
+#: Answers that are kept for longer are not waited for (seconds).
+LONGEST_WAIT = 30.0
+
+
+class Asking:
+    """Names that nginx asks for again while it runs: it meets every container, and is refused those it shall not use.
+
+    :param kept: seconds for which it goes on with an answer, None for as long as the answer says.
+    :param keepalive: idle connections that it keeps to a server; they end only with the worker.
+    :param patience: seconds for which a refusal has to last while something still drains.
+    """
+
+    def __init__(self, service: str, gates: Gates, kept: float | None, keepalive: int, patience: float) -> None:
+        self.service = service
+        self.gates = gates
+        self.kept = kept
+        self.keepalive = keepalive
+        self.patience = patience
+        self._seen: dict[str, float] = {}
+        self._forgetting: dict[str, tuple[float, frozenset[int]]] = {}
+        # Several containers are started at the same time, and each adds to the same refusals.
+        self._writing = threading.Lock()
+
+    @property
+    def gate(self) -> str:
+        """See the protocol."""
+        return self.gates.first
+
+    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+        """See the protocol."""
+        refused = firewall.refused(nginx.pid, self.service)
+        now = time.monotonic()
+        alive = {a for box in boxes for a in box.addresses}
+        self._seen.update(dict.fromkeys(alive, now))
+        barred = set(refused or {})
+        inside = frozenset(b.id for b in boxes if not self.gates.closed(b) and not barred & set(b.addresses))
+        # One that ended by itself: nginx may know its address for as long as it keeps answers.
+        recent = {a for a, seen in self._seen.items() if now - seen < (self.kept or 600.0) + _MARGIN}
+        return Lead(inside, refused is not None, bool(recent - alive - barred), bool(barred - alive))
+
+    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
+        """What starts is kept out by :meth:`shelter`."""
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """See the protocol."""
+        self.gates.close_all_but((), boxes)
+        self._refuse(nginx, {a: self.patience for box in boxes for a in box.addresses})
+
+    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+        """See the protocol."""
+        self.admit(nginx, boxes, addresses)
+        leaving = any(box.address not in addresses for box in boxes)
+        # A worker goes on with the connections that it keeps open; they end with it.
+        if reloads(self.kept) or (leaving and self.keepalive):
+            nginx.reload()
+
+    def admit(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+        """Let these addresses in, and refuse all others."""
+        kept = {a for b in boxes if b.address in addresses for a in b.addresses}
+        leaving = {a for b in boxes if b.address not in addresses for a in b.addresses}
+        self.gates.open_those_at(addresses, boxes)
+        gone = [a for a in self._seen if a not in kept]
+        self._refuse(nginx, dict.fromkeys([*gone, *leaving], self.patience), kept)
+        self.gates.close_all_but(addresses, boxes)
+
+    def _refuse(self, nginx: Master, more: Mapping[str, float], fewer: set[str] | frozenset[str] = frozenset()) -> None:
+        with self._writing:
+            before = firewall.refused(nginx.pid, self.service) or {}
+            wanted = {a: seconds for a, seconds in {**before, **more}.items() if a not in fewer}
+            firewall.refuse(nginx.pid, self.service, wanted)
+
+    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """See the protocol."""
+        alive = {a for box in boxes for a in box.addresses}
+        refused = firewall.refused(nginx.pid, self.service) or {}
+        workers = nginx.workers()
+        taking = frozenset(w.pid for w in accepting(workers))
+        # Not by when they started: somebody may set this machine's clock in between.
+        gone = {a: self._forgetting.setdefault(a, (time.monotonic(), taking)) for a in refused if a not in alive}
+        if not gone:
+            return
+        if not reloads(self.kept):
+            left = {a: since + (self.kept or 0.0) + _MARGIN - time.monotonic() for a, (since, _w) in gone.items()}
+            self._refuse(nginx, {a: max(1.0, seconds) for a, seconds in left.items()})
+        elif any(taking & known for _since, known in gone.values()):
+            nginx.reload()
+        elif not draining(workers):
+            # No worker is left that may have been told of them.
+            self._seen = {a: seen for a, seen in self._seen.items() if a in alive}
+            self._refuse(nginx, {}, set(gone))
+
+    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """See the protocol."""
+        for box in boxes:
+            self.gates.open(box)
+        firewall.refuse_nobody(nginx.pid, self.service)
+
+
+class Both:
+    """A service that nginx names in both ways: pinned where it is resolved at load, refused where it is asked for again.
+
+    Old and new overlap in the pins too, so whoever is refused an address knows another.
+    """
+
+    def __init__(self, pinning: Pinning, asking: Asking) -> None:
+        self.pinning = pinning
+        self.asking = asking
+
+    @property
+    def gate(self) -> str:
+        """See the protocol."""
+        return self.asking.gate
+
+    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+        """See the protocol."""
+        pinned, asked = self.pinning.look(nginx, boxes, loaded), self.asking.look(nginx, boxes, loaded)
+        inside = pinned.inside & asked.inside
+        return Lead(inside, pinned.held or asked.held, pinned.stale or asked.stale, asked.cooling)
+
+    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
+        """See the protocol."""
+        self.pinning.hold(nginx, addresses)
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """See the protocol."""
+        self.asking.shelter(nginx, boxes)
+
+    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+        """See the protocol; the pins' own reload is the one."""
+        self.asking.admit(nginx, boxes, addresses)
+        self.pinning.rotate(nginx, boxes, addresses)
+
+    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """See the protocol."""
+        self.asking.learn(nginx, boxes)
+
+    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """See the protocol."""
+        self.asking.settle(nginx, boxes)
+        self.pinning.settle(nginx, boxes)
+
+
+def reloads(kept: float | None) -> bool:
+    """Whether nginx has to be loaded again to learn of a change: what it keeps for long would have to be waited for."""
+    return kept is None or kept > LONGEST_WAIT
+
+
+def learning_seconds(kept: float | None, avoided: float) -> float:
+    """For how long nginx may go on with what it knew after a container was let in (seconds)."""
+    return max(0.0 if reloads(kept) else kept or 0.0, avoided) + _MARGIN

@@ -1,0 +1,103 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which nginx a call of ``nginx_reload`` concerns, and what its files are to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...base.errors import BadInput
+from ...base.host.directory_handles import read_file
+from ...base.secret_values import MARK
+from ...engine.definition import LIVE
+from ...engine.host.compose import ComposeFailed
+from ...engine.host.engine import Engine
+from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from ...engine.host.project import compose_of, connect
+from ...nginx.host.nginx import Nginx
+from ...nginx.host.proxy_files import files_of
+from ...nginx.host.site import ContainerSite, Contents, HostSite, Site
+from ...nginx.twin import checked
+
+
+class Absent(Exception):
+    """The nginx does not run, so that nothing can be known of it."""
+
+
+def file_change(params: Mapping[str, Any]) -> tuple[list[Site], Contents, str]:
+    """One file, with what it is to hold."""
+    dest = checked(str(params.get("dest") or ""))
+    content = _content(params)
+    if params.get("service"):
+        engine, inspection, project = _container(params)
+        name = str(project["name"])
+        return [ContainerSite(engine, inspection, dest, name)], {dest: content}, name
+    compose_of(params)
+    name = str(params.get("project_name") or "")
+    if not name and not params.get("state_dir"):
+        raise BadInput("the host's own nginx belongs to no project: where its records are kept is not told",
+                       "set project_name or state_dir")  # fmt: skip
+    return [HostSite(dest)], {dest: content}, name or "nginx of this host"
+
+
+def release_change(params: Mapping[str, Any]) -> tuple[list[Site], Contents, str]:
+    """All files that a release has for its nginx, and those that it no longer has."""
+    engine, inspection, project = _container(params)
+    name = str(project["name"])
+    wanted = files_of(str(params["project_src"]), project, str(params["service"]))
+    return [ContainerSite(engine, inspection, dest, name) for dest in wanted], wanted, name
+
+
+def _content(params: Mapping[str, Any]) -> bytes:
+    text, src = params.get("content"), params.get("src")
+    if text is not None:
+        return str(text).encode("utf-8")
+    try:
+        return read_file(str(src))
+    except OSError as error:
+        raise BadInput(
+            f"src {src} cannot be read on this host: {error.strerror}",
+            "copy it there first, or give content: \"{{ lookup('file', …) }}\"",
+        ) from error
+
+
+def project_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved project.
+
+    :raises BadInput: it is not valid.
+    """
+    try:
+        return compose_of(params).resolved()
+    except ComposeFailed as error:
+        raise BadInput(f"the Compose project is not valid: {error}", "docker compose config shows it") from error
+
+
+def proxies_of(project: Mapping[str, Any]) -> list[str]:
+    """The services of a release that find their files at paths that never change."""
+    return sorted((project.get(MARK) or {}).get(LIVE) or {})
+
+
+def _container(params: Mapping[str, Any]) -> tuple[Engine, dict[str, Any], dict[str, Any]]:
+    """The one container of the service that is nginx, and the resolved project."""
+    service = str(params["service"])
+    engine = connect(str(params["project_src"]), params)
+    project = project_of(params)
+    name = str(project["name"])
+    if service not in (project.get("services") or {}):
+        known = ", ".join(sorted(project.get("services") or {}))
+        raise BadInput(f"there is no service {service} in the project; it has {known}")
+    found = [
+        i
+        for i in engine.containers({PROJECT_LABEL: name, SERVICE_LABEL: service, ONE_OFF_LABEL: "False"})
+        if pid_of(i) and label_of(i, SERVICE_LABEL) == service
+    ]
+    if not found:
+        raise Absent(f"{service} does not run")
+    if len(found) > 1:
+        raise BadInput(f"{service} has {len(found)} containers; a change of one file under several is not supported")
+    master = Nginx(engine, found[0])
+    if not master.workers():
+        raise BadInput(f"{master.name} is no nginx: no worker process of one was found in it", "see service")
+    return engine, found[0], project

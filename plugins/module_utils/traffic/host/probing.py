@@ -1,0 +1,180 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asking a web service one question, with the headers that nginx would send, and judging the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import struct
+import threading
+import time
+import urllib.parse
+from collections.abc import Mapping
+
+from ...engine.answer import Answer
+from ...engine.services import Probe
+
+_BODY_READ = 1024 * 1024
+
+
+class _Connection(http.client.HTTPConnection):
+    """Plain or TLS to a given address, whatever the certificate says: it is our own host we ask."""
+
+    def __init__(self, address: str, port: int, timeout: float, server_name: str) -> None:
+        super().__init__(address, port, timeout=timeout)
+        self._server_name = server_name
+
+    def connect(self) -> None:
+        self.sock = _connected(self.host, self.port, self.timeout or 0.0)
+        if self._server_name:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            self.sock = context.wrap_socket(self.sock, server_hostname=self._server_name)
+
+
+def _connected(address: str, port: int, timeout: float) -> socket.socket:
+    """A connection to a port, or to the socket at a path."""
+    if not address.startswith("/"):
+        return socket.create_connection((address, port), timeout)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def ask(
+    address: str,
+    port: int,
+    probe: Probe,
+    headers: Mapping[str, str],
+    timeout: float = 10.0,
+    tls_name: str = "",
+    any_success: bool = False,
+    uwsgi: bool = False,
+) -> Answer:
+    """Send one request and hold the answer against what the probe expects.
+
+    :param address: an address, or the path of a UNIX socket (``port`` means nothing then).
+    :param tls_name: the server's name where TLS is spoken, empty for plain HTTP.
+    :param uwsgi: speak the uwsgi protocol, as ``uwsgi_pass`` does.
+    :param any_success: take every status below 400 (readiness), not just the probe's own.
+    :returns: the answer; ``text`` tells what came, as a user would report it.
+    """
+    what = f"{probe.method} {probe.path}"
+    deadline = time.monotonic() + timeout
+    connection = _Connection(address, port, timeout, tls_name)
+    sock: socket.socket | None = None
+    late = threading.Event()
+
+    def cut() -> None:
+        # Each line that drips in is in time; only all of them together are not.
+        late.set()
+        with contextlib.suppress(OSError):
+            if sock is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    cutter = threading.Timer(timeout, cut)
+    cutter.daemon = True
+    cutter.start()
+    try:
+        path = urllib.parse.quote(probe.path, safe="/?#[]@!$&'()*+,;=:%~")
+        sent = {**headers, "User-Agent": "evenkeel", "Connection": "close"}
+        if uwsgi:
+            sock = _connected(address, port, timeout)
+            sock.sendall(uwsgi_packet(probe.method, path, sent))
+            response = http.client.HTTPResponse(sock, method=probe.method)
+            response.begin()
+        else:
+            _send(connection, probe.method, path, sent)
+            # http.client forgets the socket once it knows that the connection will be closed.
+            sock = connection.sock
+            response = connection.getresponse()
+        body = _body(response, sock, deadline)
+        if late.is_set():
+            # Headers that were cut off look like the last ones.
+            raise socket.timeout
+    except socket.timeout:
+        return Answer(False, f"{what} was not answered within {timeout:g} s")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if late.is_set():
+            return Answer(False, f"{what} was not answered within {timeout:g} s")
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Answer(False, f"{what} was not answered: {why}")
+    finally:
+        cutter.cancel()
+        connection.close()
+        if sock is not None:
+            sock.close()
+    good = response.status < 400 if any_success else response.status == probe.status
+    said = f"{what} answered {response.status}"
+    if good and probe.contains and probe.contains.encode() not in body:
+        return Answer(False, f"{said}, but without {probe.contains!r}", response.status)
+    return Answer(good, said, response.status)
+
+
+def _send(connection: _Connection, method: str, path: str, headers: Mapping[str, str]) -> None:
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value.encode("utf-8"))
+    if method not in ("GET", "HEAD"):
+        connection.putheader("Content-Length", "0")
+    connection.endheaders()
+
+
+def uwsgi_packet(method: str, path: str, headers: Mapping[str, str]) -> bytes:
+    """A request in the uwsgi protocol with what nginx's own ``uwsgi_params`` sends.
+
+    Four bytes (modifier 0, size in little-endian order, modifier 0), then pairs of strings, each after its size in two
+    bytes (https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html).
+    """
+    address, _question, query = path.partition("?")
+    host = headers.get("Host", "localhost")
+    secure = headers.get("X-Forwarded-Proto") == "https"
+    values = {
+        "REQUEST_METHOD": method,
+        "REQUEST_URI": path,
+        "PATH_INFO": urllib.parse.unquote(address),
+        "QUERY_STRING": query,
+        "CONTENT_TYPE": "",
+        "CONTENT_LENGTH": "0" if method not in ("GET", "HEAD") else "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": host.partition(":")[0],
+        "SERVER_PORT": "443" if secure else "80",
+        "REQUEST_SCHEME": "https" if secure else "http",
+        "REMOTE_ADDR": "127.0.0.1",
+        **({"HTTPS": "on"} if secure else {}),
+        **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()},
+    }
+    body = b"".join(
+        struct.pack("<H", len(word)) + word
+        for pair in values.items()
+        for word in (part.encode("utf-8") for part in pair)
+    )
+    return struct.pack("<BHB", 0, len(body), 0) + body
+
+
+def _body(response: http.client.HTTPResponse, sock: socket.socket, deadline: float) -> bytes:
+    """The body, or the start of a long one; one that only drips is not there in time either."""
+    body = bytearray()
+    while len(body) < _BODY_READ:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise socket.timeout
+        if not response.isclosed():
+            sock.settimeout(left)
+        part = response.read1(65536)
+        if not part:
+            if response.length:
+                raise http.client.IncompleteRead(bytes(body), response.length)
+            break
+        body += part
+    return bytes(body)

@@ -1,0 +1,158 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which nginx is in front of a project, and by which ways it leads to a service."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...base.errors import BadInput
+from ...engine.host.engine import Engine
+from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from ...engine.host.project import names_of
+from ...engine.kinds import Evidence, judge
+from ...engine.programs import PROXY
+from ...engine.services import chosen_kind
+from ...nginx.config import UNIX, Route, routes
+from ...nginx.host.nginx import HOST, HostNginx, Nginx, NginxFailed
+from ...nginx.include import is_managed
+from ...nginx.syntax import UnreadableConfig, load
+from ..unroutable import Around
+from .strategies import service_at
+
+
+@dataclass(frozen=True)
+class Proxied:
+    """The nginx that leads to a project.
+
+    :ivar name: its service, ``nginx.HOST``, or empty where there is none.
+    :ivar routes: every route of its configuration; ``listeners``: who listens at each UNIX socket of them.
+    :ivar beside: service → the container of another nginx that leads to it too.
+    :ivar strangers: service → what it is, of proxies that are no nginx; ``down``: service → the state of its container, of
+        nginx that do not run.
+    """
+
+    name: str = ""
+    routes: tuple[Route, ...] = ()
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
+    strangers: Mapping[str, str] = field(default_factory=dict)
+    down: Mapping[str, str] = field(default_factory=dict)
+
+    def around(self, project: str) -> Around:
+        """What is known of the proxies around a project."""
+        unheard = [host[len(UNIX) :] for host, service in self.listeners.items() if not service]
+        return Around(project, self.name, self.beside, self.strangers, self.down, unheard)
+
+
+def proxy_of(
+    engine: Engine, project: Mapping[str, Any], evidence: Mapping[str, Evidence], params: Mapping[str, Any]
+) -> Proxied:
+    """Find the nginx that a roll is to lead: of several the one that leads to most services.
+
+    :raises BadInput: ``proxy_service`` is no service, or what an nginx leads to cannot be told.
+    """
+    if params.get("proxy_mode") == "none":
+        return Proxied()
+    services, project_name = project["services"], str(project["name"])
+    named = str(params.get("proxy_service") or "")
+    if named and named not in services:
+        raise BadInput(f"proxy_service: there is no service {named}; the project has {', '.join(sorted(services))}")
+    options = params.get("service_options") or {}
+    kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
+    proxies = [n for n, kind in kinds.items() if n == named or (kind == PROXY and _is_nginx(services[n], evidence[n]))]
+    there = engine.containers({PROJECT_LABEL: project_name, ONE_OFF_LABEL: "False"})
+    found: list[tuple[str, Proxied]] = []
+    down: dict[str, str] = {}
+    for service in proxies:
+        mine = [i for i in there if label_of(i, SERVICE_LABEL) == service]
+        if mine and not any(pid_of(i) for i in mine):
+            down[service] = _status_of(mine[0])
+        for inspection in (i for i in mine if pid_of(i)):
+            nginx = Nginx(engine, inspection)
+            try:
+                every = routes_of(nginx, service)
+            except NginxFailed as error:
+                now = engine.inspect(str(inspection["Id"]))
+                if pid_of(now):
+                    raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
+                down[service] = _status_of(now)
+                continue
+            sockets = [r for r in every if r.host.startswith(UNIX)]
+            listeners = {r.host: service_at(r, inspection, there) for r in sockets}
+            found.append((str(inspection["Name"]).lstrip("/"), Proxied(service, every, listeners)))
+    if not named:
+        found += [(HOST, own) for own in [_host_proxy(project_name, services)] if own.name]
+    rest = {n: s for n, s in services.items() if n not in proxies}
+    led = {
+        container: {n for n, s in rest.items() if routes_to(project_name, n, s, one.routes, one.listeners)}
+        for container, one in found
+    }
+    leaders = [(container, one) for container, one in found if not named or one.name == named]
+    strangers = {
+        n: judge(services[n], evidence[n]).because.removeprefix("image ")
+        for n, kind in kinds.items()
+        if kind == PROXY and n not in proxies
+    }
+    if not leaders:
+        return Proxied(strangers=strangers, down=down)
+    chosen, leader = max(leaders, key=lambda pair: len(led[pair[0]]))
+    beside = {n: container for container, _one in found if container != chosen for n in sorted(led[container])}
+    return replace(leader, beside=beside, strangers=strangers, down=down)
+
+
+def _is_nginx(service: Mapping[str, Any], evidence: Evidence) -> bool:
+    """Whether a proxy is an nginx, or somebody wrote that it is one of ours to lead."""
+    return judge(service, evidence).is_nginx or (service.get("x-evenkeel") or {}).get("kind") == PROXY
+
+
+def _host_proxy(project: str, services: Iterable[str]) -> Proxied:
+    """This host's own nginx, where it includes a file for one of the services."""
+    try:
+        master = HostNginx()
+        every = routes(load(master.dump()))
+    except (NginxFailed, UnreadableConfig):
+        # It may be another's, and have nothing to do with this project.
+        return Proxied()
+    mine = any(is_managed(r.include, project, service) for r in every for service in services)
+    return Proxied(HOST, every) if mine else Proxied()
+
+
+def routes_of(nginx: Nginx, service: str) -> tuple[Route, ...]:
+    """Every route of the nginx of a service.
+
+    :raises BadInput: its configuration cannot be read safely; ``NginxFailed``: not at all.
+    """
+    try:
+        return routes(load(nginx.described()))
+    except UnreadableConfig as error:
+        raise BadInput(
+            f"the configuration of {nginx.name} cannot be read safely: {error}",
+            f"change that line, or write x-evenkeel: {{kind: other}} beside {service} if it leads to none of these services",
+        ) from error
+
+
+def _status_of(inspection: Mapping[str, Any]) -> str:
+    return str((inspection.get("State") or {}).get("Status") or "gone")
+
+
+def routes_to(
+    project: str, name: str, service: Mapping[str, Any], every: Sequence[Route], listeners: Mapping[str, str]
+) -> tuple[Route, ...]:
+    """The routes that lead to a service: by its name or an alias, a variable that may hold it, a file of ours, its socket."""
+    known = names_of(name, service)
+    return tuple(
+        r
+        for r in every
+        if r.host in known
+        # The engine knows a name with that of its network behind it too.
+        or (not r.static_name and r.host.partition(f".{project}_")[0] in known)
+        or listeners.get(r.host) == name
+        or is_managed(r.include, project, name)
+        # Of a variable that nothing in the configuration sets there is only what is written.
+        or ("$" in r.host and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", r.host))
+    )

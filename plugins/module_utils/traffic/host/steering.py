@@ -1,0 +1,136 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How requests are led to the containers of one service: what each way of steering nginx has to be able to do.
+
+The ways themselves are ``pinning`` (names resolved when nginx is loaded), ``asking`` (names asked for again) and
+``including`` (a file of addresses that is ours); which fits is decided in ``ways``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...engine.host.inspection import addresses_of, gateways_of
+from ...nginx.host.nginx import Master
+from . import firewall
+
+# Seconds after which a gate opens by itself: far longer than any run, and yet no gate is for ever.
+_GATE = 6 * 3600.0
+
+
+@dataclass(frozen=True)
+class Box:
+    """A running container as steering sees it.
+
+    :param address: where nginx reaches it; ``pid``: the host's process id of its main process.
+    :param started: UNIX time.
+    """
+
+    id: str
+    address: str
+    pid: int
+    started: float
+    inspection: Mapping[str, Any]
+
+    @property
+    def addresses(self) -> list[str]:
+        """All its addresses, of both families."""
+        return addresses_of(self.inspection)
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What the proxy does for a service now.
+
+    :param inside: ids of the containers that get requests.
+    :param held: whether something of ours is in place that has to be taken away at the end.
+    :param stale: whether it sends to an address that no running container has, or whose container is kept from it.
+    :param cooling: whether it may still know an address that is refused or gone.
+    """
+
+    inside: frozenset[str] = frozenset()
+    held: bool = False
+    stale: bool = False
+    cooling: bool = False
+
+
+class Steering(Protocol):
+    """One service's way; every act may raise :class:`.nginx.NginxFailed` or :class:`.firewall.FirewallFailed`.
+
+    ``boxes`` are the service's running containers, those that are to go included.
+    """
+
+    @property
+    def gate(self) -> str:
+        """Rules that keep everybody from a container from its first moment on; empty where nothing would lead to it."""
+
+    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+        """See how it is; ``loaded`` is when the workers that take connections started (UNIX seconds)."""
+
+    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
+        """Keep the rotation to what it is, whatever starts or reloads from now on."""
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """Keep everybody from containers that were just started."""
+
+    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+        """Let exactly these addresses have requests."""
+
+    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """Help the proxy to forget addresses that are gone."""
+
+    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+        """Take away what is ours."""
+
+
+class Gates:
+    """Who may connect to each container of a service, besides nginx.
+
+    :param ports: those that are closed.
+    :param able: whether there can be gates on this host; without, other containers of the project may reach a new one
+        by the service's name before it is proven.
+    """
+
+    def __init__(self, ports: Sequence[int], able: bool) -> None:
+        self.ports = tuple(ports)
+        self.able = able and bool(ports)
+        self._closed: dict[tuple[str, int], bool] = {}
+
+    @property
+    def first(self) -> str:
+        """Rules for a container from its first moment on, see :func:`.firewall.gate`; empty where there can be none."""
+        return firewall.gate(self.ports, _GATE) if self.able else ""
+
+    def closed(self, box: Box) -> bool:
+        """Whether a container is kept from others; asked once, since only we change it."""
+        key = (box.id, box.pid)
+        if self.able and key not in self._closed:
+            self._closed[key] = firewall.is_closed(box.pid)
+        return self._closed.get(key, False)
+
+    def close(self, box: Box, passing: Sequence[str] = ()) -> None:
+        """Keep others out but this host, which probes it."""
+        if self.able:
+            firewall.close(box.pid, self.ports, [*gateways_of(box.inspection), *passing], _GATE)
+            self._closed[(box.id, box.pid)] = True
+
+    def open(self, box: Box) -> None:
+        """Let others in."""
+        if self.closed(box):
+            firewall.open_again(box.pid)
+            self._closed[(box.id, box.pid)] = False
+
+    def open_those_at(self, addresses: Sequence[str], boxes: Sequence[Box]) -> None:
+        """Let others in to the containers with these addresses."""
+        for box in boxes:
+            if box.address in addresses:
+                self.open(box)
+
+    def close_all_but(self, addresses: Sequence[str], boxes: Sequence[Box], passing: Sequence[str] = ()) -> None:
+        """Keep others out of the containers without these addresses."""
+        for box in boxes:
+            if box.address not in addresses:
+                self.close(box, passing)

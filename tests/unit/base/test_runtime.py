@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a module brings to a target, what is believed there, and what is sent; a target is a folder and a process of its own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible import constants
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import (
+    ABANDONED,
+    DIGEST,
+    KEPT,
+    MISSING,
+    SENT,
+    SYSTEM,
+    folders,
+    is_trusted,
+    removable,
+)
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils import runtime as controller
+
+PLUGINS = Path(__file__).parents[3] / "plugins"
+UTILS = PLUGINS / "module_utils"
+MODULES = sorted(path for path in (PLUGINS / "modules").glob("*.py"))
+PREFIX = "ansible_collections.evenkeel.deploy.plugins.module_utils."
+ME, SOMEBODY = 1000, 1001
+#: What of this collection a module may bring along, its own file included.
+LARGEST = 40 * 1024
+
+# -- what is decided ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "trusted"),
+    [
+        (0, 0o40755, True),
+        (ME, 0o40700, True),
+        (ME, 0o100644, True),
+        (SOMEBODY, 0o100600, False),
+        (ME, 0o100664, False),
+        (0, 0o100646, False),
+        (0, 0o41777, False),
+    ],
+)
+def test_only_what_nobody_else_could_write_is_trusted(owner: int, mode: int, trusted: bool) -> None:
+    assert is_trusted(ME, owner, mode) is trusted
+
+
+def test_root_trusts_nobody_but_root() -> None:
+    assert is_trusted(0, 0, 0o100644)
+    assert not is_trusted(0, ME, 0o100644)
+
+
+@pytest.mark.parametrize("home", ["", "/", "relative"])
+def test_a_user_without_a_home_has_the_folder_of_root_only(home: str) -> None:
+    assert folders(home) == (SYSTEM,)
+    assert folders("/home/anna") == (SYSTEM, "/home/anna/.cache/evenkeel")
+
+
+def test_the_newest_are_kept_and_the_one_that_was_just_written() -> None:
+    files = {f"{n}.runtime": float(n) for n in range(8)}
+    gone = removable({**files, "note": 0.0}, "0.runtime", now=9.0)
+    assert sorted(set(files) - set(gone)) == ["0.runtime", "5.runtime", "6.runtime", "7.runtime"]
+    assert len(files) - len(gone) == KEPT
+    assert "note" not in gone
+
+
+def test_what_a_killed_process_left_goes_and_what_is_being_written_stays() -> None:
+    now = 2 * ABANDONED
+    assert removable({"old.part": 0.0, "new.part": now - 1}, "a.runtime", now) == ["old.part"]
+
+
+# -- what a module brings ----------------------------------------------------------------------------------
+
+
+def imported(path: Path) -> set[Path]:
+    """Files of this collection that Ansible would pack with a file of it, as its own finder does: by imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("ansible_collections") for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            folder = UTILS if not node.level else path.parents[node.level - 1]
+            name = (node.module or "").removeprefix(PREFIX.rstrip(".")).lstrip(".")
+            if not node.level and not (node.module or "").startswith(PREFIX.rstrip(".")):
+                continue
+            base = folder.joinpath(*name.split(".")) if name else folder
+            candidates = [base.with_suffix(".py"), *(base / f"{alias.name}.py" for alias in node.names)]
+            found.update(candidate for candidate in candidates if candidate.is_file())
+    return found
+
+
+def closure(path: Path) -> set[Path]:
+    known, ahead = set(), {path}
+    while ahead:
+        one = ahead.pop()
+        known.add(one)
+        ahead |= imported(one) - known
+    return known
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_a_module_brings_itself_and_what_finds_the_rest(module: Path) -> None:
+    files = closure(module)
+    assert files - {module} == {UTILS / "base/host/runtime.py", UTILS / "base/runtime.py"}
+    assert sum(path.stat().st_size for path in files) <= LARGEST
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_a_module_asks_for_what_is_there_and_has_an_action_plugin_that_sends_it(module: Path) -> None:
+    calls = [n for n in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+    (load,) = [call for call in calls if ast.unparse(call.func) == "runtime.load"]
+    names = [ast.literal_eval(argument) for argument in load.args]
+    assert [name for name in names if not (UTILS / f"{name.replace('.', '/')}.py").is_file()] == []
+    assert (PLUGINS / "action" / module.name).is_file()
+
+
+# -- a target ----------------------------------------------------------------------------------------------
+
+_PROGRAM = """
+import inspect, json, sys
+sys.version_info = {python} or sys.version_info
+from {package}.base.host import runtime
+runtime.folders = lambda home: tuple(json.loads(sys.argv[1]))
+class Module:
+    params, check_mode, warnings = {{}}, False, []
+    def warn(self, text): self.warnings.append(text)
+    def exit_json(self, **result): print(json.dumps({{**result, "warnings": self.warnings}}))
+    fail_json = exit_json
+(lease, script) = runtime.load("operation.lease", "celery.inside.worker")
+(text,) = runtime.load("engine.host.app_script")
+found = {{"file": lease.__file__, "sources": len(inspect.getsource(script)), "script": len(text.as_text([lease], []))}}
+runtime.finish(Module(), lambda params, check: found)
+"""
+
+
+class Target:
+    """A folder that has what a module brings along and nothing else, and two folders for code: the system's and a user's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.folder = folder / "root", folder
+        self.system, self.user = folder / "var/evenkeel", folder / "home/evenkeel"
+        package = self.root.joinpath(*PREFIX.rstrip(".").split("."))
+        for name in ("base/host/runtime.py", "base/runtime.py"):
+            path = package / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text((UTILS / name).read_text(encoding="utf-8"), encoding="utf-8")
+        self.system.parent.mkdir()
+
+    def run(self, sent: Path | None = None, digest: str = "", python: tuple[int, ...] = ()) -> dict[str, Any]:
+        """What a module of Ansible's would answer, by a Python that calls itself this version."""
+        words = [sys.executable, "-B", "-c", _PROGRAM.format(package=PREFIX.rstrip("."), python=python)]
+        environment = {"PYTHONPATH": str(self.root), DIGEST: digest, SENT: str(sent or "")}
+        places = json.dumps([str(self.system), str(self.user)])
+        done = subprocess.run(
+            [*words, places], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.stdout.startswith("{"), done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in (*self.system.glob("*"), *self.user.glob("*")))
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    return Target(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """What the controller sends, by its own code, and its digest."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path_factory.mktemp("controller")))
+    path = Path(controller.packed())
+    patch.undo()
+    return path, controller.digest()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")
+
+
+def test_what_is_missing_is_said_and_what_was_sent_is_kept(target: Target, code: tuple[Path, str]) -> None:
+    sent, digest = code
+    assert target.run(digest=digest)[MISSING] is True
+    first = target.run(sent, digest)
+    assert first["warnings"] == []
+    (kept,) = target.files()
+    assert first["file"].startswith(f"{kept}/operation/")
+    assert kept.stat().st_mode & 0o777 == 0o644
+    again = target.run(digest=digest)
+    assert again == first
+    assert again["sources"] > 1000 and again["script"] > 1000
+
+
+def test_without_the_action_plugin_it_says_what_to_do(target: Target) -> None:
+    answer = target.run()
+    assert answer["failed"] is True
+    assert "by its full name" in answer["msg"]
+
+
+def test_a_python_that_is_too_old_is_named(target: Target, code: tuple[Path, str]) -> None:
+    assert (
+        f"need Python 3.9 or newer on the target, and {sys.executable} is 3.8" in target.run(*code, (3, 8, 18))["msg"]
+    )
+    assert target.files() == []
+
+
+def test_a_newer_version_is_not_taken_for_the_older(target: Target, code: tuple[Path, str]) -> None:
+    sent, digest = code
+    target.run(sent, digest)
+    other = f"{digest[:32]}{'0' * 32}"
+    assert target.run(digest=other)[MISSING] is True
+
+
+def test_other_code_than_announced_is_refused(target: Target, code: tuple[Path, str]) -> None:
+    sent, _digest = code
+    answer = target.run(sent, "0" * 64)
+    assert "arrived damaged" in answer["msg"]
+    assert target.files() == []
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "a byte", "a folder", "a link"])
+def test_what_is_damaged_is_sent_again(target: Target, code: tuple[Path, str], damage: str) -> None:
+    sent, digest = code
+    target.run(sent, digest)
+    (kept,) = target.files()
+    content = kept.read_bytes()
+    if damage in ("a folder", "a link"):
+        kept.unlink()
+        other = target.folder / "other"
+        other.write_bytes(content)
+        kept.mkdir() if damage == "a folder" else kept.symlink_to(other)
+    else:
+        middle = len(content) // 2
+        edited = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        kept.write_bytes({"empty": b"", "half": content[:middle], "a byte": edited}[damage])
+    assert target.run(digest=digest)[MISSING] is True
+    answer = target.run(sent, digest)
+    assert answer["warnings"] == []
+    assert "failed" not in target.run(digest=digest)
+
+
+@needs_root
+@pytest.mark.parametrize("change", ["chown", "chmod"])
+def test_a_file_that_others_could_write_is_replaced(target: Target, code: tuple[Path, str], change: str) -> None:
+    sent, digest = code
+    target.run(sent, digest)
+    (kept,) = target.files()
+    os.chown(kept, 12345, 0) if change == "chown" else kept.chmod(0o666)
+    assert target.run(digest=digest)[MISSING] is True
+    target.run(sent, digest)
+    assert (kept.stat().st_uid, kept.stat().st_mode & 0o777) == (0, 0o644)
+
+
+@needs_root
+@pytest.mark.parametrize("change", ["chown", "chmod", "link"])
+def test_a_folder_that_others_could_write_is_left_alone(target: Target, code: tuple[Path, str], change: str) -> None:
+    sent, digest = code
+    target.run(sent, digest)
+    if change == "link":
+        target.system.rename(target.folder / "moved")
+        target.system.symlink_to(target.folder / "moved")
+    else:
+        os.chown(target.system, 12345, 0) if change == "chown" else target.system.chmod(0o1777)
+    assert target.run(digest=digest)[MISSING] is True
+    # The next best folder is taken, without a word: nothing is slower there.
+    answer = target.run(sent, digest)
+    assert answer["file"].startswith(str(target.user)) and answer["warnings"] == []
+    assert target.run(digest=digest)["file"] == answer["file"]
+
+
+def test_where_it_cannot_be_kept_the_module_works_and_says_why(target: Target, code: tuple[Path, str]) -> None:
+    sent, digest = code
+    target.system.parent.rmdir()
+    for folder in (target.system.parent, target.user.parent):
+        folder.write_text("")
+    answer = target.run(sent, digest)
+    (warning,) = answer["warnings"]
+    assert "cannot be kept" in warning and warning.count("Not a directory") == 2
+    assert answer["sources"] > 1000 and answer["script"] > 1000
+
+
+def test_several_at_once_leave_one_file(target: Target, code: tuple[Path, str]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _n: target.run(*code), range(4)))
+    assert all(answer == answers[0] for answer in answers)
+    assert len(target.files()) == 1

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steering by refusals, with nft and nginx simulated: what is refused when, and that it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.processes import Process
+from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host.nginx import Master
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import dns_resolver, firewall
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.dns_resolver import Asking, learning_seconds
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.steering import Box, Gates
+
+
+@dataclass
+class World:
+    """One nginx (pid 1) whose workers are as old as its last reload, rules with timeouts, and a clock."""
+
+    clock: float = 1000.0
+    loaded: float = 900.0
+    worker: int = 2
+    reloads: int = 0
+    refused: dict[str, float] | None = None
+    closed: set[int] = field(default_factory=set)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock += seconds
+        if self.refused is not None:
+            self.refused = {a: end for a, end in self.refused.items() if end > self.clock}
+
+    def left(self, _pid: int, _service: str) -> dict[str, float] | None:
+        return None if self.refused is None else {a: end - self.clock for a, end in self.refused.items()}
+
+    def refuse(self, _pid: int, _service: str, addresses: dict[str, float]) -> None:
+        self.refused = {a: self.clock + seconds for a, seconds in addresses.items()}
+
+    def refuse_nobody(self, _pid: int, _service: str) -> None:
+        self.refused = None
+
+
+class Proxy(Master):
+    name, pid = "nginx", 1
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def workers(self) -> list[Process]:
+        return [Process(self.world.worker, 1, self.world.loaded, "nginx: worker process")]
+
+    def reload(self, timeout: float = 30.0) -> None:
+        self.world.loaded = self.world.clock
+        self.world.worker += 1
+        self.world.reloads += 1
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(dns_resolver.time, "monotonic", lambda: made.clock)
+    for name in ("refuse", "refuse_nobody"):
+        monkeypatch.setattr(firewall, name, getattr(made, name))
+    monkeypatch.setattr(firewall, "refused", made.left)
+    monkeypatch.setattr(firewall, "is_closed", lambda pid: pid in made.closed)
+
+    def close(pid: int, _ports: Iterable[int], _passing: Iterable[str], _seconds: float) -> None:
+        made.closed.add(pid)
+
+    monkeypatch.setattr(firewall, "close", close)
+    monkeypatch.setattr(firewall, "open_again", made.closed.discard)
+    return made
+
+
+def box(number: int) -> Box:
+    address = f"10.0.0.{number}"
+    networks: dict[str, Any] = {"default": {"IPAddress": address, "Gateway": "10.0.0.1"}}
+    return Box(f"c{number}", address, number, 0.0, {"NetworkSettings": {"Networks": networks}})
+
+
+OLD, NEW = box(8), box(9)
+
+
+@pytest.mark.parametrize("kept", [5.0, None])
+def test_a_change_from_one_to_the_other_leaves_nothing(world: World, kept: float | None) -> None:
+    way, nginx = Asking("api", Gates([8000], True), kept, 0, 600.0), Proxy(world)
+    assert way.look(nginx, [OLD], world.loaded).inside == {"c8"}
+    way.shelter(nginx, [NEW])
+    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c8"}
+    assert world.closed == {9} and set(world.refused or {}) == {NEW.address}
+    world.pass_time(6)
+    way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
+    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c8", "c9"}
+    world.pass_time(learning_seconds(kept, 0.0))
+    way.rotate(nginx, [OLD, NEW], [NEW.address])
+    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c9"}
+    assert world.closed == {8} and set(world.refused or {}) == {OLD.address}
+    world.pass_time(1)
+    gone = way.look(nginx, [NEW], world.loaded)
+    assert gone.cooling and not gone.stale, "a refused address hurts nobody"
+    rounds = 0
+    while way.look(nginx, [NEW], world.loaded).cooling:
+        assert (rounds := rounds + 1) < 20, "it never ends"
+        way.learn(nginx, [NEW])
+        world.pass_time(1)
+    assert not way.look(nginx, [NEW], world.loaded).stale, "what nobody can know any more is not to be refused again"
+    assert (rounds > 4) is (kept is not None), "nginx may go on with an answer for as long as it keeps it"
+    way.settle(nginx, [NEW])
+    assert world.refused is None
+    assert way.look(nginx, [NEW], world.loaded) == dns_resolver.Lead(frozenset({"c9"}))
+
+
+def test_one_that_ended_by_itself_is_refused_for_as_long_as_it_may_be_known(world: World) -> None:
+    way, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
+    way.look(nginx, [OLD, NEW], world.loaded)
+    world.pass_time(1)
+    assert way.look(nginx, [OLD], world.loaded).stale
+    way.rotate(nginx, [OLD], [OLD.address])
+    assert not way.look(nginx, [OLD], world.loaded).stale
+    assert set(world.refused or {}) == {NEW.address}
+
+
+def test_long_answers_are_ended_by_a_reload() -> None:
+    assert [dns_resolver.reloads(kept) for kept in (5.0, 30.0, 31.0, None)] == [False, False, True, True]
+    assert [learning_seconds(*given) for given in ((5.0, 10.0), (5.0, 0.0), (None, 0.0))] == [12.0, 7.0, 2.0]
+
+
+@pytest.mark.parametrize("keepalive", [0, 32])
+def test_connections_that_are_kept_open_end_when_one_leaves(world: World, keepalive: int) -> None:
+    way, nginx = Asking("api", Gates([8000], True), 5.0, keepalive, 600.0), Proxy(world)
+    way.look(nginx, [OLD, NEW], world.loaded)
+    way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
+    assert world.loaded == 900.0
+    way.rotate(nginx, [OLD, NEW], [NEW.address])
+    assert (world.loaded == world.clock) is bool(keepalive)
+
+
+def test_a_clock_that_is_set_back_causes_no_reload_after_another(world: World) -> None:
+    way, nginx = Asking("api", Gates([8000], True), None, 0, 600.0), Proxy(world)
+    way.look(nginx, [OLD, NEW], world.loaded)
+    way.rotate(nginx, [OLD, NEW], [NEW.address])
+    before = world.reloads
+    for _round in range(5):
+        way.learn(nginx, [NEW])
+        world.pass_time(2)
+        # What a worker's start is counted by has been set back by an hour.
+        world.loaded = world.clock - 3600
+    assert world.reloads == before + 1 and not way.look(nginx, [NEW], world.loaded).cooling
