@@ -48,7 +48,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "rehearsal": "a version tried before it serves: checks, the app's tests, an update on real rows",
     },
     {"status": "everything that is known of an app"},
-    {"calls": "calls of modules that put several rooms together"},
+    {"calls": "for each module what it takes, and one call of it"},
 )
 
 

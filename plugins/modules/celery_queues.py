@@ -121,22 +121,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    worker_queues, progress, project = runtime.load(
-        "rolling.host.worker_queues", "operation.host.progress", "engine.host.project"
-    )
+    (celery_queues,) = runtime.load("calls.celery_queues")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            **progress.PROGRESS_ARGUMENTS,
-            "state": {"type": "str", "choices": ["known", "returned"], "default": "known"},
-            "timeout": {"type": "float", "default": 60},
-            "leave_unread": {"type": "bool", "default": False},
-            "removed": {"type": "list", "elements": "str", "default": []},
-            "service_options": {"type": "dict", "default": {}},
-        },
+        argument_spec=celery_queues.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, worker_queues.queues)
+    runtime.finish(module, celery_queues.call)
 
 
 if __name__ == "__main__":

@@ -80,17 +80,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    build, project = runtime.load("build.host.build", "engine.host.project")
+    (compose_build,) = runtime.load("calls.compose_build")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "rebuild": {"type": "bool", "default": False},
-            "build": {"type": "str", "choices": ["policy", "never"], "default": "policy"},
-            "memory": {"type": "int"},
-        },
+        argument_spec=compose_build.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, build.build_images)
+    runtime.finish(module, compose_build.call)
 
 
 if __name__ == "__main__":

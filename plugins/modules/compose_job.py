@@ -133,20 +133,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    job, project = runtime.load("build.host.job", "engine.host.project")
+    (compose_job,) = runtime.load("calls.compose_job")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "services": {"type": "list", "elements": "str", "default": []},
-            "point": {"type": "str", "choices": ["before", "after", "all"], "default": "all"},
-            "service_options": {"type": "dict", "default": {}},
-            "django_service": {"type": "str"},
-            "timeout": {"type": "float", "default": 1800.0},
-            "state": {"type": "str", "choices": ["present"], "default": "present"},
-        },
+        argument_spec=compose_job.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, job.run_jobs)
+    runtime.finish(module, compose_job.call)
 
 
 if __name__ == "__main__":

@@ -122,21 +122,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    project, releases_project = runtime.load("engine.host.project", "releases.host.project")
+    (compose_project,) = runtime.load("calls.compose_project")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "revision": {"type": "str", "required": True},
-            "mounts_dir": {"type": "path", "required": True},
-            "service_options": {"type": "dict", "default": {}},
-            "regenerate": {"type": "bool", "default": True},
-            "live_dir": {"type": "path"},
-            "data_dir": {"type": "path"},
-            "serving_src": {"type": "path"},
-        },
+        argument_spec=compose_project.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, releases_project.resolve)
+    runtime.finish(module, compose_project.call)
 
 
 if __name__ == "__main__":

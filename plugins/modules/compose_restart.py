@@ -103,21 +103,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    project, compose_restart = runtime.load("engine.host.project", "calls.compose_restart")
+    (compose_restart,) = runtime.load("calls.compose_restart")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "service": {"type": "str", "required": True},
-            "generation": {"type": "str", "required": True},
-            "drop_edits": {"type": "bool", "default": False},
-            "service_options": {"type": "dict", "default": {}},
-            "django_service": {"type": "str"},
-            "prove": {"type": "list", "elements": "dict"},
-            "timeout": {"type": "float", "default": 1800.0},
-        },
+        argument_spec=compose_restart.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, compose_restart.restart)
+    runtime.finish(module, compose_restart.call)
 
 
 if __name__ == "__main__":

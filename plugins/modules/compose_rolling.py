@@ -345,51 +345,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    progress, project, compose_rolling = runtime.load(
-        "operation.host.progress", "engine.host.project", "calls.compose_rolling"
-    )
-    prove = {
-        "path": {"type": "str", "required": True},
-        "status": {"type": "int", "default": 200},
-        "contains": {"type": "str"},
-        "method": {"type": "str", "default": "GET"},
-    }
+    (compose_rolling,) = runtime.load("calls.compose_rolling")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            **progress.PROGRESS_ARGUMENTS,
-            "services": {"type": "list", "elements": "str", "default": []},
-            "service_options": {"type": "dict", "default": {}},
-            "only": {"type": "str", "choices": ["workers", "others"]},
-            "leave_workers": {"type": "bool", "default": False},
-            "backward": {"type": "bool", "default": False},
-            "order": {"type": "str", "choices": ["start-first", "stop-first"]},
-            "parallelism": {"type": "int"},
-            "delay": {"type": "float"},
-            "monitor": {"type": "float"},
-            "failure_action": {"type": "str", "choices": ["rollback", "pause"]},
-            "ready_path": {"type": "str"},
-            "health_url": {"type": "str"},
-            "ready_port": {"type": "int"},
-            "ready_timeout": {"type": "float"},
-            "prove": {"type": "list", "elements": "dict", "options": prove},
-            "canary": {"type": "list", "elements": "dict", "options": prove},
-            "canary_service": {"type": "str"},
-            "log_lines": {"type": "int", "default": 0},
-            "prove_seconds": {"type": "float"},
-            "drain_timeout": {"type": "float"},
-            "drain_policy": {"type": "str", "choices": ["cut", "wait"]},
-            "stop_timeout": {"type": "float"},
-            "proxy_service": {"type": "str"},
-            "proxy_mode": {"type": "str", "choices": ["auto", "pin", "none"], "default": "auto"},
-            "generation": {"type": "str"},
-            "images": {"type": "dict", "default": {}},
-            "allow_downtime": {"type": "bool", "default": False},
-            "remove_orphans": {"type": "bool", "default": False},
-        },
+        argument_spec=compose_rolling.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, compose_rolling.roll)
+    runtime.finish(module, compose_rolling.call)
 
 
 if __name__ == "__main__":

@@ -248,27 +248,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    smoke_test, status = runtime.load("traffic.host.smoke_test", "status.host.status")
+    (deploy_info,) = runtime.load("calls.deploy_info")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "project_name": {"type": "str", "required": True},
-            "state_dir": {"type": "path"},
-            "backups_dir": {"type": "path"},
-            "owner": {"type": "str"},
-            "django_service": {"type": "str", "default": "api"},
-            "manage_py": {"type": "str", "default": "manage.py"},
-            **smoke_test.AS_USERS_ARGUMENTS,
-            "look_at": {
-                "type": "list",
-                "elements": "str",
-                "choices": list(status.PARTS),
-                "default": list(status.PARTS),
-            },
-        },
+        argument_spec=deploy_info.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, status.deploy_info)
+    runtime.finish(module, deploy_info.call)
 
 
 if __name__ == "__main__":

@@ -207,34 +207,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    operation_lock, progress = runtime.load("operation.host.lock", "operation.host.progress")
+    (deploy_lock,) = runtime.load("calls.deploy_lock")
     module = AnsibleModule(
-        argument_spec={
-            **progress.PROGRESS_ARGUMENTS,
-            "state": {"type": "str", "choices": ["held", "renewed", "released"], "default": "held"},
-            "state_dir": {"type": "path", "required": True},
-            "former_state_dir": {"type": "path"},
-            "lock_token": {"type": "str", "no_log": False},
-            "playbook": {"type": "str", "default": "manual"},
-            "app_name": {"type": "str", "default": ""},
-            "target": {"type": "str", "default": ""},
-            "who": {"type": "str"},
-            "lease": {"type": "int", "default": 1800},
-            "wait": {"type": "int", "default": 0},
-            "at_once": {"type": "bool", "default": False},
-            "take_over": {"type": "bool", "default": False},
-            "goal": {"type": "str", "choices": ["forward", "undo", "undone"]},
-            "before": {"type": "dict"},
-            "revision": {"type": "str"},
-            "release": {"type": "str"},
-            "reason": {"type": "str"},
-            "result": {"type": "str", "choices": ["ok", "failed"], "default": "ok"},
-            "go_back": {"type": "str"},
-        },
+        argument_spec=deploy_lock.SPEC,
         supports_check_mode=True,
         required_if=[("state", "renewed", ["lock_token"]), ("state", "released", ["lock_token"])],
     )
-    runtime.finish(module, operation_lock.lock)
+    runtime.finish(module, deploy_lock.call)
 
 
 if __name__ == "__main__":

@@ -187,30 +187,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
-CHECKS = ["deploy", "migrations"]
-
 
 def main() -> None:
     """Run the module."""
-    checks, progress, project = runtime.load("rehearsal.host.checks", "operation.host.progress", "engine.host.project")
+    (django_check,) = runtime.load("calls.django_check")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "service": {"type": "str", "required": True},
-            "checks": {"type": "list", "elements": "str", "choices": CHECKS, "default": CHECKS},
-            "plan": {"type": "bool", "default": False},
-            "declared_phases": {"type": "dict", "default": {}},
-            "allow_data_loss": {"type": "list", "elements": "str", "default": []},
-            "test_command": {"type": "raw"},
-            "service_options": {"type": "dict", "default": {}},
-            "manage_py": {"type": "str", "default": "manage.py"},
-            "take_over_from": {"type": "str"},
-            "timeout": {"type": "float", "default": 3600.0},
-            **progress.PROGRESS_ARGUMENTS,
-        },
+        argument_spec=django_check.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, checks.check)
+    runtime.finish(module, django_check.call)
 
 
 if __name__ == "__main__":

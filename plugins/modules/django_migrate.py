@@ -341,41 +341,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
 
-STATES = ["planned", "expanded", "contracted", "abandoned", "migrated", "reversed"]
-
 
 def main() -> None:
     """Run the module."""
-    migrations_migrate, progress, project = runtime.load(
-        "migrations.host.migrate", "operation.host.progress", "engine.host.project"
-    )
+    (django_migrate,) = runtime.load("calls.django_migrate")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "service": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": STATES, "required": True},
-            "release": {"type": "str"},
-            "lock_timeout": {"type": "float", "default": 2.0},
-            "retries": {"type": "int", "default": 8},
-            "wait": {"type": "float", "default": 60.0},
-            "allow_data_loss": {"type": "list", "elements": "str", "default": []},
-            "additive_only": {"type": "bool", "default": False},
-            "interrupted": {"type": "dict", "default": {}},
-            **progress.PROGRESS_ARGUMENTS,
-            "databases": {"type": "list", "elements": "str", "default": []},
-            "canary_database": {"type": "str"},
-            "allow_downtime": {"type": "bool", "default": False},
-            "target": {"type": "str"},
-            "declared_phases": {"type": "dict", "default": {}},
-            "only": {"type": "list", "elements": "str"},
-            "only_data_moves": {"type": "bool", "default": False},
-            "manage_py": {"type": "str", "default": "manage.py"},
-            "take_over_from": {"type": "str"},
-            "timeout": {"type": "float", "default": 3600.0},
-        },
+        argument_spec=django_migrate.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, migrations_migrate.migrate)
+    runtime.finish(module, django_migrate.call)
 
 
 if __name__ == "__main__":

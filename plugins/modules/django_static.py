@@ -89,20 +89,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    project, static = runtime.load("engine.host.project", "build.host.static")
+    (django_static,) = runtime.load("calls.django_static")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "service": {"type": "str", "required": True},
-            "revision": {"type": "str"},
-            "state": {"type": "str", "choices": ["published", "restored"], "default": "published"},
-            "releases_dir": {"type": "path"},
-            "manage_py": {"type": "str", "default": "manage.py"},
-            "timeout": {"type": "float", "default": 600.0},
-        },
+        argument_spec=django_static.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, static.static_files)
+    runtime.finish(module, django_static.call)
 
 
 if __name__ == "__main__":

@@ -145,25 +145,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    files_backup, project = runtime.load("backup.host.files_backup", "engine.host.project")
+    (files_backup,) = runtime.load("calls.files_backup")
     module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "path": {"type": "path", "required": True},
-            "dest": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "restored"], "default": "present"},
-            "backup": {"type": "str"},
-            "replace": {"type": "bool", "default": False},
-            "encrypt_to": {"type": "list", "elements": "str", "default": []},
-            "vault_password": {"type": "str", "no_log": True},
-            "keep": {"type": "int", "default": 7},
-            "min_free": {"type": "str", "default": "256M"},
-            **project.LOCK_ARGUMENTS,
-        },
+        argument_spec=files_backup.SPEC,
         supports_check_mode=True,
         required_if=[("state", "restored", ["backup"])],
     )
-    runtime.finish(module, files_backup.files_backup)
+    runtime.finish(module, files_backup.call)
 
 
 if __name__ == "__main__":

@@ -58,12 +58,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (code,) = runtime.load("guard.host.code")
+    (guard_code,) = runtime.load("calls.guard_code")
     module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "required": True}},
+        argument_spec=guard_code.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, code.install)
+    runtime.finish(module, guard_code.call)
 
 
 if __name__ == "__main__":

@@ -71,12 +71,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (info,) = runtime.load("guard.host.info")
+    (guard_info,) = runtime.load("calls.guard_info")
     module = AnsibleModule(
-        argument_spec={"project_name": {"type": "str", "required": True}},
+        argument_spec=guard_info.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, info.guard_info)
+    runtime.finish(module, guard_info.call)
 
 
 if __name__ == "__main__":

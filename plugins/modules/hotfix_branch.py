@@ -142,25 +142,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    branches, branch, project = runtime.load("hotfix.branches", "hotfix.host.branch", "engine.host.project")
+    (hotfix_branch,) = runtime.load("calls.hotfix_branch")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "repo": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["started", "finished"], "required": True},
-            "name": {"type": "str"},
-            "pick": {"type": "list", "elements": "str", "default": []},
-            "into": {"type": "list", "elements": "str", "default": []},
-            "how": {"type": "str", "choices": list(branches.HOWS), "default": "merge"},
-            "delete": {"type": "bool", "default": True},
-            "push": {"type": "bool", "default": True},
-            "timeout": {"type": "float", "default": 60},
-            "owner": {"type": "str"},
-            **project.LOCK_ARGUMENTS,
-        },
+        argument_spec=hotfix_branch.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, branch.change)
+    runtime.finish(module, hotfix_branch.call)
 
 
 if __name__ == "__main__":

@@ -173,39 +173,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    external_database, given_files, database, staging, project = runtime.load(
-        "backup.host.external_database",
-        "hotfix.host.given_files",
-        "hotfix.host.database",
-        "hotfix.host.staging",
-        "engine.host.project",
-    )
+    (hotfix_database,) = runtime.load("calls.hotfix_database")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            **given_files.FILES_ARGUMENTS,
-            "check": {"type": "str"},
-            "name": {"type": "str"},
-            "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
-            "optional": {"type": "bool", "default": False},
-            "migration_app": {"type": "str"},
-            "service": {"type": "str"},
-            "database": {"type": "str"},
-            "service_options": {"type": "dict", "default": {}},
-            "django_service": {"type": "str"},
-            **external_database.ELSEWHERE_ARGUMENTS,
-            **staging.STAGING_ARGUMENTS,
-            "lock_timeout": {"type": "float", "default": 2},
-            "retries": {"type": "int", "default": 5},
-            "statement_timeout": {"type": "float", "default": 5},
-            "take_over_from": {"type": "str"},
-            "timeout": {"type": "float", "default": 120},
-            **project.LOCK_ARGUMENTS,
-        },
+        argument_spec=hotfix_database.SPEC,
         supports_check_mode=True,
         required_if=[("state", "reverted", ["name"])],
     )
-    runtime.finish(module, database.change)
+    runtime.finish(module, hotfix_database.call)
 
 
 if __name__ == "__main__":

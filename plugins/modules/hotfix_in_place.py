@@ -178,34 +178,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    given_files, in_place_call, source, staging, project, single_call = runtime.load(
-        "hotfix.host.given_files",
-        "hotfix.host.in_place_call",
-        "hotfix.host.source",
-        "hotfix.host.staging",
-        "engine.host.project",
-        "operation.host.single_call",
-    )
+    (hotfix_in_place,) = runtime.load("calls.hotfix_in_place")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            **given_files.FILES_ARGUMENTS,
-            **source.SOURCE_ARGUMENTS,
-            "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
-            "name": {"type": "str"},
-            "service_options": {"type": "dict", "default": {}},
-            "django_service": {"type": "str", "required": True},
-            "prove": {"type": "list", "elements": "dict"},
-            "canary": {"type": "list", "elements": "dict"},
-            "log_lines": {"type": "int", "default": 50},
-            "allow_downtime": {"type": "bool", "default": False},
-            **staging.STAGING_ARGUMENTS,
-            **project.LOCK_ARGUMENTS,
-            **single_call.OPERATION_ARGUMENTS,
-        },
+        argument_spec=hotfix_in_place.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, in_place_call.change)
+    runtime.finish(module, hotfix_in_place.call)
 
 
 if __name__ == "__main__":

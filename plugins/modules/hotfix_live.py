@@ -154,37 +154,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    smoke_test, given_files, live_files, staging, project, single_call = runtime.load(
-        "traffic.host.smoke_test",
-        "hotfix.host.given_files",
-        "hotfix.host.live_files",
-        "hotfix.host.staging",
-        "engine.host.project",
-        "operation.host.single_call",
-    )
+    (hotfix_live,) = runtime.load("calls.hotfix_live")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            **given_files.FILES_ARGUMENTS,
-            "kind": {"type": "str", "choices": ["media", "frontend"], "default": "media"},
-            "target": {"type": "str"},
-            "file_owner": {"type": "str"},
-            "mode": {"type": "str"},
-            "name": {"type": "str"},
-            "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
-            "service_options": {"type": "dict", "default": {}},
-            "django_service": {"type": "str", "required": True},
-            "timeout": {"type": "float", "default": 300},
-            "owner": {"type": "str"},
-            **smoke_test.AS_USERS_ARGUMENTS,
-            **staging.STAGING_ARGUMENTS,
-            **project.LOCK_ARGUMENTS,
-            **single_call.OPERATION_ARGUMENTS,
-        },
+        argument_spec=hotfix_live.SPEC,
         supports_check_mode=True,
         required_if=[("state", "reverted", ["name"])],
     )
-    runtime.finish(module, live_files.change)
+    runtime.finish(module, hotfix_live.call)
 
 
 if __name__ == "__main__":

@@ -268,47 +268,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    smoke_test, given_files, end, source, staging, project, single_call = runtime.load(
-        "traffic.host.smoke_test",
-        "hotfix.host.given_files",
-        "hotfix.host.end",
-        "hotfix.host.source",
-        "hotfix.host.staging",
-        "engine.host.project",
-        "operation.host.single_call",
-    )
-    variable = {
-        "name": {"type": "str", "required": True},
-        "text": {"type": "str", "no_log": True},
-        "value": {"type": "str", "no_log": True},
-    }
+    (hotfix_patch,) = runtime.load("calls.hotfix_patch")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            **given_files.FILES_ARGUMENTS,
-            **source.SOURCE_ARGUMENTS,
-            "capture": {"type": "bool", "default": False},
-            "revert": {"type": "str"},
-            "revert_files": {"type": "list", "elements": "str", "default": []},
-            "env": {"type": "list", "elements": "dict", "default": [], "options": variable},
-            "name": {"type": "str"},
-            "service_options": {"type": "dict", "default": {}},
-            "django_service": {"type": "str", "required": True},
-            "max_chain": {"type": "int", "default": 5},
-            "drop_edits": {"type": "bool", "default": False},
-            "state": {"type": "str", "choices": [end.MADE, end.SERVED], "default": end.MADE},
-            "release": {"type": "str"},
-            "keep": {"type": "int", "default": 0},
-            "push": {"type": "bool", "default": True},
-            **smoke_test.AS_USERS_ARGUMENTS,
-            **staging.STAGING_ARGUMENTS,
-            **project.LOCK_ARGUMENTS,
-            **single_call.OPERATION_ARGUMENTS,
-        },
+        argument_spec=hotfix_patch.SPEC,
         supports_check_mode=True,
-        required_if=[("state", end.SERVED, ["release", "lock_token"])],
+        required_if=[("state", "served", ["release", "lock_token"])],
     )
-    runtime.finish(module, end.patch)
+    runtime.finish(module, hotfix_patch.call)
 
 
 if __name__ == "__main__":

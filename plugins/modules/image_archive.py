@@ -79,21 +79,14 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    archives, image_archive, project = runtime.load(
-        "releases.archives", "releases.host.image_archive", "engine.host.project"
-    )
+    (image_archive,) = runtime.load("calls.image_archive")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "release": {"type": "str"},
-            "policy": {"type": "str", "choices": list(archives.POLICIES), "default": "auto"},
-            **project.LOCK_ARGUMENTS,
-        },
+        argument_spec=image_archive.SPEC,
         supports_check_mode=True,
     )
     # Compressing takes seconds of a processor that belongs to those who are served.
     os.nice(10)
-    runtime.finish(module, image_archive.keep_archive)
+    runtime.finish(module, image_archive.call)
 
 
 if __name__ == "__main__":

@@ -198,28 +198,15 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    traffic_nginx_reload, project = runtime.load("traffic.host.nginx_reload", "engine.host.project")
+    (nginx_reload,) = runtime.load("calls.nginx_reload")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "service": {"type": "str"},
-            "src": {"type": "path"},
-            "content": {"type": "str", "no_log": True},
-            "dest": {"type": "path"},
-            "from_release": {"type": "bool", "default": False},
-            "backup": {"type": "bool", "default": True},
-            "keep": {"type": "int", "default": 5},
-            "validate_only": {"type": "bool", "default": False},
-            "url": {"type": "str"},
-            "url_host": {"type": "str"},
-            "url_status": {"type": "int"},
-        },
+        argument_spec=nginx_reload.SPEC,
         mutually_exclusive=[("src", "content", "from_release")],
         required_one_of=[("src", "content", "from_release")],
         required_by={"src": "dest", "content": "dest"},
         supports_check_mode=True,
     )
-    runtime.finish(module, traffic_nginx_reload.nginx_reload)
+    runtime.finish(module, nginx_reload.call)
 
 
 if __name__ == "__main__":

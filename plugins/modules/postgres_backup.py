@@ -303,39 +303,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    backup_backup, external_database, progress, project = runtime.load(
-        "backup.host.backup", "backup.host.external_database", "operation.host.progress", "engine.host.project"
-    )
+    (postgres_backup,) = runtime.load("calls.postgres_backup")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            **progress.PROGRESS_ARGUMENTS,
-            "service": {"type": "str"},
-            "service_options": {"type": "dict", "default": {}},
-            "database": {"type": "str"},
-            "django_service": {"type": "str"},
-            "manage_py": {"type": "str", "default": "manage.py"},
-            **external_database.ELSEWHERE_ARGUMENTS,
-            "dest": {"type": "path", "required": True},
-            "format": {"type": "str", "choices": ["custom"], "default": "custom"},
-            "keep": {"type": "int", "default": 7},
-            "state": {"type": "str", "choices": ["present", "verified", "restored"], "default": "present"},
-            "backup": {"type": "str"},
-            "allow_downtime": {"type": "bool", "default": False},
-            "again": {"type": "bool", "default": False},
-            "newer_than": {"type": "str"},
-            "release": {"type": "str"},
-            "releases_dir": {"type": "path"},
-            "optional": {"type": "bool", "default": False},
-            "lock_timeout": {"type": "float", "default": 30.0},
-            "min_free": {"type": "str", "default": "256M"},
-            "verify_memory": {"type": "str", "default": "512M"},
-            "take_over_from": {"type": "str"},
-            "timeout": {"type": "float", "default": 7200.0},
-        },
+        argument_spec=postgres_backup.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, backup_backup.backup)
+    runtime.finish(module, postgres_backup.call)
 
 
 if __name__ == "__main__":

@@ -120,23 +120,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    project, build_publish = runtime.load("engine.host.project", "build.host.publish")
+    (publish_build,) = runtime.load("calls.publish_build")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "django_service": {"type": "str", "required": True},
-            "service_options": {"type": "dict", "default": {}},
-            "services": {"type": "list", "elements": "str", "default": []},
-            "refuse_broken": {"type": "bool", "default": False},
-            "refuse_same": {"type": "bool", "default": False},
-            "drop_edits": {"type": "bool", "default": False},
-            "releases_dir": {"type": "path"},
-            "state": {"type": "str", "choices": ["offered", "published", "restored"], "default": "published"},
-            "timeout": {"type": "float", "default": 600.0},
-        },
+        argument_spec=publish_build.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, build_publish.publish)
+    runtime.finish(module, publish_build.call)
 
 
 if __name__ == "__main__":

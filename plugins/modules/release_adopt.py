@@ -150,23 +150,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    adopt_adopt, project = runtime.load("adopt.host.adopt", "engine.host.project")
+    (release_adopt,) = runtime.load("calls.release_adopt")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "project_name": {"type": "str", "required": True},
-            "folder": {"type": "path"},
-            "files": {"type": "list", "elements": "path", "default": []},
-            "env_file": {"type": "str", "default": ".env"},
-            "capture": {"type": "bool", "default": False},
-            "service_options": {"type": "dict", "default": {}},
-            "owner": {"type": "str"},
-            **project.LOCK_ARGUMENTS,
-        },
+        argument_spec=release_adopt.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, adopt_adopt.adopt)
+    runtime.finish(module, release_adopt.call)
 
 
 if __name__ == "__main__":

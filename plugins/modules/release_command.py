@@ -118,23 +118,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    release_command, progress, project = runtime.load(
-        "releases.host.release_command", "operation.host.progress", "engine.host.project"
-    )
+    (release_command,) = runtime.load("calls.release_command")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "release": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["prepared", "reloaded"], "required": True},
-            "commands": {"type": "list", "elements": "list", "required": True},
-            "timeout": {"type": "int", "default": 900},
-            "owner": {"type": "str"},
-            **progress.PROGRESS_ARGUMENTS,
-            **project.LOCK_ARGUMENTS,
-        },
+        argument_spec=release_command.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, release_command.run_commands)
+    runtime.finish(module, release_command.call)
 
 
 if __name__ == "__main__":

@@ -99,24 +99,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    project, refs = runtime.load("engine.host.project", "hotfix.host.refs")
+    (release_refs,) = runtime.load("calls.release_refs")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "repo": {"type": "str", "required": True},
-            "release": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["named", "reverted", "hotfixed"], "default": "named"},
-            "tag": {"type": "str"},
-            "branch": {"type": "str"},
-            "before": {"type": "str"},
-            "push": {"type": "bool", "default": True},
-            "timeout": {"type": "float", "default": 10},
-            "owner": {"type": "str"},
-            **project.LOCK_ARGUMENTS,
-        },
+        argument_spec=release_refs.SPEC,
         supports_check_mode=True,
     )
-    runtime.finish(module, refs.tell_repository)
+    runtime.finish(module, release_refs.call)
 
 
 if __name__ == "__main__":

@@ -226,37 +226,16 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    project, release = runtime.load("engine.host.project", "hotfix.host.release")
+    (symlink_release,) = runtime.load("calls.symlink_release")
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "state": {
-                "type": "str",
-                "choices": ["present", "found", "built", "next", "active", "bad", "absent"],
-                "default": "present",
-            },
-            "repo": {"type": "str"},
-            "version": {"type": "str", "default": "main"},
-            "release": {"type": "str"},
-            "verified": {"type": "bool", "default": True},
-            "left": {"type": "str", "choices": ["kept", "bad"], "default": "kept"},
-            "accept_bad": {"type": "str"},
-            "drop_hotfixes": {"type": "list", "elements": "str", "default": []},
-            "drop_edits": {"type": "bool", "default": False},
-            "activate_at": {"type": "str"},
-            "keep": {"type": "int", "default": 0},
-            "shared": {"type": "list", "elements": "str", "default": []},
-            "inputs": {"type": "dict", "default": {}},
-            "owner": {"type": "str"},
-            **project.LOCK_ARGUMENTS,
-        },
+        argument_spec=symlink_release.SPEC,
         supports_check_mode=True,
         required_if=[
             ("state", "present", ["repo"]),
             *[("state", state, ["release"]) for state in ("built", "next", "active", "bad", "absent")],
         ],
     )
-    runtime.finish(module, release.manage_release)
+    runtime.finish(module, symlink_release.call)
 
 
 if __name__ == "__main__":

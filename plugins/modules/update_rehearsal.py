@@ -255,41 +255,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    external_database, progress, project, rehearsal_rehearse = runtime.load(
-        "backup.host.external_database", "operation.host.progress", "engine.host.project", "rehearsal.host.rehearse"
-    )
-    strings = {"type": "list", "elements": "str", "default": []}
+    (update_rehearsal,) = runtime.load("calls.update_rehearsal")
     module = AnsibleModule(
-        argument_spec={
-            **project.PROJECT_ARGUMENTS,
-            "state": {"type": "str", "choices": ["rehearsed", "compared"], "default": "rehearsed"},
-            "service": {"type": "str"},
-            "database_service": {"type": "str"},
-            "databases": strings,
-            **external_database.ELSEWHERE_ARGUMENTS,
-            "dest": {"type": "path"},
-            "service_options": {"type": "dict", "default": {}},
-            "prove": {"type": "list", "elements": "raw"},
-            "environment": strings,
-            "serving_src": {"type": "path"},
-            "contract": {"type": "str", "choices": ["next", "now", "manual"], "default": "next"},
-            "declared_phases": {"type": "dict", "default": {}},
-            "allow_data_loss": strings,
-            "additive_only": {"type": "bool", "default": False},
-            "allow_downtime": {"type": "bool", "default": False},
-            "release": {"type": "str"},
-            "memory": {"type": "str", "default": "512M"},
-            "io_rate": {"type": "str", "default": "100M"},
-            "min_free": {"type": "str", "default": "1G"},
-            "timeout": {"type": "float", "default": 3600.0},
-            "manage_py": {"type": "str", "default": "manage.py"},
-            "ran": {"type": "dict", "default": {}},
-            **progress.PROGRESS_ARGUMENTS,
-        },
+        argument_spec=update_rehearsal.SPEC,
         required_if=[("state", "rehearsed", ("service", "dest"))],
         supports_check_mode=True,
     )
-    runtime.finish(module, rehearsal_rehearse.rehearse)
+    runtime.finish(module, update_rehearsal.call)
 
 
 if __name__ == "__main__":

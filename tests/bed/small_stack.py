@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import call as roll
 from tests.bed.front import docker, remove_labelled
 
 LABEL = "evenkeel.bed"

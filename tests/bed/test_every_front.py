@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import call as roll
 from tests.bed.crashes import healed_by_a_guard
 from tests.bed.fronts import FRONTS, fronted
 from tests.bed.hand_started import COMPOSE, HandStarted

@@ -129,7 +129,7 @@ for address in {found[4][0] for found in socket.getaddrinfo("api", 8000)}:
 _KILLED = """
 import json, os, signal, sys
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
-from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import call as roll
 known, inspect = set(sys.argv[2:]), Engine.inspect
 def looking(self, key):
     found = inspect(self, key)

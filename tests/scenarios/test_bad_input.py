@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import call as roll
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import firewall, proxy_routes

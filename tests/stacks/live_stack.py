@@ -36,7 +36,7 @@ QUICK = {"prove_seconds": 0.5, "monitor": 1.0, "drain_timeout": 10.0, "ready_tim
 FAULTS = {"web": ("500", "exit", "deaf"), "worker": ("exit",), "scheduler": ("exit",), "other": ("exit",)}
 _CALL = """
 import json, sys
-from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import roll
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import call as roll
 roll(json.load(sys.stdin), False)
 """
 

@@ -13,19 +13,33 @@ from ..base.errors import BadInput
 from ..build.host.job import run_jobs
 from ..build.host.jobs_view import Jobs, jobs_in
 from ..engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, pid_of
+from ..engine.options import PROJECT_SPEC
 from ..engine.programs import JOB, PROXY
 from ..engine.services import ROLLED_KINDS
 from ..guard.host.standby import standing_by
 from ..hotfix.host import hand_edits, ledger
 from ..nginx.host.nginx import Nginx, loaded_at
 from ..operation.host.journal import working
+from ..operation.options import LOCK_SPEC, lock_options
 from ..releases.host.store import Store
 from ..rolling.host import generations
 from ..rolling.host.roll import roll
 from ..traffic.host.nginx_chain import reload_each, why_not
 
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    "service": {"type": "str", "required": True},
+    "generation": {"type": "str", "required": True},
+    "drop_edits": {"type": "bool", "default": False},
+    "service_options": {"type": "dict", "default": {}},
+    "django_service": {"type": "str"},
+    "prove": {"type": "list", "elements": "dict"},
+    "timeout": {"type": "float", "default": 1800.0},
+}
 
-def restart(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Carry out one call of the module.
 
     :raises BadInput: nothing was touched.
@@ -70,7 +84,7 @@ def _reloaded(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: str
         return result
     if check_mode:
         return {**result, "msg": f"{name}: its workers would start anew"}
-    with working(params, view.state_dir, f"compose_restart of {view.name}") as fence:
+    with working(lock_options(params), view.state_dir, f"compose_restart of {view.name}") as fence:
         generations.keep(view.state_dir, str(params["generation"]), since)
         result["timeline"], problem = reload_each([(name, master) for master in due], fence)
         if problem:

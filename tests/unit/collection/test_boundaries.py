@@ -75,6 +75,12 @@ def test_code_lies_in_rooms() -> None:
     assert shapes <= {(2, ""), (3, "host"), (3, "inside")}
 
 
+@pytest.mark.parametrize("path", files(UTILS / "calls"), ids=id_of)
+def test_a_call_is_of_a_module_and_imports_no_other(path: Path) -> None:
+    assert (PLUGINS / "modules" / path.name).is_file()
+    assert [target for target in rooms.imported(path) if target[0] == "calls"] == []
+
+
 def test_imports_between_rooms_lead_down() -> None:
     assert rooms.not_downward(rooms.arrows()) == []
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+CALLS = "ansible_collections.evenkeel.deploy.plugins.module_utils.calls"
 ROOT = Path(__file__).parents[3]
 ROLES = sorted(path.parent for path in (ROOT / "roles").glob("*/meta"))
 
@@ -216,8 +217,9 @@ def test_the_rule_sees_what_text_would_change(expression: str, names: list[str])
 
 def test_every_module_that_asks_django_is_told_where_manage_py_is() -> None:
     asking = set(yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]["django"])
-    modules = {p.stem: p.read_text() for p in (ROOT / "plugins/modules").glob("*.py")}
-    assert {n for n, text in modules.items() if '"manage_py":' in text or "**source.SOURCE_ARGUMENTS" in text} == asking
+    names = [p.stem for p in (ROOT / "plugins/modules").glob("*.py")]
+    specs = {n: importlib.import_module(f"{CALLS}.{n}").SPEC for n in names}
+    assert {n for n, spec in specs.items() if "manage_py" in spec} == asking
     told = [p.parts[-3] for p in (ROOT / "roles").glob("*/tasks/*.yml") if "app_manage_py" in p.read_text()]
     named = {
         p.parts[-3]

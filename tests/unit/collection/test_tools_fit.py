@@ -12,6 +12,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host import
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import Keeper, working
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.lease import Operation
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 
 
 class Engine:
@@ -37,18 +38,24 @@ def test_what_an_operation_has_found_holds_for_it_alone(tmp_path: Path, asked: l
     directory = str(tmp_path / "state")
     keeper = Keeper(directory)
     first = keeper.take(Operation("update", "shop", "v2"), "somebody").lock.token
-    params = {"state_dir": directory, "lock_token": first}
+    lock = LockOptions(directory, first)
     with pytest.raises(BadInput, match="Docker Compose"):
-        project.connect("/srv", params)
+        project.connect("/srv", lock)
     assert len(asked) == 1
-    with working(params, directory, "compose_build of shop") as fence:
+    with working(lock, directory, "compose_build of shop") as fence:
         fence.note(**{project.TOOLS_FIT: True})
-    project.connect("/srv", params)
+    project.connect("/srv", lock)
     assert len(asked) == 1
     # Whoever does not say which operation it is part of asks, and so does the next operation.
     keeper.release(first)
     second = keeper.take(Operation("update", "shop", "v3"), "somebody").lock.token
-    for others in (None, {}, {"state_dir": directory}, {**params, "lock_token": second}, {**params, "lock_token": "x"}):
+    for others in (
+        None,
+        LockOptions(),
+        LockOptions(directory),
+        LockOptions(directory, second),
+        LockOptions(directory, "x"),
+    ):
         with pytest.raises(BadInput):
             project.connect("/srv", others)
     assert len(asked) == 6
@@ -56,9 +63,9 @@ def test_what_an_operation_has_found_holds_for_it_alone(tmp_path: Path, asked: l
 
 def test_a_call_alone_leaves_no_word_of_it(tmp_path: Path, asked: list[str]) -> None:
     directory = str(tmp_path / "state")
-    with working({"state_dir": directory}, directory, "compose_build of shop") as fence:
+    with working(LockOptions(directory), directory, "compose_build of shop") as fence:
         fence.note(**{project.TOOLS_FIT: True})
         token = fence.token
     with pytest.raises(BadInput):
-        project.connect("/srv", {"state_dir": directory, "lock_token": token})
+        project.connect("/srv", LockOptions(directory, token))
     assert asked

@@ -32,6 +32,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.jou
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.records import Journal, first_line
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.lease import Operation
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions, lock_options
 
 V2, V3 = Operation("update", "travel", "v2"), Operation("update", "travel", "v3")
 
@@ -74,7 +75,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 WORKER = """
-    with journal.working({"lock_token": sys.argv[2]}, sys.argv[1], "compose_rolling of travel") as fence:
+    with journal.working(journal.LockOptions(lock_token=sys.argv[2]), sys.argv[1], "compose_rolling of travel") as fence:
         print("ready", flush=True)
         sys.stdin.readline()
         try:
@@ -84,13 +85,13 @@ WORKER = """
             print("fenced off:", error, flush=True)
 """
 ACTOR = """
-    with journal.working({"lock_token": sys.argv[2]}, sys.argv[1], "compose_rolling of travel") as fence:
+    with journal.working(journal.LockOptions(lock_token=sys.argv[2]), sys.argv[1], "compose_rolling of travel") as fence:
         with fence.act("stop api-1"):
             print("ready", flush=True)
             sys.stdin.readline()
 """
 ALONE = """
-    with journal.working({}, sys.argv[1], "compose_rolling of travel"):
+    with journal.working(journal.LockOptions(), sys.argv[1], "compose_rolling of travel"):
         print("ready", flush=True)
         sys.stdin.readline()
 """
@@ -99,7 +100,7 @@ ALONE = """
 def test_files_are_private_and_nothing_is_left_but_the_number(keeper: Keeper) -> None:
     grant = keeper.take(V2, "anna@laptop")
     with (
-        working({"lock_token": grant.lock.token}, keeper.directory, "compose_build of travel") as fence,
+        working(LockOptions(lock_token=grant.lock.token), keeper.directory, "compose_build of travel") as fence,
         fence.act("x"),
     ):
         pass
@@ -154,7 +155,7 @@ def test_a_module_that_ends_is_waited_for_and_nothing_of_it_is_fenced_off(keeper
         assert worker.stdin is not None and worker.stdout is not None
         with pytest.raises(LockHeld, match=f"process {worker.pid} works on it"):
             keeper.take(V3, "ben@desk")
-        more = working({"lock_token": token}, keeper.directory, "compose_build of travel")
+        more = working(LockOptions(lock_token=token), keeper.directory, "compose_build of travel")
         with pytest.raises(LockHeld, match="another module of the same operation"), more:
             pass
         worker.stdin.write("go\n")
@@ -205,7 +206,7 @@ def test_nobody_takes_over_in_the_middle_of_an_act(keeper: Keeper, monkeypatch: 
 PARENT = """
     import subprocess
     from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.file_lock import held_for_acts
-    with journal.working({"lock_token": sys.argv[2]}, sys.argv[1], "compose_rolling of travel") as fence:
+    with journal.working(journal.LockOptions(lock_token=sys.argv[2]), sys.argv[1], "compose_rolling of travel") as fence:
         with fence.act("start api"):
             child = subprocess.Popen(["sh", "-c", 'sleep 0.5; touch "$1"', "sh", sys.argv[3]], stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, pass_fds=tuple(held_for_acts))
@@ -227,11 +228,11 @@ def test_a_module_alone_holds_it_for_as_long_as_it_lives(keeper: Keeper) -> None
     with another(ALONE, keeper.directory) as alone:
         with pytest.raises(LockHeld, match=f"compose_rolling of travel, begun .* process {alone.pid} works on it"):
             keeper.take(V2, "anna@laptop")
-        with pytest.raises(LockHeld), working({}, keeper.directory, "compose_build of travel"):
+        with pytest.raises(LockHeld), working(LockOptions(), keeper.directory, "compose_build of travel"):
             pass
         alone.kill()
         alone.wait()
-        with working({}, keeper.directory, "compose_build of travel") as fence:
+        with working(LockOptions(), keeper.directory, "compose_build of travel") as fence:
             assert fence.number == 2
     assert not keeper.read().held
     assert not (Path(keeper.directory) / "operations").exists()
@@ -244,7 +245,7 @@ def test_many_at_once_get_it_one_after_the_other(keeper: Keeper, tmp_path: Path)
         for _round in range(5):
             while True:
                 try:
-                    with journal.working({}, sys.argv[1], "compose_rolling of travel") as fence:
+                    with journal.working(journal.LockOptions(), sys.argv[1], "compose_rolling of travel") as fence:
                         with fence.act("x"):
                             with open(sys.argv[2], "a") as log:
                                 log.write(f"{fence.number} in\\n")
@@ -344,9 +345,9 @@ def test_an_undo_is_owed_over_kills_and_takeovers_until_it_is_finished(keeper: K
 def test_a_step_is_recorded_with_how_it_ended(keeper: Keeper) -> None:
     lock = keeper.take(V2, "anna@laptop").lock
     params = {"lock_token": lock.token}
-    with working(params, keeper.directory, "compose_build of travel") as fence:
+    with working(lock_options(params), keeper.directory, "compose_build of travel") as fence:
         assert fence.told({"changed": True}) == {"changed": True}
-    with pytest.raises(ZeroDivisionError), working(params, keeper.directory, "compose_rolling of travel"):
+    with pytest.raises(ZeroDivisionError), working(lock_options(params), keeper.directory, "compose_rolling of travel"):
         raise ZeroDivisionError("a defect\nsecond line")
     steps = keeper.records.read(lock.run)["steps"]
     assert [(s["step"], s["result"], s.get("changed")) for s in steps] == [
@@ -393,7 +394,7 @@ def test_on_a_full_disk_the_lock_never_gets_shorter_so_that_whoever_reads_sees_i
     keeper, path = Keeper(str(small_disk)), small_disk / "lock"
     lock = keeper.take(V2, "anna@laptop").lock
     fill(small_disk)
-    with working({"lock_token": lock.token}, str(small_disk), "compose_rolling of travel"):
+    with working(LockOptions(lock_token=lock.token), str(small_disk), "compose_rolling of travel"):
         # With a process in it the lock is longer than without.
         size = path.stat().st_size
     assert path.stat().st_size == size and keeper.read().process is None
@@ -404,7 +405,7 @@ def test_a_full_disk_keeps_nobody_from_acting_going_back_and_giving_back(small_d
     keeper = Keeper(str(small_disk))
     lock = keeper.take(V2, "anna@laptop").lock
     fill(small_disk)
-    with working({"lock_token": lock.token}, str(small_disk), "compose_rolling of travel") as fence:
+    with working(LockOptions(lock_token=lock.token), str(small_disk), "compose_rolling of travel") as fence:
         with fence.act("rotate api"):
             pass
         fence.undo_begins("api answered 500")

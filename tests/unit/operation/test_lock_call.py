@@ -21,6 +21,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.jou
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.lock import lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.result import finish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.fenced import FencedMachine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import Roller
 from tests.property.drawn_rolls import draw
@@ -63,7 +64,7 @@ def test_an_operation_from_its_beginning_to_its_end(call: Call, tmp_path: Path) 
     with pytest.raises(LockHeld):
         call(target="v3")
     call("renewed", lock_token=token, goal="forward", revision="abc", release="r2", before={"release": "r1"})
-    with working({"lock_token": token}, str(tmp_path / "state"), "compose_rolling of travel") as fence:
+    with working(LockOptions(lock_token=token), str(tmp_path / "state"), "compose_rolling of travel") as fence:
         fence.told({"changed": True})
     assert call("released", lock_token=token, go_back="update v1")["changed"] is True
     (record,) = records(tmp_path)
@@ -163,7 +164,7 @@ def stolen_roll(keeper: Keeper, seed: int) -> tuple[bool, list[str]]:
 
     for name in ("start", "hold", "rotate", "settle", "stop", "remove"):
         setattr(machine, name, watched(name, getattr(machine, name)))
-    with working({}, keeper.directory, "compose_rolling of travel") as fence:
+    with working(LockOptions(), keeper.directory, "compose_rolling of travel") as fence:
 
         def steal(*_step: Any) -> None:
             if len(acts) >= 2 and not stolen_at:

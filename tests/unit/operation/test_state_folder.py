@@ -26,6 +26,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host imp
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import Keeper, LockHeld, working
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.lock import lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.single_call import GOES_ON, in_one_go
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions, lock_options
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.property.simulated_parts import Killed
 
@@ -42,7 +43,7 @@ class App:
         self.wanted = folder / "lib/evenkeel/shop"
         self.root.mkdir()
         token = self.held(self.former, "", target="v1")["lock_token"]
-        with working({"lock_token": token}, str(self.former), "compose_rolling of shop") as fence:
+        with working(LockOptions(lock_token=token), str(self.former), "compose_rolling of shop") as fence:
             fence.told({"changed": True})
         ledger.write(str(self.former), "a", {"name": "a"}, "patch")
         lock({"state": "released", "state_dir": str(self.former), "lock_token": token}, False)
@@ -111,7 +112,7 @@ def refusal(folder: Path) -> str:
     ways: list[Callable[[], object]] = [
         lambda: Keeper(str(folder)),
         lambda: Store(str(folder / "..")).state_dir({"state_dir": str(folder)}),
-        lambda: project.state_dir_of({"state_dir": str(folder)}, "shop"),
+        lambda: project.state_dir_of(LockOptions(str(folder)), "shop"),
         lambda: lock({"state": "held", "state_dir": str(folder), "lease": 60, "wait": 0}, False),
         lambda: lock({"state": "held", "state_dir": str(folder), "lease": 60, "wait": 0}, True),
     ]
@@ -184,7 +185,7 @@ def test_it_is_moved_once_with_all_that_is_in_it(app: App) -> None:
     held = app.held()
     assert held["state_dir"] == str(app.wanted) and held["number"] == 2
     app.is_moved()
-    with working({"lock_token": held["lock_token"]}, held["state_dir"], "compose_rolling of shop"):
+    with working(LockOptions(lock_token=held["lock_token"]), held["state_dir"], "compose_rolling of shop"):
         assert Deployment(str(app.former)).busy(), "a guard's unit of before has to see the lock"
     lock({"state": "released", "state_dir": held["state_dir"], "lock_token": held["lock_token"]}, False)
     seen = app.content(app.wanted)
@@ -215,7 +216,7 @@ def test_an_operation_that_works_there_is_respected(app: App) -> None:
         app.held()
     assert not app.wanted.exists() and app.former.is_dir()
     with (
-        working({"lock_token": running["lock_token"]}, str(app.former), "compose_rolling of shop") as fence,
+        working(LockOptions(lock_token=running["lock_token"]), str(app.former), "compose_rolling of shop") as fence,
         fence.act("roll"),
     ):
         pass
@@ -240,7 +241,7 @@ def test_an_operation_of_one_call_moves_it_too(app: App) -> None:
 
     def works(params: Mapping[str, Any], _check: bool) -> dict[str, Any]:
         assert params["state_dir"] == str(app.wanted)
-        with working(params, str(params["state_dir"]), "hotfix_patch of shop") as fence:
+        with working(lock_options(params), str(params["state_dir"]), "hotfix_patch of shop") as fence:
             return fence.told({"changed": True, GOES_ON: True})
 
     told = in_one_go({"state_dir": str(app.wanted), "operation": operation}, False, works, str(app.former))

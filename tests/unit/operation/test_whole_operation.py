@@ -21,6 +21,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.jou
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.single_call import in_one_go
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.lease import Operation
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import lock_options
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.smoke_test import wrong
 
 OPERATION = {"playbook": "hotfix", "app_name": "shop", "target": "x", "who": "me", "lease": 60, "wait": 0}
@@ -31,7 +32,7 @@ def given(folder: Path, **more: Any) -> dict[str, Any]:
 
 
 def works(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    with working(params, str(params["state_dir"]), "hotfix_live of shop") as fence:
+    with working(lock_options(params), str(params["state_dir"]), "hotfix_live of shop") as fence:
         assert not fence.alone
         return fence.told({"changed": True, "msg": "done"})
 

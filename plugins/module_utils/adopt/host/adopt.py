@@ -22,6 +22,7 @@ from ...engine.host.engine import EngineFailed
 from ...engine.host.project import image_name
 from ...engine.jobs import set_apart
 from ...operation.host.journal import working
+from ...operation.options import lock_options
 from ...releases import choice
 from ...releases import project as generated
 from ...releases.host import adopted, retention
@@ -65,7 +66,7 @@ def adopt(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     made = [*(about.get("made") or []), *(p for p in _folders(store) if not os.path.isdir(p))]
     store.make_folders()
     private_directory(state_dir)
-    with working(params, state_dir, f"release_adopt of {params['project_name']}") as fence:
+    with working(lock_options(params), state_dir, f"release_adopt of {params['project_name']}") as fence:
         about = _make(params, store, state_dir, view, edits, made, fence.act)
         facts = _facts(store, about, True, _sentence(view, edits, "is"))
         return fence.told({**facts, **_told(view, edits), "branch": about["branch"]})
@@ -217,7 +218,7 @@ def _undo(
     if check_mode:
         return result
     with (
-        working(params, state_dir, f"release_adopt of {params['project_name']}") as fence,
+        working(lock_options(params), state_dir, f"release_adopt of {params['project_name']}") as fence,
         fence.act(f"give up {release}"),
     ):
         notes = _take_away(store, state_dir, about, used)

@@ -15,6 +15,7 @@ from ...base.values import size as size_of
 from ...engine.host.project import state_dir_of
 from ...operation.host.journal import working
 from ...operation.host.progress import Progress
+from ...operation.options import lock_options
 from .dump import Dump
 from .proof import Proof
 from .restore import Restoring
@@ -44,8 +45,8 @@ def backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return Proof(params, source, store, memory, spare, Progress()).foreseen()
         return Dump(params, source, store, keep, spare, Progress()).foreseen(since)
     store.make()
-    directory = state_dir_of(params, source.project)
-    with working(params, directory, f"postgres_backup of {source.project}") as fence, store.held():
+    directory = state_dir_of(lock_options(params), source.project)
+    with working(lock_options(params), directory, f"postgres_backup of {source.project}") as fence, store.held():
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
         try:
             with source.reached() as here:

@@ -25,6 +25,7 @@ from ...base.host.directory_handles import LinkMet, open_below, open_file, open_
 from ...base.host.part_files import NoRoom, Part
 from ...base.values import size as size_of
 from ...operation.host.journal import Fence, working
+from ...operation.options import lock_options
 from .. import backups as decide
 from .age import Sealed, refuse_without_age
 from .files_restore import put_back
@@ -105,7 +106,7 @@ def files_backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 @contextlib.contextmanager
 def _held(params: Mapping[str, Any], store: BackupStore, name: str) -> Iterator[Fence]:
     directory = str(params.get("state_dir") or os.path.join(store.folder, ".evenkeel"))
-    with working(params, directory, f"files_backup of {name}") as fence, store.held():
+    with working(lock_options(params), directory, f"files_backup of {name}") as fence, store.held():
         yield fence
 
 

@@ -20,6 +20,7 @@ from ...engine.host.project import state_dir_of
 from ...migrations.host.database_host import refuse_other_host_at
 from ...operation.host.journal import Fence
 from ...operation.host.progress import Progress
+from ...operation.options import lock_options
 from ...postgres import external_database
 from ...postgres.access import differences as access_differences
 from ...postgres.host.server import PSQL, PostgresFailed, access_of, inventory_of, rights_of
@@ -105,7 +106,7 @@ class Restoring:
         self._proof, self._progress = proof, progress
         self._timeline = Timeline(source)
         self._old = source.server.database
-        self._directory = state_dir_of(params, source.project)
+        self._directory = state_dir_of(lock_options(params), source.project)
         # A name that nobody else gives: what has it is dropped.
         self._short = self._old.encode()[:38].decode("utf-8", "ignore")
         self._new = f"{self._short}_evenkeel_restoring"

@@ -16,6 +16,7 @@ from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, pid_of
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect
+from ...engine.options import project_options
 from ...engine.programs import DATABASE
 from ...postgres.host.client import sweep
 from ...postgres.host.server import Server, server_in
@@ -77,7 +78,7 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
 
     :raises BadInput: it is not there, does not run, or is no PostgreSQL.
     """
-    compose = compose_of(params)
+    compose = compose_of(project_options(params))
     engine = connect(compose.project_src)
     try:
         project = compose.resolved()

@@ -20,7 +20,9 @@ from ...engine.host.compose import ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
 from ...engine.host.project import TOOLS_FIT, compose_of, connect, state_dir_of
+from ...engine.options import project_options
 from ...operation.host.journal import Fence, working
+from ...operation.options import lock_options
 from ...releases.host.image_archive import bring_back, in_archive
 from ...releases.host.kept_images import parts_of
 from ..command_line import BadBuild, Build, build_command, from_copy, memory_limit
@@ -119,15 +121,15 @@ def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: a build that fails; nothing that runs was touched.
     """
-    compose = compose_of(params)
-    engine = connect(compose.project_src, params)
+    compose = compose_of(project_options(params))
+    engine = connect(compose.project_src, lock_options(params))
     try:
         project = compose.resolved()
         if check_mode:
             return build_missing(params, engine, project, "")
-        state = state_dir_of(params, str(project["name"]))
+        state = state_dir_of(lock_options(params), str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
-        with working(params, state, f"compose_build of {project['name']}") as fence:
+        with working(lock_options(params), state, f"compose_build of {project['name']}") as fence:
             fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
             return fence.told(build_missing(params, engine, project, logs, fence))

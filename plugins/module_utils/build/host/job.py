@@ -23,6 +23,7 @@ from ...engine.host.project import image_name
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import iso
 from ...operation.host.timeline import entry
+from ...operation.options import lock_options
 from .. import builds
 from .jobs_view import Jobs, jobs_in
 
@@ -68,7 +69,7 @@ def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[s
     if check_mode or not due:
         return result
     _refuse_without_images(view, due)
-    with working(params, view.state_dir, f"compose_job of {view.name}") as fence:
+    with working(lock_options(params), view.state_dir, f"compose_job of {view.name}") as fence:
         done: list[str] = []
         for name in due:
             began = time.time()

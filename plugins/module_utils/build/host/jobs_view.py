@@ -20,8 +20,10 @@ from ...engine.host.engine import Engine
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
 from ...engine.jobs import BadJob, is_off
+from ...engine.options import project_options
 from ...engine.programs import JOB
 from ...engine.services import BadService
+from ...operation.options import lock_options
 from .. import builds
 from ..builds import Output
 
@@ -81,8 +83,8 @@ def jobs_in(params: Mapping[str, Any]) -> Jobs:
     :raises Unrunnable: it is not valid, or a job is written so that it cannot be run.
     :raises BadInput: no engine, no such folder.
     """
-    compose = compose_of(params)
-    engine = connect(compose.project_src, params)
+    compose = compose_of(project_options(params))
+    engine = connect(compose.project_src, lock_options(params))
     options = params.get("service_options") or {}
     try:
         resolved = compose.resolved()
@@ -106,7 +108,7 @@ def jobs_in(params: Mapping[str, Any]) -> Jobs:
             engine,
             project,
             re.sub(r"[^A-Za-z0-9_.-]", "-", marked),
-            state_dir_of(params, str(project["name"])),
+            state_dir_of(lock_options(params), str(project["name"])),
             {**kinds, **dict.fromkeys(known, JOB)},
             {n: str(images[n].get("Id") or "") for n in services},
         )

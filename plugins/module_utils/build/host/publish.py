@@ -24,6 +24,7 @@ from ...engine.host.one_offs import ONE_OFF, sweep
 from ...engine.host.project import image_name
 from ...engine.jobs import BEFORE
 from ...operation.host.journal import working
+from ...operation.options import lock_options
 from .. import asset_names, builds, built_site
 from ..builds import ADOPTED, BUILDS, LIVE, PUBLISHER, Output
 from ..inside import publish as build_publish
@@ -99,7 +100,7 @@ def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool
     before = of_adopted(view, params) if state != RESTORED else AdoptedBuilds(None)
     result: dict[str, Any] = {**_NOTHING, "notes": list(view.notes)}
     with (
-        working(params, view.state_dir, f"publish_build of {view.name}") as fence,
+        working(lock_options(params), view.state_dir, f"publish_build of {view.name}") as fence,
         fence.act(f"built files {state}"),
     ):
         sweep(view.engine, f"{view.name}-publish")

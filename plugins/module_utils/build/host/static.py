@@ -15,7 +15,9 @@ from ...engine.host.app_script import answer_in, as_text
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.project import compose_of, connect, state_dir_of
+from ...engine.options import project_options
 from ...operation.host.journal import working
+from ...operation.options import lock_options
 from ...releases.choice import is_id
 from ..inside import publish_static, published
 
@@ -46,8 +48,8 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: the service is not there, or Django could not collect.
     """
-    compose = compose_of(params)
-    engine = connect(compose.project_src, params)
+    compose = compose_of(project_options(params))
+    engine = connect(compose.project_src, lock_options(params))
     service, state, revision = str(params["service"]), str(params["state"]), str(params.get("revision") or "")
     try:
         project = compose.resolved()
@@ -57,7 +59,9 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             return {"changed": False, "files": 0, "msg": "unknown until built"}
         with (
-            working(params, state_dir_of(params, name), f"django_static of {name}") as fence,
+            working(
+                lock_options(params), state_dir_of(lock_options(params), name), f"django_static of {name}"
+            ) as fence,
             fence.act(f"static files {state}"),
         ):
             _sweep(engine, name)

@@ -13,46 +13,31 @@ from ...base.errors import BadInput
 from ...operation.host.records import Records
 from ...operation.host.state_folder import DEFAULT, where
 from ...operation.lease import split_token
+from ...operation.options import LockOptions
 from .. import preflight
+from ..options import ProjectOptions
 from .compose import Compose
 from .engine import Engine, EngineFailed
-
-#: What every module takes that changes something.
-LOCK_ARGUMENTS: dict[str, Any] = {
-    "state_dir": {"type": "path"},
-    # A number and a run id: it orders, and opens nothing.
-    "lock_token": {"type": "str", "no_log": False},
-}
-
-PROJECT_ARGUMENTS: dict[str, Any] = {
-    "project_src": {"type": "path", "required": True},
-    "files": {"type": "list", "elements": "path", "default": []},
-    "env_files": {"type": "list", "elements": "path", "default": []},
-    "profiles": {"type": "list", "elements": "str", "default": []},
-    "project_name": {"type": "str"},
-    **LOCK_ARGUMENTS,
-}
-
 
 #: What an operation's record has where one of its modules has found engine and Compose new enough.
 TOOLS_FIT = "tools_fit"
 
 
-def _known_to_fit(params: Mapping[str, Any]) -> bool:
+def _known_to_fit(lock: LockOptions) -> bool:
     """Whether an earlier module of the same operation has found them so: asking Compose costs a process each time."""
-    known, directory = split_token(str(params.get("lock_token") or "")), params.get("state_dir")
-    return bool(known and directory and Records(str(directory)).read(known[1]).get(TOOLS_FIT))
+    known = split_token(lock.lock_token)
+    return bool(known and lock.state_dir and Records(lock.state_dir).read(known[1]).get(TOOLS_FIT))
 
 
-def connect(project_src: str, params: Mapping[str, Any] | None = None) -> Engine:
+def connect(project_src: str, lock: LockOptions | None = None) -> Engine:
     """The engine, when it and Compose are there and new enough.
 
-    :param params: the module's; with them what an earlier module of the operation has found is believed.
+    :param lock: with it what an earlier module of the operation has found is believed.
     :raises BadInput: otherwise.
     """
     try:
         engine = Engine()
-        if params is not None and _known_to_fit(params):
+        if lock is not None and _known_to_fit(lock):
             return engine
         complaints = preflight.too_old("Docker Engine", engine.version(), preflight.ENGINE_NEEDED)
     except EngineFailed as error:
@@ -68,37 +53,31 @@ def connect(project_src: str, params: Mapping[str, Any] | None = None) -> Engine
     return engine
 
 
-def compose_of(params: Mapping[str, Any]) -> Compose:
-    """The Compose project that the project arguments name.
+def compose_of(project: ProjectOptions) -> Compose:
+    """The Compose project that is named.
 
     :raises BadInput: a folder or file that is not there, a relative folder, a path that leaves it.
     """
-    source = str(params["project_src"])
+    source = project.project_src
     if not os.path.isabs(source):
         raise BadInput(f"project_src {source} is relative", "write an absolute path: Compose hashes differ otherwise")
     if not os.path.isdir(source):
         raise BadInput(f"project_src {source} does not exist on this host", "see app_root and project_src")
-    for option in ("files", "env_files"):
-        for path in params.get(option) or []:
-            if ".." in str(path).split("/"):
+    for option, paths in (("files", project.files), ("env_files", project.env_files)):
+        for path in paths:
+            if ".." in path.split("/"):
                 raise BadInput(f"{option}: {path} leaves the project folder", "write a path without ..")
             if not os.path.isfile(os.path.join(source, path)):
                 raise BadInput(f"{option}: {path} is not there in {source}")
-    return Compose(
-        source,
-        tuple(params.get("files") or ()),
-        tuple(params.get("env_files") or ()),
-        tuple(params.get("profiles") or ()),
-        str(params.get("project_name") or ""),
-    )
+    return Compose(source, project.files, project.env_files, project.profiles, project.project_name)
 
 
-def state_dir_of(params: Mapping[str, Any], project_name: str) -> str:
+def state_dir_of(lock: LockOptions, project_name: str) -> str:
     """Where locks and records of a project are kept.
 
     :raises FilesFailed: somebody else could write there.
     """
-    return where(str(params.get("state_dir") or os.path.join(DEFAULT, project_name)))
+    return where(lock.state_dir or os.path.join(DEFAULT, project_name))
 
 
 def image_name(project: Mapping[str, Any], name: str) -> str:

@@ -15,6 +15,7 @@ from ...base.truncate_list import some
 from ...git.host import history
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import Fence, working
+from ...operation.options import lock_options
 from ...releases import choice
 from ...releases.host.plain_folder import is_plain_folder
 from ...releases.host.store import Store, store_of
@@ -111,7 +112,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
                 return call(params, _asked(git_hotfixes.TriedGit(git, folder), params, None), store, name)
-        with working(params, params["state_dir"], f"hotfix_branch of {store.root}") as fence:
+        with working(lock_options(params), params["state_dir"], f"hotfix_branch of {store.root}") as fence:
             return fence.told(call(params, _asked(git, params, fence), store, name))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error

@@ -16,6 +16,7 @@ from ...base.host.files import write_private
 from ...engine.host.engine import EngineFailed
 from ...migrations.host.database_host import refuse_other_host_at
 from ...operation.host.journal import working
+from ...operation.options import lock_options
 from ...postgres.host.server import asked
 from ...releases.host.store import Store, store_of
 from .. import database_objects as objects
@@ -62,7 +63,10 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 ledger = _ledger(state_dir, name, source)
                 done = _done(params, source, limits, ledger, state, changes, request, check, True)
                 return _result(ledger, done, state, changes, folder, True, notes)
-        with working(params, state_dir, f"hotfix_database of {store.root}") as fence, found.reached() as source:
+        with (
+            working(lock_options(params), state_dir, f"hotfix_database of {store.root}") as fence,
+            found.reached() as source,
+        ):
             with fence.act(f"{state} hotfix {name} in {_place(source)}"):
                 ledger = _ledger(state_dir, name, source)
                 ledger.untried = untried
@@ -257,7 +261,7 @@ def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode
                 notes += said
                 if word and not check_mode:
                     what = f"hotfix_database of {store.root}"
-                    with working(params, state_dir, what) as fence, fence.act(f"hotfix {name} is {word}"):
+                    with working(lock_options(params), state_dir, what) as fence, fence.act(f"hotfix {name} is {word}"):
                         ledger.end(word)
     return {**result, "notes": notes, "msg": "; ".join(notes) or "the hotfixes of the database are in force"}
 

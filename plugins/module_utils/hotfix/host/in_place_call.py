@@ -25,6 +25,7 @@ from ...operation.host.journal import Fence, working
 from ...operation.host.records import first_line, iso
 from ...operation.host.single_call import in_one_go
 from ...operation.host.timeline import Steps
+from ...operation.options import lock_options
 from ...releases.host.store import Store, store_of
 from ...rolling.host.plan import prepare
 from ...rolling.host.roller import StepFailed
@@ -77,7 +78,7 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     try:
         if check_mode:
             return Change(store, params, known).foreseen()
-        with working(params, str(params["state_dir"]), f"hotfix_in_place of {store.root}") as fence:
+        with working(lock_options(params), str(params["state_dir"]), f"hotfix_in_place of {store.root}") as fence:
             # Whoever had the lock until now may have put one there, or taken it back.
             known = in_place_record.in_force(store, str(params["state_dir"]))
             return fence.told(Change(store, params, known).done(fence))

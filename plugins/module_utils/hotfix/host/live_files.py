@@ -28,6 +28,7 @@ from ...engine.host.project import connect
 from ...operation.host.journal import working
 from ...operation.host.records import iso
 from ...operation.host.single_call import in_one_go
+from ...operation.options import lock_options
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
 from .. import hotfix, live_files, staging
@@ -123,7 +124,7 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             public = _public(here, live, kind, answer, known)
             notes = [*notes, *browser_caching.notes(here, public)]
             return _result(answer, kind, name, state, True, notes, public)
-        with working(params, state_dir, f"hotfix_live of {store.root}") as fence:
+        with working(lock_options(params), state_dir, f"hotfix_live of {store.root}") as fence:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
                 answer = _acted(state_dir, known, here, params, live, state, kind, name, given, untried)
@@ -168,7 +169,10 @@ def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode
                 notes += new
                 if new and not check_mode:
                     what = f"hotfix_live of {store.root}"
-                    with working(params, state_dir, what) as fence, fence.act(f"note what is lost of hotfix {name}"):
+                    with (
+                        working(lock_options(params), state_dir, what) as fence,
+                        fence.act(f"note what is lost of hotfix {name}"),
+                    ):
                         ledger.add(state_dir, name, {"lost": sorted(lost)})
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error

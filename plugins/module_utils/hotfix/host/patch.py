@@ -23,6 +23,7 @@ from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import iso
 from ...operation.host.timeline import Steps
+from ...operation.options import lock_options
 from ...releases import choice
 from ...releases.host import project as releases_project
 from ...releases.host.plain_folder import is_plain_folder
@@ -113,7 +114,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 found.notes += browser_caching.notes(found.here, found.public)
                 _look_for_edits(params, found, steps)
                 return _result(params, found, "", not found.is_there, steps)
-        with working(params, state_dir, f"hotfix_patch of {store.root}") as fence:
+        with working(lock_options(params), state_dir, f"hotfix_patch of {store.root}") as fence:
             found = looked(params, store, git, source, steps, True)
             if found.is_there:
                 return fence.told(_result(params, found, found.here.release, False, steps))

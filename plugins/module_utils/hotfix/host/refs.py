@@ -13,6 +13,7 @@ from ...base.errors import BadInput
 from ...git.host import content, history
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import working
+from ...operation.options import lock_options
 from ...releases import choice
 from ...releases.host.plain_folder import is_plain_folder
 from ...releases.host.store import Store, store_of
@@ -77,7 +78,7 @@ def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     remote = _Remote(git, url, bool(params["push"]), float(params["timeout"]))
     state_dir = store.state_dir(params)
-    with working(params, state_dir, f"release_refs of {store.root}") as fence:
+    with working(lock_options(params), state_dir, f"release_refs of {store.root}") as fence:
         with fence.act("tell the repository"):
             release = known[str(params["release"])]
             if params["state"] == "reverted":

@@ -20,6 +20,7 @@ from ...git import reverted
 from ...git.host import history
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import working
+from ...operation.options import lock_options
 from ...releases import choice
 from ...releases.host import adopted, retention
 from ...releases.host.plain_folder import copy_into, is_plain_folder, revision_of, size_of
@@ -42,7 +43,7 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
         return _manage(store, params, True, lambda _what: nullcontext())
     if params["state"] == "present":
         store.make_folders()
-    with working(params, store.state_dir(params), f"symlink_release of {store.root}") as fence:
+    with working(lock_options(params), store.state_dir(params), f"symlink_release of {store.root}") as fence:
         return fence.told(_manage(store, params, False, fence.act))
 
 

@@ -21,6 +21,8 @@ from ...django.host.oneoff import OneOff
 from ...engine.host import app_script
 from ...engine.host.compose import ComposeFailed
 from ...engine.host.project import compose_of, connect, image_name
+from ...engine.options import project_options
+from ...operation.options import lock_options
 from .. import database_host, expansion, schema_compatibility
 from .. import phases as decide
 from ..inside import catalogue, ledger, operations, schema
@@ -55,8 +57,8 @@ def migrate(
     :param running: the code that is to be taken for the one that runs, where it is none of this project's.
     :raises BadInput: there is no plan, and why.
     """
-    compose = compose_of(params)
-    engine = connect(compose.project_src, params)
+    compose = compose_of(project_options(params))
+    engine = connect(compose.project_src, lock_options(params))
     service, declared = str(params["service"]), declared_in(params)
     try:
         project = compose.resolved()

@@ -20,6 +20,7 @@ from ...django.host.oneoff import Talk
 from ...engine.host.project import state_dir_of
 from ...operation.host.journal import working
 from ...operation.host.progress import Progress
+from ...operation.options import lock_options
 from .. import database_host, expansion, summary
 from ..inside import contract, expand, ledger, moves, online, reverse, run, session
 from .running_code import Code
@@ -56,8 +57,8 @@ def carry_out(
     idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
     if idle and state not in ("abandoned", "reversed"):
         return _waiting(state, params, result)
-    directory = state_dir_of(params, oneoff.project)
-    with working(params, directory, f"django_migrate of {oneoff.project}") as fence:
+    directory = state_dir_of(lock_options(params), oneoff.project)
+    with working(lock_options(params), directory, f"django_migrate of {oneoff.project}") as fence:
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
 
         def on_line(text: str, step: str, seconds: float) -> None:

@@ -28,6 +28,7 @@ from ...base.host.file_lock import flock
 from ...base.host.files import FilesFailed, private_directory, read_json, write_private
 from .. import lease
 from ..lease import LEASE, Lock, Operation, Take
+from ..options import LockOptions
 from .records import Journal, Records, first_line, iso
 from .state_folder import refuse_untrusted
 
@@ -351,15 +352,15 @@ def settle_debt(keeper: Keeper, token: str) -> None:
 
 
 @contextlib.contextmanager
-def working(params: Mapping[str, Any], directory: str, what: str) -> Iterator[Fence]:
-    """Work under the operation's lock (``lock_token`` of ``params``), or under one of our own while the block runs.
+def working(options: LockOptions, directory: str, what: str) -> Iterator[Fence]:
+    """Work under the operation's lock (its token), or under one of our own while the block runs.
 
     :param what: ``<module> of <app>``, for people.
     :raises LockHeld: somebody else works; nothing was touched.
     :raises FencedOff: the operation's lock is somebody else's by now.
     """
     keeper = Keeper(directory)
-    token = str(params.get("lock_token") or "")
+    token = options.lock_token
     module, _of, app = what.partition(" of ")
     if token:
         lock = keeper.check(token)

@@ -26,6 +26,7 @@ from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
+from ...engine.options import project_options
 from ...migrations.host import migrate
 from ...migrations.host.database_host import refuse_other_host
 from ...migrations.host.run import noted
@@ -34,6 +35,7 @@ from ...migrations.inside import checks_and_plan
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
 from ...operation.host.timeline import entry
+from ...operation.options import lock_options
 from ...releases.release_commands import last_lines
 from .. import scratch
 from .scratch import Scratch, TestsFailed, scratch_name, sweep, told_of
@@ -85,8 +87,8 @@ def _looked(params: Mapping[str, Any]) -> _View:
         words = scratch.command_of(params.get("test_command"))
     except scratch.BadCommand as error:
         raise BadInput(f"test_command: {error}", 'write "manage.py test --noinput", or its words as a list') from error
-    compose = compose_of(params)
-    engine = connect(compose.project_src, params)
+    compose = compose_of(project_options(params))
+    engine = connect(compose.project_src, lock_options(params))
     service, options = str(params["service"]), params.get("service_options") or {}
     try:
         project = compose.resolved()
@@ -116,9 +118,11 @@ def _could_be_asked(view: _View) -> bool:
 
 
 def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    state_dir = state_dir_of(params, view.name)
+    state_dir = state_dir_of(lock_options(params), view.name)
     locked = not check_mode and (view.words or params.get("lock_token"))
-    lock = working(params, state_dir, f"django_check of {view.name}") if locked else contextlib.nullcontext()
+    lock = (
+        working(lock_options(params), state_dir, f"django_check of {view.name}") if locked else contextlib.nullcontext()
+    )
     with lock as fence:
         if fence:
             with fence.act("sweep scratch copies"):

@@ -17,6 +17,7 @@ from ...base.values import size as size_of
 from ...engine.host.engine import EngineFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
+from ...operation.options import lock_options
 from ...postgres.host.server import PostgresFailed
 from ...releases.choice import is_id
 from ...releases.host.store import Store
@@ -63,7 +64,7 @@ def rehearse(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             raise BadInput(
                 problem, "make room, see memory and min_free (update_rehearse_memory), or leave the rehearsal out"
             )
-        with working(params, view.state_dir, f"update_rehearsal of {view.name}") as fence:
+        with working(lock_options(params), view.state_dir, f"update_rehearsal of {view.name}") as fence:
             return fence.told(
                 _rehearsed(view, params, fence, decide.Limits(memory, rate, _device(rate, room.disk_path)), spare)
             )

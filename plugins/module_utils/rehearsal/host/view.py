@@ -19,9 +19,11 @@ from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
+from ...engine.options import project_options
 from ...engine.programs import BROKER, DATABASE, WEB
 from ...operation.host.journal import Fence
 from ...operation.host.progress import Progress
+from ...operation.options import lock_options
 from ...postgres import substitute_database
 from ...rolling.host.plan import prepare, room_of
 from ...rolling.host.targets import Target
@@ -99,7 +101,7 @@ class View:
 
 
 def looked(params: Mapping[str, Any], check_mode: bool) -> View | None:
-    compose = compose_of(params)
+    compose = compose_of(project_options(params))
     engine = connect(compose.project_src)
     service, options = str(params["service"]), params.get("service_options") or {}
     try:
@@ -126,7 +128,7 @@ def looked(params: Mapping[str, Any], check_mode: bool) -> View | None:
     )
     if problem:
         raise BadInput(problem, _OTHERWISE)
-    state_dir = state_dir_of(params, str(project["name"]))
+    state_dir = state_dir_of(lock_options(params), str(project["name"]))
     view = View(compose, engine, _stood_in(project, copies[0].source), service, web, copies, kinds, state_dir)
     kinds[view.database] = DATABASE
     return view

@@ -18,6 +18,7 @@ from ...engine.host.inspection import HASH_LABEL, PROJECT_LABEL, SERVICE_LABEL, 
 from ...engine.host.project import state_dir_of
 from ...engine.jobs import jobs_of
 from ...operation.host.journal import working
+from ...operation.options import lock_options
 from .store import Store
 
 _RECORD = "adopted.json"
@@ -81,8 +82,11 @@ def see_to_return(params: Mapping[str, Any]) -> bool:
     there = {label_of(i, SERVICE_LABEL) for i in containers if label_of(i, HASH_LABEL) in hashes.values()}
     if all(service in there for service in built):
         return False
-    state_dir = state_dir_of(params, name)
-    with working(params, state_dir, f"compose_rolling of {name}") as fence, fence.act("make it ready to come back"):
+    state_dir = state_dir_of(lock_options(params), name)
+    with (
+        working(lock_options(params), state_dir, f"compose_rolling of {name}") as fence,
+        fence.act("make it ready to come back"),
+    ):
         os.replace(os.path.join(path, RETURNING), os.path.join(path, GENERATED))
         sync_directory(path)
     return True

@@ -23,6 +23,7 @@ from ...base.host.files import private_directory, read_json, write_private
 from ...base.host.part_files import PART, NoRoom, Part, checksum, part_of
 from ...engine.host.engine import Engine, EngineFailed
 from ...operation.host.journal import Fence, working
+from ...operation.options import lock_options
 from .. import archives, choice
 from .kept_images import parts_of
 from .retention import Used, generated
@@ -137,7 +138,7 @@ def keep_archive(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     state_dir = store.state_dir(params)
     if check_mode:
         return archive_images(store, engine, used, release, policy, None)
-    with working(params, state_dir, f"image_archive of {store.root}") as fence:
+    with working(lock_options(params), state_dir, f"image_archive of {store.root}") as fence:
         return fence.told(archive_images(store, engine, used, release, policy, fence))
 
 

@@ -29,8 +29,10 @@ from ...engine.host.inspection import (
 )
 from ...engine.host.project import TOOLS_FIT, compose_of, connect, state_dir_of
 from ...engine.jobs import jobs_of, set_apart
+from ...engine.options import project_options
 from ...nginx.host.proxy_files import place_first
 from ...operation.host.journal import Fence, working
+from ...operation.options import lock_options
 from .. import project as generated
 from ..adopted import beside
 from ..standing import keep_as_created
@@ -54,7 +56,7 @@ def _sources(params: Mapping[str, Any]) -> Compose:
         raise BadInput("files: the project's own Compose files are needed", "set app_compose_files")
     root = str(params["project_src"])
     files = [generated.ASIDE + f if os.path.isfile(os.path.join(root, generated.ASIDE + f)) else f for f in files]
-    return compose_of({**params, "files": files})
+    return compose_of(project_options({**params, "files": files}))
 
 
 def put_aside(root: str) -> None:
@@ -130,7 +132,7 @@ def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     _refuse_started_by_hand(str(params["project_src"]), name, read[1].get("services") or {})
     if check_mode:
         return _generate(params, *read, True)
-    with working(params, state_dir_of(params, name), f"compose_project of {name}") as fence:
+    with working(lock_options(params), state_dir_of(lock_options(params), name), f"compose_project of {name}") as fence:
         fence.note(**{TOOLS_FIT: True})
         return fence.told(write_generated(params, read, fence))
 
@@ -243,7 +245,7 @@ def _generate(
     root = compose.project_src
     if not check_mode:
         put_aside(root)
-    taken_over = adopted.record(state_dir_of(params, str(project["name"])))
+    taken_over = adopted.record(state_dir_of(lock_options(params), str(project["name"])))
     stays = {str(k): str(v) for k, v in (taken_over.get("places") or {}).items()}
     if taken_over:
         project = beside(project, root, str(taken_over["folder"]))

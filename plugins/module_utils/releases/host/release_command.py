@@ -19,6 +19,7 @@ from ...base.host.files import private_directory
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
 from ...operation.host.records import iso
+from ...operation.options import lock_options
 from .. import choice
 from .. import release_commands as commands
 from .commands import Runner, missing_programs
@@ -51,7 +52,7 @@ def run_commands(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if missing:
         raise BadInput(f"{', '.join(missing)} is not on this host", "install it, or name it by its whole path")
     directory = store.state_dir(params)
-    with working(params, directory, f"release_command of {store.root}") as fence:
+    with working(lock_options(params), directory, f"release_command of {store.root}") as fence:
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
         try:
             return fence.told(_Call(store, release, stage, params, fence, progress).run(wanted))

@@ -27,9 +27,11 @@ from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABE
 from ...engine.host.kinds import evidence_of
 from ...engine.host.project import compose_of, connect, image_name
 from ...engine.kinds import environment_of
+from ...engine.options import project_options
 from ...engine.programs import WORKER
 from ...engine.services import BadService, chosen_kind, settings_of, words_in
 from ...operation.host.journal import Fence
+from ...operation.options import lock_options
 from ...releases.host import adopted
 from ..stack import Container, is_outdated
 from .fenced import FencedMachine
@@ -204,8 +206,8 @@ def workers_of(params: Mapping[str, Any]) -> Workers:
 
     :raises BadInput: the project is not valid.
     """
-    compose = compose_of(params)
-    engine = connect(compose.project_src, params)
+    compose = compose_of(project_options(params))
+    engine = connect(compose.project_src, lock_options(params))
     if os.path.exists(os.path.join(compose.project_src, adopted.RETURNING)):
         # What was taken over comes back by this, under its own images' names.
         compose = Compose(compose.project_src, (adopted.RETURNING,), (), compose.profiles, compose.project_name)

@@ -24,6 +24,7 @@ from ...engine.host.kinds import evidence_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
 from ...engine.jobs import is_off
 from ...engine.kinds import Evidence
+from ...engine.options import project_options
 from ...engine.programs import OTHER, SCHEDULER, WEB
 from ...engine.services import (
     ROLLED_KINDS,
@@ -35,6 +36,7 @@ from ...engine.services import (
     words_in,
 )
 from ...nginx.config import Route, named
+from ...operation.options import lock_options
 from ...releases.adopted import ADOPTED
 from ...releases.host import adopted
 from ...traffic.host.proxy_routes import proxy_of, routes_to
@@ -95,8 +97,8 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
     :param planning: nothing is to be done yet: nginx may still lead to what is to be removed.
     :raises BadInput: anything that would make the roll fail or lose a request.
     """
-    compose = compose_of(params)
-    engine = connect(compose.project_src, params)
+    compose = compose_of(project_options(params))
+    engine = connect(compose.project_src, lock_options(params))
     try:
         project = compose.resolved()
         compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, str(project["name"]))
@@ -136,7 +138,7 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         hashes,
         [],
         proxied.name,
-        state_dir_of(params, str(project["name"])),
+        state_dir_of(lock_options(params), str(project["name"])),
         bool(params.get("allow_downtime")),
         kinds=kinds,
         left=frozenset(runs if params.get("leave_workers") else ()),

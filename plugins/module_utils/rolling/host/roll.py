@@ -21,6 +21,7 @@ from ...engine.programs import WEB
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
 from ...operation.host.records import Records, first_line
+from ...operation.options import lock_options
 from ...releases.host import adopted, kept_images
 from .. import next_step, steps
 from ..progress import Narrator
@@ -65,7 +66,7 @@ def roll(params: Mapping[str, Any], check_mode: bool, standing_by: StandBy) -> d
         return result_of(
             call, stack, pending or bool(rest), diff, [], "; ".join([*sentences, *rest]) or "nothing would be changed"
         )
-    with working(params, call.state_dir, f"compose_rolling of {call.name}") as fence:
+    with working(lock_options(params), call.state_dir, f"compose_rolling of {call.name}") as fence:
         if pending and not fence.alone:
             kept_images.keep(call.engine, fence.keeper.records, fence.run, _images_of(stack))
         generations.keep(call.state_dir, str(params.get("generation") or ""), call.newer_than)

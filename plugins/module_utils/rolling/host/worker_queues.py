@@ -22,6 +22,7 @@ from ...celery.host.tasks_aside import record, recorded, summed
 from ...engine.host.project import state_dir_of
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
+from ...operation.options import lock_options
 from .celery_workers import Workers, workers_of
 
 # Seconds of one look that waits: what is done meanwhile is told in between.
@@ -97,8 +98,8 @@ def _known(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _result("the queues hold nothing that the older workers do not register", notes=notes)
     if check_mode:
         return _result(_foreseen(look, left, float(params["timeout"])), True, waiting=left, notes=notes)
-    directory = state_dir_of(params, workers.project)
-    with working(params, directory, f"celery_queues of {workers.project}") as fence:
+    directory = state_dir_of(lock_options(params), workers.project)
+    with working(lock_options(params), directory, f"celery_queues of {workers.project}") as fence:
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
         try:
             return fence.told(_hand_over(params, workers, directory, fence, progress, look, notes))
@@ -198,11 +199,11 @@ def _said(told: Mapping[str, int], waited: float) -> str:
 
 def _returned(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     name = str(params.get("project_name") or "")
-    directory = state_dir_of(params, name)
+    directory = state_dir_of(lock_options(params), name)
     if (params.get("state_dir") or name) and not recorded(directory):
         return _result("no task lies aside")
     workers = workers_of(params)
-    directory = state_dir_of(params, workers.project)
+    directory = state_dir_of(lock_options(params), workers.project)
     kept = summed(recorded(directory))
     if not kept:
         return _result("no task lies aside")
@@ -212,7 +213,7 @@ def _returned(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         msg = f"would be put back: {backlog.told(back)}" if back else f"stays aside: {backlog.told(kept)}"
         return _result(msg, bool(back), aside=kept)
     with (
-        working(params, directory, f"celery_queues of {workers.project}") as fence,
+        working(lock_options(params), directory, f"celery_queues of {workers.project}") as fence,
         fence.act("put tasks back into their queues"),
     ):
         said = workers.ask("back")

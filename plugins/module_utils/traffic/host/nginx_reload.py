@@ -26,6 +26,7 @@ from ...nginx.host.proxy_files import bring
 from ...nginx.host.site import ContainerSite, Contents, Site, SiteFailed
 from ...nginx.twin import BadPlace
 from ...operation.host.journal import working
+from ...operation.options import lock_options
 from .nginx_chain import outdated, reload_each, why_not
 from .nginx_wanted import Absent, file_change, project_of, proxies_of, release_change
 from .probing import ask
@@ -91,7 +92,7 @@ def _find_again(
 ) -> dict[str, Any]:
     """Reload each nginx that leads to another one which was started since, with or without files of the release."""
     try:
-        due = outdated(connect(str(params["project_src"]), params), project)
+        due = outdated(connect(str(params["project_src"]), lock_options(params)), project)
     except NginxFailed as error:
         raise BadInput(str(error)) from error
     if not due:
@@ -100,7 +101,11 @@ def _find_again(
     result.update(changed=True, msg=f"{result['msg']}; {msg}" if result["changed"] else msg)
     if check_mode:
         return result
-    with working(params, state_dir_of(params, str(project["name"])), f"nginx_reload of {project['name']}") as fence:
+    with working(
+        lock_options(params),
+        state_dir_of(lock_options(params), str(project["name"])),
+        f"nginx_reload of {project['name']}",
+    ) as fence:
         timeline, problem = reload_each(due, fence)
         result["timeline"] += timeline
         if problem:
@@ -124,12 +129,12 @@ def _one(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), "start it (docker compose up -d), then run the same command again") from error
     except (BadPlace, SiteFailed, NginxFailed) as error:
         raise BadInput(str(error), getattr(error, "advice", "")) from error
-    state = state_dir_of(params, project)
+    state = state_dir_of(lock_options(params), project)
     memory = Memory(state, str(params.get("service") or ""), str(params.get("dest") or ""))
     call = Change(params, sites, memory, wanted)
     if check_mode or params.get("validate_only"):
         return call.only_look()
-    with working(params, state, f"nginx_reload of {project}") as fence:
+    with working(lock_options(params), state, f"nginx_reload of {project}") as fence:
         result = call.carry_out(fence.act)
         fence.told(result)
         if result.get("failed"):
@@ -148,7 +153,11 @@ def _put_there(params: Mapping[str, Any], reason: str, check_mode: bool) -> dict
             "msg": f"{reason}: it reads its files later",
         }
     with (
-        working(params, state_dir_of(params, str(project["name"])), f"nginx_reload of {project['name']}") as fence,
+        working(
+            lock_options(params),
+            state_dir_of(lock_options(params), str(project["name"])),
+            f"nginx_reload of {project['name']}",
+        ) as fence,
         fence.act(f"write the files of {service}"),
     ):
         changed = bring(root, project, service, False)

@@ -16,10 +16,12 @@ from ...engine.host.compose import ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from ...engine.host.project import compose_of, connect
+from ...engine.options import project_options
 from ...nginx.host.nginx import Nginx
 from ...nginx.host.proxy_files import files_of
 from ...nginx.host.site import ContainerSite, Contents, HostSite, Site
 from ...nginx.twin import checked
+from ...operation.options import lock_options
 
 
 class Absent(Exception):
@@ -34,7 +36,7 @@ def file_change(params: Mapping[str, Any]) -> tuple[list[Site], Contents, str]:
         engine, inspection, project = _container(params)
         name = str(project["name"])
         return [ContainerSite(engine, inspection, dest, name)], {dest: content}, name
-    compose_of(params)
+    compose_of(project_options(params))
     name = str(params.get("project_name") or "")
     if not name and not params.get("state_dir"):
         raise BadInput("the host's own nginx belongs to no project: where its records are kept is not told",
@@ -69,7 +71,7 @@ def project_of(params: Mapping[str, Any]) -> dict[str, Any]:
     :raises BadInput: it is not valid.
     """
     try:
-        return compose_of(params).resolved()
+        return compose_of(project_options(params)).resolved()
     except ComposeFailed as error:
         raise BadInput(f"the Compose project is not valid: {error}", "docker compose config shows it") from error
 
@@ -82,7 +84,7 @@ def proxies_of(project: Mapping[str, Any]) -> list[str]:
 def _container(params: Mapping[str, Any]) -> tuple[Engine, dict[str, Any], dict[str, Any]]:
     """The one container of the service that is nginx, and the resolved project."""
     service = str(params["service"])
-    engine = connect(str(params["project_src"]), params)
+    engine = connect(str(params["project_src"]), lock_options(params))
     project = project_of(params)
     name = str(project["name"])
     if service not in (project.get("services") or {}):

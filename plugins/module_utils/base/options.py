@@ -1,0 +1,36 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a module was given, as plain values of the types that its argument spec names.
+
+A call (``calls/``) reads its parameters once, into a frozen dataclass; below it nothing knows of parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+Request = TypeVar("Request")
+
+#: What is not given, by type: numbers and booleans without a default stay None.
+_EMPTY: dict[str, Any] = {"str": "", "path": "", "list": (), "dict": {}}
+
+
+def read(
+    request: type[Request], spec: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any], **more: Any
+) -> Request:
+    """A request with the options of a spec, each under its own name.
+
+    :param params: the module's; others than those of the spec are left alone.
+    :param more: fields that are no options of this spec.
+    """
+    return request(**{name: _value(option, params.get(name)) for name, option in spec.items()}, **more)
+
+
+def _value(option: Mapping[str, Any], given: Any) -> Any:
+    value = option.get("default") if given is None else given
+    kind = str(option.get("type", "str"))
+    if value is None:
+        return _EMPTY.get(kind)
+    return tuple(value) if kind == "list" else value

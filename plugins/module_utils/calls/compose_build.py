@@ -1,0 +1,29 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``compose_build`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..build.host import build
+from ..engine.options import PROJECT_SPEC
+from ..operation.options import LOCK_SPEC
+
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    "rebuild": {"type": "bool", "default": False},
+    "build": {"type": "str", "choices": ["policy", "never"], "default": "policy"},
+    "memory": {"type": "int"},
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return build.build_images(params, check_mode)

@@ -1,0 +1,33 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``compose_project`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.options import PROJECT_SPEC
+from ..operation.options import LOCK_SPEC
+from ..releases.host import project as releases_project
+
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    "revision": {"type": "str", "required": True},
+    "mounts_dir": {"type": "path", "required": True},
+    "service_options": {"type": "dict", "default": {}},
+    "regenerate": {"type": "bool", "default": True},
+    "live_dir": {"type": "path"},
+    "data_dir": {"type": "path"},
+    "serving_src": {"type": "path"},
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return releases_project.resolve(params, check_mode)

@@ -1,0 +1,43 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``deploy_lock`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..operation.host import lock as operation_lock
+from ..operation.host import progress
+
+SPEC: dict[str, Any] = {
+    **progress.PROGRESS_ARGUMENTS,
+    "state": {"type": "str", "choices": ["held", "renewed", "released"], "default": "held"},
+    "state_dir": {"type": "path", "required": True},
+    "former_state_dir": {"type": "path"},
+    "lock_token": {"type": "str", "no_log": False},
+    "playbook": {"type": "str", "default": "manual"},
+    "app_name": {"type": "str", "default": ""},
+    "target": {"type": "str", "default": ""},
+    "who": {"type": "str"},
+    "lease": {"type": "int", "default": 1800},
+    "wait": {"type": "int", "default": 0},
+    "at_once": {"type": "bool", "default": False},
+    "take_over": {"type": "bool", "default": False},
+    "goal": {"type": "str", "choices": ["forward", "undo", "undone"]},
+    "before": {"type": "dict"},
+    "revision": {"type": "str"},
+    "release": {"type": "str"},
+    "reason": {"type": "str"},
+    "result": {"type": "str", "choices": ["ok", "failed"], "default": "ok"},
+    "go_back": {"type": "str"},
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return operation_lock.lock(params, check_mode)

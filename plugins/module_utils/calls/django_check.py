@@ -1,0 +1,39 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``django_check`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.options import PROJECT_SPEC
+from ..operation.host import progress
+from ..operation.options import LOCK_SPEC
+from ..rehearsal.host import checks
+
+CHECKS = ["deploy", "migrations"]
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    "service": {"type": "str", "required": True},
+    "checks": {"type": "list", "elements": "str", "choices": CHECKS, "default": CHECKS},
+    "plan": {"type": "bool", "default": False},
+    "declared_phases": {"type": "dict", "default": {}},
+    "allow_data_loss": {"type": "list", "elements": "str", "default": []},
+    "test_command": {"type": "raw"},
+    "service_options": {"type": "dict", "default": {}},
+    "manage_py": {"type": "str", "default": "manage.py"},
+    "take_over_from": {"type": "str"},
+    "timeout": {"type": "float", "default": 3600.0},
+    **progress.PROGRESS_ARGUMENTS,
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return checks.check(params, check_mode)

@@ -1,0 +1,32 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``django_static`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..build.host import static
+from ..engine.options import PROJECT_SPEC
+from ..operation.options import LOCK_SPEC
+
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    "service": {"type": "str", "required": True},
+    "revision": {"type": "str"},
+    "state": {"type": "str", "choices": ["published", "restored"], "default": "published"},
+    "releases_dir": {"type": "path"},
+    "manage_py": {"type": "str", "default": "manage.py"},
+    "timeout": {"type": "float", "default": 600.0},
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return static.static_files(params, check_mode)

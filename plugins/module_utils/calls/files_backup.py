@@ -1,0 +1,34 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``files_backup`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..backup.host import files_backup
+from ..operation.options import LOCK_SPEC
+
+SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "path": {"type": "path", "required": True},
+    "dest": {"type": "path", "required": True},
+    "state": {"type": "str", "choices": ["present", "restored"], "default": "present"},
+    "backup": {"type": "str"},
+    "replace": {"type": "bool", "default": False},
+    "encrypt_to": {"type": "list", "elements": "str", "default": []},
+    "vault_password": {"type": "str", "no_log": True},
+    "keep": {"type": "int", "default": 7},
+    "min_free": {"type": "str", "default": "256M"},
+    **LOCK_SPEC,
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return files_backup.files_backup(params, check_mode)

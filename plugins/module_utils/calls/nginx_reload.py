@@ -1,0 +1,37 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``nginx_reload`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.options import PROJECT_SPEC
+from ..operation.options import LOCK_SPEC
+from ..traffic.host import nginx_reload as traffic_nginx_reload
+
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    "service": {"type": "str"},
+    "src": {"type": "path"},
+    "content": {"type": "str", "no_log": True},
+    "dest": {"type": "path"},
+    "from_release": {"type": "bool", "default": False},
+    "backup": {"type": "bool", "default": True},
+    "keep": {"type": "int", "default": 5},
+    "validate_only": {"type": "bool", "default": False},
+    "url": {"type": "str"},
+    "url_host": {"type": "str"},
+    "url_status": {"type": "int"},
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return traffic_nginx_reload.nginx_reload(params, check_mode)

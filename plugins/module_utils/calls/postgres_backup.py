@@ -1,0 +1,51 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``postgres_backup`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..backup.host import backup as backup_backup
+from ..backup.host import external_database
+from ..engine.options import PROJECT_SPEC
+from ..operation.host import progress
+from ..operation.options import LOCK_SPEC
+
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    **progress.PROGRESS_ARGUMENTS,
+    "service": {"type": "str"},
+    "service_options": {"type": "dict", "default": {}},
+    "database": {"type": "str"},
+    "django_service": {"type": "str"},
+    "manage_py": {"type": "str", "default": "manage.py"},
+    **external_database.ELSEWHERE_ARGUMENTS,
+    "dest": {"type": "path", "required": True},
+    "format": {"type": "str", "choices": ["custom"], "default": "custom"},
+    "keep": {"type": "int", "default": 7},
+    "state": {"type": "str", "choices": ["present", "verified", "restored"], "default": "present"},
+    "backup": {"type": "str"},
+    "allow_downtime": {"type": "bool", "default": False},
+    "again": {"type": "bool", "default": False},
+    "newer_than": {"type": "str"},
+    "release": {"type": "str"},
+    "releases_dir": {"type": "path"},
+    "optional": {"type": "bool", "default": False},
+    "lock_timeout": {"type": "float", "default": 30.0},
+    "min_free": {"type": "str", "default": "256M"},
+    "verify_memory": {"type": "str", "default": "512M"},
+    "take_over_from": {"type": "str"},
+    "timeout": {"type": "float", "default": 7200.0},
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return backup_backup.backup(params, check_mode)

@@ -1,0 +1,34 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``release_refs`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..hotfix.host import refs
+from ..operation.options import LOCK_SPEC
+
+SPEC: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "repo": {"type": "str", "required": True},
+    "release": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["named", "reverted", "hotfixed"], "default": "named"},
+    "tag": {"type": "str"},
+    "branch": {"type": "str"},
+    "before": {"type": "str"},
+    "push": {"type": "bool", "default": True},
+    "timeout": {"type": "float", "default": 10},
+    "owner": {"type": "str"},
+    **LOCK_SPEC,
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return refs.tell_repository(params, check_mode)

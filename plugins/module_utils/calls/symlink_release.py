@@ -1,0 +1,43 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``symlink_release`` takes, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..hotfix.host import release
+from ..operation.options import LOCK_SPEC
+
+SPEC: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "state": {
+        "type": "str",
+        "choices": ["present", "found", "built", "next", "active", "bad", "absent"],
+        "default": "present",
+    },
+    "repo": {"type": "str"},
+    "version": {"type": "str", "default": "main"},
+    "release": {"type": "str"},
+    "verified": {"type": "bool", "default": True},
+    "left": {"type": "str", "choices": ["kept", "bad"], "default": "kept"},
+    "accept_bad": {"type": "str"},
+    "drop_hotfixes": {"type": "list", "elements": "str", "default": []},
+    "drop_edits": {"type": "bool", "default": False},
+    "activate_at": {"type": "str"},
+    "keep": {"type": "int", "default": 0},
+    "shared": {"type": "list", "elements": "str", "default": []},
+    "inputs": {"type": "dict", "default": {}},
+    "owner": {"type": "str"},
+    **LOCK_SPEC,
+}
+
+
+def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Carry out one call of the module.
+
+    :raises BadInput: nothing was touched.
+    """
+    return release.manage_release(params, check_mode)
