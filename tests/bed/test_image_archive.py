@@ -19,6 +19,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.secret_values
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.definition import GENERATED
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import working
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import image_archive
 from tests.bed.server import Server
 from tests.bed.shop import LABEL, run
@@ -70,7 +71,7 @@ def test_an_image_that_is_gone_comes_back_from_its_file(app: Path) -> None:
         image_archive.in_archive(tree, written["names"])
     file.write_bytes(whole)
     began = time.monotonic()
-    with working({}, str(app / ".evenkeel"), "compose_build of archived") as fence:
+    with working(LockOptions(), str(app / ".evenkeel"), "compose_build of archived") as fence:
         image_archive.bring_back(engine, image_archive.in_archive(tree, written["names"][:1]), fence)
     assert {str(engine.image(name).get("Id")) for name in written["names"]} == {written["image"]}
     print(
@@ -83,7 +84,7 @@ def test_an_image_that_is_gone_comes_back_from_its_file(app: Path) -> None:
     image_archive.Archive(tree).note(file.name, {**known, "sha256": image_archive.checksum(str(file))})
     run(["docker", "rmi", *written["names"]])
     with (
-        working({}, str(app / ".evenkeel"), "compose_build of archived") as fence,
+        working(LockOptions(), str(app / ".evenkeel"), "compose_build of archived") as fence,
         pytest.raises(BadInput, match="cannot be loaded"),
     ):
         image_archive.bring_back(engine, image_archive.in_archive(tree, written["names"]), fence)

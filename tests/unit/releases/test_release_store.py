@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import release as hotfix_release
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import LockHeld, working
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.choice import is_id
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import plain_folder
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import store as releases_store
@@ -323,7 +324,7 @@ def test_a_submodule_is_refused_and_nothing_is_made(app: App) -> None:
 
 def test_two_at_once_do_not_meet(app: App) -> None:
     (app.root / ".evenkeel").mkdir(mode=0o700, exist_ok=True)
-    with working({}, str(app.root / ".evenkeel"), "compose_rolling of shop"):
+    with working(LockOptions(), str(app.root / ".evenkeel"), "compose_rolling of shop"):
         with pytest.raises(LockHeld, match="another change of this project is running: compose_rolling of shop"):
             app()
         assert app(check=True)["changed"]
