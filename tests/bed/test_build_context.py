@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host.build import build_images
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_build import call as build_images
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose, ComposeFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import environment

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host.job import run_jobs
-from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host.publish import publish
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_job import call as run_jobs
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.publish_build import call as publish
 from tests.bed.shop import LABEL, ROOT, run
 
 IMAGE = "evenkeel/python:3.13"
 CALL = """
 import json, sys
-from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host.job import run_jobs
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_job import call as run_jobs
 run_jobs(json.loads(sys.argv[1]), False)
 """
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..build.host import build
-from ..engine.options import PROJECT_SPEC
-from ..operation.options import LOCK_SPEC
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "rebuild": {"type": "bool", "default": False},
     "build": {"type": "str", "choices": ["policy", "never"], "default": "policy"},
     "memory": {"type": "int"},
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -26,4 +26,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return build.build_images(params, check_mode)
+    request = read(build.Request, _OWN, params, project=project_options(params), lock=lock_options(params))
+    return build.build_images(request, check_mode)

@@ -8,18 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..build.host import job
-from ..engine.options import PROJECT_SPEC
-from ..operation.options import LOCK_SPEC
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "services": {"type": "list", "elements": "str", "default": []},
     "point": {"type": "str", "choices": ["before", "after", "all"], "default": "all"},
     "service_options": {"type": "dict", "default": {}},
     "django_service": {"type": "str"},
     "timeout": {"type": "float", "default": 1800.0},
+}
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    **_OWN,
+    # The only one that there is, as other modules have it.
     "state": {"type": "str", "choices": ["present"], "default": "present"},
 }
 
@@ -29,4 +34,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return job.run_jobs(params, check_mode)
+    request = read(job.Request, _OWN, params, project=project_options(params), lock=lock_options(params))
+    return job.run_jobs(request, check_mode)

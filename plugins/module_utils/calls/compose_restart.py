@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base.errors import BadInput
-from ..build.host.job import run_jobs
+from ..build.host import job
 from ..build.host.jobs_view import Jobs, jobs_in
 from ..engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, pid_of
-from ..engine.options import PROJECT_SPEC
+from ..engine.options import PROJECT_SPEC, project_options
 from ..engine.programs import JOB, PROXY
 from ..engine.services import ROLLED_KINDS
 from ..guard.host.standby import standing_by
@@ -45,7 +45,8 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: nothing was touched.
     """
     name = str(params["service"])
-    view = jobs_in({**params, "services": [name]})
+    asked = (project_options(params), lock_options(params))
+    view = jobs_in(*asked, [name], params.get("service_options") or {}, str(params.get("django_service") or ""))
     kind, since = view.kinds[name], generations.moment_of(view.state_dir, str(params["generation"]))
     if kind in ROLLED_KINDS:
         return {**_rolled(params, check_mode, view, name, since), "kind": kind}
@@ -103,4 +104,13 @@ def _run_again(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: st
     ledger.refuse_building_over(Store(root), view.state_dir, [name])
     if not check_mode:
         generations.keep(view.state_dir, str(params["generation"]), since)
-    return run_jobs({**params, "services": [name], "since": since}, check_mode)
+    request = job.Request(
+        project_options(params),
+        lock_options(params),
+        (name,),
+        service_options=params.get("service_options") or {},
+        django_service=str(params.get("django_service") or ""),
+        timeout=float(params["timeout"]),
+        since=since,
+    )
+    return job.run_jobs(request, check_mode)

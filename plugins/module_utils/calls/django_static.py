@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..build.host import static
-from ..engine.options import PROJECT_SPEC
-from ..operation.options import LOCK_SPEC
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "revision": {"type": "str"},
     "state": {"type": "str", "choices": ["published", "restored"], "default": "published"},
@@ -22,6 +21,7 @@ SPEC: dict[str, Any] = {
     "manage_py": {"type": "str", "default": "manage.py"},
     "timeout": {"type": "float", "default": 600.0},
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -29,4 +29,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return static.static_files(params, check_mode)
+    request = read(static.Request, _OWN, params, project=project_options(params), lock=lock_options(params))
+    return static.static_files(request, check_mode)

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..build.host import publish as build_publish
-from ..engine.options import PROJECT_SPEC
-from ..operation.options import LOCK_SPEC
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "django_service": {"type": "str", "required": True},
     "service_options": {"type": "dict", "default": {}},
     "services": {"type": "list", "elements": "str", "default": []},
@@ -25,6 +24,7 @@ SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["offered", "published", "restored"], "default": "published"},
     "timeout": {"type": "float", "default": 600.0},
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -32,4 +32,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return build_publish.publish(params, check_mode)
+    request = read(build_publish.Request, _OWN, params, project=project_options(params), lock=lock_options(params))
+    return build_publish.publish(request, check_mode)

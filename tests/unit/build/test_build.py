@@ -19,6 +19,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.build.command_line
     memory_limit,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host import build as build_build
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.options import ProjectOptions
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 
 ALWAYS = ("docker", "buildx", "build", "--load", "--progress", "plain", "--tag", "shop:1")
 
@@ -182,7 +184,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def call(params: dict[str, Any], logs: str, *images: str, project: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    return build_build.build_missing(params, FakeEngine(*images), project or PROJECT, logs)  # type: ignore[arg-type]
+    request = build_build.Request(ProjectOptions(str(params.pop("project_src", "/srv"))), LockOptions(), **params)
+    return build_build.build_missing(request, FakeEngine(*images), project or PROJECT, logs)  # type: ignore[arg-type]
 
 
 def test_only_what_is_missing_is_built_and_each_image_once(built: list[str]) -> None:

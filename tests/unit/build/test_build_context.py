@@ -17,6 +17,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.secret_values import MARK
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build.command_line import CLEAN_LABEL
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host import build as build_build
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.options import ProjectOptions
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 
 SECRET = "s3cret-Of-This-Server"
 # Keeps what it would have built from, and how it was called.
@@ -92,8 +94,8 @@ def build(tree: Path, **sections: Mapping[str, Any]) -> dict[str, Any]:
         one["environment"] = {"SECRET_KEY": SECRET}
     (tree / "compose.yaml").write_text(json.dumps(project))
     (tree.parents[2] / "state/logs").mkdir(parents=True, exist_ok=True)
-    params = {"project_src": str(tree)}
-    return build_build.build_missing(params, NoImages(), project, str(tree.parents[2] / "state/logs"))  # type: ignore[arg-type]
+    request = build_build.Request(ProjectOptions(str(tree)), LockOptions())
+    return build_build.build_missing(request, NoImages(), project, str(tree.parents[2] / "state/logs"))  # type: ignore[arg-type]
 
 
 def seen(bin_folder: Path, number: int = 0) -> dict[str, str]:
@@ -194,6 +196,7 @@ def test_who_writes_in_the_tree_leads_the_copy_nowhere(tree: Path, bin_folder: P
 def test_a_folder_that_is_no_release_is_built_from_as_it_is(bin_folder: Path, tmp_path: Path) -> None:
     project = {"name": "own", "services": {"api": {"image": "api:1", "build": {"context": str(tmp_path / "own")}}}}
     (tmp_path / "own").mkdir()
-    build_build.build_missing({"project_src": str(tmp_path / "own")}, NoImages(), project, str(tmp_path))  # type: ignore[arg-type]
+    request = build_build.Request(ProjectOptions(str(tmp_path / "own")), LockOptions())
+    build_build.build_missing(request, NoImages(), project, str(tmp_path))  # type: ignore[arg-type]
     call = (bin_folder / "calls").read_text()
     assert call.rstrip().endswith(str(tmp_path / "own")) and CLEAN_LABEL not in call

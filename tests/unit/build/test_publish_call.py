@@ -16,6 +16,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build.builds import Output
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host import adopted_builds, publish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host.jobs_view import Jobs
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import publish_build
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.options import ProjectOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import adopted
 
 DONE = {"changed": True, "files": 1, "replaced": 1, "removed": 0, "unhashed": []}
@@ -54,14 +56,14 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     for job in parts:
         Path(view.record_path(job)).parent.mkdir(parents=True, exist_ok=True)
         Path(view.record_path(job)).write_text('{"ended": "then"}')
-    monkeypatch.setattr(publish, "jobs_in", lambda _params: view)
+    monkeypatch.setattr(publish, "jobs_in", lambda *_asked: view)
     return made  # type: ignore[no-any-return]
 
 
 def call(host: Host, **more: Any) -> dict[str, Any]:
     params = {"project_src": host.project_src, "state": "published", "django_service": "api", "timeout": 5.0,
               "state_dir": f"{host.project_src}/state", "lock_token": None, **more}  # fmt: skip
-    return publish.publish(params, False)
+    return publish_build.call(params, False)
 
 
 def sent(script: str) -> set[str]:
@@ -116,8 +118,8 @@ def test_the_first_publication_keeps_what_the_adopted_release_has_shown(
     )  # fmt: skip
     asked: list[Any] = []
 
-    def jobs_in(params: Any) -> Jobs:
-        asked.append((params["project_src"], params["files"], params["service_options"]))
+    def jobs_in(project: ProjectOptions, _lock: Any, _named: Any, service_options: Any, _django: str) -> Jobs:
+        asked.append((project.project_src, list(project.files), service_options))
         return view
 
     monkeypatch.setattr(adopted_builds, "jobs_in", jobs_in)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...base.host.files import read_json
 from ...engine.definition import GENERATED
+from ...engine.options import ProjectOptions
+from ...operation.options import LockOptions
 from ...releases.host import adopted
 from .. import builds
 from ..builds import Output
@@ -43,18 +46,25 @@ class AdoptedBuilds:
         return self._view.release if self._view else ""
 
 
-def of_adopted(view: Jobs, params: Mapping[str, Any]) -> AdoptedBuilds:
+def of_adopted(
+    view: Jobs,
+    project: ProjectOptions,
+    lock: LockOptions,
+    releases_dir: str,
+    service_options: Mapping[str, Any],
+    django_service: str,
+) -> AdoptedBuilds:
     """Look for what an adopted release would lose by the publication of another one.
 
     :raises BadInput: the adopted release cannot be read.
     """
-    release, folder = adopted.record(view.state_dir).get("release"), str(params.get("releases_dir") or "")
+    release, folder = adopted.record(view.state_dir).get("release"), releases_dir
     path = os.path.join(folder, str(release))
     current = os.path.join(os.path.dirname(folder), "current")
     if not (release and folder) or os.path.realpath(current) != os.path.realpath(path) or release == view.release:
         return AdoptedBuilds(None)
     coming_back = adopted.RETURNING if os.path.exists(os.path.join(path, adopted.RETURNING)) else GENERATED
     services = read_json(os.path.join(path, coming_back)).get("services") or {}
-    options = {n: o for n, o in (params.get("service_options") or {}).items() if n in services}
-    about = {"project_src": path, "files": [coming_back], "service_options": options}
-    return AdoptedBuilds(jobs_in({**params, **about, "env_files": [], "services": []}))
+    options = {n: o for n, o in service_options.items() if n in services}
+    before = replace(project, project_src=path, files=(coming_back,), env_files=())
+    return AdoptedBuilds(jobs_in(before, lock, (), options, django_service))

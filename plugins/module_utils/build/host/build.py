@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
@@ -20,9 +21,9 @@ from ...engine.host.compose import ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
 from ...engine.host.project import TOOLS_FIT, compose_of, connect, state_dir_of
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...operation.host.journal import Fence, working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases.host.image_archive import bring_back, in_archive
 from ...releases.host.kept_images import parts_of
 from ..command_line import BadBuild, Build, build_command, from_copy, memory_limit
@@ -116,29 +117,45 @@ def run_build(build: Build, log: str) -> None:
         raise BadInput(f"the image {image} does not build:\n  {text}", f"the whole output is in {log} on this host")
 
 
-def build_images(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call; images that are there are left alone unless ``rebuild``.
+@dataclass(frozen=True)
+class Request:
+    """Which images are built.
+
+    :ivar rebuild: those that are there too, without a cache.
+    :ivar build: ``never`` loads what is missing from an archive instead, or refuses.
+    :ivar memory: MiB that a build may take; 0 for what the machine has room for.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    rebuild: bool = False
+    build: str = "policy"
+    memory: int | None = None
+
+
+def build_images(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Build the images that a project needs; images that are there are left alone unless ``rebuild``.
 
     :raises BadInput: a build that fails; nothing that runs was touched.
     """
-    compose = compose_of(project_options(params))
-    engine = connect(compose.project_src, lock_options(params))
+    compose = compose_of(request.project)
+    engine = connect(compose.project_src, request.lock)
     try:
         project = compose.resolved()
         if check_mode:
-            return build_missing(params, engine, project, "")
-        state = state_dir_of(lock_options(params), str(project["name"]))
+            return build_missing(request, engine, project, "")
+        state = state_dir_of(request.lock, str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
-        with working(lock_options(params), state, f"compose_build of {project['name']}") as fence:
+        with working(request.lock, state, f"compose_build of {project['name']}") as fence:
             fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
-            return fence.told(build_missing(params, engine, project, logs, fence))
+            return fence.told(build_missing(request, engine, project, logs, fence))
     except ComposeFailed as error:
         raise BadInput(f"the images cannot be built: {error}") from error
 
 
 def build_missing(
-    params: Mapping[str, Any],
+    request: Request,
     engine: Engine,
     project: Mapping[str, Any],
     logs: str,
@@ -154,19 +171,19 @@ def build_missing(
         str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
     }
     loaded: list[str] = []
-    if params.get("build") == "never":
-        loaded = _have_back(str(params["project_src"]), engine, project, wanted, fence)
-    missing = [image for image in sorted(wanted) if params.get("rebuild") or not engine.image(image)]
+    if request.build == "never":
+        loaded = _have_back(request.project.project_src, engine, project, wanted, fence)
+    missing = [image for image in sorted(wanted) if request.rebuild or not engine.image(image)]
     parent = ""
     if missing and logs:
-        parent = limit_builds(engine, memory_limit(memory_of_machine()[1], int(params.get("memory") or 0)))
+        parent = limit_builds(engine, memory_limit(memory_of_machine()[1], request.memory or 0))
     commands = []
-    tree = str(params["project_src"]) if missing and logs and MARK in project else ""
+    tree = request.project.project_src if missing and logs and MARK in project else ""
     with clean_context(tree, os.path.dirname(logs)) if tree else nullcontext(None) as move:
         for image in missing:
             section = from_copy(wanted[image], move) if move else wanted[image]
             try:
-                command = build_command(section, image, parent, bool(params.get("rebuild")), project.get("secrets"))
+                command = build_command(section, image, parent, request.rebuild, project.get("secrets"))
             except BadBuild as error:
                 raise BadInput(f"{image}: {error}") from error
             commands.append((image, command))

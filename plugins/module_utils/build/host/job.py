@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...base.errors import BadInput
@@ -20,10 +21,11 @@ from ...engine.host.compose import ComposeFailed
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.one_offs import ONE_OFF, sweep
 from ...engine.host.project import image_name
+from ...engine.options import ProjectOptions
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import iso
 from ...operation.host.timeline import entry
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from .. import builds
 from .jobs_view import Jobs, jobs_in
 
@@ -34,19 +36,40 @@ class JobFailed(Exception):
     """A job did not end well; the text is for the user, its log included."""
 
 
-def run_jobs(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+@dataclass(frozen=True)
+class Request:
+    """Which jobs of a release are run.
+
+    :ivar services: these alone; all where none is named.
+    :ivar point: when in an update: ``before`` the roll, ``after`` it, or ``all``.
+    :ivar timeout: seconds that each may take.
+    :ivar since: UNIX time; a job that ended earlier runs again.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    services: tuple[str, ...] = ()
+    point: str = jobs.ALL
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    django_service: str = ""
+    timeout: float = 1800.0
+    since: float = 0.0
+
+
+def run_jobs(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Run them, each once.
 
     :raises BadInput: nothing was run.
     """
     try:
-        return _run_jobs(jobs_in(params), params, check_mode)
+        view = jobs_in(request.project, request.lock, request.services, request.service_options, request.django_service)
+        return _run_jobs(view, request, check_mode)
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
 
-def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    asked, point = list(params.get("services") or ()), str(params.get("point") or jobs.ALL)
+def _run_jobs(view: Jobs, request: Request, check_mode: bool) -> dict[str, Any]:
+    asked, point = request.services, request.point
     for name in asked:
         if name not in view.names and name not in view.left:
             raise BadInput(
@@ -55,7 +78,7 @@ def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[s
             )
     wanted = [n for n in view.names if (not asked or n in asked) and point in (jobs.ALL, view.point(n))]
     volumes = view.volumes()
-    since = iso(float(params.get("since") or 0.0))
+    since = iso(request.since)
     due = [n for n in wanted if not view.is_done(n, volumes) or str(view.record(n).get("ended") or "") < since]
     result: dict[str, Any] = {
         "changed": bool(due),
@@ -69,12 +92,12 @@ def _run_jobs(view: Jobs, params: Mapping[str, Any], check_mode: bool) -> dict[s
     if check_mode or not due:
         return result
     _refuse_without_images(view, due)
-    with working(lock_options(params), view.state_dir, f"compose_job of {view.name}") as fence:
+    with working(request.lock, view.state_dir, f"compose_job of {view.name}") as fence:
         done: list[str] = []
         for name in due:
             began = time.time()
             try:
-                container = _run(view, name, fence, float(params.get("timeout") or 1800.0))
+                container = _run(view, name, fence, request.timeout)
             except JobFailed as error:
                 result["timeline"].append(entry("job", name, "", began, time.time() - began, "failed"))
                 result.update(failed=True, changed=True, ran=done, msg=_failure(view, name, str(error)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,10 @@ from ...engine.host.engine import Engine
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
 from ...engine.jobs import BadJob, is_off
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...engine.programs import JOB
 from ...engine.services import BadService
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from .. import builds
 from ..builds import Output
 
@@ -77,15 +77,23 @@ class Unrunnable(BadInput):
     """The jobs of a release cannot be run as they are written, so none of them ever was."""
 
 
-def jobs_in(params: Mapping[str, Any]) -> Jobs:
+def jobs_in(
+    asked: ProjectOptions,
+    lock: LockOptions,
+    named: Sequence[str] = (),
+    service_options: Mapping[str, Any] | None = None,
+    django_service: str = "",
+) -> Jobs:
     """Read the project.
 
+    :param named: names that have to be services of it.
+    :param django_service: whose image runs migrations and collects static files.
     :raises Unrunnable: it is not valid, or a job is written so that it cannot be run.
     :raises BadInput: no engine, no such folder.
     """
-    compose = compose_of(project_options(params))
-    engine = connect(compose.project_src, lock_options(params))
-    options = params.get("service_options") or {}
+    compose = compose_of(asked)
+    engine = connect(compose.project_src, lock)
+    options = service_options or {}
     try:
         resolved = compose.resolved()
     except ComposeFailed as error:
@@ -94,7 +102,7 @@ def jobs_in(params: Mapping[str, Any]) -> Jobs:
         ) from error
     project = jobs.set_apart(resolved, options)
     services = project.get("services") or {}
-    for name in [*(params.get("services") or ()), *options]:
+    for name in [*named, *options]:
         if name not in services:
             raise Unrunnable(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
     images = {n: engine.image(image_name(project, n)) for n in services}
@@ -108,13 +116,13 @@ def jobs_in(params: Mapping[str, Any]) -> Jobs:
             engine,
             project,
             re.sub(r"[^A-Za-z0-9_.-]", "-", marked),
-            state_dir_of(lock_options(params), str(project["name"])),
+            state_dir_of(lock, str(project["name"])),
             {**kinds, **dict.fromkeys(known, JOB)},
             {n: str(images[n].get("Id") or "") for n in services},
         )
         for name in jobs.in_order(project, known):
             if not is_off(services[name]):
-                _add(view, name, str(params.get("django_service") or ""), configs[name])
+                _add(view, name, django_service, configs[name])
     except (BadService, BadJob) as error:
         raise Unrunnable(str(error)) from error
     view.notes += [

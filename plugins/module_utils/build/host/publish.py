@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...base.errors import BadInput
@@ -23,8 +24,9 @@ from ...engine.host.inspection import PROJECT_LABEL, started_at
 from ...engine.host.one_offs import ONE_OFF, sweep
 from ...engine.host.project import image_name
 from ...engine.jobs import BEFORE
+from ...engine.options import ProjectOptions
 from ...operation.host.journal import working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from .. import asset_names, builds, built_site
 from ..builds import ADOPTED, BUILDS, LIVE, PUBLISHER, Output
 from ..inside import publish as build_publish
@@ -52,36 +54,61 @@ class NotPublished(BadInput):
 _NOTHING = {"changed": False, "files": 0, "replaced": 0, "removed": 0, "notes": []}
 
 
-def publish(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call, in a one-off container that has the live files, what was built, and no network.
+@dataclass(frozen=True)
+class Request:
+    """What is published or put back.
+
+    :ivar state: ``offered`` only looks, ``published`` replaces live files, ``restored`` puts them back.
+    :ivar services: jobs whose files these are; all where none is named.
+    :ivar refuse_broken: publish a whole site only; ``refuse_same`` also refuses one that differs in nothing.
+    :ivar drop_edits: replace files that were edited by hand.
+    :ivar releases_dir: where releases are; files of those that are gone are removed.
+    :ivar timeout: seconds.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    django_service: str
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    services: tuple[str, ...] = ()
+    refuse_broken: bool = False
+    refuse_same: bool = False
+    drop_edits: bool = False
+    releases_dir: str = ""
+    state: str = PUBLISHED
+    timeout: float = 600.0
+
+
+def publish(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Publish or restore, in a one-off container that has the live files, what was built, and no network.
 
     :raises BadInput: nothing was replaced.
     """
-    state = str(params["state"])
-    if state == RESTORED and not os.path.isdir(str(params["project_src"])):
+    state = request.state
+    if state == RESTORED and not os.path.isdir(request.project.project_src):
         return {**_NOTHING, "msg": "the release is gone, and with it what there was to put back"}
     try:
-        view = jobs_in(params)
+        view = jobs_in(request.project, request.lock, request.services, request.service_options, request.django_service)
     except Unrunnable:
         if state != RESTORED:
             raise
         return {**_NOTHING, "msg": "no job of this release can be run, so nothing was ever published"}
     try:
-        return _publish(view, params, state, check_mode)
+        return _publish(view, request, check_mode)
     except EngineFailed as error:
         raise BadInput(str(error)) from error
 
 
-def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool) -> dict[str, Any]:
+def _publish(view: Jobs, request: Request, check_mode: bool) -> dict[str, Any]:
+    state, service = request.state, request.django_service
     volumes = view.volumes()
     # What a job builds that runs after the roll is not there before it.
     names = [n for n in view.names if state == RESTORED or view.point(n) == BEFORE or view.is_done(n, volumes)]
     groups = builds.by_live([output for job in names for output in view.outputs[job]])
-    asked = set(params.get("services") or ())
+    asked = set(request.services)
     groups = {live: group for live, group in groups.items() if not asked or asked & {o.job for o in group}}
     if not groups:
         return {**_NOTHING, "msg": "no job builds anything for the proxy"}
-    service = str(params["django_service"])
     if service not in view.project["services"]:
         raise BadInput(f"there is no service {service} in the project", "set app_django_service")
     runs = {live: _run_of(view, group) for live, group in groups.items()}
@@ -96,16 +123,20 @@ def _publish(view: Jobs, params: Mapping[str, Any], state: str, check_mode: bool
         return {**_NOTHING, "changed": bool(due), "msg": msg}
     if state != RESTORED:
         _refuse_unbuilt(view, groups, volumes)
-    living = living_in(params)
-    before = of_adopted(view, params) if state != RESTORED else AdoptedBuilds(None)
+    living = living_in(request.releases_dir)
+    before = (
+        of_adopted(view, request.project, request.lock, request.releases_dir, request.service_options, service)
+        if state != RESTORED
+        else AdoptedBuilds(None)
+    )
     result: dict[str, Any] = {**_NOTHING, "notes": list(view.notes)}
     with (
-        working(lock_options(params), view.state_dir, f"publish_build of {view.name}") as fence,
+        working(request.lock, view.state_dir, f"publish_build of {view.name}") as fence,
         fence.act(f"built files {state}"),
     ):
         sweep(view.engine, f"{view.name}-publish")
         for live, group in groups.items():
-            answer = _in_container(view, params, state, group, runs[live], volumes, living, before)
+            answer = _in_container(view, request, group, runs[live], volumes, living, before)
             _add(result, answer, live)
             if state == PUBLISHED or answer["changed"]:
                 _write_known(view, live, runs[live] if state == PUBLISHED else "")
@@ -146,29 +177,28 @@ def _refuse_unbuilt(view: Jobs, groups: Mapping[str, Sequence[Output]], volumes:
 
 def _in_container(
     view: Jobs,
-    params: Mapping[str, Any],
-    state: str,
+    request: Request,
     group: Sequence[Output],
     run: str,
     volumes: set[str],
     living: Sequence[str],
     before: AdoptedBuilds,
 ) -> Mapping[str, Any]:
-    service, timeout = str(params["django_service"]), float(params["timeout"])
+    state, service, timeout = request.state, request.django_service, request.timeout
     # Who reads these files beside the proxy does so when it starts, which is in the roll.
     everything = state == PUBLISHED or any(output.readers for output in group)
     starting = (
         None
-        if params.get("drop_edits")
+        if request.drop_edits
         else [path_content.starting(started_at(i)) for i in view.engine.containers({PROJECT_LABEL: view.name})]
     )
     lost = before.due(group[0].live)
     modules = [published, build_publish]
     arguments = [state, LIVE, BUILDS, view.release, run, everything, list(living), starting]
     arguments.append(f"{ADOPTED}/0" if lost else "")
-    if params.get("refuse_broken") and state != RESTORED:
+    if request.refuse_broken and state != RESTORED:
         modules += [asset_names, built_site, publish_checked]
-        arguments.append(bool(params.get("refuse_same")))
+        arguments.append(request.refuse_same)
     script = as_text(modules, arguments)
     project = builds.publisher(
         view.project, image_name(view.project, service), group, view.release, volumes, lost, before.release

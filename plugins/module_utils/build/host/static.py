@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
@@ -15,9 +16,9 @@ from ...engine.host.app_script import answer_in, as_text
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.project import compose_of, connect, state_dir_of
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...operation.host.journal import working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases.choice import is_id
 from ..inside import publish_static, published
 
@@ -37,20 +38,38 @@ def release_of(compose: Compose) -> str:
     return name if is_id(name) else ""
 
 
-def living_in(params: Mapping[str, Any]) -> list[str]:
-    """The releases that there are: files of others need not be served any more."""
-    folder = str(params.get("releases_dir") or "")
+def living_in(folder: str) -> list[str]:
+    """The releases in a folder: files of others need not be served any more. None where there is no folder."""
     return sorted(filter(is_id, os.listdir(folder))) if os.path.isdir(folder) else []
 
 
-def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call, in a one-off container of the service with its entrypoint bypassed.
+@dataclass(frozen=True)
+class Request:
+    """Whose static files are published, or put back (``state: restored``).
+
+    :ivar service: the one whose Django collects them.
+    :ivar releases_dir: where releases are; files of those that are gone are removed.
+    :ivar timeout: seconds.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    service: str
+    revision: str = ""
+    state: str = "published"
+    releases_dir: str = ""
+    manage_py: str = "manage.py"
+    timeout: float = 600.0
+
+
+def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Collect or put back, in a one-off container of the service with its entrypoint bypassed.
 
     :raises BadInput: the service is not there, or Django could not collect.
     """
-    compose = compose_of(project_options(params))
-    engine = connect(compose.project_src, lock_options(params))
-    service, state, revision = str(params["service"]), str(params["state"]), str(params.get("revision") or "")
+    compose = compose_of(request.project)
+    engine = connect(compose.project_src, request.lock)
+    service, state = request.service, request.state
     try:
         project = compose.resolved()
         name = str(project["name"])
@@ -59,21 +78,18 @@ def static_files(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             return {"changed": False, "files": 0, "msg": "unknown until built"}
         with (
-            working(
-                lock_options(params), state_dir_of(lock_options(params), name), f"django_static of {name}"
-            ) as fence,
+            working(request.lock, state_dir_of(request.lock, name), f"django_static of {name}") as fence,
             fence.act(f"static files {state}"),
         ):
             _sweep(engine, name)
-            script = as_text([published, publish_static], [state, revision, release_of(compose), living_in(params)])
+            arguments = [state, request.revision, release_of(compose), living_in(request.releases_dir)]
+            script = as_text([published, publish_static], arguments)
             label = f"{_LABEL}={name}-static"
             command = ["run", "--rm", "-T", "--no-deps", "--label", label]
             command += interpreter.run_by(
-                service, interpreter.those_that_run(engine, name, service), manage_py=str(params["manage_py"])
+                service, interpreter.those_that_run(engine, name, service), manage_py=request.manage_py
             )
-            printed = compose.run(
-                *command, str(params["manage_py"]), "shell", "-c", script, timeout=float(params["timeout"])
-            )
+            printed = compose.run(*command, request.manage_py, "shell", "-c", script, timeout=request.timeout)
             return fence.told(_result_in(printed, service, state))
     except ComposeFailed as error:
         raise BadInput(f"static files of {service} could not be collected: {error}") from error

@@ -10,16 +10,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...build.host.static import static_files
+from ...build.host import static
 from ...django.host.oneoff import OneOff
 from ...django.inside import deployment_checks
 from ...engine.definition import names_in
 from ...engine.host import app_script
+from ...engine.options import ProjectOptions
 from ...engine.services import Probe
 from ...migrations.host.migrate import migrate
 from ...migrations.host.running_code import code_of
 from ...nginx.config import request_headers
 from ...operation.host.records import iso
+from ...operation.options import LockOptions
 from ...postgres.host.server import Server
 from ...postgres.host.throwaway_tls import offer_tls
 from .. import rehearsal as decide
@@ -134,10 +136,9 @@ def _start(view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, 
         why = "no web service" if web is None else f"{web.settings.name} listens at no port that is known"
         told["not_asked"] = f"nothing was asked by HTTP: {why}"
         return
-    static_files(
-        {"project_src": stage.folder, "service": view.service, "state": "published", "manage_py": params["manage_py"],
-         "timeout": stage.left(), "state_dir": os.path.join(stage.folder, ".evenkeel")}, False
-    )  # fmt: skip
+    here, alone = ProjectOptions(stage.folder), LockOptions(os.path.join(stage.folder, ".evenkeel"))
+    request = static.Request(here, alone, view.service, manage_py=str(params["manage_py"]), timeout=stage.left())
+    static.static_files(request, False)
     stage.progress.say(f"rehearsal: starts {web.settings.name} and asks it", "rehearse", web.settings.name)
     stage.start(web.settings.name)
     _ask(view, stage, told)
