@@ -111,7 +111,7 @@ def refusal(folder: Path) -> str:
     before = sorted(folder.parent.rglob("*"))
     ways: list[Callable[[], object]] = [
         lambda: Keeper(str(folder)),
-        lambda: Store(str(folder / "..")).state_dir({"state_dir": str(folder)}),
+        lambda: Store(str(folder / "..")).state_dir(LockOptions(str(folder))),
         lambda: project.state_dir_of(LockOptions(str(folder)), "shop"),
         lambda: lock({"state": "held", "state_dir": str(folder), "lease": 60, "wait": 0}, False),
         lambda: lock({"state": "held", "state_dir": str(folder), "lease": 60, "wait": 0}, True),
@@ -229,10 +229,10 @@ def test_an_operation_that_works_there_is_respected(app: App) -> None:
 def test_check_mode_and_questions_read_it_where_it_is(app: App) -> None:
     assert app.held(check=True)["state_dir"] == str(app.former)
     store = Store(str(app.root))
-    assert store.state_dir({"state_dir": str(app.wanted)}) == str(app.former)
+    assert store.state_dir(LockOptions(str(app.wanted))) == str(app.former)
     assert not app.wanted.exists() and app.before == app.content(app.former)
     app.held()
-    assert store.state_dir({"state_dir": str(app.wanted)}) == str(app.wanted)
+    assert store.state_dir(LockOptions(str(app.wanted))) == str(app.wanted)
 
 
 @needs_root

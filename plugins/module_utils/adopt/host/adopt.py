@@ -43,8 +43,8 @@ def adopt(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    store = store_of(params)
-    state_dir = store.state_dir(params)
+    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
+    state_dir = store.state_dir(lock_options(params))
     about = adopted.record(state_dir)
     if params["state"] == "absent":
         return _undo(params, store, state_dir, about, check_mode)

@@ -93,7 +93,11 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was pushed.
     """
-    store, url, name = store_of(params), str(params["repo"]), str(params.get("name") or "")
+    store, url, name = (
+        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
+        str(params["repo"]),
+        str(params.get("name") or ""),
+    )
     if is_plain_folder(url):
         raise BadInput("app_repo is a plain folder without history, so there are no branches")
     problem = hotfix.problem_with_name(name) if name else ""
@@ -105,7 +109,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     release = store.current()
     if not (release and store.manifest(release).get("revision")):
         raise BadInput(f"there is no release in {store.root} that serves", "ansible-playbook evenkeel.deploy.update")
-    params = {**params, "state_dir": store.state_dir(params)}
+    params = {**params, "state_dir": store.state_dir(lock_options(params))}
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     call = _started if params["state"] == STARTED else _finished
     try:

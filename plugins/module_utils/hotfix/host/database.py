@@ -41,8 +41,11 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was changed, or all of it was and comes back with ``state: reverted``.
     """
-    store, state = store_of(params), str(params["state"])
-    state_dir = store.state_dir(params)
+    store, state = (
+        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
+        str(params["state"]),
+    )
+    state_dir = store.state_dir(lock_options(params))
     try:
         if state == CHECKED:
             return _checked(store, params, state_dir, check_mode)
@@ -125,7 +128,9 @@ def _on_staging(params: Mapping[str, Any], known: Mapping[str, Any], name: str, 
     sums = {DATABASE: request}
     if known.get("given_sums") == sums and not known.get("reverted"):
         return [], str(known.get("untried") or "")
-    return hotfix_staging.refuse_untried(params, name, {DATABASE: [DATABASE]}, staging.Content(sums=sums))
+    return hotfix_staging.refuse_untried(
+        hotfix_staging.staging_options(params), name, {DATABASE: [DATABASE]}, staging.Content(sums=sums)
+    )
 
 
 def _limits(params: Mapping[str, Any]) -> Limits:

@@ -22,6 +22,7 @@ from ...engine.services import Probe
 from ...git.host.git import GitFailed
 from ...operation.host.lock import lock
 from ...operation.host.single_call import GOES_ON, in_one_go
+from ...operation.options import lock_options
 from ...releases.choice import VERIFIED
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
@@ -40,13 +41,13 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: it is no hotfix, or would not work; nothing that serves was touched.
     """
-    store = store_of(params)
-    asked = smoke_test.questions(params)
+    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
+    asked = smoke_test.questions(params.get("prove") or ())
     if params["state"] == SERVED:
         release = str(params["release"])
         if check_mode:
             return {"changed": False, "whole": False, "msg": f"{release} would be the current release"}
-        params = {**params, "state_dir": store.state_dir(params)}
+        params = {**params, "state_dir": store.state_dir(lock_options(params))}
         ended = _served(store, params, release, asked)
         if "problem" not in ended:
             lock({"state": "released", "state_dir": params["state_dir"], "lock_token": params["lock_token"]}, False)
@@ -69,7 +70,7 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return {**result, **ended, GOES_ON: True}
         return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
 
-    wanted = {**params, "state_dir": store.wanted_state_dir(params)}
+    wanted = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
     return in_one_go(wanted, check_mode, made, store.former_state_dir)
 
 

@@ -59,13 +59,13 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :returns: what the module returns, ``failed`` included when all was put back.
     :raises BadInput: nothing was touched.
     """
-    store = store_of(params)
-    given = {**params, "state_dir": store.wanted_state_dir(params)}
+    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
+    given = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
     return in_one_go(given, check_mode, _change, store.former_state_dir)
 
 
 def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    store = store_of(params)
+    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
     known = in_place_record.in_force(store, str(params["state_dir"]))
     if params["state"] == REVERTED and not (known and known.name == params["name"]):
         # A killed run may have put all back already, and another release has containers of its own.

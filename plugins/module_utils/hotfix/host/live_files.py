@@ -79,17 +79,21 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was replaced, or what was is kept and comes back with ``state: reverted``.
     """
-    store = store_of(params)
-    given = {**params, "state_dir": store.wanted_state_dir(params)}
+    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
+    given = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
     return in_one_go(given, check_mode, _change, store.former_state_dir)
 
 
 def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    store, state, state_dir = store_of(params), str(params["state"]), str(params["state_dir"])
+    store, state, state_dir = (
+        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
+        str(params["state"]),
+        str(params["state_dir"]),
+    )
     if state == CHECKED:
         return _checked(store, params, state_dir, check_mode)
     given, name = _given(params, state)
-    asked = smoke_test.questions(params)
+    asked = smoke_test.questions(params.get("prove") or ())
     known = ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):
         told = f"no hotfix of uploads, built files or the database is called {name}"
@@ -191,7 +195,9 @@ def _on_staging(
     if known.get("given_sums") == sums and not known.get("reverted"):
         # It is here already, or was begun: the same call ends it.
         return [], str(known.get("untried") or "")
-    return hotfix_staging.refuse_untried(params, name, {kind: list(sums)}, staging.Content(sums=sums))
+    return hotfix_staging.refuse_untried(
+        hotfix_staging.staging_options(params), name, {kind: list(sums)}, staging.Content(sums=sums)
+    )
 
 
 def _acted(

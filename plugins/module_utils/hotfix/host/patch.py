@@ -97,13 +97,16 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: it is no hotfix, or would not work; nothing that serves was touched.
     """
-    source, store = hotfix_source.source_of(params), store_of(params)
+    source, store = (
+        hotfix_source.source_of(params),
+        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
+    )
     if is_plain_folder(str(params["repo"])):
         raise BadInput(
             "app_repo is a plain folder without history, so nobody could say what a hotfix is based on",
             "change the folder, and update",
         )
-    state_dir = store.state_dir(params)
+    state_dir = store.state_dir(lock_options(params))
     params = {**params, "state_dir": state_dir}
     git, steps = Git(os.path.join(store.root, "mirror.git"), store.owner), Steps()
     try:
@@ -193,7 +196,9 @@ def ask_staging(params: Mapping[str, Any], found: Found) -> None:
     found.public = browser_caching.of_kinds(found.here, _kinds(found))
     found.trees = git_hotfixes.trees(found.git, found.here.revision, found.commit)
     content = staging.Content(found.trees["before"], found.trees["after"], env=found.env.names)
-    notes, found.untried = hotfix_staging.refuse_untried(params, found.source.name, _kinds(found), content)
+    notes, found.untried = hotfix_staging.refuse_untried(
+        hotfix_staging.staging_options(params), found.source.name, _kinds(found), content
+    )
     found.notes += notes
 
 
@@ -386,7 +391,7 @@ def _result(params: Mapping[str, Any], found: Found, release: str, changed: bool
     msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
     text = found.text() if changed else ""
     # Who keeps copies may be told again of what is there already.
-    public = found.public or ledger.read(store.state_dir(params), name).get("public_paths") or []
+    public = found.public or ledger.read(store.state_dir(lock_options(params)), name).get("public_paths") or []
     return {
         "public_paths": [str(p) for p in public],
         "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",

@@ -62,7 +62,10 @@ def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
 
     :raises BadInput: nothing was touched.
     """
-    store, url = store_of(params), str(params["repo"])
+    store, url = (
+        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
+        str(params["repo"]),
+    )
     tag, branch = (str(params.get(kind) or "").replace(_PLACE, str(params["release"])) for kind in ("tag", "branch"))
     for name in (tag, branch):
         if name and choice.problem_with_ref(name):
@@ -77,7 +80,7 @@ def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
         raise BadInput(f"there is no release {params['release']} in {store.folder}", f"there are: {', '.join(known)}")
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
     remote = _Remote(git, url, bool(params["push"]), float(params["timeout"]))
-    state_dir = store.state_dir(params)
+    state_dir = store.state_dir(lock_options(params))
     with working(lock_options(params), state_dir, f"release_refs of {store.root}") as fence:
         with fence.act("tell the repository"):
             release = known[str(params["release"])]

@@ -38,12 +38,14 @@ def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any
 
     :raises BadInput: nothing was touched.
     """
-    store = store_of(params)
+    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
     if check_mode or params["state"] == "found":
         return _manage(store, params, True, lambda _what: nullcontext())
     if params["state"] == "present":
         store.make_folders()
-    with working(lock_options(params), store.state_dir(params), f"symlink_release of {store.root}") as fence:
+    with working(
+        lock_options(params), store.state_dir(lock_options(params)), f"symlink_release of {store.root}"
+    ) as fence:
         return fence.told(_manage(store, params, False, fence.act))
 
 
@@ -123,7 +125,7 @@ def _active(
             store.switch(release.id, moment)
             if before != release.id:
                 # Its containers are others, and where they come back they are new.
-                in_place_record.forget(store.state_dir(params))
+                in_place_record.forget(store.state_dir(lock_options(params)))
             if leaves:
                 environment.put_back(store, before)
             environment.bring(store, release.id)
@@ -135,7 +137,7 @@ def _active(
             adopted.make_ready_to_return(store, left)
     facts = _facts(store, release.id, changed)
     facts["diff"] = {"before": f"current -> {before or 'nothing'}\n", "after": f"current -> {release.id}\n"}
-    state_dir = store.state_dir(params)
+    state_dir = store.state_dir(lock_options(params))
     facts["database_hotfixes"] = sorted(ledger.of_databases(state_dir))
     facts["upload_hotfixes"] = sorted(ledger.of_uploads(state_dir))
     if changed and moment:
@@ -238,14 +240,16 @@ def _refuse_losing_hotfixes(store: Store, params: Mapping[str, Any], revision: s
     :raises BadInput: it does, or nobody can tell.
     """
     named = [str(n) for n in params.get("drop_hotfixes") or []]
-    return losses.refuse_losing(store, store.state_dir(params), str(params["version"]), revision, git, named)
+    return losses.refuse_losing(
+        store, store.state_dir(lock_options(params)), str(params["version"]), revision, git, named
+    )
 
 
 def _let_go(store: Store, params: Mapping[str, Any], dropped: list[str], act: Act) -> None:
     """Write down which hotfixes the version may lose."""
     if dropped:
         with act(f"remember that {', '.join(dropped)} may go"):
-            ledger.note_dropped(store.state_dir(params), dropped, str(params["version"]))
+            ledger.note_dropped(store.state_dir(lock_options(params)), dropped, str(params["version"]))
 
 
 def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
@@ -298,7 +302,7 @@ def _made(
     :param content_of: what it has at a path; None where that is not known yet.
     :raises BadInput: what was edited by hand in containers would be lost by it.
     """
-    state_dir, shared = store.state_dir(params), list(params.get("shared") or [])
+    state_dir, shared = store.state_dir(lock_options(params)), list(params.get("shared") or [])
     # On a bare host there is no key yet, and to look makes none.
     keyless = check_mode and not os.path.exists(os.path.join(state_dir, KEY))
     inputs = "" if keyless else store.inputs_of(state_dir, shared, dict(params.get("inputs") or {}))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ...base.errors import BadInput
+from ...base.options import read
 from ...releases.choice import BAD, VERIFIED
 from ...releases.host.store import Store
 from .. import staging
@@ -33,6 +35,24 @@ STAGING_ARGUMENTS: dict[str, Any] = {
     "staging_max_age": {"type": "float", "default": 86400},
     "skip_staging": {"type": "str"},
 }
+
+
+@dataclass(frozen=True)
+class StagingOptions:
+    """What staging hosts have said, if any was asked.
+
+    :ivar staging_max_age: seconds after which a test counts no more.
+    :ivar skip_staging: why this hotfix cannot wait for one.
+    """
+
+    staging: tuple[Mapping[str, Any], ...] = ()
+    staging_max_age: float = 86400.0
+    skip_staging: str = ""
+
+
+def staging_options(params: Mapping[str, Any]) -> StagingOptions:
+    """What a module was given of that."""
+    return read(StagingOptions, STAGING_ARGUMENTS, params)
 
 
 def tried(store: Store, state_dir: str) -> list[dict[str, Any]]:
@@ -65,20 +85,19 @@ def _moment(text: str) -> float:
 
 
 def refuse_untried(
-    params: Mapping[str, Any], name: str, kinds: Mapping[str, Any], content: Content
+    options: StagingOptions, name: str, kinds: Mapping[str, Any], content: Content
 ) -> tuple[list[str], str]:
     """Refuse a hotfix that the staging hosts have not tried; returns notes, and why it was let through all the same.
 
-    :param params: ``staging`` (what the hosts said, empty where none is asked for), ``staging_max_age``, ``skip_staging``.
     :raises BadInput: it was not, and nobody said why that cannot wait.
     """
-    asked = staging.hosts(params.get("staging"))
+    asked = staging.hosts(list(options.staging))
     if not asked:
         return [], ""
-    verdict = staging.judge(content, name, asked, time.time(), float(params.get("staging_max_age") or 0))
+    verdict = staging.judge(content, name, asked, time.time(), options.staging_max_age or 0.0)
     if verdict.host:
         return [f"tried on staging: {staging.told(verdict)}"], ""
-    reason = " ".join(str(params.get("skip_staging") or "").split())
+    reason = " ".join(options.skip_staging.split())
     if reason:
         return [f"not tried on staging, since: {reason}"], reason
     if staging.is_trivial(kinds):

@@ -135,7 +135,7 @@ def keep_archive(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         engine, used = Engine(timeout=600), Used.seen(store)
     except EngineFailed as error:
         raise BadInput(str(error), "nothing depends on it; run it again when the engine answers") from error
-    state_dir = store.state_dir(params)
+    state_dir = store.state_dir(lock_options(params))
     if check_mode:
         return archive_images(store, engine, used, release, policy, None)
     with working(lock_options(params), state_dir, f"image_archive of {store.root}") as fence:

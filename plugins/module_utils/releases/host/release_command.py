@@ -31,7 +31,11 @@ def run_commands(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    store, stage, release = store_of(params), str(params["state"]), str(params["release"])
+    store, stage, release = (
+        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
+        str(params["state"]),
+        str(params["release"]),
+    )
     wanted = [[str(word) for word in argv] for argv in params["commands"]]
     problem = commands.problem_with(wanted)
     if problem:
@@ -51,7 +55,7 @@ def run_commands(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     missing = missing_programs(wanted)
     if missing:
         raise BadInput(f"{', '.join(missing)} is not on this host", "install it, or name it by its whole path")
-    directory = store.state_dir(params)
+    directory = store.state_dir(lock_options(params))
     with working(lock_options(params), directory, f"release_command of {store.root}") as fence:
         progress = Progress.open(directory, str(params.get("progress_id") or ""))
         try:

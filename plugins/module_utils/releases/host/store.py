@@ -29,6 +29,7 @@ from ...base.host.directory_handles import (
 )
 from ...base.host.files import read_json, secret_key, sync_directory, write_private, write_private_below
 from ...operation.host.state_folder import where
+from ...operation.options import LockOptions
 from .. import choice
 
 _MAKING = ".making-"
@@ -105,16 +106,16 @@ class Store:
             if m.get("revision")
         ]
 
-    def state_dir(self, params: Mapping[str, Any]) -> str:
+    def state_dir(self, lock: LockOptions) -> str:
         """Where locks and records of the app are kept, as a call's ``state_dir`` says or beside its releases.
 
         :raises FilesFailed: somebody else could write there.
         """
-        return where(self.wanted_state_dir(params), self.former_state_dir)
+        return where(self.wanted_state_dir(lock), self.former_state_dir)
 
-    def wanted_state_dir(self, params: Mapping[str, Any]) -> str:
+    def wanted_state_dir(self, lock: LockOptions) -> str:
         """Where a call wants them to be kept: they may not have been moved there yet."""
-        return str(params.get("state_dir") or self.former_state_dir)
+        return lock.state_dir or self.former_state_dir
 
     @property
     def former_state_dir(self) -> str:
@@ -289,15 +290,16 @@ def _as_text(manifest: Mapping[str, Any]) -> str:
     return json.dumps(manifest, indent=1, sort_keys=True) + "\n"
 
 
-def store_of(params: Mapping[str, Any]) -> Store:
-    """The releases that a call names.
+def store_of(root: str, owner: str = "", shared: Sequence[str] = ()) -> Store:
+    """The releases of an app.
+
+    :param root: ``app_root``; ``owner`` is whose it is, empty for whoever runs this.
+    :param shared: paths that have to be there in its folder ``shared``.
 
     :raises BadInput: the folder, the owner or a shared path cannot be used.
     """
-    root = str(params["path"])
     if not os.path.isabs(root) or ".." in root.split("/"):
         raise BadInput(f"path {root} must be absolute and without ..")
-    owner = str(params.get("owner") or "")
     if owner:
         try:
             pwd.getpwnam(owner)
@@ -308,7 +310,7 @@ def store_of(params: Mapping[str, Any]) -> Store:
             raise BadInput(
                 f"{me} cannot run git as user {owner}", "run with become: true, or set app_owner to the one who runs"
             )
-    for path in params.get("shared") or []:
+    for path in shared:
         problem = choice.problem_with_shared(path)
         if problem:
             raise BadInput(problem)

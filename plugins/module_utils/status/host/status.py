@@ -30,6 +30,7 @@ from ...hotfix.host.in_place_record import in_force
 from ...hotfix.host.staging import tried
 from ...migrations.host.migrate import migrate
 from ...operation.host.records import iso
+from ...operation.options import lock_options
 from ...releases import choice
 from ...releases.host.retention import has_engine
 from ...releases.host.store import Store
@@ -114,13 +115,13 @@ class _Look:
         root = str(params["path"])
         self.app = str(params["project_name"])
         self.store = Store(root, str(params.get("owner") or ""))
-        self.state_dir = self.store.state_dir(params)
+        self.state_dir = self.store.state_dir(lock_options(params))
         self.backups = str(params.get("backups_dir") or os.path.join(root, "backups"))
         self.django = str(params.get("django_service") or "")
         self.manage_py = str(params.get("manage_py") or "manage.py")
         self.parts: Collection[str] = set(PARTS if params.get("look_at") is None else params["look_at"])
         self.unseen: dict[str, str] = {}
-        self.health_url, self.questions = str(params.get("health_url") or ""), questions(params)
+        self.health_url, self.questions = str(params.get("health_url") or ""), questions(params.get("prove") or ())
 
     @contextmanager
     def _part(self, *names: str) -> Iterator[None]:

@@ -27,13 +27,13 @@ AS_USERS_ARGUMENTS: dict[str, Any] = {
 _READ = 4 * 1024 * 1024
 
 
-def questions(params: Mapping[str, Any]) -> tuple[Probe, ...]:
+def questions(prove: Sequence[Mapping[str, Any]]) -> tuple[Probe, ...]:
     """What is asked besides the health.
 
     :raises BadInput: ``prove`` of a module's arguments has something else in it.
     """
     try:
-        return probes(params.get("prove"), "prove")
+        return probes(prove, "prove")
     except BadService as error:
         raise BadInput(str(error), "correct app_verify_paths") from error
 
