@@ -13,16 +13,16 @@ from tests.bed.shop import Shop, run
 
 #: What the run is killed in, as it names its steps, in this order: each of these runs comes further than the one before.
 STEPS = (
-    "Export into a release",
+    "Export the version into a release",
     "Resolve the Compose project",
-    "Build the images",
-    "Start databases and brokers",
-    "Run the migrations of the first",
-    "Publish the static files",
-    "Put nginx's files there",
-    "Start everything that does not run",
-    "Verify as its users see it|Ask through the proxy",
-    "Make it the current release",
+    "Build images of",
+    "Start stopped databases and brokers",
+    "Run migrations of the first",
+    "Publish static files",
+    "Install nginx's files",
+    "Start services that do not run",
+    "Run smoke tests through the proxy|Request the health URL",
+    "Activate the release",
 )
 
 

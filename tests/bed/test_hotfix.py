@@ -232,7 +232,7 @@ def released(shop: Shop) -> set[str]:
 MOMENTS: dict[str, Callable[[Shop, set[str], str], Callable[[str], bool]]] = {
     "made": lambda shop, known, _current: lambda _text: released(shop) > known,
     "rolled": lambda shop, _known, _current: lambda _text: len(shop.containers("api")) > 1,
-    "served": lambda _shop, _known, _current: lambda text: "Make it the current release" in text,
+    "served": lambda _shop, _known, _current: lambda text: "Activate the release" in text,
     "switched": lambda shop, _known, current: lambda _text: os.readlink(shop.root / "current") != current,
 }
 
@@ -260,7 +260,7 @@ def test_of_two_at_once_one_is_told_to_wait(shop: Shop) -> None:
         argv, env=shop.environment, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     ) as first:
         for line in first.stdout or ():
-            if "Make the change a release" in line:
+            if "Build the hotfix release" in line:
                 break
         second = shop.play(playbook="hotfix", hotfix_files=CODE, hotfix_source=source, hotfix_name="two")
         output = (first.stdout.read() if first.stdout else "")[-3000:]

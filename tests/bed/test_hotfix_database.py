@@ -181,7 +181,7 @@ def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(shop
     given = {"playbook": "hotfix", "hotfix_database": write(shop, whole), "hotfix_name": "killed"}
 
     def inside(text: str) -> bool:
-        return "Change the database" in text
+        return "Apply the SQL to the database" in text
 
     # Once while it waits for a lock, and once wherever it is then.
     with held(shop, "SELECT * FROM tours_busy"):

@@ -178,7 +178,7 @@ def test_killed_in_its_step_the_same_command_ends_it_and_so_does_going_back(
     given = {"playbook": "hotfix", f"hotfix_{kind}": {path: source}, "hotfix_name": name}
 
     def inside(text: str) -> bool:
-        return "Change files where they are served" in text
+        return "Replace live files" in text
 
     with Visitors(shop.port, named_by_content=False) as visitors:
         kill_when(shop, tmp_path / "log", inside, **given)

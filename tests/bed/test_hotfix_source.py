@@ -166,7 +166,7 @@ def test_with_code_in_one_go_under_load(shop: Shop) -> None:
     assert served(shop) == before
 
 
-@pytest.mark.parametrize("step", ["Build what users see beside the live files", "Show what was built"])
+@pytest.mark.parametrize("step", ["Build front-end files beside the live ones", "Publish the built files"])
 def test_killed_in_its_step_the_same_command_ends_it(shop: Shop, step: str, tmp_path: Path) -> None:
     before = served(shop)
     asked = given(shop, {SOURCE: f"console.log({step!r});\n".encode()})

@@ -160,5 +160,5 @@ def test_killed_in_undo_the_way_back_is_finished_where_another_version_is_asked_
     version = others(shop)[0]
     play = shop.update(version, **QUICKLY, app_lock_take_over=True)
     assert play.returncode == 0, play.output[-4000:]
-    assert "Bring every service back" in play.output
+    assert "Roll services back" in play.output
     assert shop.version() == version

@@ -184,7 +184,7 @@ def test_going_forward_under_load_no_newer_task_meets_an_older_worker(newer: Sho
     print(f"\nevidence: forward to newer tasks under load: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
 
 
-@pytest.mark.parametrize("at", ["Bring back first", "Let newer workers run", "Roll behind the proxy"])
+@pytest.mark.parametrize("at", ["Roll back task senders", "Drain tasks unknown", "Roll services to"])
 def test_killed_in_the_middle_the_same_command_ends_it(newer: Shop, at: str, tmp_path: Path) -> None:
     shop, name = newer, f"killed-{at.split()[0].lower()}"
     vouchers(shop, name, 5, countdown=300)

@@ -171,8 +171,8 @@ def test_a_preparation_that_fails_leaves_everything_as_it_was(site: Site) -> Non
 @pytest.mark.parametrize(
     "before",
     [
-        "Make ready to run", "Note that it can run", "Write down what serves", "Switch to",
-        "Let what serves know", "Ask through the proxy for the health", "Note that it is good", "Give back the lock",
+        "Run the prepare commands", "Mark the release as built", "Record the current state", "Activate the release",
+        "Run the reload command", "Request the health URL", "Mark the release as verified", "Release the lock",
     ],
 )  # fmt: skip
 def test_killed_between_any_two_steps_the_same_playbook_converges(site: Site, before: str) -> None:
@@ -189,7 +189,7 @@ def test_killed_between_any_two_steps_the_same_playbook_converges(site: Site, be
 
 
 @pytest.mark.parametrize(
-    "before", ["Switch back to", "Let what serves know of 2[^ ]*-BACK", "Mark the release as bad", "Note that the way"]
+    "before", ["Activate the previous release", "Run the reload command: 2[^ ]*-BACK", "Mark the release as bad", "Record the end of the undo"]
 )
 def test_killed_on_the_way_back_it_is_finished_first(site: Site, before: str) -> None:
     site.at_v2()

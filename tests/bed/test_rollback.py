@@ -93,7 +93,7 @@ def test_from_a_release_that_crashes_all_the_time(shop: Shop) -> None:
     assert states(shop)["m3"] == "bad"
 
 
-@pytest.mark.parametrize("at", ["Roll behind the proxy", "Make it the current release", "Give back the lock"])
+@pytest.mark.parametrize("at", ["Roll services to", "Activate the release", "Release the lock"])
 def test_killed_in_the_middle_the_same_command_ends_it(shop: Shop, at: str, tmp_path: Path) -> None:
     assert forward(shop, "m2").returncode == 0
     assert forward(shop, "m3").returncode == 0

@@ -108,7 +108,7 @@ def half_rolled(shop: Shop) -> None:
     """An update to v3 is killed while old and new are there."""
 
     def due(text: str) -> bool:
-        return "Roll behind the proxy" in text and len(shop.containers("api")) > 1
+        return "Roll services to" in text and len(shop.containers("api")) > 1
 
     kill_when(shop, shop.folder / "killed.log", due, update_version="v3", app_services=QUICK)
 
