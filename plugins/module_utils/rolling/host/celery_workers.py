@@ -29,7 +29,7 @@ from ...engine.host.project import compose_of, connect, image_name
 from ...engine.kinds import environment_of
 from ...engine.options import project_options
 from ...engine.programs import WORKER
-from ...engine.services import BadService, chosen_kind, settings_of, words_in
+from ...engine.services import BadService, CommonSettings, chosen_kind, settings_of, words_in
 from ...operation.host.journal import Fence
 from ...operation.options import lock_options
 from ...releases.host import adopted
@@ -228,7 +228,9 @@ def workers_of(params: Mapping[str, Any]) -> Workers:
             kind = chosen_kind(service, definition, evidence[service], options.get(service) or {})
             words = words_in(definition, config)
             if fetches_tasks(kind, words):
-                settings = settings_of(service, definition, evidence[service], params, options.get(service) or {})
+                settings = settings_of(
+                    service, definition, evidence[service], CommonSettings(), options.get(service) or {}
+                )
                 targets.append(Target(settings, str(image.get("Id") or ""), hashes.get(service, "")))
                 consumers.append(consumer_of(words, environment_of(definition, config)))
         found = engine.containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})
