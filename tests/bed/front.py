@@ -238,6 +238,7 @@ async def serve() -> None:
 def call(file: str, place: str) -> None:
     """One call, killed at a place: before or after a step, or while a twin runs."""
     from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import nginx_reload as nginx_reload_call
     from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host import nginx
     from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host import site as nginx_site
     from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import nginx_reload
@@ -272,7 +273,7 @@ def call(file: str, place: str) -> None:
     elif place != "nowhere":
         raise ValueError(place)
     try:
-        result = nginx_reload.nginx_reload(json.loads(Path(file).read_text(encoding="utf-8")), False)
+        result = nginx_reload_call.call(json.loads(Path(file).read_text(encoding="utf-8")), False)
     except BadInput as error:
         result = {"failed": True, "refused": True, "msg": error.message()}
     json.dump(result, sys.stdout)

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import compose_rolling
 from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host import nginx
-from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host import machine, roll, roller
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host import machine, roller
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import UNDO
 from tests.bed.shop import BedError, Shop
 
@@ -89,7 +90,7 @@ def kill_roll(shop: Shop, version: str, place: str, options: Mapping[str, Any]) 
 
 def roll_again(shop: Shop, version: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The same call in this process, to its end; a release that serves then is the current one."""
-    result = roll.roll(parameters(shop, version, options), False)
+    result = compose_rolling.call(parameters(shop, version, options), False)
     if not result.get("failed"):
         link = shop.root / "current.new"
         link.symlink_to(os.path.relpath(release_of(shop, version), shop.root))
@@ -109,7 +110,7 @@ def kill_call(shop: Shop, module: str, told: Mapping[str, Any], place: str) -> N
 def main() -> int:
     """See the module's text."""
     arm(sys.argv[2])
-    roll.roll(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), False)
+    compose_rolling.call(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), False)
     return 3
 
 

@@ -59,13 +59,13 @@ def settle(stack: Guarded) -> None:
 def test_without_a_guard_it_stays_broken_and_one_that_starts_heals_it(stack: Guarded) -> None:
     stack.move("api")
     assert stack.heals("/", "api", 12) is None
-    told = guard_info({"project_name": NAME}, False)
+    told = guard_info(NAME)
     assert told["needed"] and not told["running"] and "role evenkeel.deploy.guard" in told["notes"][0], told
     began = time.monotonic()
     stack.guard.begin()
     heals(stack, "/", "api")
     print(f"\nevidence: without a guard: not healed after 12 s; with it started then: {time.monotonic() - began:.1f} s")
-    told = guard_info({"project_name": NAME}, False)
+    told = guard_info(NAME)
     assert told["needed"] and told["running"] and told["notes"] == [], told
     assert stack.guard.end() == 0
 

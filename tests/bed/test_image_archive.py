@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.files import write_private
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.secret_values import MARK
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.image_archive import call as keep_archive
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.definition import GENERATED
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import working
@@ -56,11 +57,11 @@ def app(tmp_path: Path) -> Iterator[Path]:
 
 def test_an_image_that_is_gone_comes_back_from_its_file(app: Path) -> None:
     params: dict[str, Any] = {"path": str(app), "policy": "always"}
-    assert image_archive.keep_archive(params, True)["changed"]
-    told = image_archive.keep_archive(params, False)
+    assert keep_archive(params, True)["changed"]
+    told = keep_archive(params, False)
     (written,) = told["archived"]
     assert told["release"] == OLD and told["changed"] and written["bytes"] > 4 * 2**20, told
-    assert not image_archive.keep_archive(params, False)["changed"]
+    assert not keep_archive(params, False)["changed"]
     tree, engine = str(app / "releases" / OLD), Engine()
     run(["docker", "rmi", *written["names"]])
     assert engine.image(written["image"]) == {}
@@ -77,7 +78,7 @@ def test_an_image_that_is_gone_comes_back_from_its_file(app: Path) -> None:
     print(
         f"\nevidence: {written['bytes'] / 1e6:.0f} MB written in {written['seconds']} s, loaded in {time.monotonic() - began:.1f} s"
     )
-    assert not image_archive.keep_archive(params, False)["changed"]
+    assert not keep_archive(params, False)["changed"]
     # A file that lies about its sum holds nothing that the engine takes.
     file.write_bytes(b"x" * len(whole))
     known = image_archive.Archive(tree).files()[file.name]

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.nginx_reload import call as nginx_reload
 from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host import site as nginx_site
 from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host.memory import Memory
 from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host.nginx import Master
-from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.nginx_reload import nginx_reload
 from tests.bed.front import CONF, Front, docker, site
 from tests.bed.load.process import LoadRun, proxy_log
 from tests.bed.nginx_examples import adapted, play

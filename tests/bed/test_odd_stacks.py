@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.nginx_reload import call as nginx_reload
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.engine import EngineView
-from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.nginx_reload import nginx_reload
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.small_stack import SmallStack

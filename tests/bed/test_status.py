@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_info import call as deploy_info
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import Keeper, LockHeld
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.lease import Operation
-from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.status import deploy_info
 from tests.bed.killed_roll import QUICK
 from tests.bed.running_update import QUICKLY, Running
 from tests.bed.shop import Shop, run

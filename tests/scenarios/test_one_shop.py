@@ -10,7 +10,7 @@ import json
 import os
 import re
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.status import deploy_info
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_info import call as deploy_info
 from demo.run import roll_line
 from tests.bed.code_hotfix import VERSION, hotfix, said
 from tests.bed.crashes import healed_by_a_guard

@@ -32,6 +32,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs im
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import (
     ROLLED_KINDS,
     START_FIRST,
+    CommonSettings,
     chosen_kind,
     settings_of,
 )
@@ -128,7 +129,7 @@ class Stack:
             service, best = self.project["services"][name], self.accepted(name)[0]
             if name in jobs or self.expected["running"][name] == "absent":
                 continue
-            settings = settings_of(name, service, one, {}, {}, self._port(name))
+            settings = settings_of(name, service, one, CommonSettings(), {}, self._port(name))
             problem = ""
             if settings.kind == OTHER:
                 settings, problem = alone(service, settings, one, False, True)

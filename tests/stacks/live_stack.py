@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.nginx_reload import nginx_reload
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.nginx_reload import call as nginx_reload
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.small_stack import IMAGE, LABEL, SmallStack

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import compose_project
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import project as releases_project
 from tests.unit import compose_answers
@@ -84,7 +85,7 @@ class Shop(App):
 
     def resolve(self, release: str, revision: str) -> None:
         root = str(self.root)
-        releases_project.resolve(
+        compose_project.call(
             {"project_src": f"{root}/releases/{release}", "files": ["docker-compose.prod.yml"], "env_files": [".env"],
              "project_name": "shop", "revision": revision, "mounts_dir": f"{root}/mounts", "live_dir": f"{root}/shared/proxy",
              "data_dir": f"{root}/shared", "state_dir": f"{root}/.evenkeel", "lock_token": None}, False)  # fmt: skip

@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.options import PROJECT_SPEC
+from ..base.options import read
+from ..engine.options import PROJECT_SPEC, project_options
 from ..operation.host import progress
-from ..operation.options import LOCK_SPEC
+from ..operation.options import LOCK_SPEC, lock_options
 from ..rolling.host import worker_queues
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
-    **progress.PROGRESS_ARGUMENTS,
+_OWN: dict[str, Any] = {
     "state": {"type": "str", "choices": ["known", "returned"], "default": "known"},
     "timeout": {"type": "float", "default": 60},
     "leave_unread": {"type": "bool", "default": False},
     "removed": {"type": "list", "elements": "str", "default": []},
     "service_options": {"type": "dict", "default": {}},
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **progress.PROGRESS_ARGUMENTS, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -30,4 +29,12 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return worker_queues.queues(params, check_mode)
+    request = read(
+        worker_queues.Request,
+        _OWN,
+        params,
+        project=project_options(params),
+        lock=lock_options(params),
+        progress=progress.progress_options(params),
+    )
+    return worker_queues.queues(request, check_mode)

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.options import PROJECT_SPEC
-from ..operation.options import LOCK_SPEC
+from ..base.options import read
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.options import LOCK_SPEC, lock_options
 from ..releases.host import project as releases_project
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "revision": {"type": "str", "required": True},
     "mounts_dir": {"type": "path", "required": True},
     "service_options": {"type": "dict", "default": {}},
@@ -23,6 +22,7 @@ SPEC: dict[str, Any] = {
     "data_dir": {"type": "path"},
     "serving_src": {"type": "path"},
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -30,4 +30,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return releases_project.resolve(params, check_mode)
+    request = read(releases_project.Request, _OWN, params, project=project_options(params), lock=lock_options(params))
+    return releases_project.resolve(request, check_mode)

@@ -1,34 +1,35 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``compose_restart``: what ``docker restart`` is used for, in the way that costs nobody a request."""
+"""What ``compose_restart`` takes, and one call of it: what ``docker restart`` is used for, at the cost of no request."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..base.errors import BadInput
+from ..base.options import read
 from ..build.host import job
 from ..build.host.jobs_view import Jobs, jobs_in
 from ..engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of, pid_of
-from ..engine.options import PROJECT_SPEC, project_options
+from ..engine.options import PROJECT_SPEC, ProjectOptions, project_options
 from ..engine.programs import JOB, PROXY
-from ..engine.services import ROLLED_KINDS
+from ..engine.services import ROLLED_KINDS, CommonSettings
 from ..guard.host.standby import standing_by
 from ..hotfix.host import hand_edits, ledger
 from ..nginx.host.nginx import Nginx, loaded_at
 from ..operation.host.journal import working
-from ..operation.options import LOCK_SPEC, lock_options
+from ..operation.options import LOCK_SPEC, LockOptions, lock_options
 from ..releases.host.store import Store
 from ..rolling.host import generations
+from ..rolling.host.plan import Request as Roll
 from ..rolling.host.roll import roll
 from ..traffic.host.nginx_chain import reload_each, why_not
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "generation": {"type": "str", "required": True},
     "drop_edits": {"type": "bool", "default": False},
@@ -37,6 +38,28 @@ SPEC: dict[str, Any] = {
     "prove": {"type": "list", "elements": "dict"},
     "timeout": {"type": "float", "default": 1800.0},
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which service is started anew.
+
+    :ivar generation: a name of this wish: its first call says since when, and what has begun later is left alone.
+    :ivar drop_edits: whether what somebody changed in its containers may go with them.
+    :ivar prove: what a web service is asked before it serves; nothing but what stands beside it where it is not given.
+    :ivar timeout: seconds that a job may take.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    service: str
+    generation: str
+    drop_edits: bool = False
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    django_service: str = ""
+    prove: Sequence[Any] | None = None
+    timeout: float = 1800.0
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -44,16 +67,18 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    name = str(params["service"])
-    asked = (project_options(params), lock_options(params))
-    view = jobs_in(*asked, [name], params.get("service_options") or {}, str(params.get("django_service") or ""))
-    kind, since = view.kinds[name], generations.moment_of(view.state_dir, str(params["generation"]))
+    request = read(Request, _OWN, params, project=project_options(params), lock=lock_options(params))
+    # An empty list asks nothing; where none is given, what stands beside the service counts.
+    request = replace(request, prove=params.get("prove"))
+    name, options = request.service, request.service_options
+    view = jobs_in(request.project, request.lock, [name], options, request.django_service)
+    kind, since = view.kinds[name], generations.moment_of(view.state_dir, request.generation)
     if kind in ROLLED_KINDS:
-        return {**_rolled(params, check_mode, view, name, since), "kind": kind}
+        return {**_rolled(request, check_mode, view, since), "kind": kind}
     if kind == PROXY:
-        return {**_reloaded(params, check_mode, view, name, since), "kind": kind}
+        return {**_reloaded(request, check_mode, view, since), "kind": kind}
     if kind == JOB:
-        return {**_run_again(params, check_mode, view, name, since), "kind": kind}
+        return {**_run_again(request, check_mode, view, since), "kind": kind}
     raise BadInput(
         f"{name} is a {kind}, whose clients would lose their connections, and nobody could take its place meanwhile",
         f"if that has to be: docker compose --project-directory {view.compose.project_src} restart {name}",
@@ -65,15 +90,25 @@ def _containers(view: Jobs, name: str) -> list[dict[str, Any]]:
     return [inspection for inspection in found if pid_of(inspection)]
 
 
-def _rolled(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: str, since: float) -> dict[str, Any]:
+def _rolled(request: Request, check_mode: bool, view: Jobs, since: float) -> dict[str, Any]:
+    name = request.service
     older = any(moment_of(inspection.get("Created")) < since for inspection in _containers(view, name))
-    if older and not params.get("drop_edits"):
+    if older and not request.drop_edits:
         hand_edits.refuse_replacing(view.engine, view.name, name, view.compose.project_src, view.state_dir)
-    return roll({**params, "services": [name]}, check_mode, standing_by)
+    wanted = Roll(
+        request.project,
+        request.lock,
+        common=CommonSettings(prove=request.prove),
+        services=(name,),
+        service_options=request.service_options,
+        generation=request.generation,
+    )
+    return roll(wanted, check_mode, standing_by)
 
 
-def _reloaded(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: str, since: float) -> dict[str, Any]:
+def _reloaded(request: Request, check_mode: bool, view: Jobs, since: float) -> dict[str, Any]:
     """Have nginx start its workers anew: the old ones finish what they have."""
+    name = request.service
     masters = [Nginx(view.engine, inspection) for inspection in _containers(view, name)]
     if not masters:
         raise BadInput(
@@ -85,8 +120,8 @@ def _reloaded(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: str
         return result
     if check_mode:
         return {**result, "msg": f"{name}: its workers would start anew"}
-    with working(lock_options(params), view.state_dir, f"compose_restart of {view.name}") as fence:
-        generations.keep(view.state_dir, str(params["generation"]), since)
+    with working(request.lock, view.state_dir, f"compose_restart of {view.name}") as fence:
+        generations.keep(view.state_dir, request.generation, since)
         result["timeline"], problem = reload_each([(name, master) for master in due], fence)
         if problem:
             return fence.told({**result, "failed": True, "msg": why_not(problem)})
@@ -94,7 +129,8 @@ def _reloaded(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: str
         return fence.told({**result, "msg": told})
 
 
-def _run_again(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: str, since: float) -> dict[str, Any]:
+def _run_again(request: Request, check_mode: bool, view: Jobs, since: float) -> dict[str, Any]:
+    name = request.service
     if name in view.left:
         raise BadInput(
             f"{name} is a job that an update runs itself",
@@ -103,14 +139,14 @@ def _run_again(params: Mapping[str, Any], check_mode: bool, view: Jobs, name: st
     root = os.path.dirname(os.path.dirname(os.path.realpath(view.compose.project_src)))
     ledger.refuse_building_over(Store(root), view.state_dir, [name])
     if not check_mode:
-        generations.keep(view.state_dir, str(params["generation"]), since)
-    request = job.Request(
-        project_options(params),
-        lock_options(params),
+        generations.keep(view.state_dir, request.generation, since)
+    wanted = job.Request(
+        request.project,
+        request.lock,
         (name,),
-        service_options=params.get("service_options") or {},
-        django_service=str(params.get("django_service") or ""),
-        timeout=float(params["timeout"]),
+        service_options=request.service_options,
+        django_service=request.django_service,
+        timeout=request.timeout,
         since=since,
     )
-    return job.run_jobs(request, check_mode)
+    return job.run_jobs(wanted, check_mode)

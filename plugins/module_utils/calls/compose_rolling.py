@@ -1,18 +1,21 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``compose_rolling``."""
+"""What ``compose_rolling`` takes, and one call of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.options import PROJECT_SPEC
+from ..base.options import read
+from ..engine.options import PROJECT_SPEC, project_options
+from ..engine.services import CommonSettings
 from ..guard.host.standby import standing_by
 from ..operation.host import progress
-from ..operation.options import LOCK_SPEC
+from ..operation.options import LOCK_SPEC, lock_options
 from ..rolling.host import roll as rolling
+from ..rolling.host.plan import Request
 
 _PROVE = {
     "path": {"type": "str", "required": True},
@@ -20,15 +23,21 @@ _PROVE = {
     "contains": {"type": "str"},
     "method": {"type": "str", "default": "GET"},
 }
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
-    **progress.PROGRESS_ARGUMENTS,
+_OWN: dict[str, Any] = {
     "services": {"type": "list", "elements": "str", "default": []},
     "service_options": {"type": "dict", "default": {}},
     "only": {"type": "str", "choices": ["workers", "others"]},
     "leave_workers": {"type": "bool", "default": False},
     "backward": {"type": "bool", "default": False},
+    "log_lines": {"type": "int", "default": 0},
+    "proxy_service": {"type": "str"},
+    "proxy_mode": {"type": "str", "choices": ["auto", "pin", "none"], "default": "auto"},
+    "generation": {"type": "str"},
+    "images": {"type": "dict", "default": {}},
+    "allow_downtime": {"type": "bool", "default": False},
+    "remove_orphans": {"type": "bool", "default": False},
+}
+_COMMON: dict[str, Any] = {
     "order": {"type": "str", "choices": ["start-first", "stop-first"]},
     "parallelism": {"type": "int"},
     "delay": {"type": "float"},
@@ -41,18 +50,12 @@ SPEC: dict[str, Any] = {
     "prove": {"type": "list", "elements": "dict", "options": _PROVE},
     "canary": {"type": "list", "elements": "dict", "options": _PROVE},
     "canary_service": {"type": "str"},
-    "log_lines": {"type": "int", "default": 0},
     "prove_seconds": {"type": "float"},
     "drain_timeout": {"type": "float"},
     "drain_policy": {"type": "str", "choices": ["cut", "wait"]},
     "stop_timeout": {"type": "float"},
-    "proxy_service": {"type": "str"},
-    "proxy_mode": {"type": "str", "choices": ["auto", "pin", "none"], "default": "auto"},
-    "generation": {"type": "str"},
-    "images": {"type": "dict", "default": {}},
-    "allow_downtime": {"type": "bool", "default": False},
-    "remove_orphans": {"type": "bool", "default": False},
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **progress.PROGRESS_ARGUMENTS, **_OWN, **_COMMON}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -60,4 +63,14 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: before anything is touched.
     """
-    return rolling.roll(params, check_mode, standing_by)
+    request = read(
+        Request,
+        _OWN,
+        params,
+        project=project_options(params),
+        lock=lock_options(params),
+        progress=progress.progress_options(params),
+        # What is not given is told apart from what is empty: the one leaves the word to Compose and x-evenkeel.
+        common=CommonSettings(**{name: params.get(name) for name in _COMMON}),
+    )
+    return rolling.roll(request, check_mode, standing_by)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..status.host import status
 from ..traffic.host import smoke_test
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "project_name": {"type": "str", "required": True},
     "state_dir": {"type": "path"},
@@ -19,7 +20,6 @@ SPEC: dict[str, Any] = {
     "owner": {"type": "str"},
     "django_service": {"type": "str", "default": "api"},
     "manage_py": {"type": "str", "default": "manage.py"},
-    **smoke_test.AS_USERS_ARGUMENTS,
     "look_at": {
         "type": "list",
         "elements": "str",
@@ -27,6 +27,7 @@ SPEC: dict[str, Any] = {
         "default": list(status.PARTS),
     },
 }
+SPEC: dict[str, Any] = {**smoke_test.AS_USERS_ARGUMENTS, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -34,4 +35,4 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return status.deploy_info(params, check_mode)
+    return status.deploy_info(read(status.Request, _OWN, params, as_users=smoke_test.as_users_options(params)))

@@ -18,4 +18,4 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return code.install(params, check_mode)
+    return code.install(str(params["path"]), check_mode)

@@ -18,4 +18,4 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return info.guard_info(params, check_mode)
+    return info.guard_info(str(params["project_name"]))

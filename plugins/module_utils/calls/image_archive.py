@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..operation.options import LOCK_SPEC
+from ..base.options import read
+from ..operation.options import LOCK_SPEC, lock_options
 from ..releases import archives
 from ..releases.host import image_archive
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "release": {"type": "str"},
     "policy": {"type": "str", "choices": list(archives.POLICIES), "default": "auto"},
-    **LOCK_SPEC,
 }
+SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -25,4 +26,4 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return image_archive.keep_archive(params, check_mode)
+    return image_archive.keep_archive(read(image_archive.Request, _OWN, params, lock=lock_options(params)), check_mode)

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from ..engine.options import PROJECT_SPEC
-from ..operation.options import LOCK_SPEC
+from ..base.options import read
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.options import LOCK_SPEC, lock_options
 from ..traffic.host import nginx_reload as traffic_nginx_reload
+from ..traffic.host.nginx_wanted import Request
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "service": {"type": "str"},
     "src": {"type": "path"},
     "content": {"type": "str", "no_log": True},
@@ -27,6 +28,7 @@ SPEC: dict[str, Any] = {
     "url_host": {"type": "str"},
     "url_status": {"type": "int"},
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -34,4 +36,7 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return traffic_nginx_reload.nginx_reload(params, check_mode)
+    request = read(Request, _OWN, params, project=project_options(params), lock=lock_options(params))
+    # A file may be wanted empty.
+    request = replace(request, src=params.get("src"), content=params.get("content"))
+    return traffic_nginx_reload.nginx_reload(request, check_mode)

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..operation.host import progress
-from ..operation.options import LOCK_SPEC
+from ..operation.options import LOCK_SPEC, lock_options
 from ..releases.host import release_command
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "release": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["prepared", "reloaded"], "required": True},
     "commands": {"type": "list", "elements": "list", "required": True},
     "timeout": {"type": "int", "default": 900},
     "owner": {"type": "str"},
-    **progress.PROGRESS_ARGUMENTS,
-    **LOCK_SPEC,
 }
+SPEC: dict[str, Any] = {**LOCK_SPEC, **progress.PROGRESS_ARGUMENTS, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -29,4 +29,6 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return release_command.run_commands(params, check_mode)
+    asked = {"lock": lock_options(params), "progress": progress.progress_options(params)}
+    request = read(release_command.Request, _OWN, params, **asked)
+    return release_command.run_commands(request, check_mode)

@@ -5,7 +5,7 @@
 
 Vocabulary is the Compose Specification's (``deploy.replicas``, ``deploy.update_config``, ``healthcheck``,
 ``stop_grace_period``); what it cannot say stands in ``x-evenkeel`` beside the service.
-Later sources win: kind's default, Compose, ``x-evenkeel``, the call's arguments, ``service_options``.
+Later sources win: kind's default, Compose, ``x-evenkeel``, what a call says of all services, ``service_options``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from ..base.values import seconds, size, whole
@@ -95,6 +95,33 @@ class Settings:
     limit: int
 
 
+@dataclass(frozen=True)
+class CommonSettings:
+    """What a call says of all services that it replaces, each None where it says nothing. Times are seconds.
+
+    :ivar prove: what each web service is asked, as :func:`probes` reads it.
+    :ivar health_url: where the site says that it is well; its path is asked of a service that nobody says more of.
+    :ivar canary: what is asked besides of ``canary_service``, of every web service where that is not given.
+    """
+
+    order: str | None = None
+    parallelism: int | None = None
+    delay: float | None = None
+    monitor: float | None = None
+    failure_action: str | None = None
+    ready_path: str | None = None
+    health_url: str | None = None
+    ready_port: int | None = None
+    ready_timeout: float | None = None
+    prove: Sequence[Any] | None = None
+    canary: Sequence[Any] | None = None
+    canary_service: str | None = None
+    prove_seconds: float | None = None
+    drain_timeout: float | None = None
+    drain_policy: str | None = None
+    stop_timeout: float | None = None
+
+
 def probes(entries: Any, where: str) -> tuple[Probe, ...]:
     """Read a ``prove`` or ``app_verify_paths`` list: paths, or dicts ``{path, status, contains, method}``.
 
@@ -164,7 +191,7 @@ def settings_of(
     name: str,
     service: Mapping[str, Any],
     evidence: Evidence,
-    arguments: Mapping[str, Any],
+    common: CommonSettings,
     options: Mapping[str, Any],
     port: int = 0,
     proxied: bool = False,
@@ -173,7 +200,7 @@ def settings_of(
 
     :param service: resolved definition, with its ``x-evenkeel`` block.
     :param evidence: what is known beside it; of its image's configuration the ``Healthcheck`` is asked too.
-    :param arguments: the call's arguments (None where not given).
+    :param common: what is said of all services.
     :param options: ``service_options`` of this service.
     :param port: the port nginx connects to, 0 when no proxy leads here, or to a UNIX socket.
     :param proxied: whether nginx leads here all the same.
@@ -192,8 +219,8 @@ def settings_of(
     }
     if kind == SCHEDULER:
         # Compose and the call say one order for every kind of service; a scheduler is never two at once.
-        compose["order"], arguments = None, {**arguments, "order": None}
-    layers = (_DEFAULTS.get(kind, _DEFAULTS[WEB]), compose, beside, arguments, options)
+        compose["order"], common = None, replace(common, order=None)
+    layers = (_DEFAULTS.get(kind, _DEFAULTS[WEB]), compose, beside, vars(common), options)
 
     def pick(key: str, default: Any = None) -> Any:
         values = [layer.get(key) for layer in layers if layer.get(key) is not None]
@@ -215,7 +242,7 @@ def settings_of(
             monitor=seconds(pick("monitor")),
             failure_action=str(pick("failure_action", "rollback")),
             ready_path=str(pick("ready_path", "")),
-            usual_paths=tuple(dict.fromkeys((asked_of(arguments.get("health_url")), "/"))),
+            usual_paths=tuple(dict.fromkeys((asked_of(common.health_url), "/"))),
             ready_port=whole(pick("ready_port", 0), "ready_port") or port,
             ready_timeout=_readiness(
                 service.get("healthcheck") or {}, image.get("Healthcheck") or {}, pick, layers[1:]
@@ -223,7 +250,7 @@ def settings_of(
             ready_command=test,
             ready_command_timeout=test_timeout,
             ready_successes=whole(pick("ready_successes", 2), "ready_successes"),
-            prove=probes(pick("prove"), f"prove of {name}") + _canary(name, arguments),
+            prove=probes(pick("prove"), f"prove of {name}") + _canary(name, common),
             prove_seconds=seconds(pick("prove_seconds")),
             drain_timeout=drain,
             drain_policy=str(pick("drain_policy", "cut")),
@@ -238,11 +265,11 @@ def settings_of(
     return _checked(settings)
 
 
-def _canary(name: str, arguments: Mapping[str, Any]) -> tuple[Probe, ...]:
+def _canary(name: str, common: CommonSettings) -> tuple[Probe, ...]:
     """What is asked of one service besides what is always asked: of what a change is to mend, nobody's list knows yet."""
-    if arguments.get("canary_service") not in (None, "", name):
+    if common.canary_service not in (None, "", name):
         return ()
-    return probes(arguments.get("canary"), "canary")
+    return probes(common.canary, "canary")
 
 
 def _checked(settings: Settings) -> Settings:

@@ -17,12 +17,13 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import view
 from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host.adopt import adopt
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_project import call as resolve
 from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.host.container_edits import Edits
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.release import manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import adopted, retention
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import project as releases_project
-from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.project import resolve
 from tests.unit import compose_answers
 from tests.unit.engine_in_memory import NOBODY
 from tests.unit.restored_folder import Restored
@@ -106,6 +107,10 @@ def run_it(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Container
     return engine
 
 
+def lock_in(params: dict[str, Any]) -> LockOptions:
+    return LockOptions(f"{params['path']}/.evenkeel")
+
+
 def hashes_in(folder: str) -> dict[str, str]:
     compose = Compose(folder, ("compose.yaml",), (), (), NAME)
     return compose.hashes(json.loads((Path(folder) / "compose.yaml").read_text()))
@@ -170,10 +175,10 @@ def test_a_failed_update_goes_back_to_what_still_runs_or_to_what_can_be_started(
     engine = run_it(params, monkeypatch)
     result = adopt(params, False)
     monkeypatch.setattr(adopted, "Engine", lambda: engine)
-    call = {"project_src": result["release_path"], "state_dir": f"{params['path']}/.evenkeel"}
-    assert not adopted.see_to_return(call) and hashes_in(result["release_path"]) == engine.hashes
+    call: tuple[str, LockOptions, dict[str, Any]] = (result["release_path"], lock_in(params), {})
+    assert not adopted.see_to_return(*call) and hashes_in(result["release_path"]) == engine.hashes
     engine.stands = [c for c in engine.stands if c["Name"] != f"/{NAME}-api-1"]
-    assert adopted.see_to_return(call) and not adopted.see_to_return(call)
+    assert adopted.see_to_return(*call) and not adopted.see_to_return(*call)
     again = hashes_in(result["release_path"])
     assert {s for s, h in again.items() if h == engine.hashes[s]} == set(_STANDING)
 
@@ -361,4 +366,4 @@ def test_of_a_job_nothing_has_to_be_there_to_go_back_to_what_runs(
     project = json.loads((path / "compose.yaml").read_text())
     project["services"]["frontend"] = {**project["services"]["api"], "command": ["npm", "run", "build"]}
     (path / "compose.yaml").write_text(json.dumps(project))
-    assert not adopted.see_to_return({"project_src": str(path), "state_dir": f"{params['path']}/.evenkeel"})
+    assert not adopted.see_to_return(str(path), lock_in(params), {})

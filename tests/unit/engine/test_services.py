@@ -13,6 +13,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.kinds impor
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import (
     KINDS,
     BadService,
+    CommonSettings,
     Probe,
     Settings,
     chosen_kind,
@@ -30,7 +31,7 @@ DIGEST = "sha256:" + "0" * 64
 
 def settings(service: dict[str, Any] | None = None, name: str = "api", **more: Any) -> Settings:
     """A web service's settings unless told otherwise; ``more`` are settings_of's own arguments."""
-    given_ = {"evidence": Evidence(), "arguments": {}, "options": {}, "port": 8000, **more}
+    given_ = {"evidence": Evidence(), "common": CommonSettings(), "options": {}, "port": 8000, **more}
     return settings_of(name, service or {}, **given_)
 
 
@@ -130,9 +131,9 @@ def test_later_sources_win() -> None:
     assert settings().monitor == 5
     assert settings(update).monitor == 7
     assert settings(beside).monitor == 8
-    assert settings(beside, arguments={"monitor": 9.0}).monitor == 9
-    assert settings(beside, arguments={"monitor": None}).monitor == 8
-    assert settings(beside, arguments={"monitor": 9.0}, options={"monitor": 0}).monitor == 0
+    assert settings(beside, common=CommonSettings(monitor=9.0)).monitor == 9
+    assert settings(beside, common=CommonSettings(monitor=None)).monitor == 8
+    assert settings(beside, common=CommonSettings(monitor=9.0), options={"monitor": 0}).monitor == 0
 
 
 def test_defaults_of_the_kinds() -> None:
@@ -390,9 +391,9 @@ def test_a_canary_is_asked_of_one_service_besides_what_is_always_asked() -> None
     own = {"x-evenkeel": {"prove": ["/"]}}
     asked = {"canary": [{"path": "/tours/1/", "contains": "EUR"}], "canary_service": "api"}
     canary = Probe("/tours/1/", contains="EUR")
-    assert settings(own, arguments=asked).prove == (Probe("/"), canary)
-    assert settings(own, arguments=asked, options={"prove": ["/x"]}).prove == (Probe("/x"), canary)
-    assert settings(own, "other", arguments=asked).prove == (Probe("/"),)
-    assert settings(own, "other", arguments={"canary": asked["canary"]}).prove == (Probe("/"), canary)
+    assert settings(own, common=CommonSettings(**asked)).prove == (Probe("/"), canary)
+    assert settings(own, common=CommonSettings(**asked), options={"prove": ["/x"]}).prove == (Probe("/x"), canary)
+    assert settings(own, "other", common=CommonSettings(**asked)).prove == (Probe("/"),)
+    assert settings(own, "other", common=CommonSettings(canary=asked["canary"])).prove == (Probe("/"), canary)
     with pytest.raises(BadService, match="canary"):
-        settings(own, arguments={"canary": [{"path": "nowhere"}]})
+        settings(own, common=CommonSettings(canary=[{"path": "nowhere"}]))

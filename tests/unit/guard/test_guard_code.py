@@ -16,7 +16,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.guard.host.code im
 
 
 def put(folder: Path, check: bool = False) -> bool:
-    return bool(install({"path": str(folder)}, check)["changed"])
+    return bool(install(str(folder), check)["changed"])
 
 
 def test_it_runs_from_there_and_a_second_call_changes_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.git.host.git impor
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import end, patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import Keeper
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import smoke_test
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.nginx_wanted import Request
 from tests.unit.app_on_a_server import git
 from tests.unit.engine_in_memory import EngineInMemory
 from tests.unit.restored_folder import Restored
@@ -32,9 +33,9 @@ class World:
         self.refuses = ""
         self.wrong = ""
 
-    def reload(self, params: dict[str, Any], check: bool) -> dict[str, Any]:
-        assert params["lock_token"] and params["from_release"] and not check
-        self.reloaded.append(params["project_src"])
+    def reload(self, request: Request, check: bool) -> dict[str, Any]:
+        assert request.lock.lock_token and request.from_release and not check
+        self.reloaded.append(request.project.project_src)
         return {"changed": True, "failed": bool(self.refuses), "msg": self.refuses}
 
 

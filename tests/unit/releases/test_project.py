@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import compose_project
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.definition import with_contexts, without_contexts
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import project as releases_project
@@ -240,7 +241,7 @@ def call(folder: Path, check: bool = False, **more: Any) -> dict[str, Any]:
     params = {"project_src": str(folder), "files": ["compose.yaml"], "project_name": "shop", "revision": REVISION}
     top = folder.parents[1]
     paths = {"mounts_dir": str(top / "mounts"), "state_dir": str(top / ".evenkeel")}
-    return releases_project.resolve({**params, **paths, **more}, check)
+    return compose_project.call({**params, **paths, **more}, check)
 
 
 def snapshot(folder: Path) -> dict[str, str]:

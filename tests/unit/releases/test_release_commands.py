@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.release_command import call as run_commands
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import Keeper
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases import release_commands as commands
-from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.release_command import run_commands
 from tests.unit.app_on_a_server import App
 
 ROOT = Path(__file__).parents[3]
@@ -198,7 +198,7 @@ def test_an_unknown_release_is_refused(app: App) -> None:
 
 _BY_ITSELF = """
     import json, sys
-    from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.release_command import run_commands
+    from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.release_command import call as run_commands
     print(json.dumps(run_commands(json.loads(sys.argv[1]), False)))
 """
 

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import EngineFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.kinds import Evidence
-from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import settings_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import CommonSettings, settings_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.config import Route
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.machine import ComposeMachine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import StepFailed
@@ -103,8 +103,8 @@ class Running:
 def test_without_a_health_command_an_api_is_asked_where_the_site_is(new: dict[str, int], ready: bool) -> None:
     compose: Any = None
     with answering({"127.0.0.2": {"/healthz": 200}, "127.0.0.3": new}) as port:
-        arguments = {"health_url": "https://shop.example/healthz"}
-        settings = settings_of("api", {"command": ["gunicorn", "x"]}, Evidence(), arguments, {}, port)
+        common = CommonSettings(health_url="https://shop.example/healthz")
+        settings = settings_of("api", {"command": ["gunicorn", "x"]}, Evidence(), common, {}, port)
         engine = Running({"127.0.0.2": "old", "127.0.0.3": "new"})
         target = Target(settings, "sha256:1", "new", (Route("api", port),))
         machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])
@@ -129,7 +129,7 @@ def test_what_nginx_answers_itself_is_not_asked_of_the_app(
     compose: Any = None
     with answering({"127.0.0.2": old, "127.0.0.3": new}) as port:
         settings = settings_of(
-            "api", {"command": "gunicorn x"}, Evidence(), {"prove": ["/api/", "/"]}, {}, port, proxied=True
+            "api", {"command": "gunicorn x"}, Evidence(), CommonSettings(prove=["/api/", "/"]), {}, port, proxied=True
         )
         target = Target(settings, "sha256:1", "new", (Route("api", port, "shop.example"),))
         engine = Running({"127.0.0.2": "old", "127.0.0.3": "new"})

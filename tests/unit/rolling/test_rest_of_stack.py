@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.dependencies import in_order, needed_by
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.kinds import Evidence, judge
-from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import settings_of
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import CommonSettings, settings_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.standing import keep_as_created
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.rest_of_stack import (
     Present,
@@ -200,7 +200,7 @@ def test_dependencies_through_others_count() -> None:
     ],
 )
 def test_what_two_of_it_might_spoil_is_stopped_first_and_that_has_to_be_said(service: dict[str, Any], why: str) -> None:
-    plain = settings_of("search", service, Evidence(), {}, {"kind": "other"})
+    plain = settings_of("search", service, Evidence(), CommonSettings(), {"kind": "other"})
     assert alone(service, plain, Evidence(), chosen=False, serves=False) == (plain, "")
     assert alone(service, plain, Evidence(), chosen=True, serves=True) == (plain, "")
     found, problem = alone(service, plain, Evidence(), chosen=False, serves=True)
@@ -209,14 +209,14 @@ def test_what_two_of_it_might_spoil_is_stopped_first_and_that_has_to_be_said(ser
 
 
 def test_what_listens_and_is_not_understood_is_asked_about() -> None:
-    plain = settings_of("search", {}, Evidence(), {}, {"kind": "other"})
+    plain = settings_of("search", {}, Evidence(), CommonSettings(), {"kind": "other"})
     found, problem = alone({}, plain, Evidence(listens=frozenset({9200})), chosen=False, serves=True)
     assert found.order == "stop-first"
     assert "listens on port 9200, and nothing says what it is" in problem
 
 
 def test_what_holds_nothing_is_stopped_first_and_that_without_asking() -> None:
-    plain = settings_of("search", {}, Evidence(), {}, {"kind": "other"})
+    plain = settings_of("search", {}, Evidence(), CommonSettings(), {"kind": "other"})
     read = {"volumes": [{**volume("data", "/data"), "read_only": True}]}
     assert alone(read, plain, Evidence(), chosen=False, serves=True) == (replace(plain, order="stop-first"), "")
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.clock import Moment, Process
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.clock import identity, now
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.files import write_private
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_info import call as deploy_info
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation import lease
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import Keeper
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.lease import Lock, Operation
@@ -35,7 +36,6 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.status.findings im
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host import store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.status import (
-    deploy_info,
     made_by_others,
     of_no_job,
 )
@@ -304,7 +304,7 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
     root.chmod(0o755)
     code = (
         "import os, sys;"
-        "from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.status import deploy_info;"
+        "from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_info import call as deploy_info;"
         "ask = lambda: deploy_info({'path': sys.argv[1], 'project_name': 'travel'}, False)['info']['unseen'];"
         # Asked once before, so that nothing has to be imported from folders that only root may read.
         "ask(); os.setgroups([]); os.setgid(65534); os.setuid(65534); print(ask())"

@@ -158,14 +158,10 @@ def _returning(params: Mapping[str, Any], store: Store, view: View, release: str
     """The same release as it comes back when what was started by hand is gone: as releases are."""
     path = store.path_of(release)
     project = adoption.in_tree(view.project, view.origin.folder, path)
-    places = {
-        "project_src": path,
-        "mounts_dir": os.path.join(store.root, "mounts"),
-        "data_dir": os.path.join(store.root, "shared"),
-    }
+    mounts_dir, data_dir = (os.path.join(store.root, name) for name in ("mounts", "shared"))
     data = {p: view.places[p] for p in view.data}
     live = live_of(project, path, os.path.join(store.root, "shared/proxy"), view.places, data)
-    placed, _fresh = place_all(project, places, live, view.places, False, data)
+    placed, _fresh = place_all(project, path, mounts_dir, data_dir, live, view.places, False, data)
     # What is mounted and neither copied nor data, such as a link out of the folder, stays where it is.
     for source in generated.tree_mounts(project, path, live):
         placed.setdefault(source, view.origin.folder + source[len(path) :])

@@ -18,12 +18,12 @@ _PACKAGE = "evenkeel"
 _WRITING, _BEFORE = ".writing", ".before"
 
 
-def install(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+def install(path: str, check_mode: bool) -> dict[str, Any]:
+    """Bring the code to a folder.
 
     :raises BadInput: the folder cannot be written.
     """
-    path = os.path.normpath(str(params["path"]))
+    path = os.path.normpath(path)
     wanted = {
         os.path.join(_PACKAGE, f"{name.replace('.', '/')}.py"): text.encode()
         for name, text in runtime.sources().items()

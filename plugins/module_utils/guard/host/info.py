@@ -1,11 +1,11 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``guard_info``: whether an app's nginx needs a guard, and whether one runs."""
+"""Whether an app's nginx needs a guard, and whether one runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...base.errors import BadInput
@@ -20,12 +20,12 @@ from .view import View, Watched
 _MODULE = "evenkeel.guard.host.guard"
 
 
-def guard_info(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call; it changes nothing.
+def guard_info(app: str) -> dict[str, Any]:
+    """Tell whether an app's nginx needs a guard, and whether one runs; it changes nothing.
 
+    :param app: its Compose project.
     :raises BadInput: the engine cannot be asked.
     """
-    app = str(params["project_name"])
     try:
         watched = View(Engine(), app).look()
     except EngineFailed as error:

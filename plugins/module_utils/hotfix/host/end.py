@@ -18,6 +18,7 @@ from ...engine.definition import GENERATED
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of
 from ...engine.host.log_tail import Writer, since_the_change
 from ...engine.host.project import connect
+from ...engine.options import ProjectOptions
 from ...engine.services import Probe
 from ...git.host.git import GitFailed
 from ...operation.host.lock import lock
@@ -27,6 +28,7 @@ from ...releases.choice import VERIFIED
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
 from ...traffic.host.nginx_reload import nginx_reload
+from ...traffic.host.nginx_wanted import Request as Reload
 from . import patch as hotfix_patch
 from .refs import tell_repository
 from .release import manage_release
@@ -60,7 +62,8 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return result
         if set(result["kinds"]) != _NGINX or result["services"] or result["jobs"]:
             return {**result, GOES_ON: True}
-        reloaded = nginx_reload(_reload(given, str(result["release_path"])), False)
+        here = ProjectOptions(str(result["release_path"]))
+        reloaded = nginx_reload(Reload(here, lock_options(given), from_release=True), False)
         if reloaded.get("failed"):
             ended = {"problem": reloaded["msg"]}
         else:
@@ -72,11 +75,6 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     wanted = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
     return in_one_go(wanted, check_mode, made, store.former_state_dir)
-
-
-def _reload(params: Mapping[str, Any], path: str) -> dict[str, Any]:
-    own = {key: params.get(key) for key in ("state_dir", "lock_token")}
-    return {**own, "project_src": path, "from_release": True, "backup": True, "keep": 5}
 
 
 def _served(store: Store, params: Mapping[str, Any], release: str, asked: tuple[Probe, ...]) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from ...engine.host.engine import EngineFailed
 from ...engine.host.inspection import SERVICE_LABEL, label_of
 from ...engine.host.log_tail import Writer, since_the_change
 from ...engine.host.project import connect
+from ...engine.options import ProjectOptions
 from ...engine.programs import WEB
-from ...engine.services import ROLLED_KINDS
+from ...engine.services import ROLLED_KINDS, CommonSettings
 from ...git.host.git import GitFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import first_line, iso
@@ -27,6 +28,7 @@ from ...operation.host.single_call import in_one_go
 from ...operation.host.timeline import Steps
 from ...operation.options import lock_options
 from ...releases.host.store import Store, store_of
+from ...rolling.host.plan import Request as Roll
 from ...rolling.host.plan import prepare
 from ...rolling.host.roller import StepFailed
 from .. import in_place as decide
@@ -154,10 +156,19 @@ class Change:
         services = sorted({label_of(i, SERVICE_LABEL) for i in mine})
         if not services:
             raise BadInput(f"no container has {', '.join(record.files)}", SEALED)
-        asked = {
-            **self.params, "project_src": here.path, "files": [], "env_files": [], "profiles": [], "project_name": None,
-            "services": services, "canary_service": self.params["django_service"],
-        }  # fmt: skip
+        asked = Roll(
+            ProjectOptions(here.path),
+            lock_options(self.params),
+            common=CommonSettings(
+                prove=self.params.get("prove"),
+                canary=self.params.get("canary"),
+                canary_service=self.params["django_service"],
+            ),
+            services=tuple(services),
+            service_options=self.params.get("service_options") or {},
+            log_lines=int(self.params.get("log_lines") or 0),
+            allow_downtime=bool(self.params.get("allow_downtime")),
+        )
         with self.steps("prepare"):
             call = prepare(asked)
         self.notes += [note for note in call.notes if note not in self.notes]

@@ -19,11 +19,12 @@ from ...base.host.files import KEY, read_json
 from ...engine.definition import GENERATED
 from ...engine.host.engine import EngineFailed
 from ...engine.host.project import connect
+from ...engine.options import ProjectOptions
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import iso
 from ...operation.host.timeline import Steps
-from ...operation.options import lock_options
+from ...operation.options import LockOptions, lock_options
 from ...releases import choice
 from ...releases.host import project as releases_project
 from ...releases.host.plain_folder import is_plain_folder
@@ -316,14 +317,19 @@ def _resolve(params: Mapping[str, Any], found: Found, release: str, fence: Fence
     here, root, path = found.here, found.here.store.root, found.here.store.path_of(release)
     built = set(view.built_images(here))
     kept = {s: here.image_of(s) for s in here.kinds if here.image_of(s) in built - found.affected}
-    asked = {
-        "project_src": path, "files": params["compose_files"], "env_files": params.get("env_files") or [],
-        "project_name": here.name, "revision": found.commit, "mounts_dir": os.path.join(root, "mounts"),
-        "live_dir": os.path.join(root, "shared", "proxy"), "data_dir": os.path.join(root, "shared"),
-        "serving_src": here.path, "service_options": params.get("service_options") or {}, "kept_images": kept,
-        "state_dir": params["state_dir"],
-    }  # fmt: skip
-    releases_project.write_generated(asked, releases_project.read_sources(asked), fence)
+    files, env_files = tuple(params["compose_files"]), tuple(params.get("env_files") or ())
+    asked = releases_project.Request(
+        ProjectOptions(path, files, env_files, project_name=here.name),
+        LockOptions(str(params["state_dir"])),
+        found.commit,
+        mounts_dir=os.path.join(root, "mounts"),
+        service_options=params.get("service_options") or {},
+        live_dir=os.path.join(root, "shared", "proxy"),
+        data_dir=os.path.join(root, "shared"),
+        serving_src=here.path,
+        kept_images=kept,
+    )
+    releases_project.write_generated(asked, releases_project.read_sources(asked.project), fence)
 
 
 def _images(found: Found, project: Mapping[str, Any], tree: str, fence: Fence) -> list[str]:

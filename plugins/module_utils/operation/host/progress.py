@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ...base import options
 from ...base.host import known_secrets
 from ...base.host.files import FilesFailed, private_directory
 from ..progress import Line, as_json, is_id
@@ -21,6 +23,18 @@ from ..progress import Line, as_json, is_id
 #: The option by which the action plugin names the file.
 PROGRESS_ARGUMENTS: dict[str, Any] = {"progress_id": {"type": "str"}}
 _KEPT = 20
+
+
+@dataclass(frozen=True)
+class ProgressOptions:
+    """In which file a call tells its progress, in none where it is not named."""
+
+    progress_id: str = ""
+
+
+def progress_options(params: Mapping[str, Any]) -> ProgressOptions:
+    """The file for progress that a module was given."""
+    return options.read(ProgressOptions, PROGRESS_ARGUMENTS, params)
 
 
 class Progress:

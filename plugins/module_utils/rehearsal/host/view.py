@@ -19,12 +19,14 @@ from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions, project_options
 from ...engine.programs import BROKER, DATABASE, WEB
+from ...engine.services import CommonSettings
 from ...operation.host.journal import Fence
 from ...operation.host.progress import Progress
-from ...operation.options import lock_options
+from ...operation.options import LockOptions, lock_options
 from ...postgres import substitute_database
+from ...rolling.host.plan import Request as Roll
 from ...rolling.host.plan import prepare, room_of
 from ...rolling.host.targets import Target
 from .. import rehearsal as decide
@@ -116,10 +118,14 @@ def looked(params: Mapping[str, Any], check_mode: bool) -> View | None:
             return None
         raise BadInput(f"the image {image} of {service} is not on this host", "build or pull it first")
     kinds = kinds_of(engine, project, compose.project_src, options)
-    call = prepare(
-        {"project_src": compose.project_src, "service_options": options, "prove": params.get("prove"),
-         "allow_downtime": params.get("allow_downtime"), "state_dir": params.get("state_dir")}, True
-    )  # fmt: skip
+    roll = Roll(
+        ProjectOptions(compose.project_src),
+        LockOptions(str(params.get("state_dir") or "")),
+        common=CommonSettings(prove=params.get("prove")),
+        service_options=options,
+        allow_downtime=bool(params.get("allow_downtime")),
+    )
+    call = prepare(roll, True)
     webs = [t for t in call.targets if t.settings.kind == WEB and image_name(project, t.settings.name) == image]
     web = next((t for t in webs if t.settings.name == service), webs[0] if webs else None)
     copies = [_copy(params, str(name or "")) for name in params.get("databases") or [""]]

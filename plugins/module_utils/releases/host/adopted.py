@@ -18,7 +18,7 @@ from ...engine.host.inspection import HASH_LABEL, PROJECT_LABEL, SERVICE_LABEL, 
 from ...engine.host.project import state_dir_of
 from ...engine.jobs import jobs_of
 from ...operation.host.journal import working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from .store import Store
 
 _RECORD = "adopted.json"
@@ -62,29 +62,29 @@ def make_ready_to_return(store: Store, release: str) -> None:
     sync_directory(path)
 
 
-def see_to_return(params: Mapping[str, Any]) -> bool:
+def see_to_return(path: str, lock: LockOptions, service_options: Mapping[str, Any]) -> bool:
     """Make a release ready to come back where a failed update has already removed what was started by hand.
 
     As long as all of it runs, it is wanted just as it is.
 
+    :param path: the folder of the release.
     :returns: whether that was done.
     """
-    path = str(params["project_src"])
     if not os.path.exists(os.path.join(path, RETURNING)):
         return False
     project = read_json(os.path.join(path, GENERATED))
     name = str(project.get("name"))
     # Of a job nothing runs, and what is left of it somebody may have pruned.
-    jobs = jobs_of(project, params.get("service_options"))
+    jobs = jobs_of(project, service_options)
     built = {s for s, definition in (project.get("services") or {}).items() if definition.get("build")} - {*jobs}
     hashes = Compose(path, project_name=name).hashes(project)
     containers = Engine().containers({PROJECT_LABEL: name})
     there = {label_of(i, SERVICE_LABEL) for i in containers if label_of(i, HASH_LABEL) in hashes.values()}
     if all(service in there for service in built):
         return False
-    state_dir = state_dir_of(lock_options(params), name)
+    state_dir = state_dir_of(lock, name)
     with (
-        working(lock_options(params), state_dir, f"compose_rolling of {name}") as fence,
+        working(lock, state_dir, f"compose_rolling of {name}") as fence,
         fence.act("make it ready to come back"),
     ):
         os.replace(os.path.join(path, RETURNING), os.path.join(path, GENERATED))

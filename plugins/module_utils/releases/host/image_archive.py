@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
@@ -23,7 +24,7 @@ from ...base.host.files import private_directory, read_json, write_private
 from ...base.host.part_files import PART, NoRoom, Part, checksum, part_of
 from ...engine.host.engine import Engine, EngineFailed
 from ...operation.host.journal import Fence, working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from .. import archives, choice
 from .kept_images import parts_of
 from .retention import Used, generated
@@ -119,14 +120,29 @@ def names_of(store: Store, release: str) -> list[str]:
     return sorted(n for n in names if n and "@" not in n)
 
 
-def keep_archive(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of ``image_archive``: nothing that serves depends on it, so what goes wrong is only told.
+@dataclass(frozen=True)
+class Request:
+    """The images of which release are kept in files.
+
+    :ivar path: the app's folder, in which releases are.
+    :ivar release: the one to go back to where none is named.
+    :ivar policy: see ``releases/archives.py``.
+    """
+
+    lock: LockOptions
+    path: str
+    release: str = ""
+    policy: str = archives.AUTO
+
+
+def keep_archive(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Archive the images of a release: nothing that serves depends on it, so what goes wrong is only told.
 
     :raises BadInput: there is no such release, or no engine.
     """
-    store, policy = Store(str(params["path"])), str(params["policy"])
+    store, policy = Store(request.path), request.policy
     known = store.all()
-    release = str(params.get("release") or "") or choice.way_back(known, store.current())
+    release = request.release or choice.way_back(known, store.current())
     if release and release not in {r.id for r in known}:
         raise BadInput(
             f"there is no release {release} in {store.folder}", f"there are: {', '.join(r.id for r in known)}"
@@ -135,10 +151,10 @@ def keep_archive(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         engine, used = Engine(timeout=600), Used.seen(store)
     except EngineFailed as error:
         raise BadInput(str(error), "nothing depends on it; run it again when the engine answers") from error
-    state_dir = store.state_dir(lock_options(params))
+    state_dir = store.state_dir(request.lock)
     if check_mode:
         return archive_images(store, engine, used, release, policy, None)
-    with working(lock_options(params), state_dir, f"image_archive of {store.root}") as fence:
+    with working(request.lock, state_dir, f"image_archive of {store.root}") as fence:
         return fence.told(archive_images(store, engine, used, release, policy, fence))
 
 

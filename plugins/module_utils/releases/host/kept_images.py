@@ -17,11 +17,11 @@ from ...base.errors import BadInput
 from ...engine.host.compose import ComposeFailed
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...operation.host.journal import working
 from ...operation.host.records import Records
 from ...operation.lease import is_run
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 
 REPOSITORY = "evenkeel-keep"
 #: Operations of a project whose images are kept.
@@ -86,22 +86,23 @@ def put_back(engine: Engine, names: Mapping[str, str], images: Mapping[str, Sequ
     return moved
 
 
-def bring_back(params: Mapping[str, Any]) -> None:
-    """Make a project's image names mean the images of ``params["images"]`` again, before anything is compared.
+def bring_back(options: ProjectOptions, lock: LockOptions, wanted: Mapping[str, Sequence[Any]]) -> None:
+    """Make a project's image names mean these images again, before anything is compared.
 
+    :param wanted: service → ids of the images that it ran.
     :raises BadInput: see :func:`put_back`.
     """
-    images = {str(s): [str(i) for i in ids] for s, ids in (params.get("images") or {}).items()}
-    compose = compose_of(project_options(params))
+    images = {str(s): [str(i) for i in ids] for s, ids in wanted.items()}
+    compose = compose_of(options)
     engine = connect(compose.project_src)
     try:
         project = compose.resolved()
     except ComposeFailed as error:
         raise BadInput(f"the Compose project in {compose.project_src} is not valid: {error}") from error
     names = {s: image_name(project, s) for s in images if s in (project.get("services") or {})}
-    directory = state_dir_of(lock_options(params), str(project["name"]))
+    directory = state_dir_of(lock, str(project["name"]))
     with (
-        working(lock_options(params), directory, f"compose_rolling of {project['name']}") as fence,
+        working(lock, directory, f"compose_rolling of {project['name']}") as fence,
         fence.act("put back image names"),
     ):
         put_back(engine, names, images)

@@ -1,13 +1,14 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``compose_project``: resolve the user's Compose files into the ``compose.yaml`` of a release."""
+"""Resolve the user's Compose files into the ``compose.yaml`` of a release."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...base import secret_values
@@ -29,10 +30,10 @@ from ...engine.host.inspection import (
 )
 from ...engine.host.project import TOOLS_FIT, compose_of, connect, state_dir_of
 from ...engine.jobs import jobs_of, set_apart
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...nginx.host.proxy_files import place_first
 from ...operation.host.journal import Fence, working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from .. import project as generated
 from ..adopted import beside
 from ..standing import keep_as_created
@@ -42,6 +43,32 @@ from .kept_data import kept_data
 from .mounts import copy_path, place
 
 
+@dataclass(frozen=True)
+class Request:
+    """Of which Compose files a release's own is made, and how.
+
+    :ivar project: the user's files, in the folder of the release.
+    :ivar revision: the commit whose tree the release has; it names the images that are built.
+    :ivar mounts_dir: where copies of what is mounted out of the tree are, each under its content's SHA-256.
+    :ivar regenerate: whether it is made at all; what was generated before is only told otherwise.
+    :ivar live_dir: where proxies find their files at paths that never change; nowhere where it is not given.
+    :ivar data_dir: where data is kept that a mount in the tree is for; such a mount stays as it is where it is not given.
+    :ivar serving_src: the release that serves, whose jobs and untouched services are kept; this one where it is not given.
+    :ivar kept_images: service → the image it has already, for those whose image is that of another revision.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    revision: str
+    mounts_dir: str
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    regenerate: bool = True
+    live_dir: str = ""
+    data_dir: str = ""
+    serving_src: str = ""
+    kept_images: Mapping[str, str] = field(default_factory=dict)
+
+
 def _read(path: str) -> str:
     try:
         return read_file(path).decode()
@@ -49,14 +76,14 @@ def _read(path: str) -> str:
         return ""
 
 
-def _sources(params: Mapping[str, Any]) -> Compose:
+def _sources(options: ProjectOptions) -> Compose:
     """The user's files, those under another name that :func:`put_aside` has given it."""
-    files = [os.path.normpath(str(path)) for path in params.get("files") or []]
+    files = [os.path.normpath(str(path)) for path in options.files]
     if not files:
         raise BadInput("files: the project's own Compose files are needed", "set app_compose_files")
-    root = str(params["project_src"])
+    root = options.project_src
     files = [generated.ASIDE + f if os.path.isfile(os.path.join(root, generated.ASIDE + f)) else f for f in files]
-    return compose_of(project_options({**params, "files": files}))
+    return compose_of(replace(options, files=tuple(files)))
 
 
 def put_aside(root: str) -> None:
@@ -84,7 +111,9 @@ def _refuse_other_meaning(compose: Compose, project_name: str) -> None:
 
 def place_all(
     project: Mapping[str, Any],
-    params: Mapping[str, Any],
+    root: str,
+    mounts_dir: str,
+    data_dir: str,
     live: Mapping[str, Mapping[str, str]],
     stays: Mapping[str, str],
     check_mode: bool,
@@ -92,10 +121,10 @@ def place_all(
 ) -> tuple[dict[str, str], bool]:
     """For each mount in the tree what is mounted instead, and whether a copy had to be made.
 
+    :param mounts_dir: where copies are put; ``data_dir``: where data is put, nowhere where it is empty.
     :param stays: relative path → where the data of it lies, for what was taken over.
     :param kept: the same for what the version has files of, and which is data all the same.
     """
-    root, store, data = (str(params.get(key) or "") for key in ("project_src", "mounts_dir", "data_dir"))
     placed, fresh, tree = {}, False, os.path.realpath(root)
     for source in generated.tree_mounts(project, root, live):
         real = os.path.realpath(source)
@@ -103,8 +132,8 @@ def place_all(
         if inside in (kept or {}) or (inside in stays and is_data(real, tree)):
             placed[source] = {**stays, **(kept or {})}[inside]
             continue
-        if data and is_data(real, tree):
-            placed[source] = os.path.join(data, inside)
+        if data_dir and is_data(real, tree):
+            placed[source] = os.path.join(data_dir, inside)
             fresh = make_room_for_data(placed[source], inside, check_mode) or fresh
             continue
         if not os.path.exists(real):
@@ -113,28 +142,28 @@ def place_all(
             # A link into shared/: the server's own file, which has one path for ever.
             placed[source] = real
         elif check_mode:
-            placed[source] = copy_path(real, store, tree)
+            placed[source] = copy_path(real, mounts_dir, tree)
         else:
-            placed[source], made = place(real, store, tree)
+            placed[source], made = place(real, mounts_dir, tree)
             fresh = fresh or made
     return placed, fresh
 
 
-def resolve(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+def resolve(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Make the ``compose.yaml`` of a release.
 
     :raises BadInput: the project is not valid, or could not live in a release folder.
     """
-    if not params.get("regenerate", True):
-        return _as_it_is(str(params["project_src"]))
-    read = read_sources(params)
+    if not request.regenerate:
+        return _as_it_is(request.project.project_src)
+    read = read_sources(request.project)
     name = str(read[1]["name"])
-    _refuse_started_by_hand(str(params["project_src"]), name, read[1].get("services") or {})
+    _refuse_started_by_hand(request.project.project_src, name, read[1].get("services") or {})
     if check_mode:
-        return _generate(params, *read, True)
-    with working(lock_options(params), state_dir_of(lock_options(params), name), f"compose_project of {name}") as fence:
+        return _generate(request, *read, True)
+    with working(request.lock, state_dir_of(request.lock, name), f"compose_project of {name}") as fence:
         fence.note(**{TOOLS_FIT: True})
-        return fence.told(write_generated(params, read, fence))
+        return fence.told(write_generated(request, read, fence))
 
 
 def _refuse_started_by_hand(release: str, name: str, services: Collection[str]) -> None:
@@ -164,12 +193,12 @@ def _refuse_started_by_hand(release: str, name: str, services: Collection[str]) 
 Read = tuple[Compose, dict[str, Any]]
 
 
-def read_sources(params: Mapping[str, Any]) -> Read:
+def read_sources(options: ProjectOptions) -> Read:
     """Have Compose read the user's files.
 
     :raises BadInput: the project is not valid.
     """
-    compose = _sources(params)
+    compose = _sources(options)
     connect(compose.project_src)
     try:
         project = compose.resolved()
@@ -182,13 +211,13 @@ def read_sources(params: Mapping[str, Any]) -> Read:
     return compose, project
 
 
-def write_generated(params: Mapping[str, Any], read: Read, fence: Fence) -> dict[str, Any]:
+def write_generated(request: Request, read: Read, fence: Fence) -> dict[str, Any]:
     """Generate the file of a release, for a caller that has the lock.
 
     :raises BadInput: the project could not live in a release folder.
     """
     with fence.act(f"write {os.path.join(read[0].project_src, definition.GENERATED)}"):
-        return _generate(params, *read, False)
+        return _generate(request, *read, False)
 
 
 def _as_it_is(root: str) -> dict[str, Any]:
@@ -237,7 +266,7 @@ def live_of(
 
 
 def _generate(
-    params: Mapping[str, Any],
+    request: Request,
     compose: Compose,
     project: Mapping[str, Any],
     check_mode: bool,
@@ -245,23 +274,23 @@ def _generate(
     root = compose.project_src
     if not check_mode:
         put_aside(root)
-    taken_over = adopted.record(state_dir_of(lock_options(params), str(project["name"])))
+    taken_over = adopted.record(state_dir_of(request.lock, str(project["name"])))
     stays = {str(k): str(v) for k, v in (taken_over.get("places") or {}).items()}
     if taken_over:
         project = beside(project, root, str(taken_over["folder"]))
     data, data_notes = kept_data(project, root, taken_over)
-    live = live_of(project, root, str(params.get("live_dir") or ""), stays, data)
-    placed, fresh = place_all(project, params, live, stays, check_mode, data)
+    live = live_of(project, root, request.live_dir, stays, data)
+    placed, fresh = place_all(project, root, request.mounts_dir, request.data_dir, live, stays, check_mode, data)
     if not check_mode:
         fresh = place_first(live, root) or fresh
     try:
-        kept = params.get("kept_images") or {}
-        result = generated.generate(project, root, str(params["revision"]), os.path.basename(root), placed, live, kept)
+        kept = request.kept_images
+        result = generated.generate(project, root, request.revision, os.path.basename(root), placed, live, kept)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
-    serving = read_json(os.path.join(str(params.get("serving_src") or root), definition.GENERATED))
+    serving = read_json(os.path.join(request.serving_src or root, definition.GENERATED))
     serving = serving if secret_values.MARK in serving else {}
-    result = set_apart(result, params.get("service_options") or {}, serving)
+    result = set_apart(result, request.service_options, serving)
     kinds = {n: engine_kinds.kind_without_image(s) for n, s in result.get("services", {}).items()}
     result, notes = keep_as_created(result, serving, kinds)
     path = os.path.join(root, definition.GENERATED)

@@ -1,15 +1,16 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``release_command``."""
+"""A user's own commands for a release: before its images are built, or once it is the current one."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
@@ -17,26 +18,43 @@ from ...base.host import known_secrets
 from ...base.host.file_lock import flock, held_for_acts
 from ...base.host.files import private_directory
 from ...operation.host.journal import Fence, working
-from ...operation.host.progress import Progress
+from ...operation.host.progress import Progress, ProgressOptions
 from ...operation.host.records import iso
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from .. import choice
 from .. import release_commands as commands
 from .commands import Runner, missing_programs
 from .store import Store, store_of
 
 
-def run_commands(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+@dataclass(frozen=True)
+class Request:
+    """Which commands are run for which release.
+
+    :ivar path: the app's folder, in which releases are.
+    :ivar state: the stage, ``prepared`` or ``reloaded``: whether they are due depends on it and on the release's own state.
+    :ivar commands: each a list of its words; there is no shell.
+    :ivar timeout: seconds that each may take.
+    :ivar owner: whose the releases are, and who prepares them; the user of the call where it is not given.
+    """
+
+    lock: LockOptions
+    progress: ProgressOptions
+    path: str
+    release: str
+    state: str
+    commands: tuple[Sequence[Any], ...]
+    timeout: float = 900
+    owner: str = ""
+
+
+def run_commands(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Run the commands, where they are due.
 
     :raises BadInput: nothing was touched.
     """
-    store, stage, release = (
-        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
-        str(params["state"]),
-        str(params["release"]),
-    )
-    wanted = [[str(word) for word in argv] for argv in params["commands"]]
+    store, stage, release = store_of(request.path, request.owner), request.state, request.release
+    wanted = [[str(word) for word in argv] for argv in request.commands]
     problem = commands.problem_with(wanted)
     if problem:
         raise BadInput(problem, "write each command as a list of its words")
@@ -55,11 +73,11 @@ def run_commands(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     missing = missing_programs(wanted)
     if missing:
         raise BadInput(f"{', '.join(missing)} is not on this host", "install it, or name it by its whole path")
-    directory = store.state_dir(lock_options(params))
-    with working(lock_options(params), directory, f"release_command of {store.root}") as fence:
-        progress = Progress.open(directory, str(params.get("progress_id") or ""))
+    directory = store.state_dir(request.lock)
+    with working(request.lock, directory, f"release_command of {store.root}") as fence:
+        progress = Progress.open(directory, request.progress.progress_id)
         try:
-            return fence.told(_Call(store, release, stage, params, fence, progress).run(wanted))
+            return fence.told(_Call(store, release, stage, request.timeout, fence, progress).run(wanted))
         finally:
             progress.close()
 
@@ -68,11 +86,11 @@ class _Call:
     """The commands of one stage, in their order, until one fails."""
 
     def __init__(
-        self, store: Store, release: str, stage: str, params: Mapping[str, Any], fence: Fence, progress: Progress
+        self, store: Store, release: str, stage: str, timeout: float, fence: Fence, progress: Progress
     ) -> None:
         self._store, self._release, self._stage = store, release, stage
         self._fence, self._progress = fence, progress
-        self._timeout = float(params["timeout"])
+        self._timeout = float(timeout)
         folder = private_directory(os.path.join(fence.keeper.directory, "logs"))
         _forget_logs(folder, store)
         self._log = os.path.join(folder, f"{stage}-{release}.log")

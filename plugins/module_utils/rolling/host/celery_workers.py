@@ -27,11 +27,11 @@ from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABE
 from ...engine.host.kinds import evidence_of
 from ...engine.host.project import compose_of, connect, image_name
 from ...engine.kinds import environment_of
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...engine.programs import WORKER
-from ...engine.services import BadService, chosen_kind, settings_of, words_in
+from ...engine.services import BadService, CommonSettings, chosen_kind, settings_of, words_in
 from ...operation.host.journal import Fence
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases.host import adopted
 from ..stack import Container, is_outdated
 from .fenced import FencedMachine
@@ -201,13 +201,16 @@ class Workers:
         self.older = [c for c in self.older if c.id in self.inspections]
 
 
-def workers_of(params: Mapping[str, Any]) -> Workers:
-    """The workers of the project that the arguments name.
+def workers_of(
+    options: ProjectOptions, lock: LockOptions, service_options: Mapping[str, Any], removed: Sequence[str]
+) -> Workers:
+    """The workers of a project.
 
+    :param removed: services that the project does not have any more, whose workers are of another version.
     :raises BadInput: the project is not valid.
     """
-    compose = compose_of(project_options(params))
-    engine = connect(compose.project_src, lock_options(params))
+    compose = compose_of(options)
+    engine = connect(compose.project_src, lock)
     if os.path.exists(os.path.join(compose.project_src, adopted.RETURNING)):
         # What was taken over comes back by this, under its own images' names.
         compose = Compose(compose.project_src, (adopted.RETURNING,), (), compose.profiles, compose.project_name)
@@ -218,23 +221,24 @@ def workers_of(params: Mapping[str, Any]) -> Workers:
         hashes = compose.hashes(project)
     except ComposeFailed as error:
         raise BadInput(f"the Compose project in {compose.project_src} is not valid: {error}") from error
-    options = params.get("service_options") or {}
     targets, consumers = [], []
     evidence = evidence_of(engine, project, compose.project_src)
     try:
         for service, definition in sorted((project.get("services") or {}).items()):
             image = engine.image(image_name(project, service))
             config = image.get("Config") or {}
-            kind = chosen_kind(service, definition, evidence[service], options.get(service) or {})
+            kind = chosen_kind(service, definition, evidence[service], service_options.get(service) or {})
             words = words_in(definition, config)
             if fetches_tasks(kind, words):
-                settings = settings_of(service, definition, evidence[service], params, options.get(service) or {})
+                settings = settings_of(
+                    service, definition, evidence[service], CommonSettings(), service_options.get(service) or {}
+                )
                 targets.append(Target(settings, str(image.get("Id") or ""), hashes.get(service, "")))
                 consumers.append(consumer_of(words, environment_of(definition, config)))
         found = engine.containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})
         services = [t.settings.name for t in targets]
         there = {label_of(i, SERVICE_LABEL) for i in found}
-        gone = [str(s) for s in params.get("removed") or [] if s in there and s not in (project.get("services") or {})]
+        gone = [s for s in removed if s in there and s not in (project.get("services") or {})]
         targets += [
             t for t in removed_targets(gone, found, lambda _service, _definition: ()) if t.settings.kind == WORKER
         ]

@@ -24,22 +24,24 @@ from ...engine.host.kinds import evidence_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
 from ...engine.jobs import is_off
 from ...engine.kinds import Evidence
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...engine.programs import OTHER, SCHEDULER, WEB
 from ...engine.services import (
     ROLLED_KINDS,
     STOP_FIRST,
     BadService,
+    CommonSettings,
     chosen_kind,
     longest_gap_note,
     settings_of,
     words_in,
 )
 from ...nginx.config import Route, named
-from ...operation.options import lock_options
+from ...operation.host.progress import ProgressOptions
+from ...operation.options import LockOptions
 from ...releases.adopted import ADOPTED
 from ...releases.host import adopted
-from ...traffic.host.proxy_routes import proxy_of, routes_to
+from ...traffic.host.proxy_routes import Proxied, proxy_of, routes_to
 from ...traffic.host.strategies import Front, way_to
 from ...traffic.unroutable import Around, leading_perhaps, why_unled
 from .. import published_ports
@@ -50,6 +52,39 @@ from . import generations
 from .machine import ComposeMachine
 from .rest_of_stack import files_of, present_of, removed_targets
 from .targets import Target, main_route
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which services are replaced, and how.
+
+    :ivar services: these alone; all that can be rolled where none is named.
+    :ivar only: ``workers`` are those of them that fetch tasks, ``others`` all but these.
+    :ivar leave_workers: whether workers are left as they are, outdated or not.
+    :ivar backward: whether it goes back to an older version, which turns the order of services round.
+    :ivar log_lines: how many lines of what new containers write are told.
+    :ivar proxy_service: the nginx that is led; the one that leads to most services where none is named.
+    :ivar proxy_mode: ``none`` leads no nginx, ``pin`` leads it by pins alone.
+    :ivar generation: a name of this wish to have all containers new, those as wanted too; its first call says since when.
+    :ivar images: service → ids of images that its name is to mean again, before anything is compared.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    progress: ProgressOptions = field(default_factory=ProgressOptions)
+    common: CommonSettings = field(default_factory=CommonSettings)
+    services: tuple[str, ...] = ()
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    only: str = ""
+    leave_workers: bool = False
+    backward: bool = False
+    log_lines: int = 0
+    proxy_service: str = ""
+    proxy_mode: str = "auto"
+    generation: str = ""
+    images: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    allow_downtime: bool = False
+    remove_orphans: bool = False
 
 
 @dataclass
@@ -90,15 +125,14 @@ class Call:
         return Policy(tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward)
 
 
-def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
+def prepare(request: Request, planning: bool = False) -> Call:
     """Find out all that a roll needs, touching nothing.
 
-    :param params: the module's arguments.
     :param planning: nothing is to be done yet: nginx may still lead to what is to be removed.
     :raises BadInput: anything that would make the roll fail or lose a request.
     """
-    compose = compose_of(project_options(params))
-    engine = connect(compose.project_src, lock_options(params))
+    compose = compose_of(request.project)
+    engine = connect(compose.project_src, request.lock)
     try:
         project = compose.resolved()
         compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, str(project["name"]))
@@ -109,17 +143,18 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         ) from error
     services = project.get("services") or {}
     images = {n: engine.image(image_name(project, n)) for n in services}
-    asked = list(params.get("services") or [])
-    canary = [str(params["canary_service"])] if params.get("canary") and params.get("canary_service") else []
-    for name in [*asked, *(params.get("service_options") or {}), *canary]:
+    asked, options, common = list(request.services), request.service_options, request.common
+    canary = [common.canary_service] if common.canary and common.canary_service else []
+    for name in [*asked, *options, *canary]:
         if name not in services:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
-    options = params.get("service_options") or {}
     found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
     evidence = evidence_of(engine, project, compose.project_src, found)
     present = [present_of(i) for i in found]
     try:
-        proxied = proxy_of(engine, project, evidence, params)
+        proxied = Proxied()
+        if request.proxy_mode != "none":
+            proxied = proxy_of(engine, project, evidence, options, request.proxy_service)
         every, listeners = proxied.routes, proxied.listeners
         ways = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
         looks = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
@@ -129,8 +164,8 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         raise BadInput(str(error)) from error
     names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not is_off(s)]
     runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], evidence[n].image))}
-    if params.get("only"):
-        names = [n for n in names if (n in runs) == (params["only"] == "workers")]
+    if request.only:
+        names = [n for n in names if (n in runs) == (request.only == "workers")]
     call = Call(
         compose,
         engine,
@@ -138,19 +173,19 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
         hashes,
         [],
         proxied.name,
-        state_dir_of(lock_options(params), str(project["name"])),
-        bool(params.get("allow_downtime")),
+        state_dir_of(request.lock, str(project["name"])),
+        request.allow_downtime,
         kinds=kinds,
-        left=frozenset(runs if params.get("leave_workers") else ()),
-        backward=bool(params.get("backward")),
+        left=frozenset(runs if request.leave_workers else ()),
+        backward=request.backward,
     )
     call.around = proxied.around(str(project["name"]))
-    call.log_lines = int(params.get("log_lines") or 0)
-    call.newer_than = generations.moment_of(call.state_dir, str(params.get("generation") or ""))
+    call.log_lines = request.log_lines
+    call.newer_than = generations.moment_of(call.state_dir, request.generation)
     try:
         ordered = in_order(names, kinds)
         running = {p.service for p in present if p.running}
-        call.targets = [_target(n, call, images[n], evidence[n], params, ways[n], n in running) for n in ordered]
+        call.targets = [_target(n, call, images[n], evidence[n], request, ways[n], n in running) for n in ordered]
         for container in (p for p in present if p.service in ordered and p.anonymous):
             # Over all else that speaks against it: no order of steps and no allowed gap keeps this data.
             call.problems[container.service] = BadInput(left_behind(container, min(container.anonymous)))
@@ -161,8 +196,8 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
                 f"let {proxied.beside[name]} lead to {proxied.name} instead, which leads on to {name}; of an nginx with several "
                 f"replicas run one",
             )
-        _see_to_the_rest(call, params, images, present)
-        if params.get("remove_orphans"):
+        _see_to_the_rest(call, asked, images, present)
+        if request.remove_orphans:
             call.targets = [
                 *removed_targets(
                     call.rest.removed,
@@ -173,8 +208,8 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
             ]
     except BadService as error:
         raise BadInput(str(error)) from error
-    _refuse_what_cannot_be(call, images, params)
-    if params.get("canary") and not any(t.route for t in call.targets if t.settings.name in (canary or names)):
+    _refuse_what_cannot_be(call, images, request.proxy_mode)
+    if common.canary and not any(t.route for t in call.targets if t.settings.name in (canary or names)):
         raise BadInput(
             f"canary: nginx leads to no container of {' or '.join(canary or names)}, so nobody could be asked",
             "name the service that answers it (canary_service, app_django_service), or leave it out",
@@ -183,13 +218,13 @@ def prepare(params: Mapping[str, Any], planning: bool = False) -> Call:
 
 
 def _see_to_the_rest(
-    call: Call, params: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]], present: Sequence[Present]
+    call: Call, asked: Sequence[str], images: Mapping[str, Mapping[str, Any]], present: Sequence[Present]
 ) -> None:
     """Look what becomes of the services that this call does not replace.
 
+    :param asked: the services that were named; none where all are meant.
     :raises BadInput: data would not be where it was, a network cannot be as it is defined, or a gap was not allowed.
     """
-    asked = {str(n) for n in params.get("services") or []}
     mine = [p for p in present if not asked or p.service in asked]
     for problem in (
         *moved_data(call.project, call.kinds, mine),
@@ -245,19 +280,19 @@ def _target(
     call: Call,
     image: Mapping[str, Any],
     evidence: Evidence,
-    params: Mapping[str, Any],
+    request: Request,
     leading: tuple[Route, ...],
     serves: bool,
 ) -> Target:
-    service = call.project["services"][name]
-    leading = named(leading, str(params.get("health_url") or ""))
+    service, options = call.project["services"][name], request.service_options.get(name) or {}
+    leading = named(leading, request.common.health_url or "")
     first = main_route(leading)
     settings = settings_of(
         name,
         service,
         evidence,
-        params,
-        (params.get("service_options") or {}).get(name) or {},
+        request.common,
+        options,
         first.port if first else 0,
         proxied=bool(leading),
     )
@@ -267,14 +302,14 @@ def _target(
             f"wrong, or leave it out of services"
         )
     if settings.kind == OTHER:
-        settings, problem = alone(service, settings, evidence, _chosen_order(service, params, name), serves)
+        settings, problem = alone(service, settings, evidence, _chosen_order(service, options), serves)
         if problem and not call.allow_downtime:
             call.problems[name] = BadInput(problem)
     # Only who comes through nginx can be led to a stand-in.
     ports = published_ports.published(service) if leading and settings.order != STOP_FIRST else []
     if ports:
         call.notes.append(published_ports.note(name, ports))
-    front = Front(call.engine, call.name, call.proxy_name, params.get("proxy_mode") == "pin")
+    front = Front(call.engine, call.name, call.proxy_name, request.proxy_mode == "pin")
     way = None
     try:
         way = way_to(name, service, settings, leading, front) if leading else None
@@ -297,13 +332,12 @@ def _target(
     )
 
 
-def _chosen_order(service: Mapping[str, Any], params: Mapping[str, Any], name: str) -> bool:
+def _chosen_order(service: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
     update = (service.get("deploy") or {}).get("update_config") or {}
-    options = (params.get("service_options") or {}).get(name) or {}
     return any(source.get("order") for source in (update, service.get("x-evenkeel") or {}, options))
 
 
-def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], params: Mapping[str, Any]) -> None:
+def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], proxy_mode: str) -> None:
     running = call.engine.containers({PROJECT_LABEL: call.name})
     for target in (t for t in call.targets if not t.removed):
         settings, name = target.settings, target.settings.name
@@ -335,7 +369,7 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             call.problems.setdefault(name, BadInput(gap, hint))
         if settings.kind != WEB:
             continue
-        if serving and target.route is None and params.get("proxy_mode") != "none":
+        if serving and target.route is None and proxy_mode != "none":
             why, hint = why_unled(name, call.around)
             told = BadInput(f"{name}: {why}, so requests could not be moved to the new container", hint)
             call.problems.setdefault(name, told)

@@ -15,7 +15,7 @@ from ...engine.host.compose import Compose
 from ...engine.host.inspection import FILES_LABEL, HASH_LABEL, SERVICE_LABEL, label_of, pid_of
 from ...engine.kinds import Evidence, judge
 from ...engine.programs import OTHER
-from ...engine.services import ROLLED_KINDS, settings_of
+from ...engine.services import ROLLED_KINDS, CommonSettings, settings_of
 from ...nginx.config import Route
 from ...releases.host.data_mounts import anonymous_data, is_anonymous
 from ..rest_of_stack import Present
@@ -83,7 +83,7 @@ def removed_targets(
         pids = [pid for i in mine if (pid := pid_of(i))]
         grace = max([float(config.get("StopTimeout") or 0.0), _PATIENCE if kind not in ROLLED_KINDS else 10.0])
         options = {"kind": kind if kind in ROLLED_KINDS else OTHER, "stop_timeout": grace}
-        settings = settings_of(name, definition, Evidence(), {}, options)
+        settings = settings_of(name, definition, Evidence(), CommonSettings(), options)
         ports = frozenset().union(*(processes.listening_ports(pid) for pid in pids)) if pids else frozenset()
         targets.append(Target(settings, "", "", removed=True, listening=ports))
     return targets

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``compose_rolling``: check everything first, then roll, then say what happened.
+"""Replace the containers of a stack: check everything first, then roll, then say what happened.
 
 :func:`roll` returns what the module returns; :class:`BadInput` is raised before anything is touched.
 """
@@ -21,7 +21,6 @@ from ...engine.programs import WEB
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
 from ...operation.host.records import Records, first_line
-from ...operation.options import lock_options
 from ...releases.host import adopted, kept_images
 from .. import next_step, steps
 from ..progress import Narrator
@@ -30,7 +29,7 @@ from ..steps import Step
 from . import generations
 from .fenced import FencedMachine
 from .machine import ComposeMachine
-from .plan import Call, prepare, refuse_what_cannot_change_hands, refuse_without_room
+from .plan import Call, Request, prepare, refuse_what_cannot_change_hands, refuse_without_room
 from .report import Timeline, difference, keep_logs, logs_of_the_new, message, result_of, said_by_the_new, told_rest
 from .roller import Roller, StepFailed
 
@@ -38,18 +37,18 @@ from .roller import Roller, StepFailed
 StandBy = Callable[[str, str], AbstractContextManager[None]]
 
 
-def roll(params: Mapping[str, Any], check_mode: bool, standing_by: StandBy) -> dict[str, Any]:
-    """Carry out one call.
+def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, Any]:
+    """Replace what is not as wanted.
 
     :param standing_by: given an app's name and its state directory, has a guard begin where this process is killed in the block.
     :returns: what the module returns (``failed`` included when it failed).
     :raises BadInput: before anything is touched.
     """
     if not check_mode:
-        adopted.see_to_return(params)
-    if params.get("images") and not check_mode:
-        kept_images.bring_back(params)
-    call = prepare(params, planning=check_mode)
+        adopted.see_to_return(request.project.project_src, request.lock, request.service_options)
+    if request.images and not check_mode:
+        kept_images.bring_back(request.project, request.lock, request.images)
+    call = prepare(request, planning=check_mode)
     machine = ComposeMachine(call.compose, call.engine, call.name, call.targets, call.proxy_name, call.project)
     roller = Roller(machine, call.policy(), successes=max([t.settings.ready_successes for t in call.targets] or [1]))
     try:
@@ -66,12 +65,12 @@ def roll(params: Mapping[str, Any], check_mode: bool, standing_by: StandBy) -> d
         return result_of(
             call, stack, pending or bool(rest), diff, [], "; ".join([*sentences, *rest]) or "nothing would be changed"
         )
-    with working(lock_options(params), call.state_dir, f"compose_rolling of {call.name}") as fence:
+    with working(request.lock, call.state_dir, f"compose_rolling of {call.name}") as fence:
         if pending and not fence.alone:
             kept_images.keep(call.engine, fence.keeper.records, fence.run, _images_of(stack))
-        generations.keep(call.state_dir, str(params.get("generation") or ""), call.newer_than)
+        generations.keep(call.state_dir, request.generation, call.newer_than)
         roller.machine = FencedMachine(machine, fence)
-        progress = Progress.open(call.state_dir, str(params.get("progress_id") or ""))
+        progress = Progress.open(call.state_dir, request.progress.progress_id)
         steered = pending and any(t.steering for t in call.targets)
         try:
             with standing_by(call.name, call.state_dir) if steered else contextlib.nullcontext():

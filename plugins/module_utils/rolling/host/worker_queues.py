@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``celery_queues``: on the way back, what older workers would discard is run before, or kept from them.
+"""Celery tasks on the way back: what older workers would discard is run before, or kept from them.
 
 An older worker takes any message of its queue and throws away what it does not register.  So the newer ones go on as
 long as they run such tasks, then end, and before an older one is started what is left is moved within the broker to
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...base.errors import BadInput
@@ -20,9 +21,10 @@ from ...celery import backlog
 from ...celery.backlog import UNREAD, Go, Look, Wait, Worker
 from ...celery.host.tasks_aside import record, recorded, summed
 from ...engine.host.project import state_dir_of
+from ...engine.options import ProjectOptions
 from ...operation.host.journal import Fence, working
-from ...operation.host.progress import Progress
-from ...operation.options import lock_options
+from ...operation.host.progress import Progress, ProgressOptions
+from ...operation.options import LockOptions
 from .celery_workers import Workers, workers_of
 
 # Seconds of one look that waits: what is done meanwhile is told in between.
@@ -39,14 +41,34 @@ _LEFT = (
 )
 
 
-def queues(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+@dataclass(frozen=True)
+class Request:
+    """What is done about tasks that not every version registers.
+
+    :ivar state: ``known`` before older workers are started, ``returned`` once a version is back that registers more.
+    :ivar timeout: seconds that newer workers have for what only they register.
+    :ivar leave_unread: whether tasks are left where they are whose names the broker does not show.
+    :ivar removed: services that the version to come does not have, whose workers end too.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    progress: ProgressOptions
+    state: str = "known"
+    timeout: float = 60
+    leave_unread: bool = False
+    removed: tuple[str, ...] = ()
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def queues(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Run or keep aside what older workers would discard, or put back what was kept.
 
     :raises BadInput: it cannot be known what would be lost, and why.
     """
-    if float(params["timeout"]) < 0:
-        raise BadInput(f"timeout: {params['timeout']} is less than nothing", "write seconds, such as 60")
-    return _returned(params, check_mode) if params["state"] == "returned" else _known(params, check_mode)
+    if request.timeout < 0:
+        raise BadInput(f"timeout: {request.timeout} is less than nothing", "write seconds, such as 60")
+    return _returned(request, check_mode) if request.state == "returned" else _known(request, check_mode)
 
 
 def _result(msg: str, changed: bool = False, **more: Any) -> dict[str, Any]:
@@ -83,8 +105,8 @@ def _seen(workers: Workers, said: Mapping[str, Any]) -> Look:
 # -- before older workers are started ------------------------------------------------------------------------
 
 
-def _known(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    workers = workers_of(params)
+def _known(request: Request, check_mode: bool) -> dict[str, Any]:
+    workers = workers_of(request.project, request.lock, request.service_options, request.removed)
     if not workers.newer or not workers.services:
         return _result("no worker of another version is there, or none comes")
     if workers.consumer is None:
@@ -97,12 +119,12 @@ def _known(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if not backlog.concerns(look):
         return _result("the queues hold nothing that the older workers do not register", notes=notes)
     if check_mode:
-        return _result(_foreseen(look, left, float(params["timeout"])), True, waiting=left, notes=notes)
-    directory = state_dir_of(lock_options(params), workers.project)
-    with working(lock_options(params), directory, f"celery_queues of {workers.project}") as fence:
-        progress = Progress.open(directory, str(params.get("progress_id") or ""))
+        return _result(_foreseen(look, left, request.timeout), True, waiting=left, notes=notes)
+    directory = state_dir_of(request.lock, workers.project)
+    with working(request.lock, directory, f"celery_queues of {workers.project}") as fence:
+        progress = Progress.open(directory, request.progress.progress_id)
         try:
-            return fence.told(_hand_over(params, workers, directory, fence, progress, look, notes))
+            return fence.told(_hand_over(request, workers, directory, fence, progress, look, notes))
         finally:
             progress.close()
 
@@ -128,7 +150,7 @@ def _foreseen(look: Look, left: Mapping[str, int], timeout: float) -> str:
 
 
 def _hand_over(
-    params: Mapping[str, Any],
+    request: Request,
     workers: Workers,
     directory: str,
     fence: Fence,
@@ -136,7 +158,7 @@ def _hand_over(
     look: Look,
     notes: list[str],
 ) -> dict[str, Any]:
-    began, timeout = time.monotonic(), float(params["timeout"])
+    began, timeout = time.monotonic(), request.timeout
     # Where an update was killed, older ones may run beside the newer: they must not fetch either.
     workers.hush(fence)
     while True:
@@ -146,7 +168,7 @@ def _hand_over(
         progress.say(f"waiting for newer workers to run {backlog.told(backlog.unknown(look))}", step="wait")
         look = _look(workers, max(0.0, min(_VISIT, timeout - (time.monotonic() - began))))
     waited = time.monotonic() - began
-    _refuse_unread(look, step, bool(params["leave_unread"]))
+    _refuse_unread(look, step, request.leave_unread)
     progress.say("newer workers fetch no more, and end with what they have begun", step="end")
     workers.end(fence)
     # Written before: a call that is killed in the middle leaves word of what lies aside.
@@ -197,13 +219,13 @@ def _said(told: Mapping[str, int], waited: float) -> str:
 # -- when a version is back that registers them ---------------------------------------------------------------
 
 
-def _returned(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    name = str(params.get("project_name") or "")
-    directory = state_dir_of(lock_options(params), name)
-    if (params.get("state_dir") or name) and not recorded(directory):
+def _returned(request: Request, check_mode: bool) -> dict[str, Any]:
+    name = request.project.project_name
+    directory = state_dir_of(request.lock, name)
+    if (request.lock.state_dir or name) and not recorded(directory):
         return _result("no task lies aside")
-    workers = workers_of(params)
-    directory = state_dir_of(lock_options(params), workers.project)
+    workers = workers_of(request.project, request.lock, request.service_options, request.removed)
+    directory = state_dir_of(request.lock, workers.project)
     kept = summed(recorded(directory))
     if not kept:
         return _result("no task lies aside")
@@ -213,7 +235,7 @@ def _returned(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         msg = f"would be put back: {backlog.told(back)}" if back else f"stays aside: {backlog.told(kept)}"
         return _result(msg, bool(back), aside=kept)
     with (
-        working(lock_options(params), directory, f"celery_queues of {workers.project}") as fence,
+        working(request.lock, directory, f"celery_queues of {workers.project}") as fence,
         fence.act("put tasks back into their queues"),
     ):
         said = workers.ask("back")

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``deploy_info``: look at everything, say what cannot be seen, and go on.  It takes no lock."""
+"""All that is known of an app: look at everything, say what cannot be seen, and go on.  It takes no lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -30,11 +30,11 @@ from ...hotfix.host.in_place_record import in_force
 from ...hotfix.host.staging import tried
 from ...migrations.host.migrate import migrate
 from ...operation.host.records import iso
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases.host.retention import has_engine
 from ...releases.host.store import Store
-from ...traffic.host.smoke_test import questions, wrong
+from ...traffic.host.smoke_test import AsUsersOptions, questions, wrong
 from .. import findings
 from ..findings import Seen, Service, WayBack
 from ..text import text
@@ -46,15 +46,35 @@ PARTS = ("drift", "migrations", "use")
 _PATIENCE = 120.0
 
 
-def deploy_info(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+@dataclass(frozen=True)
+class Request:
+    """Which app is looked at.
+
+    :ivar path: the app's folder, in which releases are; ``state_dir`` and ``backups_dir`` are in it where they are not given.
+    :ivar owner: whose the releases are; whoever looks where it is not given.
+    :ivar look_at: of :data:`PARTS`; all else is looked at always.
+    """
+
+    path: str
+    project_name: str
+    as_users: AsUsersOptions
+    state_dir: str = ""
+    backups_dir: str = ""
+    owner: str = ""
+    django_service: str = "api"
+    manage_py: str = "manage.py"
+    look_at: tuple[str, ...] = PARTS
+
+
+def deploy_info(request: Request) -> dict[str, Any]:
+    """Tell what is known of an app; it changes nothing.
 
     :raises BadInput: app_root cannot be one, or app_verify_paths are none.
     """
-    root = str(params["path"])
+    root = request.path
     if not os.path.isabs(root) or ".." in root.split("/"):
         raise BadInput(f"path {root} must be absolute and without ..")
-    seen = _Look(params).all()
+    seen = _Look(request).all()
     found = findings.findings(seen)
     lines = text(seen)
     facts = asdict(seen)
@@ -111,17 +131,16 @@ def _told_edit(where: str, what: str, one: ContainerDrift | VolumeDrift | TreeDr
 class _Look:
     """What one call sees; each part that cannot be seen is named in ``unseen``."""
 
-    def __init__(self, params: Mapping[str, Any]) -> None:
-        root = str(params["path"])
-        self.app = str(params["project_name"])
-        self.store = Store(root, str(params.get("owner") or ""))
-        self.state_dir = self.store.state_dir(lock_options(params))
-        self.backups = str(params.get("backups_dir") or os.path.join(root, "backups"))
-        self.django = str(params.get("django_service") or "")
-        self.manage_py = str(params.get("manage_py") or "manage.py")
-        self.parts: Collection[str] = set(PARTS if params.get("look_at") is None else params["look_at"])
+    def __init__(self, request: Request) -> None:
+        self.app = request.project_name
+        self.store = Store(request.path, request.owner)
+        self.state_dir = self.store.state_dir(LockOptions(request.state_dir))
+        self.backups = request.backups_dir or os.path.join(request.path, "backups")
+        self.django = request.django_service
+        self.manage_py = request.manage_py or "manage.py"
+        self.parts: Collection[str] = set(request.look_at)
         self.unseen: dict[str, str] = {}
-        self.health_url, self.questions = str(params.get("health_url") or ""), questions(params.get("prove") or ())
+        self.health_url, self.questions = request.as_users.health_url, questions(request.as_users.prove)
 
     @contextmanager
     def _part(self, *names: str) -> Iterator[None]:

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``nginx_reload``: try the candidates in a twin, install them, reload, prove, and go back where that fails."""
+"""Files of nginx: try the candidates in a twin, install them, reload, prove, and go back where that fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -26,9 +26,8 @@ from ...nginx.host.proxy_files import bring
 from ...nginx.host.site import ContainerSite, Contents, Site, SiteFailed
 from ...nginx.twin import BadPlace
 from ...operation.host.journal import working
-from ...operation.options import lock_options
 from .nginx_chain import outdated, reload_each, why_not
-from .nginx_wanted import Absent, file_change, project_of, proxies_of, release_change
+from .nginx_wanted import Absent, Request, file_change, project_of, proxies_of, release_change
 from .probing import ask
 
 _ATTEMPTS = 3
@@ -66,33 +65,33 @@ class _Steps:
             entry["seconds"] = round(time.time() - began, 3)
 
 
-def nginx_reload(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+def nginx_reload(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Have nginx serve with the wanted files.
 
     :returns: what the module returns (``failed`` included when nginx refuses the candidates or they did not hold).
     :raises BadInput: before anything is touched.
     """
-    if not params.get("from_release"):
-        return _one(params, check_mode)
-    if params.get("service"):
-        return _one(params, check_mode)
-    project = project_of(params)
+    if not request.from_release:
+        return _one(request, check_mode)
+    if request.service:
+        return _one(request, check_mode)
+    project = project_of(request.project)
     result: dict[str, Any] = {"changed": False, "timeline": [], "msg": "nginx has no files of this release"}
     for service in proxies_of(project):
-        one = _one({**params, "service": service}, check_mode)
+        one = _one(replace(request, service=service), check_mode)
         timeline, changed = result["timeline"] + one["timeline"], result["changed"] or one["changed"]
         result = {**one, "timeline": timeline, "changed": changed}
         if one.get("failed"):
             return result
-    return result if params.get("validate_only") else _find_again(params, project, result, check_mode)
+    return result if request.validate_only else _find_again(request, project, result, check_mode)
 
 
 def _find_again(
-    params: Mapping[str, Any], project: Mapping[str, Any], result: dict[str, Any], check_mode: bool
+    request: Request, project: Mapping[str, Any], result: dict[str, Any], check_mode: bool
 ) -> dict[str, Any]:
     """Reload each nginx that leads to another one which was started since, with or without files of the release."""
     try:
-        due = outdated(connect(str(params["project_src"]), lock_options(params)), project)
+        due = outdated(connect(request.project.project_src, request.lock), project)
     except NginxFailed as error:
         raise BadInput(str(error)) from error
     if not due:
@@ -102,8 +101,8 @@ def _find_again(
     if check_mode:
         return result
     with working(
-        lock_options(params),
-        state_dir_of(lock_options(params), str(project["name"])),
+        request.lock,
+        state_dir_of(request.lock, str(project["name"])),
         f"nginx_reload of {project['name']}",
     ) as fence:
         timeline, problem = reload_each(due, fence)
@@ -113,13 +112,13 @@ def _find_again(
         return fence.told(result)
 
 
-def _one(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def _one(request: Request, check_mode: bool) -> dict[str, Any]:
     try:
-        change_of = release_change if params.get("from_release") else file_change
-        sites, wanted, project = change_of(params)
+        change_of = release_change if request.from_release else file_change
+        sites, wanted, project = change_of(request)
     except Absent as error:
-        if params.get("from_release") and not params.get("validate_only"):
-            return _put_there(params, str(error), check_mode)
+        if request.from_release and not request.validate_only:
+            return _put_there(request, str(error), check_mode)
         if check_mode:
             return {
                 "changed": True,
@@ -129,12 +128,12 @@ def _one(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), "start it (docker compose up -d), then run the same command again") from error
     except (BadPlace, SiteFailed, NginxFailed) as error:
         raise BadInput(str(error), getattr(error, "advice", "")) from error
-    state = state_dir_of(lock_options(params), project)
-    memory = Memory(state, str(params.get("service") or ""), str(params.get("dest") or ""))
-    call = Change(params, sites, memory, wanted)
-    if check_mode or params.get("validate_only"):
+    state = state_dir_of(request.lock, project)
+    memory = Memory(state, request.service, request.dest)
+    call = Change(request, sites, memory, wanted)
+    if check_mode or request.validate_only:
         return call.only_look()
-    with working(lock_options(params), state, f"nginx_reload of {project}") as fence:
+    with working(request.lock, state, f"nginx_reload of {project}") as fence:
         result = call.carry_out(fence.act)
         fence.told(result)
         if result.get("failed"):
@@ -142,10 +141,10 @@ def _one(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return result
 
 
-def _put_there(params: Mapping[str, Any], reason: str, check_mode: bool) -> dict[str, Any]:
+def _put_there(request: Request, reason: str, check_mode: bool) -> dict[str, Any]:
     """The files of a release for an nginx that does not run, which reads them when it starts."""
-    project = project_of(params)
-    root, service = str(params["project_src"]), str(params["service"])
+    project = project_of(request.project)
+    root, service = request.project.project_src, request.service
     if check_mode:
         return {
             "changed": bring(root, project, service, True),
@@ -154,8 +153,8 @@ def _put_there(params: Mapping[str, Any], reason: str, check_mode: bool) -> dict
         }
     with (
         working(
-            lock_options(params),
-            state_dir_of(lock_options(params), str(project["name"])),
+            request.lock,
+            state_dir_of(request.lock, str(project["name"])),
             f"nginx_reload of {project['name']}",
         ) as fence,
         fence.act(f"write the files of {service}"),
@@ -167,26 +166,26 @@ def _put_there(params: Mapping[str, Any], reason: str, check_mode: bool) -> dict
 class Change:
     """One call on files of one nginx, the lock held where it changes anything."""
 
-    def __init__(self, params: Mapping[str, Any], sites: Sequence[Site], memory: Memory, wanted: Contents) -> None:
-        self.params = params
+    def __init__(self, request: Request, sites: Sequence[Site], memory: Memory, wanted: Contents) -> None:
+        self.request = request
         self.sites = {site.dest: site for site in sites}
         self.first = sites[0]
         self.name = self.first.name
         self.memory = memory
         self.wanted = wanted
-        self.steps = _Steps(str(params.get("service") or ""), self.name)
+        self.steps = _Steps(request.service, self.name)
         self.result: dict[str, Any] = {"dest": self.first.dest, "timeline": self.steps.entries}
         self.what = self.first.dest
         # A single file was named by somebody, who says that nginx reads it.
         self.configuration = {
             s.dest for s in sites if len(sites) == 1 or not isinstance(s, ContainerSite) or s.is_configuration
         }
-        if params.get("from_release"):
-            self.what = f"configuration of {os.path.basename(str(params['project_src']))}"
+        if request.from_release:
+            self.what = f"configuration of {os.path.basename(request.project.project_src)}"
 
     def only_look(self) -> dict[str, Any]:
         """What a call would do, and what nginx thinks of the candidates."""
-        validate_only = bool(self.params.get("validate_only"))
+        validate_only = self.request.validate_only
         act, before = self._look()
         if not validate_only:
             self._refuse(before)
@@ -303,7 +302,7 @@ class Change:
         except SiteFailed as error:
             raise BadInput(str(error), error.advice) from error
         # What a release has there need not be read: another of its files decides that.
-        if trial.ok and (trial.read or self.params.get("from_release")):
+        if trial.ok and (trial.read or self.request.from_release):
             return True
         self.steps.entries[-1]["result"] = "failed"
         if trial.ok:
@@ -329,12 +328,10 @@ class Change:
         changing = [d for d, c in self.wanted.items() if c != before[d]]
         # What others may name comes before what names it goes.
         changing.sort(key=lambda d: (self.wanted[d] is None, before[d] is not None))
-        if self.params.get("backup") and any(goal[d] is not None for d in changing):
+        if self.request.backup and any(goal[d] is not None for d in changing):
             with self.steps.step("backup"):
                 # Not what a killed call may have left half written.
-                kept = [
-                    self.memory.back_up(d, c, int(self.params["keep"])) for d in changing if (c := goal[d]) is not None
-                ]
+                kept = [self.memory.back_up(d, c, self.request.keep) for d in changing if (c := goal[d]) is not None]
                 self.result["backup_file"] = kept[0]
         with self.steps.step("install"), act_of(f"install {self.what} of {self.name}"):
             for dest in changing:
@@ -347,12 +344,12 @@ class Change:
 
         :raises _Failed: it does not.
         """
-        url = str(self.params.get("url") or "")
+        url = self.request.url
         if not url:
             return
         with self.steps.step("prove"):
             for attempt in range(_ATTEMPTS):
-                answer = _asked(url, str(self.params.get("url_host") or ""), int(self.params.get("url_status") or 0))
+                answer = _asked(url, self.request.url_host, self.request.url_status or 0)
                 if answer.ok:
                     return
                 time.sleep(0.2 if attempt + 1 < _ATTEMPTS else 0.0)

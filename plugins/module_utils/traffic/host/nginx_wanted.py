@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
@@ -16,46 +17,71 @@ from ...engine.host.compose import ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from ...engine.host.project import compose_of, connect
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...nginx.host.nginx import Nginx
 from ...nginx.host.proxy_files import files_of
 from ...nginx.host.site import ContainerSite, Contents, HostSite, Site
 from ...nginx.twin import checked
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which files nginx is to serve with.
+
+    :ivar service: the project's that is nginx; the nginx of the host itself, or every nginx of a release, where none is named.
+    :ivar src: a file of this host that is put at ``dest``; ``content`` instead where that is given, though it be empty.
+    :ivar from_release: all files that the release has for nginx, in place of one.
+    :ivar keep: how many earlier contents of a file are kept.
+    :ivar url: asked once nginx has the files; ``url_status`` is what it has to answer, anything below 400 without it.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    service: str = ""
+    src: str | None = None
+    content: str | None = None
+    dest: str = ""
+    from_release: bool = False
+    backup: bool = True
+    keep: int = 5
+    validate_only: bool = False
+    url: str = ""
+    url_host: str = ""
+    url_status: int | None = None
 
 
 class Absent(Exception):
     """The nginx does not run, so that nothing can be known of it."""
 
 
-def file_change(params: Mapping[str, Any]) -> tuple[list[Site], Contents, str]:
+def file_change(request: Request) -> tuple[list[Site], Contents, str]:
     """One file, with what it is to hold."""
-    dest = checked(str(params.get("dest") or ""))
-    content = _content(params)
-    if params.get("service"):
-        engine, inspection, project = _container(params)
+    dest = checked(request.dest)
+    content = _content(request.content, request.src)
+    if request.service:
+        engine, inspection, project = _container(request)
         name = str(project["name"])
         return [ContainerSite(engine, inspection, dest, name)], {dest: content}, name
-    compose_of(project_options(params))
-    name = str(params.get("project_name") or "")
-    if not name and not params.get("state_dir"):
+    compose_of(request.project)
+    name = request.project.project_name
+    if not name and not request.lock.state_dir:
         raise BadInput("the host's own nginx belongs to no project: where its records are kept is not told",
                        "set project_name or state_dir")  # fmt: skip
     return [HostSite(dest)], {dest: content}, name or "nginx of this host"
 
 
-def release_change(params: Mapping[str, Any]) -> tuple[list[Site], Contents, str]:
+def release_change(request: Request) -> tuple[list[Site], Contents, str]:
     """All files that a release has for its nginx, and those that it no longer has."""
-    engine, inspection, project = _container(params)
+    engine, inspection, project = _container(request)
     name = str(project["name"])
-    wanted = files_of(str(params["project_src"]), project, str(params["service"]))
+    wanted = files_of(request.project.project_src, project, request.service)
     return [ContainerSite(engine, inspection, dest, name) for dest in wanted], wanted, name
 
 
-def _content(params: Mapping[str, Any]) -> bytes:
-    text, src = params.get("content"), params.get("src")
+def _content(text: str | None, src: str | None) -> bytes:
     if text is not None:
-        return str(text).encode("utf-8")
+        return text.encode("utf-8")
     try:
         return read_file(str(src))
     except OSError as error:
@@ -65,13 +91,13 @@ def _content(params: Mapping[str, Any]) -> bytes:
         ) from error
 
 
-def project_of(params: Mapping[str, Any]) -> dict[str, Any]:
+def project_of(options: ProjectOptions) -> dict[str, Any]:
     """The resolved project.
 
     :raises BadInput: it is not valid.
     """
     try:
-        return compose_of(project_options(params)).resolved()
+        return compose_of(options).resolved()
     except ComposeFailed as error:
         raise BadInput(f"the Compose project is not valid: {error}", "docker compose config shows it") from error
 
@@ -81,11 +107,11 @@ def proxies_of(project: Mapping[str, Any]) -> list[str]:
     return sorted((project.get(MARK) or {}).get(LIVE) or {})
 
 
-def _container(params: Mapping[str, Any]) -> tuple[Engine, dict[str, Any], dict[str, Any]]:
+def _container(request: Request) -> tuple[Engine, dict[str, Any], dict[str, Any]]:
     """The one container of the service that is nginx, and the resolved project."""
-    service = str(params["service"])
-    engine = connect(str(params["project_src"]), lock_options(params))
-    project = project_of(params)
+    service = request.service
+    engine = connect(request.project.project_src, request.lock)
+    project = project_of(request.project)
     name = str(project["name"])
     if service not in (project.get("services") or {}):
         known = ", ".join(sorted(project.get("services") or {}))

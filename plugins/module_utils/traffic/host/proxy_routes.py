@@ -50,19 +50,21 @@ class Proxied:
 
 
 def proxy_of(
-    engine: Engine, project: Mapping[str, Any], evidence: Mapping[str, Evidence], params: Mapping[str, Any]
+    engine: Engine,
+    project: Mapping[str, Any],
+    evidence: Mapping[str, Evidence],
+    options: Mapping[str, Any],
+    named: str = "",
 ) -> Proxied:
     """Find the nginx that a roll is to lead: of several the one that leads to most services.
 
+    :param options: ``service_options``.
+    :param named: the service that is the one to lead (``proxy_service``).
     :raises BadInput: ``proxy_service`` is no service, or what an nginx leads to cannot be told.
     """
-    if params.get("proxy_mode") == "none":
-        return Proxied()
     services, project_name = project["services"], str(project["name"])
-    named = str(params.get("proxy_service") or "")
     if named and named not in services:
         raise BadInput(f"proxy_service: there is no service {named}; the project has {', '.join(sorted(services))}")
-    options = params.get("service_options") or {}
     kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
     proxies = [n for n, kind in kinds.items() if n == named or (kind == PROXY and _is_nginx(services[n], evidence[n]))]
     there = engine.containers({PROJECT_LABEL: project_name, ONE_OFF_LABEL: "False"})

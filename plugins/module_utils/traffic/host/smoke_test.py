@@ -13,8 +13,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ...base import options
 from ...base.errors import BadInput
 from ...engine.services import BadService, Probe, asked_of, probes
 
@@ -23,6 +25,20 @@ AS_USERS_ARGUMENTS: dict[str, Any] = {
     "health_url": {"type": "str"},
     "prove": {"type": "list", "elements": "dict"},
 }
+
+
+@dataclass(frozen=True)
+class AsUsersOptions:
+    """What is asked at the site's own address: nothing where no ``health_url`` is given."""
+
+    health_url: str = ""
+    prove: tuple[Mapping[str, Any], ...] = ()
+
+
+def as_users_options(params: Mapping[str, Any]) -> AsUsersOptions:
+    """What a module was given to ask as users do."""
+    return options.read(AsUsersOptions, AS_USERS_ARGUMENTS, params)
+
 
 _READ = 4 * 1024 * 1024
 
