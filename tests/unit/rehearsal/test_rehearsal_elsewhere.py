@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host import (
     external_database as backup_external_database,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.external_database import Elsewhere
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.external_database import Elsewhere, Wanted
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.source import Source
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.store import BackupStore
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
@@ -85,17 +85,17 @@ class Server:
             raise EngineFailed("no such host")
         self.engine.images.add(reference)
 
-    def source_of(self, params: dict[str, Any]) -> Source:
-        assert params["django_service"] == "api" and params["state"] == "rehearsed"
+    def source_of(self, wanted: Wanted) -> Source:
+        assert wanted.django_service == "api" and wanted.rehearses
         known = external_database.Connection(HOST, "25060", "shop", "shop", "real-secret")
-        image = str(params.get("client_image") or "postgres:17")
-        other = Elsewhere(known, image, external_database.Reach(), 60.0, False, self.places[str(params["database"])])
+        image = wanted.external.client_image or "postgres:17"
+        other = Elsewhere(known, image, external_database.Reach(), 60.0, False, self.places[wanted.database])
         engine: Any = self.engine
         return Source(engine, "shop", known.place, {}, other.server, {}, other)
 
     def params(self, **more: Any) -> dict[str, Any]:
         return {"service": "api", "dest": str(self.folder / "backups"), "state_dir": str(self.folder / "state"), "state": "rehearsed",
-                "timeout": 60.0, **more}  # fmt: skip
+                "project_src": str(self.folder), "timeout": 60.0, **more}  # fmt: skip
 
 
 @pytest.fixture

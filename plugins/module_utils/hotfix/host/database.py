@@ -10,10 +10,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...backup.host.external_database import Wanted, external_database_options
 from ...backup.host.source import Source, source_of
 from ...base.errors import BadInput
 from ...base.host.files import write_private
 from ...engine.host.engine import EngineFailed
+from ...engine.options import ProjectOptions
 from ...migrations.host.database_host import refuse_other_host_at
 from ...operation.host.journal import working
 from ...operation.options import lock_options
@@ -117,7 +119,13 @@ def _source(store: Store, params: Mapping[str, Any], known: Mapping[str, Any]) -
         raise BadInput(f"there is no release in {store.root} whose database could be changed",
                        "ansible-playbook evenkeel.deploy.update brings the app to a release first")  # fmt: skip
     by = {key: str(params.get(key) or (known.get("by") or {}).get(key) or "") for key in ("service", "database")}
-    found = source_of({**params, **by, "project_src": store.path_of(release), "files": (), "optional": False})
+    found = source_of(
+        Wanted(
+            ProjectOptions(store.path_of(release)), external_database_options(params), by["service"],
+            params.get("service_options") or {}, by["database"], str(params.get("django_service") or ""),
+            timeout=float(params["timeout"]),
+        )
+    )  # fmt: skip
     if found is None:
         raise BadInput("the project has no database service", "set app_database_service")
     return found

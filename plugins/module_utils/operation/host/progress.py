@@ -11,16 +11,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...base.host import known_secrets
 from ...base.host.files import FilesFailed, private_directory
+from ...base.options import read
 from ..progress import Line, as_json, is_id
 
 #: The option by which the action plugin names the file.
 PROGRESS_ARGUMENTS: dict[str, Any] = {"progress_id": {"type": "str"}}
 _KEPT = 20
+
+
+@dataclass(frozen=True)
+class ProgressOptions:
+    """Which file a call tells its progress in.
+
+    :ivar progress_id: its name, empty where nobody listens.
+    """
+
+    progress_id: str = ""
+
+
+def progress_options(params: Mapping[str, Any]) -> ProgressOptions:
+    """The file that a module was given."""
+    return read(ProgressOptions, PROGRESS_ARGUMENTS, params)
 
 
 class Progress:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...backup.backups import Backup, good_enough
+from ...backup.host.external_database import Wanted, external_database_options
 from ...backup.host.source import Source, source_of
 from ...backup.host.store import BackupStore
 from ...base.errors import BadInput
@@ -141,8 +142,13 @@ def _stood_in(project: dict[str, Any], source: Source) -> dict[str, Any]:
 
 
 def _copy(params: Mapping[str, Any], database: str) -> Copy:
-    asked = {**params, "service": params.get("database_service") or "", "django_service": params["service"]}
-    source = source_of({**asked, "database": database, "optional": True})
+    source = source_of(
+        Wanted(
+            project_options(params), external_database_options(params), str(params.get("database_service") or ""),
+            params.get("service_options") or {}, database, str(params["service"]),
+            str(params.get("manage_py") or "manage.py"), True, rehearses=True, timeout=float(params["timeout"]),
+        )
+    )  # fmt: skip
     if source is None:
         raise BadInput(
             "the app has no PostgreSQL database that is known, so there is nothing to rehearse on", _OTHERWISE
