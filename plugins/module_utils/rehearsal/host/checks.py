@@ -28,6 +28,7 @@ from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
 from ...engine.options import project_options
 from ...migrations.host import migrate
+from ...migrations.host import request as migrations_request
 from ...migrations.host.database_host import refuse_other_host
 from ...migrations.host.run import noted
 from ...migrations.host.running_code import Code, code_of
@@ -169,7 +170,7 @@ def _told(
     if code is None:
         return _clean(view, params, oneoff.ask(app_script.as_text((deployment_checks,), [list(view.checks)]))), {}
     modules = migrate.TALK if fence else migrate.MODULES
-    asked = [list(view.checks), migrate.question({}, code.running), fence is not None]
+    asked = [list(view.checks), migrate.question(code.running), fence is not None]
     script = app_script.as_text((*modules, deployment_checks, checks_and_plan), asked)
     with oneoff.talk(script) if fence else contextlib.nullcontext() as talk:
         told = talk.asked() if talk else oneoff.ask(script)
@@ -177,8 +178,18 @@ def _told(
         told = _clean(view, params, told)
         planned = _planned(view, plan, params, code)
         if talk and fence and planned and not django_checks.verdict_of(told).stops:
-            planned = noted(params, talk, code, plan, planned, lambda: fence.act("note what this code knows"))
+            planned = noted(
+                _migrations(params), talk, code, plan, planned, lambda: fence.act("note what this code knows")
+            )
     return told, planned
+
+
+def _migrations(params: Mapping[str, Any]) -> migrations_request.Request:
+    """What the checks' plan is of, as whoever migrates asks for it."""
+    return migrations_request.Request(
+        project_options(params), lock_options(params), str(params["service"]), migrations_request.PLANNED,
+        allow_data_loss=tuple(params.get("allow_data_loss") or ()),
+    )  # fmt: skip
 
 
 def _clean(view: _View, params: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +215,9 @@ def _planned(view: _View, plan: Mapping[str, Any], params: Mapping[str, Any], co
     # Before tests run for minutes.
     refuse_other_host(view.engine, code.host, migrate.claims_in(plan), str(params.get("take_over_from") or ""))
     try:
-        return migrate.judged(plan, migrate.declared_in(params), code, params.get("allow_data_loss") or ())
+        return migrate.judged(
+            plan, migrate.declared_in(params.get("declared_phases") or {}), code, params.get("allow_data_loss") or ()
+        )
     except BadInput:
         return {}
 

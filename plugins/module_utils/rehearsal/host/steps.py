@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...build.host import static
@@ -17,6 +18,7 @@ from ...engine.definition import names_in
 from ...engine.host import app_script
 from ...engine.options import ProjectOptions
 from ...engine.services import Probe
+from ...migrations.host import request as migrations_request
 from ...migrations.host.migrate import migrate
 from ...migrations.host.running_code import code_of
 from ...nginx.config import request_headers
@@ -85,13 +87,12 @@ class _Migrations:
         stage, request = self._stage, self._request
         stage.fence.check()
         stage.progress.say(f"rehearsal: migrations {state}", "rehearse", self._view.service)
-        own = {
-            "service": self._view.service, "manage_py": request.manage_py, "timeout": stage.left(),
-            "project_src": stage.folder, "databases": [], "lock_timeout": 2.0, "retries": 3, "wait": 30.0, "interrupted": {},
-            "declared_phases": request.declared_phases, "allow_data_loss": request.allow_data_loss,
-            "release": request.release, "state_dir": os.path.join(stage.folder, ".evenkeel"),
-        }  # fmt: skip
-        done = migrate({**own, "state": state, **more}, False, code)
+        own = migrations_request.Request(
+            ProjectOptions(stage.folder), LockOptions(os.path.join(stage.folder, ".evenkeel")), self._view.service, state,
+            release=request.release, lock_timeout=2.0, retries=3, wait=30.0, allow_data_loss=request.allow_data_loss,
+            declared_phases=request.declared_phases, manage_py=request.manage_py, timeout=stage.left(),
+        )  # fmt: skip
+        done = migrate(replace(own, **more), False, code)
         self._told["migrations"] += decide.measured(done, self._plan)
         if done.get("failed") and not done.get("waits"):
             raise Rehearsed(words.cause(str(done["msg"])))
@@ -108,8 +109,9 @@ class _Migrations:
         ready = any(not o["waits_for"] for o in planned["open"])
         if self._stage.before and request.contract == "next" and ready:
             # Who comes next finishes first what earlier ones have put off, with the code that serves.
-            only = [f"{o['app']}.{o['name']}" for o in planned["open"] if o["known"]]
-            self._call("contracted", self._running, project_src=self._stage.folder_before, only=only, release="")
+            only = tuple(f"{o['app']}.{o['name']}" for o in planned["open"] if o["known"])
+            before = ProjectOptions(self._stage.folder_before)
+            self._call("contracted", self._running, project=before, only=only, release="")
             self._plan = self._call("planned", self._running)["plan"]
         state = "migrated" if request.allow_downtime and planned["refused"] else "expanded"
         done = self._call(state, self._running, additive_only=request.additive_only)
