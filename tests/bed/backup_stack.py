@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.backup import backup
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import postgres_backup
 from tests.bed.shop import BEDS, LABEL, ROOT, run
 
 NAME = "evenkeel-backup"
@@ -82,7 +82,7 @@ class Stack:
         }  # fmt: skip
 
     def __call__(self, check: bool = False, **more: Any) -> dict[str, Any]:
-        return backup(self.parameters(**more), check)
+        return postgres_backup.call(self.parameters(**more), check)
 
     def refusal(self, **more: Any) -> str:
         """What a call is refused with; no secret is told, and nothing is left of it."""
@@ -125,8 +125,8 @@ class Stack:
     def begin(self, **more: Any) -> subprocess.Popen[bytes]:
         """A call in a process of its own, for one who wants to kill it."""
         code = (
-            "import json, sys; from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.backup import backup; "
-            "backup(json.loads(sys.argv[1]), False)"
+            "import json, sys; from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import postgres_backup; "
+            "postgres_backup.call(json.loads(sys.argv[1]), False)"
         )
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}
         argv = [sys.executable, "-c", code, json.dumps(self.parameters(**more))]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.migrate import migrate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import django_migrate
 from tests.bed.shop import BEDS, LABEL, run
 from tests.database.migrations.versions import django_site
 
@@ -94,7 +94,7 @@ class Stack:
         return {"project_src": str(self.folder), "service": "api", "manage_py": "manage.py", "timeout": 120.0, **more}
 
     def __call__(self, check: bool = False, **more: Any) -> dict[str, Any]:
-        return migrate(self.parameters(**more), check)
+        return django_migrate.call({"state": "planned", **self.parameters(**more)}, check)
 
     def refusal(self, **more: Any) -> str:
         """What a call is refused with; nothing of it is left."""

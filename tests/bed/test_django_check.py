@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.checks import check
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.django_check import call as check
 from tests.bed.shop import BEDS, LABEL, ROOT, run
 from tests.database.migrations.versions import django_site
 
@@ -118,7 +118,7 @@ class Fails(SimpleTestCase):
 CALL = """
 import json, sys
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.result import finish
-from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.checks import check
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.django_check import call as check
 class Module:
     params, check_mode = json.loads(sys.argv[1]), False
     def exit_json(self, **result): print(json.dumps(result))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.database import change
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_database
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
@@ -86,7 +86,7 @@ def fix(shop: Shop, text: str = "", check_mode: bool = False, **given: Any) -> d
     files = [{"path": "fix.sql", "content": base64.b64encode(text.encode()).decode()}] if text else []
     params = {"path": str(shop.root), "files": files, "state": "applied", "service_options": QUICK, "django_service": "api",
               "lock_timeout": 2.0, "retries": 5, "statement_timeout": 5.0, "timeout": 120.0, **given}  # fmt: skip
-    return change(params, check_mode)
+    return hotfix_database.call(params, check_mode)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.migrate import migrate
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import django_migrate
 from tests.bed.django_stack import NAME, PASSWORD, Stack, fresh, stack
 from tests.bed.shop import LABEL, ROOT, run
 
@@ -68,7 +68,7 @@ def parameters(on: Stack, state: str, **more: Any) -> dict[str, Any]:
 
 
 def call(on: Stack, state: str, **more: Any) -> dict[str, Any]:
-    return migrate(parameters(on, state, **more), False)
+    return django_migrate.call(parameters(on, state, **more), False)
 
 
 def by_ansible(on: Stack, state: str, **more: Any) -> subprocess.Popen[str]:
@@ -94,7 +94,7 @@ COLUMNS = (
 def test_expand_beside_code_that_runs_and_contract_when_it_is_gone(fresh: Stack, releases: dict[str, str]) -> None:
     fresh.write(image=releases["r1"])
     with serving(releases["r0"]):
-        assert migrate(parameters(fresh, "expanded"), True)["changed"] and sql(fresh, COLUMNS) == "id note"
+        assert django_migrate.call(parameters(fresh, "expanded"), True)["changed"] and sql(fresh, COLUMNS) == "id note"
         process = by_ansible(fresh, "expanded")
         printed, _nothing = process.communicate()
         assert process.returncode == 0, printed
@@ -117,8 +117,8 @@ def test_a_module_that_is_killed_leaves_a_migration_that_ends_by_itself(fresh: S
     fresh.write(image=releases["r1"])
     (fresh.folder / "app/shop/migrations/0003_slow.py").write_text(SLOW)
     code = (
-        "import json, sys\nfrom ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.migrate import migrate\n"
-        "migrate(json.loads(sys.argv[1]), False)\n"
+        "import json, sys\nfrom ansible_collections.evenkeel.deploy.plugins.module_utils.calls import django_migrate\n"
+        "django_migrate.call(json.loads(sys.argv[1]), False)\n"
     )
     try:
         with serving(releases["r1"]):

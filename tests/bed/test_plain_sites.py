@@ -189,7 +189,13 @@ def test_killed_between_any_two_steps_the_same_playbook_converges(site: Site, be
 
 
 @pytest.mark.parametrize(
-    "before", ["Activate the previous release", "Run the reload command: 2[^ ]*-BACK", "Mark the release as bad", "Record the end of the undo"]
+    "before",
+    [
+        "Activate the previous release",
+        "Run the reload command: 2[^ ]*-BACK",
+        "Mark the release as bad",
+        "Record the end of the undo",
+    ],
 )
 def test_killed_on_the_way_back_it_is_finished_first(site: Site, before: str) -> None:
     site.at_v2()

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes
-from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.rehearse import rehearse
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.update_rehearsal import call as rehearse
 from demo.repository import add_commit
 from tests.bed.migrated_shop import fill, sql
 from tests.bed.shop import ROOT, Shop, run

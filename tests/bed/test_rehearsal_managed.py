@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.update_rehearsal import call as rehearse
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import Server
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.throwaway_tls import offer_tls
-from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.rehearse import rehearse
 from tests.bed.backup_stack import PASSWORD, eventually
 from tests.bed.django_stack import FILES
 from tests.bed.managed_database import HOST, IMAGE, NAME, NOWHERE, SERVER, SETTINGS, Managed, fresh, managed

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import database, database_session, ledger
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_database
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import database_session, ledger
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import PSQL, Server
 
 ROLES = ("CREATE ROLE shop LOGIN", "CREATE ROLE reader")
@@ -61,7 +62,7 @@ class App:
         files = [{"path": "fix.sql", "content": base64.b64encode(text.encode()).decode()}] if text else []
         params = {"path": str(self.root), "files": files, "state": "applied", "lock_timeout": 0.3, "retries": 1,
                   "statement_timeout": 30.0, "timeout": 300.0, **more}  # fmt: skip
-        return database.change(params, dry)
+        return hotfix_database.call(params, dry)
 
     def back(self, name: str, **more: Any) -> dict[str, Any]:
         return self(state="reverted", name=name, **more)

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.request import Request
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.restore import Restoring
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.source import Source
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.options import ProjectOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import (
     database,
     database_run,
@@ -22,6 +24,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import ledger as hotfix_ledger
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.inside.ledger import Ledger
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import Server
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.database.hotfixed_database import (
@@ -67,7 +70,7 @@ def app(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> App:
     made = App(tmp_path, server)
     made.sql(SCHEMA)
     source = Source(None, "shop", "db", {}, server, {})  # type: ignore[arg-type]
-    monkeypatch.setattr(database, "source_of", lambda _params: source)
+    monkeypatch.setattr(database, "source_of", lambda _wanted: source)
     monkeypatch.setattr(database_run, "RETRY_PAUSE", 0.05)
     return made
 
@@ -416,7 +419,7 @@ def test_staging_has_to_have_tried_the_same_statements(app: App) -> None:
 @pytest.mark.nightly
 def test_who_owns_what_is_changed_need_be_nothing_more(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source(None, "shop", "db", {}, replace(app.server, user="shop"), {})  # type: ignore[arg-type]
-    monkeypatch.setattr(database, "source_of", lambda _params: source)
+    monkeypatch.setattr(database, "source_of", lambda _wanted: source)
     before = app.dump()
     assert app(f"{TRIGGER};{WIDER};{FUNCTION}", name="own")["changed"] and app.dump() != before
     assert app.back("own")["changed"] and app.dump() == before
@@ -474,7 +477,7 @@ def test_a_database_of_another_host_is_neither_changed_nor_restored(
     app: App, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Source(Projects(), "shop", "db", {}, app.server, {})  # type: ignore[arg-type]
-    monkeypatch.setattr(database, "source_of", lambda _params: source)
+    monkeypatch.setattr(database, "source_of", lambda _wanted: source)
     app(FUNCTION, name="here")
     with postgres.connect("shop", autocommit=True) as connection:
         ledger = Ledger(connection, "3f2c1ab")
@@ -486,7 +489,8 @@ def test_a_database_of_another_host_is_neither_changed_nor_restored(
         assert "belongs to the project shop on web-1" in said and "-e app_database_take_over=web-1/shop" in said
     with pytest.raises(BadInput, match="belongs to the project shop on web-1"):
         app.back("here")
-    restoring = Restoring({"state_dir": str(app.root)}, source, None, 0, None, None)  # type: ignore[arg-type]
+    asked_for = Request(ProjectOptions(""), LockOptions(str(app.root)), "")
+    restoring = Restoring(asked_for, source, None, 0, None, None)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="belongs to the project shop on web-1"):
         restoring.restored(None)
     assert app.dump() == before and app.names == ["here"]

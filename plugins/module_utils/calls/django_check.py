@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.options import PROJECT_SPEC
-from ..operation.host import progress
-from ..operation.options import LOCK_SPEC
+from ..base.options import read
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.options import LOCK_SPEC, lock_options
 from ..rehearsal.host import checks
 
 CHECKS = ["deploy", "migrations"]
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "checks": {"type": "list", "elements": "str", "choices": CHECKS, "default": CHECKS},
     "plan": {"type": "bool", "default": False},
@@ -27,8 +26,8 @@ SPEC: dict[str, Any] = {
     "manage_py": {"type": "str", "default": "manage.py"},
     "take_over_from": {"type": "str"},
     "timeout": {"type": "float", "default": 3600.0},
-    **progress.PROGRESS_ARGUMENTS,
 }
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **PROGRESS_ARGUMENTS, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -36,4 +35,8 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return checks.check(params, check_mode)
+    request = read(
+        checks.Request, _OWN, params, project=project_options(params), lock=lock_options(params),
+        progress=progress_options(params),
+    )  # fmt: skip
+    return checks.check(request, check_mode)

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.options import PROJECT_SPEC
+from ..base.options import read
+from ..engine.options import PROJECT_SPEC, project_options
 from ..migrations.host import migrate as migrations_migrate
-from ..operation.host import progress
-from ..operation.options import LOCK_SPEC
+from ..migrations.host.request import Request
+from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.options import LOCK_SPEC, lock_options
 
 STATES = ["planned", "expanded", "contracted", "abandoned", "migrated", "reversed"]
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "state": {"type": "str", "choices": STATES, "required": True},
     "release": {"type": "str"},
@@ -26,17 +26,23 @@ SPEC: dict[str, Any] = {
     "allow_data_loss": {"type": "list", "elements": "str", "default": []},
     "additive_only": {"type": "bool", "default": False},
     "interrupted": {"type": "dict", "default": {}},
-    **progress.PROGRESS_ARGUMENTS,
     "databases": {"type": "list", "elements": "str", "default": []},
     "canary_database": {"type": "str"},
     "allow_downtime": {"type": "bool", "default": False},
     "target": {"type": "str"},
     "declared_phases": {"type": "dict", "default": {}},
-    "only": {"type": "list", "elements": "str"},
     "only_data_moves": {"type": "bool", "default": False},
     "manage_py": {"type": "str", "default": "manage.py"},
     "take_over_from": {"type": "str"},
     "timeout": {"type": "float", "default": 3600.0},
+}
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    **PROGRESS_ARGUMENTS,
+    **_OWN,
+    # Not given is another thing than an empty list: that no release comes next, or one that has none of them.
+    "only": {"type": "list", "elements": "str"},
 }
 
 
@@ -45,4 +51,9 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return migrations_migrate.migrate(params, check_mode)
+    only = params.get("only")
+    request = read(
+        Request, _OWN, params, project=project_options(params), lock=lock_options(params),
+        progress=progress_options(params), only=None if only is None else tuple(only),
+    )  # fmt: skip
+    return migrations_migrate.migrate(request, check_mode)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backup.host import files_backup
-from ..operation.options import LOCK_SPEC
+from ..base.options import read
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "path": {"type": "path", "required": True},
     "dest": {"type": "path", "required": True},
@@ -22,8 +23,8 @@ SPEC: dict[str, Any] = {
     "vault_password": {"type": "str", "no_log": True},
     "keep": {"type": "int", "default": 7},
     "min_free": {"type": "str", "default": "256M"},
-    **LOCK_SPEC,
 }
+SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -31,4 +32,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return files_backup.files_backup(params, check_mode)
+    request = read(files_backup.Request, _OWN, params, lock=lock_options(params))
+    return files_backup.files_backup(request, check_mode)

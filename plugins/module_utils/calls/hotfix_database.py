@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..backup.host import external_database
-from ..hotfix.host import database, given_files, staging
-from ..operation.options import LOCK_SPEC
+from ..backup.host.external_database import ELSEWHERE_ARGUMENTS, external_database_options
+from ..base.options import read
+from ..hotfix.host import database
+from ..hotfix.host.given_files import FILES_ARGUMENTS
+from ..hotfix.host.staging import STAGING_ARGUMENTS, staging_options
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    **given_files.FILES_ARGUMENTS,
+    **FILES_ARGUMENTS,
     "check": {"type": "str"},
     "name": {"type": "str"},
     "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
@@ -24,20 +27,22 @@ SPEC: dict[str, Any] = {
     "database": {"type": "str"},
     "service_options": {"type": "dict", "default": {}},
     "django_service": {"type": "str"},
-    **external_database.ELSEWHERE_ARGUMENTS,
-    **staging.STAGING_ARGUMENTS,
     "lock_timeout": {"type": "float", "default": 2},
     "retries": {"type": "int", "default": 5},
     "statement_timeout": {"type": "float", "default": 5},
     "take_over_from": {"type": "str"},
     "timeout": {"type": "float", "default": 120},
-    **LOCK_SPEC,
 }
+SPEC: dict[str, Any] = {**ELSEWHERE_ARGUMENTS, **STAGING_ARGUMENTS, **LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Carry out one call of the module.
 
-    :raises BadInput: nothing was touched.
+    :raises BadInput: nothing was changed, or all of it was and comes back with ``state: reverted``.
     """
-    return database.change(params, check_mode)
+    request = read(
+        database.Request, _OWN, params, lock=lock_options(params), staging=staging_options(params),
+        external=external_database_options(params),
+    )  # fmt: skip
+    return database.change(request, check_mode)

@@ -9,23 +9,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backup.host import backup as backup_backup
-from ..backup.host import external_database
-from ..engine.options import PROJECT_SPEC
-from ..operation.host import progress
-from ..operation.options import LOCK_SPEC
+from ..backup.host.external_database import ELSEWHERE_ARGUMENTS, external_database_options
+from ..backup.host.request import Request
+from ..base.options import read
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
-    **progress.PROGRESS_ARGUMENTS,
+_OWN: dict[str, Any] = {
     "service": {"type": "str"},
     "service_options": {"type": "dict", "default": {}},
     "database": {"type": "str"},
     "django_service": {"type": "str"},
     "manage_py": {"type": "str", "default": "manage.py"},
-    **external_database.ELSEWHERE_ARGUMENTS,
     "dest": {"type": "path", "required": True},
-    "format": {"type": "str", "choices": ["custom"], "default": "custom"},
     "keep": {"type": "int", "default": 7},
     "state": {"type": "str", "choices": ["present", "verified", "restored"], "default": "present"},
     "backup": {"type": "str"},
@@ -41,6 +38,15 @@ SPEC: dict[str, Any] = {
     "take_over_from": {"type": "str"},
     "timeout": {"type": "float", "default": 7200.0},
 }
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    **PROGRESS_ARGUMENTS,
+    **ELSEWHERE_ARGUMENTS,
+    **_OWN,
+    # The only one that there is.
+    "format": {"type": "str", "choices": ["custom"], "default": "custom"},
+}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -48,4 +54,8 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return backup_backup.backup(params, check_mode)
+    request = read(
+        Request, _OWN, params, project=project_options(params), lock=lock_options(params),
+        progress=progress_options(params), external=external_database_options(params),
+    )  # fmt: skip
+    return backup_backup.backup(request, check_mode)

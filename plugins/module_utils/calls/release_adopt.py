@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..adopt.host import adopt as adopt_adopt
-from ..operation.options import LOCK_SPEC
+from ..base.options import read
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "project_name": {"type": "str", "required": True},
@@ -21,8 +22,8 @@ SPEC: dict[str, Any] = {
     "capture": {"type": "bool", "default": False},
     "service_options": {"type": "dict", "default": {}},
     "owner": {"type": "str"},
-    **LOCK_SPEC,
 }
+SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -30,4 +31,4 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return adopt_adopt.adopt(params, check_mode)
+    return adopt_adopt.adopt(read(adopt_adopt.Request, _OWN, params, lock=lock_options(params)), check_mode)

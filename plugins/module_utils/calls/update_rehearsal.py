@@ -8,24 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..backup.host import external_database
-from ..engine.options import PROJECT_SPEC
-from ..operation.host import progress
-from ..operation.options import LOCK_SPEC
+from ..backup.host.external_database import ELSEWHERE_ARGUMENTS, external_database_options
+from ..base.options import read
+from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.options import LOCK_SPEC, lock_options
 from ..rehearsal.host import rehearse as rehearsal_rehearse
+from ..rehearsal.host.request import Request
 
 _STRINGS = {"type": "list", "elements": "str", "default": []}
-SPEC: dict[str, Any] = {
-    **PROJECT_SPEC,
-    **LOCK_SPEC,
+_OWN: dict[str, Any] = {
     "state": {"type": "str", "choices": ["rehearsed", "compared"], "default": "rehearsed"},
     "service": {"type": "str"},
     "database_service": {"type": "str"},
     "databases": _STRINGS,
-    **external_database.ELSEWHERE_ARGUMENTS,
     "dest": {"type": "path"},
     "service_options": {"type": "dict", "default": {}},
-    "prove": {"type": "list", "elements": "raw"},
     "environment": _STRINGS,
     "serving_src": {"type": "path"},
     "contract": {"type": "str", "choices": ["next", "now", "manual"], "default": "next"},
@@ -40,7 +38,15 @@ SPEC: dict[str, Any] = {
     "timeout": {"type": "float", "default": 3600.0},
     "manage_py": {"type": "str", "default": "manage.py"},
     "ran": {"type": "dict", "default": {}},
-    **progress.PROGRESS_ARGUMENTS,
+}
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    **PROGRESS_ARGUMENTS,
+    **ELSEWHERE_ARGUMENTS,
+    **_OWN,
+    # Not given is another thing than an empty list, which says that nothing is asked.
+    "prove": {"type": "list", "elements": "raw"},
 }
 
 
@@ -49,4 +55,10 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return rehearsal_rehearse.rehearse(params, check_mode)
+    prove = params.get("prove")
+    request = read(
+        Request, _OWN, params, project=project_options(params), lock=lock_options(params),
+        progress=progress_options(params), external=external_database_options(params),
+        prove=None if prove is None else tuple(prove),
+    )  # fmt: skip
+    return rehearsal_rehearse.rehearse(request, check_mode)

@@ -32,10 +32,13 @@ from django.core.management import call_command  # noqa: E402 (likewise)
 from django.db import DatabaseError, connection, transaction  # noqa: E402 (likewise)
 from module_utils.base.errors import BadInput  # noqa: E402 (likewise)
 from module_utils.engine.host import app_script  # noqa: E402 (likewise)
+from module_utils.engine.options import ProjectOptions  # noqa: E402 (likewise)
 from module_utils.migrations.host import migrate, run  # noqa: E402 (likewise)
+from module_utils.migrations.host.request import Request  # noqa: E402 (likewise)
 from module_utils.migrations.host.running_code import Code  # noqa: E402 (likewise)
 from module_utils.migrations.inside import plan  # noqa: E402 (likewise)
 from module_utils.migrations.inside import run as migrations_run  # noqa: E402 (likewise)
+from module_utils.operation.options import LockOptions  # noqa: E402 (likewise)
 
 from tests.database.migrations import app_code  # noqa: E402 (likewise)
 from tests.database.migrations.cases import CASES, Case  # noqa: E402 (likewise)
@@ -117,9 +120,10 @@ class Server:
         """
         told, result, code = self.look(release, **params)
         result["timeline"] = []
-        given = {"state": state, "lock_timeout": 3, "retries": 1, "wait": 20, **params}
-        run.check_request(state, given, code, told, result)
-        order = run.order_of(given, code, told, result)
+        limits = {"lock_timeout": 3.0, "retries": 1, "wait": 20.0}
+        request = Request(ProjectOptions(""), LockOptions(), "api", state, **{**limits, **params})
+        run.check_request(request, code, told, result)
+        order = run.order_of(request, code, told, result)
         stdin, printed = sys.stdin, io.StringIO()
         sys.stdin = io.StringIO(json.dumps(order))
         try:
@@ -130,7 +134,7 @@ class Server:
             connection.close()
         answer = app_script.answer_in(printed.getvalue())
         assert answer is not None, printed.getvalue()
-        return run.ended(state, answer, told, code, given, result)
+        return run.ended(request, answer, told, code, result)
 
     def everything(self) -> list[str]:
         return [f"shop.{name_of(n)}" for n in range(2, self.versions + 1)]

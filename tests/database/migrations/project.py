@@ -148,4 +148,4 @@ class Project:
     def why(self, **asked: Any) -> str:
         """What a user reads where there is no plan."""
         told = self.ask(**asked)
-        return migrate.planning_error(told["error"], {"service": "api"}).message()
+        return migrate.planning_error(told["error"], "api").message()

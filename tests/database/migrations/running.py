@@ -14,12 +14,15 @@ import psycopg
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.django.inside import deployment_checks
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host import app_script
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.options import ProjectOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.database_host import Host
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host import migrate
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host import run as migrations_run
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.database_host import refuse_other_host
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.request import Request
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host.running_code import Code
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.inside import checks_and_plan
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from tests.database.migrations.forked import Forked
 from tests.database.migrations.project import Project
 
@@ -52,25 +55,30 @@ class Running(Project):
         running = [{"container": f"api-{r}", "revision": r, "image": f"sha256:{r}"} for r in self.serving]
         return Code(running, release, f"sha256:{release}", "", self.host)
 
+    def request(self, state: str, /, **options: Any) -> Request:
+        """What the module would be asked."""
+        limits = {"lock_timeout": self.limits[0] / 1000, "retries": self.limits[1], "wait": 20.0}
+        return Request(ProjectOptions(str(self.folder)), LockOptions(), "api", state, **{**limits, **options})
+
     def order(
         self, state: str, release: str, /, **params: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         """What the module would send: the plan's verdict as an order."""
         code = self.code(release)
         script = app_script.as_text(migrate.MODULES, [[], True, 3000, "", code.running])
-        return self._decided(app_script.answer_in(self.manage("shell", "-c", script)), state, code, params)
+        return self._decided(
+            app_script.answer_in(self.manage("shell", "-c", script)), code, self.request(state, **params)
+        )
 
     def _decided(
-        self, told: dict[str, Any] | None, state: str, code: Code, params: dict[str, Any]
+        self, told: dict[str, Any] | None, code: Code, request: Request
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Code]:
         assert told is not None and "error" not in told, told
-        refuse_other_host(self.engine, code.host, migrate.claims_in(told), params.get("take_over_from") or "")  # type: ignore[arg-type]
-        result = migrate.judged(
-            told, params.get("declared") or {}, code, params.get("allow_data_loss") or (), params.get("only")
-        )
-        given = {"state": state, "lock_timeout": self.limits[0] / 1000, "retries": self.limits[1], "wait": 20, **params}
-        migrations_run.check_request(state, given, code, told, result)
-        return migrations_run.order_of(given, code, told, result), told, {**result, "timeline": []}, code
+        refuse_other_host(self.engine, code.host, migrate.claims_in(told), request.take_over_from)  # type: ignore[arg-type]
+        declared = migrate.declared_in(request.declared_phases)
+        result = migrate.judged(told, declared, code, request.allow_data_loss, request.only)
+        migrations_run.check_request(request, code, told, result)
+        return migrations_run.order_of(request, code, told, result), told, {**result, "timeline": []}, code
 
     def begin(self, order: dict[str, Any]) -> Forked:
         """Start carrying out an order."""
@@ -80,7 +88,7 @@ class Running(Project):
 
     def run(self, state: str, release: str, /, **params: Any) -> dict[str, Any]:
         """What the module would return, which has one process plan and then carry out what is decided of that."""
-        code = self.code(release)
+        code, request = self.code(release), self.request(state, **params)
         script = app_script.as_text(migrate.TALK, [[], True, 3000, "", code.running])
         process = self.process("shell", "-c", script)
         try:
@@ -91,14 +99,14 @@ class Running(Project):
                     break
             else:
                 raise AssertionError(process.stderr.read())
-            order, told, result, code = self._decided(asked, state, code, params)
+            order, told, result, code = self._decided(asked, code, request)
             printed, errors = process.communicate(json.dumps(order))
         finally:
             process.kill()
             process.wait()
         answer = app_script.answer_in(printed)
         assert answer is not None, printed + errors
-        return {**migrations_run.ended(state, answer, told, code, params, result), "printed": printed}
+        return {**migrations_run.ended(request, answer, told, code, result), "printed": printed}
 
     def checked(self, release: str) -> dict[str, Any]:
         """The plan that comes with the checks of an update, in the one process that they have."""
@@ -121,7 +129,8 @@ class Running(Project):
 
         try:
             planned = migrate.judged(told, {}, code)
-            return migrations_run.noted({}, cast(Any, Listening()), code, told, planned, contextlib.nullcontext)
+            request, talk = self.request("planned"), cast(Any, Listening())
+            return migrations_run.noted(request, talk, code, told, planned, contextlib.nullcontext)
         finally:
             process.kill()
             process.wait()

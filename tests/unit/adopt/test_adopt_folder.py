@@ -15,9 +15,9 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import adopt as adopt_adopt
 from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import view
-from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host.adopt import adopt
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_project import call as resolve
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.release_adopt import call as adopt
 from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.host.container_edits import Edits
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.release import manage_release

@@ -19,6 +19,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host import age, vault
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host import files_backup as subject
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import files_backup
 
 KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 
@@ -37,7 +38,7 @@ class App:
             "name": "media", "path": str(self.media), "dest": str(self.dest), "state": "present", "keep": 7, "min_free": "0",
             "encrypt_to": [], "replace": False, **more,
         }  # fmt: skip
-        return subject.files_backup(given, check)
+        return files_backup.call(given, check)
 
     def refused(self, **more: Any) -> str:
         before = self.files()

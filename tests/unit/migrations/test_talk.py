@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import django_migrate
 from ansible_collections.evenkeel.deploy.plugins.module_utils.django.host.oneoff import LABEL, OneOff, Talk
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host import migrate
@@ -182,7 +183,7 @@ def test_django_is_started_once_to_plan_and_to_migrate(tmp_path: Path, monkeypat
         (tmp_path / name).write_text(text)
     project = {"name": "shop", "services": {"api": {"image": "shop"}}}
     monkeypatch.setattr(Here, "resolved", lambda _self: project)
-    monkeypatch.setattr(migrate, "compose_of", lambda _params: Here(str(tmp_path)))
+    monkeypatch.setattr(migrate, "compose_of", lambda _project: Here(str(tmp_path)))
     monkeypatch.setattr(migrate, "connect", lambda *_asked: Engine())
     params = {
         "project_src": str(tmp_path), "service": "api", "manage_py": "manage.py", "timeout": 60.0, "lock_timeout": 1.0,
@@ -195,9 +196,9 @@ def test_django_is_started_once_to_plan_and_to_migrate(tmp_path: Path, monkeypat
         path.unlink(missing_ok=True)
         return [name.split("-")[1] for name in found]
 
-    assert migrate.migrate(params, True)["changed"] and starts() == ["plan"]
-    done = migrate.migrate(params, False)
+    assert django_migrate.call(params, True)["changed"] and starts() == ["plan"]
+    done = django_migrate.call(params, False)
     assert done["changed"] and [m["name"] for m in done["ran"]] == ["0001_initial"], done["msg"]
     assert starts() == ["migrate"] and [t["step"] for t in done["timeline"]] == ["plan", "migrated"]
-    assert not migrate.migrate(params, False)["changed"] and starts() == ["migrate"]
-    assert migrate.migrate({**params, "state": "planned"}, False)["pending"] == 0 and starts() == ["plan"]
+    assert not django_migrate.call(params, False)["changed"] and starts() == ["migrate"]
+    assert django_migrate.call({**params, "state": "planned"}, False)["pending"] == 0 and starts() == ["plan"]

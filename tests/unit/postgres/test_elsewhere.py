@@ -17,10 +17,15 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host import external_database
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host import source as backup_source
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.external_database import (
+    ExternalDatabaseOptions,
+    Wanted,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.django.host.oneoff import NoDjango
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import EngineFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.image_pull import pull
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.options import ProjectOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres import external_database as decide
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.client import archive_of, client
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import Server
@@ -218,7 +223,14 @@ class FakeEngine:
         self.removed.append(label)
 
 
-def found(engine: FakeEngine, told: dict[str, Any] | Exception, monkeypatch: pytest.MonkeyPatch, **params: Any) -> Any:
+def wanted(**options: Any) -> Wanted:
+    """A database by the options of a module that names one."""
+    names = [n for n in options if n in external_database.ELSEWHERE_ARGUMENTS]
+    external = ExternalDatabaseOptions(**{n: options.pop(n) for n in names})
+    return Wanted(ProjectOptions("/"), external, **options)
+
+
+def found(engine: FakeEngine, told: dict[str, Any] | Exception, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
     def ask(self: Any, script: str) -> dict[str, Any]:
         assert PASSWORD not in script
         if isinstance(told, Exception):
@@ -228,8 +240,8 @@ def found(engine: FakeEngine, told: dict[str, Any] | Exception, monkeypatch: pyt
         return {"vendor": "postgresql", "version": 170006, "problem": "", "files": {}, "sealed": sealed, **told}
 
     monkeypatch.setattr(external_database.OneOff, "ask", ask)
-    given = {"timeout": 60.0, "django_service": "api", **params}
-    return external_database.elsewhere_of(given, None, engine, PROJECT)  # type: ignore[arg-type]
+    asked = wanted(**{"timeout": 60.0, "django_service": "api", **options})
+    return external_database.elsewhere_of(asked, None, engine, PROJECT)  # type: ignore[arg-type]
 
 
 def test_the_client_fits_the_server_that_the_app_has_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +258,7 @@ def test_the_client_fits_the_server_that_the_app_has_reached(monkeypatch: pytest
 
 def test_a_rehearsal_is_told_where_the_app_finds_it_wherever_backups_do(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"database_host": "behind", "database_user": "u", "database": "d", "client_image": "postgres:17"}
-    one = found(FakeEngine("travel/api"), {"parameters": APP}, monkeypatch, state="rehearsed", **given)
+    one = found(FakeEngine("travel/api"), {"parameters": APP}, monkeypatch, rehearses=True, **given)
     assert (one.connection.place, one.place.host, one.place.ports) == ("behind:5432", "db.example.com", ("6432",))
     assert found(FakeEngine("travel/api"), {"parameters": {"user": "u", "dbname": "d"}}, monkeypatch).place.host == ""
 
@@ -396,18 +408,12 @@ def test_a_service_and_a_host_are_two_databases(monkeypatch: pytest.MonkeyPatch)
     engine = FakeEngine("postgres:17")
     project = {**PROJECT, "services": {**PROJECT["services"], "db": {"image": "postgres:17"}}}  # type: ignore[dict-item]
     monkeypatch.setattr(
-        backup_source, "compose_of", lambda params: SimpleNamespace(project_src="/", resolved=lambda: project)
+        backup_source, "compose_of", lambda project_options: SimpleNamespace(project_src="/", resolved=lambda: project)
     )
     monkeypatch.setattr(backup_source, "connect", lambda source: engine)
-    given = {
-        "timeout": 60.0,
-        "database_host": "127.0.0.1",
-        "database_user": "u",
-        "database": "d",
-        "client_image": "postgres:17",
-    }
+    given = {"database_host": "127.0.0.1", "database_user": "u", "database": "d", "client_image": "postgres:17"}
     with pytest.raises(BadInput, match="are two databases"):
-        backup_source.source_of({**given, "service": "db"})
+        backup_source.source_of(wanted(service="db", **given))
     # What is named goes before the service that was found.
-    source = backup_source.source_of(given)
+    source = backup_source.source_of(wanted(**given))
     assert source is not None and (source.service, source.server.user) == ("127.0.0.1:5432", "u")

@@ -12,16 +12,23 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host import (
     external_database as backup_external_database,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.external_database import Elsewhere
+from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.external_database import (
+    Elsewhere,
+    ExternalDatabaseOptions,
+    Wanted,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.source import Source
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.store import BackupStore
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import EngineFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.options import ProjectOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.progress import Progress
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres import external_database, substitute_database
 from ansible_collections.evenkeel.deploy.plugins.module_utils.postgres.host.server import PostgresFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host import rehearse
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host import view as rehearsal_view
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.request import Request
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.view import looked, stage_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.rehearsal import Limits
 
@@ -59,9 +66,9 @@ class Server:
         self.engine, self.folder, self.pulled = Engine(), folder, 0
         self.places = {"": substitute_database.Place(HOST, "25060")}
         compose = SimpleNamespace(project_src=str(folder), resolved=lambda: PROJECT)
-        monkeypatch.setattr(rehearsal_view, "compose_of", lambda params: compose)
+        monkeypatch.setattr(rehearsal_view, "compose_of", lambda project_options: compose)
         monkeypatch.setattr(rehearsal_view, "connect", lambda source: self.engine)
-        monkeypatch.setattr(rehearsal_view, "prepare", lambda params, planning: SimpleNamespace(targets=[]))
+        monkeypatch.setattr(rehearsal_view, "prepare", lambda asked, planning: SimpleNamespace(targets=[]))
         monkeypatch.setattr(rehearsal_view, "source_of", self.source_of)
         monkeypatch.setattr(backup_external_database, "pull", self.pull)
         store = BackupStore(str(folder / "backups"), ("shop", f"{HOST}:25060", "shop"))
@@ -85,17 +92,17 @@ class Server:
             raise EngineFailed("no such host")
         self.engine.images.add(reference)
 
-    def source_of(self, params: dict[str, Any]) -> Source:
-        assert params["django_service"] == "api" and params["state"] == "rehearsed"
+    def source_of(self, wanted: Wanted) -> Source:
+        assert wanted.django_service == "api" and wanted.rehearses
         known = external_database.Connection(HOST, "25060", "shop", "shop", "real-secret")
-        image = str(params.get("client_image") or "postgres:17")
-        other = Elsewhere(known, image, external_database.Reach(), 60.0, False, self.places[str(params["database"])])
+        image = wanted.external.client_image or "postgres:17"
+        other = Elsewhere(known, image, external_database.Reach(), 60.0, False, self.places[wanted.database])
         engine: Any = self.engine
         return Source(engine, "shop", known.place, {}, other.server, {}, other)
 
-    def params(self, **more: Any) -> dict[str, Any]:
-        return {"service": "api", "dest": str(self.folder / "backups"), "state_dir": str(self.folder / "state"), "state": "rehearsed",
-                "timeout": 60.0, **more}  # fmt: skip
+    def request(self, **more: Any) -> Request:
+        return Request(ProjectOptions(str(self.folder)), LockOptions(str(self.folder / "state")), service="api",
+                       dest=str(self.folder / "backups"), timeout=60.0, **more)  # fmt: skip
 
 
 @pytest.fixture
@@ -104,7 +111,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def test_its_server_stands_in_by_name_and_port_and_without_what_its_provider_preloads(server: Server) -> None:
-    view = looked(server.params(), False)
+    view = looked(server.request(), False)
     assert view is not None and server.pulled == 0
     assert (view.database, view.superuser, view.brokers) == (
         substitute_database.SERVICE,
@@ -114,7 +121,7 @@ def test_its_server_stands_in_by_name_and_port_and_without_what_its_provider_pre
     (copy,) = view.copies
     assert copy.backup is not None and copy.size == 7
     fence: Any = None
-    stage, withheld = stage_of(view, server.params(), fence, Limits(2**29), 0, Progress())
+    stage, withheld = stage_of(view, server.request(), fence, Limits(2**29), 0, Progress())
     assert server.pulled == 1 and withheld == []
     services = stage.definition["services"]
     assert set(services) == {"api", "redis", substitute_database.SERVICE}
@@ -132,17 +139,17 @@ def test_its_server_stands_in_by_name_and_port_and_without_what_its_provider_pre
 def test_several_servers_and_an_image_that_cannot_be_had_are_refused(server: Server) -> None:
     server.places["other"] = substitute_database.Place("other.example.com")
     with pytest.raises(BadInput, match="on different servers"):
-        looked(server.params(databases=["", "other"]), False)
-    more = {"client_image": "registry.invalid/postgres:17"}
-    view = looked(server.params(**more), False)
+        looked(server.request(databases=("", "other")), False)
+    external = ExternalDatabaseOptions(client_image="registry.invalid/postgres:17")
+    view = looked(server.request(external=external), False)
     fence: Any = None
     assert view is not None
     with pytest.raises(BadInput, match="cannot be pulled"):
-        stage_of(view, server.params(**more), fence, Limits(2**29), 0, Progress())
+        stage_of(view, server.request(external=external), fence, Limits(2**29), 0, Progress())
 
 
 def test_an_extension_that_the_image_lacks_is_told_with_what_to_set(server: Server) -> None:
-    view = looked(server.params(), True)
+    view = looked(server.request(), True)
     assert view is not None and server.pulled == 0
     lacking = PostgresFailed("pg_restore ended with exit code 1", 'ERROR:  extension "postgis" is not available')
     assert "client_image" in rehearse.image_advice(view, lacking)

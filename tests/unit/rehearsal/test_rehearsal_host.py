@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.update_rehearsal import call as rehearse
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.progress import Progress
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host import app_copy
-from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.rehearse import rehearse
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.inside import requests as rehearsal_requests
 
 

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``release_adopt``: make the first release out of what runs already, and starts, stops or changes none of it."""
+"""Adopting: makes the first release out of what runs already, and starts, stops or changes none of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...base.errors import BadInput
@@ -22,7 +23,7 @@ from ...engine.host.engine import EngineFailed
 from ...engine.host.project import image_name
 from ...engine.jobs import set_apart
 from ...operation.host.journal import working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases import project as generated
 from ...releases.host import adopted, retention
@@ -38,23 +39,47 @@ from .view import View, see, started
 _INPUTS = "adopted"
 
 
-def adopt(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+@dataclass(frozen=True)
+class Request:
+    """Which stack is taken over, and where its releases will be.
+
+    :ivar path: ``app_root``; ``owner`` is whose it is, empty for whoever runs this.
+    :ivar state: ``present``, or ``absent`` to take away what was made.
+    :ivar folder: from which it was started, empty where only one is possible.
+    :ivar files: its Compose files, where it is to be refused if others are used.
+    :ivar env_file: the server's own environment file, relative to the folder; empty for none.
+    :ivar capture: keep what was edited by hand as a branch.
+    """
+
+    path: str
+    project_name: str
+    lock: LockOptions
+    state: str = "present"
+    folder: str = ""
+    files: tuple[str, ...] = ()
+    env_file: str = ".env"
+    capture: bool = False
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = ""
+
+
+def adopt(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Make the release, or take it away again.
 
     :raises BadInput: nothing was touched.
     """
-    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
-    state_dir = store.state_dir(lock_options(params))
+    store = store_of(request.path, request.owner)
+    state_dir = store.state_dir(request.lock)
     about = adopted.record(state_dir)
-    if params["state"] == "absent":
-        return _undo(params, store, state_dir, about, check_mode)
+    if request.state == "absent":
+        return _undo(request, store, state_dir, about, check_mode)
     if about.get("release") and store.current() == about["release"]:
         return _facts(store, about, False, f"{about['release']} was adopted from {about['folder']} before")
     if store.current():
         _refuse_beside_releases(store, store.current())
-    view = see(params, store)
+    view = see(store, request.project_name, request.folder, request.files, request.env_file)
     _refuse_beside_releases(store, *_served(store, view))
-    edits = edits_in_containers(view.engine, str(params["project_name"]), view.containers)
+    edits = edits_in_containers(view.engine, request.project_name, view.containers)
     if check_mode:
         return {
             **_told(view, edits),
@@ -66,8 +91,8 @@ def adopt(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     made = [*(about.get("made") or []), *(p for p in _folders(store) if not os.path.isdir(p))]
     store.make_folders()
     private_directory(state_dir)
-    with working(lock_options(params), state_dir, f"release_adopt of {params['project_name']}") as fence:
-        about = _make(params, store, state_dir, view, edits, made, fence.act)
+    with working(request.lock, state_dir, f"release_adopt of {request.project_name}") as fence:
+        about = _make(request, store, state_dir, view, edits, made, fence.act)
         facts = _facts(store, about, True, _sentence(view, edits, "is"))
         return fence.told({**facts, **_told(view, edits), "branch": about["branch"]})
 
@@ -92,10 +117,10 @@ def _folders(store: Store) -> list[str]:
 
 
 def _make(
-    params: Mapping[str, Any], store: Store, state_dir: str, view: View, edits: Edits, made: list[str], act: Act
+    request: Request, store: Store, state_dir: str, view: View, edits: Edits, made: list[str], act: Act
 ) -> dict[str, Any]:
     """Make the release, whole or taken up by the next call; what runs is not touched."""
-    name, env_file = str(params["project_name"]), str(params.get("env_file") or "")
+    name, env_file = request.project_name, request.env_file
     with act(f"adopt {name} from {view.origin.folder}"):
         adopted.write(state_dir, {"release": "", "folder": view.origin.folder, "made": made})
         for begun in store.all():
@@ -116,14 +141,14 @@ def _make(
             "data": list(view.data), "made": made, "images": [], "branch": "",
         }  # fmt: skip
         # Before anything generated, which has secrets in it, lies beside the folder's own files.
-        if params.get("capture") and (view.tree.edits or edits.patches or not view.tree.commit):
+        if request.capture and (view.tree.edits or edits.patches or not view.tree.commit):
             about["branch"] = capture(store, view, edits, path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         put_aside(path)
         found = adoption.as_found(view.project, view.origin.folder, path, view.tree.revision, view.places)
         write_private(
             os.path.join(path, definition.GENERATED), generated.as_text(definition.without_contexts(found, path))
         )
-        returning = _returning(params, store, view, release)
+        returning = _returning(request.service_options, store, view, release)
         about["images"] = _keep_images(view, returning)
         write_private(
             os.path.join(path, adopted.RETURNING), generated.as_text(definition.without_contexts(returning, path))
@@ -154,7 +179,7 @@ def _share(store: Store, source: str, env_file: str) -> None:
         write_below(folder, os.path.basename(target), content, 0o600, (about.st_uid, about.st_gid))
 
 
-def _returning(params: Mapping[str, Any], store: Store, view: View, release: str) -> dict[str, Any]:
+def _returning(service_options: Mapping[str, Any], store: Store, view: View, release: str) -> dict[str, Any]:
     """The same release as it comes back when what was started by hand is gone: as releases are."""
     path = store.path_of(release)
     project = adoption.in_tree(view.project, view.origin.folder, path)
@@ -166,7 +191,7 @@ def _returning(params: Mapping[str, Any], store: Store, view: View, release: str
     for source in generated.tree_mounts(project, path, live):
         placed.setdefault(source, view.origin.folder + source[len(path) :])
     result = generated.generate(project, path, view.tree.revision, release, placed, live)
-    return set_apart(result, params.get("service_options") or {}, result)
+    return set_apart(result, service_options, result)
 
 
 def _keep_images(view: View, returning: dict[str, Any]) -> list[str]:
@@ -190,9 +215,7 @@ def _keep_images(view: View, returning: dict[str, Any]) -> list[str]:
     return sorted(kept)
 
 
-def _undo(
-    params: Mapping[str, Any], store: Store, state_dir: str, about: Mapping[str, Any], check_mode: bool
-) -> dict[str, Any]:
+def _undo(request: Request, store: Store, state_dir: str, about: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Take away what was made, and leave what runs as it is.
 
     :raises BadInput: a later release serves, or what runs is of a release.
@@ -214,7 +237,7 @@ def _undo(
     if check_mode:
         return result
     with (
-        working(lock_options(params), state_dir, f"release_adopt of {params['project_name']}") as fence,
+        working(request.lock, state_dir, f"release_adopt of {request.project_name}") as fence,
         fence.act(f"give up {release}"),
     ):
         notes = _take_away(store, state_dir, about, used)

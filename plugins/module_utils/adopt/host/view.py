@@ -69,28 +69,30 @@ def started(inspection: Mapping[str, Any]) -> Started:
     )
 
 
-def see(params: Mapping[str, Any], store: Store) -> View:
+def see(store: Store, name: str, folder: str, files: Sequence[str], env_file: str) -> View:
     """Look at what runs, and whether it can be taken over.
 
+    :param name: the Compose project's; ``folder`` is that from which it was started, empty where only one is possible.
+    :param files: the Compose files that it has to have been started with; whichever where none is named.
+    :param env_file: the server's own environment file, relative to the folder; empty for none.
     :raises BadInput: it cannot; nothing was touched.
     """
-    name, folder = str(params["project_name"]), str(params.get("folder") or "").rstrip("/")
     engine = connect("/")
     inspections = engine.containers({ONE_OFF_LABEL: "False"})
     try:
-        origin = adoption.origin_of(name, folder, [started(i) for i in inspections])
+        origin = adoption.origin_of(name, folder.rstrip("/"), [started(i) for i in inspections])
     except CannotAdopt as error:
         raise BadInput(str(error), error.advice) from error
     mine = [i for i in inspections if label_of(i, PROJECT_LABEL) == name]
-    folder = _checked(origin, store, [str(f) for f in params.get("files") or []])
+    folder = _checked(origin, store, files)
     project, hashes = _resolved(origin, name, [started(i) for i in mine])
     images: dict[str, list[str]] = {}
     for seen in sorted((started(i) for i in mine), key=lambda c: not c.running):
         ids = images.setdefault(seen.service, [])
         ids += [seen.image] if seen.image not in ids else []
-    env_source = _environment(origin, str(params.get("env_file") or ""), store)
+    env_source = _environment(origin, env_file, store)
     binds = adopted.binds_inside(project, folder)
-    apart = [str(params.get("env_file") or ".env"), ".git"]
+    apart = [env_file or ".env", ".git"]
     try:
         found = contents(folder, binds, apart)
         # Only without git there is no better way to tell, and it means to walk through all of it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ...base.host.part_files import NoRoom, Part, checksum
@@ -17,6 +17,7 @@ from ...postgres.host.server import PostgresFailed, Snapshot, await_server
 from ...releases.choice import is_id
 from .. import backups as decide
 from .proof import read_to_its_end
+from .request import Request
 from .source import Source
 from .store import BackupStore
 from .summary import BackupFailed, Timeline, iso, told, unchanged
@@ -30,16 +31,14 @@ _STARTS = 60.0
 
 
 class Dump:
-    """One call with ``state: present``.
+    """A backup of now, or one that is new enough.
 
     :param spare: bytes that are to be left on the disk for everybody else.
     """
 
-    def __init__(
-        self, params: Mapping[str, Any], source: Source, store: BackupStore, keep: int, spare: int, progress: Progress
-    ) -> None:
-        self._params, self._source, self._store = params, source, store
-        self._keep, self._spare, self._progress = keep, spare, progress
+    def __init__(self, request: Request, source: Source, store: BackupStore, spare: int, progress: Progress) -> None:
+        self._request, self._source, self._store = request, source, store
+        self._spare, self._progress = spare, progress
         self._timeline = Timeline(source)
 
     def foreseen(self, since: float | None) -> dict[str, Any]:
@@ -58,7 +57,7 @@ class Dump:
             self._name_release(good)
             return {**unchanged(), "backup": told(self._store, good), "msg": f"{good} is new enough"}
         before, began = self._store.names(), time.time()
-        lock_timeout = float(self._params["lock_timeout"])
+        lock_timeout = self._request.lock_timeout
         try:
             with self._timeline.step("snapshot"):
                 await_server(self._source.engine, self._source.server, _STARTS)
@@ -94,7 +93,7 @@ class Dump:
         server = self._source.server
         with self._timeline.step("count"):
             held = snapshot.inventory()
-        if self._params.get("optional") and not held["relations"].get("table"):
+        if self._request.optional and not held["relations"].get("table"):
             return ""
         self._refuse_without_room(snapshot.size)
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began))
@@ -103,13 +102,11 @@ class Dump:
             program = ["pg_dump", "--format", "custom", "--create", "--snapshot", snapshot.id]
             program += ["--lock-wait-timeout", str(int(lock_timeout * 1000)), "--dbname", server.database]
             with self._timeline.step("dump"):
-                server.stream(
-                    server.words(*program), self._telling(part), float(self._params["timeout"]), snapshot.name
-                )
+                server.stream(server.words(*program), self._telling(part), self._request.timeout, snapshot.name)
                 part.sync()
             with self._timeline.step("read"):
                 part.stream.seek(0)
-                read_to_its_end(server, part.stream, float(self._params["timeout"]))
+                read_to_its_end(server, part.stream, self._request.timeout)
             manifest = {
                 "format": "custom",
                 "bytes": part.size,
@@ -198,8 +195,7 @@ class Dump:
         return checksum(self._store.path(name)) == self._store.manifest(name).get("sha256")
 
     def _release(self) -> list[str]:
-        release = str(self._params.get("release") or "")
-        return [release] if release else []
+        return [self._request.release] if self._request.release else []
 
     def _name_release(self, name: str) -> None:
         manifest = self._store.manifest(name)
@@ -208,9 +204,9 @@ class Dump:
             self._store.note(name, {**manifest, "releases": named})
 
     def _removed(self, fence: Fence) -> list[str]:
-        folder = str(self._params.get("releases_dir") or "")
+        folder = self._request.releases_dir
         living = [r for r in os.listdir(folder) if is_id(r)] if os.path.isdir(folder) else []
-        late = [b.name for b in decide.to_remove(self._store.all(), self._keep, living)]
+        late = [b.name for b in decide.to_remove(self._store.all(), self._request.keep, living)]
         for name in late:
             with fence.act(f"remove backup {name}"):
                 self._store.remove(name)

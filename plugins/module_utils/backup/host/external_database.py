@@ -17,6 +17,7 @@ from typing import Any
 from ...base.errors import BadInput
 from ...base.host import known_secrets
 from ...base.host.directory_handles import open_file
+from ...base.options import read
 from ...django.host.oneoff import NoDjango, OneOff
 from ...django.inside import connection as django_connection
 from ...engine.definition import names_in
@@ -25,12 +26,13 @@ from ...engine.host.compose import Compose
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.image_pull import pull
 from ...engine.host.project import image_name
+from ...engine.options import ProjectOptions
 from ...postgres import external_database as decide
 from ...postgres.host.client import client
 from ...postgres.host.server import PSQL, PostgresFailed, Server
 from ...postgres.substitute_database import Place
 
-#: What :func:`elsewhere_of` may be told.
+#: What modules take that work with a database which may be no container of the project.
 ELSEWHERE_ARGUMENTS: dict[str, dict[str, Any]] = {
     "database_host": {"type": "str"},
     "database_port": {"type": "str"},
@@ -46,6 +48,57 @@ _PULL = 600.0
 _PAD = 16 * 1024
 _ANSWERS = 120.0
 _CREDENTIALS = "see host, port, user, password and name of the database in the app's settings, or name them (backup_database_host, …)"
+
+
+@dataclass(frozen=True)
+class ExternalDatabaseOptions:
+    """Where a database is that is no service of the project, and the client that reaches it.
+
+    :ivar database_host: empty where the app's own settings say where it is; the four options below it need it.
+    :ivar database_port: empty for the port of PostgreSQL.
+    :ivar database_password_file: a file on the target with the password in its first line.
+    :ivar client_image: empty for one that fits the server.
+    :ivar client_network: of the client's container, empty for those of the app.
+    """
+
+    database_host: str = ""
+    database_port: str = ""
+    database_user: str = ""
+    database_password: str = field(default="", repr=False)
+    database_password_file: str = ""
+    client_image: str = ""
+    client_network: str = ""
+
+
+def external_database_options(params: Mapping[str, Any]) -> ExternalDatabaseOptions:
+    """What a module was given of that."""
+    return read(ExternalDatabaseOptions, ELSEWHERE_ARGUMENTS, params)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The database that an operation works with.
+
+    :ivar service: of the project; empty for its only database, or for one that is no service.
+    :ivar database: its name, empty where settings say it.
+    :ivar django_service: by whose settings a database is found that is no service.
+    :ivar optional: that a project without a PostgreSQL database is no mistake.
+    :ivar restores: that a database is restored on the server, which takes a client of the server's own version.
+    :ivar rehearses: that it is for a rehearsal, whose app has to find its server by its own settings.
+    :ivar timeout: seconds that a client for it may take.
+    """
+
+    project: ProjectOptions
+    external: ExternalDatabaseOptions = field(default_factory=ExternalDatabaseOptions)
+    service: str = ""
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    database: str = ""
+    django_service: str = ""
+    manage_py: str = "manage.py"
+    optional: bool = False
+    restores: bool = False
+    rehearses: bool = False
+    timeout: float = 7200.0
 
 
 @dataclass(frozen=True)
@@ -142,18 +195,16 @@ class Elsewhere:
         return int(printed) // 10000 if printed.isdigit() else 0
 
 
-def elsewhere_of(
-    params: Mapping[str, Any], compose: Compose, engine: Engine, project: Mapping[str, Any]
-) -> Elsewhere | None:
-    """The database that the app's settings or the call's own words name; None where neither does.
+def elsewhere_of(wanted: Wanted, compose: Compose, engine: Engine, project: Mapping[str, Any]) -> Elsewhere | None:
+    """The database that the app's settings or the options name; None where neither does.
 
     :raises BadInput: they name one that cannot be dumped, and why.
     """
-    given = _given(params)
-    service = str(params.get("django_service") or "")
+    given = _given(wanted.external, wanted.database)
+    service = wanted.django_service
     told: dict[str, Any] = {}
     # A rehearsal's app has to find its server by its own settings.
-    if params.get("state") == "rehearsed" or not all(given[key] for key in ("host", "user", "database")):
+    if wanted.rehearses or not all(given[key] for key in ("host", "user", "database")):
         if not service or service not in project.get("services", {}):
             if given["host"]:
                 raise BadInput(
@@ -161,9 +212,9 @@ def elsewhere_of(
                     "set database_user and database, or django_service (app_django_service) to the service that knows them",
                 )
             return None
-        told = _told(params, compose, engine, project, service, given["database"])
+        told = _told(wanted, compose, engine, project)
         if told["vendor"] != "postgresql":
-            if params.get("optional"):
+            if wanted.optional:
                 return None
             raise BadInput(f"the app's database is {told['vendor']}, and this is for PostgreSQL")
     sealed = told.get("secret") or {}
@@ -173,23 +224,25 @@ def elsewhere_of(
         raise BadInput(str(error), error.advice) from error
     if not given["host"]:
         _refuse_a_service(project, service, known.host)
-    image = str(params.get("client_image") or "") or _fitting(told, known.place)
+    image = wanted.external.client_image or _fitting(told, known.place)
     reach = decide.reach_of(project, service, known.host)
-    if params.get("client_network"):
-        reach = decide.Reach((str(params["client_network"]),), reach.hosts, reach.dns, reach.dns_search, reach.binds)
+    if wanted.external.client_network:
+        reach = decide.Reach((wanted.external.client_network,), reach.hosts, reach.dns, reach.dns_search, reach.binds)
     elif given["host"] and decide.is_loopback(known.host):
         # This host, as whoever writes its inventory means it.
         reach = decide.Reach()
     own = told.get("parameters") or {}
     place = Place(str(own.get("host") or ""), str(own.get("port") or ""))
-    return Elsewhere(known, image, reach, float(params["timeout"]), params.get("state") == "restored", place)
+    return Elsewhere(known, image, reach, wanted.timeout, wanted.restores, place)
 
 
-def _given(params: Mapping[str, Any]) -> dict[str, str]:
-    """What a call names itself."""
-    names = {"host": "database_host", "port": "database_port", "user": "database_user", "password": "database_password"}
-    found = {key: str(params.get(name) or "") for key, name in names.items()}
-    path = str(params.get("database_password_file") or "")
+def _given(options: ExternalDatabaseOptions, database: str) -> dict[str, str]:
+    """What the options name themselves."""
+    found = {
+        "host": options.database_host, "port": options.database_port, "user": options.database_user,
+        "password": options.database_password,
+    }  # fmt: skip
+    path = options.database_password_file
     if path:
         if found["password"]:
             raise BadInput("database_password and database_password_file are two passwords", "leave one of them out")
@@ -197,7 +250,7 @@ def _given(params: Mapping[str, Any]) -> dict[str, str]:
     known_secrets.learn_variables([("database password", found["password"])])
     if not found["host"] and any(found.values()):
         raise BadInput("database_port, database_user and database_password need database_host", "set it as well")
-    return {**found, "database": str(params.get("database") or "")}
+    return {**found, "database": database}
 
 
 def _password_in(path: str) -> str:
@@ -213,22 +266,21 @@ def _password_in(path: str) -> str:
         raise BadInput(f"database_password_file {path} cannot be read: {why}", "name a file with one line") from error
 
 
-def _told(
-    params: Mapping[str, Any], compose: Compose, engine: Engine, project: Mapping[str, Any], service: str, database: str
-) -> dict[str, Any]:
+def _told(wanted: Wanted, compose: Compose, engine: Engine, project: Mapping[str, Any]) -> dict[str, Any]:
     """What the app's Django says of its connection, ``secret`` among it."""
+    service = wanted.django_service
     image = image_name(project, service)
     if not engine.image(image):
         raise BadInput(f"the image {image} of {service} is not on this host", "build or pull it first")
     pad = secrets.token_bytes(_PAD)
     oneoff = OneOff(
-        engine, compose, str(project["name"]), service, str(params.get("manage_py") or "manage.py"),
-        min(_ANSWERS, float(params["timeout"])), "database", f"{pad.hex()}\n",
+        engine, compose, str(project["name"]), service, wanted.manage_py or "manage.py",
+        min(_ANSWERS, wanted.timeout), "database", f"{pad.hex()}\n",
     )  # fmt: skip
     try:
-        told = oneoff.ask(app_script.as_text((django_connection,), [database]))
+        told = oneoff.ask(app_script.as_text((django_connection,), [wanted.database]))
     except NoDjango:
-        if params.get("optional"):
+        if wanted.optional:
             return {"vendor": "unknown"}
         raise
     if told.get("error"):

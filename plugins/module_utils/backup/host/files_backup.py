@@ -16,7 +16,7 @@ import os
 import stat
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -25,7 +25,7 @@ from ...base.host.directory_handles import LinkMet, open_below, open_file, open_
 from ...base.host.part_files import NoRoom, Part
 from ...base.values import size as size_of
 from ...operation.host.journal import Fence, working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from .. import backups as decide
 from .age import Sealed, refuse_without_age
 from .files_restore import put_back
@@ -48,6 +48,34 @@ class Met:
     known: os.stat_result
 
 
+RESTORED = "restored"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which files, where their archives are, and whether one is made or put back.
+
+    :ivar name: what the archives are called by.
+    :ivar path: the folder or file; ``dest`` is the folder of archives.
+    :ivar state: ``present`` makes one, ``restored`` puts ``backup`` back, with ``replace`` also over what differs.
+    :ivar encrypt_to: keys of age that can open it; or it is a vault with ``vault_password``.
+    :ivar keep: how many archives are left; 0 removes none.
+    :ivar min_free: bytes that are left on the disk, with a unit (``256M``).
+    """
+
+    name: str
+    path: str
+    dest: str
+    lock: LockOptions
+    state: str = "present"
+    backup: str = ""
+    replace: bool = False
+    encrypt_to: tuple[str, ...] = ()
+    vault_password: str = field(default="", repr=False)
+    keep: int = 7
+    min_free: str = "256M"
+
+
 @dataclass
 class Seen:
     """What was met on the way.
@@ -64,34 +92,34 @@ class Seen:
     left_out: list[str] = field(default_factory=list)
 
 
-def files_backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+def files_backup(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Make an archive, or put back what is in one.
 
     :raises BadInput: there is no backup, and why.
     """
-    name, path = str(params["name"]), os.path.normpath(str(params["path"]))
+    name, path = request.name, os.path.normpath(request.path)
     if not os.path.isabs(path) or path == "/":
         raise BadInput(f"path {path} has to be absolute, and below /")
     if not decide.is_label(name):
         raise BadInput(f"name {name!r} is none", "letters, digits, - and _")
     try:
-        spare = size_of(params["min_free"])
+        spare = size_of(request.min_free)
     except ValueError as error:
         raise BadInput(f"min_free: {error}") from error
-    store = BackupStore(str(params["dest"]), ("", path, name))
-    if params["state"] == "restored":
+    store = BackupStore(request.dest, ("", path, name))
+    if request.state == RESTORED:
         if check_mode:
-            return put_back(store, name, path, params, None)
-        with _held(params, store, name) as fence:
-            return fence.told(put_back(store, name, path, params, fence))
+            return put_back(store, name, path, request.backup, request.replace, None)
+        with _held(request.lock, store, name) as fence:
+            return fence.told(put_back(store, name, path, request.backup, request.replace, fence))
     if not os.path.lexists(path):
         raise BadInput(f"{path} is not there, nothing of it can be backed up")
     if os.path.islink(path):
         raise BadInput(f"{path} is a link", f"name {os.path.realpath(path)}")
     if os.path.commonpath([os.path.realpath(path), os.path.realpath(store.folder)]) == os.path.realpath(path):
         raise BadInput(f"dest {store.folder} is in {path}, which is backed up", "name a folder elsewhere as dest")
-    recipients = [str(r) for r in params.get("encrypt_to") or []]
-    password = str(params.get("vault_password") or "").strip()
+    recipients = list(request.encrypt_to)
+    password = request.vault_password.strip()
     if recipients and password:
         raise BadInput("encrypt_to and vault_password are two ways to encrypt it", "leave one of them out")
     refuse_without_age(recipients)
@@ -99,19 +127,19 @@ def files_backup(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return {**unchanged(), "changed": True, "msg": f"{path} would be backed up"}
     store.make()
-    with _held(params, store, name) as fence:
-        return fence.told(_made(params, store, name, path, recipients, password, spare, fence))
+    with _held(request.lock, store, name) as fence:
+        return fence.told(_made(request.keep, store, name, path, recipients, password, spare, fence))
 
 
 @contextlib.contextmanager
-def _held(params: Mapping[str, Any], store: BackupStore, name: str) -> Iterator[Fence]:
-    directory = str(params.get("state_dir") or os.path.join(store.folder, ".evenkeel"))
-    with working(lock_options(params), directory, f"files_backup of {name}") as fence, store.held():
+def _held(lock: LockOptions, store: BackupStore, name: str) -> Iterator[Fence]:
+    directory = lock.state_dir or os.path.join(store.folder, ".evenkeel")
+    with working(lock, directory, f"files_backup of {name}") as fence, store.held():
         yield fence
 
 
 def _made(
-    params: Mapping[str, Any],
+    keep: int,
     store: BackupStore,
     name: str,
     path: str,
@@ -157,7 +185,7 @@ def _made(
                 part.keep(manifest)
     except NoRoom as error:
         raise BackupFailed(str(error), "make room there, or name another folder as dest") from error
-    late = [b.name for b in decide.to_remove(store.all(), int(params["keep"]), [])]
+    late = [b.name for b in decide.to_remove(store.all(), keep, [])]
     for old in late:
         with fence.act(f"remove backup {old}"):
             store.remove(old)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import secrets
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import IO, Any
 
 from ...base.errors import BadInput
@@ -37,14 +37,15 @@ _MISSING, _SAME, _DIFFERS = "missing", "same", "differs"
 
 
 def put_back(
-    store: BackupStore, name: str, path: str, params: Mapping[str, Any], fence: Fence | None
+    store: BackupStore, name: str, path: str, backup: str, replace: bool, fence: Fence | None
 ) -> dict[str, Any]:
     """Put back what is missing, and with ``replace`` what differs; what is there besides stays.
 
+    :param backup: the archive's file, which has to be one of ``path`` with that name.
     :param fence: None to tell what would be done.
     :raises BadInput: nothing was touched.
     """
-    file = os.path.basename(str(params.get("backup") or ""))
+    file = os.path.basename(backup)
     if not file:
         raise BadInput("state restored needs the exact backup", "name the file in dest as backup")
     manifest = store.manifest(file)
@@ -75,7 +76,7 @@ def put_back(
             state = _state(target, entry, archive.extractfile(entry) if entry.isreg() else None)
             if state == _SAME:
                 continue
-            if state == _DIFFERS and not params.get("replace"):
+            if state == _DIFFERS and not replace:
                 differing.append(entry.name)
                 continue
             written.append(entry.name)

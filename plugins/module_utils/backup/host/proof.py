@@ -17,6 +17,7 @@ from ...operation.host.progress import Progress
 from ...postgres.host.server import PostgresFailed, Server
 from ...postgres.host.throwaway_server import restore, sweep, thrown_away
 from .. import backups as decide
+from .request import Request
 from .source import Source
 from .store import BackupStore
 from .summary import BackupFailed, Timeline, iso, told, unchanged
@@ -35,21 +36,21 @@ def read_to_its_end(server: Server, stream: IO[bytes], timeout: float) -> None:
 
 
 class Proof:
-    """One call with ``state: verified``.
+    """The proof of one backup.
 
     :param memory: bytes that the server may take; ``spare``: bytes that are to be left on the disk for everybody else.
     """
 
     def __init__(
         self,
-        params: Mapping[str, Any],
+        request: Request,
         source: Source,
         store: BackupStore,
         memory: int,
         spare: int,
         progress: Progress,
     ) -> None:
-        self._params, self._source, self._store = params, source, store
+        self._request, self._source, self._store = request, source, store
         self._memory, self._spare = memory, spare
         self._timeline = Timeline(source)
         self._progress = progress
@@ -66,7 +67,7 @@ class Proof:
 
         :raises BadInput: there is none.
         """
-        given = str(self._params.get("backup") or "")
+        given = self._request.backup
         if given:
             name = os.path.basename(given)
             if os.path.dirname(given) not in ("", self._store.folder) or not os.path.isfile(self._store.path(name)):
@@ -106,7 +107,7 @@ class Proof:
                 ) as other,
             ):
                 self._progress.say(f"{name} is being restored", "restore", self._source.service)
-                timeout = float(self._params["timeout"])
+                timeout = self._request.timeout
                 there = restore(
                     other,
                     self._store.path(name),
@@ -157,7 +158,7 @@ class Proof:
         if not wrong:
             try:
                 with open(path, "rb") as stream:
-                    read_to_its_end(self._source.server, stream, float(self._params["timeout"]))
+                    read_to_its_end(self._source.server, stream, self._request.timeout)
             except PostgresFailed as error:
                 wrong = decide.meaning(error.stderr or str(error))
         if wrong:

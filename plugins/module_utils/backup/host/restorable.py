@@ -274,15 +274,15 @@ class Plain:
 
 
 def restorable(
-    params: Mapping[str, Any], source: Source, store: BackupStore, proof: Proof, directory: str
+    given: str, timeout: float, source: Source, store: BackupStore, proof: Proof, directory: str
 ) -> Restorable:
-    """What a call names.
+    """What is named by a file.
 
+    :param timeout: seconds in which a plain dump has to be read.
     :raises BadInput: nothing is named, or it is not there.
     """
-    given = str(params.get("backup") or "")
     if not given:
         raise BadInput("state restored needs the exact backup", "name the file in dest as backup")
     if plain_dumps.is_plain_name(given):
-        return Plain(source, store, given, directory, float(params["timeout"]))
+        return Plain(source, store, given, directory, timeout)
     return Archive(source, store, proof)

@@ -20,7 +20,6 @@ from ...engine.host.project import state_dir_of
 from ...migrations.host.database_host import refuse_other_host_at
 from ...operation.host.journal import Fence
 from ...operation.host.progress import Progress
-from ...operation.options import lock_options
 from ...postgres import external_database
 from ...postgres.access import differences as access_differences
 from ...postgres.host.server import PSQL, PostgresFailed, access_of, inventory_of, rights_of
@@ -31,6 +30,7 @@ from .dump import Dump
 from .hold_requests import Hold
 from .pause_workers import Pause, queued
 from .proof import Proof
+from .request import Request
 from .restorable import Restorable, restorable
 from .source import Source
 from .store import BackupStore
@@ -88,25 +88,25 @@ COMMIT;
 
 
 class Restoring:
-    """One call with ``state: restored``.
+    """A backup that is put in the place of the database.
 
     :param spare: bytes that are to be left on the database's disk.
     """
 
     def __init__(
         self,
-        params: Mapping[str, Any],
+        request: Request,
         source: Source,
         store: BackupStore,
         spare: int,
         proof: Proof,
         progress: Progress,
     ) -> None:
-        self._params, self._source, self._store, self._spare = params, source, store, spare
+        self._request, self._source, self._store, self._spare = request, source, store, spare
         self._proof, self._progress = proof, progress
         self._timeline = Timeline(source)
         self._old = source.server.database
-        self._directory = state_dir_of(lock_options(params), source.project)
+        self._directory = state_dir_of(request.lock, source.project)
         # A name that nobody else gives: what has it is dropped.
         self._short = self._old.encode()[:38].decode("utf-8", "ignore")
         self._new = f"{self._short}_evenkeel_restoring"
@@ -130,15 +130,15 @@ class Restoring:
         :param fence: None to tell what would be done.
         :raises BadInput: it was not done; the database is as it was.
         """
-        over = str(self._params.get("take_over_from") or "")
-        refuse_other_host_at(self._source.engine, self._source.project, self._source.server, over)
-        dump = restorable(self._params, self._source, self._store, self._proof, self._directory)
+        request = self._request
+        refuse_other_host_at(self._source.engine, self._source.project, self._source.server, request.take_over_from)
+        dump = restorable(request.backup, request.timeout, self._source, self._store, self._proof, self._directory)
         try:
             self._refuse_without_rights()
             known = self._known()
             with self._timeline.step("look"):
                 dump.look()
-            if dump.restored_as == known["number"] and not self._params.get("again"):
+            if dump.restored_as == known["number"] and not request.again:
                 text = f"{self._old} is what was restored from {dump.name} at {dump.restored_at}, and what was written since"
                 return {**unchanged(), "backup": dump.told(), "msg": text}
             now = inventory_of(self._source.server)
@@ -152,7 +152,7 @@ class Restoring:
         hold = Hold(self._source)
         lost = "; ".join(since[:5]) + (f"; and {len(since) - 5} more tables" if len(since) > 5 else "")
         written = f"since {dump.since} there was written: {lost or 'nothing that changes how many rows there are'}; {told_queues}"
-        if not self._params.get("allow_downtime"):
+        if not request.allow_downtime:
             raise BadInput(
                 f"restoring {dump.name} takes {self._old} away from all who are connected, and goes back behind what was "
                 f"written: {written}. {hold.words[0].upper()}{hold.words[1:]}",
@@ -166,7 +166,8 @@ class Restoring:
             dump.read()
         self._refuse_without_room(known, dump.size)
         # Nothing is removed now: what is restored could be the one that is too old.
-        safety = Dump(self._params, self._source, self._store, 0, self._spare, self._progress).present(fence, None)
+        keeping = replace(request, keep=0)
+        safety = Dump(keeping, self._source, self._store, self._spare, self._progress).present(fence, None)
         before, differs = self._put(fence, pause, dump, access)
         other = f"; it differs from the one before: {'; '.join(differs[:5])}" if differs else ""
         other += f"; and {len(differs) - 5} more" if len(differs) > 5 else ""
@@ -201,7 +202,7 @@ class Restoring:
         lacking, grants = external_database.missing_rights(rights)
         if not lacking:
             return
-        name = str(self._params.get("backup") or "")
+        name = self._request.backup
         path = name if name.startswith("/") else self._store.path(name)
         hand = external_database.by_hand(path, is_plain_name(name), away.connection, away.image, away.reach.networks)
         granted = (
@@ -221,7 +222,7 @@ class Restoring:
         :param access: of the database of now.
         """
         new = replace(self._source.server, database=self._new)
-        timeout = float(self._params["timeout"])
+        timeout = self._request.timeout
         moment = time.strftime("%Y%m%dt%H%M%Sz", time.gmtime())
         before = f"{self._short}_before_{moment}"
         try:

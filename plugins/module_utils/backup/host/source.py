@@ -16,12 +16,11 @@ from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, pid_of
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect
-from ...engine.options import project_options
 from ...engine.programs import DATABASE
 from ...postgres.host.client import sweep
 from ...postgres.host.server import Server, server_in
 from ..backups import has_pg_dump
-from .external_database import Elsewhere, elsewhere_of
+from .external_database import Elsewhere, Wanted, elsewhere_of
 
 # Seconds in which a program that prints its version is there, on a machine that is busy too.
 _ANSWERS = 120.0
@@ -73,36 +72,33 @@ class Source:
             yield replace(self, inspection=made, server=replace(self.server, container=str(made["Id"])))
 
 
-def source_of(params: Mapping[str, Any]) -> Source | None:
-    """The database of a call; None where the project has none and that is no mistake (``optional``).
+def source_of(wanted: Wanted) -> Source | None:
+    """The database that is wanted; None where the project has none and that is no mistake (``optional``).
 
     :raises BadInput: it is not there, does not run, or is no PostgreSQL.
     """
-    compose = compose_of(project_options(params))
+    compose = compose_of(wanted.project)
     engine = connect(compose.project_src)
     try:
         project = compose.resolved()
     except ComposeFailed as error:
         raise BadInput(f"the Compose project is not valid: {error}") from error
-    service = str(params.get("service") or "")
+    service, host = wanted.service, wanted.external.database_host
     named = bool(service)
     if named and service not in project.get("services", {}):
         raise BadInput(f"there is no service {service} in the project", "set app_database_service")
-    kinds, name = (
-        kinds_of(engine, project, compose.project_src, params.get("service_options") or {}),
-        str(project["name"]),
-    )
-    if named and params.get("database_host"):
+    kinds, name = kinds_of(engine, project, compose.project_src, wanted.service_options), str(project["name"])
+    if named and host:
         raise BadInput(
-            f"service {service} and database_host {params['database_host']} are two databases",
+            f"service {service} and database_host {host} are two databases",
             "leave one of them out (app_database_service, backup_database_host)",
         )
-    service = service or ("" if params.get("database_host") else _found(kinds))
+    service = service or ("" if host else _found(kinds))
     if not service:
-        other = elsewhere_of(params, compose, engine, project)
+        other = elsewhere_of(wanted, compose, engine, project)
         if other is not None:
             return Source(engine, name, other.connection.place, {}, other.server, kinds, other)
-        if params.get("optional"):
+        if wanted.optional:
             return None
         raise BadInput("the project has no database service", f"set app_database_service; {ELSEWHERE}")
     labels = {PROJECT_LABEL: name, SERVICE_LABEL: service}
@@ -120,12 +116,12 @@ def source_of(params: Mapping[str, Any]) -> Source | None:
             "run the same command again; docker ps and docker logs say more of that container",
         )
     if not known:
-        if params.get("optional") and not named:
+        if wanted.optional and not named:
             return None
         raise BadInput(
             f"the container of {service} has no pg_dump of PostgreSQL", "set app_database_service to one that has"
         )
-    return Source(engine, name, service, mine[0], server_in(engine, mine[0], str(params.get("database") or "")), kinds)
+    return Source(engine, name, service, mine[0], server_in(engine, mine[0], wanted.database), kinds)
 
 
 def _found(kinds: Mapping[str, str]) -> str:

@@ -1,22 +1,25 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``hotfix_database``: a function, view or trigger is replaced in one transaction, or comes back."""
+"""Hotfixes of a database: a function, view or trigger is replaced in one transaction, or comes back."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from ...backup.host.external_database import ExternalDatabaseOptions, Wanted
 from ...backup.host.source import Source, source_of
 from ...base.errors import BadInput
 from ...base.host.files import write_private
 from ...engine.host.engine import EngineFailed
+from ...engine.options import ProjectOptions
 from ...migrations.host.database_host import refuse_other_host_at
 from ...operation.host.journal import working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...postgres.host.server import asked
 from ...releases.host.store import Store, store_of
 from .. import database_objects as objects
@@ -36,44 +39,80 @@ _PASSED_OVER = ("node_modules", "site-packages", "venv", "env", "__pycache__")
 _DEEP = 5
 
 
-def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+@dataclass(frozen=True)
+class Request:
+    """Which hotfix of which database.
+
+    :ivar path: ``app_root``.
+    :ivar files: with SQL, each with ``path`` and ``content`` in base64.
+    :ivar check: a query that has to be true before it is committed, empty for none.
+    :ivar name: the hotfix's, empty for one by its content.
+    :ivar state: ``applied``, ``reverted``, or ``checked``: what became of those that are in force.
+    :ivar optional: that it is no mistake to revert one that is not there.
+    :ivar migration_app: the app that the migration is written for, empty where there is only one.
+    :ivar service: of the project; empty for the one that the hotfix is known of, or the only database; so is ``database``.
+    :ivar django_service: by whose settings a database is found that is no service.
+    :ivar lock_timeout: seconds that a lock is waited for, each of ``retries`` + 1 times.
+    :ivar statement_timeout: seconds that each statement may take; ``timeout``: that a whole transaction may take.
+    :ivar take_over_from: the host that the database belongs to so far (machine/project), where that is gone for good.
+    """
+
+    path: str
+    lock: LockOptions
+    staging: hotfix_staging.StagingOptions = field(default_factory=hotfix_staging.StagingOptions)
+    external: ExternalDatabaseOptions = field(default_factory=ExternalDatabaseOptions)
+    files: tuple[Mapping[str, Any], ...] = ()
+    check: str = ""
+    name: str = ""
+    state: str = APPLIED
+    optional: bool = False
+    migration_app: str = ""
+    service: str = ""
+    database: str = ""
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    django_service: str = ""
+    lock_timeout: float = 2
+    retries: int = 5
+    statement_timeout: float = 5
+    take_over_from: str = ""
+    timeout: float = 120
+
+
+def change(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Apply a hotfix or take it back, or look what became of those that are in force.
 
     :raises BadInput: nothing was changed, or all of it was and comes back with ``state: reverted``.
     """
-    store, state = (
-        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
-        str(params["state"]),
-    )
-    state_dir = store.state_dir(lock_options(params))
+    store, state = store_of(request.path), request.state
+    state_dir = store.state_dir(request.lock)
     try:
         if state == CHECKED:
-            return _checked(store, params, state_dir, check_mode)
-        changes, request, check, name = _given(params, state)
+            return _checked(store, request, state_dir, check_mode)
+        changes, content_sum, check, name = _given(request)
         known = hotfix_ledger.read(state_dir, name)
         if state == REVERTED and not known.get(DATABASE):
-            if params.get("optional"):
+            if request.optional:
                 return {**_nothing(name), "found": False}
             every = [n for n, about in hotfix_ledger.every(state_dir).items() if about.get(DATABASE)]
             raise BadInput(f"no hotfix of the database is called {name}", f"there are: {', '.join(every) or 'none'}")
         if state == APPLIED and known and not known.get(DATABASE):
             raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")
-        limits, found = _limits(params), _source(store, params, known.get(DATABASE) or {})
-        folder = _folder(store, params) if state == APPLIED else ("", ())
-        notes, untried = _on_staging(params, known, name, request) if state == APPLIED else ([], "")
+        limits, found = _limits(request), _source(store, request, known.get(DATABASE) or {})
+        folder = _folder(store, request.migration_app) if state == APPLIED else ("", ())
+        notes, untried = _on_staging(request.staging, known, name, content_sum) if state == APPLIED else ([], "")
         if check_mode:
             with found.reached(False) as source:
                 ledger = _ledger(state_dir, name, source)
-                done = _done(params, source, limits, ledger, state, changes, request, check, True)
+                done = _done(request, source, limits, ledger, changes, content_sum, check, True)
                 return _result(ledger, done, state, changes, folder, True, notes)
         with (
-            working(lock_options(params), state_dir, f"hotfix_database of {store.root}") as fence,
+            working(request.lock, state_dir, f"hotfix_database of {store.root}") as fence,
             found.reached() as source,
         ):
             with fence.act(f"{state} hotfix {name} in {_place(source)}"):
                 ledger = _ledger(state_dir, name, source)
                 ledger.untried = untried
-                done = _done(params, source, limits, ledger, state, changes, request, check, False)
+                done = _done(request, source, limits, ledger, changes, content_sum, check, False)
                 result = _result(ledger, done, state, changes, folder, False, notes)
             return fence.told(result)
     except EngineFailed as error:
@@ -81,20 +120,19 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _done(
-    params: Mapping[str, Any],
+    request: Request,
     source: Source,
     limits: Limits,
     ledger: Ledger,
-    state: str,
     changes: Sequence[Change],
-    request: str,
+    content_sum: str,
     check: str,
     dry: bool,
 ) -> Outcome:
-    refuse_other_host_at(source.engine, source.project, source.server, str(params.get("take_over_from") or ""))
-    if state == REVERTED:
+    refuse_other_host_at(source.engine, source.project, source.server, request.take_over_from)
+    if request.state == REVERTED:
         return revert(source.server, limits, ledger, dry)
-    return apply(source.server, limits, ledger, changes, request, check, dry)
+    return apply(source.server, limits, ledger, changes, content_sum, check, dry)
 
 
 def _place(source: Source) -> str:
@@ -107,7 +145,7 @@ def _ledger(state_dir: str, name: str, source: Source) -> Ledger:
     return Ledger(state_dir, name, _place(source), by)
 
 
-def _source(store: Store, params: Mapping[str, Any], known: Mapping[str, Any]) -> Source:
+def _source(store: Store, request: Request, known: Mapping[str, Any]) -> Source:
     """The database that the release that serves works with.
 
     :param known: what the ledger has, which holds where nothing else is asked for.
@@ -116,59 +154,60 @@ def _source(store: Store, params: Mapping[str, Any], known: Mapping[str, Any]) -
     if not release:
         raise BadInput(f"there is no release in {store.root} whose database could be changed",
                        "ansible-playbook evenkeel.deploy.update brings the app to a release first")  # fmt: skip
-    by = {key: str(params.get(key) or (known.get("by") or {}).get(key) or "") for key in ("service", "database")}
-    found = source_of({**params, **by, "project_src": store.path_of(release), "files": (), "optional": False})
+    by = known.get("by") or {}
+    found = source_of(
+        Wanted(
+            ProjectOptions(store.path_of(release)), request.external, request.service or str(by.get("service") or ""),
+            request.service_options, request.database or str(by.get("database") or ""), request.django_service,
+            timeout=request.timeout,
+        )
+    )  # fmt: skip
     if found is None:
         raise BadInput("the project has no database service", "set app_database_service")
     return found
 
 
-def _on_staging(params: Mapping[str, Any], known: Mapping[str, Any], name: str, request: str) -> tuple[list[str], str]:
+def _on_staging(
+    options: hotfix_staging.StagingOptions, known: Mapping[str, Any], name: str, content_sum: str
+) -> tuple[list[str], str]:
     """Refuse what staging has not tried; notes, and why it was let through all the same."""
-    sums = {DATABASE: request}
+    sums = {DATABASE: content_sum}
     if known.get("given_sums") == sums and not known.get("reverted"):
         return [], str(known.get("untried") or "")
-    return hotfix_staging.refuse_untried(
-        hotfix_staging.staging_options(params), name, {DATABASE: [DATABASE]}, staging.Content(sums=sums)
-    )
+    return hotfix_staging.refuse_untried(options, name, {DATABASE: [DATABASE]}, staging.Content(sums=sums))
 
 
-def _limits(params: Mapping[str, Any]) -> Limits:
-    limits = Limits(
-        float(params["lock_timeout"]),
-        float(params["statement_timeout"]),
-        int(params["retries"]),
-        float(params["timeout"]),
-    )
+def _limits(request: Request) -> Limits:
+    limits = Limits(request.lock_timeout, request.statement_timeout, request.retries, request.timeout)
     if limits.lock < 0.001 or limits.statement < 0.001 or limits.retries < 0:
         raise BadInput("lock_timeout and statement_timeout are seconds of more than 0, retries is 0 or more",
                        "a lock that is waited for without an end stops everybody behind it")  # fmt: skip
     return limits
 
 
-def _given(params: Mapping[str, Any], state: str) -> tuple[list[Change], str, str, str]:
+def _given(request: Request) -> tuple[list[Change], str, str, str]:
     """The statements, what they and their check are known by, the check, and the hotfix's name.
 
     :raises BadInput: a statement that is none of a hotfix, a name that cannot be.
     """
-    name = str(params.get("name") or "")
+    name = request.name
     changes: list[Change] = []
-    request = check = ""
-    if state == APPLIED:
-        text = "".join(f"{_text(entry)}\n;\n" for entry in params.get("files") or [])
+    content_sum = check = ""
+    if request.state == APPLIED:
+        text = "".join(f"{_text(entry)}\n;\n" for entry in request.files)
         if not text:
             raise BadInput("no file is given", "set hotfix_database to a file with SQL")
         try:
             changes = changes_of(text)
-            check = checked_query(str(params["check"])) if params.get("check") else ""
+            check = checked_query(request.check) if request.check else ""
         except Refused as error:
             raise BadInput(str(error), error.advice) from error
-        request = hashlib.sha256("\0".join(c.text for c in changes).encode()).hexdigest()
-        name = name or f"database-{request[:8]}"
+        content_sum = hashlib.sha256("\0".join(c.text for c in changes).encode()).hexdigest()
+        name = name or f"database-{content_sum[:8]}"
     problem = hotfix.problem_with_name(name)
     if problem:
         raise BadInput(problem, "set hotfix_name")
-    return changes, request, check, name
+    return changes, content_sum, check, name
 
 
 def _text(entry: Mapping[str, Any]) -> str:
@@ -222,12 +261,13 @@ def _result(
     return result
 
 
-def _folder(store: Store, params: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+def _folder(store: Store, app: str) -> tuple[str, Sequence[str]]:
     """Where migrations of the app are in the repository, empty where nobody can tell, and which are there.
 
-    :raises BadInput: the app that is named has none.
+    :param app: that is named, empty where none is.
+    :raises BadInput: it has none.
     """
-    folders, app = _folders(store.path_of(store.current())), str(params.get("migration_app") or "")
+    folders = _folders(store.path_of(store.current()))
     folder = migration.folder_of(folders, app)
     if app and not folder:
         known = ", ".join(sorted(folders)) or "none"
@@ -247,16 +287,16 @@ def _folders(root: str) -> dict[str, list[str]]:
     return found
 
 
-def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode: bool) -> dict[str, Any]:
+def _checked(store: Store, request: Request, state_dir: str, check_mode: bool) -> dict[str, Any]:
     """Look what became of the hotfixes that are in force: whether a migration has brought them, or replaced them."""
     result = _nothing("")
     every = hotfix_ledger.of_databases(state_dir)
     if not every:
         return {**result, "msg": "no hotfix of a database is in force"}
     notes: list[str] = []
-    limits = _limits(params)
+    limits = _limits(request)
     for by in {str(a[DATABASE]["place"]): a[DATABASE] for a in every.values()}.values():
-        with _source(store, params, by).reached(False) as source:
+        with _source(store, request, by).reached(False) as source:
             told = asked(source.server, database_catalogue.MIGRATIONS, limits.statement)
             recorded = [str(t["migration"][1]) for t in told if "migration" in t]
             for name in sorted(n for n, a in every.items() if a[DATABASE]["place"] == _place(source)):
@@ -266,7 +306,7 @@ def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode
                 notes += said
                 if word and not check_mode:
                     what = f"hotfix_database of {store.root}"
-                    with working(lock_options(params), state_dir, what) as fence, fence.act(f"hotfix {name} is {word}"):
+                    with working(request.lock, state_dir, what) as fence, fence.act(f"hotfix {name} is {word}"):
                         ledger.end(word)
     return {**result, "notes": notes, "msg": "; ".join(notes) or "the hotfixes of the database are in force"}
 

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``django_migrate``: ask the service's image what it would migrate, and judge it.
+"""Migrations of a service: its image is asked what it would migrate, which is judged, and carried out where that is asked for.
 
 ``manage.py shell`` and not a Python of ours: what ``manage.py`` does first (variables from a file, another loader of
 settings) is part of what ``migrate`` means in that app.  Planning takes no lock, since it changes nothing: databases are
@@ -21,8 +21,6 @@ from ...django.host.oneoff import OneOff
 from ...engine.host import app_script
 from ...engine.host.compose import ComposeFailed
 from ...engine.host.project import compose_of, connect, image_name
-from ...engine.options import project_options
-from ...operation.options import lock_options
 from .. import database_host, expansion, schema_compatibility
 from .. import phases as decide
 from ..inside import catalogue, ledger, operations, schema
@@ -30,6 +28,7 @@ from ..inside import plan as migrations_plan
 from ..inside import talk as migrations_talk
 from ..schema import database_of
 from .database_host import refuse_other_host
+from .request import PLANNED, REVERSED, Request
 from .run import MODULES as RUN_MODULES
 from .run import carry_out, foresee
 from .running_code import Code, code_of
@@ -49,17 +48,15 @@ TALK = tuple(dict.fromkeys((*MODULES, *RUN_MODULES, migrations_talk)))
 _LOOK = 3000
 
 
-def migrate(
-    params: Mapping[str, Any], check_mode: bool, running: Sequence[Mapping[str, str]] | None = None
-) -> dict[str, Any]:
-    """Carry out one call.
+def migrate(request: Request, check_mode: bool, running: Sequence[Mapping[str, str]] | None = None) -> dict[str, Any]:
+    """Plan, and bring the databases into the state that is asked for.
 
     :param running: the code that is to be taken for the one that runs, where it is none of this project's.
     :raises BadInput: there is no plan, and why.
     """
-    compose = compose_of(project_options(params))
-    engine = connect(compose.project_src, lock_options(params))
-    service, declared = str(params["service"]), declared_in(params)
+    compose = compose_of(request.project)
+    engine = connect(compose.project_src, request.lock)
+    service, declared = request.service, declared_in(request.declared_phases)
     try:
         project = compose.resolved()
     except ComposeFailed as error:
@@ -74,32 +71,34 @@ def migrate(
     code = code_of(engine, project, service, compose.project_src)
     if running is not None:
         code = replace(code, running=[dict(one) for one in running])
-    oneoff = OneOff(engine, compose, str(project["name"]), service, str(params["manage_py"]), float(params["timeout"]))
+    oneoff = OneOff(engine, compose, str(project["name"]), service, request.manage_py, request.timeout)
 
-    state = str(params.get("state", "planned"))
-    if state == "planned" or (check_mode and state != "reversed"):
-        told, result = _looked(oneoff, lambda: oneoff.ask(_script(MODULES, params, code)), params, declared, code)
-        return result if state == "planned" else foresee(params, None, code, told, result)
+    state = request.state
+    if state == PLANNED or (check_mode and state != REVERSED):
+        told, result = _looked(oneoff, lambda: oneoff.ask(_script(MODULES, request, code)), request, declared, code)
+        return result if state == PLANNED else foresee(request, None, code, told, result)
     done: dict[str, Any] = {"again": True}
     for _attempt in range(2):
         if done.pop("again", False):
-            with oneoff.talk(_script(TALK, params, code)) as talk:
-                told, result = _looked(oneoff, talk.asked, params, declared, code)
+            with oneoff.talk(_script(TALK, request, code)) as talk:
+                told, result = _looked(oneoff, talk.asked, request, declared, code)
                 if check_mode:
-                    return foresee(params, talk, code, told, result)
-                done = carry_out(params, talk, code, told, result)
+                    return foresee(request, talk, code, told, result)
+                done = carry_out(request, talk, code, told, result)
     done.pop("again", None)
     return done
 
 
-def _script(modules: Sequence[ModuleType], params: Mapping[str, Any], code: Code) -> str:
-    return app_script.as_text(modules, question(params, code.running))
+def _script(modules: Sequence[ModuleType], request: Request, code: Code) -> str:
+    # What is to be taken back is behind what has been run: that is looked at where it is done.
+    target = "" if request.state == REVERSED else request.target
+    return app_script.as_text(modules, question(code.running, request.databases, target))
 
 
 def _looked(
     oneoff: OneOff,
     ask: Callable[[], dict[str, Any]],
-    params: Mapping[str, Any],
+    request: Request,
     declared: Mapping[str, str],
     code: Code,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -107,9 +106,9 @@ def _looked(
     began, started = time.time(), time.monotonic()
     told = ask()
     if told.get("error"):
-        raise planning_error(told["error"], params)
-    refuse_other_host(oneoff.engine, code.host, claims_in(told), str(params.get("take_over_from") or ""))
-    result = judged(told, declared, code, params.get("allow_data_loss") or (), params.get("only"))
+        raise planning_error(told["error"], request.service)
+    refuse_other_host(oneoff.engine, code.host, claims_in(told), request.take_over_from)
+    result = judged(told, declared, code, request.allow_data_loss, request.only)
     result["timeline"] = [
         {
             "step": "plan",
@@ -128,12 +127,11 @@ def claims_in(told: Mapping[str, Any]) -> list[dict[str, str]]:
     return [one["claim"] for one in told["databases"] if one.get("claim")]
 
 
-def declared_in(params: Mapping[str, Any]) -> dict[str, str]:
-    """The phases that are declared by whoever calls.
+def declared_in(given: Mapping[str, Any]) -> dict[str, str]:
+    """The phases that are declared by whoever calls, as text.
 
     :raises BadInput: one is none.
     """
-    given = params.get("declared_phases") or {}
     for key, phase in given.items():
         if str(phase) not in decide.DECLARABLE:
             raise BadInput(
@@ -143,20 +141,21 @@ def declared_in(params: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(phase) for key, phase in given.items()}
 
 
-def question(params: Mapping[str, Any], running: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """What ``migration_plan_script`` is asked."""
-    # What is to be taken back is behind what has been run: that is looked at where it is done.
-    target = "" if params.get("state") == "reversed" else str(params.get("target") or "")
-    return [list(params.get("databases") or []), True, _LOOK, target, list(running)]
+def question(running: Sequence[Mapping[str, Any]], databases: Sequence[str] = (), target: str = "") -> list[Any]:
+    """What ``migration_plan_script`` is asked.
+
+    :param databases: aliases; all where none is named.
+    """
+    return [list(databases), True, _LOOK, target, list(running)]
 
 
-def planning_error(error: Mapping[str, str], params: Mapping[str, Any]) -> BadInput:
+def planning_error(error: Mapping[str, str], service: str) -> BadInput:
     """The error for users where Django itself has no plan.
 
     :param error: ``kind`` and ``message``, as ``migration_plan_script`` tells them.
     """
     kind, words = error["kind"], error["message"]
-    manage = f"manage.py ({params['service']})"
+    manage = f"manage.py ({service})"
     if kind == "conflict":
         return BadInput(
             f"two migrations follow the same one: {words}",

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The part of ``django_migrate`` that changes something: what was judged is sent to be run, and what came of it told.
+"""The part of migrating that changes something: what was judged is sent to be run, and what came of it told.
 
 The order goes to the container that has told the plan.  There it is compared with what is pending once more, under the lock
 of the database: what is run is exactly what was judged.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -20,14 +20,12 @@ from ...django.host.oneoff import Talk
 from ...engine.host.project import state_dir_of
 from ...operation.host.journal import working
 from ...operation.host.progress import Progress
-from ...operation.options import lock_options
 from .. import database_host, expansion, summary
 from ..inside import contract, expand, ledger, moves, online, reverse, run, session
+from .request import Request
 from .running_code import Code
 
 Act = Callable[[], contextlib.AbstractContextManager[None]]
-#: How long a note waits for others at most (seconds, attempts).
-_NOTING = {"lock_timeout": 2.0, "retries": 2, "wait": 10.0}
 
 MODULES = (
     expansion,
@@ -43,7 +41,7 @@ MODULES = (
 
 
 def carry_out(
-    params: Mapping[str, Any], talk: Talk, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+    request: Request, talk: Talk, code: Code, told: Mapping[str, Any], result: dict[str, Any]
 ) -> dict[str, Any]:
     """Bring the databases into the state that is asked for.
 
@@ -51,15 +49,15 @@ def carry_out(
     :param told: what the plan's script has told; ``result``: the verdict on it, as the module returns it.
     :raises BadInput: it cannot be, and nothing was touched.
     """
-    state, oneoff = str(params["state"]), talk.oneoff
-    check_request(state, params, code, told, result)
-    order = order_of(params, code, told, result)
+    state, oneoff = request.state, talk.oneoff
+    check_request(request, code, told, result)
+    order = order_of(request, code, told, result)
     idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
     if idle and state not in ("abandoned", "reversed"):
-        return _waiting(state, params, result)
-    directory = state_dir_of(lock_options(params), oneoff.project)
-    with working(lock_options(params), directory, f"django_migrate of {oneoff.project}") as fence:
-        progress = Progress.open(directory, str(params.get("progress_id") or ""))
+        return _waiting(request, result)
+    directory = state_dir_of(request.lock, oneoff.project)
+    with working(request.lock, directory, f"django_migrate of {oneoff.project}") as fence:
+        progress = Progress.open(directory, request.progress.progress_id)
 
         def on_line(text: str, step: str, seconds: float) -> None:
             progress.say(text, step, oneoff.service, "", seconds)
@@ -79,11 +77,11 @@ def carry_out(
                 "result": "failed" if _error(answer) else "ok",
             }
         )
-        return fence.told(ended(state, answer, told, code, params, result))
+        return fence.told(ended(request, answer, told, code, result))
 
 
 def noted(
-    params: Mapping[str, Any], talk: Talk, code: Code, told: Mapping[str, Any], planned: dict[str, Any], act: Act
+    request: Request, talk: Talk, code: Code, told: Mapping[str, Any], planned: dict[str, Any], act: Act
 ) -> dict[str, Any]:
     """The verdict once it is written down that this code knows what earlier code has migrated, where no more is to be done.
 
@@ -93,40 +91,40 @@ def noted(
     """
     if not planned.get("due") or planned["changes"]:
         return planned
-    asked = {**_NOTING, **params, "state": "expanded"}
+    # A note waits for others only a little.
+    asked = replace(request, state="expanded", lock_timeout=2.0, retries=2, wait=10.0)
     answer = talk.ordered(order_of(asked, code, told, planned), act, lambda *_line: None)
-    result = ended("expanded", answer, told, code, asked, dict(planned))
+    result = ended(asked, answer, told, code, dict(planned))
     # Where it could not be, whoever migrates finds that to do, and says why it cannot.
     return planned if result.get("failed") else {**planned, "open": result["open"], "due": False}
 
 
 def foresee(
-    params: Mapping[str, Any], talk: Talk | None, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+    request: Request, talk: Talk | None, code: Code, told: Mapping[str, Any], result: dict[str, Any]
 ) -> dict[str, Any]:
     """The verdict with whether carrying it out would change something.
 
     :param talk: as in :func:`carry_out`, with state C(reversed), which is looked at where it is done.
     :raises BadInput: it would be refused.
     """
-    check_request(str(params["state"]), params, code, told, result)
-    state, order = str(params["state"]), order_of(params, code, told, result)
+    check_request(request, code, told, result)
+    order = order_of(request, code, told, result)
     if talk:
         answer = talk.ordered({**order, "look": True}, contextlib.nullcontext, lambda *_line: None)
-        result = ended(state, answer, told, code, params, result)
+        result = ended(request, answer, told, code, result)
         return {**result, "changed": bool(result["reverse"]) and not result.get("failed")}
     return {**result, "changed": any(d.get("migrations") or d.get("contract") for d in order["databases"])}
 
 
-def check_request(
-    state: str, params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
-) -> None:
+def check_request(request: Request, code: Code, told: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Check, before anything is touched, that the databases may be brought into the state that is asked for.
 
     :raises BadInput: they may not.
     """
+    state = request.state
     if state == "expanded":
         refused = list(result["refused"])
-        if params.get("additive_only"):
+        if request.additive_only:
             refused += [
                 {**one, "reason": "additive_only is set, and it takes something away", "safe_way": ""}
                 for one in expansion.only_additive(result["plan"])
@@ -134,17 +132,17 @@ def check_request(
         if refused:
             raise BadInput(*summary.refusal(refused))
     aliases = [d["alias"] for d in told["databases"] if not d.get("left_out")]
-    canary = str(params.get("canary_database") or "")
+    canary = request.canary_database
     if canary and canary not in aliases:
         raise BadInput(f"canary_database: there is no database {canary}; there are {', '.join(aliases)}")
     if state == "reversed":
-        if not params.get("target"):
+        if not request.target:
             raise BadInput("state: reversed needs the target to go back to", "target: app.migration, or app.zero")
         others = [d["alias"] for d in told["databases"] if d.get("vendor", "postgresql") != "postgresql"]
         if others:
             raise BadInput(f"only PostgreSQL is reversed, and {others[0]} is another kind", "name the databases")
     if state == "abandoned":
-        only = str(params.get("release") or "")
+        only = request.release
         rows = [[r for r in d.get("ledger") or [] if only in ("", r["release"])] for d in told["databases"]]
         at = [c for found in rows for c in expansion.that_know(found, code.running)]
         if at:
@@ -154,11 +152,9 @@ def check_request(
             )
 
 
-def order_of(
-    params: Mapping[str, Any], code: Code, told: Mapping[str, Any], result: Mapping[str, Any]
-) -> dict[str, Any]:
+def order_of(request: Request, code: Code, told: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """What is sent to be run, from the verdict."""
-    state = str(params["state"])
+    state = request.state
     databases = []
     for one in told["databases"]:
         if one.get("left_out"):
@@ -176,7 +172,7 @@ def order_of(
             if not code.running:  # no code was made for what was before
                 order["settle"] = [list(key) for key in words]
         elif state == "contracted":
-            ready = [o for o in _asked(params, result["open"]) if o["database"] == alias and not o["waits_for"]]
+            ready = [o for o in _asked(request, result["open"]) if o["database"] == alias and not o["waits_for"]]
             order["contract"] = [[o["app"], o["name"], o["index"]] for o in ready]
         if state in ("contracted", "expanded"):
             order["settle"] = [list(key) for key in expansion.served(rows, code.running)]
@@ -189,7 +185,7 @@ def order_of(
             due = state in ("expanded", "migrated") and database_host.is_due(claim, code.host)
             order["unfinished"] = order["unfinished"] or due
         databases.append(order)
-    canary = str(params.get("canary_database") or "")
+    canary = request.canary_database
     several = sum(bool(d.get("migrations")) for d in databases) > 1 or bool(canary)
     for order in databases:
         # One of several that fails goes back to where it was, so that no more than two states are about.
@@ -197,30 +193,30 @@ def order_of(
     return {
         "state": state,
         "databases": [d for d in databases if canary in ("", d["alias"])],
-        "only": str(params.get("release") or "") if state == "abandoned" else "",
-        "allowed": list(params.get("allow_data_loss") or []),
-        "running": [] if params.get("allow_downtime") else list(code.running),
-        "lock_timeout": max(1, round(float(params["lock_timeout"]) * 1000)),
-        "retries": max(0, int(params["retries"])),
-        "wait": float(params["wait"]),
-        "release": str(params.get("release") or "") or code.revision,
+        "only": request.release if state == "abandoned" else "",
+        "allowed": list(request.allow_data_loss),
+        "running": [] if request.allow_downtime else list(code.running),
+        "lock_timeout": max(1, round(request.lock_timeout * 1000)),
+        "retries": max(0, request.retries),
+        "wait": request.wait,
+        "release": request.release or code.revision,
         "image": code.image,
-        "target": str(params.get("target") or ""),
-        "interrupted": {str(k): str(v) for k, v in (params.get("interrupted") or {}).items()},
+        "target": request.target,
+        "interrupted": {str(k): str(v) for k, v in request.interrupted.items()},
     }
 
 
-def _asked(params: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _asked(request: Request, found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Of what is open, what this call is about."""
-    return [o for o in found if o["moves"] or not params.get("only_data_moves")]
+    return [o for o in found if o["moves"] or not request.only_data_moves]
 
 
-def _waiting(state: str, params: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+def _waiting(request: Request, result: dict[str, Any]) -> dict[str, Any]:
     """Nothing is to be done now: because all is done, or because something waits."""
-    waits = [o for o in _asked(params, result["open"]) if o["waits_for"]]
-    if state == "contracted" and waits:
+    waits = [o for o in _asked(request, result["open"]) if o["waits_for"]]
+    if request.state == "contracted" and waits:
         result.update(failed=True, waits=True, msg=summary.waits(waits))
-    elif state == "contracted":
+    elif request.state == "contracted":
         result["msg"] = "nothing is to be contracted"
     return result
 
@@ -230,11 +226,10 @@ def _error(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ended(
-    state: str,
+    request: Request,
     answer: Mapping[str, Any],
     told: Mapping[str, Any],
     code: Code,
-    params: Mapping[str, Any],
     result: dict[str, Any],
 ) -> dict[str, Any]:
     """What the module returns of what was run."""
@@ -250,20 +245,20 @@ def ended(
         for d in answer["databases"]
         for o in expansion.open_operations(
             d.get("ledger") or [], d["alias"], {**ours, **known.get(d["alias"], {})}, code.running,
-            params.get("allow_data_loss") or (), code.inactive, params.get("only"),
+            request.allow_data_loss, code.inactive, request.only,
         )
     ]  # fmt: skip
     unrecorded = any(a["unrecorded"] for a in result["abandoned"])
     result["changed"] = bool(result["ran"] or result["contracted"] or unrecorded or result["reversed"])
-    error, waits = _error(answer), [o for o in _asked(params, result["open"]) if o["waits_for"]]
+    error, waits = _error(answer), [o for o in _asked(request, result["open"]) if o["waits_for"]]
     if error:
-        result.update(failed=True, msg=summary.failure(state, error, result))
+        result.update(failed=True, msg=summary.failure(request.state, error, result))
         # Whoever did it meanwhile has ended: what is left is judged anew, once.
         result["again"] = error["kind"] == "changed" and not result["changed"]
-    elif state == "contracted" and waits:
+    elif request.state == "contracted" and waits:
         result.update(failed=True, waits=True, msg=summary.waits(waits))
     else:
-        result["msg"] = summary.success(state, result)
+        result["msg"] = summary.success(request.state, result)
     return result
 
 

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...base import options
 from ...base.host import known_secrets
 from ...base.host.files import FilesFailed, private_directory
+from ...base.options import read
 from ..progress import Line, as_json, is_id
 
 #: The option by which the action plugin names the file.
@@ -27,14 +27,17 @@ _KEPT = 20
 
 @dataclass(frozen=True)
 class ProgressOptions:
-    """In which file a call tells its progress, in none where it is not named."""
+    """Which file a call tells its progress in.
+
+    :ivar progress_id: its name, empty where nobody listens.
+    """
 
     progress_id: str = ""
 
 
 def progress_options(params: Mapping[str, Any]) -> ProgressOptions:
-    """The file for progress that a module was given."""
-    return options.read(ProgressOptions, PROGRESS_ARGUMENTS, params)
+    """The file that a module was given."""
+    return read(ProgressOptions, PROGRESS_ARGUMENTS, params)
 
 
 class Progress:

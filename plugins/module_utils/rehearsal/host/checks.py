@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``django_check``: what Django itself says of an image before anything of it runs, and what its tests say."""
+"""Checks of an image: what Django itself says of it before anything of it runs, and what its tests say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...base.errors import BadInput
@@ -26,21 +26,50 @@ from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
-from ...engine.options import project_options
+from ...engine.options import ProjectOptions
 from ...migrations.host import migrate
+from ...migrations.host import request as migrations_request
 from ...migrations.host.database_host import refuse_other_host
 from ...migrations.host.run import noted
 from ...migrations.host.running_code import Code, code_of
 from ...migrations.inside import checks_and_plan
 from ...operation.host.journal import Fence, working
-from ...operation.host.progress import Progress
+from ...operation.host.progress import Progress, ProgressOptions
 from ...operation.host.timeline import entry
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases.release_commands import last_lines
 from .. import scratch
 from .scratch import Scratch, TestsFailed, scratch_name, sweep, told_of
 
 LOG = "django-tests.log"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an image, and which tests are run.
+
+    :ivar service: the Django service.
+    :ivar checks: ``deploy`` is ``check --deploy``, ``migrations`` is ``makemigrations --check --dry-run``.
+    :ivar plan: tell also what would be migrated.
+    :ivar declared_phases: when an operation may run that cannot be judged; ``allow_data_loss``: what may drop data.
+    :ivar test_command: as text or as a list of words, in the place of the image's entrypoint; None where nothing is tested.
+    :ivar take_over_from: the host that the database belongs to so far (machine/project), where that is gone for good.
+    :ivar timeout: seconds that the checks may take, and the tests.
+    """
+
+    project: ProjectOptions
+    lock: LockOptions
+    service: str
+    progress: ProgressOptions = field(default_factory=ProgressOptions)
+    checks: tuple[str, ...] = (django_checks.DEPLOY, django_checks.MIGRATIONS)
+    plan: bool = False
+    declared_phases: Mapping[str, Any] = field(default_factory=dict)
+    allow_data_loss: tuple[str, ...] = ()
+    test_command: Any = None
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    manage_py: str = "manage.py"
+    take_over_from: str = ""
+    timeout: float = 3600.0
 
 
 @dataclass(frozen=True)
@@ -65,31 +94,31 @@ class _View:
         return found
 
 
-def check(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+def check(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Ask the image, and run the tests where there are some.
 
     :raises BadInput: nothing could be asked, and why.
     """
     try:
-        view = _looked(params)
+        view = _looked(request)
         if not view.engine.image(image_name(view.project, view.service)) and not check_mode:
             image = image_name(view.project, view.service)
             raise BadInput(f"the image {image} of {view.service} is not on this host", "build or pull it first")
         if check_mode and not _could_be_asked(view):
             return _result(django_checks.Verdict(), "unknown until built")
-        return _checked(view, params, check_mode)
+        return _checked(view, request, check_mode)
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
 
-def _looked(params: Mapping[str, Any]) -> _View:
+def _looked(request: Request) -> _View:
     try:
-        words = scratch.command_of(params.get("test_command"))
+        words = scratch.command_of(request.test_command)
     except scratch.BadCommand as error:
         raise BadInput(f"test_command: {error}", 'write "manage.py test --noinput", or its words as a list') from error
-    compose = compose_of(project_options(params))
-    engine = connect(compose.project_src, lock_options(params))
-    service, options = str(params["service"]), params.get("service_options") or {}
+    compose = compose_of(request.project)
+    engine = connect(compose.project_src, request.lock)
+    service = request.service
     try:
         project = compose.resolved()
     except ComposeFailed as error:
@@ -99,8 +128,8 @@ def _looked(params: Mapping[str, Any]) -> _View:
         raise BadInput(f"there is no service {service} in the project", "set app_django_service")
     servers: list[str] = []
     if words:
-        servers = scratch.servers_of(project, kinds_of(engine, project, compose.project_src, options))
-    return _View(compose, engine, project, service, words, tuple(params.get("checks") or ()), servers)
+        servers = scratch.servers_of(project, kinds_of(engine, project, compose.project_src, request.service_options))
+    return _View(compose, engine, project, service, words, request.checks, servers)
 
 
 def _could_be_asked(view: _View) -> bool:
@@ -117,21 +146,17 @@ def _could_be_asked(view: _View) -> bool:
     return wanted <= set(view.engine.networks()) and needed <= there
 
 
-def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    state_dir = state_dir_of(lock_options(params), view.name)
-    locked = not check_mode and (view.words or params.get("lock_token"))
-    lock = (
-        working(lock_options(params), state_dir, f"django_check of {view.name}") if locked else contextlib.nullcontext()
-    )
+def _checked(view: _View, request: Request, check_mode: bool) -> dict[str, Any]:
+    state_dir = state_dir_of(request.lock, view.name)
+    locked = not check_mode and (view.words or request.lock.lock_token)
+    lock = working(request.lock, state_dir, f"django_check of {view.name}") if locked else contextlib.nullcontext()
     with lock as fence:
         if fence:
             with fence.act("sweep scratch copies"):
                 sweep(view.engine, view.name)
         began, started = time.time(), time.monotonic()
-        code = (
-            code_of(view.engine, view.project, view.service, view.compose.project_src) if params.get("plan") else None
-        )
-        told, planned = _told(view, params, code, fence)
+        code = code_of(view.engine, view.project, view.service, view.compose.project_src) if request.plan else None
+        told, planned = _told(view, request, code, fence)
         verdict = django_checks.verdict_of(told)
         result = _result(verdict, verdict.sentence(view.checks))
         result["planned"] = planned
@@ -139,7 +164,7 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
         ended = "failed" if verdict.stops else "ok"
         result["timeline"].append(entry("check", view.service, "", began, time.monotonic() - started, ended))
         if verdict.stops:
-            return _failed(result, *verdict.refusal(view.service, str(params["manage_py"])))
+            return _failed(result, *verdict.refusal(view.service, request.manage_py))
         if not view.words:
             return result
         names = {n for s in view.servers for n in engine_definition.names_in(view.project, view.service, s)}
@@ -153,35 +178,43 @@ def _checked(view: _View, params: Mapping[str, Any], check_mode: bool) -> dict[s
         if not fence:
             result["msg"] += f"; would run {_command(view)}"
             return result
-        return _tested(view, params, fence, state_dir, result)
+        return _tested(view, request, fence, state_dir, result)
 
 
 def _told(
-    view: _View, params: Mapping[str, Any], code: Code | None, fence: Fence | None
+    view: _View, request: Request, code: Code | None, fence: Fence | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the script in a one-off container of the service has told, and the plan where one was asked for.
 
     :param fence: of the operation that this is part of; what this code is to be known for is noted in the same turn.
     """
-    oneoff = OneOff(
-        view.engine, view.compose, view.name, view.service, str(params["manage_py"]), float(params["timeout"]), "checks"
-    )
+    oneoff = OneOff(view.engine, view.compose, view.name, view.service, request.manage_py, request.timeout, "checks")
     if code is None:
-        return _clean(view, params, oneoff.ask(app_script.as_text((deployment_checks,), [list(view.checks)]))), {}
+        script = app_script.as_text((deployment_checks,), [list(view.checks)])
+        return _clean(view, request.manage_py, oneoff.ask(script)), {}
     modules = migrate.TALK if fence else migrate.MODULES
-    asked = [list(view.checks), migrate.question({}, code.running), fence is not None]
+    asked = [list(view.checks), migrate.question(code.running), fence is not None]
     script = app_script.as_text((*modules, deployment_checks, checks_and_plan), asked)
     with oneoff.talk(script) if fence else contextlib.nullcontext() as talk:
         told = talk.asked() if talk else oneoff.ask(script)
         plan = told.pop("plan", None) or {}
-        told = _clean(view, params, told)
-        planned = _planned(view, plan, params, code)
+        told = _clean(view, request.manage_py, told)
+        planned = _planned(view, plan, request, code)
         if talk and fence and planned and not django_checks.verdict_of(told).stops:
-            planned = noted(params, talk, code, plan, planned, lambda: fence.act("note what this code knows"))
+            planned = noted(
+                _migrations(request), talk, code, plan, planned, lambda: fence.act("note what this code knows")
+            )
     return told, planned
 
 
-def _clean(view: _View, params: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _migrations(request: Request) -> migrations_request.Request:
+    """What the checks' plan is of, as whoever migrates asks for it."""
+    return migrations_request.Request(
+        request.project, request.lock, request.service, migrations_request.PLANNED, allow_data_loss=request.allow_data_loss
+    )  # fmt: skip
+
+
+def _clean(view: _View, manage_py: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """What was told.
 
     :raises BadInput: it broke off.
@@ -189,12 +222,12 @@ def _clean(view: _View, params: Mapping[str, Any], told: Mapping[str, Any]) -> d
     if told.get("error"):
         step, words = told["error"]["step"], told["error"]["message"]
         raise BadInput(
-            f"{view.service} breaks off in {step}: {words}", f"{params['manage_py']} {step} says the same; correct that"
+            f"{view.service} breaks off in {step}: {words}", f"{manage_py} {step} says the same; correct that"
         )
     return dict(told)
 
 
-def _planned(view: _View, plan: Mapping[str, Any], params: Mapping[str, Any], code: Code | None) -> dict[str, Any]:
+def _planned(view: _View, plan: Mapping[str, Any], request: Request, code: Code | None) -> dict[str, Any]:
     """What ``django_migrate`` would say of a plan, empty where there is none: then that says why, when it is its turn.
 
     :raises BadInput: the database belongs to another host.
@@ -202,9 +235,9 @@ def _planned(view: _View, plan: Mapping[str, Any], params: Mapping[str, Any], co
     if code is None or not plan or plan.get("error"):
         return {}
     # Before tests run for minutes.
-    refuse_other_host(view.engine, code.host, migrate.claims_in(plan), str(params.get("take_over_from") or ""))
+    refuse_other_host(view.engine, code.host, migrate.claims_in(plan), request.take_over_from)
     try:
-        return migrate.judged(plan, migrate.declared_in(params), code, params.get("allow_data_loss") or ())
+        return migrate.judged(plan, migrate.declared_in(request.declared_phases), code, request.allow_data_loss)
     except BadInput:
         return {}
 
@@ -228,23 +261,21 @@ def _plain_files(project: Mapping[str, Any], services: Sequence[str]) -> set[str
     return {str(v["source"]) for v in mounts if os.path.isfile(str(v.get("source")))}
 
 
-def _tested(
-    view: _View, params: Mapping[str, Any], fence: Fence, state_dir: str, result: dict[str, Any]
-) -> dict[str, Any]:
+def _tested(view: _View, request: Request, fence: Fence, state_dir: str, result: dict[str, Any]) -> dict[str, Any]:
     used = [*view.servers, view.service]
     images = {n: image_name(view.project, n) for n in used}
     definition = scratch.scratch_project(
         view.project, view.service, view.servers, images, view.words, scratch_name(view.name),
         view.compose.project_src, _plain_files(view.project, used),
     )  # fmt: skip
-    progress = Progress.open(state_dir, str(params.get("progress_id") or ""))
+    progress = Progress.open(state_dir, request.progress.progress_id)
     configs = {n: view.engine.image(image).get("Config") or {} for n, image in images.items()}
     copy = Scratch(view.engine, view.compose, definition, configs, fence, progress)
     path = os.path.join(private_directory(os.path.join(state_dir, "logs")), LOG)
     began, started = time.time(), time.monotonic()
     progress.say(f"tests: {_command(view)} in a scratch copy of {', '.join(view.servers) or 'nothing'}", "test")
     try:
-        output = copy.run(float(params["timeout"]))
+        output = copy.run(request.timeout)
     except TestsFailed as error:
         result["timeline"].append(entry("test", view.service, "", began, time.monotonic() - started, "failed"))
         fence.details["result"] = "failed: tests"

@@ -1,13 +1,12 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``update_rehearsal``: an update on the rows of a backup, or how long it took beside what was foretold."""
+"""Rehearsals: an update on the rows of a backup, or how long it took beside what was foretold."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from ...base.errors import BadInput
@@ -17,7 +16,6 @@ from ...base.values import size as size_of
 from ...engine.host.engine import EngineFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
-from ...operation.options import lock_options
 from ...postgres.host.server import PostgresFailed
 from ...releases.choice import is_id
 from ...releases.host.store import Store
@@ -25,6 +23,7 @@ from ...rolling.host.plan import room_of
 from .. import rehearsal as decide
 from .. import summary as words
 from .app_copy import Rehearsed, clear, disk_device
+from .request import COMPARED, Request
 from .scratch import TestsFailed, ended_by_signals, told_of
 from .steps import play
 from .view import View, looked, stage_of
@@ -33,19 +32,19 @@ LOG = "rehearsal.log"
 _BACK_UP = "ansible-playbook evenkeel.deploy.backup makes one; then the same command again"
 
 
-def rehearse(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+def rehearse(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Rehearse an update, or compare one with its rehearsal.
 
     :raises BadInput: it cannot be rehearsed, or went wrong there, and why.
     """
-    if params["state"] == "compared":
-        return _compared(params, check_mode)
+    if request.state == COMPARED:
+        return _compared(request, check_mode)
     try:
-        memory, rate, spare = (size_of(params[key]) for key in ("memory", "io_rate", "min_free"))
+        memory, rate, spare = (size_of(text) for text in (request.memory, request.io_rate, request.min_free))
     except ValueError as error:
         raise BadInput(f"memory, io_rate or min_free: {error}") from error
     try:
-        view = looked(params, check_mode)
+        view = looked(request, check_mode)
         if view is None:
             return _result("unknown until built")
         room = room_of(view.engine)
@@ -64,9 +63,9 @@ def rehearse(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             raise BadInput(
                 problem, "make room, see memory and min_free (update_rehearse_memory), or leave the rehearsal out"
             )
-        with working(lock_options(params), view.state_dir, f"update_rehearsal of {view.name}") as fence:
+        with working(request.lock, view.state_dir, f"update_rehearsal of {view.name}") as fence:
             return fence.told(
-                _rehearsed(view, params, fence, decide.Limits(memory, rate, _device(rate, room.disk_path)), spare)
+                _rehearsed(view, request, fence, decide.Limits(memory, rate, _device(rate, room.disk_path)), spare)
             )
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
@@ -83,12 +82,10 @@ def _result(message: str) -> dict[str, Any]:
 # -- the rehearsal -----------------------------------------------------------------------------------------------
 
 
-def _rehearsed(
-    view: View, params: Mapping[str, Any], fence: Fence, limits: decide.Limits, spare: int
-) -> dict[str, Any]:
+def _rehearsed(view: View, request: Request, fence: Fence, limits: decide.Limits, spare: int) -> dict[str, Any]:
     with fence.act("sweep rehearsals"):
         clear(view.engine, view.name, view.state_dir)
-    progress = Progress.open(view.state_dir, str(params.get("progress_id") or ""))
+    progress = Progress.open(view.state_dir, request.progress.progress_id)
     timeline: list[dict[str, Any]] = []
     told: dict[str, Any] = {
         "backups": [c.backup.name for c in view.copies if c.backup],
@@ -97,11 +94,11 @@ def _rehearsed(
     }
     result = {"changed": False, "rehearsal": told, "timeline": timeline}
     began = time.monotonic()
-    stage, withheld = stage_of(view, params, fence, limits, spare, progress)
+    stage, withheld = stage_of(view, request, fence, limits, spare, progress)
     told["withheld"] = withheld
     try:
         with ended_by_signals("the rehearsal was"), stage.set_up():
-            play(view, stage, params, told, timeline)
+            play(view, stage, request, told, timeline)
     except (Rehearsed, TestsFailed, PostgresFailed, BadInput) as error:
         fence.details["result"] = "failed: rehearsal"
         path = os.path.join(private_directory(os.path.join(view.state_dir, "logs")), LOG)
@@ -137,12 +134,12 @@ def _note(project_src: str, **news: Any) -> None:
 # -- afterwards --------------------------------------------------------------------------------------------------
 
 
-def _compared(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def _compared(request: Request, check_mode: bool) -> dict[str, Any]:
     """What was foretold beside what it took, for people and in the release's manifest."""
-    source = str(params["project_src"])
+    source = request.project.project_src
     folder, release = os.path.split(os.path.normpath(source))
     known = Store(os.path.dirname(folder)).manifest(release).get("rehearsal") or {} if is_id(release) else {}
-    done = decide.measured(params.get("ran") or {}, [])
+    done = decide.measured(request.ran, [])
     both = decide.beside(known.get("migrations") or [], done)
     if any("real_seconds" in one for one in both) and not check_mode:
         _note(source, rehearsal={**known, "migrations": both})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...build.host import static
@@ -17,6 +18,7 @@ from ...engine.definition import names_in
 from ...engine.host import app_script
 from ...engine.options import ProjectOptions
 from ...engine.services import Probe
+from ...migrations.host import request as migrations_request
 from ...migrations.host.migrate import migrate
 from ...migrations.host.running_code import code_of
 from ...nginx.config import request_headers
@@ -28,6 +30,7 @@ from .. import rehearsal as decide
 from .. import summary as words
 from ..scratch import out_of_reach
 from .app_copy import Rehearsed, Stage, timed
+from .request import Request
 from .view import View
 
 _ADVICE = (
@@ -36,9 +39,7 @@ _ADVICE = (
 )
 
 
-def play(
-    view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, Any], timeline: list[dict[str, Any]]
-) -> None:
+def play(view: View, stage: Stage, request: Request, told: dict[str, Any], timeline: list[dict[str, Any]]) -> None:
     """Restore, migrate and ask."""
     step = timed(timeline, lambda: iso(time.time()))
     with step("restore", view.database):
@@ -51,13 +52,13 @@ def play(
                 told["restored_in"] = round(told.get("restored_in", 0.0) + took, 1)
     stage.fence.check()
     with step("look", view.service):
-        _reachable(view, stage, str(params["manage_py"]))
-    migrations = _Migrations(view, stage, params, told)
+        _reachable(view, stage, request.manage_py)
+    migrations = _Migrations(view, stage, request, told)
     with step("migrate", view.service):
         open_ones = migrations.expand()
     # What waits is run when users have met this version already: so it has to answer before and after.
     with step("start", view.service):
-        _start(view, stage, params, told)
+        _start(view, stage, request, told)
     if open_ones:
         with step("contract", view.service):
             if migrations.contract():
@@ -77,22 +78,21 @@ def _reachable(view: View, stage: Stage, manage_py: str) -> None:
 class _Migrations:
     """What the update does with the database, in its order, and what waits for later as well."""
 
-    def __init__(self, view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, Any]) -> None:
-        self._view, self._stage, self._params, self._told = view, stage, params, told
+    def __init__(self, view: View, stage: Stage, request: Request, told: dict[str, Any]) -> None:
+        self._view, self._stage, self._request, self._told = view, stage, request, told
         self._running = code_of(view.engine, view.project, view.service, view.compose.project_src).running
         self._plan: list[dict[str, Any]] = []
 
     def _call(self, state: str, code: Sequence[Mapping[str, str]], **more: Any) -> dict[str, Any]:
-        stage, params = self._stage, self._params
+        stage, request = self._stage, self._request
         stage.fence.check()
         stage.progress.say(f"rehearsal: migrations {state}", "rehearse", self._view.service)
-        own = {
-            "service": self._view.service, "manage_py": params["manage_py"], "timeout": stage.left(),
-            "project_src": stage.folder, "databases": [], "lock_timeout": 2.0, "retries": 3, "wait": 30.0, "interrupted": {},
-            "declared_phases": params.get("declared_phases") or {}, "allow_data_loss": params.get("allow_data_loss") or [],
-            "release": params.get("release") or "", "state_dir": os.path.join(stage.folder, ".evenkeel"),
-        }  # fmt: skip
-        done = migrate({**own, "state": state, **more}, False, code)
+        own = migrations_request.Request(
+            ProjectOptions(stage.folder), LockOptions(os.path.join(stage.folder, ".evenkeel")), self._view.service, state,
+            release=request.release, lock_timeout=2.0, retries=3, wait=30.0, allow_data_loss=request.allow_data_loss,
+            declared_phases=request.declared_phases, manage_py=request.manage_py, timeout=stage.left(),
+        )  # fmt: skip
+        done = migrate(replace(own, **more), False, code)
         self._told["migrations"] += decide.measured(done, self._plan)
         if done.get("failed") and not done.get("waits"):
             raise Rehearsed(words.cause(str(done["msg"])))
@@ -103,17 +103,18 @@ class _Migrations:
 
         :raises Rehearsed: a migration failed.
         """
-        params = self._params
+        request = self._request
         planned = self._call("planned", self._running)
         self._plan = planned["plan"]
         ready = any(not o["waits_for"] for o in planned["open"])
-        if self._stage.before and params.get("contract") == "next" and ready:
+        if self._stage.before and request.contract == "next" and ready:
             # Who comes next finishes first what earlier ones have put off, with the code that serves.
-            only = [f"{o['app']}.{o['name']}" for o in planned["open"] if o["known"]]
-            self._call("contracted", self._running, project_src=self._stage.folder_before, only=only, release="")
+            only = tuple(f"{o['app']}.{o['name']}" for o in planned["open"] if o["known"])
+            before = ProjectOptions(self._stage.folder_before)
+            self._call("contracted", self._running, project=before, only=only, release="")
             self._plan = self._call("planned", self._running)["plan"]
-        state = "migrated" if params.get("allow_downtime") and planned["refused"] else "expanded"
-        done = self._call(state, self._running, additive_only=bool(params.get("additive_only")))
+        state = "migrated" if request.allow_downtime and planned["refused"] else "expanded"
+        done = self._call(state, self._running, additive_only=request.additive_only)
         return bool(done["open"])
 
     def contract(self) -> bool:
@@ -124,7 +125,7 @@ class _Migrations:
         return bool(self._call("contracted", [])["changed"])
 
 
-def _start(view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, Any]) -> None:
+def _start(view: View, stage: Stage, request: Request, told: dict[str, Any]) -> None:
     """Start the web service there, and see :func:`_ask`."""
     web = view.web
     if (
@@ -137,8 +138,8 @@ def _start(view: View, stage: Stage, params: Mapping[str, Any], told: dict[str, 
         told["not_asked"] = f"nothing was asked by HTTP: {why}"
         return
     here, alone = ProjectOptions(stage.folder), LockOptions(os.path.join(stage.folder, ".evenkeel"))
-    request = static.Request(here, alone, view.service, manage_py=str(params["manage_py"]), timeout=stage.left())
-    static.static_files(request, False)
+    collected = static.Request(here, alone, view.service, manage_py=request.manage_py, timeout=stage.left())
+    static.static_files(collected, False)
     stage.progress.say(f"rehearsal: starts {web.settings.name} and asks it", "rehearse", web.settings.name)
     stage.start(web.settings.name)
     _ask(view, stage, told)

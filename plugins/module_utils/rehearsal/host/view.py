@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...backup.backups import Backup, good_enough
+from ...backup.host.external_database import Wanted
 from ...backup.host.source import Source, source_of
 from ...backup.host.store import BackupStore
 from ...base.errors import BadInput
@@ -19,12 +20,12 @@ from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
-from ...engine.options import ProjectOptions, project_options
+from ...engine.options import ProjectOptions
 from ...engine.programs import BROKER, DATABASE, WEB
 from ...engine.services import CommonSettings
 from ...operation.host.journal import Fence
 from ...operation.host.progress import Progress
-from ...operation.options import LockOptions, lock_options
+from ...operation.options import LockOptions
 from ...postgres import substitute_database
 from ...rolling.host.plan import Request as Roll
 from ...rolling.host.plan import prepare, room_of
@@ -32,6 +33,7 @@ from ...rolling.host.targets import Target
 from .. import rehearsal as decide
 from ..scratch import servers_of
 from .app_copy import Stage
+from .request import Request
 from .scratch import scratch_name
 
 # Beside what the server has for its rows it has this much for its own; without write-ahead log for others it needs less.
@@ -102,10 +104,14 @@ class View:
         return [n for n in servers_of(self.project, self.kinds) if self.kinds[n] == BROKER]
 
 
-def looked(params: Mapping[str, Any], check_mode: bool) -> View | None:
-    compose = compose_of(project_options(params))
+def looked(request: Request, check_mode: bool) -> View | None:
+    """All that is to be known of the app; None in check mode where its image is still to be built.
+
+    :raises BadInput: it cannot be rehearsed, and why.
+    """
+    compose = compose_of(request.project)
     engine = connect(compose.project_src)
-    service, options = str(params["service"]), params.get("service_options") or {}
+    service, options = request.service, request.service_options
     try:
         project = compose.resolved()
     except ComposeFailed as error:
@@ -120,21 +126,21 @@ def looked(params: Mapping[str, Any], check_mode: bool) -> View | None:
     kinds = kinds_of(engine, project, compose.project_src, options)
     roll = Roll(
         ProjectOptions(compose.project_src),
-        LockOptions(str(params.get("state_dir") or "")),
-        common=CommonSettings(prove=params.get("prove")),
+        LockOptions(request.lock.state_dir),
+        common=CommonSettings(prove=request.prove),
         service_options=options,
-        allow_downtime=bool(params.get("allow_downtime")),
+        allow_downtime=request.allow_downtime,
     )
     call = prepare(roll, True)
     webs = [t for t in call.targets if t.settings.kind == WEB and image_name(project, t.settings.name) == image]
     web = next((t for t in webs if t.settings.name == service), webs[0] if webs else None)
-    copies = [_copy(params, str(name or "")) for name in params.get("databases") or [""]]
+    copies = [_copy(request, name) for name in request.databases or [""]]
     problem = substitute_database.problem_with(
         [c.source.elsewhere.place for c in copies if c.source.elsewhere] or [substitute_database.Place()]
     )
     if problem:
         raise BadInput(problem, _OTHERWISE)
-    state_dir = state_dir_of(lock_options(params), str(project["name"]))
+    state_dir = state_dir_of(request.lock, str(project["name"]))
     view = View(compose, engine, _stood_in(project, copies[0].source), service, web, copies, kinds, state_dir)
     kinds[view.database] = DATABASE
     return view
@@ -146,43 +152,48 @@ def _stood_in(project: dict[str, Any], source: Source) -> dict[str, Any]:
     return substitute_database.with_stand_in(project, other.place, other.image) if other else project
 
 
-def _copy(params: Mapping[str, Any], database: str) -> Copy:
-    asked = {**params, "service": params.get("database_service") or "", "django_service": params["service"]}
-    source = source_of({**asked, "database": database, "optional": True})
+def _copy(request: Request, database: str) -> Copy:
+    source = source_of(
+        Wanted(
+            request.project, request.external, request.database_service, request.service_options, database,
+            request.service, request.manage_py, True, rehearses=True, timeout=request.timeout,
+        )
+    )  # fmt: skip
     if source is None:
         raise BadInput(
             "the app has no PostgreSQL database that is known, so there is nothing to rehearse on", _OTHERWISE
         )
-    store = BackupStore(str(params["dest"]), (source.project, source.service, source.server.database))
+    store = BackupStore(request.dest, (source.project, source.service, source.server.database))
     return Copy(source, store, good_enough(store.all(), 0.0))
 
 
 def stage_of(
-    view: View, params: Mapping[str, Any], fence: Fence, limits: decide.Limits, spare: int, progress: Progress
+    view: View, request: Request, fence: Fence, limits: decide.Limits, spare: int, progress: Progress
 ) -> tuple[Stage, list[str]]:
+    """Where it is rehearsed, not set up yet, and the variables that are withheld from the app there."""
     name = scratch_name(view.name, "rehearsal")
-    made, withheld = _definition(view, view.compose, view.project, view.apps, params, limits, name)
+    made, withheld = _definition(view, view.compose, view.project, view.apps, request.environment, limits, name)
     before: dict[str, Any] = {}
-    serving = str(params.get("serving_src") or "")
+    serving = request.serving_src
     if serving and os.path.isdir(serving) and os.path.realpath(serving) != os.path.realpath(view.compose.project_src):
         compose = Compose(serving)
         project = compose.resolved()
         project = _stood_in(project, view.source)
         if {view.service, view.database, *view.brokers} <= set(project["services"]):
-            before, _names = _definition(view, compose, project, [view.service], params, limits, name)
+            before, _names = _definition(view, compose, project, [view.service], request.environment, limits, name)
     images = {n: view.engine.image(made["services"][n]["image"]).get("Config") or {} for n in made["services"]}
     if view.source.elsewhere:
         # It listens where the app expects it, and not at the image's port; that it does its health says.
         images[view.database] = {}
     stage = Stage(
         view.engine, view.name, view.state_dir, made, images, fence, progress, room_of(view.engine).disk_path, spare,
-        time.monotonic() + float(params["timeout"]), before,
+        time.monotonic() + request.timeout, before,
     )  # fmt: skip
     return stage, withheld
 
 
 def _definition(
-    view: View, compose: Compose, project: Mapping[str, Any], apps: Sequence[str], params: Mapping[str, Any],
+    view: View, compose: Compose, project: Mapping[str, Any], apps: Sequence[str], environment: Sequence[str],
     limits: decide.Limits, name: str,
 ) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
     source, other = view.source, view.source.elsewhere
@@ -201,7 +212,7 @@ def _definition(
     port = other.place.ports[0] if other and other.place.port else ""
     return decide.rehearsal_project(
         project, apps, view.brokers, decide.Database(view.database, view.superuser, settings, initdb, port), images, name,
-        compose.project_src, limits, [str(p) for p in params.get("environment") or ()],
+        compose.project_src, limits, environment,
         {s for s in sources if os.path.isfile(s)}, {s for s in sources if os.path.isdir(s)},
     )  # fmt: skip
 

@@ -24,10 +24,12 @@ from ...engine.host.compose import ComposeFailed
 from ...engine.host.container_files import Budget
 from ...engine.host.engine import Engine, EngineFailed, NotFound
 from ...engine.host.inspection import SERVICE_LABEL, label_of
+from ...engine.options import ProjectOptions
 from ...engine.programs import BROKER, DATABASE, JOB, PROXY
 from ...git.host.git import GitFailed
 from ...hotfix.host.in_place_record import in_force
 from ...hotfix.host.staging import tried
+from ...migrations.host import request as migrations_request
 from ...migrations.host.migrate import migrate
 from ...operation.host.records import iso
 from ...operation.options import LockOptions
@@ -305,11 +307,8 @@ class _Look:
         return seen
 
     def _asked(self, source: str) -> dict[str, Any]:
-        asked = {
-            "project_src": source,
-            "service": self.django,
-            "state": "planned",
-            "manage_py": self.manage_py,
-            "timeout": _PATIENCE,
-        }
+        asked = migrations_request.Request(
+            ProjectOptions(source), LockOptions(), self.django, migrations_request.PLANNED,
+            manage_py=self.manage_py, timeout=_PATIENCE,
+        )  # fmt: skip
         return migrate(asked, False)
