@@ -62,3 +62,44 @@ def test_a_number_that_is_another_processs_by_now_closes_nothing_of_this_host() 
             assert firewall.tables(os.getpid()) == []
         finally:
             other.kill()
+
+
+def test_unused_addresses_are_refused_beside_those_that_are_known(pid: int) -> None:
+    run = ["nsenter", f"--net=/proc/{pid}/ns/net"]
+    subprocess.run([*run, "ip", "link", "set", "lo", "up"], check=True)
+
+    def answer(address: str) -> str:
+        script = (
+            "import socket\ns = socket.socket()\ns.settimeout(0.5)\n"
+            f"try:\n    s.connect(('{address}', 9))\nexcept OSError as error:\n    print(type(error).__name__)"
+        )
+        return subprocess.run(
+            [*run, "python3", "-c", script], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    subprocess.run([*run, "ip", "address", "add", "10.7.0.1/24", "dev", "lo"], check=True)
+    # Nobody has it, and nobody says so: it would be waited for.
+    subprocess.run([*run, "ip", "link", "add", "way", "type", "veth", "peer", "name", "end"], check=True)
+    for link in ("way", "end"):
+        subprocess.run([*run, "ip", "link", "set", link, "up"], check=True)
+    subprocess.run([*run, "ip", "route", "add", "10.8.0.0/24", "dev", "way"], check=True)
+    assert answer("10.8.0.5") == "TimeoutError"
+    firewall.refuse(pid, "api", {"10.8.0.9": 60})
+    firewall.refuse_unused(pid, "api", ["10.8.0.2-10.8.0.7", "fd00::3-fd00::ffff"], 60)
+    assert [answer(f"10.8.0.{n}") for n in (5, 9, 8)] == [
+        "ConnectionRefusedError",
+        "ConnectionRefusedError",
+        "TimeoutError",
+    ]
+    assert set(firewall.refused(pid, "api") or {}) == {"10.8.0.9"}
+    # What is known of late changes nothing of it, and it ends without that.
+    firewall.refuse(pid, "api", {"10.8.0.8": 60})
+    assert [answer(f"10.8.0.{n}") for n in (5, 9, 8)] == [
+        "ConnectionRefusedError",
+        "TimeoutError",
+        "ConnectionRefusedError",
+    ]
+    firewall.refuse_unused(pid, "api", [], 60)
+    assert [answer(f"10.8.0.{n}") for n in (5, 8)] == ["TimeoutError", "ConnectionRefusedError"]
+    firewall.refuse_nobody(pid, "api")
+    assert firewall.tables(pid) == []

@@ -20,6 +20,7 @@ KEPT = {
     343: "after a power cut, an nginx that waits for the name of the api was replaced as if it were one",
     378: "the same, and the way back could not be led either",
     2113: "a service that came into the depends_on of nginx had a plain up --detach create that anew, and nobody said so",
+    3125: "requests hung at the address of a bad container that had ended before nginx was told to avoid it",
 }
 
 

@@ -26,6 +26,7 @@ class World:
     reloads: int = 0
     refused: dict[str, float] | None = None
     closed: set[int] = field(default_factory=set)
+    unused: list[str] = field(default_factory=list)
 
     def pass_time(self, seconds: float) -> None:
         self.clock += seconds
@@ -37,6 +38,9 @@ class World:
 
     def refuse(self, _pid: int, _service: str, addresses: dict[str, float]) -> None:
         self.refused = {a: self.clock + seconds for a, seconds in addresses.items()}
+
+    def refuse_unused(self, _pid: int, _service: str, ranges: Iterable[str], _seconds: float) -> None:
+        self.unused = list(ranges)
 
     def refuse_nobody(self, _pid: int, _service: str) -> None:
         self.refused = None
@@ -61,7 +65,7 @@ class Proxy(Master):
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(dns_resolver.time, "monotonic", lambda: made.clock)
-    for name in ("refuse", "refuse_nobody"):
+    for name in ("refuse", "refuse_unused", "refuse_nobody"):
         monkeypatch.setattr(firewall, name, getattr(made, name))
     monkeypatch.setattr(firewall, "refused", made.left)
     monkeypatch.setattr(firewall, "is_closed", lambda pid: pid in made.closed)
@@ -120,6 +124,17 @@ def test_one_that_ended_by_itself_is_refused_for_as_long_as_it_may_be_known(worl
     way.rotate(nginx, [OLD], [OLD.address])
     assert not way.look(nginx, [OLD], world.loaded).stale
     assert set(world.refused or {}) == {NEW.address}
+
+
+def test_one_that_ended_before_it_was_seen_is_refused_too(world: World) -> None:
+    way, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
+    way.hold(nginx, [OLD.address], lambda: ["10.0.0.9-10.0.0.254"])
+    assert world.unused == ["10.0.0.9-10.0.0.254"]
+    way.shelter(nginx, [], [NEW.address])
+    way.started(nginx)
+    assert world.unused == [] and set(world.refused or {}) == {NEW.address}
+    told = way.look(nginx, [OLD], world.loaded)
+    assert told.cooling and not told.stale and told.inside == {"c8"}
 
 
 def test_long_answers_are_ended_by_a_reload() -> None:

@@ -139,7 +139,7 @@ def test_a_change_over_as_gunicorn_makes_it(
     assert proxy.ask() == "old"
     lead = way.look(proxy, boxes, 0.0)
     assert (lead.inside, lead.held, lead.stale) == ({"10.0.0.1"}, False, False)
-    way.hold(proxy, ["10.0.0.1"])
+    way.hold(proxy, ["10.0.0.1"], list)
     new = server("new")
     boxes.append(box(new, "10.0.0.2"))
     assert proxy.ask() == "old", "nobody meets the new one before it is let in"
@@ -170,8 +170,8 @@ def test_a_bad_version_leaves_the_socket_to_the_old_one(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder
 ) -> None:
     way, old = Linking(folder, keepalive=True), server("old")
-    way.hold(proxy, ["10.0.0.1"])
-    way.hold(proxy, ["10.0.0.1"])
+    way.hold(proxy, ["10.0.0.1"], list)
+    way.hold(proxy, ["10.0.0.1"], list)
     bad = server("bad")
     bad.terminate()
     bad.wait()
@@ -189,7 +189,7 @@ def test_somebody_who_looks_into_the_folder_is_waited_for(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder
 ) -> None:
     way, old = Linking(folder, keepalive=False), server("old")
-    way.hold(proxy, ["10.0.0.1"])
+    way.hold(proxy, ["10.0.0.1"], list)
     argv = ["nsenter", f"--mount=/proc/{proxy.pid}/ns/mnt", "sh", "-c", "cd /mnt/seen && echo in && exec sleep 0.4"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as guest:
         assert guest.stdout and guest.stdout.readline() == "in\n"
@@ -201,7 +201,7 @@ def test_an_nginx_that_restarts_in_between_is_led_back(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder, tmp_path: Path
 ) -> None:
     way, old = Linking(folder, keepalive=False), server("old")
-    way.hold(proxy, ["10.0.0.1"])
+    way.hold(proxy, ["10.0.0.1"], list)
     new = server("new")
     boxes = [box(old, "10.0.0.1"), box(new, "10.0.0.2")]
     fresh = Proxy(tmp_path / "shared")

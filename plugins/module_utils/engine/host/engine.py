@@ -117,6 +117,14 @@ class Engine:
         """Every network by its name."""
         return {str(n["Name"]): n for n in self._call("networks")}
 
+    def network(self, name: str) -> dict[str, Any]:
+        """A network's inspection with its running containers, empty when there is none of that name."""
+        try:
+            result: dict[str, Any] = self._call("inspect_network", name)
+        except NotFound:
+            return {}
+        return result
+
     def running(self) -> list[dict[str, Any]]:
         """Every container that runs, in the engine's short form (labels, networks, no aliases)."""
         return list(self._call("containers"))

@@ -91,6 +91,8 @@ class Master:
     pid = 0
     #: By which others see its connections come.
     addresses: Sequence[str] = ()
+    #: Of the engine, in which it is.
+    networks: Sequence[str] = ()
 
     def pins(self) -> Mapping[str, Pin]:
         """What names are pinned to; only in a container there can be any."""
@@ -270,6 +272,7 @@ class Nginx(Master):
         self.name = str(inspection.get("Name", "")).lstrip("/")
         self.pid = pid_of(inspection) or 0
         self.addresses = addresses_of(inspection)
+        self.networks = tuple((inspection.get("NetworkSettings") or {}).get("Networks") or ())
         self._hosts_path = str(inspection.get("HostsPath") or "")
         self._pins: dict[str, Pin] | None = None
 

@@ -42,6 +42,7 @@ from ...releases.host.data_mounts import anonymous_data
 from ...traffic.host.firewall import FirewallFailed
 from ...traffic.host.probing import ask
 from ...traffic.host.steering import Box, Steering
+from ...traffic.unused_addresses import unused_in
 from ..stack import Container, Proxy, is_crashing
 from ..steps import Start
 from .creating import create, refuse_others
@@ -185,7 +186,11 @@ class ComposeMachine:
 
     def start(self, step: Start) -> None:
         fresh = self._created(step) if step.create else []
-        self._each([*step.restart, *fresh], self._start_one, "could not be started")
+        try:
+            self._each([*step.restart, *fresh], self._start_one, "could not be started")
+        finally:
+            for service, _addresses in step.hold:
+                self._steer(service, lambda way, nginx: way.started(nginx))
 
     def _created(self, step: Start) -> list[str]:
         before = set(self._inspections)
@@ -212,15 +217,20 @@ class ComposeMachine:
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
         way = self.targets[service].steering
-        start = partial(start_closed, gate=way.gate) if way and way.gate else self.engine.start
-        start(container_id)
+        addresses: list[str] = []
+        if way and way.gate:
+            addresses = start_closed(container_id, way.gate)
+        else:
+            self.engine.start(container_id)
         self._policies.as_before(container_id)
         fresh = self.engine.inspect(container_id)
-        if way and self._nginx and pid_of(fresh):
+        if way and self._nginx:
             # Its name leads to it from now on; until its process listens, nobody can reach it.
             self._inspections[container_id] = fresh
             boxes = [b for b in self._boxes(service) if b.id == container_id]
-            self._steer(service, lambda _way, nginx: way.shelter(nginx, boxes))
+            # One that has ended at once: nginx may have been told of its address, at which requests would hang.
+            ended = [] if boxes else addresses
+            self._steer(service, lambda _way, nginx: way.shelter(nginx, boxes, ended))
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         return self._ask_each(ids, self._is_ready)
@@ -296,7 +306,7 @@ class ComposeMachine:
             self.engine.start(container_id)
 
     def hold(self, service: str, addresses: Sequence[str]) -> None:
-        self._steer(service, lambda way, nginx: way.hold(nginx, addresses))
+        self._steer(service, lambda way, nginx: way.hold(nginx, addresses, partial(self._unused, nginx)))
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None:
         self._steer(service, lambda way, nginx: way.rotate(nginx, self._boxes(service), addresses))
@@ -307,13 +317,17 @@ class ComposeMachine:
     def settle(self, service: str) -> None:
         self._steer(service, lambda way, nginx: way.settle(nginx, self._boxes(service)))
 
+    def _unused(self, nginx: Master) -> list[str]:
+        """Addresses that a container may get which starts now, where nginx can reach it."""
+        return [found for name in nginx.networks for found in unused_in(self.engine.network(name))]
+
     def _steer(self, service: str, act: Callable[[Steering, Master], None]) -> None:
         way = self.targets[service].steering
         if self._nginx is None or way is None:
             raise StepFailed(f"{service}: {self.proxy_name} cannot be led to its containers")
         try:
             act(way, self._nginx)
-        except (NginxFailed, FirewallFailed) as error:
+        except (NginxFailed, FirewallFailed, EngineFailed) as error:
             raise StepFailed(str(error)) from error
 
     def stop(self, ids: Sequence[str]) -> None:

@@ -20,10 +20,12 @@ from ...traffic.host.firewall import PATH
 # out by whoever looks next.
 _SCRIPT = r"""
 docker start "$1" > /dev/null || exit 3
+of_each='{{range .NetworkSettings.Networks}} '
 seen=$(docker inspect --format \
-    '{{.State.Pid}}{{range .NetworkSettings.Networks}} {{.Gateway}} {{.IPv6Gateway}}{{end}}' "$1") || exit 0
+    "{{.State.Pid}}$of_each{{.Gateway}} {{.IPv6Gateway}}{{end}};$of_each{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}" "$1") || exit 0
 gate=$2
-set -- $seen
+printf '%s\n' "${seen#*;}"
+set -- ${seen%%;*}
 pid=$1
 shift
 [ "$pid" -gt 1 ] && [ "$(readlink "/proc/$pid/ns/net")" != "$(readlink /proc/self/ns/net)" ] || exit 0
@@ -39,10 +41,11 @@ printf '%s\n' "$gate" | nsenter "--net=/proc/$pid/ns/net" nft -f - || exit 4
 """
 
 
-def start_closed(container: str, gate: str) -> None:
+def start_closed(container: str, gate: str) -> list[str]:
     """Start a container of this host's engine and close it to all but this host.
 
     :param gate: see :func:`.firewall.gate`.
+    :returns: its addresses. One that has ended since then is seen without any.
     :raises EngineFailed: it cannot be started, or no rules can be made for it while it runs.
     """
     argv = ["sh", "-c", _SCRIPT, "sh", container, gate]
@@ -61,3 +64,4 @@ def start_closed(container: str, gate: str) -> None:
         raise EngineFailed(first or "docker start gave no reason")
     if done.returncode == 4:
         raise EngineFailed(f"nobody could be kept from it: {last_words(done.stderr)}")
+    return done.stdout.split()

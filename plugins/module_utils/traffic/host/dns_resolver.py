@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from ...nginx.host.nginx import Master, accepting, draining
 from . import firewall
 from .hosts_pin import Pinning
-from .steering import Box, Gates, Lead
+from .steering import Box, Gates, Lead, Unused
 
 # Seconds more than nginx may keep an answer, since both count in whole seconds.
 _MARGIN = 2.0
+# How long unused addresses are refused at most, where a run is killed while it starts containers (seconds).
+_STARTS = 120.0
 #: Answers that are kept for longer are not waited for (seconds).
 LONGEST_WAIT = 30.0
 
@@ -56,13 +58,19 @@ class Asking:
         recent = {a for a, seen in self._seen.items() if now - seen < (self.kept or 600.0) + _MARGIN}
         return Lead(inside, refused is not None, bool(recent - alive - barred), bool(barred - alive))
 
-    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
-        """What starts is kept out by :meth:`shelter`."""
+    def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
+        """Refuse whatever address a container may get that starts now: it can have ended before :meth:`shelter` sees it."""
+        firewall.refuse_unused(nginx.pid, self.service, unused(), _STARTS)
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def started(self, nginx: Master) -> None:
+        """See the protocol."""
+        firewall.refuse_unused(nginx.pid, self.service, (), _STARTS)
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
         """See the protocol."""
         self.gates.close_all_but((), boxes)
-        self._refuse(nginx, {a: self.patience for box in boxes for a in box.addresses})
+        started = [a for box in boxes for a in box.addresses]
+        self._refuse(nginx, dict.fromkeys([*started, *ended], self.patience))
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """See the protocol."""
@@ -135,13 +143,18 @@ class Both:
         inside = pinned.inside & asked.inside
         return Lead(inside, pinned.held or asked.held, pinned.stale or asked.stale, asked.cooling)
 
-    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
+    def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """See the protocol."""
-        self.pinning.hold(nginx, addresses)
+        self.pinning.hold(nginx, addresses, unused)
+        self.asking.hold(nginx, addresses, unused)
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def started(self, nginx: Master) -> None:
         """See the protocol."""
-        self.asking.shelter(nginx, boxes)
+        self.asking.started(nginx)
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
+        """See the protocol."""
+        self.asking.shelter(nginx, boxes, ended)
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """See the protocol; the pins' own reload is the one."""

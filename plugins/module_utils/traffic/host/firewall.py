@@ -17,6 +17,8 @@ import subprocess
 from collections.abc import Iterable
 
 _TABLE, _HELD = "evenkeel", "evenkeel_held"
+#: Sets of a service's table, by family: addresses that are refused, and ranges that nobody has yet.
+_REFUSED, _UNUSED = ("four", "six"), ("unused_four", "unused_six")
 PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 #: SYN and no ACK: what is established goes on.
 _NEW = "tcp flags & (syn | ack) == syn"
@@ -183,7 +185,9 @@ def refused(pid: int, service: str) -> dict[str, float] | None:
         return None
     found: dict[str, float] = {}
     for known in (e.get("set") for e in listed):
-        for element in known.get("elem") or [] if isinstance(known, dict) else []:
+        if not isinstance(known, dict) or known.get("name") in _UNUSED:
+            continue
+        for element in known.get("elem") or []:
             data = element.get("elem") or {} if isinstance(element, dict) else {}
             found[str(ipaddress.ip_address(data["val"]))] = float(data.get("expires") or 0)
     return found
@@ -194,18 +198,36 @@ def refuse(pid: int, service: str, addresses: dict[str, float]) -> None:
 
     :raises FirewallFailed: nft refuses.
     """
+    each = [[_with_timeout([a], addresses[a]) for a in family] for family in _families(addresses)]
+    _fill(pid, service, _REFUSED, each)
+
+
+def refuse_unused(pid: int, service: str, ranges: Iterable[str], seconds: float) -> None:
+    """Refuse new connections from this namespace to addresses that nobody has yet; no ranges end that.
+
+    :param ranges: such as ``172.20.0.4-172.20.255.254``.
+    :raises FirewallFailed: nft refuses.
+    """
+    _fill(pid, service, _UNUSED, [[_with_timeout(family, seconds)] if family else [] for family in _families(ranges)])
+
+
+def _fill(pid: int, service: str, names: tuple[str, str], elements: list[list[str]]) -> None:
+    """Have two sets of a service's table, one of each family, hold exactly these elements."""
     table = _own_table(service)
-    lines = [f"add table inet {table}"]
-    for name, kind, family in (("four", "ipv4_addr", 0), ("six", "ipv6_addr", 1)):
-        lines += [f"add set inet {table} {name} {{ type {kind}; flags timeout; }}", f"flush set inet {table} {name}"]
-        each = [_with_timeout([a], addresses[a]) for a in _families(addresses)[family]]
-        lines += [f"add element inet {table} {name} {{ {', '.join(each)} }}"] if each else []
-    lines += [
+    lines = [
+        f"add table inet {table}",
         f"add chain inet {table} out {{ type filter hook output priority -10; policy accept; }}",
         f"flush chain inet {table} out",
-        f"add rule inet {table} out ip daddr @four {_NEW} reject with tcp reset",
-        f"add rule inet {table} out ip6 daddr @six {_NEW} reject with tcp reset",
     ]
+    for sets, flags in ((_REFUSED, "timeout"), (_UNUSED, "interval, timeout")):
+        for name, kind, family in zip(sets, ("ipv4_addr", "ipv6_addr"), ("ip", "ip6")):
+            lines += [
+                f"add set inet {table} {name} {{ type {kind}; flags {flags}; }}",
+                f"add rule inet {table} out {family} daddr @{name} {_NEW} reject with tcp reset",
+            ]
+    for name, mine in zip(names, elements):
+        lines += [f"flush set inet {table} {name}"]
+        lines += [f"add element inet {table} {name} {{ {', '.join(mine)} }}"] if mine else []
     _apply(pid, "\n".join(lines) + "\n")
 
 

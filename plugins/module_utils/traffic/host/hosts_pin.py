@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...nginx.host.nginx import NOWHERE, Master, NginxFailed
-from .steering import Box, Gates, Lead
+from .steering import Box, Gates, Lead, Unused
 
 # The engine names a container a moment before it starts it (all at once after its own restart): in doubt we reload.
 _NAMED_EARLY = 5.0
@@ -48,14 +48,17 @@ class Pinning:
             stale = any(self.gates.closed(box) and box.started < loaded for box in boxes)
         return Lead(inside, pin is not None, stale)
 
-    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
+    def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """See the protocol."""
         known = nginx.pins().get(self.service)
         # Writing the same pin again would make it look younger than the workers that already follow it.
         if known is None or set(known.addresses) != set(addresses):
             nginx.pin(self.service, self.names, addresses)
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def started(self, nginx: Master) -> None:
+        """What holds does so until :meth:`settle`."""
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
         """See the protocol."""
         self.gates.close_all_but((), boxes)
 

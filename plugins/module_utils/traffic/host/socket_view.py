@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...nginx.host.nginx import Master, NginxFailed
-from .steering import Box, Lead
+from .steering import Box, Lead, Unused
 from .unix_sockets import SocketFailed, SocketFolder
 
 
@@ -33,12 +33,15 @@ class Linking:
         inside = frozenset(b.id for b in boxes if self.folder.listens(followed, b.pid))
         return Lead(inside, self.folder.is_prepared() or self.folder.is_covered(nginx.pid), not inside)
 
-    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
+    def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """See the protocol."""
         if not self.folder.is_covered(nginx.pid):
             self._cover(nginx, self.folder.path)
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def started(self, nginx: Master) -> None:
+        """What holds does so until :meth:`settle`."""
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
         """Nothing leads to it but the folder, which nginx does not see any more."""
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 from ...engine.host.inspection import addresses_of, gateways_of
 from ...nginx.host.nginx import Master
@@ -19,6 +19,10 @@ from . import firewall
 
 # Seconds after which a gate opens by itself: far longer than any run, and yet no gate is for ever.
 _GATE = 6 * 3600.0
+
+
+#: Ranges of addresses that nobody has, see :mod:`..unused_addresses`.
+Unused = Callable[[], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,20 @@ class Steering(Protocol):
     def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
         """See how it is; ``loaded`` is when the workers that take connections started (UNIX seconds)."""
 
-    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
-        """Keep the rotation to what it is, whatever starts or reloads from now on."""
+    def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
+        """Keep the rotation to what it is, whatever starts or reloads from now on.
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
-        """Keep everybody from containers that were just started."""
+        :param unused: tells the ranges of addresses that nobody has, of the networks that nginx is in.
+        """
+
+    def started(self, nginx: Master) -> None:
+        """End what :meth:`hold` has done for the time of a start: all that was started is sheltered."""
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
+        """Keep everybody from containers that were just started.
+
+        :param ended: addresses of those that have ended since.
+        """
 
     def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
         """Let exactly these addresses have requests."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ...nginx.host.nginx import Master, NginxFailed, loaded_at
 from ...nginx.host.site import Site, SiteFailed
 from ...nginx.include import addresses_in, text_of
-from .steering import Box, Gates, Lead
+from .steering import Box, Gates, Lead, Unused
 
 
 class AddressFile:
@@ -73,10 +73,13 @@ class Including:
         inside = frozenset(b.id for b in boxes if b.address in followed and not self.gates.closed(b))
         return Lead(inside, False, bool(set(followed) - {b.address for b in boxes}))
 
-    def hold(self, nginx: Master, addresses: Sequence[str]) -> None:
+    def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """The file says already who gets requests."""
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def started(self, nginx: Master) -> None:
+        """What holds does so until :meth:`settle`."""
+
+    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
         """See the protocol."""
         self.gates.close_all_but((), boxes)
 
