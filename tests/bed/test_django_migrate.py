@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.lock import lock
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_lock import call as lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rehearsal.host.checks import check
 from tests.bed.django_stack import NAME, PASSWORD, Stack, fresh, stack
 from tests.bed.shop import ROOT

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -20,9 +21,9 @@ from ...engine.host.log_tail import Writer, since_the_change
 from ...engine.host.project import connect
 from ...engine.services import Probe
 from ...git.host.git import GitFailed
-from ...operation.host.lock import lock
-from ...operation.host.single_call import GOES_ON, in_one_go
-from ...operation.options import lock_options
+from ...operation.host import lock as operation_lock
+from ...operation.host.single_call import GOES_ON, in_one_go, operation_options
+from ...operation.options import LockOptions, lock_options
 from ...releases.choice import VERIFIED
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
@@ -50,10 +51,12 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         params = {**params, "state_dir": store.state_dir(lock_options(params))}
         ended = _served(store, params, release, asked)
         if "problem" not in ended:
-            lock({"state": "released", "state_dir": params["state_dir"], "lock_token": params["lock_token"]}, False)
+            done = operation_lock.Request(params["state_dir"], "released", lock_token=params["lock_token"])
+            operation_lock.lock(done, False)
         return {**ended, "whole": False}
 
-    def made(given: Mapping[str, Any], check: bool) -> dict[str, Any]:
+    def made(lock: LockOptions, check: bool) -> dict[str, Any]:
+        given = {**params, **asdict(lock)}
         result = hotfix_patch.patch(given, check)
         due = result["changed"] or result["release_state"] != VERIFIED
         if check or not (given.get("operation") and due):
@@ -70,8 +73,9 @@ def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return {**result, **ended, GOES_ON: True}
         return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
 
-    wanted = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
-    return in_one_go(wanted, check_mode, made, store.former_state_dir)
+    own = lock_options(params)
+    own = replace(own, state_dir=store.wanted_state_dir(own))
+    return in_one_go(operation_options(params), own, check_mode, made, store.former_state_dir)
 
 
 def _reload(params: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -23,9 +23,9 @@ from ...engine.services import ROLLED_KINDS
 from ...git.host.git import GitFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import first_line, iso
-from ...operation.host.single_call import in_one_go
+from ...operation.host.single_call import in_one_go, operation_options
 from ...operation.host.timeline import Steps
-from ...operation.options import lock_options
+from ...operation.options import LockOptions, lock_options
 from ...releases.host.store import Store, store_of
 from ...rolling.host.plan import prepare
 from ...rolling.host.roller import StepFailed
@@ -60,8 +60,13 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: nothing was touched.
     """
     store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
-    given = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
-    return in_one_go(given, check_mode, _change, store.former_state_dir)
+    given = lock_options(params)
+    given = replace(given, state_dir=store.wanted_state_dir(given))
+
+    def changed(lock: LockOptions, check: bool) -> dict[str, Any]:
+        return _change({**params, **asdict(lock)}, check)
+
+    return in_one_go(operation_options(params), given, check_mode, changed, store.former_state_dir)
 
 
 def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

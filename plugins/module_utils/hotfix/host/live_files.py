@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -27,8 +27,8 @@ from ...engine.host.one_offs import ONE_OFF, sweep
 from ...engine.host.project import connect
 from ...operation.host.journal import working
 from ...operation.host.records import iso
-from ...operation.host.single_call import in_one_go
-from ...operation.options import lock_options
+from ...operation.host.single_call import in_one_go, operation_options
+from ...operation.options import LockOptions, lock_options
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
 from .. import hotfix, live_files, staging
@@ -80,8 +80,13 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises BadInput: nothing was replaced, or what was is kept and comes back with ``state: reverted``.
     """
     store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
-    given = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
-    return in_one_go(given, check_mode, _change, store.former_state_dir)
+    given = lock_options(params)
+    given = replace(given, state_dir=store.wanted_state_dir(given))
+
+    def changed(lock: LockOptions, check: bool) -> dict[str, Any]:
+        return _change({**params, **asdict(lock)}, check)
+
+    return in_one_go(operation_options(params), given, check_mode, changed, store.former_state_dir)
 
 
 def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

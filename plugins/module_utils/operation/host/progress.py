@@ -11,16 +11,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...base.host import known_secrets
 from ...base.host.files import FilesFailed, private_directory
+from ...base.options import read
 from ..progress import Line, as_json, is_id
 
 #: The option by which the action plugin names the file.
 PROGRESS_ARGUMENTS: dict[str, Any] = {"progress_id": {"type": "str"}}
 _KEPT = 20
+
+
+@dataclass(frozen=True)
+class ProgressOptions:
+    """Who reads along: the name of the file, empty where nobody does."""
+
+    progress_id: str = ""
+
+
+def progress_options(params: Mapping[str, Any]) -> ProgressOptions:
+    """Where a module was told to write its progress."""
+    return read(ProgressOptions, PROGRESS_ARGUMENTS, params)
 
 
 class Progress:
