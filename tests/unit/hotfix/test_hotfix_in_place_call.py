@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_in_place
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import (
     in_place_call,
     in_place_record,
@@ -105,7 +106,7 @@ def put(shop: Shop, files: dict[str, str] | None = None, check: bool = False, **
         "env_files": [".env"], "shared": [".env"], "django_service": "api", "manage_py": "manage.py", "timeout": 10.0,
         "max_files": 20, "max_lines": 400, "state": "applied", "name": "night", "log_lines": 50, "allow_downtime": False, **more,
     }  # fmt: skip
-    return in_place_call.change(params, check)
+    return hotfix_in_place.call(params, check)
 
 
 def state(shop: Shop) -> str:

@@ -13,9 +13,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
+from ...base.options import read
 from ...engine.services import BadService, Probe, asked_of, probes
 
 #: The arguments of the modules that ask it (documentation fragment ``as_users``).
@@ -25,6 +27,19 @@ AS_USERS_ARGUMENTS: dict[str, Any] = {
 }
 
 _READ = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class AsUsersOptions:
+    """What the site is asked: its health by a URL (empty: nothing is asked), and the probes of ``prove`` besides."""
+
+    health_url: str = ""
+    prove: tuple[Mapping[str, Any], ...] = ()
+
+
+def as_users_options(params: Mapping[str, Any]) -> AsUsersOptions:
+    """What a module was told to ask of the site."""
+    return read(AsUsersOptions, AS_USERS_ARGUMENTS, params)
 
 
 def questions(prove: Sequence[Mapping[str, Any]]) -> tuple[Probe, ...]:
