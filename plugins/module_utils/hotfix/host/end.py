@@ -28,6 +28,7 @@ from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
 from ...traffic.host.nginx_reload import nginx_reload
 from . import patch as hotfix_patch
+from . import refs
 from .patch import SERVED, Request
 from .refs import tell_repository
 from .release import manage_release
@@ -100,15 +101,17 @@ def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ..
     }  # fmt: skip
     if request.source.ref or not (store.manifest(release).get("hotfix") or {}).get("files"):
         return result
-    repository = {
-        "repo": request.source.repo,
-        "release": release,
-        "state": "hotfixed",
-        "push": request.push,
-        "timeout": 10.0,
-    }
+    hotfixed = refs.Request(
+        request.path,
+        request.source.repo,
+        release,
+        request.lock,
+        "hotfixed",
+        push=request.push,
+        owner=request.source.owner,
+    )
     try:
-        told = tell_repository({**own, **repository}, False)
+        told = tell_repository(hotfixed, False)
     except (BadInput, GitFailed) as error:
         # What serves is not touched by it.
         return {**result, "notes": [f"the repository was not told: {error}"]}
