@@ -17,9 +17,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import view
 from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host.adopt import adopt
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.symlink_release import call as manage_release
 from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.host.container_edits import Edits
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.release import manage_release
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import adopted, retention
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import project as releases_project
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.project import resolve

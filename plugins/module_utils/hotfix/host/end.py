@@ -28,9 +28,10 @@ from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
 from ...traffic.host.nginx_reload import nginx_reload
 from . import patch as hotfix_patch
-from . import refs
 from .patch import SERVED, Request
+from .refs import Request as RefsRequest
 from .refs import tell_repository
+from .release import Request as ReleaseRequest
 from .release import manage_release
 
 _NGINX = {"nginx"}
@@ -90,18 +91,17 @@ def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ..
         lines = "".join(f"{line}\n" for line in ("Last log lines:", *said)) if said else ""
         problem = f"What: it does not serve as it should ({wrong})\n{lines}Next: correct the change and run the same command again"
         return {"changed": False, "problem": problem, "msg": problem}
-    own = {
-        "path": request.path, "owner": request.source.owner, "state_dir": request.lock.state_dir,
-        "lock_token": request.lock.lock_token,
-    }  # fmt: skip
-    active = manage_release({**own, "state": "active", "release": release, "keep": request.keep}, False)
+    switch = ReleaseRequest(
+        request.path, request.lock, "active", release=release, keep=request.keep, owner=request.source.owner
+    )
+    active = manage_release(switch, False)
     result: dict[str, Any] = {
         "changed": True, "release": release, "release_state": active["release_state"], "refs": [], "notes": [],
         "msg": f"{release} is the current release",
     }  # fmt: skip
     if request.source.ref or not (store.manifest(release).get("hotfix") or {}).get("files"):
         return result
-    hotfixed = refs.Request(
+    hotfixed = RefsRequest(
         request.path,
         request.source.repo,
         release,
