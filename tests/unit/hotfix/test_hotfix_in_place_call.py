@@ -269,3 +269,18 @@ def test_an_update_that_lacks_it_is_refused_until_it_is_let_go(shop: Shop) -> No
         shop(inputs=shop.inputs)
     assert "lacks the hotfix night" in caught.value.message() and "seal it first" in caught.value.message()
     assert shop(inputs=shop.inputs, drop_hotfixes=["night"])["changed"]
+
+
+def test_what_services_say_of_themselves_is_asked_unless_the_call_says_that_nothing_is(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def prepare(given: Any) -> Any:
+        asked.append(given["prove"])
+        return SimpleNamespace(notes=[])
+
+    monkeypatch.setattr(in_place_call, "prepare", prepare)
+    for more in ({}, {"prove": None}, {"prove": []}, {"prove": [{"path": "/"}]}):
+        put(shop, {VIEWS: "two\n"}, check=True, **more)
+    assert asked == [None, None, (), ({"path": "/"},)]
