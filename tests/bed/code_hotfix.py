@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.patch import patch
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_patch
 from tests.bed.killed_roll import QUICK
 from tests.bed.shop import Play, Shop, run
 
@@ -51,7 +51,7 @@ def module(shop: Shop, check: bool = False, **given: Any) -> dict[str, Any]:
         "env_files": [".env"], "shared": [".env"], "service_options": QUICK, "django_service": "api",
         "manage_py": "manage.py", "timeout": 120.0, "max_files": 20, "max_lines": 400, "max_chain": 5, **given,
     }  # fmt: skip
-    return patch(params, check)
+    return hotfix_patch.call(params, check)
 
 
 def back_at_v1(shop: Shop) -> None:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_in_place
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import in_place, in_place_call
 from tests.bed.killed_roll import die, kill_call
 from tests.bed.shop import Shop
@@ -57,7 +58,7 @@ def main() -> int:
     """See the module's text."""
     parameters = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     arm(sys.argv[2])
-    in_place_call.change(parameters, False)
+    hotfix_in_place.call(parameters, False)
     return 3
 
 

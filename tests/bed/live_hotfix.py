@@ -7,7 +7,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.live_files import change
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.hotfix_live import call as change
 from tests.bed.killed_roll import QUICK
 from tests.bed.shop import Shop
 

@@ -15,10 +15,10 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_build import call as build_images
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_project import call as resolve
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.symlink_release import call as manage_release
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose, ComposeFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import environment
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.release import manage_release
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.bed.front import docker
 from tests.bed.shop import run

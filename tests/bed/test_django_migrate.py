@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_lock import call as lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.django_check import call as check
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.lock import lock
 from tests.bed.django_stack import NAME, PASSWORD, Stack, fresh, stack
 from tests.bed.shop import ROOT
 

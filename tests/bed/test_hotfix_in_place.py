@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.in_place_call import change
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.hotfix_in_place import call as change
 from demo.repository import add_commit
 from tests.bed.code_hotfix import CODE, PAGE, VERSION, hotfix, of_v1, said
 from tests.bed.fronts import FRONTS, fronted

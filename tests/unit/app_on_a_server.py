@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.release import manage_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.symlink_release import call as manage_release
 
 #: Nobody's own settings, no housekeeping after each command, and nothing to run at a commit.
 _SETTINGS = {"gc.auto": "0", "maintenance.auto": "false", "init.templateDir": ""}

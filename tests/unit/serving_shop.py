@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import compose_project
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import compose_project, hotfix_patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import project as releases_project
 from tests.unit import compose_answers
@@ -97,7 +97,7 @@ class Shop(App):
             "env_files": [".env"], "shared": [".env"], "django_service": "api", "manage_py": "manage.py", "timeout": 10.0,
             "max_files": 20, "max_lines": 400, "max_chain": 5, **more,
         }  # fmt: skip
-        return patch.patch(params, check)
+        return hotfix_patch.call(params, check)
 
     def seen(self) -> tuple[Any, ...]:
         mirror = self.root / "mirror.git"

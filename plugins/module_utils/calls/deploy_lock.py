@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..operation.host import lock as operation_lock
-from ..operation.host import progress
+from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
 
-SPEC: dict[str, Any] = {
-    **progress.PROGRESS_ARGUMENTS,
+_OWN: dict[str, Any] = {
     "state": {"type": "str", "choices": ["held", "renewed", "released"], "default": "held"},
     "state_dir": {"type": "path", "required": True},
     "former_state_dir": {"type": "path"},
@@ -33,6 +33,7 @@ SPEC: dict[str, Any] = {
     "result": {"type": "str", "choices": ["ok", "failed"], "default": "ok"},
     "go_back": {"type": "str"},
 }
+SPEC: dict[str, Any] = {**PROGRESS_ARGUMENTS, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -40,4 +41,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return operation_lock.lock(params, check_mode)
+    request = read(operation_lock.Request, _OWN, params, progress=progress_options(params))
+    return operation_lock.lock(request, check_mode)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..hotfix import branches
 from ..hotfix.host import branch
-from ..operation.options import LOCK_SPEC
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "repo": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["started", "finished"], "required": True},
@@ -24,8 +25,8 @@ SPEC: dict[str, Any] = {
     "push": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 60},
     "owner": {"type": "str"},
-    **LOCK_SPEC,
 }
+SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -33,4 +34,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return branch.change(params, check_mode)
+    request = read(branch.Request, _OWN, params, lock=lock_options(params))
+    return branch.change(request, check_mode)

@@ -8,25 +8,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..hotfix.host import given_files, in_place_call, source, staging
-from ..operation.host import single_call
-from ..operation.options import LOCK_SPEC
+from ..base.options import read
+from ..hotfix.host import in_place_call
+from ..hotfix.host.given_files import FILES_ARGUMENTS, given_files
+from ..hotfix.host.source import SOURCE_ARGUMENTS, source_options
+from ..hotfix.host.staging import STAGING_ARGUMENTS, staging_options
+from ..operation.host.single_call import OPERATION_ARGUMENTS, operation_options
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    **given_files.FILES_ARGUMENTS,
-    **source.SOURCE_ARGUMENTS,
     "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
     "name": {"type": "str"},
     "service_options": {"type": "dict", "default": {}},
     "django_service": {"type": "str", "required": True},
-    "prove": {"type": "list", "elements": "dict"},
     "canary": {"type": "list", "elements": "dict"},
     "log_lines": {"type": "int", "default": 50},
     "allow_downtime": {"type": "bool", "default": False},
-    **staging.STAGING_ARGUMENTS,
+}
+SPEC: dict[str, Any] = {
+    **FILES_ARGUMENTS,
+    **SOURCE_ARGUMENTS,
+    **STAGING_ARGUMENTS,
     **LOCK_SPEC,
-    **single_call.OPERATION_ARGUMENTS,
+    **OPERATION_ARGUMENTS,
+    **_OWN,
+    "prove": {"type": "list", "elements": "dict"},
 }
 
 
@@ -35,4 +42,17 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return in_place_call.change(params, check_mode)
+    prove = params.get("prove")
+    request = read(
+        in_place_call.Request,
+        _OWN,
+        params,
+        given=given_files(params),
+        source=source_options(params),
+        staging=staging_options(params),
+        lock=lock_options(params),
+        operation=operation_options(params),
+        # An empty list is an answer too: nothing is asked, whatever the services say.
+        prove=None if prove is None else tuple(prove),
+    )
+    return in_place_call.change(request, check_mode)

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..hotfix.host import given_files, live_files, staging
-from ..operation.host import single_call
-from ..operation.options import LOCK_SPEC
-from ..traffic.host import smoke_test
+from ..base.options import read
+from ..hotfix.host import live_files
+from ..hotfix.host.given_files import FILES_ARGUMENTS, given_files
+from ..hotfix.host.staging import STAGING_ARGUMENTS, staging_options
+from ..operation.host.single_call import OPERATION_ARGUMENTS, operation_options
+from ..operation.options import LOCK_SPEC, lock_options
+from ..traffic.host.smoke_test import AS_USERS_ARGUMENTS, as_users_options
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    **given_files.FILES_ARGUMENTS,
     "kind": {"type": "str", "choices": ["media", "frontend"], "default": "media"},
     "target": {"type": "str"},
     "file_owner": {"type": "str"},
@@ -26,10 +28,14 @@ SPEC: dict[str, Any] = {
     "django_service": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 300},
     "owner": {"type": "str"},
-    **smoke_test.AS_USERS_ARGUMENTS,
-    **staging.STAGING_ARGUMENTS,
+}
+SPEC: dict[str, Any] = {
+    **FILES_ARGUMENTS,
+    **AS_USERS_ARGUMENTS,
+    **STAGING_ARGUMENTS,
     **LOCK_SPEC,
-    **single_call.OPERATION_ARGUMENTS,
+    **OPERATION_ARGUMENTS,
+    **_OWN,
 }
 
 
@@ -38,4 +44,14 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return live_files.change(params, check_mode)
+    request = read(
+        live_files.Request,
+        _OWN,
+        params,
+        given=given_files(params),
+        staging=staging_options(params),
+        lock=lock_options(params),
+        as_users=as_users_options(params),
+        operation=operation_options(params),
+    )
+    return live_files.change(request, check_mode)

@@ -8,20 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..hotfix.host import end, given_files, source, staging
-from ..operation.host import single_call
-from ..operation.options import LOCK_SPEC
-from ..traffic.host import smoke_test
+from ..base.options import read
+from ..hotfix.host import end, patch
+from ..hotfix.host.given_files import FILES_ARGUMENTS, given_files
+from ..hotfix.host.source import SOURCE_ARGUMENTS, source_options
+from ..hotfix.host.staging import STAGING_ARGUMENTS, staging_options
+from ..operation.host.single_call import OPERATION_ARGUMENTS, operation_options
+from ..operation.options import LOCK_SPEC, lock_options
+from ..traffic.host.smoke_test import AS_USERS_ARGUMENTS, as_users_options
 
 _VARIABLE = {
     "name": {"type": "str", "required": True},
     "text": {"type": "str", "no_log": True},
     "value": {"type": "str", "no_log": True},
 }
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    **given_files.FILES_ARGUMENTS,
-    **source.SOURCE_ARGUMENTS,
     "capture": {"type": "bool", "default": False},
     "revert": {"type": "str"},
     "revert_files": {"type": "list", "elements": "str", "default": []},
@@ -31,14 +33,19 @@ SPEC: dict[str, Any] = {
     "django_service": {"type": "str", "required": True},
     "max_chain": {"type": "int", "default": 5},
     "drop_edits": {"type": "bool", "default": False},
-    "state": {"type": "str", "choices": [end.MADE, end.SERVED], "default": end.MADE},
+    "state": {"type": "str", "choices": [patch.MADE, patch.SERVED], "default": patch.MADE},
     "release": {"type": "str"},
     "keep": {"type": "int", "default": 0},
     "push": {"type": "bool", "default": True},
-    **smoke_test.AS_USERS_ARGUMENTS,
-    **staging.STAGING_ARGUMENTS,
+}
+SPEC: dict[str, Any] = {
+    **FILES_ARGUMENTS,
+    **SOURCE_ARGUMENTS,
+    **AS_USERS_ARGUMENTS,
+    **STAGING_ARGUMENTS,
     **LOCK_SPEC,
-    **single_call.OPERATION_ARGUMENTS,
+    **OPERATION_ARGUMENTS,
+    **_OWN,
 }
 
 
@@ -47,4 +54,15 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return end.patch(params, check_mode)
+    request = read(
+        patch.Request,
+        _OWN,
+        params,
+        given=given_files(params),
+        source=source_options(params),
+        staging=staging_options(params),
+        lock=lock_options(params),
+        as_users=as_users_options(params),
+        operation=operation_options(params),
+    )
+    return end.patch(request, check_mode)

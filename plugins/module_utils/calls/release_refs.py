@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..hotfix.host import refs
-from ..operation.options import LOCK_SPEC
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "repo": {"type": "str", "required": True},
     "release": {"type": "str", "required": True},
@@ -22,8 +23,8 @@ SPEC: dict[str, Any] = {
     "push": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 10},
     "owner": {"type": "str"},
-    **LOCK_SPEC,
 }
+SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -31,4 +32,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return refs.tell_repository(params, check_mode)
+    request = read(refs.Request, _OWN, params, lock=lock_options(params))
+    return refs.tell_repository(request, check_mode)

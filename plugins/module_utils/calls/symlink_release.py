@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base.options import read
 from ..hotfix.host import release
-from ..operation.options import LOCK_SPEC
+from ..operation.options import LOCK_SPEC, lock_options
 
-SPEC: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "state": {
         "type": "str",
@@ -31,8 +32,8 @@ SPEC: dict[str, Any] = {
     "shared": {"type": "list", "elements": "str", "default": []},
     "inputs": {"type": "dict", "default": {}},
     "owner": {"type": "str"},
-    **LOCK_SPEC,
 }
+SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -40,4 +41,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return release.manage_release(params, check_mode)
+    request = read(release.Request, _OWN, params, lock=lock_options(params))
+    return release.manage_release(request, check_mode)

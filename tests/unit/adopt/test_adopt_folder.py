@@ -18,9 +18,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_project import call as resolve
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.release_adopt import call as adopt
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.symlink_release import call as manage_release
 from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.host.container_edits import Edits
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.release import manage_release
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import adopted, retention
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import project as releases_project

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.hotfix_branch import call as change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.git.host.git import Git
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix import branches as hotfix_branches
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import branch as hotfix_branch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import git_hotfixes, ledger
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.branch import change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.unit.app_on_a_server import App, commit, git
 from tests.unit.restored_folder import Restored

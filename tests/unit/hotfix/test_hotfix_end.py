@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.git.host.git import GitFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import end, patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import Keeper
@@ -66,7 +67,7 @@ def ask(shop: Shop) -> Ask:
             "max_chain": 5, "keep": 0, "push": True, "state": "made", "operation": OPERATION, "health_url": "http://x/",
             "state_dir": None, **more,
         }  # fmt: skip
-        return end.patch(params, check)
+        return hotfix_patch.call(params, check)
 
     return call
 

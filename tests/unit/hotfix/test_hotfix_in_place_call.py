@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_in_place
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import (
     in_place_call,
     in_place_record,
@@ -105,7 +106,7 @@ def put(shop: Shop, files: dict[str, str] | None = None, check: bool = False, **
         "env_files": [".env"], "shared": [".env"], "django_service": "api", "manage_py": "manage.py", "timeout": 10.0,
         "max_files": 20, "max_lines": 400, "state": "applied", "name": "night", "log_lines": 50, "allow_downtime": False, **more,
     }  # fmt: skip
-    return in_place_call.change(params, check)
+    return hotfix_in_place.call(params, check)
 
 
 def state(shop: Shop) -> str:
@@ -268,3 +269,18 @@ def test_an_update_that_lacks_it_is_refused_until_it_is_let_go(shop: Shop) -> No
         shop(inputs=shop.inputs)
     assert "lacks the hotfix night" in caught.value.message() and "seal it first" in caught.value.message()
     assert shop(inputs=shop.inputs, drop_hotfixes=["night"])["changed"]
+
+
+def test_what_services_say_of_themselves_is_asked_unless_the_call_says_that_nothing_is(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def prepare(given: Any) -> Any:
+        asked.append(given["prove"])
+        return SimpleNamespace(notes=[])
+
+    monkeypatch.setattr(in_place_call, "prepare", prepare)
+    for more in ({}, {"prove": None}, {"prove": []}, {"prove": [{"path": "/"}]}):
+        put(shop, {VIEWS: "two\n"}, check=True, **more)
+    assert asked == [None, None, (), ({"path": "/"},)]

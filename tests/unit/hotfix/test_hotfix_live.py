@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build import asset_names
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build.inside import publish, published
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_live
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.app_script import answer_in, as_text
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import ComposeFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix import live_files
@@ -238,7 +239,7 @@ def shop(shops: Restored[Shop], monkeypatch: pytest.MonkeyPatch) -> Shop:
 def call(shop: Shop, check: bool = False, **more: Any) -> dict[str, Any]:
     params = {"path": str(shop.root), "kind": "media", "django_service": "api", "target": "/app/static_files", "state": "applied",
               "timeout": 10.0, "files": [{"path": "a.txt", "content": "eA=="}], **more}  # fmt: skip
-    return hotfix_live_files.change(params, check)
+    return hotfix_live.call(params, check)
 
 
 @pytest.fixture

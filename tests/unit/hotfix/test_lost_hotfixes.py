@@ -14,6 +14,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import
 from ansible_collections.evenkeel.deploy.plugins.module_utils.git.host.git import Git, GitFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import git_hotfixes, ledger
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import source as hotfix_source
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.given_files import given_files
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.lost_hotfixes import (
     HAS,
     LACKS,
@@ -209,13 +210,18 @@ def params(**more: Any) -> dict[str, Any]:
     return {"shared": [".env"], **more}
 
 
+def source_of(given: dict[str, Any]) -> hotfix_source.Source:
+    options, files = hotfix_source.source_options(given), given_files(given)
+    return hotfix_source.source_of(options, files, str(given.get("name") or ""))
+
+
 def of_files(**files: str) -> dict[str, Any]:
     return params(files=[{"path": p, "content": b64(t)} for p, t in files.items()])
 
 
 def test_the_same_files_are_the_same_commit_and_none_where_they_are_there(app: Fixed) -> None:
-    source = hotfix_source.source_of(of_files(code="x\n"))
-    assert source.name.startswith("fix-") and source == hotfix_source.source_of(of_files(code="x\n"))
+    source = source_of(of_files(code="x\n"))
+    assert source.name.startswith("fix-") and source == source_of(of_files(code="x\n"))
     one, two = (hotfix_source.commit_of(app.git, "-", app.base, source, "", True) for _n in range(2))
     assert one == two != app.base
     assert hotfix_source.commit_of(app.git, "-", one, source, "", True) == one
@@ -227,7 +233,7 @@ PATCH = "--- a/code\n+++ b/code\n@@ -10,3 +10,3 @@\n line 9\n-line 10\n+line zeh
 
 
 def test_a_patch_applies_once(app: Fixed) -> None:
-    source = hotfix_source.source_of(params(patch=b64(PATCH)))
+    source = source_of(params(patch=b64(PATCH)))
     made = hotfix_source.commit_of(app.git, "-", app.base, source, "", True)
     assert made != app.base and hotfix_source.commit_of(app.git, "-", made, source, "", True) == made
     with pytest.raises(BadInput, match="does not apply to the running revision"):
@@ -251,7 +257,7 @@ HOSTILE = [
 @pytest.mark.parametrize("patch", HOSTILE)
 def test_patches_that_lead_elsewhere_or_do_not_apply(app: Fixed, patch: str) -> None:
     with pytest.raises(BadInput):
-        source = hotfix_source.source_of(params(patch=b64(patch)))
+        source = source_of(params(patch=b64(patch)))
         made = hotfix_source.commit_of(app.git, "-", app.base, source, "", True)
         hotfix_source.looked_at(app.git, app.base, made, source, [".env"])
 
@@ -264,7 +270,7 @@ def test_patches_that_lead_elsewhere_or_do_not_apply(app: Fixed, patch: str) -> 
 )  # fmt: skip
 def test_what_cannot_be_one(given: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
-        hotfix_source.source_of(given)
+        source_of(given)
 
 
 def test_a_link_or_a_folder_is_not_written_over(app: Fixed) -> None:
@@ -272,7 +278,7 @@ def test_a_link_or_a_folder_is_not_written_over(app: Fixed) -> None:
     base = commit(app.source, version="9")
     app.git.update(str(app.source))
     for path in ("link", "link/x"):
-        source = hotfix_source.source_of(of_files(**{path: "x"}))
+        source = source_of(of_files(**{path: "x"}))
         with pytest.raises(BadInput):
             made = hotfix_source.commit_of(app.git, "-", base, source, "", True)
             hotfix_source.looked_at(app.git, base, made, source, [])
@@ -281,7 +287,7 @@ def test_a_link_or_a_folder_is_not_written_over(app: Fixed) -> None:
 def test_a_branch_has_to_begin_at_what_runs(app: Fixed) -> None:
     git(app.source, "switch", "--quiet", "--create", "hotfix/16.03", app.base)
     wanted = commit(app.source, code=FIXED)
-    source = hotfix_source.source_of(params(ref="hotfix/16.03"))
+    source = source_of(params(ref="hotfix/16.03"))
     assert source.name == "16.03"
     assert hotfix_source.commit_of(app.git, str(app.source), app.base, source, "", True) == wanted
     # What runs, or is a part of it, is there.
@@ -304,7 +310,7 @@ def test_trying_writes_nothing(app: Fixed, tmp_path: Path) -> None:
     with git_hotfixes.private_to(app.git) as folder:
         tried = git_hotfixes.TriedGit(app.git, folder)
         for given in (of_files(code="new\n"), params(patch=b64(PATCH)), params(ref="hotfix/1")):
-            source = hotfix_source.source_of(given)
+            source = source_of(given)
             made = hotfix_source.commit_of(tried, str(app.source), app.base, source, "", False)
             assert hotfix_source.looked_at(tried, app.base, made, source, [])
         assert made == wanted

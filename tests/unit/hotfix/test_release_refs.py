@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.refs import tell_repository
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.release_refs import call as tell_repository
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.unit.app_on_a_server import App, commit, git
 from tests.unit.restored_folder import Restored

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_lock import call as lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import (
     FencedOff,
     Keeper,
     LockHeld,
     working,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.lock import lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.result import finish
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.fenced import FencedMachine

@@ -12,21 +12,25 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_lock import call as lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host import project
 from ansible_collections.evenkeel.deploy.plugins.module_utils.guard.host.view import Deployment
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import ledger
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host import state_folder
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import Keeper, LockHeld, working
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.lock import lock
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.single_call import GOES_ON, in_one_go
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions, lock_options
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.single_call import (
+    GOES_ON,
+    OperationOptions,
+    in_one_go,
+)
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.property.simulated_parts import Killed
 
@@ -237,14 +241,14 @@ def test_check_mode_and_questions_read_it_where_it_is(app: App) -> None:
 
 @needs_root
 def test_an_operation_of_one_call_moves_it_too(app: App) -> None:
-    operation = {"playbook": "hotfix", "app_name": "shop", "target": "x", "who": "me", "lease": 60, "wait": 0}
+    operation = OperationOptions("hotfix", "shop", "x", "me", 60)
 
-    def works(params: Mapping[str, Any], _check: bool) -> dict[str, Any]:
-        assert params["state_dir"] == str(app.wanted)
-        with working(lock_options(params), str(params["state_dir"]), "hotfix_patch of shop") as fence:
+    def works(lock: LockOptions, _check: bool) -> dict[str, Any]:
+        assert lock.state_dir == str(app.wanted)
+        with working(lock, lock.state_dir, "hotfix_patch of shop") as fence:
             return fence.told({"changed": True, GOES_ON: True})
 
-    told = in_one_go({"state_dir": str(app.wanted), "operation": operation}, False, works, str(app.former))
+    told = in_one_go(operation, LockOptions(str(app.wanted)), False, works, str(app.former))
     assert told["state_dir"] == str(app.wanted)
     app.is_moved()
 
@@ -380,7 +384,7 @@ def test_without_root_it_is_a_folder_of_ones_own(home: Path) -> None:
     os.chown(root, OWNER, OWNER)
     asks = (
         "import encodings.ascii, json, os, sys;"
-        "from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.lock import lock;"
+        "from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_lock import call as lock;"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "print(json.dumps(lock({'state': 'held', 'state_dir': '/var/lib/evenkeel/evenkeel-no-such-app', 'lease': 60, 'wait': 0,"
         "'playbook': 'update', 'app_name': 'x', 'target': 'v', 'former_state_dir': sys.argv[1]}, False)))"

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,28 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.jou
     owe,
     working,
 )
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.single_call import in_one_go
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.single_call import (
+    OperationOptions,
+    in_one_go,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.lease import Operation
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import lock_options
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.smoke_test import wrong
 
-OPERATION = {"playbook": "hotfix", "app_name": "shop", "target": "x", "who": "me", "lease": 60, "wait": 0}
+OPERATION = OperationOptions("hotfix", "shop", "x", "me", 60)
 
 
-def given(folder: Path, **more: Any) -> dict[str, Any]:
-    return {"state_dir": str(folder / "state"), "operation": OPERATION, **more}
+def free(folder: Path) -> LockOptions:
+    return LockOptions(str(folder / "state"))
 
 
-def works(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    with working(lock_options(params), str(params["state_dir"]), "hotfix_live of shop") as fence:
+def works(lock: LockOptions, check_mode: bool) -> dict[str, Any]:
+    with working(lock, lock.state_dir, "hotfix_live of shop") as fence:
         assert not fence.alone
         return fence.told({"changed": True, "msg": "done"})
 
 
-def never(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def never(lock: LockOptions, check_mode: bool) -> dict[str, Any]:
     raise AssertionError("was begun")
 
 
@@ -47,7 +51,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_it_takes_the_lock_keeps_a_record_and_gives_it_back(tmp_path: Path) -> None:
-    assert in_one_go(given(tmp_path), False, works) == {"changed": True, "msg": "done", "whole": True}
+    assert in_one_go(OPERATION, free(tmp_path), False, works) == {"changed": True, "msg": "done", "whole": True}
     (record,) = records(tmp_path)
     assert (record["playbook"], record["who"], record["result"]) == ("hotfix", "me", "ok")
     assert [step["step"] for step in record["steps"]] == ["hotfix_live of shop"]
@@ -55,23 +59,23 @@ def test_it_takes_the_lock_keeps_a_record_and_gives_it_back(tmp_path: Path) -> N
 
 
 def test_what_changes_nothing_leaves_no_record(tmp_path: Path) -> None:
-    assert in_one_go(given(tmp_path), False, lambda _params, _check: {"changed": False})["whole"]
+    assert in_one_go(OPERATION, free(tmp_path), False, lambda _lock, _check: {"changed": False})["whole"]
     assert records(tmp_path) == []
 
 
 @pytest.mark.parametrize("raises", [True, False])
 def test_a_failure_is_on_record_and_the_lock_is_free(tmp_path: Path, raises: bool) -> None:
-    def fails(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-        works(params, check_mode)
+    def fails(lock: LockOptions, check_mode: bool) -> dict[str, Any]:
+        works(lock, check_mode)
         if raises:
             raise BadInput("the page is gone")
         return {"changed": True, "failed": True, "msg": "the page is gone"}
 
     if raises:
         with pytest.raises(BadInput, match="the page is gone"):
-            in_one_go(given(tmp_path), False, fails)
+            in_one_go(OPERATION, free(tmp_path), False, fails)
     else:
-        assert in_one_go(given(tmp_path), False, fails)["failed"]
+        assert in_one_go(OPERATION, free(tmp_path), False, fails)["failed"]
     (record,) = records(tmp_path)
     assert (record["result"], record["reason"]) == ("failed", "the page is gone")
     assert not Keeper(str(tmp_path / "state")).read().held
@@ -80,9 +84,9 @@ def test_a_failure_is_on_record_and_the_lock_is_free(tmp_path: Path, raises: boo
 def test_whoever_has_to_be_waited_for_is_left_to_the_caller(tmp_path: Path) -> None:
     other = Keeper(str(tmp_path / "state")).take(Operation("update", "shop", "v2"), "she")
     with pytest.raises(LockHeld, match="update of shop"):
-        in_one_go(given(tmp_path), False, never)
-    patient = given(tmp_path, operation={**OPERATION, "wait": 30})
-    assert in_one_go(patient, False, never)["whole"] is False
+        in_one_go(OPERATION, free(tmp_path), False, never)
+    patient = replace(OPERATION, wait=30)
+    assert in_one_go(patient, free(tmp_path), False, never)["whole"] is False
     assert Keeper(str(tmp_path / "state")).read().token == other.lock.token
 
 
@@ -90,16 +94,19 @@ def test_the_way_back_of_a_killed_run_comes_first(tmp_path: Path) -> None:
     keeper = Keeper(str(tmp_path / "state"))
     killed = keeper.take(Operation("hotfix", "shop", "x"), "me")
     owe(keeper, killed.lock.token, "it does not boot")
-    assert in_one_go(given(tmp_path), False, never)["whole"] is False
+    assert in_one_go(OPERATION, free(tmp_path), False, never)["whole"] is False
     assert not keeper.read().held and keeper.read().owed == killed.lock.run, "whoever comes next still knows"
 
 
 def test_under_a_lock_of_the_caller_or_in_check_mode_it_is_a_part(tmp_path: Path) -> None:
     keeper = Keeper(str(tmp_path / "state"))
     token = keeper.take(Operation("hotfix", "shop", "x"), "me").lock.token
-    assert in_one_go(given(tmp_path, lock_token=token), False, works)["whole"] is False
+    assert in_one_go(OPERATION, replace(free(tmp_path), lock_token=token), False, works)["whole"] is False
     assert keeper.read().held
-    assert in_one_go(given(tmp_path), True, lambda params, check: {"check": check}) == {"check": True, "whole": False}
+    assert in_one_go(OPERATION, free(tmp_path), True, lambda _lock, check: {"check": check}) == {
+        "check": True,
+        "whole": False,
+    }
 
 
 class Site(BaseHTTPRequestHandler):

@@ -1,13 +1,13 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``hotfix_branch``: a branch that begins at what runs, and its way into the branches that updates come from."""
+"""Starts a branch at what runs, and brings a hotfix into the branches that updates come from."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -15,7 +15,7 @@ from ...base.truncate_list import some
 from ...git.host import history
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import Fence, working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases.host.plain_folder import is_plain_folder
 from ...releases.host.store import Store, store_of
@@ -88,44 +88,72 @@ class Remote:
         return self.git.commit_of(self.heads.get(ref) or self.tags.get(ref) or ref)
 
 
-def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+@dataclass(frozen=True)
+class Request:
+    """Which branch is started, or which hotfix is brought where.
+
+    :ivar path: ``app_root``, absolute.
+    :ivar repo: URL, or a path on this host.
+    :ivar state: ``started`` or ``finished``.
+    :ivar name: of the hotfix; empty for the next free one, or for the last one in production.
+    :ivar pick: commits that are put on the new branch, in this order, each by its id, a branch or a tag.
+    :ivar into: branches that are to have the hotfix; empty: those that can be told.
+    :ivar how: one of ``branches.HOWS``.
+    :ivar delete: take the hotfix's own branch away once all have it.
+    :ivar push: push to the repository; otherwise the commands are told.
+    :ivar timeout: seconds for each question to the repository.
+    :ivar owner: user to whom the app belongs; empty for whoever runs this.
+    """
+
+    path: str
+    repo: str
+    state: str
+    lock: LockOptions
+    name: str = ""
+    pick: tuple[str, ...] = ()
+    into: tuple[str, ...] = ()
+    how: str = "merge"
+    delete: bool = True
+    push: bool = True
+    timeout: float = 60.0
+    owner: str = ""
+
+
+def change(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Start the branch, or bring the hotfix to those that are to have it.
 
     :raises BadInput: nothing was pushed.
     """
-    store, url, name = (
-        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
-        str(params["repo"]),
-        str(params.get("name") or ""),
-    )
+    store, url, name = store_of(request.path, request.owner), request.repo, request.name
     if is_plain_folder(url):
         raise BadInput("app_repo is a plain folder without history, so there are no branches")
     problem = hotfix.problem_with_name(name) if name else ""
     if problem:
         raise BadInput(problem, "set hotfix_name")
-    for ref in [*(params.get("pick") or []), *(params.get("into") or [])]:
-        if choice.problem_with_ref(str(ref)):
+    for ref in [*request.pick, *request.into]:
+        if choice.problem_with_ref(ref):
             raise BadInput(f"{ref!r} cannot be a commit or a branch", "see git check-ref-format")
     release = store.current()
     if not (release and store.manifest(release).get("revision")):
         raise BadInput(f"there is no release in {store.root} that serves", "ansible-playbook evenkeel.deploy.update")
-    params = {**params, "state_dir": store.state_dir(lock_options(params))}
+    lock = replace(request.lock, state_dir=store.state_dir(request.lock))
+    request = replace(request, lock=lock)
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
-    call = _started if params["state"] == STARTED else _finished
+    call = _started if request.state == STARTED else _finished
     try:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
-                return call(params, _asked(git_hotfixes.TriedGit(git, folder), params, None), store, name)
-        with working(lock_options(params), params["state_dir"], f"hotfix_branch of {store.root}") as fence:
-            return fence.told(call(params, _asked(git, params, fence), store, name))
+                return call(request, _asked(git_hotfixes.TriedGit(git, folder), request, None), store, name)
+        with working(lock, lock.state_dir, f"hotfix_branch of {store.root}") as fence:
+            return fence.told(call(request, _asked(git, request, fence), store, name))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
 
 
-def _asked(git: Git, params: Mapping[str, Any], fence: Fence | None) -> Remote:
+def _asked(git: Git, request: Request, fence: Fence | None) -> Remote:
     heads: dict[str, str] = {}
     tags: dict[str, str] = {}
-    default, url, timeout = "", str(params["repo"]), float(params["timeout"])
+    default, url, timeout = "", request.repo, request.timeout
     for line in git.run("ls-remote", "--symref", "--", url, timeout=timeout).splitlines():
         about, _tab, ref = line.partition("\t")
         if about.startswith("ref: refs/heads/") and ref == "HEAD":
@@ -136,7 +164,7 @@ def _asked(git: Git, params: Mapping[str, Any], fence: Fence | None) -> Remote:
             # What an annotated one is of comes after it.
             tags[ref[len("refs/tags/") :].replace("^{}", "")] = about
     # Asked first: of what is pushed in between the lease knows nothing, and takes it from nobody.
-    remote = Remote(git, url, fence, bool(params["push"]), timeout, heads, tags, default)
+    remote = Remote(git, url, fence, request.push, timeout, heads, tags, default)
     remote.bring_home()
     return remote
 
@@ -152,23 +180,21 @@ def _refusal(what: str, commands: list[str]) -> BadInput:
 # -- from the start -----------------------------------------------------------------------------------------------
 
 
-def _started(params: Mapping[str, Any], remote: Remote, store: Store, name: str) -> dict[str, Any]:
+def _started(request: Request, remote: Remote, store: Store, name: str) -> dict[str, Any]:
     git, manifest = remote.git, store.manifest(store.current())
     base = str(manifest["revision"])
     if not history.has(git, base):
         raise BadInput(
             f"the running revision {base[:12]} is not in the repository", "push it, or update to one that is"
         )
-    branch = f"{PREFIX}{name}" if name else _chosen(remote, store, str(params["state_dir"]), base)
+    branch = f"{PREFIX}{name}" if name else _chosen(remote, store, request.lock.state_dir, base)
     there = remote.heads.get(branch, "")
     if there and not hotfix_commits.is_ancestor(git, base, there):
         raise BadInput(
             f"there is a branch {branch} ({there[:12]}), and it does not begin at the running revision {base[:12]}",
             f"set hotfix_name to another one, or, where it has been merged: git push origin --delete {branch}",
         )
-    picks = hotfix_commits.left_to_pick(
-        git, base, there or base, [remote.commit_of(str(r)) for r in params.get("pick") or []]
-    )
+    picks = hotfix_commits.left_to_pick(git, base, there or base, [remote.commit_of(ref) for ref in request.pick])
     begin, head = hotfix_commits.known(git, there or base), there or base
     for commit in picks:
         try:
@@ -219,10 +245,10 @@ def _chosen(remote: Remote, store: Store, state_dir: str, base: str) -> str:
 # -- to the finish ------------------------------------------------------------------------------------------------
 
 
-def _finished(params: Mapping[str, Any], remote: Remote, store: Store, name: str) -> dict[str, Any]:
-    git, how = remote.git, str(params["how"])
-    mine = _of(git, store, str(params["state_dir"]), name)
-    branch, targets = f"{PREFIX}{mine.name}", _targets(params, remote)
+def _finished(request: Request, remote: Remote, store: Store, name: str) -> dict[str, Any]:
+    git, how = remote.git, request.how
+    mine = _of(git, store, request.lock.state_dir, name)
+    branch, targets = f"{PREFIX}{mine.name}", _targets(request.into, remote)
     if branch in targets:
         raise BadInput(f"{branch} is the hotfix's own branch", "name the branches that updates come from")
     commits, result = hotfix_commits.own(git, mine), _result(branch, mine.commit)
@@ -257,7 +283,7 @@ def _finished(params: Mapping[str, Any], remote: Remote, store: Store, name: str
             result["notes"].append(f"{one.name} is in production as well, and not in {' and '.join(missing)}")
     if left:
         return _left_over(result, mine, branch, remote)
-    _take_away(remote, branch, mine, bool(params["delete"]), result)
+    _take_away(remote, branch, mine, request.delete, result)
     done = "is" if remote.fence is not None or not result["changed"] else "would be"
     result["msg"] = f"the hotfix {mine.name} {done} in {' and '.join(targets)}"
     return result
@@ -276,12 +302,12 @@ def _left_over(result: dict[str, Any], mine: Applied, branch: str, remote: Remot
     return {**result, "failed": True, "msg": "\n".join(lines)}
 
 
-def _targets(params: Mapping[str, Any], remote: Remote) -> list[str]:
+def _targets(into: Sequence[str], remote: Remote) -> list[str]:
     """The branches that are to have it.
 
     :raises BadInput: the repository has one of them not, or nobody can tell.
     """
-    targets = branches.targets_of([str(t) for t in params.get("into") or []], remote.default, remote.heads)
+    targets = branches.targets_of(into, remote.default, remote.heads)
     names = sorted(remote.heads)
     there = some(names, _SHOWN)
     for target in targets:

@@ -23,20 +23,21 @@ from .view import Serving
 _BY_HAND = "put it into a commit and update, or run the same command again once the container has what its image has"
 
 
-def source(params: Mapping[str, Any], here: Serving) -> Source:
+def source(here: Serving, state_dir: str, name: str, shared: Sequence[str]) -> Source:
     """The hand edits of all containers of the app; without files where there are none.
 
     Edits of files that the revision does not have stay where they are: whoever replaces containers refuses to lose them.
 
+    :param name: what the hotfix is to be called; made of the edits where it is empty.
+    :param shared: paths of the server's own files, which are left alone.
     :raises BadInput: two containers differ, or a file was taken away.
     """
     built = set(view.built_images(here))
     mine = [c for c in here.containers if _is_app(here, c, built)]
-    in_place = in_place_record.in_force(here.store, str(params["state_dir"]))
+    in_place = in_place_record.in_force(here.store, state_dir)
     files: dict[str, bytes] = {}
     whose: dict[str, str] = {}
     told: list[str] = []
-    shared = [str(s) for s in params.get("shared") or []]
     try:
         for edit in hand_edits.of_tree(here.engine, here.name, mine, here.path, in_place.judged if in_place else None):
             inside, container = edit.inside, edit.container
@@ -56,7 +57,7 @@ def source(params: Mapping[str, Any], here: Serving) -> Source:
     except (EngineFailed, TooMuch) as error:
         raise BadInput(f"not all that was edited by hand can be read: {error}", _BY_HAND) from error
     total = hashlib.sha256(b"".join(p.encode() + b"\0" + hashlib.sha256(c).digest() for p, c in sorted(files.items())))
-    name = str(params.get("name") or f"by-hand-{total.hexdigest()[:8]}")
+    name = name or f"by-hand-{total.hexdigest()[:8]}"
     problem = hotfix.problem_with_name(name)
     if problem:
         raise BadInput(problem, "set hotfix_name")

@@ -19,13 +19,15 @@ from ...engine.programs import JOB
 from .. import hotfix
 from ..hotfix import Home
 from ..inside import check
+from .source import SourceOptions
 from .view import Serving
 
 _WHERE = (hotfix.IMAGE, hotfix.MOUNT)
 
 
 def checked(
-    params: Mapping[str, Any],
+    options: SourceOptions,
+    service: str,
     here: Serving,
     homes: Mapping[str, Sequence[Home]],
     project: Mapping[str, Any],
@@ -35,13 +37,14 @@ def checked(
 ) -> list[str]:
     """Import the patched modules, compile the patched templates, and ask ``manage.py check``; returns notes.
 
+    :param options: how Django is asked, and how long it may take.
+    :param service: the one whose Django it is.
     :param project: the generated one of the hotfix's release, whose images are there.
     :param tree: that release's folder.
     :param anyway: ask where no file of the service is changed too, such as for another environment.
     :param over: files of this host that lie over those of the image, where that does not have them: path in it → path.
     :raises BadInput: what is wrong with them.
     """
-    service = str(params.get("django_service") or "")
     inside = {h.path: path for path, several in homes.items() for h in several
               if h.service == service and h.where in _WHERE}  # fmt: skip
     if not inside and not anyway:
@@ -53,7 +56,7 @@ def checked(
         )
     compose = Compose(tree, project_name=here.name)
     oneoff = OneOff(
-        here.engine, compose, here.name, service, str(params["manage_py"]), float(params["timeout"]), "patched code",
+        here.engine, compose, here.name, service, options.manage_py, options.timeout, "patched code",
         over=over or {},
     )  # fmt: skip
     try:

@@ -9,7 +9,7 @@ One of nginx alone needs no container, and is the whole operation in the call th
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -21,97 +21,104 @@ from ...engine.host.project import connect
 from ...engine.options import ProjectOptions
 from ...engine.services import Probe
 from ...git.host.git import GitFailed
-from ...operation.host.lock import lock
+from ...operation.host import lock as operation_lock
 from ...operation.host.single_call import GOES_ON, in_one_go
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases.choice import VERIFIED
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
 from ...traffic.host.nginx_reload import nginx_reload
 from ...traffic.host.nginx_wanted import Request as Reload
 from . import patch as hotfix_patch
+from .patch import SERVED, Request
+from .refs import Request as RefsRequest
 from .refs import tell_repository
+from .release import Request as ReleaseRequest
 from .release import manage_release
 
-MADE, SERVED = "made", "served"
 _NGINX = {"nginx"}
 _LINES = 20
 
 
-def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of ``hotfix_patch``.
+def patch(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Make a hotfix, as a whole operation where that is quickly done, or make one that serves the current release.
 
     :raises BadInput: it is no hotfix, or would not work; nothing that serves was touched.
     """
-    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
-    asked = smoke_test.questions(params.get("prove") or ())
-    if params["state"] == SERVED:
-        release = str(params["release"])
+    store = store_of(request.path, request.source.owner, request.source.shared)
+    asked = smoke_test.questions(request.as_users.prove)
+    if request.state == SERVED:
         if check_mode:
-            return {"changed": False, "whole": False, "msg": f"{release} would be the current release"}
-        params = {**params, "state_dir": store.state_dir(lock_options(params))}
-        ended = _served(store, params, release, asked)
+            return {"changed": False, "whole": False, "msg": f"{request.release} would be the current release"}
+        held = replace(request.lock, state_dir=store.state_dir(request.lock))
+        ended = _served(store, replace(request, lock=held), request.release, asked)
         if "problem" not in ended:
-            lock({"state": "released", "state_dir": params["state_dir"], "lock_token": params["lock_token"]}, False)
+            done = operation_lock.Request(held.state_dir, "released", lock_token=held.lock_token)
+            operation_lock.lock(done, False)
         return {**ended, "whole": False}
 
-    def made(given: Mapping[str, Any], check: bool) -> dict[str, Any]:
-        result = hotfix_patch.patch(given, check)
+    def made(lock: LockOptions, check: bool) -> dict[str, Any]:
+        mine = replace(request, lock=lock)
+        result = hotfix_patch.patch(mine, check)
         due = result["changed"] or result["release_state"] != VERIFIED
-        if check or not (given.get("operation") and due):
+        if check or not (request.operation and due):
             return result
         if set(result["kinds"]) != _NGINX or result["services"] or result["jobs"]:
             return {**result, GOES_ON: True}
         here = ProjectOptions(str(result["release_path"]))
-        reloaded = nginx_reload(Reload(here, lock_options(given), from_release=True), False)
+        reloaded = nginx_reload(Reload(here, lock, from_release=True), False)
         if reloaded.get("failed"):
             ended = {"problem": reloaded["msg"]}
         else:
-            ended = _served(store, given, str(result["release"]), asked)
+            ended = _served(store, mine, str(result["release"]), asked)
         if "problem" in ended:
             # What serves goes back by the playbook's own steps, under the same lock.
             return {**result, **ended, GOES_ON: True}
         return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
 
-    wanted = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
-    return in_one_go(wanted, check_mode, made, store.former_state_dir)
+    wanted = replace(request.lock, state_dir=store.wanted_state_dir(request.lock))
+    return in_one_go(request.operation, wanted, check_mode, made, store.former_state_dir)
 
 
-def _served(store: Store, params: Mapping[str, Any], release: str, asked: tuple[Probe, ...]) -> dict[str, Any]:
+def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ...]) -> dict[str, Any]:
     """Look at the site, then make the release the current one; only ``problem`` where it does not serve as it should."""
     began = time.time()
-    wrong = smoke_test.wrong(str(params.get("health_url") or ""), asked)
+    wrong = smoke_test.wrong(request.as_users.health_url, asked)
     if wrong:
-        said = _last_words(store, params, release, began)
+        said = _last_words(store, request.django_service, release, began)
         lines = "".join(f"{line}\n" for line in ("Last log lines:", *said)) if said else ""
         problem = f"What: it does not serve as it should ({wrong})\n{lines}Next: correct the change and run the same command again"
         return {"changed": False, "problem": problem, "msg": problem}
-    own = {key: params.get(key) for key in ("path", "owner", "state_dir", "lock_token")}
-    active = manage_release({**own, "state": "active", "release": release, "keep": params["keep"]}, False)
+    switch = ReleaseRequest(
+        request.path, request.lock, "active", release=release, keep=request.keep, owner=request.source.owner
+    )
+    active = manage_release(switch, False)
     result: dict[str, Any] = {
         "changed": True, "release": release, "release_state": active["release_state"], "refs": [], "notes": [],
         "msg": f"{release} is the current release",
     }  # fmt: skip
-    if params.get("ref") or not (store.manifest(release).get("hotfix") or {}).get("files"):
+    if request.source.ref or not (store.manifest(release).get("hotfix") or {}).get("files"):
         return result
-    repository = {
-        "repo": params["repo"],
-        "release": release,
-        "state": "hotfixed",
-        "push": params["push"],
-        "timeout": 10.0,
-    }
+    hotfixed = RefsRequest(
+        request.path,
+        request.source.repo,
+        release,
+        request.lock,
+        "hotfixed",
+        push=request.push,
+        owner=request.source.owner,
+    )
     try:
-        told = tell_repository({**own, **repository}, False)
+        told = tell_repository(hotfixed, False)
     except (BadInput, GitFailed) as error:
         # What serves is not touched by it.
         return {**result, "notes": [f"the repository was not told: {error}"]}
     return {**result, "refs": told["refs"], "notes": told["notes"]}
 
 
-def _last_words(store: Store, params: Mapping[str, Any], release: str, until: float) -> list[str]:
+def _last_words(store: Store, service: str, release: str, until: float) -> list[str]:
     """What the app wrote last before it was found wrong, and while it was asked."""
-    service, project = str(params["django_service"]), read_json(f"{store.path_of(release)}/{GENERATED}")
+    project = read_json(f"{store.path_of(release)}/{GENERATED}")
     engine = connect(store.root)
     mine = {PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False", SERVICE_LABEL: service}
     writers = [

@@ -12,7 +12,7 @@ import base64
 import binascii
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,13 +36,14 @@ class Change:
     names: tuple[str, ...] = field(default=())
 
 
-def values_of(params: Mapping[str, Any]) -> dict[str, str]:
+def values_of(env: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The variables that are given.
 
+    :param env: the ``name`` of each, and its ``value`` in base64.
     :raises BadInput: one that cannot be.
     """
     values: dict[str, str] = {}
-    for entry in params.get("env") or []:
+    for entry in env:
         name = str(entry["name"])
         problem = env_file.problem_with_name(name)
         if problem:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
+from ...base.options import read
 
 #: The argument of modules that take some (fragment ``hotfix``).
 FILES_ARGUMENTS: dict[str, Any] = {
@@ -25,6 +27,18 @@ FILES_ARGUMENTS: dict[str, Any] = {
         },
     },
 }
+
+
+@dataclass(frozen=True)
+class GivenFiles:
+    """Files with their contents, each as the argument spec names them: ``path``, and ``content`` in base64 (None: there is none)."""
+
+    files: tuple[Mapping[str, Any], ...] = ()
+
+
+def given_files(params: Mapping[str, Any]) -> GivenFiles:
+    """The files that a module was given."""
+    return read(GivenFiles, FILES_ARGUMENTS, params)
 
 
 def content_of(entry: Mapping[str, Any]) -> bytes:

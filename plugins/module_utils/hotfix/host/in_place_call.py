@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``hotfix_in_place``: look and try first, then change running containers, then go back or say what is there."""
+"""Changes running containers: looks and tries first, then does it, then goes back or says what is there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -24,9 +24,9 @@ from ...engine.services import ROLLED_KINDS, CommonSettings
 from ...git.host.git import GitFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import first_line, iso
-from ...operation.host.single_call import in_one_go
+from ...operation.host.single_call import OperationOptions, in_one_go
 from ...operation.host.timeline import Steps
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases.host.store import Store, store_of
 from ...rolling.host.plan import Request as Roll
 from ...rolling.host.plan import prepare
@@ -34,10 +34,14 @@ from ...rolling.host.roller import StepFailed
 from .. import in_place as decide
 from ..in_place import RESTART, SEALED, Plan
 from . import git_hotfixes, in_place_record, ledger, view
+from . import patch as hotfix_patch
+from .given_files import GivenFiles
 from .in_place import InPlace, machine_of, told
 from .in_place_record import APPLIED, REVERTED, Record
 from .in_place_wanted import found_for, mirror_of, record_of, tried
 from .patch import Found, ask_staging
+from .source import SourceOptions
+from .staging import StagingOptions
 from .view import Serving
 
 _HAS_IT = "the running release has it already"
@@ -55,23 +59,57 @@ class _Stuck(BadInput):
         )
 
 
-def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+@dataclass(frozen=True)
+class Request:
+    """What becomes of files of containers that run.
+
+    :ivar path: ``app_root``, absolute.
+    :ivar django_service: whose Django looks at the code.
+    :ivar operation: the operation that this is, where it is one of its own.
+    :ivar state: ``applied``, or ``reverted`` for the one that is called ``name``.
+    :ivar prove: paths that each service is asked; None where only the services themselves say any.
+    :ivar canary: further questions to ``django_service``, of what the change is to mend.
+    :ivar log_lines: how many of the last are told where it fails.
+    :ivar allow_downtime: do it also where requests would fail for a while.
+    """
+
+    path: str
+    django_service: str
+    given: GivenFiles
+    source: SourceOptions
+    staging: StagingOptions
+    lock: LockOptions
+    operation: OperationOptions | None = None
+    state: str = APPLIED
+    name: str = ""
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    prove: tuple[Mapping[str, Any], ...] | None = None
+    canary: tuple[Mapping[str, Any], ...] = ()
+    log_lines: int = 50
+    allow_downtime: bool = False
+
+
+def change(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Put a hotfix into running containers or take it back.
 
     :returns: what the module returns, ``failed`` included when all was put back.
     :raises BadInput: nothing was touched.
     """
-    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
-    given = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
-    return in_one_go(given, check_mode, _change, store.former_state_dir)
+    store = store_of(request.path, request.source.owner, request.source.shared)
+    wanted = replace(request.lock, state_dir=store.wanted_state_dir(request.lock))
+
+    def changed(lock: LockOptions, check: bool) -> dict[str, Any]:
+        return _change(replace(request, lock=lock), check)
+
+    return in_one_go(request.operation, wanted, check_mode, changed, store.former_state_dir)
 
 
-def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
-    known = in_place_record.in_force(store, str(params["state_dir"]))
-    if params["state"] == REVERTED and not (known and known.name == params["name"]):
+def _change(request: Request, check_mode: bool) -> dict[str, Any]:
+    store = store_of(request.path, request.source.owner, request.source.shared)
+    known = in_place_record.in_force(store, request.lock.state_dir)
+    if request.state == REVERTED and not (known and known.name == request.name):
         # A killed run may have put all back already, and another release has containers of its own.
-        return _told(str(params["name"] or ""), False)
+        return _told(request.name, False)
     if os.geteuid():
         raise BadInput(
             "files of running containers, and what their processes have loaded, are seen by root alone",
@@ -79,11 +117,11 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         )
     try:
         if check_mode:
-            return Change(store, params, known).foreseen()
-        with working(lock_options(params), str(params["state_dir"]), f"hotfix_in_place of {store.root}") as fence:
+            return Change(store, request, known).foreseen()
+        with working(request.lock, request.lock.state_dir, f"hotfix_in_place of {store.root}") as fence:
             # Whoever had the lock until now may have put one there, or taken it back.
-            known = in_place_record.in_force(store, str(params["state_dir"]))
-            return fence.told(Change(store, params, known).done(fence))
+            known = in_place_record.in_force(store, request.lock.state_dir)
+            return fence.told(Change(store, request, known).done(fence))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
     except EngineFailed as error:
@@ -101,13 +139,19 @@ def _told(name: str, known: bool, **more: Any) -> dict[str, Any]:
 class Change:
     """See :func:`change`.
 
+    :ivar sealed: the same change as it is judged for a release.
     :ivar known: the hotfix that is in running containers, or on its way there or back.
     """
 
-    def __init__(self, store: Store, params: Mapping[str, Any], known: Record | None) -> None:
-        self.store, self.params, self.known = store, params, known
-        self.state_dir = str(params["state_dir"])
-        self.reverts = params["state"] == REVERTED
+    def __init__(self, store: Store, request: Request, known: Record | None) -> None:
+        self.store, self.request, self.known = store, request, known
+        self.state_dir = request.lock.state_dir
+        # Variables need new containers, and what was edited by hand is in its place already. It is no link of a chain until sealed.
+        self.sealed = hotfix_patch.Request(
+            request.path, request.django_service, request.given, request.source, request.staging, request.lock,
+            name=request.name, service_options=request.service_options, max_chain=0, in_place=True,
+        )  # fmt: skip
+        self.reverts = request.state == REVERTED
         self.steps = Steps()
         self.notes: list[str] = []
 
@@ -119,7 +163,7 @@ class Change:
             here, record = self._serving(), self._reverting("")
             plan = self._plan(self._place(here, record))
             return self._result(record, f"would be taken back: {'; '.join(told(plan))}", changed=True)
-        with found_for(self.params, self.store, self.steps, True) as found:
+        with found_for(self.sealed, self.store, self.steps, True) as found:
             if found.is_there:
                 return _told(found.source.name, True, msg=_HAS_IT, revision=found.commit)
             record = record_of(found, self.known)
@@ -133,7 +177,7 @@ class Change:
 
     def _serving(self) -> Serving:
         with self.steps("look"):
-            return view.serving(self.store, connect(self.store.root), self.params.get("service_options") or {})
+            return view.serving(self.store, connect(self.store.root), self.request.service_options)
 
     def _reverting(self, reason: str) -> Record:
         if self.known is None:
@@ -156,18 +200,15 @@ class Change:
         services = sorted({label_of(i, SERVICE_LABEL) for i in mine})
         if not services:
             raise BadInput(f"no container has {', '.join(record.files)}", SEALED)
+        request = self.request
         asked = Roll(
             ProjectOptions(here.path),
-            lock_options(self.params),
-            common=CommonSettings(
-                prove=self.params.get("prove"),
-                canary=self.params.get("canary"),
-                canary_service=self.params["django_service"],
-            ),
+            request.lock,
+            common=CommonSettings(prove=request.prove, canary=request.canary, canary_service=request.django_service),
             services=tuple(services),
-            service_options=self.params.get("service_options") or {},
-            log_lines=int(self.params.get("log_lines") or 0),
-            allow_downtime=bool(self.params.get("allow_downtime")),
+            service_options=request.service_options,
+            log_lines=request.log_lines,
+            allow_downtime=request.allow_downtime,
         )
         with self.steps("prepare"):
             call = prepare(asked)
@@ -181,7 +222,7 @@ class Change:
         """
         try:
             with self.steps("processes"):
-                plan = decide.plan(place.look(), consent or bool(self.params["allow_downtime"]))
+                plan = decide.plan(place.look(), consent or self.request.allow_downtime)
         except StepFailed as error:
             raise BadInput(
                 str(error), "see status; what was edited by hand is made a hotfix by -e hotfix_capture=true"
@@ -221,7 +262,7 @@ class Change:
             return self._result(
                 record, f"hotfix {record.name} taken back: {', '.join(record.files)}", place, changed=True
             )
-        with found_for(self.params, self.store, self.steps, False) as found:
+        with found_for(self.sealed, self.store, self.steps, False) as found:
             if found.is_there:
                 return _told(found.source.name, True, msg=_HAS_IT, revision=found.commit)
             record = record_of(found, self.known)
@@ -231,12 +272,12 @@ class Change:
     def _ask_staging(self, found: Found) -> None:
         # A run that was killed after it had begun goes on.
         if not (self.known and self.known.commit == found.commit):
-            ask_staging(self.params, found)
+            ask_staging(self.request.staging, found)
 
     def _applied(self, found: Found, record: Record, fence: Fence) -> dict[str, Any]:
         # The engine, nginx and processes are looked at while Django looks at the code.
         beside = concurrent.futures.ThreadPoolExecutor(1)
-        trying = beside.submit(tried, self.params, found, record, self.steps)
+        trying = beside.submit(tried, self.sealed, found, record, self.steps)
         try:
             place = self._place(found.here, record)
             plan = self._plan(place)
@@ -248,7 +289,7 @@ class Change:
             return self._result(record, f"{record.name} is in all running containers already", found=found)
         with fence.act(f"remember the hotfix {record.name}"):
             self.remember(found, record)
-        if self.params.get("lock_token"):
+        if self.request.lock.lock_token:
             back = f"ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={record.name}"
             fence.keeper.note(fence.run, revision=record.commit, go_back=back)
         try:
@@ -317,7 +358,7 @@ class Change:
 
     def _logs(self, place: InPlace) -> list[str]:
         writers = [Writer(i, name, since) for i, name, _service, since in place.changed_since()]
-        return since_the_change(place.call.engine, writers, int(self.params["log_lines"]))
+        return since_the_change(place.call.engine, writers, self.request.log_lines)
 
     def _result(
         self, record: Record, msg: str, place: InPlace | None = None, found: Found | None = None, **more: Any

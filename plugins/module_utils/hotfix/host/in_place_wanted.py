@@ -9,9 +9,8 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from ...base.errors import BadInput
 from ...base.host.directory_handles import open_folder, write_below
@@ -24,10 +23,9 @@ from ...releases.host.store import Store
 from .. import in_place as decide
 from ..in_place import SEALED
 from . import git_hotfixes, thin_image
-from . import source as hotfix_source
 from .check import checked
 from .in_place_record import Entry, Record
-from .patch import Found, looked
+from .patch import Found, Request, looked, source_of
 
 _TRIED = "in-place-tried"
 # What git is read with puts this where bytes are no UTF-8.
@@ -40,24 +38,22 @@ def mirror_of(store: Store) -> Git:
 
 
 @contextlib.contextmanager
-def found_for(params: Mapping[str, Any], store: Store, steps: Steps, check_mode: bool) -> Iterator[Found]:
+def found_for(request: Request, store: Store, steps: Steps, check_mode: bool) -> Iterator[Found]:
     """What is asked for, looked at as for a sealed hotfix; in check mode its commit is gone afterwards.
 
     :raises BadInput: it is no hotfix.
     """
-    if is_plain_folder(str(params["repo"])):
+    if is_plain_folder(request.source.repo):
         raise BadInput(
             "app_repo is a plain folder without history, so nobody could say what a hotfix is based on",
             "change the folder, and update",
         )
-    # Variables need new containers, and what was edited by hand is in its place already. It is no link of a chain until sealed.
-    asked = {**params, "capture": False, "env": [], "max_chain": 0, "drop_edits": False, "in_place": True}
-    source, git = hotfix_source.source_of(asked), mirror_of(store)
+    source, git = source_of(request), mirror_of(store)
     if not check_mode:
-        yield looked(asked, store, git, source, steps, True)
+        yield looked(request, store, git, source, steps, True)
         return
     with git_hotfixes.private_to(git) as folder:
-        yield looked(asked, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
+        yield looked(request, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
 
 
 def record_of(found: Found, known: Record | None) -> Record:
@@ -103,15 +99,15 @@ def _entry(found: Found, path: str, at: thin_image.Place, new: bool) -> Entry:
     return Entry(at.path, path, before, after, at.mode, at.uid, at.gid)
 
 
-def tried(params: Mapping[str, Any], found: Found, record: Record, steps: Steps) -> list[str]:
+def tried(request: Request, found: Found, record: Record, steps: Steps) -> list[str]:
     """Have Django look at it in a container of its own, in which the files lie over those of the image; returns notes.
 
     Not in one that runs: what that may use of memory is what its users need.
 
     :raises BadInput: it would not work.
     """
-    here, service = found.here, str(params["django_service"])
-    folder = os.path.join(private_directory(str(params["state_dir"])), _TRIED)
+    here, service = found.here, request.django_service
+    folder = os.path.join(private_directory(request.lock.state_dir), _TRIED)
     entries = record.images.get(here.image_of(service), ()) if service in here.kinds else ()
     # A killed run may have left it.
     shutil.rmtree(folder, ignore_errors=True)
@@ -123,6 +119,6 @@ def tried(params: Mapping[str, Any], found: Found, record: Record, steps: Steps)
                     # Whoever the image runs as has to read it; nobody else comes through the folder.
                     write_below(handle, os.path.basename(over[entry.path]), entry.after, 0o644)
         with steps("check"):
-            return checked(params, here, found.homes, here.project, here.path, over=over)
+            return checked(request.source, service, here, found.homes, here.project, here.path, over=over)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``hotfix_live``: files of a volume or folder that is served as it is are changed, or come back."""
+"""Changes files of a volume or folder that is served as it is, or has them come back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -27,16 +27,19 @@ from ...engine.host.one_offs import ONE_OFF, sweep
 from ...engine.host.project import connect
 from ...operation.host.journal import working
 from ...operation.host.records import iso
-from ...operation.host.single_call import in_one_go
-from ...operation.options import lock_options
+from ...operation.host.single_call import OperationOptions, in_one_go
+from ...operation.options import LockOptions
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
+from ...traffic.host.smoke_test import AsUsersOptions
 from .. import hotfix, live_files, staging
 from ..inside import live_files as hotfix_live_files
 from ..live_files import Live, NoLiveFiles
 from ..lost_hotfixes import updated_to
 from . import browser_caching, ledger, view
 from . import staging as hotfix_staging
+from .given_files import GivenFiles
+from .staging import StagingOptions
 from .view import Serving
 
 APPLIED, REVERTED, CHECKED = "applied", "reverted", "checked"
@@ -74,26 +77,59 @@ class _TakenBack(BadInput):
         return f"{what}Next: see docker compose logs; then run the same command again"
 
 
-def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+@dataclass(frozen=True)
+class Request:
+    """What becomes of files that are served as they are.
+
+    :ivar path: ``app_root``, absolute.
+    :ivar django_service: the service whose image has the Django project.
+    :ivar operation: the operation that this is, where it is one of its own.
+    :ivar kind: ``media`` (uploads) or ``frontend`` (built files).
+    :ivar target: where their folder is mounted, in ``django_service`` or, of built files, in the proxy; empty: it is looked for.
+    :ivar file_owner: such as ``1000:1000``, ``mode`` such as ``0644``; empty: those of the file before, or of the folder.
+    :ivar state: ``applied``, ``reverted`` for the one that is called ``name``, or ``checked``: whether uploads are there still.
+    :ivar timeout: seconds for the container that does it.
+    :ivar owner: user to whom the app belongs; empty for whoever runs this.
+    """
+
+    path: str
+    django_service: str
+    given: GivenFiles
+    staging: StagingOptions
+    lock: LockOptions
+    as_users: AsUsersOptions = field(default_factory=AsUsersOptions)
+    operation: OperationOptions | None = None
+    kind: str = live_files.MEDIA
+    target: str = ""
+    file_owner: str = ""
+    mode: str = ""
+    name: str = ""
+    state: str = APPLIED
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 300.0
+    owner: str = ""
+
+
+def change(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Put the files there, take them back, or look whether they are there.
 
     :raises BadInput: nothing was replaced, or what was is kept and comes back with ``state: reverted``.
     """
-    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
-    given = {**params, "state_dir": store.wanted_state_dir(lock_options(params))}
-    return in_one_go(given, check_mode, _change, store.former_state_dir)
+    store = store_of(request.path, request.owner)
+    wanted = replace(request.lock, state_dir=store.wanted_state_dir(request.lock))
+
+    def changed(lock: LockOptions, check: bool) -> dict[str, Any]:
+        return _change(replace(request, lock=lock), check)
+
+    return in_one_go(request.operation, wanted, check_mode, changed, store.former_state_dir)
 
 
-def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    store, state, state_dir = (
-        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
-        str(params["state"]),
-        str(params["state_dir"]),
-    )
+def _change(request: Request, check_mode: bool) -> dict[str, Any]:
+    store, state, state_dir = store_of(request.path, request.owner), request.state, request.lock.state_dir
     if state == CHECKED:
-        return _checked(store, params, state_dir, check_mode)
-    given, name = _given(params, state)
-    asked = smoke_test.questions(params.get("prove") or ())
+        return _checked(store, request, check_mode)
+    given, name = _given(request)
+    asked = smoke_test.questions(request.as_users.prove)
     known = ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):
         told = f"no hotfix of uploads, built files or the database is called {name}"
@@ -104,12 +140,12 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(told, f"there are: {', '.join(every) or 'none'}")
     if state == APPLIED and known and not known.get(_LIVE):
         raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")
-    kind = str(known["kind"] if state == REVERTED else params["kind"])
-    target = str((known.get(_LIVE) or {}).get("target") or "") if state == REVERTED else str(params.get("target") or "")
+    kind = str(known["kind"] if state == REVERTED else request.kind)
+    target = str((known.get(_LIVE) or {}).get("target") or "") if state == REVERTED else request.target
     try:
-        here = view.serving(store, connect(store.root), params.get("service_options") or {})
+        here = view.serving(store, connect(store.root), request.service_options)
         try:
-            live = live_files.found(here.project, here.kinds, kind, str(params["django_service"]), target)
+            live = live_files.found(here.project, here.kinds, kind, request.django_service, target)
         except NoLiveFiles as error:
             raise BadInput(str(error), f"set hotfix_{kind}_path to where it is mounted") from error
         made = [
@@ -122,25 +158,25 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             )
         if live.source.startswith("/") and not os.path.isdir(live.source):
             raise BadInput(f"{live.source}, which {live.service} mounts, is no folder on this host")
-        notes, untried = _on_staging(params, known, kind, name, given) if state == APPLIED else ([], "")
+        notes, untried = _on_staging(request.staging, known, kind, name, given) if state == APPLIED else ([], "")
         if check_mode:
-            answer = _asked(here, params, live, state, kind, name, given, True)
+            answer = _asked(here, request, live, state, kind, name, given, True)
             public = _public(here, live, kind, answer, known)
             notes = [*notes, *browser_caching.notes(here, public)]
             return _result(answer, kind, name, state, True, notes, public)
-        with working(lock_options(params), state_dir, f"hotfix_live of {store.root}") as fence:
+        with working(request.lock, state_dir, f"hotfix_live of {store.root}") as fence:
             with fence.act(f"{state} hotfix {name} in {live.source}"):
                 sweep(here.engine, f"{here.name}-hotfix")
-                answer = _acted(state_dir, known, here, params, live, state, kind, name, given, untried)
+                answer = _acted(state_dir, known, here, request, live, state, kind, name, given, untried)
             # One that was killed before the site was asked is asked about by the same call.
             due = answer["changed"] or (state == APPLIED and known and not known.get("proven"))
-            problem = smoke_test.wrong(str(params.get("health_url") or ""), asked) if due else ""
+            problem = smoke_test.wrong(request.as_users.health_url, asked) if due else ""
             if problem:
                 if state == REVERTED:
                     raise _TakenBack(problem, "the files are those of before the hotfix")
                 with fence.act(f"take back hotfix {name} in {live.source}"):
                     known = ledger.read(state_dir, name)
-                    _acted(state_dir, known, here, params, live, REVERTED, kind, name, {}, "")
+                    _acted(state_dir, known, here, request, live, REVERTED, kind, name, {}, "")
                 raise _TakenBack(problem, "the files are again those of before")
             if due and state == APPLIED:
                 ledger.add(state_dir, name, {"proven": iso(time.time())})
@@ -150,15 +186,16 @@ def _change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
 
-def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode: bool) -> dict[str, Any]:
+def _checked(store: Store, request: Request, check_mode: bool) -> dict[str, Any]:
     """Look whether the uploads of hotfixes are there still; what is not is told once."""
+    state_dir = request.lock.state_dir
     notes: list[str] = []
     result = {"changed": False, "name": "", "kind": live_files.MEDIA, "files": [], "notes": notes, "public_paths": []}
     every = ledger.of_uploads(state_dir)
     if not every:
         return {**result, "msg": "no hotfix of uploads is in force"}
     try:
-        here = view.serving(store, connect(store.root), params.get("service_options") or {})
+        here = view.serving(store, connect(store.root), request.service_options)
         for live in {about[_LIVE]["source"]: Live(**about[_LIVE]) for about in every.values()}.values():
             mine = {name: about for name, about in every.items() if about[_LIVE]["source"] == live.source}
             if not (live.source.startswith("/") or live.source in (here.project.get("volumes") or {})):
@@ -167,14 +204,14 @@ def _checked(store: Store, params: Mapping[str, Any], state_dir: str, check_mode
                 continue
             sums = {name: about.get("sums") or {} for name, about in mine.items()}
             given = {"paths": sorted({path for several in sums.values() for path in several})}
-            seen = _asked(here, params, live, CHECKED, live_files.MEDIA, "", given, True)["seen"]
+            seen = _asked(here, request, live, CHECKED, live_files.MEDIA, "", given, True)["seen"]
             for name, lost in live_files.no_more(sums, seen).items():
                 new = [word for path, word in lost.items() if path not in (mine[name].get("lost") or ())]
                 notes += new
                 if new and not check_mode:
                     what = f"hotfix_live of {store.root}"
                     with (
-                        working(lock_options(params), state_dir, what) as fence,
+                        working(request.lock, state_dir, what) as fence,
                         fence.act(f"note what is lost of hotfix {name}"),
                     ):
                         ledger.add(state_dir, name, {"lost": sorted(lost)})
@@ -188,23 +225,21 @@ def _sums(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _on_staging(
-    params: Mapping[str, Any], known: Mapping[str, Any], kind: str, name: str, given: Mapping[str, Any]
+    options: StagingOptions, known: Mapping[str, Any], kind: str, name: str, given: Mapping[str, Any]
 ) -> tuple[list[str], str]:
     """Refuse what staging has not tried; notes, and why it was let through all the same."""
     sums = _sums(given)
     if known.get("given_sums") == sums and not known.get("reverted"):
         # It is here already, or was begun: the same call ends it.
         return [], str(known.get("untried") or "")
-    return hotfix_staging.refuse_untried(
-        hotfix_staging.staging_options(params), name, {kind: list(sums)}, staging.Content(sums=sums)
-    )
+    return hotfix_staging.refuse_untried(options, name, {kind: list(sums)}, staging.Content(sums=sums))
 
 
 def _acted(
     state_dir: str,
     known: Mapping[str, Any],
     here: Serving,
-    params: Mapping[str, Any],
+    request: Request,
     live: Live,
     state: str,
     kind: str,
@@ -214,7 +249,7 @@ def _acted(
 ) -> Mapping[str, Any]:
     """Do it, and have it in the ledger before: who was killed in the middle goes back by its name."""
     if state == REVERTED:
-        answer = _asked(here, params, live, state, kind, name, given, False)
+        answer = _asked(here, request, live, state, kind, name, given, False)
         if answer["changed"] or not known.get("reverted"):
             ledger.add(state_dir, name, {"reverted": iso(time.time())})
         return answer
@@ -227,7 +262,7 @@ def _acted(
     if not known:
         _remember(state_dir, name, about, {})
     try:
-        answer = _asked(here, params, live, state, kind, name, given, False)
+        answer = _asked(here, request, live, state, kind, name, given, False)
     except _NotDone as error:
         if not (known or error.begun):
             ledger.forget(state_dir, name)
@@ -240,14 +275,14 @@ def _acted(
     return answer
 
 
-def _given(params: Mapping[str, Any], state: str) -> tuple[dict[str, Any], str]:
+def _given(request: Request) -> tuple[dict[str, Any], str]:
     """What the script is told, and the hotfix's name.
 
     :raises BadInput: a path, a name, an owner or a mode that cannot be.
     """
-    name = str(params.get("name") or "")
+    name, state = request.name, request.state
     files: dict[str, str] = {}
-    for entry in params.get("files") or [] if state == APPLIED else []:
+    for entry in request.given.files if state == APPLIED else ():
         path = str(entry["path"])
         problem = hotfix.problem_with_path(path)
         if problem:
@@ -255,7 +290,7 @@ def _given(params: Mapping[str, Any], state: str) -> tuple[dict[str, Any], str]:
         if path in files or entry.get("content") is None:
             raise BadInput(f"{path} is named twice, or without a content", "name each file once, with src")
         files[path] = str(entry["content"])
-    owner, mode = str(params.get("file_owner") or ""), str(params.get("mode") or "")
+    owner, mode = request.file_owner, request.mode
     if state == APPLIED and not files:
         raise BadInput("no file is given", "set hotfix_media or hotfix_frontend")
     if owner and not re.fullmatch(r"\d{1,9}:\d{1,9}", owner):
@@ -264,7 +299,7 @@ def _given(params: Mapping[str, Any], state: str) -> tuple[dict[str, Any], str]:
         raise BadInput(f"mode {mode!r} is not written as 0644", "three octal digits")
     if not name and state == APPLIED:
         total = "".join(f"{p}\0{hashlib.sha256(c.encode()).hexdigest()}" for p, c in sorted(files.items()))
-        name = f"{params['kind']}-{hashlib.sha256(total.encode()).hexdigest()[:8]}"
+        name = f"{request.kind}-{hashlib.sha256(total.encode()).hexdigest()[:8]}"
     problem = hotfix.problem_with_name(name)
     if problem:
         raise BadInput(problem, "set hotfix_name")
@@ -274,7 +309,7 @@ def _given(params: Mapping[str, Any], state: str) -> tuple[dict[str, Any], str]:
 
 def _asked(
     here: Serving,
-    params: Mapping[str, Any],
+    request: Request,
     live: Live,
     state: str,
     kind: str,
@@ -282,7 +317,7 @@ def _asked(
     given: Mapping[str, Any],
     dry: bool,
 ) -> Mapping[str, Any]:
-    service = str(params["django_service"])
+    service = request.django_service
     if service not in here.kinds:
         raise BadInput(f"there is no service {service} in the project", "set app_django_service")
     project = live_files.container(here.project, here.images[here.image_of(service)], live)
@@ -292,9 +327,7 @@ def _asked(
     words += interpreter.run_by(live_files.SERVICE, django=False)
     compose, unknown = Compose(here.path, project_name=here.name), "" if dry else hotfix_live_files.APPLYING
     try:
-        printed = compose.run_by(
-            project, *words, "-c", script, timeout=float(params["timeout"]), stdin=json.dumps(given)
-        )
+        printed = compose.run_by(project, *words, "-c", script, timeout=request.timeout, stdin=json.dumps(given))
     except ComposeFailed as error:
         raise _NotDone(f"the files could not be {state}: {error}", "run the same command again", unknown) from error
     answer = answer_in(printed)

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``hotfix_patch``: a small change becomes a commit on what runs, and a release that is ready to be rolled out."""
+"""Makes a small change a commit on what runs, and a release of it that is ready to be rolled out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -23,12 +23,14 @@ from ...engine.options import ProjectOptions
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import iso
+from ...operation.host.single_call import OperationOptions
 from ...operation.host.timeline import Steps
-from ...operation.options import LockOptions, lock_options
+from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases.host import project as releases_project
 from ...releases.host.plain_folder import is_plain_folder
 from ...releases.host.store import Store, store_of
+from ...traffic.host.smoke_test import AsUsersOptions
 from .. import hotfix, staging
 from ..hotfix import Home
 from ..lost_hotfixes import applied
@@ -49,9 +51,54 @@ from . import source as hotfix_source
 from . import staging as hotfix_staging
 from .check import checked
 from .frontend import Frontends, carry_records
-from .source import Source
+from .given_files import GivenFiles
+from .source import Source, SourceOptions
+from .staging import StagingOptions
 from .thin_image import Place
 from .view import Serving
+
+MADE, SERVED = "made", "served"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A small change of what runs, and what becomes of it.
+
+    :ivar path: ``app_root``, absolute.
+    :ivar django_service: whose Django looks at the code.
+    :ivar operation: the operation that this is, where it is one of its own.
+    :ivar capture: make what was edited by hand in containers the hotfix.
+    :ivar revert: the hotfix that is taken back; with ``revert_files`` only these files of it.
+    :ivar env: variables of the app's environment file: ``name``, and ``value`` in base64.
+    :ivar max_chain: how many hotfixes may lie on one another; 0 is no limit.
+    :ivar drop_edits: replace containers in which somebody edited files by hand.
+    :ivar state: ``made`` makes a release, ``served`` makes it the current one, which ``release`` names.
+    :ivar keep: how many releases are left when another one is the current one; 0 leaves all.
+    :ivar push: tell the repository of it.
+    :ivar in_place: it is not for a release but for containers that run.
+    """
+
+    path: str
+    django_service: str
+    given: GivenFiles
+    source: SourceOptions
+    staging: StagingOptions
+    lock: LockOptions
+    as_users: AsUsersOptions = field(default_factory=AsUsersOptions)
+    operation: OperationOptions | None = None
+    capture: bool = False
+    revert: str = ""
+    revert_files: tuple[str, ...] = ()
+    env: tuple[Mapping[str, Any], ...] = ()
+    name: str = ""
+    service_options: Mapping[str, Any] = field(default_factory=dict)
+    max_chain: int = 5
+    drop_edits: bool = False
+    state: str = MADE
+    release: str = ""
+    keep: int = 0
+    push: bool = True
+    in_place: bool = False
 
 
 @dataclass
@@ -93,77 +140,94 @@ class Found:
         return {self.here.image_of(h.service) for h in homes if h.where == hotfix.IMAGE}
 
 
-def patch(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+def source_of(request: Request) -> Source:
+    """What the hotfix was given as.
+
+    :raises BadInput: nothing or too much, or what cannot be.
+    """
+    return hotfix_source.source_of(
+        request.source,
+        request.given,
+        request.name,
+        request.capture,
+        request.revert,
+        request.revert_files,
+        request.env,
+    )
+
+
+def patch(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Make the release, or say what there is to make.
 
     :raises BadInput: it is no hotfix, or would not work; nothing that serves was touched.
     """
-    source, store = (
-        hotfix_source.source_of(params),
-        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
-    )
-    if is_plain_folder(str(params["repo"])):
+    source, store = source_of(request), store_of(request.path, request.source.owner, request.source.shared)
+    if is_plain_folder(request.source.repo):
         raise BadInput(
             "app_repo is a plain folder without history, so nobody could say what a hotfix is based on",
             "change the folder, and update",
         )
-    state_dir = store.state_dir(lock_options(params))
-    params = {**params, "state_dir": state_dir}
+    state_dir = store.state_dir(request.lock)
+    request = replace(request, lock=replace(request.lock, state_dir=state_dir))
     git, steps = Git(os.path.join(store.root, "mirror.git"), store.owner), Steps()
     try:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
-                found = looked(params, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
-                ask_staging(params, found)
+                found = looked(request, store, git_hotfixes.TriedGit(git, folder), source, steps, False)
+                ask_staging(request.staging, found)
                 found.notes += browser_caching.notes(found.here, found.public)
-                _look_for_edits(params, found, steps)
-                return _result(params, found, "", not found.is_there, steps)
-        with working(lock_options(params), state_dir, f"hotfix_patch of {store.root}") as fence:
-            found = looked(params, store, git, source, steps, True)
+                _look_for_edits(request, found, steps)
+                return _result(request, found, "", not found.is_there, steps)
+        with working(request.lock, state_dir, f"hotfix_patch of {store.root}") as fence:
+            found = looked(request, store, git, source, steps, True)
             if found.is_there:
-                return fence.told(_result(params, found, found.here.release, False, steps))
-            ask_staging(params, found)
-            return fence.told(_made(params, found, fence, steps))
+                return fence.told(_result(request, found, found.here.release, False, steps))
+            ask_staging(request.staging, found)
+            return fence.told(_made(request, found, fence, steps))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
 
-def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, steps: Steps, fetch: bool) -> Found:
+def looked(request: Request, store: Store, git: Git, source: Source, steps: Steps, fetch: bool) -> Found:
+    """What the hotfix is on what runs, with its commit.
+
+    :param fetch: whether the mirror may be brought up to date.
+    :raises BadInput: it is no hotfix.
+    """
+    options, state_dir = request.source, request.lock.state_dir
     with steps("look"):
-        here = view.serving(store, connect(store.root), params.get("service_options") or {})
-    for name in params.get("service_options") or {}:
+        here = view.serving(store, connect(store.root), request.service_options)
+    for name in request.service_options:
         if name not in here.kinds:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(here.kinds))}")
     if source.by_hand:
         view.refuse_unless_good(here)
         with steps("capture"):
-            source = capture.source(params, here)
+            source = capture.source(here, state_dir, request.name, options.shared)
     with steps("commit"):
         base = here.revision
-        reason = str(params.get("reason") or "")
         if source.is_back:
-            source, commit = revert.commit_of(git, here, str(params["state_dir"]), source, reason)
+            source, commit = revert.commit_of(git, here, state_dir, source, options.reason)
         else:
-            commit = hotfix_source.commit_of(git, str(params["repo"]), base, source, reason, fetch)
+            commit = hotfix_source.commit_of(git, options.repo, base, source, options.reason, fetch)
         found = Found(here, git, source, commit)
-        values = environment.values_of(params)
-        if values and not params.get("env_files"):
+        values = environment.values_of(request.env)
+        if values and not options.env_files:
             raise BadInput("the app has no environment file", "set app_env_file")
-        found.env = environment.planned(store, here.release, str((params.get("env_files") or [""])[0]), values)
+        found.env = environment.planned(store, here.release, (options.env_files or ("",))[0], values)
         if source.by_hand and not source.files:
-            found.notes += capture.kept(str(params["state_dir"]), here)
+            found.notes += capture.kept(state_dir, here)
         if found.is_there:
             return found
         view.refuse_unless_good(here)
-        _refuse_other_inputs(params, here)
+        _refuse_other_inputs(request, here)
         chain = applied(here.manifest.get("hotfixes"))
-        ledger.refuse_taken(str(params["state_dir"]), source.name, chain)
+        ledger.refuse_taken(state_dir, source.name, chain)
         if commit == base:
             return found
-        shared = [str(s) for s in params.get("shared") or []]
-        found.changes = hotfix_source.looked_at(git, base, commit, source, shared)
+        found.changes = hotfix_source.looked_at(git, base, commit, source, options.shared)
         # Only where a new file goes is told by its neighbours.
         known = git_hotfixes.paths_of(git, base) if any(c.status == "A" for c in found.changes) else []
     with steps("find"):
@@ -171,13 +235,13 @@ def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, st
         fronts = Frontends(here, view.homes(here, found.places, found.changes), found.changes, source.ref)
         found.homes = fronts.homes
         found.catalogues, uncompiled = translations.planned(
-            git, commit, found.changes, found.homes, bool(params.get("in_place")), source.ref or "BRANCH"
+            git, commit, found.changes, found.homes, request.in_place, source.ref or "BRANCH"
         )
         # The way back is open, however long it is.
-        limits = hotfix.Limits(*(0 if source.is_back else int(params[f"max_{k}"]) for k in ("files", "lines", "chain")))
+        allowed = (0, 0, 0) if source.is_back else (options.max_files, options.max_lines, request.max_chain)
         found.verdict = hotfix.judge(
-            found.changes, found.homes, limits, len(chain), not (source.ref or source.is_back),
-            [str(f) for f in params["compose_files"]], source.ref or "BRANCH", bool(params.get("force")), fronts.sources,
+            found.changes, found.homes, hotfix.Limits(*allowed), len(chain), not (source.ref or source.is_back),
+            list(options.compose_files), source.ref or "BRANCH", options.force, fronts.sources,
             {**fronts.unbuildable, **uncompiled},
         )  # fmt: skip
     if found.verdict.refusals:
@@ -185,29 +249,27 @@ def looked(params: Mapping[str, Any], store: Store, git: Git, source: Source, st
             f"{source.told} is no hotfix:\n{found.verdict.told()}",
             f"{found.verdict.refusals[0].command}, with a branch that has the change",
         )
-    found.jobs = fronts.due(here, str(params["state_dir"]), found.verdict.jobs)
+    found.jobs = fronts.due(here, state_dir, found.verdict.jobs)
     found.notes += fronts.notes
     return found
 
 
-def ask_staging(params: Mapping[str, Any], found: Found) -> None:
+def ask_staging(options: StagingOptions, found: Found) -> None:
     """Refuse what the staging hosts have not tried, by ``BadInput``; what they said becomes notes."""
     if found.is_there:
         return
     found.public = browser_caching.of_kinds(found.here, _kinds(found))
     found.trees = git_hotfixes.trees(found.git, found.here.revision, found.commit)
     content = staging.Content(found.trees["before"], found.trees["after"], env=found.env.names)
-    notes, found.untried = hotfix_staging.refuse_untried(
-        hotfix_staging.staging_options(params), found.source.name, _kinds(found), content
-    )
+    notes, found.untried = hotfix_staging.refuse_untried(options, found.source.name, _kinds(found), content)
     found.notes += notes
 
 
-def _refuse_other_inputs(params: Mapping[str, Any], here: Serving) -> None:
+def _refuse_other_inputs(request: Request, here: Serving) -> None:
     """Refuse to bring along what somebody changed beside the tree."""
-    if not os.path.exists(os.path.join(str(params["state_dir"]), KEY)):
+    if not os.path.exists(os.path.join(request.lock.state_dir, KEY)):
         return
-    if _inputs(params, here.store) != str(here.manifest.get("inputs") or ""):
+    if _inputs(request, here.store) != str(here.manifest.get("inputs") or ""):
         raise BadInput(
             "the server's own files (app_env_file, app_shared), or the names of the Compose files, are other ones than those "
             "the running release was made with, and would come along",
@@ -215,57 +277,71 @@ def _refuse_other_inputs(params: Mapping[str, Any], here: Serving) -> None:
         )
 
 
-def _inputs(params: Mapping[str, Any], store: Store, env: environment.Change | None = None) -> str:
-    shared, files = [str(s) for s in params.get("shared") or []], [str(f) for f in params["compose_files"]]
+def _inputs(request: Request, store: Store, env: environment.Change | None = None) -> str:
+    shared, files = list(request.source.shared), list(request.source.compose_files)
     instead = {env.path: env.after} if env and env.names else {}
-    return store.inputs_of(str(params["state_dir"]), shared, {"files": files}, instead)
+    return store.inputs_of(request.lock.state_dir, shared, {"files": files}, instead)
 
 
-def _look_for_edits(params: Mapping[str, Any], found: Found, steps: Steps) -> None:
+def _look_for_edits(request: Request, found: Found, steps: Steps) -> None:
     """Refuse to take away with a container what somebody changed in it."""
     with steps("hand edits"):
         services, captured = set(found.verdict.services), found.source.captured
-        in_place = in_place_record.in_force(found.here.store, str(params["state_dir"]))
+        in_place = in_place_record.in_force(found.here.store, request.lock.state_dir)
         found.notes += edits.refused(
-            found.here, services, captured, bool(params.get("drop_edits")), in_place, (found.git, found.commit)
+            found.here, services, captured, request.drop_edits, in_place, (found.git, found.commit)
         )
 
 
-def _made(params: Mapping[str, Any], found: Found, fence: Fence, steps: Steps) -> dict[str, Any]:
+def _made(request: Request, found: Found, fence: Fence, steps: Steps) -> dict[str, Any]:
     here, store, commit = found.here, found.here.store, found.commit
-    inputs = _inputs(params, store, found.env)
+    inputs = _inputs(request, store, found.env)
     release = choice.release_for(commit, inputs, store.all(), here.release)
     fresh = not release
     made: list[str] = []
     # The engine is asked for hand edits while git, Compose and Django have their time.
     beside = concurrent.futures.ThreadPoolExecutor(1)
-    looking = beside.submit(_look_for_edits, params, found, steps)
+    looking = beside.submit(_look_for_edits, request, found, steps)
     try:
         if fresh:
-            release = _exported(params, found, inputs, fence, steps)
+            release = _exported(request, found, inputs, fence, steps)
         if found.catalogues:
             with steps("translations"), fence.act(f"compile translations of {release}"):
                 found.notes += translations.compile_in(
-                    params, here, store.path_of(release), found.catalogues, found.homes, found.places
+                    request.source,
+                    request.django_service,
+                    here,
+                    store.path_of(release),
+                    found.catalogues,
+                    found.homes,
+                    found.places,
                 )
         if store.manifest(release).get("state") == choice.PREPARING and found.env.names:
             with fence.act(f"write {found.env.path} of {release}"):
                 environment.put_in(store, release, found.env)
         with steps("resolve"):
-            _resolve(params, found, release, fence)
+            _resolve(request, found, release, fence)
         project = read_json(os.path.join(store.path_of(release), GENERATED))
         with steps("images"):
             made = _images(found, project, store.path_of(release), fence)
         with steps("check"):
-            found.notes += checked(params, here, found.homes, project, store.path_of(release), bool(found.env.names))
+            found.notes += checked(
+                request.source,
+                request.django_service,
+                here,
+                found.homes,
+                project,
+                store.path_of(release),
+                bool(found.env.names),
+            )
         looking.result()
         with fence.act(f"remember the hotfix {found.source.name}"):
-            _remember(params, found, release)
+            _remember(request, found, release)
             carry_records(here.path, store.path_of(release), found.jobs)
-            store.note(release, state=_state(store, release), hotfix=_about(params, found))
+            store.note(release, state=_state(store, release), hotfix=_about(request, found))
             # Layers below the new images: whoever prunes names takes these, and not the images themselves.
             store.note(here.release, image_ids=view.built_images(here))
-        if params.get("lock_token"):
+        if request.lock.lock_token:
             _write_down_what_serves(fence, found, release)
     except BaseException:
         if release and (fresh or store.manifest(release).get("state") == choice.PREPARING):
@@ -273,10 +349,10 @@ def _made(params: Mapping[str, Any], found: Found, fence: Fence, steps: Steps) -
         raise
     finally:
         beside.shutdown()
-    return _result(params, found, release, True, steps)
+    return _result(request, found, release, True, steps)
 
 
-def _exported(params: Mapping[str, Any], found: Found, inputs: str, fence: Fence, steps: Steps) -> str:
+def _exported(request: Request, found: Found, inputs: str, fence: Fence, steps: Steps) -> str:
     """A release with the tree of the hotfix: that of the running revision could be exported, and plain files differ from it."""
     here, store, commit = found.here, found.here.store, found.commit
     entries = [_entry(found)] if commit != here.revision else []
@@ -285,7 +361,7 @@ def _exported(params: Mapping[str, Any], found: Found, inputs: str, fence: Fence
         store.refuse_without_room(*found.git.size_of(commit))
         return store.create(
             lambda target: found.git.export(commit, target), commit, f"hotfix/{found.source.name}",
-            [str(s) for s in params.get("shared") or []], inputs, chain,
+            list(request.source.shared), inputs, chain,
         )  # fmt: skip
 
 
@@ -299,9 +375,9 @@ def _entry(found: Found) -> dict[str, str]:
     return {**entry, **revert.mark(found.source)}
 
 
-def _about(params: Mapping[str, Any], found: Found) -> dict[str, Any]:
+def _about(request: Request, found: Found) -> dict[str, Any]:
     about = {
-        **_entry(found), "kinds": _kinds(found), "base_release": found.here.release, "forced": bool(params.get("force")),
+        **_entry(found), "kinds": _kinds(found), "base_release": found.here.release, "forced": request.source.force,
         "files": [c.path for c in found.changes], "trees": found.trees,
     }  # fmt: skip
     return {**about, "env_file": found.env.path} if found.env.names else about
@@ -312,18 +388,18 @@ def _kinds(found: Found) -> dict[str, list[str]]:
     return {**kinds, "env": list(found.env.names)} if found.env.names else kinds
 
 
-def _resolve(params: Mapping[str, Any], found: Found, release: str, fence: Fence) -> None:
+def _resolve(request: Request, found: Found, release: str, fence: Fence) -> None:
     """Generate the ``compose.yaml`` of the release, in which only what is changed has another image."""
     here, root, path = found.here, found.here.store.root, found.here.store.path_of(release)
     built = set(view.built_images(here))
     kept = {s: here.image_of(s) for s in here.kinds if here.image_of(s) in built - found.affected}
-    files, env_files = tuple(params["compose_files"]), tuple(params.get("env_files") or ())
+    source = request.source
     asked = releases_project.Request(
-        ProjectOptions(path, files, env_files, project_name=here.name),
-        LockOptions(str(params["state_dir"])),
+        ProjectOptions(path, tuple(source.compose_files), tuple(source.env_files), project_name=here.name),
+        LockOptions(request.lock.state_dir),
         found.commit,
         mounts_dir=os.path.join(root, "mounts"),
-        service_options=params.get("service_options") or {},
+        service_options=request.service_options,
         live_dir=os.path.join(root, "shared", "proxy"),
         data_dir=os.path.join(root, "shared"),
         serving_src=here.path,
@@ -365,17 +441,17 @@ def _take_back(found: Found, release: str, images: Sequence[str]) -> None:
         shutil.rmtree(aside)
 
 
-def _remember(params: Mapping[str, Any], found: Found, release: str) -> None:
+def _remember(request: Request, found: Found, release: str) -> None:
     if found.commit != found.here.revision:
         found.git.inside("update-ref", f"{git_hotfixes.REFS}{found.source.name}", found.commit)
-    known = ledger.read(str(params["state_dir"]), found.source.name)
+    known = ledger.read(request.lock.state_dir, found.source.name)
     same = known.get("commit") == found.commit
     about = {
-        **_about(params, found), "release": release, "given": found.source.told,
+        **_about(request, found), "release": release, "given": found.source.told,
         "made": known.get("made") if same else iso(time.time()), "captured": found.source.by_hand,
         "untried": found.untried, "public_paths": found.public,
     }  # fmt: skip
-    ledger.write(str(params["state_dir"]), found.source.name, about, found.text())
+    ledger.write(request.lock.state_dir, found.source.name, about, found.text())
 
 
 def _write_down_what_serves(fence: Fence, found: Found, release: str) -> None:
@@ -389,7 +465,7 @@ def _write_down_what_serves(fence: Fence, found: Found, release: str) -> None:
     )  # fmt: skip
 
 
-def _result(params: Mapping[str, Any], found: Found, release: str, changed: bool, steps: Steps) -> dict[str, Any]:
+def _result(request: Request, found: Found, release: str, changed: bool, steps: Steps) -> dict[str, Any]:
     here, store = found.here, found.here.store
     manifest = store.manifest(release) if release else {}
     kinds, name = _kinds(found), found.source.name
@@ -397,7 +473,7 @@ def _result(params: Mapping[str, Any], found: Found, release: str, changed: bool
     msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
     text = found.text() if changed else ""
     # Who keeps copies may be told again of what is there already.
-    public = found.public or ledger.read(store.state_dir(lock_options(params)), name).get("public_paths") or []
+    public = found.public or ledger.read(store.state_dir(request.lock), name).get("public_paths") or []
     return {
         "public_paths": [str(p) for p in public],
         "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",

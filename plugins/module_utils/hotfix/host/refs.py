@@ -1,19 +1,19 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``release_refs``: what the repository is told of releases. It is told late and may not answer: nothing fails by it."""
+"""Tells the repository of releases. It is told late and may not answer: nothing fails by it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
 from ...git.host import content, history
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases.host.plain_folder import is_plain_folder
 from ...releases.host.store import Store, store_of
@@ -57,16 +57,42 @@ class _Remote:
         self.git.run("--git-dir", self.git.mirror, *words, timeout=self._timeout)
 
 
-def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+@dataclass(frozen=True)
+class Request:
+    """What the repository is told, and of which release.
+
+    :ivar path: ``app_root``, absolute.
+    :ivar repo: URL, or a path on this host.
+    :ivar release: the id of the current one.
+    :ivar state: ``named`` makes a tag at it and a branch at the one before, ``reverted`` branches that take back what was rolled back,
+        ``hotfixed`` a branch at the hotfix that it is.
+    :ivar tag: with ``{release}`` for the id, as in ``branch``; nothing is made where it is empty.
+    :ivar before: the id of the release that ``branch`` is made at.
+    :ivar push: push to the repository; otherwise the commands are told.
+    :ivar timeout: seconds for each question to the repository.
+    :ivar owner: user to whom the app belongs; empty for whoever runs this.
+    """
+
+    path: str
+    repo: str
+    release: str
+    lock: LockOptions
+    state: str = "named"
+    tag: str = ""
+    branch: str = ""
+    before: str = ""
+    push: bool = True
+    timeout: float = 10.0
+    owner: str = ""
+
+
+def tell_repository(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Push what it is to be told; what it does not take is told as commands.
 
     :raises BadInput: nothing was touched.
     """
-    store, url = (
-        store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ()),
-        str(params["repo"]),
-    )
-    tag, branch = (str(params.get(kind) or "").replace(_PLACE, str(params["release"])) for kind in ("tag", "branch"))
+    store, url = store_of(request.path, request.owner), request.repo
+    tag, branch = (name.replace(_PLACE, request.release) for name in (request.tag, request.branch))
     for name in (tag, branch):
         if name and choice.problem_with_ref(name):
             raise BadInput(
@@ -76,22 +102,22 @@ def tell_repository(params: Mapping[str, Any], check_mode: bool) -> dict[str, An
     if check_mode or is_plain_folder(url):
         return result
     known = {r.id: r for r in store.all()}
-    if params["release"] not in known:
-        raise BadInput(f"there is no release {params['release']} in {store.folder}", f"there are: {', '.join(known)}")
+    if request.release not in known:
+        raise BadInput(f"there is no release {request.release} in {store.folder}", f"there are: {', '.join(known)}")
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
-    remote = _Remote(git, url, bool(params["push"]), float(params["timeout"]))
-    state_dir = store.state_dir(lock_options(params))
-    with working(lock_options(params), state_dir, f"release_refs of {store.root}") as fence:
+    remote = _Remote(git, url, request.push, request.timeout)
+    state_dir = store.state_dir(request.lock)
+    with working(request.lock, state_dir, f"release_refs of {store.root}") as fence:
         with fence.act("tell the repository"):
-            release = known[str(params["release"])]
-            if params["state"] == "reverted":
+            release = known[request.release]
+            if request.state == "reverted":
                 for left in known.values():
                     if left.state == choice.BAD and left.left_for == release.revision:
                         _revert(store, remote, left, result)
-            elif params["state"] == "hotfixed":
+            elif request.state == "hotfixed":
                 _hotfixed(store, remote, release, state_dir, result)
             else:
-                before = known.get(str(params.get("before") or ""))
+                before = known.get(request.before)
                 _name(remote, release, before, tag, branch, result)
         return fence.told(result)
 

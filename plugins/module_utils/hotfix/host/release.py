@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``symlink_release``."""
+"""Makes, finds, marks and removes releases, and makes one the current one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Callable
 
@@ -20,7 +21,7 @@ from ...git import reverted
 from ...git.host import history
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import working
-from ...operation.options import lock_options
+from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases.host import adopted, retention
 from ...releases.host.plain_folder import copy_into, is_plain_folder, revision_of, size_of
@@ -33,26 +34,62 @@ from .thin_image import plain_file
 _LAST_MOMENTS, _LONGEST_WAIT = 1.0, 3600.0
 
 
-def manage_release(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call of the module.
+@dataclass(frozen=True)
+class Request:
+    """Which release is meant, and what becomes of it.
+
+    :ivar path: ``app_root``, absolute.
+    :ivar state: ``present`` makes a release of ``version``, of others ``release`` is the id: ``built`` says that it can run, ``next``
+        shows it before users see it, ``active`` makes it the current one, ``bad`` marks it, ``absent`` removes it; ``found`` looks
+        for one by its id, its commit or its version.
+    :ivar repo: URL, or a path on this host.
+    :ivar verified: of ``active``: it is known that it serves.
+    :ivar left: of ``active``: ``bad`` marks the one that is left, and notes that this is a rollback.
+    :ivar accept_bad: of ``present``: the id or commit of a release that was rolled back, which may be brought again.
+    :ivar drop_hotfixes: names of those that the version may lose; ``drop_edits``: it may lose what was edited by hand.
+    :ivar activate_at: ISO 8601 with its zone, not before which ``active`` switches; empty: at once.
+    :ivar keep: how many releases are left when another one is the current one; 0 leaves all.
+    :ivar shared: paths that a release gets from the folder ``shared``.
+    :ivar inputs: what else the release is made from.
+    :ivar owner: user to whom the app belongs; empty for whoever runs this.
+    """
+
+    path: str
+    lock: LockOptions
+    state: str = "present"
+    repo: str = ""
+    version: str = "main"
+    release: str = ""
+    verified: bool = True
+    left: str = "kept"
+    accept_bad: str = ""
+    drop_hotfixes: tuple[str, ...] = ()
+    drop_edits: bool = False
+    activate_at: str = ""
+    keep: int = 0
+    shared: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = ""
+
+
+def manage_release(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Do what ``state`` says, or look what there would be to do.
 
     :raises BadInput: nothing was touched.
     """
-    store = store_of(str(params["path"]), str(params.get("owner") or ""), params.get("shared") or ())
-    if check_mode or params["state"] == "found":
-        return _manage(store, params, True, lambda _what: nullcontext())
-    if params["state"] == "present":
+    store = store_of(request.path, request.owner, request.shared)
+    if check_mode or request.state == "found":
+        return _manage(store, request, True, lambda _what: nullcontext())
+    if request.state == "present":
         store.make_folders()
-    with working(
-        lock_options(params), store.state_dir(lock_options(params)), f"symlink_release of {store.root}"
-    ) as fence:
-        return fence.told(_manage(store, params, False, fence.act))
+    with working(request.lock, store.state_dir(request.lock), f"symlink_release of {store.root}") as fence:
+        return fence.told(_manage(store, request, False, fence.act))
 
 
-def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
-    state, release = str(params["state"]), str(params.get("release") or "")
+def _manage(store: Store, request: Request, check_mode: bool, act: Act) -> dict[str, Any]:
+    state, release = request.state, request.release
     if state == "present":
-        return _present(store, params, check_mode, act)
+        return _present(store, request, check_mode, act)
     known = {r.id: r for r in store.all()}
     if state == "found":
         used: frozenset[str] = frozenset()
@@ -72,7 +109,7 @@ def _manage(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act)
     if state == "absent":
         return _absent(store, release, check_mode, act)
     if state == "active":
-        return _active(store, known[release], params, check_mode, act)
+        return _active(store, known[release], request, check_mode, act)
     if state == "next":
         return _next(store, known[release], check_mode, act)
     wrong = {"bad": known[release].state != choice.BAD and store.current() != release}
@@ -99,16 +136,14 @@ def _absent(store: Store, release: str, check_mode: bool, act: Act) -> dict[str,
     return {**_facts(store, release, True), "removed_images": cleared.images, "notes": cleared.notes}
 
 
-def _active(
-    store: Store, release: choice.Release, params: Mapping[str, Any], check_mode: bool, act: Act
-) -> dict[str, Any]:
+def _active(store: Store, release: choice.Release, request: Request, check_mode: bool, act: Act) -> dict[str, Any]:
     problem = choice.problem_with_switch(release, store.current())
     if problem:
         raise BadInput(problem, "run the playbook again, or say state: built once all that it needs is there")
-    moment = _moment(str(params.get("activate_at") or ""))
-    verified, before = params.get("verified", True), store.current()
+    moment = _moment(request.activate_at)
+    verified, before = request.verified, store.current()
     enough = (choice.VERIFIED,) if verified else (choice.VERIFIED, choice.ACTIVE)
-    leaves = params.get("left") == choice.BAD and before not in ("", release.id)
+    leaves = request.left == choice.BAD and before not in ("", release.id)
     changed = before != release.id or release.state not in enough
     if changed and not check_mode:
         # Others may act in the meantime; the last moments are the switch's own.
@@ -125,7 +160,7 @@ def _active(
             store.switch(release.id, moment)
             if before != release.id:
                 # Its containers are others, and where they come back they are new.
-                in_place_record.forget(store.state_dir(lock_options(params)))
+                in_place_record.forget(store.state_dir(request.lock))
             if leaves:
                 environment.put_back(store, before)
             environment.bring(store, release.id)
@@ -137,13 +172,13 @@ def _active(
             adopted.make_ready_to_return(store, left)
     facts = _facts(store, release.id, changed)
     facts["diff"] = {"before": f"current -> {before or 'nothing'}\n", "after": f"current -> {release.id}\n"}
-    state_dir = store.state_dir(lock_options(params))
+    state_dir = store.state_dir(request.lock)
     facts["database_hotfixes"] = sorted(ledger.of_databases(state_dir))
     facts["upload_hotfixes"] = sorted(ledger.of_uploads(state_dir))
     if changed and moment:
         facts["late"] = round(max(0.0, time.time() - moment), 3)
-    if params.get("keep") and changed and not check_mode:
-        cleared = retention.clear(store, int(params["keep"]), act)
+    if request.keep and changed and not check_mode:
+        cleared = retention.clear(store, request.keep, act)
         facts.update(removed=cleared.releases, removed_images=cleared.images, notes=cleared.notes)
     return facts
 
@@ -188,19 +223,19 @@ def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act) -> dict[str, Any]:
-    version, source = str(params["version"]), str(params["repo"])
+def _present(store: Store, request: Request, check_mode: bool, act: Act) -> dict[str, Any]:
+    version, source = request.version, request.repo
     if is_plain_folder(source):
         revision, size = revision_of(source), size_of(source)
-        _refuse_rolled_back(store, params, revision, None)
-        dropped = _refuse_losing_hotfixes(store, params, revision, None)
+        _refuse_rolled_back(store, request, revision, None)
+        dropped = _refuse_losing_hotfixes(store, request, revision, None)
         if not check_mode:
-            _let_go(store, params, dropped, act)
+            _let_go(store, request, dropped, act)
 
         def export(target: str) -> None:
             copy_into(source, revision, target, store.owner)
 
-        return _made(store, params, revision, size, export, lambda path: plain_file(source, path), check_mode, act)
+        return _made(store, request, revision, size, export, lambda path: plain_file(source, path), check_mode, act)
     problem = choice.problem_with_ref(version)
     if problem:
         raise BadInput(problem, "set update_version to a branch, tag or commit")
@@ -208,23 +243,23 @@ def _present(store: Store, params: Mapping[str, Any], check_mode: bool, act: Act
     try:
         if check_mode:
             planned = git.planned_commit(source, version)
-            notes = _refuse_rolled_back(store, params, planned, git)
+            notes = _refuse_rolled_back(store, request, planned, git)
             if history.has(git, planned):
-                _refuse_losing_hotfixes(store, params, planned, git)
+                _refuse_losing_hotfixes(store, request, planned, git)
             content_of = _contents(git, planned) if history.has(git, planned) else None
-            foreseen = _made(store, params, planned, (0, 0), lambda _target: None, content_of, True, act)
+            foreseen = _made(store, request, planned, (0, 0), lambda _target: None, content_of, True, act)
             return {**foreseen, "notes": notes} if notes else foreseen
         git.update(source)
         commit = git.commit_of(version)
-        _refuse_rolled_back(store, params, commit, git)
-        dropped = _refuse_losing_hotfixes(store, params, commit, git)
+        _refuse_rolled_back(store, request, commit, git)
+        dropped = _refuse_losing_hotfixes(store, request, commit, git)
         complaints = git.objections(commit)
         if complaints:
             raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
-        _let_go(store, params, dropped, act)
+        _let_go(store, request, dropped, act)
         size = git.size_of(commit)
         return _made(
-            store, params, commit, size, lambda target: git.export(commit, target), _contents(git, commit), False, act
+            store, request, commit, size, lambda target: git.export(commit, target), _contents(git, commit), False, act
         )
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
@@ -234,25 +269,23 @@ def _contents(git: Git, commit: str) -> Callable[[str], bytes | None]:
     return lambda path: git_hotfixes.content_of(git, commit, path)
 
 
-def _refuse_losing_hotfixes(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
+def _refuse_losing_hotfixes(store: Store, request: Request, revision: str, git: Git | None) -> list[str]:
     """Refuse a revision that lacks a hotfix, unless it is named; returns those that are dropped.
 
     :raises BadInput: it does, or nobody can tell.
     """
-    named = [str(n) for n in params.get("drop_hotfixes") or []]
-    return losses.refuse_losing(
-        store, store.state_dir(lock_options(params)), str(params["version"]), revision, git, named
-    )
+    named = list(request.drop_hotfixes)
+    return losses.refuse_losing(store, store.state_dir(request.lock), request.version, revision, git, named)
 
 
-def _let_go(store: Store, params: Mapping[str, Any], dropped: list[str], act: Act) -> None:
+def _let_go(store: Store, request: Request, dropped: list[str], act: Act) -> None:
     """Write down which hotfixes the version may lose."""
     if dropped:
         with act(f"remember that {', '.join(dropped)} may go"):
-            ledger.note_dropped(store.state_dir(lock_options(params)), dropped, str(params["version"]))
+            ledger.note_dropped(store.state_dir(request.lock), dropped, request.version)
 
 
-def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, git: Git | None) -> list[str]:
+def _refuse_rolled_back(store: Store, request: Request, revision: str, git: Git | None) -> list[str]:
     """Refuse a revision that still brings what was rolled back, unless that release is named.
 
     :param git: where the history is; a plain folder has none, and only the very same content is known again.
@@ -260,7 +293,7 @@ def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, 
     :raises BadInput: it does.
     """
     unknown = []
-    accepted, current = str(params.get("accept_bad") or ""), store.current()
+    accepted, current = request.accept_bad, store.current()
     serving = str(store.manifest(current).get("revision", "")) if current else ""
     left = [r for r in store.all() if r.state == choice.BAD and r.left_for]
     if accepted and not any(r.id == accepted or (len(accepted) >= 7 and r.revision.startswith(accepted)) for r in left):
@@ -273,7 +306,7 @@ def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, 
             continue
         if git is not None and not history.has(git, revision):
             unknown.append(
-                f"whether {params['version']} still has what was rolled back with release {release.id}: unknown until fetched"
+                f"whether {request.version} still has what was rolled back with release {release.id}: unknown until fetched"
             )
             continue
         if git is not None:
@@ -282,13 +315,13 @@ def _refuse_rolled_back(store: Store, params: Mapping[str, Any], revision: str, 
             same = revision == release.revision != serving
             brought, told = [reverted.Commit(revision, (), "the very same")] if same else [], True
         if brought:
-            raise BadInput(*reverted.refusal(f"{params['version']} ({revision[:12]})", release.id, brought, told))
+            raise BadInput(*reverted.refusal(f"{request.version} ({revision[:12]})", release.id, brought, told))
     return unknown
 
 
 def _made(
     store: Store,
-    params: Mapping[str, Any],
+    request: Request,
     revision: str,
     size: tuple[int, int],
     export: Callable[[str], None],
@@ -302,19 +335,19 @@ def _made(
     :param content_of: what it has at a path; None where that is not known yet.
     :raises BadInput: what was edited by hand in containers would be lost by it.
     """
-    state_dir, shared = store.state_dir(lock_options(params)), list(params.get("shared") or [])
+    state_dir, shared = store.state_dir(request.lock), list(request.shared)
     # On a bare host there is no key yet, and to look makes none.
     keyless = check_mode and not os.path.exists(os.path.join(state_dir, KEY))
-    inputs = "" if keyless else store.inputs_of(state_dir, shared, dict(params.get("inputs") or {}))
+    inputs = "" if keyless else store.inputs_of(state_dir, shared, dict(request.inputs))
     found = choice.release_for(revision, inputs, store.all(), store.current())
-    if content_of and not params.get("drop_edits") and (not found or found != store.current()):
-        dropped = [str(n) for n in params.get("drop_hotfixes") or []]
-        hand_edits.refuse_losing(store, state_dir, f"{params['version']} ({revision[:12]})", content_of, dropped)
+    if content_of and not request.drop_edits and (not found or found != store.current()):
+        dropped = list(request.drop_hotfixes)
+        hand_edits.refuse_losing(store, state_dir, f"{request.version} ({revision[:12]})", content_of, dropped)
     if found:
         return _facts(store, found, False)
     if check_mode:
         return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": ""}
     store.refuse_without_room(*size)
     with act(f"export {revision[:12]}"):
-        made = store.create(export, revision, str(params["version"]), shared, inputs)
+        made = store.create(export, revision, request.version, shared, inputs)
     return _facts(store, made, True)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...base.errors import BadInput
+from ...base.options import read
 from ...git.host import history
 from ...git.host.git import Git, GitFailed
 from ...releases.choice import problem_with_ref
 from .. import hotfix
 from . import git_hotfixes
-from .given_files import content_of, decoded
+from .given_files import GivenFiles, content_of, decoded
 
 #: The arguments of modules that bring a change of the repository (fragment ``hotfix.source``), beside its files.
 SOURCE_ARGUMENTS: dict[str, Any] = {
@@ -37,6 +38,41 @@ SOURCE_ARGUMENTS: dict[str, Any] = {
     "owner": {"type": "str"},
 }
 _SHOWN = 15
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """The repository of an app, what of it a hotfix changes if it comes as no files, and the limits of a hotfix.
+
+    :ivar repo: URL, or a path on this host.
+    :ivar compose_files: paths in the repository, as are ``env_files`` and ``shared``; the first of ``env_files`` is the app's own.
+    :ivar patch: in base64, which the controller has read from ``patch_src``.
+    :ivar ref: branch or tag.
+    :ivar reason: goes into the commit's message.
+    :ivar force: whether it is a hotfix all the same where it is larger than ``max_files`` and ``max_lines`` allow.
+    :ivar timeout: seconds for each container that Django is asked in.
+    :ivar owner: user to whom the app belongs; empty for whoever runs this.
+    """
+
+    repo: str
+    compose_files: tuple[str, ...] = ()
+    patch_src: str = ""
+    patch: str = ""
+    ref: str = ""
+    reason: str = ""
+    env_files: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    manage_py: str = "manage.py"
+    max_files: int = 20
+    max_lines: int = 400
+    force: bool = False
+    timeout: float = 300.0
+    owner: str = ""
+
+
+def source_options(params: Mapping[str, Any]) -> SourceOptions:
+    """What a module was given of that."""
+    return read(SourceOptions, SOURCE_ARGUMENTS, params)
 
 
 @dataclass(frozen=True)
@@ -76,48 +112,61 @@ class Source:
         return "the patch" if self.patch else ", ".join(sorted(self.files))
 
 
-def source_of(params: Mapping[str, Any]) -> Source:
-    """What the arguments name.
+def source_of(
+    options: SourceOptions,
+    brought: GivenFiles,
+    name: str = "",
+    capture: bool = False,
+    revert: str = "",
+    revert_files: Sequence[str] = (),
+    env: Sequence[Mapping[str, Any]] = (),
+) -> Source:
+    """What a hotfix was given as.
 
+    :param name: what it is to be called; made of what it is where it is empty.
+    :param capture: whether it is what was edited by hand in containers.
+    :param revert: the hotfix that is taken back; ``revert_files`` are the files.
+    :param env: the variables, each with its ``name``.
     :raises BadInput: nothing or too much, or what cannot be.
     """
-    given = [key for key in ("files", "patch", "ref", "capture") if params.get(key)]
-    given += ["revert"] if params.get("revert") or params.get("revert_files") else []
-    environment = sorted(str(e["name"]) for e in params.get("env") or [])
+    every = {"files": brought.files, "patch": options.patch, "ref": options.ref, "capture": capture}
+    given = [key for key, value in every.items() if value]
+    given += ["revert"] if revert or revert_files else []
+    environment = sorted(str(e["name"]) for e in env)
     if len(given) > 1 or not (given or environment):
         raise BadInput(
             f"a hotfix is given as files, as a patch, as a ref or by hand, and {' and '.join(given) or 'none of these'} was",
             "set one of hotfix_files, hotfix_patch, hotfix_ref and hotfix_capture, or hotfix_env",
         )
-    name = str(params.get("name") or "")
     if not given:
         name = name or f"env-{hashlib.sha256(' '.join(environment).encode()).hexdigest()[:8]}"
         _refuse(hotfix.problem_with_name(name), "set hotfix_name")
         return Source(name, environment=tuple(environment))
-    if params.get("capture"):
+    if capture:
         # What it is only the containers know.
         return Source(name, by_hand=True)
     if "revert" in given:
-        back, back_files = str(params.get("revert") or ""), [str(f) for f in params.get("revert_files") or []]
-        for problem in (hotfix.problem_with_name(back) if back else "", *map(hotfix.problem_with_path, back_files)):
+        for problem in (
+            hotfix.problem_with_name(revert) if revert else "",
+            *map(hotfix.problem_with_path, revert_files),
+        ):
             _refuse(problem, "name a hotfix that is in production, and files by their paths in the repository")
         _refuse(hotfix.problem_with_name(name) if name else "", "set hotfix_name")
-        return Source(name, back=back, back_files=tuple(dict.fromkeys(back_files)))
+        return Source(name, back=revert, back_files=tuple(dict.fromkeys(revert_files)))
     files: dict[str, bytes] = {}
-    patch, ref = "", str(params.get("ref") or "")
+    patch, ref = "", options.ref
     if ref:
         _refuse(problem_with_ref(ref), "set hotfix_ref to a branch or tag that was pushed")
         name = name or re.sub(r"^(?:refs/heads/|refs/tags/)?(?:hotfix/)?", "", ref).replace("/", "-")
-    elif params.get("patch"):
-        patch = decoded("the patch", str(params["patch"])).decode("utf-8", "surrogateescape")
+    elif options.patch:
+        patch = decoded("the patch", options.patch).decode("utf-8", "surrogateescape")
         _refuse(hotfix.problem_with_patch(patch), "make it with git diff, without --binary and --find-renames")
         name = name or f"fix-{hashlib.sha256(patch.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
     else:
-        shared = [str(s) for s in params.get("shared") or []]
-        total, named = hashlib.sha256(), [str(entry["path"]) for entry in params["files"]]
-        for entry in sorted(params["files"], key=lambda e: str(e["path"])):
+        total, named = hashlib.sha256(), [str(entry["path"]) for entry in brought.files]
+        for entry in sorted(brought.files, key=lambda e: str(e["path"])):
             path = str(entry["path"])
-            _refuse(hotfix.problem_with_path(path, shared), "name the file by its path in the repository")
+            _refuse(hotfix.problem_with_path(path, options.shared), "name the file by its path in the repository")
             if path in files:
                 raise BadInput(f"{path} is named twice", "name it once")
             files[path] = content_of(entry)

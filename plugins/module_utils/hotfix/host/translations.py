@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ...base.errors import BadInput
 from ...base.host.directory_handles import open_folder, write_below
@@ -24,6 +23,7 @@ from ..hotfix import Change, Home, Refusal
 from ..inside import translations
 from ..translations import catalogues, compiled_path, uncompilable
 from . import git_hotfixes
+from .source import SourceOptions
 from .thin_image import Place, plain_file
 from .view import Serving
 
@@ -44,11 +44,12 @@ def planned(
 
 
 def compile_in(
-    params: Mapping[str, Any], here: Serving, tree: str, due: Sequence[str], homes: dict[str, list[Home]],
+    options: SourceOptions, django_service: str, here: Serving, tree: str, due: Sequence[str], homes: dict[str, list[Home]],
     places: Mapping[str, dict[str, Place]],
 ) -> list[str]:  # fmt: skip
     """Compile catalogues of a hotfix's tree beside them, in the tree and wherever they go; returns notes.
 
+    :param options: how Django is asked, and how long it may take.
     :param homes: gets those of the compiled forms, as does ``places``.
     :raises BadInput: one of them is wrong, or nothing here can compile it.
     """
@@ -60,19 +61,20 @@ def compile_in(
     missing = {p: plain_file(tree, p) or b"" for p in due if plain_file(tree, compiled_path(p)) is None}
     if not missing:
         return []
-    made, by = _compiled(params, here, _service(params, [h for path in missing for h in homes[path]]), missing)
+    service = _service(django_service, [h for path in missing for h in homes[path]])
+    made, by = _compiled(options, here, service, missing)
     for path, content in made.items():
         _put(os.path.join(tree, path), content)
     return [f"compiled by {by}: {', '.join(sorted(missing))}"]
 
 
 def _compiled(
-    params: Mapping[str, Any], here: Serving, service: str, contents: Mapping[str, bytes]
+    options: SourceOptions, here: Serving, service: str, contents: Mapping[str, bytes]
 ) -> tuple[dict[str, bytes], str]:
     given = {path: base64.b64encode(content).decode() for path, content in contents.items()}
     oneoff = OneOff(
-        here.engine, Compose(here.path, project_name=here.name), here.name, service, str(params["manage_py"]),
-        float(params["timeout"]), "translations", json.dumps(given),
+        here.engine, Compose(here.path, project_name=here.name), here.name, service, options.manage_py, options.timeout,
+        "translations", json.dumps(given),
     )  # fmt: skip
     told = oneoff.ask(app_script.as_text((translations,), []))
     by = f"{told['by']} of {service}"
@@ -90,9 +92,8 @@ def _compiled(
     return {path: base64.b64decode(form) for path, form in told["compiled"].items()}, by
 
 
-def _service(params: Mapping[str, Any], homes: Iterable[Home]) -> str:
+def _service(wanted: str, homes: Iterable[Home]) -> str:
     having = sorted({h.service for h in homes if h.where in (hotfix.IMAGE, hotfix.MOUNT) and h.kind in ROLLED_KINDS})
-    wanted = str(params.get("django_service") or "")
     return wanted if wanted in having else having[0]
 
 

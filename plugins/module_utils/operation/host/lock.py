@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``deploy_lock``: the lock and the record of a whole operation, between its modules."""
+"""Takes, renews and gives back the lock of a whole operation, between its modules, and keeps its record."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -20,46 +21,84 @@ from .. import lease
 from ..lease import Operation, Wait
 from . import state_folder
 from .journal import FencedOff, Keeper, owe, settle_debt
-from .progress import Progress, Relay
+from .progress import Progress, ProgressOptions, Relay
 from .records import first_line, iso
 
 _NOTED = ("before", "revision", "release", "go_back")
 
 
-def lock(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Carry out one call.
+@dataclass(frozen=True)
+class Request:
+    """What becomes of an operation's lock, and what its record is to say.
+
+    :ivar state_dir: absolute; where the app's state is to be kept.
+    :ivar state: ``held`` takes the lock, ``renewed`` begins its lease anew and notes what is given, ``released`` gives it back.
+    :ivar former_state_dir: where the state was kept formerly; taking the lock moves it from there.
+    :ivar lock_token: of the lock that is held already; with ``held`` it is renewed.
+    :ivar lease: seconds until others may take it over; ``wait``: seconds that others are waited for.
+    :ivar at_once: answer at once where somebody has to be waited for, however long ``wait`` is.
+    :ivar take_over: take the lock from whoever has it.
+    :ivar goal: of ``renewed``: ``forward``; ``undo`` begins the way back, and ``undone`` ends it.
+    :ivar before: what served, for the way back; kept in the record as are ``revision``, ``release`` and ``go_back`` (a command).
+    :ivar reason: why ``result`` is ``failed``, or why there is an undo.
+    """
+
+    state_dir: str
+    state: str = "held"
+    former_state_dir: str = ""
+    lock_token: str = ""
+    playbook: str = "manual"
+    app_name: str = ""
+    target: str = ""
+    who: str = ""
+    lease: int = 1800
+    wait: int = 0
+    at_once: bool = False
+    take_over: bool = False
+    goal: str = ""
+    before: Mapping[str, Any] = field(default_factory=dict)
+    revision: str = ""
+    release: str = ""
+    reason: str = ""
+    result: str = "ok"
+    go_back: str = ""
+    progress: ProgressOptions = field(default_factory=ProgressOptions)
+
+
+def lock(request: Request, check_mode: bool) -> dict[str, Any]:
+    """Take the lock, renew it or give it back.
 
     :raises LockHeld: somebody else has it.
     :raises FencedOff: for ``renewed``: the caller's number is not the newest any more.
     """
-    wanted, former = str(params["state_dir"]), str(params.get("former_state_dir") or "")
+    wanted, former = request.state_dir, request.former_state_dir
     for name, path in (("state_dir", wanted), ("former_state_dir", former or "/")):
         if not os.path.isabs(path) or ".." in path.split("/"):
             raise BadInput(f"{name} {path} must be absolute and without ..")
     wanted = os.path.normpath(wanted)
-    if params["state"] == "held" and not check_mode:
-        return _hold_where_it_is(wanted, former, params)
+    if request.state == "held" and not check_mode:
+        return _hold_where_it_is(wanted, former, request)
     directory = state_folder.where(wanted, former)
     if directory == wanted or os.geteuid():
-        return {**_ask(directory, params, check_mode), "state_dir": directory}
+        return {**_ask(directory, request, check_mode), "state_dir": directory}
     with state_folder.opened(former) as handle:
-        return {**_ask(state_folder.of_handle(handle), params, check_mode), "state_dir": directory}
+        return {**_ask(state_folder.of_handle(handle), request, check_mode), "state_dir": directory}
 
 
-def _hold_where_it_is(wanted: str, former: str, params: Mapping[str, Any]) -> dict[str, Any]:
+def _hold_where_it_is(wanted: str, former: str, request: Request) -> dict[str, Any]:
     """Take the lock in the folder that has it, then move that folder if it lies where it did formerly."""
     directory = state_folder.where(wanted, former)
     if directory == wanted or os.geteuid():
         is_default = os.path.dirname(wanted) == state_folder.DEFAULT and directory == wanted
         if is_default and former:
             state_folder.refuse_two(wanted, former)
-        result = _hold(Keeper(directory), params)
+        result = _hold(Keeper(directory), request)
         if is_default:
             state_folder.settle(wanted)
         return {**result, "state_dir": directory}
     with state_folder.opened(former) as handle:
         keeper = Keeper(state_folder.of_handle(handle))
-        result = _hold(keeper, params)
+        result = _hold(keeper, request)
         if state_folder.is_at(handle, former):
             try:
                 state_folder.move(handle, former, wanted)
@@ -70,28 +109,28 @@ def _hold_where_it_is(wanted: str, former: str, params: Mapping[str, Any]) -> di
                 raise
         elif not state_folder.is_at(handle, wanted):
             # Another run has copied it away while this one waited for the lock: this lock is of a folder that is gone.
-            return _hold_where_it_is(wanted, former, params)
+            return _hold_where_it_is(wanted, former, request)
     return {**result, "state_dir": wanted}
 
 
-def _ask(directory: str, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def _ask(directory: str, request: Request, check_mode: bool) -> dict[str, Any]:
     if check_mode and not os.path.isdir(directory):
-        return _answer(lease.Lock(), params["state"] == "held", "the lock is free")
+        return _answer(lease.Lock(), request.state == "held", "the lock is free")
     keeper = Keeper(directory)
     if check_mode:
-        return _foretell(keeper, params)
-    if params["state"] == "renewed":
-        return _renew(keeper, params)
-    return _release(keeper, params)
+        return _foretell(keeper, request)
+    if request.state == "renewed":
+        return _renew(keeper, request)
+    return _release(keeper, request)
 
 
-def _wanted(params: Mapping[str, Any]) -> Operation:
-    return Operation(*(str(params.get(key) or "") for key in ("playbook", "app_name", "target")))
+def _wanted(request: Request) -> Operation:
+    return Operation(request.playbook, request.app_name, request.target)
 
 
-def _who(params: Mapping[str, Any]) -> str:
+def _who(request: Request) -> str:
     try:
-        return str(params.get("who") or f"{getpass.getuser()}@{os.uname().nodename}")
+        return request.who or f"{getpass.getuser()}@{os.uname().nodename}"
     except (KeyError, OSError):  # a container's user without a name
         return f"user {os.getuid()}@{os.uname().nodename}"
 
@@ -109,31 +148,31 @@ def _answer(held: lease.Lock, changed: bool, msg: str, **more: Any) -> dict[str,
     }
 
 
-def _foretell(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
+def _foretell(keeper: Keeper, request: Request) -> dict[str, Any]:
     """What would be, touching nothing; that somebody else works is no failure of a question."""
     held = keeper.read()
-    mine = not lease.objection(held, str(params.get("lock_token") or ""))
-    if params["state"] != "held":
-        return {**_answer(held, mine and params["state"] == "released", "as it is now"), "lock_token": ""}
-    verdict = lease.may_take(held, now(), lives(held.process), _wanted(params), bool(params.get("take_over")))
+    mine = not lease.objection(held, request.lock_token)
+    if request.state != "held":
+        return {**_answer(held, mine and request.state == "released", "as it is now"), "lock_token": ""}
+    verdict = lease.may_take(held, now(), lives(held.process), _wanted(request), request.take_over)
     free = not mine and not isinstance(verdict, Wait)
     told = f"it is held: {held.operation} by {held.who}" if isinstance(verdict, Wait) else "the lock could be taken"
     owed = keeper.records.read(held.owed) if held.owed else {}
     return {**_answer(held, free, told, unfinished=owed), "lock_token": ""}
 
 
-def _hold(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
-    token = str(params.get("lock_token") or "")
+def _hold(keeper: Keeper, request: Request) -> dict[str, Any]:
+    token = request.lock_token
     if token and not lease.objection(keeper.read(), token):
         held = keeper.renew(token)
         return _answer(
             held, False, "the lock is held already", unfinished=keeper.records.read(held.owed), taken_over=""
         )
-    for name in ("lease", "wait"):
-        if float(params[name]) < 0 or (name == "lease" and float(params[name]) < 1):
-            raise BadInput(f"{name}: {params[name]} seconds cannot be")
-    wanted, over = _wanted(params), bool(params.get("take_over"))
-    mine = Progress.open(keeper.directory, str(params.get("progress_id") or ""))
+    for name, seconds in (("lease", request.lease), ("wait", request.wait)):
+        if seconds < 0 or (name == "lease" and seconds < 1):
+            raise BadInput(f"{name}: {seconds} seconds cannot be")
+    wanted, over = _wanted(request), request.take_over
+    mine = Progress.open(keeper.directory, request.progress.progress_id)
     relay = Relay(mine, keeper.directory)
 
     def sleep(seconds: float) -> None:
@@ -144,12 +183,12 @@ def _hold(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
     try:
         grant = keeper.take(
             wanted,
-            _who(params),
-            float(params["lease"]),
-            float(params["wait"]),
+            _who(request),
+            float(request.lease),
+            float(request.wait),
             over,
             sleep=sleep,
-            at_once=bool(params.get("at_once")),
+            at_once=request.at_once,
         )
         relay.pump()
     finally:
@@ -159,15 +198,15 @@ def _hold(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
     return _answer(grant.lock, True, msg, unfinished=grant.owed, taken_over=grant.over)
 
 
-def _renew(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
-    token, goal = str(params.get("lock_token") or ""), params.get("goal")
+def _renew(keeper: Keeper, request: Request) -> dict[str, Any]:
+    token, goal = request.lock_token, request.goal
     held = keeper.renew(token)
-    news = {key: params[key] for key in _NOTED if params.get(key)}
+    news = {key: value for key in _NOTED if (value := getattr(request, key))}
     if news:
         # Whatever cannot be recorded does not begin: without it there would be no way back after a kill.
         keeper.note(held.run, **news)
     if goal == "undo":
-        owe(keeper, token, str(params.get("reason") or ""))
+        owe(keeper, token, request.reason)
     elif goal == "undone":
         settle_debt(keeper, token)
     held = keeper.check(token)
@@ -175,15 +214,15 @@ def _renew(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
     return _answer(held, False, "the lease began anew", unfinished=owed)
 
 
-def _release(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
-    token = str(params.get("lock_token") or "")
+def _release(keeper: Keeper, request: Request) -> dict[str, Any]:
+    token = request.lock_token
     split = lease.split_token(token)
     if split is None:
         return _answer(keeper.read(), False, "no lock was held")
     run = split[1]
     with suppress(OSError, FencedOff):
         keeper.check(token)
-        _end_record(keeper, run, params)
+        _end_record(keeper, run, request)
     gone = keeper.release(token)
     held = keeper.read()
     if gone:
@@ -191,9 +230,9 @@ def _release(keeper: Keeper, params: Mapping[str, Any]) -> dict[str, Any]:
     return _answer(held, False, f"not given back: {lease.objection(held, token)}")
 
 
-def _end_record(keeper: Keeper, run: str, params: Mapping[str, Any]) -> None:
+def _end_record(keeper: Keeper, run: str, request: Request) -> None:
     record = keeper.records.read(run)
-    result = str(params.get("result") or "ok")
+    result = request.result
     if not record:
         return
     if result == "ok" and not any(step.get("changed") for step in record.get("steps", [])):
@@ -202,8 +241,8 @@ def _end_record(keeper: Keeper, run: str, params: Mapping[str, Any]) -> None:
         return
     started = datetime.fromisoformat(str(record["started"]).replace("Z", "+00:00")).timestamp()
     news: dict[str, Any] = {"result": result, "seconds": round(time.time() - started, 3)}
-    if params.get("reason"):
-        news["reason"] = first_line(str(params["reason"]))
-    if params.get("go_back"):
-        news["go_back"] = params["go_back"]
+    if request.reason:
+        news["reason"] = first_line(request.reason)
+    if request.go_back:
+        news["go_back"] = request.go_back
     keeper.note(run, **news)

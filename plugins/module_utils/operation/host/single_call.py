@@ -9,10 +9,13 @@ Each module of a playbook costs a second, half of it on the controller: what has
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Callable
 
+from ...base.options import read
+from ..options import LockOptions
 from .journal import LockHeld
-from .lock import lock
+from .lock import Request, lock
 from .state_folder import where
 
 #: Set in a call's result where the operation has more to do: its lock is kept for that.
@@ -34,42 +37,79 @@ OPERATION_ARGUMENTS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class OperationOptions:
+    """The operation that one call is to be, as ``deploy_lock`` knows it; ``lease`` and ``wait`` are seconds."""
+
+    playbook: str
+    app_name: str
+    target: str = ""
+    who: str = ""
+    lease: int = 1800
+    wait: int = 0
+    take_over: bool = False
+
+
+def operation_options(params: Mapping[str, Any]) -> OperationOptions | None:
+    """The operation that a module was given, if it is one of its own."""
+    given = params.get("operation")
+    return read(OperationOptions, OPERATION_ARGUMENTS["operation"]["options"], given) if given else None
+
+
 def in_one_go(
-    params: Mapping[str, Any],
+    operation: OperationOptions | None,
+    given: LockOptions,
     check_mode: bool,
-    call: Callable[[Mapping[str, Any], bool], dict[str, Any]],
+    call: Callable[[LockOptions, bool], dict[str, Any]],
     former: str = "",
 ) -> dict[str, Any]:
-    """Carry out ``call(params, check_mode)``, under a lock of its own where ``operation`` says so.
+    """Carry out ``call(lock, check_mode)``, under a lock of its own where there is an operation and no lock yet.
 
-    :param former: where the state was kept formerly; the call gets the folder that has it.
+    :param given: the module's; its ``state_dir`` is where the state is wanted.
+    :param call: gets the lock that it works under, with the folder that has the state.
+    :param former: where the state was kept formerly.
     :returns: what the call returns; ``whole`` is whether it was the whole operation. Where it was to be one and is not,
         ``lock_token`` and ``state_dir`` are those of what there is more to do, or nothing was done: somebody has to be
         waited for, or the way back of a killed run comes first.
     :raises LockHeld: somebody else has the lock, and nobody said to wait.
     """
-    operation = params.get("operation")
-    if check_mode or not operation or params.get("lock_token"):
-        return {**call({**params, "state_dir": where(str(params["state_dir"]), former)}, check_mode), "whole": False}
-    asked = {**operation, "state_dir": params["state_dir"], "former_state_dir": former}
+    if check_mode or operation is None or given.lock_token:
+        return {**call(replace(given, state_dir=where(given.state_dir, former)), check_mode), "whole": False}
     try:
-        held = lock({**asked, "state": "held", "at_once": True}, False)
+        held = lock(_taken(operation, given.state_dir, former), False)
     except LockHeld as error:
         if not error.waitable:
             raise
         return {"changed": False, "whole": False, "msg": str(error)}
-    params = {**params, "state_dir": held["state_dir"]}
-    ended = {**operation, "state_dir": held["state_dir"], "state": "released", "lock_token": held["lock_token"]}
+    mine = LockOptions(held["state_dir"], held["lock_token"])
+    ended = Request(mine.state_dir, "released", lock_token=mine.lock_token)
     if held["unfinished"]:
         lock(ended, False)
         return {"changed": False, "whole": False, "msg": "the way back of a killed run comes first"}
     try:
-        result = call({**params, "lock_token": held["lock_token"]}, False)
+        result = call(mine, False)
     except BaseException as error:
-        lock({**ended, "result": "failed", "reason": str(error)}, False)
+        lock(replace(ended, result="failed", reason=str(error)), False)
         raise
     if result.pop(GOES_ON, False):
         return {**result, "lock_token": held["lock_token"], "state_dir": held["state_dir"], "whole": False}
     failed = bool(result.get("failed"))
-    lock({**ended, "result": "failed" if failed else "ok", "reason": result.get("msg") if failed else ""}, False)
+    reason = str(result.get("msg") or "") if failed else ""
+    lock(replace(ended, result="failed" if failed else "ok", reason=reason), False)
     return {**result, "whole": True}
+
+
+def _taken(operation: OperationOptions, state_dir: str, former: str) -> Request:
+    """The request by which an operation takes its lock, waiting for nobody."""
+    return Request(
+        state_dir,
+        former_state_dir=former,
+        playbook=operation.playbook,
+        app_name=operation.app_name,
+        target=operation.target,
+        who=operation.who,
+        lease=operation.lease,
+        wait=operation.wait,
+        take_over=operation.take_over,
+        at_once=True,
+    )

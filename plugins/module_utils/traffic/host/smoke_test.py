@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...base import options
 from ...base.errors import BadInput
+from ...base.options import read
 from ...engine.services import BadService, Probe, asked_of, probes
 
 #: The arguments of the modules that ask it (documentation fragment ``as_users``).
@@ -27,20 +27,20 @@ AS_USERS_ARGUMENTS: dict[str, Any] = {
 }
 
 
+_READ = 4 * 1024 * 1024
+
+
 @dataclass(frozen=True)
 class AsUsersOptions:
-    """What is asked at the site's own address: nothing where no ``health_url`` is given."""
+    """What the site is asked: its health by a URL (empty: nothing is asked), and the probes of ``prove`` besides."""
 
     health_url: str = ""
     prove: tuple[Mapping[str, Any], ...] = ()
 
 
 def as_users_options(params: Mapping[str, Any]) -> AsUsersOptions:
-    """What a module was given to ask as users do."""
-    return options.read(AsUsersOptions, AS_USERS_ARGUMENTS, params)
-
-
-_READ = 4 * 1024 * 1024
+    """What a module was told to ask of the site."""
+    return read(AsUsersOptions, AS_USERS_ARGUMENTS, params)
 
 
 def questions(prove: Sequence[Mapping[str, Any]]) -> tuple[Probe, ...]:
