@@ -79,6 +79,19 @@ def test_the_reference_has_the_table_of_now(role: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=by_name)
+def test_the_readme_is_short_and_its_defaults_are_true(role: Path) -> None:
+    text = (role / "README.md").read_text()
+    assert len(text.splitlines()) <= 70
+    options, defaults, app = tables.options_of(role), defaults_of(role), ROOT / "roles/app"
+    known = {**tables.options_of(app), **options}
+    mine = defaults if role.name == "verify" else {**defaults_of(app), **defaults}
+    rows = [re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", line) for line in text.splitlines()]
+    variables = [row[0] for row in rows if row and row[0][0].startswith(tuple(f"{r.name}_" for r in ROLES))]
+    assert 0 < len(variables) <= 8
+    assert variables == [(name, tables.default_of(known[name], mine.get(name))) for name, _default in variables]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=by_name)
 def test_the_example_says_what_there_is_and_all_that_is_needed(role: Path) -> None:
     (play,) = yaml.safe_load(example_of(role))
     (call,) = play["roles"]
