@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the table of variables into each role's README.md, from its argument_specs and defaults.
+"""Write the table of variables into docs/roles/<role>.md, from the role's argument_specs and defaults.
 
-Run it after changing either; a unit test fails where a table is not what this would write.
+Run it after changing either. A unit test fails if a page differs from the output of this script.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 
 import yaml
 
-ROLES = Path(__file__).parents[1] / "roles"
+ROOT = Path(__file__).parents[1]
+ROLES = ROOT / "roles"
+PAGES = ROOT / "docs/roles"
 BEGIN, END = "<!-- variables: written by scripts/role_tables.py -->", "<!-- end of variables -->"
 
 
@@ -30,7 +32,7 @@ def options_of(role: Path) -> dict[str, dict[str, Any]]:
 
 
 def is_needed(option: dict[str, Any], default: Any) -> bool:
-    """Whether a user has to say it."""
+    """Whether the user has to set it."""
     return bool(option.get("required")) or "undef(" in str(default)
 
 
@@ -43,9 +45,12 @@ def text_of(description: str | list[str]) -> str:
 def default_of(option: dict[str, Any], default: Any) -> str:
     """A default as a person would write it."""
     if is_needed(option, default):
-        return "**needed**"
+        return "**required**"
     if default in (None, ""):
         return ""
+    if isinstance(default, str) and "{{" in default:
+        # A bare pipe would end the cell, also in code.
+        return f"`{default}`".replace("|", "\\|")
     return f"`{yaml.safe_dump(default, default_flow_style=True, width=1000).removesuffix('...' + chr(10)).strip()}`"
 
 
@@ -60,23 +65,29 @@ def table(role: Path) -> str:
     return "\n".join(f"| {' | '.join(row)} |".replace("  ", " ") for row in rows)
 
 
+def page_of(role: Path) -> Path:
+    """The reference of a role."""
+    return PAGES / f"{role.name}.md"
+
+
 def with_table(text: str, role: Path) -> str:
-    """A README with the table of now in it."""
+    """A reference with the table of now in it."""
     head, begin, rest = text.partition(BEGIN)
     _old, end, tail = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{role.name}/README.md has no place for its table: {BEGIN} … {END}")
+        raise SystemExit(f"docs/roles/{role.name}.md has no place for its table: {BEGIN} … {END}")
     return f"{head}{BEGIN}\n\n{table(role)}\n\n{END}{tail}"
 
 
 def main() -> int:
-    """Write what differs."""
-    for readme in sorted(ROLES.glob("*/README.md")):
-        before = readme.read_text(encoding="utf-8")
-        after = with_table(before, readme.parent)
+    """Write each page that differs."""
+    for role in sorted(path.parent for path in ROLES.glob("*/meta")):
+        page = page_of(role)
+        before = page.read_text(encoding="utf-8")
+        after = with_table(before, role)
         if after != before:
-            readme.write_text(after, encoding="utf-8")
-            sys.stdout.write(f"{readme} written\n")
+            page.write_text(after, encoding="utf-8")
+            sys.stdout.write(f"{page} written\n")
     return 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each role says once what it takes: argument_specs, defaults and README agree, and the README's example runs."""
+"""Each role's argument_specs, defaults, README and reference agree, and the README's example runs."""
 
 from __future__ import annotations
 
@@ -70,10 +70,25 @@ def test_what_is_another_roles_is_the_same_there(role: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=by_name)
-def test_the_readme_has_the_table_of_now(role: Path) -> None:
-    text = (role / "README.md").read_text()
+def test_the_reference_has_the_table_of_now(role: Path) -> None:
+    text = tables.page_of(role).read_text()
     assert text == tables.with_table(text, role), "run scripts/role_tables.py"
-    assert text.startswith(f"# evenkeel.deploy.{role.name}\n")
+    readme = (role / "README.md").read_text()
+    assert readme.startswith(f"# evenkeel.deploy.{role.name}\n")
+    assert f"(../../docs/roles/{role.name}.md)" in readme, "no link to the reference"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=by_name)
+def test_the_readme_is_short_and_its_defaults_are_true(role: Path) -> None:
+    text = (role / "README.md").read_text()
+    assert len(text.splitlines()) <= 70
+    options, defaults, app = tables.options_of(role), defaults_of(role), ROOT / "roles/app"
+    known = {**tables.options_of(app), **options}
+    mine = defaults if role.name == "verify" else {**defaults_of(app), **defaults}
+    rows = [re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", line) for line in text.splitlines()]
+    variables = [row[0] for row in rows if row and row[0][0].startswith(tuple(f"{r.name}_" for r in ROLES))]
+    assert 0 < len(variables) <= 8
+    assert variables == [(name, tables.default_of(known[name], mine.get(name))) for name, _default in variables]
 
 
 @pytest.mark.parametrize("role", ROLES, ids=by_name)
