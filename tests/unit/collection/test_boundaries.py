@@ -81,6 +81,23 @@ def test_a_call_is_of_a_module_and_imports_no_other(path: Path) -> None:
     assert [target for target in rooms.imported(path) if target[0] == "calls"] == []
 
 
+#: Functions of rooms that read options which several modules share, and those that run a call as it is.
+READERS = re.compile(r"[a-z_]+_options|given_files|read|execute")
+
+
+def test_parameters_are_read_once_by_the_call() -> None:
+    found = [
+        f"{id_of(path)}: {node.name}"
+        for path in files(UTILS)
+        if path.parent.name != "calls"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef)
+        and any(argument.arg == "params" for argument in [*node.args.args, *node.args.kwonlyargs])
+        and not READERS.fullmatch(node.name)
+    ]
+    assert found == []
+
+
 def test_imports_between_rooms_lead_down() -> None:
     assert rooms.not_downward(rooms.arrows()) == []
 

@@ -277,7 +277,7 @@ def test_what_services_say_of_themselves_is_asked_unless_the_call_says_that_noth
     asked: list[Any] = []
 
     def prepare(given: Any) -> Any:
-        asked.append(given["prove"])
+        asked.append(given.common.prove)
         return SimpleNamespace(notes=[])
 
     monkeypatch.setattr(in_place_call, "prepare", prepare)
