@@ -20,11 +20,11 @@ from tests.bed.shop import Shop
 
 #: One container whose requests wait, and its worker and scheduler.
 PLACES = (
-    "after:remember", "after:begin_workers", "after:write", "after:start_anew", "after:hold", "after:signal", "before:settle",
+    "after:remember", "after:begin_workers", "after:write", "after:start_anew", "after:hold", "after:signal", "before:unpin",
     "after:run",
 )  # fmt: skip
 #: Two that are led around.
-ROTATED_PLACES = ("after:drain", "after:signal", "before:lead", "before:settle")
+ROTATED_PLACES = ("after:drain", "after:signal", "before:lead", "before:unpin")
 #: Started again, since gunicorn's master has the code.
 RESTARTED_PLACES = ("after:drain", "inside:restart", "after:restart", "before:lead")
 

@@ -25,15 +25,15 @@ from tests.bed.shop import BedError, Shop
 
 PLACES = (
     "before:Start", "inside:Start", "after:Start", "after:AwaitReady", "after:Prove", "after:Quiesce", "inside:Join",
-    "after:Join", "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Settle",
+    "after:Join", "before:Drain", "before:Stop", "after:Stop", "inside:Remove", "before:Unpin",
 )  # fmt: skip
 #: The same places met one after the other by two rolls: each run takes up what the killed one before it left.
 CHAINS = (
-    ("before:Start", "after:Start", "after:Prove", "after:Join", "before:Drain", "after:Stop", "before:Settle"),
+    ("before:Start", "after:Start", "after:Prove", "after:Join", "before:Drain", "after:Stop", "before:Unpin"),
     ("inside:Start", "after:AwaitReady", "after:Quiesce", "inside:Join", "before:Stop", "inside:Remove"),
 )
 #: The same on the way back from a version that was found out before nginx knew it.
-UNDO_PLACES = ("undo:Undo", "undo:Quiesce", "undo:Stop", "undo:Remove", "undo:Settle")
+UNDO_PLACES = ("undo:Undo", "undo:Quiesce", "undo:Stop", "undo:Remove", "undo:Unpin")
 #: Short proofs, so that a killed run and its successor take seconds.
 QUICK = {"api": {"prove_seconds": 0.5, "monitor": 0.5}, "celery": {"monitor": 0.5}}
 

@@ -77,7 +77,7 @@ def check(seed: int) -> None:
         ready_timeout=8.0,
         prove_seconds=rng.choice([0.0, 3.0]),
         monitor=rng.choice([0.0, 3.0]),
-        learn_seconds=rng.choice([None, None, 1.0]),
+        dns_seconds=rng.choice([None, None, 1.0]),
     )
     worker = Wanted("celery", WORKER, *NEW, ready_timeout=8.0, monitor=3.0)
     beat = Wanted("celery-beat", SCHEDULER, *NEW, order=STOP_FIRST, ready_timeout=8.0, monitor=3.0)

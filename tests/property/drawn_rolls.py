@@ -47,10 +47,10 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         monitor=monitor,
         drain_timeout=30.0,
         drain_policy=rng.choice(["cut", "wait"]),
-        learn_seconds=random.Random(f"learn {seed}").choice([None, None, 1.0, 6.0]),
+        dns_seconds=random.Random(f"learn {seed}").choice([None, None, 1.0, 6.0]),
     )
     if web.replicas == 1 and random.Random(f"port {seed}").random() < 0.6:
-        web = replace(web, stand_in=f"new-{STAND_IN}")
+        web = replace(web, surge=f"new-{STAND_IN}")
     worker = Wanted("celery", WORKER, *NEW, replicas=rng.choice([1, 2]), ready_timeout=8.0, monitor=3.0)
     beat = Wanted("celery-beat", SCHEDULER, *NEW, order=STOP_FIRST, ready_timeout=8.0, monitor=3.0)
     services: list[Wanted] = rng.choice([[web], [web], [worker, beat, web], [beat, web], [worker, web]])
@@ -71,7 +71,7 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     victims = [name for name in victims if name != "flower"]
     versions[rng.choice(victims)] = BEHAVIOURS[behaviour]
     fate = random.Random(f"fate {seed}")
-    if web.stand_in and behaviour in ("good", "slow") and fate.random() < 0.4:
+    if web.surge and behaviour in ("good", "slow") and fate.random() < 0.4:
         behaviour = fate.choice(list(AT_PORT))
         versions = {**dict.fromkeys(versions, Version()), "api": AT_PORT[behaviour]}
     needs = random.Random(f"needs {seed}")
@@ -92,7 +92,7 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         misfortune.fail_act = 0.01
         misfortune.late = random.Random(f"late {seed}").choice([0.0, 0.5])
     scaled = rng.choice([None, None, None, 1, 3])
-    if web.stand_in:
+    if web.surge:
         scaled = None
     machine = SimulatedMachine(
         seed,

@@ -65,7 +65,7 @@ def backwards(policy: Policy, added: Sequence[str]) -> Policy:
         if w.name not in added
     ]
     gone = [replace(w, image="", config_hash="", replicas=0) for w in policy.services if w.name in added]
-    services = tuple(replace(w, stand_in=w.stand_in.replace("new", "old")) for w in [*gone, *kept])
+    services = tuple(replace(w, surge=w.surge.replace("new", "old")) for w in [*gone, *kept])
     return replace(policy, services=services)
 
 
@@ -140,8 +140,8 @@ def check(seed: int) -> None:
             f"{wanted.name} is gone: {story}"
         )
     if not outcome.refused:
-        silent = [b.id for b in boxes if b.state == "running" and not b.consuming]
-        assert not silent, f"told to fetch no tasks, and left like that: {silent}: {story}"
+        paused = [b.id for b in boxes if b.state == "running" and not b.consuming]
+        assert not paused, f"told to fetch no tasks, and left like that: {paused}: {story}"
     if not outcome.refused:
         assert not machine.pins, f"a pin was left: {story}"
     # Killed on an empty host, the next run finds nothing outdated to prove again; the role's verify does that.

@@ -80,14 +80,14 @@ def _early_senders(order: _Order) -> str:
     """Forward, an older worker must not get what only newer code knows."""
     if order.policy.backward or not order.senders_begin():
         return ""
-    loud = [
+    consuming = [
         c.id
         for w in order.policy.services
         if w.kind == WORKER
         for c in order.outdated(w)
         if c.consumes and order.new(w)
     ]
-    return f"{order.senders_begin()} begins to send while {loud} fetch tasks" if loud else ""
+    return f"{order.senders_begin()} begins to send while {consuming} fetch tasks" if consuming else ""
 
 
 def _early_hush(order: _Order) -> str:
@@ -111,7 +111,7 @@ def _early_end(order: _Order) -> str:
     """Together: nothing that is replaced beside itself ends before all that is has its new containers ready."""
     if not isinstance(order.step, Stop) or order.policy.backward:
         return ""
-    beside = [w for w in order.policy.services if w.order != "stop-first" and w.replicas and not w.stand_in]
+    beside = [w for w in order.policy.services if w.order != "stop-first" and w.replicas and not w.surge]
     ended = [n for n in order.touched(order.step.containers) if order.wanted[n] in beside]
     ended = [n for n in ended if any(c.id in order.step.containers for c in order.outdated(order.wanted[n]))]
     if order.policy.together:

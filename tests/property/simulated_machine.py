@@ -117,7 +117,7 @@ class SimulatedMachine:
 
     def _asks_again(self, service: str) -> bool:
         wanted = self.wanted[service]
-        return wanted.kind == WEB and wanted.learn_seconds is not None
+        return wanted.kind == WEB and wanted.dns_seconds is not None
 
     def _rotation(self, service: str) -> set[str]:
         if self._asks_again(service):
@@ -130,7 +130,7 @@ class SimulatedMachine:
     def _ask_names(self) -> None:
         self.names.pass_time(self.clock)
         for name in filter(self._asks_again, self.wanted):
-            self.names.ask(name, self._resolve(name), self.clock, float(self.wanted[name].learn_seconds or 0.0))
+            self.names.ask(name, self._resolve(name), self.clock, float(self.wanted[name].dns_seconds or 0.0))
 
     def _advance(self, seconds: float) -> None:
         self.clock += seconds
@@ -316,9 +316,9 @@ class SimulatedMachine:
             return box.state == "running" and self.names.open(box.address)
         return box.state == "running" and box.address in self._rotation(box.service)
 
-    def learn(self, service: str) -> None:
+    def await_dns(self, service: str) -> None:
         self._act(f"learn {service}", 0.05)
-        until = self.clock + float(self.wanted[service].learn_seconds or 0.0)
+        until = self.clock + float(self.wanted[service].dns_seconds or 0.0)
         self.names.shorten(set(self.names.refused) - self._running(), until)
 
     def hold(self, service: str, addresses: Sequence[str]) -> None:
@@ -332,13 +332,13 @@ class SimulatedMachine:
 
     def _holders(self, service: str) -> list[Box]:
         """Those of a service that hold a port that only one can hold."""
-        if not self.wanted[service].stand_in:
+        if not self.wanted[service].surge:
             return []
         alive = [b for b in self._of(service) if b.state == "running"]
         return [b for b in alive if not b.identity[1].endswith(STAND_IN)]
 
     def start(self, step: Start) -> None:
-        stand_ins = step.stand_ins
+        surges = step.surges
         for service, count in step.create:
             for _each in range(count):
                 self._act_of_start(service, f"start {service}")
@@ -348,9 +348,9 @@ class SimulatedMachine:
                     self._violate(f"{service}: started before what it depends on is ready")
                 if (wanted.image, wanted.config_hash) == NEW and not self.versions[service].starts:
                     raise StepFailed(f"{service}: could not be started")
-                if wanted.image == NEW[0] and self.versions[service].port_taken and service not in stand_ins:
+                if wanted.image == NEW[0] and self.versions[service].port_taken and service not in surges:
                     raise StepFailed(f"{service}: port is already allocated")
-                kind = wanted.stand_in if service in stand_ins else wanted.config_hash
+                kind = wanted.surge if service in surges else wanted.config_hash
                 box = self._create(service, (wanted.image, kind))
                 box.unkept = service in step.unkept
                 self._shelter(box)
@@ -373,7 +373,7 @@ class SimulatedMachine:
 
     def _shelter(self, box: Box) -> None:
         if self._asks_again(box.service):
-            self.names.shelter(box.address, self.clock)
+            self.names.isolate(box.address, self.clock)
 
     def keep(self, ids: Sequence[str]) -> None:
         for box_id in ids:
@@ -401,7 +401,7 @@ class SimulatedMachine:
         again = self._asks_again(service)
         if again:
             mine = {b.address for b in self.boxes.values() if b.service == service and b.state == "running"}
-            avoids = float(self.wanted[service].learn_seconds or 0.0)
+            avoids = float(self.wanted[service].dns_seconds or 0.0)
             self.names.admit(service, mine, addresses, self.clock, avoids)
         else:
             self.pins[service] = set(addresses)
@@ -428,7 +428,7 @@ class SimulatedMachine:
         self._act("tasks", 0.2)
         return {i: len(self.boxes[i].inflight) for i in ids if i in self.boxes}
 
-    def settle(self, service: str) -> None:
+    def unpin(self, service: str) -> None:
         self._act(f"unpin {service}", 0.05)
         self.pins.pop(service, None)
         if self._asks_again(service):

@@ -50,7 +50,7 @@ class Names:
         if now >= until or not self.known(service):
             self.answers[service] = (answer, now + self.chance.uniform(0.2, 1.0) * kept)
 
-    def shelter(self, address: str, now: float) -> None:
+    def isolate(self, address: str, now: float) -> None:
         """Keep everybody from an address."""
         self.gated.add(address)
         self.refused[address] = now + 600.0

@@ -60,7 +60,7 @@ def no_overlap(_original: object) -> property:
 
 def learned_at_once(original: Callable[..., Any]) -> Callable[..., Any]:
     def view_of(stack: Stack, wanted: Wanted) -> View:
-        return original(stack, wanted if wanted.learn_seconds is None else replace(wanted, learn_seconds=0.0))
+        return original(stack, wanted if wanted.dns_seconds is None else replace(wanted, dns_seconds=0.0))
 
     return view_of
 
@@ -70,12 +70,12 @@ def no_room(_original: object) -> Callable[..., Any]:
 
 
 def no_stand_in(original: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda stack, wanted: original(stack, replace(wanted, stand_in=""))
+    return lambda stack, wanted: original(stack, replace(wanted, surge=""))
 
 
 def room_without_help(_original: object) -> Callable[..., Any]:
     def make_room(view: View) -> steps.Step | None:
-        holding = tuple(c for c in view.current if c.running and view.wanted.stand_in)
+        holding = tuple(c for c in view.current if c.running and view.wanted.surge)
         return steps.Stop(tuple(c.id for c in holding)) if holding else None
 
     return make_room
@@ -90,11 +90,11 @@ def all_at_once(_original: object) -> Callable[..., Any]:
 
 
 def settle_while_warm(_original: object) -> Callable[..., Any]:
-    def settle(stack: Stack, views: Any) -> steps.Step | None:
+    def unpin(stack: Stack, views: Any) -> steps.Step | None:
         held = [v.wanted.name for v in views if v.wanted.name in stack.proxy.pinned]
-        return steps.Settle(held[0]) if held else None
+        return steps.Unpin(held[0]) if held else None
 
-    return settle
+    return unpin
 
 
 def all_kept(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,11 +119,11 @@ def check_both(seed: int) -> None:
         (rolling_next_step, "switch", retire_before_switch),
         (rolling_next_step, "view_of", start_singletons_first),
         (rolling_next_step, "undo", no_settling),
-        (View, "is_loud", never_busy),
-        (View, "silent", none_silent),
+        (View, "is_consuming", never_busy),
+        (View, "paused", none_silent),
         (View, "overlaps", no_overlap),
         (rolling_next_step, "view_of", learned_at_once),
-        (rolling_next_step, "settle", settle_while_warm),
+        (rolling_next_step, "unpin", settle_while_warm),
         (undo, "make_room", no_room),
         (undo, "make_room", room_without_help),
         (rolling_next_step, "view_of", no_stand_in),

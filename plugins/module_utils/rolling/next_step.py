@@ -16,23 +16,23 @@ from __future__ import annotations
 from ..engine.programs import OTHER, SCHEDULER, WEB, WORKER
 from .stack import UNDO, Policy, Stack, View, ids_of, is_current, view_of
 from .steps import (
+    AwaitDns,
     AwaitReady,
     Done,
     Drain,
     Join,
     Keep,
-    Learn,
     Leave,
     Prove,
     Quiesce,
     Refuse,
     Remove,
     Resume,
-    Settle,
     Start,
     Step,
     Stop,
     Undo,
+    Unpin,
 )
 from .undo import fallen_of, undo_service
 
@@ -87,23 +87,23 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
         changing = sorted(changing, key=lambda v: v.wanted.kind == WORKER)
     all_of_them = backward if policy.backward else together
     step = _heal(changing) or (all_of_them(changing) if policy.together else _one_by_one(changing))
-    return step or settle(stack, views) or Done()
+    return step or unpin(stack, views) or Done()
 
 
-def settle(stack: Stack, views: list[View]) -> Step | None:
+def unpin(stack: Stack, views: list[View]) -> Step | None:
     """Once the proxy has learned where all run, take away what led its requests; None where nothing is left of that."""
     names = [v.wanted.name for v in views]
     cooling = tuple(n for n in names if n in stack.proxy.cooling)
     if cooling:
-        return Learn(cooling)
+        return AwaitDns(cooling)
     pinned = [n for n in names if n in stack.proxy.pinned]
-    return Settle(pinned[0]) if pinned else None
+    return Unpin(pinned[0]) if pinned else None
 
 
 def together(views: list[View]) -> Step | None:
     """All services side by side: start and prove the new, switch to it, then drain, stop and remove the old."""
     first = [v for v in views if not v.stop_first]
-    return _bring_up(first, views) or switch(views) or drain_and_stop(views) or _bury(views)
+    return _bring_up(first, views) or switch(views) or drain_and_stop(views) or _remove_old(views)
 
 
 def backward(views: list[View]) -> Step | None:
@@ -120,15 +120,15 @@ def backward(views: list[View]) -> Step | None:
     meanwhile = [v for v in senders if v.wanted.kind == SCHEDULER]
     step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views) or switch(senders)
     step = step or _drain(senders) or _end_of_senders(senders)
-    # A stand-in has to be there to go back over.
-    step = step or _start(later, views) or _end([v for v in senders if not v.wanted.stand_in])
+    # A surge container has to be there to go back over.
+    step = step or _start(later, views) or _end([v for v in senders if not v.wanted.surge])
     step = step or _await(later) or switch(workers)
-    return step or drain_and_stop(views) or _bury(views)
+    return step or drain_and_stop(views) or _remove_old(views)
 
 
 def _end_of_senders(views: list[View]) -> Step | None:
     """Stop what may send tasks yet, holds a port, or burns a processor: all but a web that nobody visits any more."""
-    visited = [v for v in views if v.visited and not v.standing_in]
+    visited = [v for v in views if v.visited and not v.surging]
     idle = [c.id for v in visited for c in v.old if not (c.connections or c.crashes)]
     running = tuple(c.id for v in views for c in v.old if c.running and c.id not in idle)
     return Stop(running) if running else None
@@ -142,14 +142,14 @@ def _one_by_one(views: list[View]) -> Step | None:
         step = _bring_up(start_first, views) or switch([view]) or drain_and_stop([view])
         if step:
             return step
-    return _bury(views)
+    return _remove_old(views)
 
 
 def _heal(views: list[View]) -> Step | None:
     """Keep rotation and queues to what is known: nothing unproven beside proven ones, no empty rotation, no silence."""
     for view in views:
-        if view.silent:
-            return Resume(ids_of(view.silent))
+        if view.paused:
+            return Resume(ids_of(view.paused))
         if not view.proxied:
             continue
         # One too many of the wanted version is no better known than the others of it.
@@ -159,7 +159,7 @@ def _heal(views: list[View]) -> Step | None:
         if serving and early and len(alive) >= view.wanted.replicas:
             # A way back that was killed may just have let them in, and then the proxy does not know them yet.
             if not view.learned(serving):
-                return Learn((view.wanted.name,))
+                return AwaitDns((view.wanted.name,))
             return Leave(view.wanted.name, view.addresses(alive), ids_of(early))
         # Better one that may crash again than nobody, where nothing else is let in yet.
         there = alive or tuple(c for c in view.old if c.running and c.address and not is_current(c, view.wanted))
@@ -185,7 +185,7 @@ def _start(views: list[View], every: list[View]) -> Step | None:
         return Start(
             create=tuple((v.wanted.name, v.missing) for v in due),
             hold=tuple((v.wanted.name, _rotation(v)) for v in due if _rotation(v)),
-            stand_ins=tuple(v.wanted.name for v in due if v.standing_in),
+            surges=tuple(v.wanted.name for v in due if v.surging),
             # Where no old one runs, better one that is not proven comes back with the machine than nobody.
             unkept=tuple(v.wanted.name for v in due if v.sound),
         )
@@ -237,8 +237,8 @@ def _keep(view: View) -> Step | None:
 
 
 def _quiesce(views: list[View]) -> Step | None:
-    loud = tuple(c for v in views for c in v.old if v.is_loud(c))
-    return Quiesce(ids_of(loud)) if loud else None
+    consuming = tuple(c for v in views for c in v.old if v.is_consuming(c))
+    return Quiesce(ids_of(consuming)) if consuming else None
 
 
 def _join(view: View) -> Step | None:
@@ -273,7 +273,7 @@ def _drain(views: list[View]) -> Step | None:
     return Drain(ids_of(busy)) if busy else None
 
 
-def _bury(views: list[View]) -> Step | None:
+def _remove_old(views: list[View]) -> Step | None:
     """Remove what is old, once all of it is stopped."""
     old = tuple(c for v in views for c in v.old)
     return Remove(ids_of(old)) if old else None
@@ -286,4 +286,4 @@ def undo(stack: Stack, views: list[View]) -> Step:
         if step:
             return step
     lost = [f"{c.name} of the old version did not come back" for v in views for c in fallen_of(v)]
-    return settle(stack, views) or Done(failed=True, reason="; ".join([stack.cause, *lost]))
+    return unpin(stack, views) or Done(failed=True, reason="; ".join([stack.cause, *lost]))

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Services that publish a port, which only one container can hold: a stand-in without it serves while it changes hands."""
+"""Services that publish a port, which only one container can hold: a surge container without it serves while it changes hands."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def objection(name: str, ports: list[str], replicas: int, steered: bool, allow_d
 def note(name: str, ports: list[str]) -> str:
     """What a user has to know of the change."""
     return (
-        f"{name}: publishes {', '.join(ports)}, which only one container can hold: a stand-in without it serves through nginx "
+        f"{name}: publishes {', '.join(ports)}, which only one container can hold: a surge container without it serves through nginx "
         f"while it changes hands, and the port itself answers nobody for the time of a start"
     )
 

@@ -22,13 +22,13 @@ class Wanted:
     """The desired state of one service, and how it may get there.
 
     :param newer_than: containers created before this UNIX time are outdated: a restart was asked for then.
-    :param learn_seconds: None where the proxy changes over when it is told to. Where it asks for names again by itself:
+    :param dns_seconds: None where the proxy changes over when it is told to. Where it asks for names again by itself:
         for how long it may go on with what it knew, or avoid what refused it, after a container was let in.
-    :param stand_in: configuration hash of the same service without what only one container can hold (a published port).
+    :param surge: configuration hash of the same service without what only one container can hold (a published port).
         Where it is set, containers of this kind serve while the old one has ended and the new one is not proven yet.
     :param after: services of the same call that have to be ready before one of this is started, where none of theirs runs.
     :param replicas: 0 for a service that the project no longer has: what runs of it goes last.
-    :param led: whether the proxy that is there leads to it, or may have: to one that is new it may not lead yet.
+    :param routed: whether the proxy that is there leads to it, or may have: to one that is new it may not lead yet.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Wanted:
     drain_timeout: float = 60.0
     drain_policy: str = "cut"
     newer_than: float = 0.0
-    learn_seconds: float | None = None
-    stand_in: str = ""
+    dns_seconds: float | None = None
+    surge: str = ""
     after: tuple[str, ...] = ()
-    led: bool = True
+    routed: bool = True
 
     @property
     def proxied(self) -> bool:
         """Whether users reach it through the proxy."""
-        return self.kind == WEB and self.led
+        return self.kind == WEB and self.routed
 
 
 def wanted_of(settings: Settings, image: str, config_hash: str) -> Wanted:
@@ -178,7 +178,7 @@ class Stack:
 class View:
     """One service's containers, sorted into what they are in this roll.
 
-    :param standing_in: whether what is started now is a stand-in, since an old one still holds what only one can hold.
+    :param surging: whether what is started now is a surge container, since an old one still holds what only one can hold.
     """
 
     wanted: Wanted
@@ -187,7 +187,7 @@ class View:
     broken: tuple[Container, ...]
     proxy: Proxy
     now: float
-    standing_in: bool = False
+    surging: bool = False
 
     @property
     def missing(self) -> int:
@@ -221,11 +221,11 @@ class View:
     @property
     def overlaps(self) -> bool:
         """Whether old and new have to be in rotation together until the proxy knows both."""
-        return self.wanted.learn_seconds is not None
+        return self.wanted.dns_seconds is not None
 
     def learned(self, containers: tuple[Container, ...]) -> bool:
         """Whether all of the proxy knows by now that these containers may be sent to."""
-        need = self.wanted.learn_seconds
+        need = self.wanted.dns_seconds
         since = [c.inside_since for c in containers]
         return need is None or (
             not self.proxy.draining_workers and all(s is not None and self.now - s >= need for s in since)
@@ -244,7 +244,7 @@ class View:
             or self.broken
             or self.stale
             or (self.proxied and not all(c.in_rotation for c in self.current))
-            or self.silent
+            or self.paused
             or any(c.unkept or not c.running for c in self.current)
             or (
                 any(c.awaited_since is not None for c in self.current)
@@ -258,7 +258,7 @@ class View:
         return any(c.running for c in self.old) or not (self.missing or self.unready)
 
     @property
-    def silent(self) -> tuple[Container, ...]:
+    def paused(self) -> tuple[Container, ...]:
         """Workers that are to stay and were told to fetch nothing more, by a run that wanted something else."""
         return tuple(c for c in self.current if c.consumes is False)
 
@@ -287,10 +287,10 @@ class View:
         moments = joined if self.proxied else [c.ready_since for c in self.current]
         known = [m for m in moments if m is not None]
         # What the proxy has not learned yet was not tried by users.
-        late = self.wanted.learn_seconds or 0.0
+        late = self.wanted.dns_seconds or 0.0
         return max(known) + late + self.wanted.monitor if known else 0.0
 
-    def is_loud(self, container: Container) -> bool:
+    def is_consuming(self, container: Container) -> bool:
         """Whether a worker that is to go still fetches tasks; what a warm shutdown hands back may run twice."""
         return container.consumes is True and not self.stop_first
 
@@ -338,14 +338,14 @@ def is_current(container: Container, wanted: Wanted) -> bool:
     return _is_like(container, wanted, wanted.config_hash)
 
 
-def is_stand_in(container: Container, wanted: Wanted) -> bool:
+def is_surge(container: Container, wanted: Wanted) -> bool:
     """Whether a container is what is desired but for what only one can hold."""
-    return bool(wanted.stand_in) and _is_like(container, wanted, wanted.stand_in)
+    return bool(wanted.surge) and _is_like(container, wanted, wanted.surge)
 
 
 def is_outdated(container: Container, wanted: Wanted) -> bool:
-    """Whether a container is neither what is desired nor its stand-in."""
-    return not is_current(container, wanted) and not is_stand_in(container, wanted)
+    """Whether a container is neither what is desired nor its surge container."""
+    return not is_current(container, wanted) and not is_surge(container, wanted)
 
 
 def _is_like(container: Container, wanted: Wanted, config_hash: str) -> bool:
@@ -358,12 +358,12 @@ def view_of(stack: Stack, wanted: Wanted) -> View:
     mine = [c for c in stack.containers if c.service == wanted.name and c.state != "removing"]
     outdated = [c for c in mine if is_outdated(c, wanted)]
     proper = [c for c in mine if is_current(c, wanted)]
-    helpers = [c for c in mine if is_stand_in(c, wanted)]
-    standing_in = bool(wanted.stand_in) and any(c.running for c in outdated) and not any(c.running for c in proper)
+    helpers = [c for c in mine if is_surge(c, wanted)]
+    surging = bool(wanted.surge) and any(c.running for c in outdated) and not any(c.running for c in proper)
     passed: list[Container] = []
     if stack.goal == UNDO:
         same = proper + helpers
-    elif standing_in:
+    elif surging:
         # What could not be started because of the old one is nothing to wait for.
         same = helpers + [c for c in proper if c.awaited_since is None]
     else:
@@ -372,7 +372,7 @@ def view_of(stack: Stack, wanted: Wanted) -> View:
     # One that this run started and that ended since then is no leftover but a failure: it stays in sight.
     ended = [c for c in same if not c.running and c.awaited_since is not None]
     broken = tuple(c for c in same if not c.running and c.awaited_since is None)
-    number = len(alive) if stack.goal == UNDO and wanted.stand_in else wanted.replicas
+    number = len(alive) if stack.goal == UNDO and wanted.surge else wanted.replicas
     return View(
         wanted=wanted,
         current=tuple(alive[:number] + ended),
@@ -380,5 +380,5 @@ def view_of(stack: Stack, wanted: Wanted) -> View:
         broken=broken,
         proxy=stack.proxy,
         now=stack.now,
-        standing_in=standing_in,
+        surging=surging,
     )

@@ -14,7 +14,7 @@ class Start:
     """Create ``create`` more containers per service beside what runs, or start stopped ones again.
 
     ``hold`` are services whose rotation is pinned to what it is now first, so that a foreign reload in the
-    meantime cannot let an unproven container in.  ``stand_ins`` are those of the services to create for which what is
+    meantime cannot let an unproven container in.  ``surges`` are those of the services to create for which what is
     created leaves out what only one container can hold.  Those of ``unkept`` have others that serve: until they are
     trusted, the engine is not to start them again by itself.
     """
@@ -22,7 +22,7 @@ class Start:
     create: tuple[tuple[str, int], ...] = ()
     restart: tuple[str, ...] = ()
     hold: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    stand_ins: tuple[str, ...] = ()
+    surges: tuple[str, ...] = ()
     unkept: tuple[str, ...] = ()
 
 
@@ -110,14 +110,14 @@ class Undo:
 
 
 @dataclass(frozen=True)
-class Learn:
+class AwaitDns:
     """Wait a moment: the proxy asks for names again by itself, and may not know yet who joined or who is gone."""
 
     services: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Settle:
+class Unpin:
     """Take the pin or refusals away: name resolution gives the same answer now."""
 
     service: str
@@ -139,7 +139,7 @@ class Refuse:
 
 
 Step = Union[
-    Start, Keep, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, Learn, Settle, Done, Refuse
+    Start, Keep, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, AwaitDns, Unpin, Done, Refuse
 ]  # fmt: skip
 
 

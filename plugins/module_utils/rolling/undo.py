@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from .stack import Container, View, ids_of, is_current, is_outdated, is_stand_in
-from .steps import AwaitReady, Drain, Join, Learn, Leave, Quiesce, Refuse, Remove, Resume, Start, Step, Stop
+from .stack import Container, View, ids_of, is_current, is_outdated, is_surge
+from .steps import AwaitDns, AwaitReady, Drain, Join, Leave, Quiesce, Refuse, Remove, Resume, Start, Step, Stop
 
 
 def undo_service(view: View) -> Step | None:
@@ -20,9 +20,9 @@ def undo_service(view: View) -> Step | None:
     if not outgoing:
         # It was right before the call, or there was nothing before it: only what this run added may go.
         doomed = tuple(c for c in doomed if c.created_here)
-        silent = tuple(c for c in view.silent if not c.created_here)
-        if silent:
-            return Resume(ids_of(silent))
+        paused = tuple(c for c in view.paused if not c.created_here)
+        if paused:
+            return Resume(ids_of(paused))
         staying = tuple(c for c in view.current if c.in_rotation and not c.created_here)
         inside = tuple(c for c in doomed if c.in_rotation)
         if staying and (inside or view.stale):
@@ -35,7 +35,7 @@ def undo_service(view: View) -> Step | None:
     fallen = fallen_of(view)
     alive = tuple(c for c in outgoing if c.running and c not in fallen)
     if fallen and not alive:
-        return _make_do(view, fallen[0])
+        return _fall_back(view, fallen[0])
     ended = tuple(c for c in outgoing if not c.running and c not in fallen)
     # Which of them ran, a run that was killed cannot say; what the project no longer has comes back as it was.
     number = wanted.replicas or len(outgoing)
@@ -45,9 +45,9 @@ def undo_service(view: View) -> Step | None:
     restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
     if restarted:
         return AwaitReady(ids_of(restarted))
-    silent = tuple(c for c in alive if c.consumes is False)
-    if silent:
-        return Resume(ids_of(silent))
+    paused = tuple(c for c in alive if c.consumes is False)
+    if paused:
+        return Resume(ids_of(paused))
     if view.proxied:
         inside = tuple(c for c in doomed if c.in_rotation)
         if view.addresses(alive) and (inside or view.stale or not all(c.in_rotation for c in alive)):
@@ -73,11 +73,11 @@ def _exchange(view: View, coming: tuple[Container, ...], leaving: tuple[Containe
     if view.overlaps and joining:
         return Join(name, view.addresses(coming + leaving), ids_of(joining))
     if leaving and not view.learned(coming):
-        return Learn((name,))
+        return AwaitDns((name,))
     return Join(name, view.addresses(coming), ids_of(joining), ids_of(leaving))
 
 
-def _make_do(view: View, fallen: Container) -> Step:
+def _fall_back(view: View, fallen: Container) -> Step:
     """What was started again to be gone back to has ended: whoever else runs serves, and a person has to look."""
     staying = tuple(c for c in view.current if c.running)
     if view.proxied and staying and (view.stale or not all(c.in_rotation for c in staying)):
@@ -88,10 +88,10 @@ def _make_do(view: View, fallen: Container) -> Step:
 
 
 def make_room(view: View) -> Step | None:
-    """End what holds the place of an old container that is to come back; a stand-in serves in the meantime."""
+    """End what holds the place of an old container that is to come back; a surge container serves in the meantime."""
     wanted = view.wanted
-    holding = tuple(c for c in view.current if c.running and wanted.stand_in and is_current(c, wanted))
-    helpers = tuple(c for c in view.current + view.broken if is_stand_in(c, wanted))
+    holding = tuple(c for c in view.current if c.running and wanted.surge and is_current(c, wanted))
+    helpers = tuple(c for c in view.current + view.broken if is_surge(c, wanted))
     serving = tuple(c for c in holding if c.in_rotation)
     unready = tuple(c for c in helpers if c.ready_since is None)
     late = [c for c in unready if c.awaited_since is not None and view.now - c.awaited_since >= wanted.ready_timeout]
@@ -106,9 +106,9 @@ def make_room(view: View) -> Step | None:
 
 
 def _take_away(view: View, doomed: tuple[Container, ...]) -> Step | None:
-    loud = tuple(c for c in doomed if view.is_loud(c))
-    if loud:
-        return Quiesce(ids_of(loud))
+    consuming = tuple(c for c in doomed if view.is_consuming(c))
+    if consuming:
+        return Quiesce(ids_of(consuming))
     busy = tuple(c for c in doomed if c.left_at is not None and view.is_busy(c))
     if busy:
         return Drain(ids_of(busy))

@@ -59,10 +59,10 @@ def why_unled(name: str, around: Around) -> tuple[str, str]:
     )
 
 
-def leading_perhaps(kinds: Mapping[str, str], led: Collection[str], down: Collection[str]) -> list[str]:
+def leading_perhaps(kinds: Mapping[str, str], routed: Collection[str], down: Collection[str]) -> list[str]:
     """Which nginx that do not run may be the way to a web service, and so are none themselves for another one before them.
 
-    :param kinds: service → what it looks like; ``led``: services that a running nginx leads to; ``down``: nginx that do not run.
+    :param kinds: service → what it looks like; ``routed``: services that a running nginx leads to; ``down``: nginx that do not run.
     """
-    lost = any(kind == WEB and name not in led for name, kind in kinds.items())
+    lost = any(kind == WEB and name not in routed for name, kind in kinds.items())
     return sorted(down) if lost else []

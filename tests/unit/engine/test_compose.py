@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import (
     Compose,
     ComposeFailed,
-    last_words,
+    stderr_summary,
 )
 
 # Stands in for the docker command: it notes how it was called and answers what it is told to.
@@ -183,7 +183,7 @@ def test_containers_are_created_beside_what_is_there(docker: Docker, tmp_path: P
     ],
 )
 def test_last_words(stderr: str, said: str) -> None:
-    assert last_words(stderr) == said
+    assert stderr_summary(stderr) == said
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_last_words(stderr: str, said: str) -> None:
     ],
 )
 def test_last_words_never_hold_a_value(stderr: str) -> None:
-    said = last_words(stderr)
+    said = stderr_summary(stderr)
     assert "hunter2" not in said
     assert said.endswith("(not shown, it may be secret)")
     assert len(said) > 40

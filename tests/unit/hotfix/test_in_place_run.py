@@ -161,7 +161,7 @@ class Services:
         self.done.append(f"rotate {' '.join(sorted(addresses))}")
         self.inside = set(addresses)
 
-    def settle(self, service: str) -> None:
+    def unpin(self, service: str) -> None:
         self.done.append(f"settle {service}")
 
     def stop(self, ids: Sequence[str]) -> None:
@@ -226,7 +226,7 @@ def of(services: Services, goal: str = "applied", after: bytes = NEW) -> InPlace
         )
         steering = object() if kind == "web" else None
         routes = [SimpleNamespace(patience=services.patience)] if steering else []
-        return SimpleNamespace(settings=settings, steering=steering, route=steering, learn_seconds=None, routes=routes)
+        return SimpleNamespace(settings=settings, steering=steering, route=steering, dns_seconds=None, routes=routes)
 
     targets = {n.split("-")[0]: target(n) for n in names}
     engine = SimpleNamespace(api=SimpleNamespace(put_archive=services.put_archive))

@@ -162,7 +162,7 @@ def stolen_roll(keeper: Keeper, seed: int) -> tuple[bool, list[str]]:
 
         return act
 
-    for name in ("start", "hold", "rotate", "settle", "stop", "remove"):
+    for name in ("start", "hold", "rotate", "unpin", "stop", "remove"):
         setattr(machine, name, watched(name, getattr(machine, name)))
     with working(LockOptions(), keeper.directory, "compose_rolling of travel") as fence:
 

@@ -75,10 +75,10 @@ class Machine:
         for container_id in ids:
             del self.containers[container_id]
 
-    def settle(self, service: str) -> None:
+    def unpin(self, service: str) -> None:
         pass
 
-    learn = settle
+    await_dns = unpin
 
     def quiesce(self, ids: Sequence[str]) -> list[str]:
         return list(ids)

@@ -75,7 +75,7 @@ def test_the_old_is_watched_over_then_drained_then_stopped_then_removed() -> Non
     assert decide(LEFT, JOINED, now=26, proxy=Proxy(draining_workers=1)) == steps.Drain(("old",))
     assert decide(LEFT, JOINED, now=26) == steps.Stop(("old",))
     assert decide(replace(LEFT, state="exited"), JOINED, now=26) == steps.Remove(("old",))
-    assert decide(JOINED, now=26, proxy=Proxy(pinned=("api",))) == steps.Settle("api")
+    assert decide(JOINED, now=26, proxy=Proxy(pinned=("api",))) == steps.Unpin("api")
 
 
 def test_what_never_drains_is_cut_or_waited_for_as_asked() -> None:
@@ -228,9 +228,9 @@ def test_when_a_container_is_taken_for_one_that_crashes() -> None:
     assert not is_crashing("running", 3, 5, 60, healthy=True) and is_crashing("restarting", 3, 5, 60, healthy=True)
 
 
-# -- a published port: two hops over a stand-in ----------------------------------------------------------
+# -- a published port: two hops over a surge container ----------------------------------------------------------
 
-HELD = replace(WANTED, stand_in="hash-2-plain")
+HELD = replace(WANTED, surge="hash-2-plain")
 HELPER = replace(JOINED, id="helper", config_hash="hash-2-plain")
 ENDED = replace(LEFT, state="exited")
 

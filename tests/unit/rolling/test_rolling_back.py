@@ -60,13 +60,13 @@ def test_what_sends_tasks_and_nobody_visits_ends_before_an_older_worker_starts()
 
 
 def test_what_holds_a_port_ends_before_an_older_worker_starts() -> None:
-    held = replace(WANTED, stand_in="hash-2-plain")
+    held = replace(WANTED, surge="hash-2-plain")
     helper = replace(JOINED, id="helper", config_hash="hash-2-plain")
     assert seen((CELERY, held), NEWER, LEFT, helper) == steps.Stop(("old",))
 
 
 def test_a_stand_in_is_there_until_the_older_workers_are() -> None:
-    held = replace(WANTED, stand_in="hash-2-plain")
+    held = replace(WANTED, surge="hash-2-plain")
     helper = replace(LEFT, id="helper", image="image-2", config_hash="hash-2-plain", number=2)
     proper = replace(JOINED, id="proper", number=3, address="10.0.0.3")
     ended = replace(LEFT, state="exited")

@@ -22,7 +22,7 @@ from tests.unit.rolling_containers import JOINED, LEFT, NEW, OLD, PROVEN, WANTED
 EARLY = replace(NEW, in_rotation=True)
 OLD2 = replace(OLD, id="old2", number=3, address="10.0.0.3")
 #: As behind a resolver that asks for names again by itself.
-ASKING = replace(WANTED, learn_seconds=10)
+ASKING = replace(WANTED, dns_seconds=10)
 
 
 # -- somebody unproven has users ---------------------------------------------------------------------------
@@ -46,11 +46,11 @@ def test_it_stays_where_too_few_would_be_left() -> None:
 
 
 def test_nobody_leaves_before_the_proxy_knows_who_stays() -> None:
-    assert decide(replace(OLD, inside_since=15), EARLY, wanted=ASKING) == steps.Learn(("api",))
+    assert decide(replace(OLD, inside_since=15), EARLY, wanted=ASKING) == steps.AwaitDns(("api",))
     known = replace(OLD, inside_since=8)
     assert decide(known, EARLY, wanted=ASKING) == steps.Leave("api", ("10.0.0.1",), ("new",))
-    assert decide(known, EARLY, wanted=ASKING, proxy=Proxy(draining_workers=1)) == steps.Learn(("api",))
-    assert decide(replace(known, inside_since=None), EARLY, wanted=ASKING) == steps.Learn(("api",))
+    assert decide(known, EARLY, wanted=ASKING, proxy=Proxy(draining_workers=1)) == steps.AwaitDns(("api",))
+    assert decide(replace(known, inside_since=None), EARLY, wanted=ASKING) == steps.AwaitDns(("api",))
 
 
 def test_one_too_many_of_the_wanted_version_keeps_no_unproven_one_out() -> None:
@@ -168,12 +168,12 @@ def test_what_leads_requests_goes_once_the_proxy_has_forgotten_who_is_gone() -> 
     def settled(**proxy: Any) -> steps.Step:
         return next_step(Stack(99, (done, other), Proxy(**proxy)), Policy((WANTED, second)))
 
-    assert settled(pinned=("admin", "api"), cooling=("admin", "api")) == steps.Learn(("api", "admin")), (
+    assert settled(pinned=("admin", "api"), cooling=("admin", "api")) == steps.AwaitDns(("api", "admin")), (
         "at once for all"
     )
-    assert settled(pinned=("admin", "api"), cooling=("admin",)) == steps.Learn(("admin",))
-    assert settled(pinned=("admin", "api")) == steps.Settle("api")
-    assert settled(pinned=("admin",)) == steps.Settle("admin")
+    assert settled(pinned=("admin", "api"), cooling=("admin",)) == steps.AwaitDns(("admin",))
+    assert settled(pinned=("admin", "api")) == steps.Unpin("api")
+    assert settled(pinned=("admin",)) == steps.Unpin("admin")
     assert settled(pinned=("flower",), cooling=("flower",)) == steps.Done(), "of no service of this call"
 
 

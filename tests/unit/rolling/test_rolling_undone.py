@@ -12,7 +12,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack impo
 from tests.unit.rolling_containers import JOINED, LEFT, NEW, OLD, PROVEN, WANTED, decide
 
 TWO = replace(WANTED, replicas=2)
-HELD = replace(WANTED, stand_in="hash-2-plain")
+HELD = replace(WANTED, surge="hash-2-plain")
 MADE = replace(PROVEN, created_here=True)
 #: What was as wanted before the call.
 THERE = replace(
@@ -58,9 +58,9 @@ def test_what_was_there_beyond_what_is_wanted_stays_for_a_good_roll_to_end() -> 
 
 def test_a_worker_that_was_there_fetches_tasks_again() -> None:
     worker = replace(TWO, kind=WORKER)
-    silent = replace(THERE, in_rotation=False, consumes=False)
-    assert back(silent, replace(MADE, consumes=False), wanted=worker) == steps.Resume(("there",))
-    assert back(replace(silent, consumes=True), replace(MADE, consumes=False), wanted=worker) == steps.Stop(("new",))
+    paused = replace(THERE, in_rotation=False, consumes=False)
+    assert back(paused, replace(MADE, consumes=False), wanted=worker) == steps.Resume(("there",))
+    assert back(replace(paused, consumes=True), replace(MADE, consumes=False), wanted=worker) == steps.Stop(("new",))
 
 
 # -- the old come back --------------------------------------------------------------------------------------
@@ -101,12 +101,12 @@ def test_the_old_are_led_to_whatever_the_proxy_has_meanwhile() -> None:
 
 
 def test_behind_a_proxy_that_asks_again_both_are_led_to_until_it_knows() -> None:
-    asking = replace(WANTED, learn_seconds=10)
+    asking = replace(WANTED, dns_seconds=10)
     old = replace(OLD, inside_since=35)
     assert back(replace(OLD, in_rotation=False), JOINED, wanted=asking) == steps.Join(
         "api", ("10.0.0.1", "10.0.0.2"), ("old",)
     )
-    assert back(old, JOINED, wanted=asking) == steps.Learn(("api",))
+    assert back(old, JOINED, wanted=asking) == steps.AwaitDns(("api",))
     assert back(old, JOINED, wanted=asking, now=45) == steps.Join("api", ("10.0.0.1",), (), ("new",))
     left = replace(JOINED, in_rotation=False, left_at=36)
     assert back(old, left, wanted=asking, proxy=STALE) == steps.Join("api", ("10.0.0.1",), ()), "nobody has to leave"
@@ -117,10 +117,10 @@ def test_behind_a_proxy_that_asks_again_both_are_led_to_until_it_knows() -> None
 
 def test_where_they_do_not_whoever_runs_is_led_to_and_it_is_said_why() -> None:
     serving = replace(JOINED, awaited_since=None)
-    silent = replace(OLD, in_rotation=False, awaited_since=40 - WANTED.ready_timeout, last_answer="answered 502")
+    paused = replace(OLD, in_rotation=False, awaited_since=40 - WANTED.ready_timeout, last_answer="answered 502")
     said = "api: the old version did not come back either: shop-api-1 "
-    assert back(silent, serving) == steps.Refuse(f"{said}answered 502")
-    ended = replace(silent, state="exited")
+    assert back(paused, serving) == steps.Refuse(f"{said}answered 502")
+    ended = replace(paused, state="exited")
     assert back(replace(ended, fault="ended with exit code 1"), serving) == steps.Refuse(
         f"{said}ended with exit code 1"
     )
@@ -143,7 +143,7 @@ def test_one_too_many_that_is_not_ready_says_nothing_of_the_old() -> None:
     assert back(ENDED, JOINED, late) == steps.Start(restart=("old",))
 
 
-# -- over a stand-in ----------------------------------------------------------------------------------------
+# -- over a surge container ----------------------------------------------------------------------------------------
 
 PROPER = replace(JOINED, id="proper", number=3, address="10.0.0.3")
 HELPER = replace(

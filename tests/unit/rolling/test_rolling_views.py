@@ -23,7 +23,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack impo
 from tests.unit.rolling_containers import JOINED, LEFT, NEW, OLD, PROVEN, WANTED
 
 DONE = replace(JOINED, awaited_since=None)
-HELD = replace(WANTED, stand_in="hash-2-plain")
+HELD = replace(WANTED, surge="hash-2-plain")
 HELPER = replace(JOINED, id="helper", config_hash="hash-2-plain")
 CELERY = Wanted("celery", WORKER, "image-2", "hash-2", drain_timeout=60)
 WORKING = Container("w", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True)
@@ -54,10 +54,10 @@ def test_what_is_older_than_the_restart_that_was_asked_for_is_outdated() -> None
 
 
 def test_a_stand_in_is_wanted_only_while_the_old_has_what_one_can_have() -> None:
-    assert view(OLD, wanted=HELD).standing_in
-    assert not view(replace(OLD, state="exited"), wanted=HELD).standing_in
-    assert not view(OLD, NEW, wanted=HELD).standing_in, "the proper one runs beside it all the same"
-    assert not view(OLD).standing_in
+    assert view(OLD, wanted=HELD).surging
+    assert not view(replace(OLD, state="exited"), wanted=HELD).surging
+    assert not view(OLD, NEW, wanted=HELD).surging, "the proper one runs beside it all the same"
+    assert not view(OLD).surging
 
 
 def test_what_could_not_be_started_because_of_the_old_is_a_leftover() -> None:
@@ -120,7 +120,7 @@ def test_deserted_is_where_nobody_answers_users(containers: tuple[Container, ...
         ((replace(DONE, in_rotation=False),), {}, True),
         ((replace(DONE, in_rotation=False),), {"proxy": Proxy(present=False)}, False),
         ((DONE, replace(DONE, id="b", in_rotation=False)), {"wanted": replace(WANTED, replicas=2)}, True),
-        ((replace(DONE, in_rotation=False),), {"wanted": replace(WANTED, led=False)}, False),
+        ((replace(DONE, in_rotation=False),), {"wanted": replace(WANTED, routed=False)}, False),
         ((replace(DONE, unkept=True),), {}, True),
         ((DONE, replace(DONE, id="b", unkept=True)), {"wanted": replace(WANTED, replicas=2)}, True),
         ((DONE, replace(JOINED, id="b", state="exited")), {}, True),
@@ -140,7 +140,7 @@ def test_the_watch_begins_when_the_last_of_them_could_be_tried() -> None:
     second = replace(JOINED, id="b", joined_at=30)
     two = replace(WANTED, replicas=2)
     assert view(JOINED, second, wanted=two).watched_until == 30 + WANTED.monitor
-    assert view(JOINED, wanted=replace(WANTED, learn_seconds=10)).watched_until == 20 + 10 + WANTED.monitor
+    assert view(JOINED, wanted=replace(WANTED, dns_seconds=10)).watched_until == 20 + 10 + WANTED.monitor
     assert view(replace(JOINED, joined_at=None)).watched_until == 11 + WANTED.monitor, "let in by somebody else"
     assert view(JOINED, proxy=Proxy(present=False)).watched_until == 11 + WANTED.monitor
     assert view(JOINED, NEW, wanted=two).watched_until == 20 + WANTED.monitor, (
@@ -150,12 +150,12 @@ def test_the_watch_begins_when_the_last_of_them_could_be_tried() -> None:
 
 
 def test_who_fetches_tasks_is_told_to_end_that_before_it_goes() -> None:
-    assert view(WORKING, wanted=CELERY).is_loud(WORKING)
-    assert not view(WORKING, wanted=replace(CELERY, order=STOP_FIRST)).is_loud(WORKING), (
+    assert view(WORKING, wanted=CELERY).is_consuming(WORKING)
+    assert not view(WORKING, wanted=replace(CELERY, order=STOP_FIRST)).is_consuming(WORKING), (
         "nobody fetches instead of it yet"
     )
     for consumes in (False, None):
-        assert not view(wanted=CELERY).is_loud(replace(WORKING, consumes=consumes))
+        assert not view(wanted=CELERY).is_consuming(replace(WORKING, consumes=consumes))
 
 
 def test_a_worker_is_waited_for_while_it_works_and_fetches_no_more() -> None:
@@ -181,7 +181,7 @@ def test_a_web_is_waited_for_while_requests_of_the_proxy_may_be_in_it() -> None:
 
 
 def test_what_the_proxy_knows() -> None:
-    asking = replace(WANTED, learn_seconds=10)
+    asking = replace(WANTED, dns_seconds=10)
     known = replace(JOINED, inside_since=10)
     assert view(wanted=asking, now=20).learned((known,)) and not view(wanted=asking, now=19.9).learned((known,))
     assert not view(wanted=asking, now=20).learned((known, PROVEN))

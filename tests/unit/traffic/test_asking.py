@@ -13,7 +13,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.processe
 from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host.nginx import Master
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import dns_resolver, firewall
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.dns_resolver import Asking, learning_seconds
-from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.steering import Box, Gates
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.steering import Endpoint, Gates
 
 
 @dataclass
@@ -78,62 +78,64 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def box(number: int) -> Box:
+def endpoint(number: int) -> Endpoint:
     address = f"10.0.0.{number}"
     networks: dict[str, Any] = {"default": {"IPAddress": address, "Gateway": "10.0.0.1"}}
-    return Box(f"c{number}", address, number, 0.0, {"NetworkSettings": {"Networks": networks}})
+    return Endpoint(f"c{number}", address, number, 0.0, {"NetworkSettings": {"Networks": networks}})
 
 
-OLD, NEW = box(8), box(9)
+OLD, NEW = endpoint(8), endpoint(9)
 
 
 @pytest.mark.parametrize("kept", [5.0, None])
 def test_a_change_from_one_to_the_other_leaves_nothing(world: World, kept: float | None) -> None:
-    way, nginx = Asking("api", Gates([8000], True), kept, 0, 600.0), Proxy(world)
-    assert way.look(nginx, [OLD], world.loaded).inside == {"c8"}
-    way.shelter(nginx, [NEW])
-    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c8"}
+    strategy, nginx = Asking("api", Gates([8000], True), kept, 0, 600.0), Proxy(world)
+    assert strategy.look(nginx, [OLD], world.loaded).inside == {"c8"}
+    strategy.isolate(nginx, [NEW])
+    assert strategy.look(nginx, [OLD, NEW], world.loaded).inside == {"c8"}
     assert world.closed == {9} and set(world.refused or {}) == {NEW.address}
     world.pass_time(6)
-    way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
-    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c8", "c9"}
+    strategy.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
+    assert strategy.look(nginx, [OLD, NEW], world.loaded).inside == {"c8", "c9"}
     world.pass_time(learning_seconds(kept, 0.0))
-    way.rotate(nginx, [OLD, NEW], [NEW.address])
-    assert way.look(nginx, [OLD, NEW], world.loaded).inside == {"c9"}
+    strategy.rotate(nginx, [OLD, NEW], [NEW.address])
+    assert strategy.look(nginx, [OLD, NEW], world.loaded).inside == {"c9"}
     assert world.closed == {8} and set(world.refused or {}) == {OLD.address}
     world.pass_time(1)
-    gone = way.look(nginx, [NEW], world.loaded)
+    gone = strategy.look(nginx, [NEW], world.loaded)
     assert gone.cooling and not gone.stale, "a refused address hurts nobody"
     rounds = 0
-    while way.look(nginx, [NEW], world.loaded).cooling:
+    while strategy.look(nginx, [NEW], world.loaded).cooling:
         assert (rounds := rounds + 1) < 20, "it never ends"
-        way.learn(nginx, [NEW])
+        strategy.await_dns(nginx, [NEW])
         world.pass_time(1)
-    assert not way.look(nginx, [NEW], world.loaded).stale, "what nobody can know any more is not to be refused again"
+    assert not strategy.look(nginx, [NEW], world.loaded).stale, (
+        "what nobody can know any more is not to be refused again"
+    )
     assert (rounds > 4) is (kept is not None), "nginx may go on with an answer for as long as it keeps it"
-    way.settle(nginx, [NEW])
+    strategy.unpin(nginx, [NEW])
     assert world.refused is None
-    assert way.look(nginx, [NEW], world.loaded) == dns_resolver.Lead(frozenset({"c9"}))
+    assert strategy.look(nginx, [NEW], world.loaded) == dns_resolver.Lead(frozenset({"c9"}))
 
 
 def test_one_that_ended_by_itself_is_refused_for_as_long_as_it_may_be_known(world: World) -> None:
-    way, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
-    way.look(nginx, [OLD, NEW], world.loaded)
+    strategy, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
+    strategy.look(nginx, [OLD, NEW], world.loaded)
     world.pass_time(1)
-    assert way.look(nginx, [OLD], world.loaded).stale
-    way.rotate(nginx, [OLD], [OLD.address])
-    assert not way.look(nginx, [OLD], world.loaded).stale
+    assert strategy.look(nginx, [OLD], world.loaded).stale
+    strategy.rotate(nginx, [OLD], [OLD.address])
+    assert not strategy.look(nginx, [OLD], world.loaded).stale
     assert set(world.refused or {}) == {NEW.address}
 
 
 def test_one_that_ended_before_it_was_seen_is_refused_too(world: World) -> None:
-    way, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
-    way.hold(nginx, [OLD.address], lambda: ["10.0.0.9-10.0.0.254"])
+    strategy, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
+    strategy.hold(nginx, [OLD.address], lambda: ["10.0.0.9-10.0.0.254"])
     assert world.unused == ["10.0.0.9-10.0.0.254"]
-    way.shelter(nginx, [], [NEW.address])
-    way.started(nginx)
+    strategy.isolate(nginx, [], [NEW.address])
+    strategy.started(nginx)
     assert world.unused == [] and set(world.refused or {}) == {NEW.address}
-    told = way.look(nginx, [OLD], world.loaded)
+    told = strategy.look(nginx, [OLD], world.loaded)
     assert told.cooling and not told.stale and told.inside == {"c8"}
 
 
@@ -144,22 +146,22 @@ def test_long_answers_are_ended_by_a_reload() -> None:
 
 @pytest.mark.parametrize("keepalive", [0, 32])
 def test_connections_that_are_kept_open_end_when_one_leaves(world: World, keepalive: int) -> None:
-    way, nginx = Asking("api", Gates([8000], True), 5.0, keepalive, 600.0), Proxy(world)
-    way.look(nginx, [OLD, NEW], world.loaded)
-    way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
+    strategy, nginx = Asking("api", Gates([8000], True), 5.0, keepalive, 600.0), Proxy(world)
+    strategy.look(nginx, [OLD, NEW], world.loaded)
+    strategy.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
     assert world.loaded == 900.0
-    way.rotate(nginx, [OLD, NEW], [NEW.address])
+    strategy.rotate(nginx, [OLD, NEW], [NEW.address])
     assert (world.loaded == world.clock) is bool(keepalive)
 
 
 def test_a_clock_that_is_set_back_causes_no_reload_after_another(world: World) -> None:
-    way, nginx = Asking("api", Gates([8000], True), None, 0, 600.0), Proxy(world)
-    way.look(nginx, [OLD, NEW], world.loaded)
-    way.rotate(nginx, [OLD, NEW], [NEW.address])
+    strategy, nginx = Asking("api", Gates([8000], True), None, 0, 600.0), Proxy(world)
+    strategy.look(nginx, [OLD, NEW], world.loaded)
+    strategy.rotate(nginx, [OLD, NEW], [NEW.address])
     before = world.reloads
     for _round in range(5):
-        way.learn(nginx, [NEW])
+        strategy.await_dns(nginx, [NEW])
         world.pass_time(2)
         # What a worker's start is counted by has been set back by an hour.
         world.loaded = world.clock - 3600
-    assert world.reloads == before + 1 and not way.look(nginx, [NEW], world.loaded).cooling
+    assert world.reloads == before + 1 and not strategy.look(nginx, [NEW], world.loaded).cooling

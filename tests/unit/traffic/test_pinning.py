@@ -17,10 +17,10 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host.nginx i
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import firewall
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.hosts_pin import Pinning
-from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.steering import Box, Gates
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.steering import Endpoint, Gates
 
-OLD = Box("old", "172.20.0.4", 104, 100.0, {})
-NEW = Box("new", "172.20.0.5", 105, 200.0, {})
+OLD = Endpoint("old", "172.20.0.4", 104, 100.0, {})
+NEW = Endpoint("new", "172.20.0.5", 105, 200.0, {})
 
 
 class Front(Nginx):

@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.host.nginx import Master, NginxFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host import unix_sockets
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.socket_view import Linking
-from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.steering import Box
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.steering import Endpoint
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.unix_sockets import (
     SocketFailed,
     SocketFolder,
@@ -107,8 +107,8 @@ def folder(tmp_path: Path) -> SocketFolder:
     return SocketFolder("api", "/mnt/seen/app.sock", str(tmp_path / "shared/app.sock"))
 
 
-def box(process: subprocess.Popen[str], address: str) -> Box:
-    return Box(address, address, process.pid, 0.0, {})
+def endpoint(process: subprocess.Popen[str], address: str) -> Endpoint:
+    return Endpoint(address, address, process.pid, 0.0, {})
 
 
 def test_who_listens(tmp_path: Path, server: Callable[..., subprocess.Popen[str]]) -> None:
@@ -133,33 +133,33 @@ def test_a_full_queue_is_waited_for_and_no_crash(server: Callable[..., subproces
 def test_a_change_over_as_gunicorn_makes_it(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder
 ) -> None:
-    way = Linking(folder, keepalive=False)
+    strategy = Linking(folder, keepalive=False)
     old = server("old")
-    boxes = [box(old, "10.0.0.1")]
+    endpoints = [endpoint(old, "10.0.0.1")]
     assert proxy.ask() == "old"
-    lead = way.look(proxy, boxes, 0.0)
+    lead = strategy.look(proxy, endpoints, 0.0)
     assert (lead.inside, lead.held, lead.stale) == ({"10.0.0.1"}, False, False)
-    way.hold(proxy, ["10.0.0.1"], list)
+    strategy.hold(proxy, ["10.0.0.1"], list)
     new = server("new")
-    boxes.append(box(new, "10.0.0.2"))
+    endpoints.append(endpoint(new, "10.0.0.2"))
     assert proxy.ask() == "old", "nobody meets the new one before it is let in"
-    assert way.look(proxy, boxes, 0.0).inside == {"10.0.0.1"}
-    assert folder.door_of(new.pid) == folder.path
-    assert folder.door_of(old.pid).startswith(folder.view)
-    way.rotate(proxy, boxes, ["10.0.0.2"])
+    assert strategy.look(proxy, endpoints, 0.0).inside == {"10.0.0.1"}
+    assert folder.address_of(new.pid) == folder.path
+    assert folder.address_of(old.pid).startswith(folder.view)
+    strategy.rotate(proxy, endpoints, ["10.0.0.2"])
     assert proxy.ask() == "new"
-    way.rotate(proxy, boxes, ["10.0.0.1"])
-    way.rotate(proxy, boxes, ["10.0.0.2"])
+    strategy.rotate(proxy, endpoints, ["10.0.0.1"])
+    strategy.rotate(proxy, endpoints, ["10.0.0.2"])
     assert proxy.ask() == "new"
     assert folder.connections(proxy.pid, old.pid) == 3, "it holds what it was asked twice, and the look for who listens"
     old.terminate()
     old.wait()
     assert not Path(folder.path).exists(), "an ending gunicorn takes the name of its successor away"
     assert proxy.ask() == "new"
-    lead = way.look(proxy, boxes[1:], 0.0)
+    lead = strategy.look(proxy, endpoints[1:], 0.0)
     assert (lead.inside, lead.held, lead.stale) == ({"10.0.0.2"}, True, False)
-    way.settle(proxy, boxes[1:])
-    lead = way.look(proxy, boxes[1:], 0.0)
+    strategy.unpin(proxy, endpoints[1:])
+    lead = strategy.look(proxy, endpoints[1:], 0.0)
     assert (lead.inside, lead.held, lead.stale) == ({"10.0.0.2"}, False, False)
     assert proxy.ask() == "new"
     assert os.listdir(os.path.dirname(folder.path)) == ["app.sock"]
@@ -169,49 +169,49 @@ def test_a_change_over_as_gunicorn_makes_it(
 def test_a_bad_version_leaves_the_socket_to_the_old_one(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder
 ) -> None:
-    way, old = Linking(folder, keepalive=True), server("old")
-    way.hold(proxy, ["10.0.0.1"], list)
-    way.hold(proxy, ["10.0.0.1"], list)
+    strategy, old = Linking(folder, keepalive=True), server("old")
+    strategy.hold(proxy, ["10.0.0.1"], list)
+    strategy.hold(proxy, ["10.0.0.1"], list)
     bad = server("bad")
     bad.terminate()
     bad.wait()
     assert proxy.ask() == "old"
-    way.settle(proxy, [box(old, "10.0.0.1")])
-    way.settle(proxy, [box(old, "10.0.0.1")])
+    strategy.unpin(proxy, [endpoint(old, "10.0.0.1")])
+    strategy.unpin(proxy, [endpoint(old, "10.0.0.1")])
     assert proxy.ask() == "old"
     with pytest.raises(NginxFailed, match="nobody listens"):
-        way.rotate(proxy, [box(bad, "10.0.0.2")], ["10.0.0.2"])
-    way.rotate(proxy, [box(old, "10.0.0.1")], ["10.0.0.1"])
+        strategy.rotate(proxy, [endpoint(bad, "10.0.0.2")], ["10.0.0.2"])
+    strategy.rotate(proxy, [endpoint(old, "10.0.0.1")], ["10.0.0.1"])
     assert proxy.reloads == 1, "what is kept alive leads to another one until nginx is loaded again"
 
 
 def test_somebody_who_looks_into_the_folder_is_waited_for(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder
 ) -> None:
-    way, old = Linking(folder, keepalive=False), server("old")
-    way.hold(proxy, ["10.0.0.1"], list)
+    strategy, old = Linking(folder, keepalive=False), server("old")
+    strategy.hold(proxy, ["10.0.0.1"], list)
     argv = ["nsenter", f"--mount=/proc/{proxy.pid}/ns/mnt", "sh", "-c", "cd /mnt/seen && echo in && exec sleep 0.4"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as guest:
         assert guest.stdout and guest.stdout.readline() == "in\n"
-        way.settle(proxy, [box(old, "10.0.0.1")])
+        strategy.unpin(proxy, [endpoint(old, "10.0.0.1")])
     assert (folder.is_covered(proxy.pid), folder.is_prepared(), proxy.ask()) == (False, False, "old")
 
 
 def test_an_nginx_that_restarts_in_between_is_led_back(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder, tmp_path: Path
 ) -> None:
-    way, old = Linking(folder, keepalive=False), server("old")
-    way.hold(proxy, ["10.0.0.1"], list)
+    strategy, old = Linking(folder, keepalive=False), server("old")
+    strategy.hold(proxy, ["10.0.0.1"], list)
     new = server("new")
-    boxes = [box(old, "10.0.0.1"), box(new, "10.0.0.2")]
+    endpoints = [endpoint(old, "10.0.0.1"), endpoint(new, "10.0.0.2")]
     fresh = Proxy(tmp_path / "shared")
     try:
-        lead = way.look(fresh, boxes, 0.0)
+        lead = strategy.look(fresh, endpoints, 0.0)
         assert (lead.inside, lead.held) == ({"10.0.0.2"}, True)
-        way.rotate(fresh, boxes, ["10.0.0.1"])
+        strategy.rotate(fresh, endpoints, ["10.0.0.1"])
         assert fresh.ask() == "old"
-        way.rotate(fresh, boxes, ["10.0.0.2"])
-        way.settle(fresh, boxes)
+        strategy.rotate(fresh, endpoints, ["10.0.0.2"])
+        strategy.unpin(fresh, endpoints)
         assert (fresh.ask(), folder.is_prepared()) == ("new", False)
     finally:
         fresh.sleeper.kill()
@@ -221,11 +221,11 @@ def test_an_nginx_that_restarts_in_between_is_led_back(
 def test_what_nobody_has_taken_yet_is_waited_for(
     server: Callable[..., subprocess.Popen[str]], proxy: Proxy, folder: SocketFolder
 ) -> None:
-    deaf = server("deaf", DEAF="1")
-    assert folder.connections(proxy.pid, deaf.pid) == 0
+    unreachable = server("deaf", DEAF="1")
+    assert folder.connections(proxy.pid, unreachable.pid) == 0
     client = socket.socket(socket.AF_UNIX)
     client.connect(folder.path)
-    assert folder.connections(proxy.pid, deaf.pid) == 1
+    assert folder.connections(proxy.pid, unreachable.pid) == 1
     client.close()
 
 

@@ -90,7 +90,7 @@ def test_where_nobody_is_left_others_behind_the_same_nginx_are_led_on() -> None:
     pinning.rotate(nginx, [], ["172.20.0.9"])
     pinning.rotate(nginx, [], [])
     assert NOWHERE in nginx.reloads[-1] and "172.20.0.9" not in nginx.reloads[-1]
-    pinning.settle(nginx, [])
+    pinning.unpin(nginx, [])
     assert "evenkeel" not in nginx.hosts
     # Another reason to refuse is no reason to go on.
     nginx.broken = True

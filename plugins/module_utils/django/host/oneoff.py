@@ -21,7 +21,7 @@ from ...base.host import known_secrets
 from ...engine.host import app_script, interpreter
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine, EngineFailed
-from ...engine.host.interactive_process import Attended
+from ...engine.host.interactive_process import InteractiveProcess
 
 LABEL = "evenkeel.oneoff"
 _SAID = "EVENKEEL+ "
@@ -107,7 +107,7 @@ class OneOff:
         name, command = self._command("migrate")
         self._sweep("migrate", 7 * 24 * 3600.0)
         try:
-            process = Attended(self.compose.begin(*command, script))
+            process = InteractiveProcess(self.compose.begin(*command, script))
         except ComposeFailed as error:
             raise self.meaning(str(error)) from error
         try:
@@ -158,7 +158,7 @@ class Talk:
 
     oneoff: OneOff
     name: str
-    process: Attended
+    process: InteractiveProcess
 
     def asked(self) -> dict[str, Any]:
         """What it tells before anything is ordered.

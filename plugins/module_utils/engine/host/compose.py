@@ -42,7 +42,7 @@ _INTERPOLATION = re.compile(r"(invalid interpolation format for [^\s:]+).*")
 _DECORATION = re.compile(r'^time="[^"]*" level=\w+ msg="(.*)"$')
 
 
-def last_words(stderr: str) -> str:
+def stderr_summary(stderr: str) -> str:
     """The last line of an error output that says something, without log decoration and without values."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and "level=warning" not in line]
     for line in lines:
@@ -104,7 +104,7 @@ class Compose:
         except OSError as error:
             raise ComposeFailed(f"docker compose could not be started: {error}") from error
         if done.returncode != 0:
-            raise ComposeFailed(last_words(done.stderr))
+            raise ComposeFailed(stderr_summary(done.stderr))
         return done.stdout
 
     def begin(self, *words: str) -> subprocess.Popen[str]:

@@ -10,10 +10,10 @@ import subprocess
 import threading
 from collections.abc import Callable
 
-from .compose import ComposeFailed, last_words
+from .compose import ComposeFailed, stderr_summary
 
 
-class Attended:
+class InteractiveProcess:
     """One process with pipes.
 
     :raises ComposeFailed: it has none.
@@ -75,4 +75,4 @@ class Attended:
             self._process.kill()
             code = self._process.wait()
         self._reader.join(5.0)
-        return last_words("".join(self._errors)) if code else ""
+        return stderr_summary("".join(self._errors)) if code else ""

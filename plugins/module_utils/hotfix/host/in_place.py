@@ -71,7 +71,7 @@ class InPlace(InPlaceView):
                 self._await_tasks(turn.copy)
         self.start_anew(busy)
         self._await([t.copy.id for t in plan.first], prove=False)
-        self.settle()
+        self.unpin()
         for copy in self.look():
             if copy.due:
                 raise StepFailed(f"{copy.name}: a process of it goes on with what it had loaded before")
@@ -224,11 +224,11 @@ class InPlace(InPlaceView):
     def lead(self, service: str) -> None:
         """Let all containers of a service have requests, and nginx know it."""
         self._machine.rotate(service, [c.address for c in self._of(service)])
-        learn = self._targets[service].learn_seconds
-        if learn:
-            time.sleep(learn)
+        await_dns = self._targets[service].dns_seconds
+        if await_dns:
+            time.sleep(await_dns)
 
-    def settle(self) -> None:
+    def unpin(self) -> None:
         """Take away what leads requests: all have the change, also where a run that was killed has left something."""
         self._seen = self._machine.look()
         for service, target in self._targets.items():
@@ -237,16 +237,16 @@ class InPlace(InPlaceView):
                 continue
             if not all(c.in_rotation for c in mine):
                 self.lead(service)
-            until = time.monotonic() + 30.0 + (target.learn_seconds or 0.0)
+            until = time.monotonic() + 30.0 + (target.dns_seconds or 0.0)
             while service in self._machine.look().proxy.cooling and time.monotonic() < until:
-                self._machine.learn(service)
+                self._machine.await_dns(service)
                 time.sleep(1.0)
-            self._machine.settle(service)
-        silent = [
+            self._machine.unpin(service)
+        paused = [
             c.id for c in self._seen.containers if c.running and c.consumes is False and c.service in self._entries
         ]
-        if silent:
-            self._machine.resume(silent)
+        if paused:
+            self._machine.resume(paused)
 
     def write(self, copy: Copy) -> None:
         """Put the files of the hotfix into a container, whether it runs or not."""

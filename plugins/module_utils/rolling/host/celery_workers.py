@@ -138,13 +138,13 @@ class Workers:
         machine, seen = self._machine(fence)
         mine = {c.id for c in self.older}
         running = [c for c in seen if c.id in mine and c.running]
-        loud = [c.id for c in running if c.consumes is True]
+        consuming = [c.id for c in running if c.consumes is True]
         try:
-            deaf = machine.quiesce(loud) if loud else []
+            unreachable = machine.quiesce(consuming) if consuming else []
             # Who cannot be told is stopped, and started anew by the coming roll.
-            deaf += [c.id for c in running if c.consumes is None]
-            if deaf:
-                machine.stop(deaf)
+            unreachable += [c.id for c in running if c.consumes is None]
+            if unreachable:
+                machine.stop(unreachable)
         except StepFailed as error:
             raise BadInput(str(error)) from error
 
@@ -160,9 +160,9 @@ class Workers:
         running = [c for c in seen if c.id in mine and c.running]
         limits = {t.settings.name: t.settings for t in self.targets}
         try:
-            loud = [c.id for c in running if c.consumes is True]
-            if loud:
-                machine.quiesce(loud)
+            consuming = [c.id for c in running if c.consumes is True]
+            if consuming:
+                machine.quiesce(consuming)
             began = machine.now()
             busy = {c.id: limits[c.service] for c in running if c.consumes is not None}
             while busy:

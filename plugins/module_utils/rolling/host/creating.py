@@ -36,10 +36,10 @@ def create(
             needed = {n for service, _count in more for n in targets[service].after if present[n]}
             act({n: present[n] + c for n, c in more}, {n: present[n] for n in sorted(needed)})
 
-    beside(compose.create_beside, [(n, c) for n, c in step.create if n not in step.stand_ins])
-    if step.stand_ins:
-        definition = without_ports(project, step.stand_ins)
-        beside(partial(compose.create_by, definition), [(n, c) for n, c in step.create if n in step.stand_ins])
+    beside(compose.create_beside, [(n, c) for n, c in step.create if n not in step.surges])
+    if step.surges:
+        definition = without_ports(project, step.surges)
+        beside(partial(compose.create_by, definition), [(n, c) for n, c in step.create if n in step.surges])
 
 
 def refuse_others(fresh: Sequence[tuple[Mapping[str, Any], Target]], step: Start) -> None:
@@ -48,7 +48,7 @@ def refuse_others(fresh: Sequence[tuple[Mapping[str, Any], Target]], step: Start
     :raises StepFailed: a container has another configuration.
     """
     for inspection, target in fresh:
-        wanted = target.stand_in if target.settings.name in step.stand_ins else target.config_hash
+        wanted = target.surge if target.settings.name in step.surges else target.config_hash
         if label_of(inspection, HASH_LABEL) != wanted:
             raise StepFailed(
                 f"{target.settings.name}: Compose created a container of another configuration than it printed "

@@ -40,7 +40,7 @@ class FencedMachine:
         return self._machine.prove(ids, proxied)
 
     def start(self, step: Start) -> None:
-        made = [f"{count} x {name}{' (stand-in)' if name in step.stand_ins else ''}" for name, count in step.create]
+        made = [f"{count} x {name}{' (surge)' if name in step.surges else ''}" for name, count in step.create]
         with self._fence.act(f"start {_said([*made, *_short(step.restart)])}"):
             self._machine.start(step)
 
@@ -67,13 +67,13 @@ class FencedMachine:
         with self._fence.act(f"rotate {service} to {_said(addresses)}"):
             self._machine.rotate(service, addresses)
 
-    def learn(self, service: str) -> None:
-        with self._fence.act(f"learn {service}"):
-            self._machine.learn(service)
+    def await_dns(self, service: str) -> None:
+        with self._fence.act(f"await DNS of {service}"):
+            self._machine.await_dns(service)
 
-    def settle(self, service: str) -> None:
-        with self._fence.act(f"settle {service}"):
-            self._machine.settle(service)
+    def unpin(self, service: str) -> None:
+        with self._fence.act(f"unpin {service}"):
+            self._machine.unpin(service)
 
     def stop(self, ids: Sequence[str]) -> None:
         with self._fence.act(f"stop {_said(_short(ids))}"):

@@ -41,7 +41,7 @@ from ...nginx.host.nginx import HOST, HostNginx, Master, Nginx, NginxFailed, dra
 from ...releases.host.data_mounts import anonymous_data
 from ...traffic.host.firewall import FirewallFailed
 from ...traffic.host.probing import ask
-from ...traffic.host.steering import Box, Steering
+from ...traffic.host.steering import Endpoint, Steering
 from ...traffic.unused_addresses import unused_in
 from ..stack import Container, Proxy, is_crashing
 from ..steps import Start
@@ -139,14 +139,14 @@ class ComposeMachine:
         proxy = Proxy(nginx is not None, held, stale, cooling, draining(workers))
         return Seen(tuple(containers), proxy, restarts, endings)
 
-    def _boxes(self, service: str) -> list[Box]:
+    def _boxes(self, service: str) -> list[Endpoint]:
         """The running containers of a service."""
         alive = [
             i
             for i in self._inspections.values()
             if label_of(i, SERVICE_LABEL) == service and pid_of(i) and self._address(i)
         ]
-        return [Box(str(i["Id"]), self._address(i), pid_of(i) or 0, started_at(i), i) for i in alive]
+        return [Endpoint(str(i["Id"]), self._address(i), pid_of(i) or 0, started_at(i), i) for i in alive]
 
     def _container(self, inspection: Mapping[str, Any], target: Target) -> Container:
         pid = pid_of(inspection)
@@ -190,7 +190,7 @@ class ComposeMachine:
             self._each([*step.restart, *fresh], self._start_one, "could not be started")
         finally:
             for service, _addresses in step.hold:
-                self._steer(service, lambda way, nginx: way.started(nginx))
+                self._steer(service, lambda strategy, nginx: strategy.started(nginx))
 
     def _created(self, step: Start) -> list[str]:
         before = set(self._inspections)
@@ -216,21 +216,21 @@ class ComposeMachine:
 
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
-        way = self.targets[service].steering
+        strategy = self.targets[service].steering
         addresses: list[str] = []
-        if way and way.gate:
-            addresses = start_closed(container_id, way.gate)
+        if strategy and strategy.gate:
+            addresses = start_closed(container_id, strategy.gate)
         else:
             self.engine.start(container_id)
         self._policies.as_before(container_id)
         fresh = self.engine.inspect(container_id)
-        if way and self._nginx:
+        if strategy and self._nginx:
             # Its name leads to it from now on; until its process listens, nobody can reach it.
             self._inspections[container_id] = fresh
-            boxes = [b for b in self._boxes(service) if b.id == container_id]
+            endpoints = [b for b in self._boxes(service) if b.id == container_id]
             # One that has ended at once: nginx may have been told of its address, at which requests would hang.
-            ended = [] if boxes else addresses
-            self._steer(service, lambda _way, nginx: way.shelter(nginx, boxes, ended))
+            ended = [] if endpoints else addresses
+            self._steer(service, lambda _way, nginx: strategy.isolate(nginx, endpoints, ended))
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         return self._ask_each(ids, self._is_ready)
@@ -306,27 +306,27 @@ class ComposeMachine:
             self.engine.start(container_id)
 
     def hold(self, service: str, addresses: Sequence[str]) -> None:
-        self._steer(service, lambda way, nginx: way.hold(nginx, addresses, partial(self._unused, nginx)))
+        self._steer(service, lambda strategy, nginx: strategy.hold(nginx, addresses, partial(self._unused, nginx)))
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None:
-        self._steer(service, lambda way, nginx: way.rotate(nginx, self._boxes(service), addresses))
+        self._steer(service, lambda strategy, nginx: strategy.rotate(nginx, self._boxes(service), addresses))
 
-    def learn(self, service: str) -> None:
-        self._steer(service, lambda way, nginx: way.learn(nginx, self._boxes(service)))
+    def await_dns(self, service: str) -> None:
+        self._steer(service, lambda strategy, nginx: strategy.await_dns(nginx, self._boxes(service)))
 
-    def settle(self, service: str) -> None:
-        self._steer(service, lambda way, nginx: way.settle(nginx, self._boxes(service)))
+    def unpin(self, service: str) -> None:
+        self._steer(service, lambda strategy, nginx: strategy.unpin(nginx, self._boxes(service)))
 
     def _unused(self, nginx: Master) -> list[str]:
         """Addresses that a container may get which starts now, where nginx can reach it."""
         return [found for name in nginx.networks for found in unused_in(self.engine.network(name))]
 
     def _steer(self, service: str, act: Callable[[Steering, Master], None]) -> None:
-        way = self.targets[service].steering
-        if self._nginx is None or way is None:
+        strategy = self.targets[service].steering
+        if self._nginx is None or strategy is None:
             raise StepFailed(f"{service}: {self.proxy_name} cannot be led to its containers")
         try:
-            act(way, self._nginx)
+            act(strategy, self._nginx)
         except (NginxFailed, FirewallFailed, EngineFailed) as error:
             raise StepFailed(str(error)) from error
 
@@ -382,12 +382,12 @@ class ComposeMachine:
 
     def _ask(self, inspection: Mapping[str, Any], target: Target, probe: Probe, any_success: bool = False) -> Answer:
         """Ask a container what nginx would ask it."""
-        route, door = target.route, target.door(pid_of(inspection) or 0, self._address(inspection))
-        if not door:
+        route, address = target.route, target.address(pid_of(inspection) or 0, self._address(inspection))
+        if not address:
             return Answer(False, "nobody in it listens at its socket yet")
         headers = request_headers(route) if route else {"Host": "localhost"}
         uwsgi = route is not None and route.how == "uwsgi_pass"
-        return ask(door, target.settings.ready_port, probe, headers, any_success=any_success, uwsgi=uwsgi)
+        return ask(address, target.settings.ready_port, probe, headers, any_success=any_success, uwsgi=uwsgi)
 
     def _ask_each(
         self, ids: Sequence[str], ask_one: Callable[[Mapping[str, Any], Target], Answer]
@@ -408,6 +408,6 @@ class ComposeMachine:
 
 
 def _is_new(inspection: Mapping[str, Any], target: Target) -> bool:
-    """Whether a container is of the wanted version, be it a stand-in."""
+    """Whether a container is of the wanted version, be it a surge container."""
     known = (label_of(inspection, HASH_LABEL), str(inspection["Image"]))
-    return known in [(wanted, target.image) for wanted in (target.config_hash, target.stand_in)]
+    return known in [(wanted, target.image) for wanted in (target.config_hash, target.surge)]

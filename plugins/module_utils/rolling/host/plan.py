@@ -106,7 +106,7 @@ class Call:
     together: bool = True
     newer_than: float = 0.0
     kinds: dict[str, str] = field(default_factory=dict)
-    ways: dict[str, str] = field(default_factory=dict)
+    strategies: dict[str, str] = field(default_factory=dict)
     around: Around = field(default_factory=Around)
     problems: dict[str, BadInput] = field(default_factory=dict)
     rest: Rest = field(default_factory=Rest)
@@ -156,10 +156,14 @@ def prepare(request: Request, planning: bool = False) -> Call:
         if request.proxy_mode != "none":
             proxied = proxy_of(engine, project, evidence, options, request.proxy_service)
         every, listeners = proxied.routes, proxied.listeners
-        ways = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
+        strategies = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
         looks = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
-        ways.update(dict.fromkeys(leading_perhaps(looks, {n for n in ways if ways[n]}, proxied.down), ()))
-        kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}, len(ways[n])) for n, s in services.items()}
+        strategies.update(
+            dict.fromkeys(leading_perhaps(looks, {n for n in strategies if strategies[n]}, proxied.down), ())
+        )
+        kinds = {
+            n: chosen_kind(n, s, evidence[n], options.get(n) or {}, len(strategies[n])) for n, s in services.items()
+        }
     except BadService as error:
         raise BadInput(str(error)) from error
     names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not is_off(s)]
@@ -185,11 +189,11 @@ def prepare(request: Request, planning: bool = False) -> Call:
     try:
         ordered = in_order(names, kinds)
         running = {p.service for p in present if p.running}
-        call.targets = [_target(n, call, images[n], evidence[n], request, ways[n], n in running) for n in ordered]
+        call.targets = [_target(n, call, images[n], evidence[n], request, strategies[n], n in running) for n in ordered]
         for container in (p for p in present if p.service in ordered and p.anonymous):
             # Over all else that speaks against it: no order of steps and no allowed gap keeps this data.
             call.problems[container.service] = BadInput(left_behind(container, min(container.anonymous)))
-        for name in (n for n in ordered if n in proxied.beside and ways[n]):
+        for name in (n for n in ordered if n in proxied.beside and strategies[n]):
             call.problems[name] = BadInput(
                 f"{name}: both {proxied.name} and {proxied.beside[name]} lead to it, and only one nginx is led from the old "
                 f"containers to the new ones: the other would go on to those that are gone",
@@ -305,28 +309,28 @@ def _target(
         settings, problem = alone(service, settings, evidence, _chosen_order(service, options), serves)
         if problem and not call.allow_downtime:
             call.problems[name] = BadInput(problem)
-    # Only who comes through nginx can be led to a stand-in.
+    # Only who comes through nginx can be led to a surge container.
     ports = published_ports.published(service) if leading and settings.order != STOP_FIRST else []
     if ports:
         call.notes.append(published_ports.note(name, ports))
     front = Front(call.engine, call.name, call.proxy_name, request.proxy_mode == "pin")
-    way = None
+    strategy = None
     try:
-        way = way_to(name, service, settings, leading, front) if leading else None
+        strategy = way_to(name, service, settings, leading, front) if leading else None
     except BadInput as error:
         call.problems[name] = error
-    if way:
-        call.ways[name] = way.why
-        call.notes += [way.note] if way.note else []
+    if strategy:
+        call.strategies[name] = strategy.why
+        call.notes += [strategy.note] if strategy.note else []
     return Target(
         settings,
         str(image.get("Id") or ""),
         call.hashes.get(name, ""),
         leading,
-        way.steering if way else None,
+        strategy.steering if strategy else None,
         call.newer_than,
-        way.learn_seconds if way else None,
-        way.folder if way else None,
+        strategy.dns_seconds if strategy else None,
+        strategy.folder if strategy else None,
         call.compose.hashes(published_ports.without_ports(call.project, [name]))[name] if ports else "",
         needed_by(call.project["services"], name),
     )

@@ -100,14 +100,14 @@ def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[str]]:
             before.append(f"{name}: {old.name} {version_name(call.engine, old.image)} {old.config_hash[:12]}")
         if not reasons:
             reasons.append(
-                f"{view.missing} missing" if view.missing else "fetches no tasks" if view.silent else "not in rotation"
+                f"{view.missing} missing" if view.missing else "fetches no tasks" if view.paused else "not in rotation"
             )
         after.append(
             f"{name}: {target.settings.replicas} x {version_name(call.engine, target.image)} {target.config_hash[:12]}"
         )
         replaced = ", ".join(c.name for c in view.old) or "nothing"
-        way = f"; {call.ways[name]}" if name in call.ways else ""
-        sentences.append(f"{name}: {replaced} would be replaced ({'; '.join(dict.fromkeys(reasons))}{way})")
+        strategy = f"; {call.strategies[name]}" if name in call.strategies else ""
+        sentences.append(f"{name}: {replaced} would be replaced ({'; '.join(dict.fromkeys(reasons))}{strategy})")
     return {
         "before": "\n".join(before) + "\n" if before else "",
         "after": "\n".join(after) + "\n" if after else "",
@@ -133,7 +133,7 @@ def result_of(
         "msg": msg,
         "notes": call.notes,
         "kinds": call.kinds,
-        "ways": call.ways,
+        "ways": call.strategies,
         "tasks_aside": sorted(summed(recorded(call.state_dir))),
         "rest": {key: list(names) for key, names in asdict(call.rest).items()},
         "images": {
@@ -164,7 +164,7 @@ def _serving_text(call: Call, stack: Stack) -> str:
     return "; ".join(f"{version} ({', '.join(sorted(names))})" for version, names in versions.items())
 
 
-def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
+def message(call: Call, outcome: Outcome, log_tail: Mapping[str, str]) -> str:
     serving = _serving_text(call, outcome.stack)
     if not outcome.failed:
         cut = (
@@ -176,7 +176,7 @@ def message(call: Call, outcome: Outcome, last_words: Mapping[str, str]) -> str:
             cut += f"; {outcome.cut_tasks} tasks did not end within drain_timeout and were told to"
         return f"now serving: {serving}{cut}" if outcome.changed else f"already as wanted: {serving}"
     what = outcome.reason
-    for name, text in last_words.items():
+    for name, text in log_tail.items():
         lines = text.strip().splitlines()[-(call.log_lines or 5) :]
         what += f"\nLast log lines of {name}:\n  " + "\n  ".join(lines) if lines else ""
     current = {t.settings.name for t in call.targets for c in outcome.stack.containers if c.running and t.is_of(c)}
@@ -214,10 +214,10 @@ def said_by_the_new(call: Call, stack: Stack) -> list[str]:
     return since_the_change(call.engine, [Writer(c.id, c.name) for c in new], call.log_lines)
 
 
-def keep_logs(call: Call, last_words: Mapping[str, str]) -> list[str]:
+def keep_logs(call: Call, log_tail: Mapping[str, str]) -> list[str]:
     directory = private_directory(os.path.join(call.state_dir, "logs"))
     paths = []
-    for name, text in last_words.items():
+    for name, text in log_tail.items():
         path = os.path.join(directory, f"{name}.log")
         write_private(path, known_secrets.masked_text(text))
         paths.append(path)

@@ -91,21 +91,21 @@ def _images_of(stack: Stack) -> dict[str, list[str]]:
 def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence, progress: Progress) -> dict[str, Any]:
     timeline = Timeline()
     narrator = Narrator(frozenset(t.settings.name for t in call.targets if t.settings.kind == WEB))
-    last_words: dict[str, str] = {}
+    log_tail: dict[str, str] = {}
 
     def on_step(step: Step, stack: Stack, began: float, seconds: float, failure: str) -> None:
         timeline.add(step, stack, began, seconds, failure)
         progress.tell(*narrator.after(step, stack, seconds, failure))
         if isinstance(step, steps.Undo):
             fence.undo_begins(step.reason)
-            last_words.update(logs_of_the_new(call, stack))
+            log_tail.update(logs_of_the_new(call, stack))
 
     roller.on_step = on_step
     began = time.time()
     outcome = roller.run()
     progress.tell(*narrator.look(outcome.stack))
     result = result_of(call, outcome.stack, outcome.changed, diff if outcome.changed else {}, timeline.entries, "")
-    result["msg"] = message(call, outcome, last_words)
+    result["msg"] = message(call, outcome, log_tail)
     if outcome.cut_connections:
         result["cut_connections"] = outcome.cut_connections
     if outcome.cut_tasks:
@@ -119,8 +119,8 @@ def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence,
     if outcome.failed:
         fence.details.update(result=f"failed: {first_line(outcome.reason)}")
     try:
-        if last_words:
-            result["log_files"] = keep_logs(call, last_words)
+        if log_tail:
+            result["log_files"] = keep_logs(call, log_tail)
         if not outcome.failed:
             known = {t.settings.name for t in call.targets if not t.removed} | set(call.settled)
             configurations.keep(call.state_dir, {n: call.project["services"][n] for n in known}, call.hashes)

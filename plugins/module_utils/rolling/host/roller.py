@@ -16,7 +16,7 @@ from typing import Any, Callable, Protocol
 
 from ...engine.answer import Answer
 from .. import next_step, steps
-from ..stack import FORWARD, UNDO, Container, Policy, Proxy, Stack, is_outdated, is_stand_in
+from ..stack import FORWARD, UNDO, Container, Policy, Proxy, Stack, is_outdated, is_surge
 from ..steps import Step
 
 
@@ -64,9 +64,9 @@ class Machine(Protocol):
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None: ...
 
-    def learn(self, service: str) -> None: ...
+    def await_dns(self, service: str) -> None: ...
 
-    def settle(self, service: str) -> None: ...
+    def unpin(self, service: str) -> None: ...
 
     def stop(self, ids: Sequence[str]) -> None: ...
 
@@ -88,7 +88,7 @@ class Evidence:
     created_here: bool = False
     started_here: bool = False
     ended_here: bool = False
-    deaf: bool = False
+    unreachable: bool = False
     tasks: int | None = None
     unanswered_since: float | None = None
     fault: str = ""
@@ -168,7 +168,7 @@ class Roller:
                     left_at=known.left_at,
                     created_here=known.created_here,
                     ended_here=known.ended_here,
-                    consumes=None if known.deaf else container.consumes,
+                    consumes=None if known.unreachable else container.consumes,
                     tasks=known.tasks,
                     unanswered_since=known.unanswered_since,
                     fault=known.fault,
@@ -181,8 +181,8 @@ class Roller:
         if container.in_rotation != (known.inside_since is not None):
             known = replace(known, inside_since=now if container.in_rotation else None)
         wanted = self._wanted.get(container.service)
-        # A stand-in that is not asked about has done its service, in the run before this one.
-        spent = wanted is not None and known.awaited_since is None and is_stand_in(container, wanted)
+        # A surge container that is not asked about has done its service, in the run before this one.
+        spent = wanted is not None and known.awaited_since is None and is_surge(container, wanted)
         old = wanted is None or is_outdated(container, wanted) or spent
         # A run that was killed may have led users away from a new one, who wait for its answers still.
         led_away = container.connections and not known.created_here
@@ -284,9 +284,9 @@ class Roller:
             machine.rotate(step.service, step.rotation)
             self._led_away(step, stack)
         elif isinstance(step, steps.Quiesce):
-            deaf = machine.quiesce(step.containers)
+            unreachable = machine.quiesce(step.containers)
             self._learn(step.containers, left_at=machine.now(), tasks=None)
-            self._learn(deaf, deaf=True)
+            self._learn(unreachable, unreachable=True)
         elif isinstance(step, steps.Resume):
             machine.resume(step.containers)
             self._learn(step.containers, tasks=None)
@@ -298,17 +298,17 @@ class Roller:
             self.cut_tasks += sum(c.tasks or 0 for c in stack.containers if c.id in stopped and c.consumes is False)
             machine.stop(step.containers)
             self._learn(step.containers, ended_here=True)
-            # That it has ended is no fault then: a stand-in may have to serve once more, to go back over.
+            # That it has ended is no fault then: a surge container may have to serve once more, to go back over.
             self._learn([i for i in step.containers if not self.evidence[i].fault], awaited_since=None)
         elif isinstance(step, steps.Remove):
             gone = [c for c in stack.containers if c.id in step.containers]
             # What a run before this one could not even start is no loss.
             self.no_return = self.no_return or any(is_outdated(c, self._wanted[c.service]) for c in gone)
             machine.remove(step.containers)
-        elif isinstance(step, steps.Learn):
+        elif isinstance(step, steps.AwaitDns):
             self._learn_more(step.services)
-        elif isinstance(step, steps.Settle):
-            machine.settle(step.service)
+        elif isinstance(step, steps.Unpin):
+            machine.unpin(step.service)
 
     def _led_away(self, step: steps.Join | steps.Leave, stack: Stack) -> None:
         """Begin the time to drain of all that the proxy no longer leads to.
@@ -356,7 +356,7 @@ class Roller:
         for name in services:
             if now - self._helped.get(name, -self.help_pause) >= self.help_pause:
                 self._helped[name] = now
-                self.machine.learn(name)
+                self.machine.await_dns(name)
         self.machine.sleep(self.poll)
 
     def _drain(self, step: steps.Drain, stack: Stack) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import subprocess
 
 from ...base.host.file_lock import held_for_acts
-from ...engine.host.compose import environment, last_words
+from ...engine.host.compose import environment, stderr_summary
 from ...engine.host.engine import EngineFailed
 from ...traffic.host.firewall import PATH
 
@@ -63,5 +63,5 @@ def start_closed(container: str, gate: str) -> list[str]:
         first = done.stderr.strip().split("\n")[0].removeprefix("Error response from daemon: ")
         raise EngineFailed(first or "docker start gave no reason")
     if done.returncode == 4:
-        raise EngineFailed(f"nobody could be kept from it: {last_words(done.stderr)}")
+        raise EngineFailed(f"nobody could be kept from it: {stderr_summary(done.stderr)}")
     return done.stdout.split()

@@ -26,7 +26,7 @@ def main_route(leading: Sequence[Route]) -> Route | None:
 class Target:
     """One service of the roll: its settings, identity, the way users reach it, and how that is steered.
 
-    ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``stand_in`` is its configuration hash
+    ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``surge`` is its configuration hash
     without published ports, if it has any; ``after`` are the services it depends on.
 
     :ivar removed: the project no longer has it: what runs of it is to go; ``listening`` are the ports it listens on.
@@ -38,9 +38,9 @@ class Target:
     routes: tuple[Route, ...] = ()
     steering: Steering | None = None
     newer_than: float = 0.0
-    learn_seconds: float | None = None
+    dns_seconds: float | None = None
     folder: SocketFolder | None = None
-    stand_in: str = ""
+    surge: str = ""
     after: tuple[str, ...] = ()
     removed: bool = False
     listening: frozenset[int] = frozenset()
@@ -54,10 +54,10 @@ class Target:
         return replace(
             own,
             newer_than=self.newer_than,
-            learn_seconds=self.learn_seconds,
-            stand_in=self.stand_in,
+            dns_seconds=self.dns_seconds,
+            surge=self.surge,
             after=self.after,
-            led=bool(self.routes),
+            routed=bool(self.routes),
         )
 
     def is_of(self, container: Container) -> bool:
@@ -84,6 +84,6 @@ class Target:
         queued = self.folder.connections(nginx, container) if self.folder else 0
         return queued + sum(processes.connections(container, port) for port in self.ports)
 
-    def door(self, container: int, address: str) -> str:
+    def address(self, container: int, address: str) -> str:
         """Where a container is asked: its address, or the path of its socket; empty while it has none."""
-        return self.folder.door_of(container) if self.folder else address
+        return self.folder.address_of(container) if self.folder else address

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from ...nginx.host.nginx import Master, accepting, draining
 from . import firewall
 from .hosts_pin import Pinning
-from .steering import Box, Gates, Lead, Unused
+from .steering import Endpoint, Gates, Lead, Unused
 
 # Seconds more than nginx may keep an answer, since both count in whole seconds.
 _MARGIN = 2.0
@@ -46,48 +46,48 @@ class Asking:
         """See the protocol."""
         return self.gates.first
 
-    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
         """See the protocol."""
         refused = firewall.refused(nginx.pid, self.service)
         now = time.monotonic()
-        alive = {a for box in boxes for a in box.addresses}
+        alive = {a for endpoint in endpoints for a in endpoint.addresses}
         self._seen.update(dict.fromkeys(alive, now))
         barred = set(refused or {})
-        inside = frozenset(b.id for b in boxes if not self.gates.closed(b) and not barred & set(b.addresses))
+        inside = frozenset(b.id for b in endpoints if not self.gates.closed(b) and not barred & set(b.addresses))
         # One that ended by itself: nginx may know its address for as long as it keeps answers.
         recent = {a for a, seen in self._seen.items() if now - seen < (self.kept or 600.0) + _MARGIN}
         return Lead(inside, refused is not None, bool(recent - alive - barred), bool(barred - alive))
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
-        """Refuse whatever address a container may get that starts now: it can have ended before :meth:`shelter` sees it."""
+        """Refuse whatever address a container may get that starts now: it can have ended before :meth:`isolate` sees it."""
         firewall.refuse_unused(nginx.pid, self.service, unused(), _STARTS)
 
     def started(self, nginx: Master) -> None:
         """See the protocol."""
         firewall.refuse_unused(nginx.pid, self.service, (), _STARTS)
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
+    def isolate(self, nginx: Master, endpoints: Sequence[Endpoint], ended: Sequence[str] = ()) -> None:
         """See the protocol."""
-        self.gates.close_all_but((), boxes)
-        started = [a for box in boxes for a in box.addresses]
+        self.gates.close_all_but((), endpoints)
+        started = [a for endpoint in endpoints for a in endpoint.addresses]
         self._refuse(nginx, dict.fromkeys([*started, *ended], self.patience))
 
-    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+    def rotate(self, nginx: Master, endpoints: Sequence[Endpoint], addresses: Sequence[str]) -> None:
         """See the protocol."""
-        self.admit(nginx, boxes, addresses)
-        leaving = any(box.address not in addresses for box in boxes)
+        self.admit(nginx, endpoints, addresses)
+        leaving = any(endpoint.address not in addresses for endpoint in endpoints)
         # A worker goes on with the connections that it keeps open; they end with it.
         if reloads(self.kept) or (leaving and self.keepalive):
             nginx.reload()
 
-    def admit(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+    def admit(self, nginx: Master, endpoints: Sequence[Endpoint], addresses: Sequence[str]) -> None:
         """Let these addresses in, and refuse all others."""
-        kept = {a for b in boxes if b.address in addresses for a in b.addresses}
-        leaving = {a for b in boxes if b.address not in addresses for a in b.addresses}
-        self.gates.open_those_at(addresses, boxes)
+        kept = {a for b in endpoints if b.address in addresses for a in b.addresses}
+        leaving = {a for b in endpoints if b.address not in addresses for a in b.addresses}
+        self.gates.open_those_at(addresses, endpoints)
         gone = [a for a in self._seen if a not in kept]
         self._refuse(nginx, dict.fromkeys([*gone, *leaving], self.patience), kept)
-        self.gates.close_all_but(addresses, boxes)
+        self.gates.close_all_but(addresses, endpoints)
 
     def _refuse(self, nginx: Master, more: Mapping[str, float], fewer: set[str] | frozenset[str] = frozenset()) -> None:
         with self._writing:
@@ -95,9 +95,9 @@ class Asking:
             wanted = {a: seconds for a, seconds in {**before, **more}.items() if a not in fewer}
             firewall.refuse(nginx.pid, self.service, wanted)
 
-    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def await_dns(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """See the protocol."""
-        alive = {a for box in boxes for a in box.addresses}
+        alive = {a for endpoint in endpoints for a in endpoint.addresses}
         refused = firewall.refused(nginx.pid, self.service) or {}
         workers = nginx.workers()
         taking = frozenset(w.pid for w in accepting(workers))
@@ -115,10 +115,10 @@ class Asking:
             self._seen = {a: seen for a, seen in self._seen.items() if a in alive}
             self._refuse(nginx, {}, set(gone))
 
-    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def unpin(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """See the protocol."""
-        for box in boxes:
-            self.gates.open(box)
+        for endpoint in endpoints:
+            self.gates.open(endpoint)
         firewall.refuse_nobody(nginx.pid, self.service)
 
 
@@ -137,9 +137,9 @@ class Both:
         """See the protocol."""
         return self.asking.gate
 
-    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
         """See the protocol."""
-        pinned, asked = self.pinning.look(nginx, boxes, loaded), self.asking.look(nginx, boxes, loaded)
+        pinned, asked = self.pinning.look(nginx, endpoints, loaded), self.asking.look(nginx, endpoints, loaded)
         inside = pinned.inside & asked.inside
         return Lead(inside, pinned.held or asked.held, pinned.stale or asked.stale, asked.cooling)
 
@@ -152,23 +152,23 @@ class Both:
         """See the protocol."""
         self.asking.started(nginx)
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
+    def isolate(self, nginx: Master, endpoints: Sequence[Endpoint], ended: Sequence[str] = ()) -> None:
         """See the protocol."""
-        self.asking.shelter(nginx, boxes, ended)
+        self.asking.isolate(nginx, endpoints, ended)
 
-    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+    def rotate(self, nginx: Master, endpoints: Sequence[Endpoint], addresses: Sequence[str]) -> None:
         """See the protocol; the pins' own reload is the one."""
-        self.asking.admit(nginx, boxes, addresses)
-        self.pinning.rotate(nginx, boxes, addresses)
+        self.asking.admit(nginx, endpoints, addresses)
+        self.pinning.rotate(nginx, endpoints, addresses)
 
-    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def await_dns(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """See the protocol."""
-        self.asking.learn(nginx, boxes)
+        self.asking.await_dns(nginx, endpoints)
 
-    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def unpin(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """See the protocol."""
-        self.asking.settle(nginx, boxes)
-        self.pinning.settle(nginx, boxes)
+        self.asking.unpin(nginx, endpoints)
+        self.pinning.unpin(nginx, endpoints)
 
 
 def reloads(kept: float | None) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...nginx.host.nginx import NOWHERE, Master, NginxFailed
-from .steering import Box, Gates, Lead, Unused
+from .steering import Endpoint, Gates, Lead, Unused
 
 # The engine names a container a moment before it starts it (all at once after its own restart): in doubt we reload.
 _NAMED_EARLY = 5.0
@@ -30,22 +30,22 @@ class Pinning:
         """See the protocol."""
         return self.gates.first
 
-    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
         """See the protocol."""
         pin = nginx.pins().get(self.service)
         followed = pin if pin and loaded > pin.written else None
         inside = frozenset(
-            box.id
-            for box in boxes
-            if not self.gates.closed(box)
+            endpoint.id
+            for endpoint in endpoints
+            if not self.gates.closed(endpoint)
             # nginx resolved its names when these workers started; what started later is unknown to it.
-            and (box.address in followed.addresses if followed else box.started < loaded + _NAMED_EARLY)
+            and (endpoint.address in followed.addresses if followed else endpoint.started < loaded + _NAMED_EARLY)
         )
         if followed:
-            stale = bool(set(followed.addresses) - {b.address for b in boxes})
+            stale = bool(set(followed.addresses) - {b.address for b in endpoints})
         else:
             # nginx was started anew without its pins: the engine's own answer had those too that are kept from it.
-            stale = any(self.gates.closed(box) and box.started < loaded for box in boxes)
+            stale = any(self.gates.closed(endpoint) and endpoint.started < loaded for endpoint in endpoints)
         return Lead(inside, pin is not None, stale)
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
@@ -56,15 +56,15 @@ class Pinning:
             nginx.pin(self.service, self.names, addresses)
 
     def started(self, nginx: Master) -> None:
-        """What holds does so until :meth:`settle`."""
+        """What holds does so until :meth:`unpin`."""
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
+    def isolate(self, nginx: Master, endpoints: Sequence[Endpoint], ended: Sequence[str] = ()) -> None:
         """See the protocol."""
-        self.gates.close_all_but((), boxes)
+        self.gates.close_all_but((), endpoints)
 
-    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+    def rotate(self, nginx: Master, endpoints: Sequence[Endpoint], addresses: Sequence[str]) -> None:
         """See the protocol."""
-        self.gates.open_those_at(addresses, boxes)
+        self.gates.open_those_at(addresses, endpoints)
         before = nginx.pins().get(self.service)
         try:
             nginx.pin(self.service, self.names, addresses)
@@ -74,7 +74,7 @@ class Pinning:
             nginx.reload_restored(error)
             raise
         # Workers of before may connect to those for what they have begun.
-        self.gates.close_all_but(addresses, boxes, nginx.addresses)
+        self.gates.close_all_but(addresses, endpoints, nginx.addresses)
 
     def _reload(self, nginx: Master, addresses: Sequence[str]) -> None:
         try:
@@ -86,11 +86,11 @@ class Pinning:
             nginx.pin(self.service, self.names, [NOWHERE])
             nginx.reload()
 
-    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def await_dns(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """Nothing is kept here: a reload tells all."""
 
-    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def unpin(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """See the protocol."""
-        for box in boxes:
-            self.gates.open(box)
+        for endpoint in endpoints:
+            self.gates.open(endpoint)
         nginx.pin(self.service, (), ())

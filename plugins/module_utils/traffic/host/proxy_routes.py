@@ -90,7 +90,7 @@ def proxy_of(
     if not named:
         found += [(HOST, own) for own in [_host_proxy(project_name, services)] if own.name]
     rest = {n: s for n, s in services.items() if n not in proxies}
-    led = {
+    routed = {
         container: {n for n, s in rest.items() if routes_to(project_name, n, s, one.routes, one.listeners)}
         for container, one in found
     }
@@ -102,8 +102,8 @@ def proxy_of(
     }
     if not leaders:
         return Proxied(strangers=strangers, down=down)
-    chosen, leader = max(leaders, key=lambda pair: len(led[pair[0]]))
-    beside = {n: container for container, _one in found if container != chosen for n in sorted(led[container])}
+    chosen, leader = max(leaders, key=lambda pair: len(routed[pair[0]]))
+    beside = {n: container for container, _one in found if container != chosen for n in sorted(routed[container])}
     return replace(leader, beside=beside, strangers=strangers, down=down)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...nginx.host.nginx import Master, NginxFailed
-from .steering import Box, Lead, Unused
+from .steering import Endpoint, Lead, Unused
 from .unix_sockets import SocketFailed, SocketFolder
 
 
@@ -24,13 +24,13 @@ class Linking:
 
     @property
     def gate(self) -> str:
-        """Nothing leads to it but the folder, see :meth:`shelter`."""
+        """Nothing leads to it but the folder, see :meth:`isolate`."""
         return ""
 
-    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
         """See the protocol."""
         followed = self.folder.followed(nginx.pid)
-        inside = frozenset(b.id for b in boxes if self.folder.listens(followed, b.pid))
+        inside = frozenset(b.id for b in endpoints if self.folder.listens(followed, b.pid))
         return Lead(inside, self.folder.is_prepared() or self.folder.is_covered(nginx.pid), not inside)
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
@@ -39,33 +39,33 @@ class Linking:
             self._cover(nginx, self.folder.path)
 
     def started(self, nginx: Master) -> None:
-        """What holds does so until :meth:`settle`."""
+        """What holds does so until :meth:`unpin`."""
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
+    def isolate(self, nginx: Master, endpoints: Sequence[Endpoint], ended: Sequence[str] = ()) -> None:
         """Nothing leads to it but the folder, which nginx does not see any more."""
 
-    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+    def rotate(self, nginx: Master, endpoints: Sequence[Endpoint], addresses: Sequence[str]) -> None:
         """See the protocol."""
-        doors = (self.folder.door_of(b.pid) for b in boxes if b.address in addresses)
-        door = next(filter(None, doors), "")
-        if not door:
+        doors = (self.folder.address_of(b.pid) for b in endpoints if b.address in addresses)
+        address = next(filter(None, doors), "")
+        if not address:
             raise NginxFailed(f"{self.folder.service}: nobody listens at {self.folder.seen} that nginx may be led to")
-        self._cover(nginx, door)
+        self._cover(nginx, address)
         if self.keepalive:
             nginx.reload()
 
-    def _cover(self, nginx: Master, door: str) -> None:
+    def _cover(self, nginx: Master, address: str) -> None:
         try:
             self.folder.prepare()
-            self.folder.show(door)
+            self.folder.show(address)
             self.folder.cover(nginx.pid)
         except SocketFailed as error:
             raise NginxFailed(str(error)) from error
 
-    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def await_dns(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """Nothing is kept here: each connection looks for the file anew."""
 
-    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def unpin(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """See the protocol."""
         try:
             self.folder.put_back(nginx.pid)

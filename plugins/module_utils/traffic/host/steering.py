@@ -4,7 +4,7 @@
 """How requests are led to the containers of one service: what each way of steering nginx has to be able to do.
 
 The ways themselves are ``pinning`` (names resolved when nginx is loaded), ``asking`` (names asked for again) and
-``including`` (a file of addresses that is ours); which fits is decided in ``ways``.
+``including`` (a file of addresses that is ours); which fits is decided in ``strategies``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Unused = Callable[[], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Box:
+class Endpoint:
     """A running container as steering sees it.
 
     :param address: where nginx reaches it; ``pid``: the host's process id of its main process.
@@ -64,14 +64,14 @@ class Lead:
 class Steering(Protocol):
     """One service's way; every act may raise :class:`.nginx.NginxFailed` or :class:`.firewall.FirewallFailed`.
 
-    ``boxes`` are the service's running containers, those that are to go included.
+    ``endpoints`` are the service's running containers, those that are to go included.
     """
 
     @property
     def gate(self) -> str:
         """Rules that keep everybody from a container from its first moment on; empty where nothing would lead to it."""
 
-    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
         """See how it is; ``loaded`` is when the workers that take connections started (UNIX seconds)."""
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
@@ -83,19 +83,19 @@ class Steering(Protocol):
     def started(self, nginx: Master) -> None:
         """End what :meth:`hold` has done for the time of a start: all that was started is sheltered."""
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
+    def isolate(self, nginx: Master, endpoints: Sequence[Endpoint], ended: Sequence[str] = ()) -> None:
         """Keep everybody from containers that were just started.
 
         :param ended: addresses of those that have ended since.
         """
 
-    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+    def rotate(self, nginx: Master, endpoints: Sequence[Endpoint], addresses: Sequence[str]) -> None:
         """Let exactly these addresses have requests."""
 
-    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def await_dns(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """Help the proxy to forget addresses that are gone."""
 
-    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def unpin(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """Take away what is ours."""
 
 
@@ -117,33 +117,35 @@ class Gates:
         """Rules for a container from its first moment on, see :func:`.firewall.gate`; empty where there can be none."""
         return firewall.gate(self.ports, _GATE) if self.able else ""
 
-    def closed(self, box: Box) -> bool:
+    def closed(self, endpoint: Endpoint) -> bool:
         """Whether a container is kept from others; asked once, since only we change it."""
-        key = (box.id, box.pid)
+        key = (endpoint.id, endpoint.pid)
         if self.able and key not in self._closed:
-            self._closed[key] = firewall.is_closed(box.pid)
+            self._closed[key] = firewall.is_closed(endpoint.pid)
         return self._closed.get(key, False)
 
-    def close(self, box: Box, passing: Sequence[str] = ()) -> None:
+    def close(self, endpoint: Endpoint, passing: Sequence[str] = ()) -> None:
         """Keep others out but this host, which probes it."""
         if self.able:
-            firewall.close(box.pid, self.ports, [*gateways_of(box.inspection), *passing], _GATE)
-            self._closed[(box.id, box.pid)] = True
+            firewall.close(endpoint.pid, self.ports, [*gateways_of(endpoint.inspection), *passing], _GATE)
+            self._closed[(endpoint.id, endpoint.pid)] = True
 
-    def open(self, box: Box) -> None:
+    def open(self, endpoint: Endpoint) -> None:
         """Let others in."""
-        if self.closed(box):
-            firewall.open_again(box.pid)
-            self._closed[(box.id, box.pid)] = False
+        if self.closed(endpoint):
+            firewall.open_again(endpoint.pid)
+            self._closed[(endpoint.id, endpoint.pid)] = False
 
-    def open_those_at(self, addresses: Sequence[str], boxes: Sequence[Box]) -> None:
+    def open_those_at(self, addresses: Sequence[str], endpoints: Sequence[Endpoint]) -> None:
         """Let others in to the containers with these addresses."""
-        for box in boxes:
-            if box.address in addresses:
-                self.open(box)
+        for endpoint in endpoints:
+            if endpoint.address in addresses:
+                self.open(endpoint)
 
-    def close_all_but(self, addresses: Sequence[str], boxes: Sequence[Box], passing: Sequence[str] = ()) -> None:
+    def close_all_but(
+        self, addresses: Sequence[str], endpoints: Sequence[Endpoint], passing: Sequence[str] = ()
+    ) -> None:
         """Keep others out of the containers without these addresses."""
-        for box in boxes:
-            if box.address not in addresses:
-                self.close(box, passing)
+        for endpoint in endpoints:
+            if endpoint.address not in addresses:
+                self.close(endpoint, passing)

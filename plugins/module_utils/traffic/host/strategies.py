@@ -41,7 +41,7 @@ class Front:
 
 
 @dataclass(frozen=True)
-class Way:
+class Strategy:
     """How a service is steered, why so, for how long nginx may go on with what it knew (see ``Wanted``), what is missing.
 
     ``folder`` is where it listens at a UNIX socket.
@@ -49,12 +49,14 @@ class Way:
 
     steering: Steering
     why: str
-    learn_seconds: float | None = None
+    dns_seconds: float | None = None
     note: str = ""
     folder: SocketFolder | None = None
 
 
-def way_to(name: str, service: Mapping[str, Any], settings: Settings, leading: Sequence[Route], front: Front) -> Way:
+def way_to(
+    name: str, service: Mapping[str, Any], settings: Settings, leading: Sequence[Route], front: Front
+) -> Strategy:
     """How nginx is led to the containers of a service, chosen by how it names them.
 
     :param leading: every route to it, at least one.
@@ -78,8 +80,8 @@ def way_to(name: str, service: Mapping[str, Any], settings: Settings, leading: S
     asked = [r for r in leading if not r.static_name]
     if not asked:
         note = f"{name}: {missing}; other containers that call it by its name may reach a new one before it is proven"
-        way = "pinned by name: nginx resolves it when it is loaded"
-        return Way(pinning, way, note=note if missing else "")
+        strategy = "pinned by name: nginx resolves it when it is loaded"
+        return Strategy(pinning, strategy, note=note if missing else "")
     if front.pin_only:
         raise BadInput(
             f"proxy_mode: pin, but {front.proxy} resolves {asked[0].host} again while it runs",
@@ -107,14 +109,14 @@ def way_to(name: str, service: Mapping[str, Any], settings: Settings, leading: S
     asking = Asking(name, gates, None if mixed and not keepalive else kept, keepalive, patience)
     answer = f"{kept:g} s" if kept is not None else "as long as it says"
     how = f"asked for again by nginx, which keeps an answer for {answer}: kept from it and let in by rules in its network namespace"
-    return Way(
+    return Strategy(
         Both(pinning, asking) if mixed else asking,
         f"pinned by name in one place, in another {how}" if mixed else how,
         learning_seconds(asking.kept, avoided),
     )
 
 
-def _including(name: str, front: Front, included: Sequence[Route], leading: Sequence[Route], gates: Gates) -> Way:
+def _including(name: str, front: Front, included: Sequence[Route], leading: Sequence[Route], gates: Gates) -> Strategy:
     dest = included[0].include
     if len(included) != len(leading) or any((r.include, r.port) != (dest, included[0].port) for r in included):
         raise BadInput(
@@ -124,7 +126,7 @@ def _including(name: str, front: Front, included: Sequence[Route], leading: Sequ
     site = HostSite(dest) if front.proxy == HOST else _container_site(front, dest)
     if not os.access(site.path, os.W_OK):
         raise BadInput(f"{dest} cannot be written to", "run with become: true")
-    return Way(
+    return Strategy(
         Including(AddressFile(front.project, name, site, included[0].port), gates),
         f"by the addresses in {dest}, which nginx includes",
     )
@@ -162,7 +164,7 @@ def _place_of(seen: str, nginx: Mapping[str, Any]) -> tuple[twins.Place, str]:
     return twins.place_of(plain, nginx.get("Mounts") or []), plain
 
 
-def _linking(name: str, front: Front, settings: Settings, leading: Sequence[Route]) -> Way:
+def _linking(name: str, front: Front, settings: Settings, leading: Sequence[Route]) -> Strategy:
     seen = next(r for r in leading if r.host.startswith(UNIX)).host[len(UNIX) :]
     if any(r.host != f"{UNIX}{seen}" for r in leading):
         raise BadInput(
@@ -194,7 +196,7 @@ def _linking(name: str, front: Front, settings: Settings, leading: Sequence[Rout
             f"see them during the roll",
             "give each socket a folder of its own",
         )
-    return Way(
+    return Strategy(
         Linking(folder, any(r.keepalive for r in leading)),
         f"by the socket {seen}: {front.proxy} is shown a folder of links to it while it changes over",
         folder=folder,

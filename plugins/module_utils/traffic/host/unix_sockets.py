@@ -157,7 +157,7 @@ class SocketFolder:
             self._listeners[key] = pid
         return self._listeners[key] in {p.pid for p in processes.tree(container)}
 
-    def door_of(self, container: int) -> str:
+    def address_of(self, container: int) -> str:
         """The path on this host by which a container is reached, empty while it does not listen."""
         return next((path for path in self._names() if self.listens(path, container)), "")
 
@@ -210,18 +210,18 @@ class SocketFolder:
             kept = f"{_KEPT}{os.stat(name, dir_fd=shared, follow_symlinks=False).st_ino}"
             os.link(name, kept, src_dir_fd=shared, dst_dir_fd=view, follow_symlinks=False)
 
-    def show(self, door: str) -> None:
+    def show(self, address: str) -> None:
         """Let nginx find this socket from its next connection on.
 
-        :param door: path on this host.
+        :param address: path on this host.
         :raises SocketFailed: it is gone.
         """
-        folder, name = os.path.split(door)
+        folder, name = os.path.split(address)
         try:
             with self._shared() as shared, open_below(shared, os.path.basename(self.view)) as view:
                 _link(view if folder == self.view else shared, name, view, os.path.basename(self.path))
         except OSError as error:
-            raise SocketFailed(f"{door} cannot be linked as {self.shown}: {error.strerror}") from error
+            raise SocketFailed(f"{address} cannot be linked as {self.shown}: {error.strerror}") from error
 
     def cover(self, nginx: int) -> None:
         """Give nginx the view of its own.

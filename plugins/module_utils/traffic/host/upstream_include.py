@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ...nginx.host.nginx import Master, NginxFailed, loaded_at
 from ...nginx.host.site import Site, SiteFailed
 from ...nginx.include import addresses_in, text_of
-from .steering import Box, Gates, Lead, Unused
+from .steering import Endpoint, Gates, Lead, Unused
 
 
 class AddressFile:
@@ -67,25 +67,25 @@ class Including:
         """See the protocol."""
         return self.gates.first
 
-    def look(self, nginx: Master, boxes: Sequence[Box], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
         """See the protocol."""
         followed = self.file.followed(loaded)
-        inside = frozenset(b.id for b in boxes if b.address in followed and not self.gates.closed(b))
-        return Lead(inside, False, bool(set(followed) - {b.address for b in boxes}))
+        inside = frozenset(b.id for b in endpoints if b.address in followed and not self.gates.closed(b))
+        return Lead(inside, False, bool(set(followed) - {b.address for b in endpoints}))
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """The file says already who gets requests."""
 
     def started(self, nginx: Master) -> None:
-        """What holds does so until :meth:`settle`."""
+        """What holds does so until :meth:`unpin`."""
 
-    def shelter(self, nginx: Master, boxes: Sequence[Box], ended: Sequence[str] = ()) -> None:
+    def isolate(self, nginx: Master, endpoints: Sequence[Endpoint], ended: Sequence[str] = ()) -> None:
         """See the protocol."""
-        self.gates.close_all_but((), boxes)
+        self.gates.close_all_but((), endpoints)
 
-    def rotate(self, nginx: Master, boxes: Sequence[Box], addresses: Sequence[str]) -> None:
+    def rotate(self, nginx: Master, endpoints: Sequence[Endpoint], addresses: Sequence[str]) -> None:
         """See the protocol."""
-        self.gates.open_those_at(addresses, boxes)
+        self.gates.open_those_at(addresses, endpoints)
         kept, followed = self.file.site.content(), self.file.followed(loaded_at(nginx.workers()))
         try:
             self.file.write(addresses, followed)
@@ -95,10 +95,10 @@ class Including:
                 self.file.site.install(kept)
             nginx.reload_restored(error)
             raise
-        self.gates.close_all_but(addresses, boxes, nginx.addresses)
+        self.gates.close_all_but(addresses, endpoints, nginx.addresses)
 
-    def learn(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def await_dns(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """Nothing is kept here: a reload tells all."""
 
-    def settle(self, nginx: Master, boxes: Sequence[Box]) -> None:
+    def unpin(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """The file stays: it is how nginx knows the containers."""
