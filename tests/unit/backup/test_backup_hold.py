@@ -19,9 +19,9 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
         self.done: list[str] = []
         self.open, self.now, self.refuses = 0, 0.0, 0
-        endpoints = [{"Name": "/api-1", "pid": 1}, {"Name": "/api-2", "pid": 2}]
-        monkeypatch.setattr(subject, "running_of", lambda _source, _kind: endpoints)
-        monkeypatch.setattr(subject, "pid_of", lambda endpoint: endpoint["pid"])
+        boxes = [{"Name": "/api-1", "pid": 1}, {"Name": "/api-2", "pid": 2}]
+        monkeypatch.setattr(subject, "running_of", lambda _source, _kind: boxes)
+        monkeypatch.setattr(subject, "pid_of", lambda box: box["pid"])
         monkeypatch.setattr(subject.processes, "listening_ports", lambda pid: frozenset(more.get("ports", [8000])))
         monkeypatch.setattr(subject.processes, "connections", lambda _pid, _port: self.open)
         monkeypatch.setattr(subject.firewall, "unavailable", lambda: more.get("why", ""))

@@ -231,17 +231,17 @@ class TestDatabase:
         return Database("db", "u", "d", run=run)
 
     def test_wait_until_the_task_has_run(self) -> None:
-        waited = wait_for_tasks(self._slowly([0, 0, 1, 1]), [Acknowledged("o1", 1)], [], poll=0.05, unpin=0.01)
+        waited = wait_for_tasks(self._slowly([0, 0, 1, 1]), [Acknowledged("o1", 1)], [], poll=0.05, settle=0.01)
         assert waited.audit.flawless
         assert waited.seconds >= 0.1
 
     def test_wait_sees_a_second_run_that_comes_late(self) -> None:
-        waited = wait_for_tasks(self._slowly([1, 2]), [Acknowledged("o1", 1)], [], unpin=0.01)
+        waited = wait_for_tasks(self._slowly([1, 2]), [Acknowledged("o1", 1)], [], settle=0.01)
         assert waited.audit.double_tasks == ("o1",)
 
     def test_wait_is_bounded(self) -> None:
         database = self._slowly([0] * 100)
-        waited = wait_for_tasks(database, [Acknowledged("o1", 1)], [], patience=0.2, poll=0.05, unpin=0)
+        waited = wait_for_tasks(database, [Acknowledged("o1", 1)], [], patience=0.2, poll=0.05, settle=0)
         assert waited.audit.lost_tasks == ("o1",)
         assert 0.2 <= waited.seconds < 1
 

@@ -42,7 +42,7 @@ def test_nothing_is_done_where_newer_workers_know_no_more() -> None:
 def test_a_newer_worker_that_knows_more_or_does_not_answer_is_of_concern_with_empty_queues_too() -> None:
     knows = Look(OLD, workers=ABLE)
     assert concerns(knows) and news(knows) == {"tours.voucher"} and next_of(knows, 0, 60) == Go({})
-    assert concerns(Look(OLD, paused=1))
+    assert concerns(Look(OLD, silent=1))
 
 
 def test_it_is_waited_for_as_long_as_somebody_can_run_it_and_no_longer_than_allowed() -> None:
@@ -50,7 +50,7 @@ def test_it_is_waited_for_as_long_as_somebody_can_run_it_and_no_longer_than_allo
     assert next_of(waits, 0, 60) == Wait() and next_of(waits, 59.9, 60) == Wait()
     assert next_of(waits, 60, 60) == Go({"tours.voucher": 3})
     # Dead, deaf, or as ignorant as the older ones: nobody will run it.
-    assert next_of(Look(OLD, {"celery": {"tours.voucher": 3}}, paused=1), 0, 60) == Go({"tours.voucher": 3})
+    assert next_of(Look(OLD, {"celery": {"tours.voucher": 3}}, silent=1), 0, 60) == Go({"tours.voucher": 3})
     ignorant = Look(OLD, {"celery": {"tours.voucher": 3}}, workers={"celery@new": Worker(OLD)})
     assert next_of(ignorant, 0, 60) == Go({"tours.voucher": 3})
     assert next_of(waits, 0, 0) == Go({"tours.voucher": 3})

@@ -93,8 +93,8 @@ def test_what_nothing_says_is_not_understood() -> None:
         ("traefik", False),
     ],
 )
-def test_only_an_nginx_that_a_person_configures_can_be_led(image: str, routed: bool) -> None:
-    assert judge({"image": image}, Evidence()).is_nginx is routed
+def test_only_an_nginx_that_a_person_configures_can_be_led(image: str, led: bool) -> None:
+    assert judge({"image": image}, Evidence()).is_nginx is led
 
 
 def test_for_a_dashboard_nobody_waits() -> None:

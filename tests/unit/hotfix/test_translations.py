@@ -87,8 +87,8 @@ def test_what_is_not_compiled_says_what_to_run_instead() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_makes_what_django_reads(strategy: translations.Strategy) -> None:
-    read = gettext.GNUTranslations(io.BytesIO(strategy(GOOD)))
+def test_each_way_makes_what_django_reads(way: translations.Way) -> None:
+    read = gettext.GNUTranslations(io.BytesIO(way(GOOD)))
     assert read.gettext("Tours") == "Ausflüge" and read.pgettext("verb", "Book") == "Buchen"
     assert read.ngettext("%(n)d seat", "%(n)d seats", 3) == "%(n)d Plätze"
     # As compilemessages: what is only guessed is not shown.
@@ -96,15 +96,15 @@ def test_each_way_makes_what_django_reads(strategy: translations.Strategy) -> No
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_says_where_a_catalogue_is_broken(strategy: translations.Strategy) -> None:
+def test_each_way_says_where_a_catalogue_is_broken(way: translations.Way) -> None:
     with pytest.raises(Wrong, match=r"line [45]"):
-        strategy(BROKEN)
+        way(BROKEN)
 
 
 @pytest.mark.parametrize("way", [by_msgfmt, by_babel])
-def test_a_placeholder_that_is_lost_is_wrong(strategy: translations.Strategy) -> None:
+def test_a_placeholder_that_is_lost_is_wrong(way: translations.Way) -> None:
     with pytest.raises(Wrong):
-        strategy(GOOD.replace(b'"%(n)d Platz"', b'"%(m)d Platz"'))
+        way(GOOD.replace(b'"%(n)d Platz"', b'"%(m)d Platz"'))
 
 
 def test_what_is_there_is_used_in_order_and_none_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ def test_the_way(
     batches: bool, atomic: bool, phase: str, tables: list[tuple[str, int]], alone: bool, method: str, why: str
 ) -> None:
     operation = Operation(0, "Raw Python operation", opaque="python", batches=batches, atomic=atomic)
-    strategy = data_moves.way_of(operation, phase, alone, tables, LIMIT)
-    assert strategy.method == method
-    assert (why in strategy.reason and bool(strategy.safe_way)) if why else strategy.reason == ""
+    way = data_moves.way_of(operation, phase, alone, tables, LIMIT)
+    assert way.method == method
+    assert (why in way.reason and bool(way.safe_way)) if why else way.reason == ""
 
 
 def test_sql_is_its_authors() -> None:

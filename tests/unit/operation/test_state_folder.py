@@ -113,7 +113,7 @@ def systems(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, app
 def refusal(folder: Path) -> str:
     """What every way to the folder says; each is refused before anything is made in it."""
     before = sorted(folder.parent.rglob("*"))
-    strategies: list[Callable[[], object]] = [
+    ways: list[Callable[[], object]] = [
         lambda: Keeper(str(folder)),
         lambda: Store(str(folder / "..")).state_dir(LockOptions(str(folder))),
         lambda: project.state_dir_of(LockOptions(str(folder)), "shop"),
@@ -121,9 +121,9 @@ def refusal(folder: Path) -> str:
         lambda: lock({"state": "held", "state_dir": str(folder), "lease": 60, "wait": 0}, True),
     ]
     said = set()
-    for strategy in strategies:
+    for way in ways:
         with pytest.raises(BadInput) as refused:
-            strategy()
+            way()
         said.add(refused.value.message())
     assert sorted(folder.parent.rglob("*")) == before
     (text,) = said

@@ -24,7 +24,7 @@ class Answers:
     """An engine with containers and images."""
 
     def __init__(self) -> None:
-        self.endpoints: list[dict[str, Any]] = []
+        self.boxes: list[dict[str, Any]] = []
         self.images = {f"shop-api:{str(n) * 12}": f"sha256:{n}" for n in range(1, 6)}
         self.nameless: list[str] = []
         self.fails = False
@@ -35,7 +35,7 @@ class Answers:
     def containers(self, _labels: object) -> list[dict[str, Any]]:
         if self.fails:
             raise EngineFailed("the engine does not answer")
-        return self.endpoints
+        return self.boxes
 
     def image(self, name: str) -> dict[str, str]:
         return {"Id": self.images[name]} if name in self.images else {}
@@ -105,7 +105,7 @@ def test_with_a_release_goes_what_only_it_had(old: Old) -> None:
 
 def test_what_a_container_runs_or_mounts_stays(old: Old) -> None:
     where = {"com.docker.compose.project.working_dir": str(old.root / "releases" / IDS[0])}
-    old.engine.endpoints = [
+    old.engine.boxes = [
         {"Image": "sha256:2", "Config": {"Labels": where}, "Mounts": []},
         {"Image": "sha256:9", "Config": {}, "Mounts": [{"Source": f"{old.root}/mounts/{'3' * 64}/conf"}]},
     ]
@@ -118,7 +118,7 @@ def test_what_a_container_runs_or_mounts_stays(old: Old) -> None:
 
 def test_images_that_a_rebuild_left_without_a_name_go_unless_they_run(old: Old) -> None:
     old.engine.nameless = ["sha256:aaaaaaaaaaaaaaaa", "sha256:bbbbbbbbbbbbbbbb"]
-    old.engine.endpoints = [{"Image": "sha256:bbbbbbbbbbbbbbbb", "Config": {}, "Mounts": []}]
+    old.engine.boxes = [{"Image": "sha256:bbbbbbbbbbbbbbbb", "Config": {}, "Mounts": []}]
     assert old.clear(5).images == ["sha256:aaaaaaaaaaaaaaaa"]
     assert old.engine.nameless == ["sha256:bbbbbbbbbbbbbbbb"]
 
@@ -184,7 +184,7 @@ def test_an_engine_that_is_down_is_not_taken_for_none(plain: Old, monkeypatch: p
 def test_what_a_container_mounts_of_a_plain_app_stays(plain: Old, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "has_engine", lambda: True)
     mounted = {"Source": f"{plain.root}/releases/{IDS[1]}/public"}
-    plain.engine.endpoints = [{"Image": "sha256:9", "Config": {}, "Mounts": [mounted]}]
+    plain.engine.boxes = [{"Image": "sha256:9", "Config": {}, "Mounts": [mounted]}]
     assert plain.clear(2).releases == [IDS[0], IDS[2]]
 
 

@@ -28,7 +28,7 @@ HASHES = {name: f"hash-{name}" for name in KINDS}
 RELEASE = "/srv/travel/releases/20261120T100000Z-3f2c1ab/compose.yaml"
 
 
-def endpoint(service: str, **more: Any) -> Present:
+def box(service: str, **more: Any) -> Present:
     known: dict[str, Any] = {
         "service": service,
         "name": f"travel-{service}-1",
@@ -50,34 +50,23 @@ def test_on_an_empty_server_databases_are_started_first_and_proxies_last() -> No
 
 
 def test_what_is_as_wanted_is_left_alone() -> None:
-    assert not rest(endpoint("api"), endpoint("db"), endpoint("redis"), endpoint("nginx"))
+    assert not rest(box("api"), box("db"), box("redis"), box("nginx"))
 
 
 def test_another_definition_or_another_image_is_another_container() -> None:
-    found = rest(endpoint("db", config_hash="old"), endpoint("redis"), endpoint("nginx"), images={"redis": "newer"})
+    found = rest(box("db", config_hash="old"), box("redis"), box("nginx"), images={"redis": "newer"})
     assert found == Rest(recreate=("db", "redis"))
-    assert rest(endpoint("db"), endpoint("redis"), endpoint("nginx", config_hash="old")) == Rest(
-        recreate_last=("nginx",)
-    )
+    assert rest(box("db"), box("redis"), box("nginx", config_hash="old")) == Rest(recreate_last=("nginx",))
 
 
 def test_a_stopped_database_of_another_definition_is_created_anew_and_not_just_started() -> None:
-    assert rest(endpoint("db", running=False, config_hash="old"), endpoint("redis"), endpoint("nginx")) == Rest(
-        recreate=("db",)
-    )
-    assert rest(endpoint("db", running=False), endpoint("redis"), endpoint("nginx")) == Rest(start=("db",))
+    assert rest(box("db", running=False, config_hash="old"), box("redis"), box("nginx")) == Rest(recreate=("db",))
+    assert rest(box("db", running=False), box("redis"), box("nginx")) == Rest(start=("db",))
 
 
 def test_what_a_release_had_goes_and_what_somebody_added_by_a_file_of_theirs_stays() -> None:
     own = ("/root/monitoring.yml",)
-    present = [
-        endpoint("db"),
-        endpoint("redis"),
-        endpoint("nginx"),
-        endpoint("flower"),
-        endpoint("grafana", files=own),
-        endpoint("odd", files=()),
-    ]
+    present = [box("db"), box("redis"), box("nginx"), box("flower"), box("grafana", files=own), box("odd", files=())]
     assert rest(*present).removed == ("flower",)
     assert [note.split(":")[0] for note in notes_on(present, KINDS, ())] == ["grafana", "odd"]
     assert rest_of(KINDS, HASHES, {}, present, own).removed == ("flower", "grafana")
@@ -104,7 +93,7 @@ DATA = "/var/lib/postgresql/data"
 
 
 def test_data_that_stays_where_it_is_is_no_matter() -> None:
-    known = [endpoint("db", source_of={DATA: "travel_pgdata", "/other": "travel_plain"})]
+    known = [box("db", source_of={DATA: "travel_pgdata", "/other": "travel_plain"})]
     same = project(db={"volumes": [volume("pgdata", DATA), volume("plain", "/other")]})
     assert moved_data(same, KINDS, known) == []
 
@@ -119,34 +108,32 @@ def test_data_that_stays_where_it_is_is_no_matter() -> None:
     ],
 )
 def test_data_that_would_be_elsewhere_is_refused_by_name(volumes: list[dict[str, Any]]) -> None:
-    found = moved_data(project(db={"volumes": volumes}), KINDS, [endpoint("db", source_of={DATA: "travel_pgdata"})])
+    found = moved_data(project(db={"volumes": volumes}), KINDS, [box("db", source_of={DATA: "travel_pgdata"})])
     assert len(found) == 1
     assert "db" in found[0] and "travel_pgdata" in found[0] and DATA in found[0] and "travel-db-1" in found[0]
 
 
 def test_uploads_of_a_web_service_do_not_move_either_but_a_mount_may_go() -> None:
-    known = [endpoint("api", source_of={"/app/media": "/srv/travel/shared/media"})]
+    known = [box("api", source_of={"/app/media": "/srv/travel/shared/media"})]
     moved = project(api={"volumes": [volume("/srv/other", "/app/media", "bind")]})
     assert len(moved_data(moved, KINDS, known)) == 1
     assert moved_data(project(api={}), KINDS, known) == []
 
 
 def test_data_in_a_volume_without_a_name_is_not_exchanged_for_a_named_one() -> None:
-    known = [endpoint("search", anonymous={"/data": "ab" * 32})]
+    known = [box("search", anonymous={"/data": "ab" * 32})]
     assert moved_data(project(search={}), KINDS, known) == []
     assert moved_data(project(search={"volumes": [volume("", "/data")]}), KINDS, known) == []
     named = project(search={"volumes": [volume("plain", "/data")]}, build={"volumes": [volume("plain", "/data")]})
     (found,) = moved_data(named, KINDS, known)
     assert "/data" in found and "travel-search-1" in found and "abababababab" in found and "copy the data" in found
-    assert moved_data(named, KINDS, [endpoint("build", anonymous={"/data": "ab" * 32})]) == [], (
-        "a job leaves nothing there"
-    )
+    assert moved_data(named, KINDS, [box("build", anonymous={"/data": "ab" * 32})]) == [], "a job leaves nothing there"
 
 
 def test_a_tree_that_is_mounted_is_another_with_each_release() -> None:
     copy, other = f"/srv/travel/mounts/{'a' * 64}/tree", f"/srv/travel/mounts/{'b' * 64}/tree"
     code = project(api={"volumes": [volume(other, "/app", "bind")]})
-    assert moved_data(code, KINDS, [endpoint("api", source_of={"/app": copy})]) == []
+    assert moved_data(code, KINDS, [box("api", source_of={"/app": copy})]) == []
 
 
 # -- networks -------------------------------------------------------------------------------------
