@@ -75,15 +75,12 @@ options:
     description:
       - An address that nginx has to answer after the reload, asked from the target, for example
         V(http://127.0.0.1:8080/health/). Without it new workers that have taken over are the proof.
+      - Any status below 400 is good.
     type: str
   url_host:
     description:
       - The Host header of that request, and the server name in TLS. Without it the one in O(url).
     type: str
-  url_status:
-    description:
-      - The status that has to come. Without it any below 400 is good.
-    type: int
 """
 
 EXAMPLES = r"""

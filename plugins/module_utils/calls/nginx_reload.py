@@ -26,7 +26,6 @@ _OWN: dict[str, Any] = {
     "validate_only": {"type": "bool", "default": False},
     "url": {"type": "str"},
     "url_host": {"type": "str"},
-    "url_status": {"type": "int"},
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 

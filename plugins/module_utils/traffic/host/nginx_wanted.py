@@ -33,7 +33,7 @@ class Request:
     :ivar src: a file of this host that is put at ``dest``; ``content`` instead where that is given, though it be empty.
     :ivar from_release: all files that the release has for nginx, in place of one.
     :ivar keep: how many earlier contents of a file are kept.
-    :ivar url: asked once nginx has the files; ``url_status`` is what it has to answer, anything below 400 without it.
+    :ivar url: asked once nginx has the files; it has to answer with a status below 400.
     """
 
     project: ProjectOptions
@@ -48,7 +48,6 @@ class Request:
     validate_only: bool = False
     url: str = ""
     url_host: str = ""
-    url_status: int | None = None
 
 
 class Absent(Exception):
