@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -330,14 +330,25 @@ class LiveStack(SmallStack):
         self.find_again()
         self.becomes(version)
 
+    def _with_dependents(self, names: Iterable[str]) -> set[str]:
+        """Services and those that depend on them, which Compose creates anew with them; each nginx depends on what it leads to."""
+        needs = {n: set(one.get("depends_on") or ()) for n, one in self.drawn.services.items()}
+        needs.update({nginx: set(led.values()) for nginx, led in self.drawn.led.items()})
+        found = set(names)
+        while more := {name for name, needed in needs.items() if needed & found} - found:
+            found |= more
+        return found
+
     def do_person(self, version: str, how: float) -> None:
         """A plain ``up --detach`` after an update finds everything as it is to be, but what the update says of it."""
         self.do_update(version, how)
         told = [note for note in self.go()["notes"] if "up --detach would create it anew" in note]
-        made_anew = {key for name in (self.drawn.led if told else ()) for key in self.containers(name)}
+        anew = self._with_dependents(note.partition(":")[0] for note in told)
+        made_anew = {key for name in anew for key in self.containers(name)}
         there = self.containers()
         self.compose("up", "--detach", "--quiet-pull")
         assert set(there) - made_anew == set(self.containers()) & set(there), "up --detach has changed what was rolled"
+        self.stores.update({name: set(self.containers(name)) for name in self.stores if name in anew})
 
     def do_scale(self, version: str, how: float) -> None:
         """Somebody has scaled a service by hand."""
