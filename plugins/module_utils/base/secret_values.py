@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which values of a project are secret: by the name of the variable, else by the look of the value.
 
-The rule is a table in docs/architecture.md, "What is masked".
+The rule is a table in docs/rooms/base.md, "What is masked".
 """
 
 from __future__ import annotations
