@@ -5,7 +5,7 @@ Single decisions that no history can show are what ``tests/unit/rolling/`` are f
 histories notice nothing, and the many others after them, which take longer. A mutant that survives all is a rule that
 nobody holds, or code that does nothing.
 
-Run: ``python -m tests.property.mutants`` (``--only rolling:_join``, ``--list``, ``--histories 100``).
+Run: ``python -m tests.property.mutants`` (``--only next_step:_join``, ``--list``, ``--histories 100``).
 """
 
 from __future__ import annotations
