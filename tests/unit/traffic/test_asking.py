@@ -139,6 +139,15 @@ def test_one_that_ended_before_it_was_seen_is_refused_too(world: World) -> None:
     assert told.cooling and not told.stale and told.inside == {"c8"}
 
 
+def test_what_a_run_that_was_killed_in_a_start_has_refused_is_let_in_again(world: World) -> None:
+    killed, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
+    killed.hold(nginx, [OLD.address], lambda: ["10.0.0.9-10.0.0.254"])
+    killed.shelter(nginx, [NEW])
+    way = Asking("api", Gates([8000], True), 5.0, 0, 600.0)
+    way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
+    assert world.unused == [] and world.refused == {}
+
+
 def test_long_answers_are_ended_by_a_reload() -> None:
     assert [dns_resolver.reloads(kept) for kept in (5.0, 30.0, 31.0, None)] == [False, False, True, True]
     assert [learning_seconds(*given) for given in ((5.0, 10.0), (5.0, 0.0), (None, 0.0))] == [12.0, 7.0, 2.0]

@@ -17,7 +17,7 @@ from .steering import Endpoint, Gates, Lead, Unused
 # Seconds more than nginx may keep an answer, since both count in whole seconds.
 _MARGIN = 2.0
 # How long unused addresses are refused at most, where a run is killed while it starts containers (seconds).
-_STARTS = 120.0
+_STARTS = 60.0
 #: Answers that are kept for longer are not waited for (seconds).
 LONGEST_WAIT = 30.0
 
@@ -82,6 +82,8 @@ class Asking:
 
     def admit(self, nginx: Master, endpoints: Sequence[Endpoint], addresses: Sequence[str]) -> None:
         """Let these addresses in, and refuse all others."""
+        # A run that was killed while it started containers has left addresses refused that these have now.
+        self.started(nginx)
         kept = {a for b in endpoints if b.address in addresses for a in b.addresses}
         leaving = {a for b in endpoints if b.address not in addresses for a in b.addresses}
         self.gates.open_those_at(addresses, endpoints)
