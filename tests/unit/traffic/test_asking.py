@@ -142,7 +142,7 @@ def test_one_that_ended_before_it_was_seen_is_refused_too(world: World) -> None:
 def test_what_a_run_that_was_killed_in_a_start_has_refused_is_let_in_again(world: World) -> None:
     killed, nginx = Asking("api", Gates([8000], True), 5.0, 0, 600.0), Proxy(world)
     killed.hold(nginx, [OLD.address], lambda: ["10.0.0.9-10.0.0.254"])
-    killed.shelter(nginx, [NEW])
+    killed.isolate(nginx, [NEW])
     way = Asking("api", Gates([8000], True), 5.0, 0, 600.0)
     way.rotate(nginx, [OLD, NEW], [OLD.address, NEW.address])
     assert world.unused == [] and world.refused == {}
