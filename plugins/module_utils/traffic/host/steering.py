@@ -81,7 +81,7 @@ class Steering(Protocol):
         """
 
     def started(self, nginx: Master) -> None:
-        """End what :meth:`hold` has done for the time of a start: all that was started is sheltered."""
+        """End what :meth:`hold` has done for the time of a start: all that was started is isolated."""
 
     def isolate(self, nginx: Master, endpoints: Sequence[Endpoint], ended: Sequence[str] = ()) -> None:
         """Keep everybody from containers that were just started.
