@@ -119,7 +119,7 @@ class ComposeMachine:
         nginx, loaded = self._nginx, loaded_at(workers)
         mine = [(i, self.targets[s]) for i in found if (s := label_of(i, SERVICE_LABEL)) in self.targets]
         leads = {
-            name: t.steering.look(nginx, self._boxes(name), loaded)
+            name: t.steering.look(nginx, self._endpoints(name), loaded)
             for name, t in self.targets.items()
             if nginx and t.steering and t.route
         }
@@ -139,7 +139,7 @@ class ComposeMachine:
         proxy = Proxy(nginx is not None, held, stale, cooling, draining(workers))
         return Seen(tuple(containers), proxy, restarts, endings)
 
-    def _boxes(self, service: str) -> list[Endpoint]:
+    def _endpoints(self, service: str) -> list[Endpoint]:
         """The running containers of a service."""
         alive = [
             i
@@ -185,8 +185,8 @@ class ComposeMachine:
     # -- acting ---------------------------------------------------------------------------------------
 
     def start(self, step: Start) -> None:
-        fresh = self._created(step) if step.create else []
         try:
+            fresh = self._created(step) if step.create else []
             self._each([*step.restart, *fresh], self._start_one, "could not be started")
         finally:
             for service, _addresses in step.hold:
@@ -227,10 +227,10 @@ class ComposeMachine:
         if strategy and self._nginx:
             # Its name leads to it from now on; until its process listens, nobody can reach it.
             self._inspections[container_id] = fresh
-            endpoints = [b for b in self._boxes(service) if b.id == container_id]
+            endpoints = [b for b in self._endpoints(service) if b.id == container_id]
             # One that has ended at once: nginx may have been told of its address, at which requests would hang.
             ended = [] if endpoints else addresses
-            self._steer(service, lambda _way, nginx: strategy.isolate(nginx, endpoints, ended))
+            self._steer(service, lambda _strategy, nginx: strategy.isolate(nginx, endpoints, ended))
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         return self._ask_each(ids, self._is_ready)
@@ -309,13 +309,13 @@ class ComposeMachine:
         self._steer(service, lambda strategy, nginx: strategy.hold(nginx, addresses, partial(self._unused, nginx)))
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None:
-        self._steer(service, lambda strategy, nginx: strategy.rotate(nginx, self._boxes(service), addresses))
+        self._steer(service, lambda strategy, nginx: strategy.rotate(nginx, self._endpoints(service), addresses))
 
     def await_dns(self, service: str) -> None:
-        self._steer(service, lambda strategy, nginx: strategy.await_dns(nginx, self._boxes(service)))
+        self._steer(service, lambda strategy, nginx: strategy.await_dns(nginx, self._endpoints(service)))
 
     def unpin(self, service: str) -> None:
-        self._steer(service, lambda strategy, nginx: strategy.unpin(nginx, self._boxes(service)))
+        self._steer(service, lambda strategy, nginx: strategy.unpin(nginx, self._endpoints(service)))
 
     def _unused(self, nginx: Master) -> list[str]:
         """Addresses that a container may get which starts now, where nginx can reach it."""
