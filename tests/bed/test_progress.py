@@ -23,10 +23,10 @@ MODULE = """#!/usr/bin/python
 from __future__ import annotations
 import os, signal, time
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.progress import PROGRESS_ARGUMENTS, Progress
+from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.progress import PROGRESS_SPEC, Progress
 
 module = AnsibleModule(
-    {**PROGRESS_ARGUMENTS, "state_dir": {"type": "path"}, "lines": {"type": "int"}, "end": {"type": "str"}},
+    {**PROGRESS_SPEC, "state_dir": {"type": "path"}, "lines": {"type": "int"}, "end": {"type": "str"}},
     supports_check_mode=True,
 )
 progress = Progress.open(module.params["state_dir"], module.params["progress_id"] or "")

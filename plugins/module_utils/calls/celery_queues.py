@@ -21,7 +21,7 @@ _OWN: dict[str, Any] = {
     "removed": {"type": "list", "elements": "str", "default": []},
     "service_options": {"type": "dict", "default": {}},
 }
-SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **progress.PROGRESS_ARGUMENTS, **_OWN}
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **progress.PROGRESS_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -55,7 +55,7 @@ _COMMON: dict[str, Any] = {
     "drain_policy": {"type": "str", "choices": ["cut", "wait"]},
     "stop_timeout": {"type": "float"},
 }
-SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **progress.PROGRESS_ARGUMENTS, **_OWN, **_COMMON}
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **progress.PROGRESS_SPEC, **_OWN, **_COMMON}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _OWN: dict[str, Any] = {
         "default": list(status.PARTS),
     },
 }
-SPEC: dict[str, Any] = {**smoke_test.AS_USERS_ARGUMENTS, **_OWN}
+SPEC: dict[str, Any] = {**smoke_test.AS_USERS_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.options import read
 from ..operation.host import lock as operation_lock
-from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.host.progress import PROGRESS_SPEC, progress_options
 
 _OWN: dict[str, Any] = {
     "state": {"type": "str", "choices": ["held", "renewed", "released"], "default": "held"},
@@ -33,7 +33,7 @@ _OWN: dict[str, Any] = {
     "result": {"type": "str", "choices": ["ok", "failed"], "default": "ok"},
     "go_back": {"type": "str"},
 }
-SPEC: dict[str, Any] = {**PROGRESS_ARGUMENTS, **_OWN}
+SPEC: dict[str, Any] = {**PROGRESS_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.options import read
 from ..engine.options import PROJECT_SPEC, project_options
-from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.host.progress import PROGRESS_SPEC, progress_options
 from ..operation.options import LOCK_SPEC, lock_options
 from ..rehearsal.host import checks
 
@@ -27,7 +27,7 @@ _OWN: dict[str, Any] = {
     "take_over_from": {"type": "str"},
     "timeout": {"type": "float", "default": 3600.0},
 }
-SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **PROGRESS_ARGUMENTS, **_OWN}
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **PROGRESS_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ..base.options import read
 from ..engine.options import PROJECT_SPEC, project_options
 from ..migrations.host import migrate as migrations_migrate
 from ..migrations.host.request import Request
-from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.host.progress import PROGRESS_SPEC, progress_options
 from ..operation.options import LOCK_SPEC, lock_options
 
 STATES = ["planned", "expanded", "contracted", "abandoned", "migrated", "reversed"]
@@ -39,7 +39,7 @@ _OWN: dict[str, Any] = {
 SPEC: dict[str, Any] = {
     **PROJECT_SPEC,
     **LOCK_SPEC,
-    **PROGRESS_ARGUMENTS,
+    **PROGRESS_SPEC,
     **_OWN,
     # Not given is another thing than an empty list: that no release comes next, or one that has none of them.
     "only": {"type": "list", "elements": "str"},

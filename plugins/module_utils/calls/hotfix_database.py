@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..backup.host.external_database import ELSEWHERE_ARGUMENTS, external_database_options
+from ..backup.host.external_database import EXTERNAL_DATABASE_SPEC, external_database_options
 from ..base.options import read
 from ..hotfix.host import database
-from ..hotfix.host.given_files import FILES_ARGUMENTS
-from ..hotfix.host.staging import STAGING_ARGUMENTS, staging_options
+from ..hotfix.host.given_files import FILES_SPEC
+from ..hotfix.host.staging import STAGING_SPEC, staging_options
 from ..operation.options import LOCK_SPEC, lock_options
 
 _OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    **FILES_ARGUMENTS,
+    **FILES_SPEC,
     "check": {"type": "str"},
     "name": {"type": "str"},
     "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
@@ -33,7 +33,7 @@ _OWN: dict[str, Any] = {
     "take_over_from": {"type": "str"},
     "timeout": {"type": "float", "default": 120},
 }
-SPEC: dict[str, Any] = {**ELSEWHERE_ARGUMENTS, **STAGING_ARGUMENTS, **LOCK_SPEC, **_OWN}
+SPEC: dict[str, Any] = {**EXTERNAL_DATABASE_SPEC, **STAGING_SPEC, **LOCK_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from ..base.options import read
 from ..hotfix.host import in_place_call
-from ..hotfix.host.given_files import FILES_ARGUMENTS, given_files
-from ..hotfix.host.source import SOURCE_ARGUMENTS, source_options
-from ..hotfix.host.staging import STAGING_ARGUMENTS, staging_options
-from ..operation.host.single_call import OPERATION_ARGUMENTS, operation_options
+from ..hotfix.host.given_files import FILES_SPEC, given_files
+from ..hotfix.host.source import SOURCE_SPEC, source_options
+from ..hotfix.host.staging import STAGING_SPEC, staging_options
+from ..operation.host.single_call import OPERATION_SPEC, operation_options
 from ..operation.options import LOCK_SPEC, lock_options
 
 _OWN: dict[str, Any] = {
@@ -27,11 +27,11 @@ _OWN: dict[str, Any] = {
     "allow_downtime": {"type": "bool", "default": False},
 }
 SPEC: dict[str, Any] = {
-    **FILES_ARGUMENTS,
-    **SOURCE_ARGUMENTS,
-    **STAGING_ARGUMENTS,
+    **FILES_SPEC,
+    **SOURCE_SPEC,
+    **STAGING_SPEC,
     **LOCK_SPEC,
-    **OPERATION_ARGUMENTS,
+    **OPERATION_SPEC,
     **_OWN,
     "prove": {"type": "list", "elements": "dict"},
 }

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..base.options import read
 from ..hotfix.host import live_files
-from ..hotfix.host.given_files import FILES_ARGUMENTS, given_files
-from ..hotfix.host.staging import STAGING_ARGUMENTS, staging_options
-from ..operation.host.single_call import OPERATION_ARGUMENTS, operation_options
+from ..hotfix.host.given_files import FILES_SPEC, given_files
+from ..hotfix.host.staging import STAGING_SPEC, staging_options
+from ..operation.host.single_call import OPERATION_SPEC, operation_options
 from ..operation.options import LOCK_SPEC, lock_options
-from ..traffic.host.smoke_test import AS_USERS_ARGUMENTS, as_users_options
+from ..traffic.host.smoke_test import AS_USERS_SPEC, as_users_options
 
 _OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -30,11 +30,11 @@ _OWN: dict[str, Any] = {
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {
-    **FILES_ARGUMENTS,
-    **AS_USERS_ARGUMENTS,
-    **STAGING_ARGUMENTS,
+    **FILES_SPEC,
+    **AS_USERS_SPEC,
+    **STAGING_SPEC,
     **LOCK_SPEC,
-    **OPERATION_ARGUMENTS,
+    **OPERATION_SPEC,
     **_OWN,
 }
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from ..base.options import read
 from ..hotfix.host import end, patch
-from ..hotfix.host.given_files import FILES_ARGUMENTS, given_files
-from ..hotfix.host.source import SOURCE_ARGUMENTS, source_options
-from ..hotfix.host.staging import STAGING_ARGUMENTS, staging_options
-from ..operation.host.single_call import OPERATION_ARGUMENTS, operation_options
+from ..hotfix.host.given_files import FILES_SPEC, given_files
+from ..hotfix.host.source import SOURCE_SPEC, source_options
+from ..hotfix.host.staging import STAGING_SPEC, staging_options
+from ..operation.host.single_call import OPERATION_SPEC, operation_options
 from ..operation.options import LOCK_SPEC, lock_options
-from ..traffic.host.smoke_test import AS_USERS_ARGUMENTS, as_users_options
+from ..traffic.host.smoke_test import AS_USERS_SPEC, as_users_options
 
 _VARIABLE = {
     "name": {"type": "str", "required": True},
@@ -39,12 +39,12 @@ _OWN: dict[str, Any] = {
     "push": {"type": "bool", "default": True},
 }
 SPEC: dict[str, Any] = {
-    **FILES_ARGUMENTS,
-    **SOURCE_ARGUMENTS,
-    **AS_USERS_ARGUMENTS,
-    **STAGING_ARGUMENTS,
+    **FILES_SPEC,
+    **SOURCE_SPEC,
+    **AS_USERS_SPEC,
+    **STAGING_SPEC,
     **LOCK_SPEC,
-    **OPERATION_ARGUMENTS,
+    **OPERATION_SPEC,
     **_OWN,
 }
 

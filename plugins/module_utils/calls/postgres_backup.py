@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backup.host import backup as backup_backup
-from ..backup.host.external_database import ELSEWHERE_ARGUMENTS, external_database_options
+from ..backup.host.external_database import EXTERNAL_DATABASE_SPEC, external_database_options
 from ..backup.host.request import Request
 from ..base.options import read
 from ..engine.options import PROJECT_SPEC, project_options
-from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.host.progress import PROGRESS_SPEC, progress_options
 from ..operation.options import LOCK_SPEC, lock_options
 
 _OWN: dict[str, Any] = {
@@ -41,8 +41,8 @@ _OWN: dict[str, Any] = {
 SPEC: dict[str, Any] = {
     **PROJECT_SPEC,
     **LOCK_SPEC,
-    **PROGRESS_ARGUMENTS,
-    **ELSEWHERE_ARGUMENTS,
+    **PROGRESS_SPEC,
+    **EXTERNAL_DATABASE_SPEC,
     **_OWN,
     # The only one that there is.
     "format": {"type": "str", "choices": ["custom"], "default": "custom"},

@@ -21,7 +21,7 @@ _OWN: dict[str, Any] = {
     "timeout": {"type": "int", "default": 900},
     "owner": {"type": "str"},
 }
-SPEC: dict[str, Any] = {**LOCK_SPEC, **progress.PROGRESS_ARGUMENTS, **_OWN}
+SPEC: dict[str, Any] = {**LOCK_SPEC, **progress.PROGRESS_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

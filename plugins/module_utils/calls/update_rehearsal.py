@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..backup.host.external_database import ELSEWHERE_ARGUMENTS, external_database_options
+from ..backup.host.external_database import EXTERNAL_DATABASE_SPEC, external_database_options
 from ..base.options import read
 from ..engine.options import PROJECT_SPEC, project_options
-from ..operation.host.progress import PROGRESS_ARGUMENTS, progress_options
+from ..operation.host.progress import PROGRESS_SPEC, progress_options
 from ..operation.options import LOCK_SPEC, lock_options
 from ..rehearsal.host import rehearse as rehearsal_rehearse
 from ..rehearsal.host.request import Request
@@ -42,8 +42,8 @@ _OWN: dict[str, Any] = {
 SPEC: dict[str, Any] = {
     **PROJECT_SPEC,
     **LOCK_SPEC,
-    **PROGRESS_ARGUMENTS,
-    **ELSEWHERE_ARGUMENTS,
+    **PROGRESS_SPEC,
+    **EXTERNAL_DATABASE_SPEC,
     **_OWN,
     # Not given is another thing than an empty list, which says that nothing is asked.
     "prove": {"type": "list", "elements": "raw"},

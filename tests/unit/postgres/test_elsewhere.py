@@ -225,7 +225,7 @@ class FakeEngine:
 
 def wanted(**options: Any) -> Wanted:
     """A database by the options of a module that names one."""
-    names = [n for n in options if n in external_database.ELSEWHERE_ARGUMENTS]
+    names = [n for n in options if n in external_database.EXTERNAL_DATABASE_SPEC]
     external = ExternalDatabaseOptions(**{n: options.pop(n) for n in names})
     return Wanted(ProjectOptions("/"), external, **options)
 

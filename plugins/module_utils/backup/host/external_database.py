@@ -33,7 +33,7 @@ from ...postgres.host.server import PSQL, PostgresFailed, Server
 from ...postgres.substitute_database import Place
 
 #: What modules take that work with a database which may be no container of the project.
-ELSEWHERE_ARGUMENTS: dict[str, dict[str, Any]] = {
+EXTERNAL_DATABASE_SPEC: dict[str, dict[str, Any]] = {
     "database_host": {"type": "str"},
     "database_port": {"type": "str"},
     "database_user": {"type": "str"},
@@ -72,7 +72,7 @@ class ExternalDatabaseOptions:
 
 def external_database_options(params: Mapping[str, Any]) -> ExternalDatabaseOptions:
     """What a module was given of that."""
-    return read(ExternalDatabaseOptions, ELSEWHERE_ARGUMENTS, params)
+    return read(ExternalDatabaseOptions, EXTERNAL_DATABASE_SPEC, params)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ...engine.host.compose import ComposeFailed
 from ...engine.host.engine import EngineFailed
 from ...engine.host.inspection import PROJECT_LABEL, started_at
 from ...engine.host.one_offs import ONE_OFF, sweep
-from ...engine.host.project import image_name
+from ...engine.host.project import image_name, refuse_without_django
 from ...engine.jobs import BEFORE
 from ...engine.options import ProjectOptions
 from ...operation.host.journal import working
@@ -109,8 +109,7 @@ def _publish(view: Jobs, request: Request, check_mode: bool) -> dict[str, Any]:
     groups = {live: group for live, group in groups.items() if not asked or asked & {o.job for o in group}}
     if not groups:
         return {**_NOTHING, "msg": "no job builds anything for the proxy"}
-    if service not in view.project["services"]:
-        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    refuse_without_django(view.project["services"], service)
     runs = {live: _run_of(view, group) for live, group in groups.items()}
     if check_mode:
         due = [

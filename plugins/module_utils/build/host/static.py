@@ -15,7 +15,7 @@ from ...engine.host import interpreter
 from ...engine.host.app_script import answer_in, as_text
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
-from ...engine.host.project import compose_of, connect, state_dir_of
+from ...engine.host.project import compose_of, connect, refuse_without_django, state_dir_of
 from ...engine.options import ProjectOptions
 from ...operation.host.journal import working
 from ...operation.options import LockOptions
@@ -73,8 +73,7 @@ def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
     try:
         project = compose.resolved()
         name = str(project["name"])
-        if service not in project.get("services", {}):
-            raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+        refuse_without_django(project.get("services", {}), service)
         if check_mode:
             return {"changed": False, "files": 0, "msg": "unknown until built"}
         with (

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...base.errors import BadInput
@@ -78,6 +78,15 @@ def state_dir_of(lock: LockOptions, project_name: str) -> str:
     :raises FilesFailed: somebody else could write there.
     """
     return where(lock.state_dir or os.path.join(DEFAULT, project_name))
+
+
+def refuse_without_django(services: Collection[str], service: str) -> None:
+    """Refuse a project that does not have the service of the app's Django.
+
+    :raises BadInput: it does not.
+    """
+    if service not in services:
+        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
 
 
 def image_name(project: Mapping[str, Any], name: str) -> str:

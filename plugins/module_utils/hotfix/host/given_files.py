@@ -15,7 +15,7 @@ from ...base.errors import BadInput
 from ...base.options import read
 
 #: The argument of modules that take some (fragment ``hotfix``).
-FILES_ARGUMENTS: dict[str, Any] = {
+FILES_SPEC: dict[str, Any] = {
     "files": {
         "type": "list",
         "elements": "dict",
@@ -38,7 +38,7 @@ class GivenFiles:
 
 def given_files(params: Mapping[str, Any]) -> GivenFiles:
     """The files that a module was given."""
-    return read(GivenFiles, FILES_ARGUMENTS, params)
+    return read(GivenFiles, FILES_SPEC, params)
 
 
 def content_of(entry: Mapping[str, Any]) -> bytes:

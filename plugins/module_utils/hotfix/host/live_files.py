@@ -24,7 +24,7 @@ from ...engine.host.app_script import answer_in, as_text
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import EngineFailed
 from ...engine.host.one_offs import ONE_OFF, sweep
-from ...engine.host.project import connect
+from ...engine.host.project import connect, refuse_without_django
 from ...operation.host.journal import working
 from ...operation.host.records import iso
 from ...operation.host.single_call import OperationOptions, in_one_go
@@ -318,8 +318,7 @@ def _asked(
     dry: bool,
 ) -> Mapping[str, Any]:
     service = request.django_service
-    if service not in here.kinds:
-        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    refuse_without_django(here.kinds, service)
     project = live_files.container(here.project, here.images[here.image_of(service)], live)
     modules = [published, publish, asset_names, hotfix_live_files]
     script = as_text(modules, [state, LIVE, kind, name, dry])

@@ -21,7 +21,7 @@ from . import git_hotfixes
 from .given_files import GivenFiles, content_of, decoded
 
 #: The arguments of modules that bring a change of the repository (fragment ``hotfix.source``), beside its files.
-SOURCE_ARGUMENTS: dict[str, Any] = {
+SOURCE_SPEC: dict[str, Any] = {
     "repo": {"type": "str", "required": True},
     "patch_src": {"type": "path"},
     "patch": {"type": "str", "no_log": True},
@@ -72,7 +72,7 @@ class SourceOptions:
 
 def source_options(params: Mapping[str, Any]) -> SourceOptions:
     """What a module was given of that."""
-    return read(SourceOptions, SOURCE_ARGUMENTS, params)
+    return read(SourceOptions, SOURCE_SPEC, params)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ..staging import Content
 from . import ledger
 
 #: The arguments of the modules that ask it.
-STAGING_ARGUMENTS: dict[str, Any] = {
+STAGING_SPEC: dict[str, Any] = {
     "staging": {
         "type": "list",
         "elements": "dict",
@@ -52,7 +52,7 @@ class StagingOptions:
 
 def staging_options(params: Mapping[str, Any]) -> StagingOptions:
     """What a module was given of that."""
-    return read(StagingOptions, STAGING_ARGUMENTS, params)
+    return read(StagingOptions, STAGING_SPEC, params)
 
 
 def tried(store: Store, state_dir: str) -> list[dict[str, Any]]:

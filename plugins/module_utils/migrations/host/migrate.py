@@ -20,7 +20,7 @@ from ...base.errors import BadInput
 from ...django.host.oneoff import OneOff
 from ...engine.host import app_script
 from ...engine.host.compose import ComposeFailed
-from ...engine.host.project import compose_of, connect, image_name
+from ...engine.host.project import compose_of, connect, image_name, refuse_without_django
 from .. import database_host, expansion, schema_compatibility
 from .. import phases as decide
 from ..inside import catalogue, ledger, operations, schema
@@ -61,8 +61,7 @@ def migrate(request: Request, check_mode: bool, running: Sequence[Mapping[str, s
         project = compose.resolved()
     except ComposeFailed as error:
         raise BadInput(f"the Compose project is not valid: {error}") from error
-    if service not in project.get("services", {}):
-        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    refuse_without_django(project.get("services", {}), service)
     image = image_name(project, service)
     if not engine.image(image):
         if check_mode:

@@ -21,7 +21,7 @@ from ...base.options import read
 from ..progress import Line, as_json, is_id
 
 #: The option by which the action plugin names the file.
-PROGRESS_ARGUMENTS: dict[str, Any] = {"progress_id": {"type": "str"}}
+PROGRESS_SPEC: dict[str, Any] = {"progress_id": {"type": "str"}}
 _KEPT = 20
 
 
@@ -37,7 +37,7 @@ class ProgressOptions:
 
 def progress_options(params: Mapping[str, Any]) -> ProgressOptions:
     """The file that a module was given."""
-    return read(ProgressOptions, PROGRESS_ARGUMENTS, params)
+    return read(ProgressOptions, PROGRESS_SPEC, params)
 
 
 class Progress:

@@ -21,7 +21,7 @@ from .state_folder import where
 #: Set in a call's result where the operation has more to do: its lock is kept for that.
 GOES_ON = "goes_on"
 
-OPERATION_ARGUMENTS: dict[str, Any] = {
+OPERATION_SPEC: dict[str, Any] = {
     "operation": {
         "type": "dict",
         "options": {
@@ -53,7 +53,7 @@ class OperationOptions:
 def operation_options(params: Mapping[str, Any]) -> OperationOptions | None:
     """The operation that a module was given, if it is one of its own."""
     given = params.get("operation")
-    return read(OperationOptions, OPERATION_ARGUMENTS["operation"]["options"], given) if given else None
+    return read(OperationOptions, OPERATION_SPEC["operation"]["options"], given) if given else None
 
 
 def in_one_go(

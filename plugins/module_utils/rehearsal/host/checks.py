@@ -25,7 +25,7 @@ from ...engine.host import app_script
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.kinds import kinds_of
-from ...engine.host.project import compose_of, connect, image_name, state_dir_of
+from ...engine.host.project import compose_of, connect, image_name, refuse_without_django, state_dir_of
 from ...engine.options import ProjectOptions
 from ...migrations.host import migrate
 from ...migrations.host import request as migrations_request
@@ -124,8 +124,7 @@ def _looked(request: Request) -> _View:
     except ComposeFailed as error:
         raise BadInput(f"the Compose project is not valid: {error}") from error
     services = project.get("services") or {}
-    if service not in services:
-        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    refuse_without_django(services, service)
     servers: list[str] = []
     if words:
         servers = scratch.servers_of(project, kinds_of(engine, project, compose.project_src, request.service_options))

@@ -19,7 +19,7 @@ from ...base.errors import BadInput
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.kinds import kinds_of
-from ...engine.host.project import compose_of, connect, image_name, state_dir_of
+from ...engine.host.project import compose_of, connect, image_name, refuse_without_django, state_dir_of
 from ...engine.options import ProjectOptions
 from ...engine.programs import BROKER, DATABASE, WEB
 from ...engine.services import CommonSettings
@@ -116,8 +116,7 @@ def looked(request: Request, check_mode: bool) -> View | None:
         project = compose.resolved()
     except ComposeFailed as error:
         raise BadInput(f"the Compose project is not valid: {error}") from error
-    if service not in project.get("services", {}):
-        raise BadInput(f"there is no service {service} in the project", "set app_django_service")
+    refuse_without_django(project.get("services", {}), service)
     image = image_name(project, service)
     if not engine.image(image):
         if check_mode:

@@ -21,7 +21,7 @@ from ...base.options import read
 from ...engine.services import BadService, Probe, asked_of, probes
 
 #: The arguments of the modules that ask it (documentation fragment ``as_users``).
-AS_USERS_ARGUMENTS: dict[str, Any] = {
+AS_USERS_SPEC: dict[str, Any] = {
     "health_url": {"type": "str"},
     "prove": {"type": "list", "elements": "dict"},
 }
@@ -40,7 +40,7 @@ class AsUsersOptions:
 
 def as_users_options(params: Mapping[str, Any]) -> AsUsersOptions:
     """What a module was told to ask of the site."""
-    return read(AsUsersOptions, AS_USERS_ARGUMENTS, params)
+    return read(AsUsersOptions, AS_USERS_SPEC, params)
 
 
 def questions(prove: Sequence[Mapping[str, Any]]) -> tuple[Probe, ...]:
