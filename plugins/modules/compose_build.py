@@ -66,6 +66,10 @@ containers:
   returned: always
   type: dict
   sample: {"api": ["running"], "frontend": ["exited"]}
+msg:
+  description: What was done, empty for nothing.
+  returned: always
+  type: str
 notes:
   description: What is worth knowing, such as builds without limits.
   returned: always

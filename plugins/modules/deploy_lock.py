@@ -131,6 +131,17 @@ options:
     description:
       - For the record, the command that goes back.
     type: str
+  health_url:
+    description:
+      - Of V(released), for RV(summary). Where it was asked whether the app serves; without it nobody looked.
+    type: str
+    default: ''
+  steps:
+    description:
+      - Of V(released) in check mode, where no record is kept. The results of the operation's modules, for RV(summary).
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -160,6 +171,12 @@ EXAMPLES = r"""
     - name: Give the lock back
       evenkeel.deploy.deploy_lock:
         state: released
+        health_url: http://127.0.0.1/health/
+      register: ended
+
+- name: Report what was done
+  ansible.builtin.debug:
+    msg: "{{ ended.summary }}"
 """
 
 RETURN = r"""
@@ -194,6 +211,13 @@ unfinished:
   description: The record of an operation whose undo has not ended. It has to be finished first.
   returned: when O(state=held) or O(state=renewed)
   type: dict
+summary:
+  description:
+    - The operation as lines for people, made from its record. In check mode what it would do, made from O(steps).
+  returned: when O(state=released)
+  type: list
+  elements: str
+  sample: ["travel is at v2 (dc43e41f0a11), verified, after 41.3 s"]
 msg:
   description: What happened.
   returned: always

@@ -119,6 +119,11 @@ refs:
   returned: always
   type: list
   elements: str
+next:
+  description: Lines for the end of the operation, such as the command that takes it back.
+  returned: always
+  type: list
+  elements: str
 notes:
   description: What is worth knowing.
   returned: always

@@ -155,6 +155,11 @@ migration_file:
   description: Where on the target it is kept.
   returned: always, empty where nothing was applied
   type: str
+next:
+  description: Lines for the end of the operation, such as the command that takes it back.
+  returned: always
+  type: list
+  elements: str
 notes:
   description: What is worth knowing.
   returned: always

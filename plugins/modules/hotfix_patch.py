@@ -245,6 +245,16 @@ public_paths:
   returned: always
   type: list
   elements: str
+summary:
+  description: What was done, as the operation's record has it, for people.
+  returned: when it was the whole operation, or the last call of it
+  type: list
+  elements: str
+next:
+  description: Lines for the end of the operation, such as the command that takes it back.
+  returned: always
+  type: list
+  elements: str
 notes:
   description: What is worth knowing.
   returned: always

@@ -63,6 +63,11 @@ bytes:
   description: The size of the release's archive.
   returned: always
   type: int
+notes:
+  description: What was in the way.
+  returned: always
+  type: list
+  elements: str
 msg:
   description: Whether the way back is really there, and why it is not archived where it is not.
   returned: always

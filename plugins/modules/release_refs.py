@@ -85,6 +85,10 @@ refs:
   type: list
   elements: str
   sample: ["tag release/2026-11-20 at 5d33865c1f"]
+msg:
+  description: What was done, empty for nothing.
+  returned: always
+  type: str
 notes:
   description: What it has not taken, why, and the commands.
   returned: always

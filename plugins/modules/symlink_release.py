@@ -211,6 +211,10 @@ removed_images:
   returned: with O(keep), when something was switched
   type: list
   elements: str
+msg:
+  description: What was done, empty for nothing.
+  returned: always
+  type: str
 notes:
   description:
     - What could not be taken away, and why. In check mode what cannot be known of O(version) before it is fetched.

@@ -49,7 +49,7 @@ class App:
             "app_name": NAME, "app_root": str(self.root), "app_repo": "unused", "backup_min_free": "0",
             "app_state_dir": str(self.root / ".evenkeel"),
             "update_release": {"release_path": str(self.stack.folder), "revision": "1" * 40, "current": "", "release": RELEASE},
-            "update_plan": {"rest": {"start": []}}, "update_first": False, "update_differs": True, **more,
+            "operation_plan": {"rest": {"start": []}}, "operation_first": False, "operation_differs": True, **more,
         }  # fmt: skip
         argv = [str(Path(sys.executable).parent / "ansible-playbook"), str(play), "-i", "localhost,", "-c", "local"]
         done = subprocess.run(

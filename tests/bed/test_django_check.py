@@ -445,14 +445,15 @@ def test_the_role_shows_what_is_warned_of_and_stops_where_tests_fail(stack: Stac
         "update_declared_phases": {}, "update_allow_data_loss": [],
         "update_release": {"revision": "0123456789abcdef", "release_path": str(stack.folder)},
         "update_test_command": "manage.py test --noinput shop.failing",
+        "operation_plan": {"rest": {"start": []}}, "operation_first": False,
     }  # fmt: skip
     lock = {"state_dir": str(stack.state), "playbook": "update", "app_name": NAME, "target": "v2"}
-    token = {"state_dir": str(stack.state), "lock_token": "{{ update_lock.lock_token }}"}
+    token = {"state_dir": str(stack.state), "lock_token": "{{ operation_lock.lock_token }}"}
     play = {
         "hosts": "all",
         "gather_facts": False,
         "tasks": [
-            {"evenkeel.deploy.deploy_lock": lock, "register": "update_lock"},
+            {"evenkeel.deploy.deploy_lock": lock, "register": "operation_lock"},
             {
                 "module_defaults": {"group/evenkeel.deploy.all": token},
                 "block": [{"ansible.builtin.include_tasks": str(ROOT / "roles/update/tasks/checks.yml")}],

@@ -124,9 +124,9 @@ def _reloaded(request: Request, check_mode: bool, view: Jobs, since: float) -> d
         generations.keep(view.state_dir, request.generation, since)
         result["timeline"], problem = reload_each([(name, master) for master in due], fence)
         if problem:
-            return fence.told({**result, "failed": True, "msg": why_not(problem)})
+            return fence.reported({**result, "failed": True, "msg": why_not(problem)})
         told = f"{name}: its workers are new, old ones finish what they have; its master goes on, whose ports nobody else can have"
-        return fence.told({**result, "msg": told})
+        return fence.reported({**result, "msg": told})
 
 
 def _run_again(request: Request, check_mode: bool, view: Jobs, since: float) -> dict[str, Any]:

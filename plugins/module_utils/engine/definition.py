@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 GENERATED = "compose.yaml"
+#: What check mode says of a release whose images are not there yet.
+UNKNOWN_UNTIL_BUILT = "which containers, images and configuration keys change: unknown until built"
 
 #: In the mark: proxy → path in the container → path in the tree of what it mounts from a path of its own.
 LIVE = "live"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -241,49 +240,10 @@ def test_every_module_that_asks_django_is_told_where_manage_py_is() -> None:
         for p in (ROOT / "roles").glob("*/tasks/*.yml")
         if any(f"evenkeel.deploy.{n}:" in p.read_text() for n in asking)
     }
-    # Of what role rollback asks nothing is asked of Django.
-    assert named - {"rollback"} <= set(told)
-
-
-GOES = "if it was wrong: ansible-playbook evenkeel.deploy.rollback "
-
-
-@pytest.mark.parametrize(
-    ("facts", "said"),
-    [
-        ({}, GOES + "goes back to 1a73aaaaaaaa"),
-        ({"update_return": {"skipped": True}}, GOES + "goes back to 1a73aaaaaaaa"),
-        (
-            {"update_return": {"comes_back": True, "way_back": "abandon", "msg": "fine"}},
-            GOES + "goes back to 1a73aaaaaaaa",
-        ),
-        (
-            {
-                "update_return": {
-                    "comes_back": False,
-                    "way_back": "reverse",
-                    "msg": "this code needs the reversal of it",
-                }
-            },
-            GOES + "refuses 1a73aaaaaaaa (verdict reverse): this code needs the reversal of it",
-        ),
-        (
-            {"update_return": {"failed": True, "msg": "the image is gone"}},
-            GOES + "may refuse 1a73aaaaaaaa, which could not be asked about the database: the image is gone",
-        ),
-        ({"update_release": {"revision": "22bb", "way_back_revision": ""}}, ""),
-    ],
-)
-def test_the_last_words_of_an_update_promise_no_way_back_that_is_refused(
-    tmp_path: Path, facts: dict[str, Any], said: str
-) -> None:
-    known = {"update_release": {"revision": "22bb", "way_back_revision": "1a73aaaaaaaaaaaa"}, **facts}
-    (tmp_path / "facts.json").write_text(json.dumps(known))
-    (tmp_path / "say.yml").write_text(
-        f"- {{hosts: all, gather_facts: false, vars_files: [{ROOT}/roles/update/vars/main.yml, facts.json], tasks: "
-        f"[{{ansible.builtin.copy: {{content: '<{{{{ update_if_wrong }}}}>', dest: {tmp_path}/said}}}}]}}\n"
-    )
-    local = ["--connection", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
-    done = play(tmp_path, *local, str(tmp_path / "say.yml"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "said").read_text() == f"<{said}>"
+    # Whoever works on the road of `operation` is told there.
+    told += [
+        p.parts[-3]
+        for p in (ROOT / "roles").glob("*/tasks/*.yml")
+        if "name: evenkeel.deploy.operation" in p.read_text()
+    ]
+    assert "operation" in told and named <= set(told)

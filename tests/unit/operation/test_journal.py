@@ -346,7 +346,7 @@ def test_a_step_is_recorded_with_how_it_ended(keeper: Keeper) -> None:
     lock = keeper.take(V2, "anna@laptop").lock
     params = {"lock_token": lock.token}
     with working(lock_options(params), keeper.directory, "compose_build of travel") as fence:
-        assert fence.told({"changed": True}) == {"changed": True}
+        assert fence.reported({"changed": True}) == {"changed": True}
     with pytest.raises(ZeroDivisionError), working(lock_options(params), keeper.directory, "compose_rolling of travel"):
         raise ZeroDivisionError("a defect\nsecond line")
     steps = keeper.records.read(lock.run)["steps"]

@@ -65,7 +65,7 @@ def test_an_operation_from_its_beginning_to_its_end(call: Call, tmp_path: Path) 
         call(target="v3")
     call("renewed", lock_token=token, goal="forward", revision="abc", release="r2", before={"release": "r1"})
     with working(LockOptions(lock_token=token), str(tmp_path / "state"), "compose_rolling of travel") as fence:
-        fence.told({"changed": True})
+        fence.reported({"changed": True})
     assert call("released", lock_token=token, go_back="update v1")["changed"] is True
     (record,) = records(tmp_path)
     assert (record["result"], record["revision"], record["before"]) == ("ok", "abc", {"release": "r1"})

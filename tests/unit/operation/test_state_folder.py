@@ -28,7 +28,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.jou
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.single_call import (
     GOES_ON,
     OperationOptions,
-    in_one_go,
+    single_call,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
@@ -48,7 +48,7 @@ class App:
         self.root.mkdir()
         token = self.held(self.former, "", target="v1")["lock_token"]
         with working(LockOptions(lock_token=token), str(self.former), "compose_rolling of shop") as fence:
-            fence.told({"changed": True})
+            fence.reported({"changed": True})
         ledger.write(str(self.former), "a", {"name": "a"}, "patch")
         lock({"state": "released", "state_dir": str(self.former), "lock_token": token}, False)
         if os.geteuid() == 0:
@@ -246,9 +246,9 @@ def test_an_operation_of_one_call_moves_it_too(app: App) -> None:
     def works(lock: LockOptions, _check: bool) -> dict[str, Any]:
         assert lock.state_dir == str(app.wanted)
         with working(lock, lock.state_dir, "hotfix_patch of shop") as fence:
-            return fence.told({"changed": True, GOES_ON: True})
+            return fence.reported({"changed": True, GOES_ON: True})
 
-    told = in_one_go(operation, LockOptions(str(app.wanted)), False, works, str(app.former))
+    told = single_call(operation, LockOptions(str(app.wanted)), False, works, "hotfix_live", str(app.former))
     assert told["state_dir"] == str(app.wanted)
     app.is_moved()
 

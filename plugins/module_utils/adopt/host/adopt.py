@@ -94,7 +94,7 @@ def adopt(request: Request, check_mode: bool) -> dict[str, Any]:
     with working(request.lock, state_dir, f"release_adopt of {request.project_name}") as fence:
         about = _make(request, store, state_dir, view, edits, made, fence.act)
         facts = _facts(store, about, True, _sentence(view, edits, "is"))
-        return fence.told({**facts, **_told(view, edits), "branch": about["branch"]})
+        return fence.reported({**facts, **_told(view, edits), "branch": about["branch"]})
 
 
 def _served(store: Store, view: View) -> list[str]:
@@ -241,7 +241,7 @@ def _undo(request: Request, store: Store, state_dir: str, about: Mapping[str, An
         fence.act(f"give up {release}"),
     ):
         notes = _take_away(store, state_dir, about, used)
-        return fence.told({**result, "notes": notes})
+        return fence.reported({**result, "notes": notes})
 
 
 def _take_away(store: Store, state_dir: str, about: Mapping[str, Any], used: retention.Used) -> list[str]:

@@ -51,10 +51,10 @@ def backup(request: Request, check_mode: bool) -> dict[str, Any]:
             with source.reached() as here:
                 proof = Proof(request, here, store, memory, spare, progress)
                 if request.state == RESTORED:
-                    return fence.told(Restoring(request, here, store, spare, proof, progress).restored(fence))
+                    return fence.reported(Restoring(request, here, store, spare, proof, progress).restored(fence))
                 if request.state == VERIFIED:
-                    return fence.told(proof.verified())
-                return fence.told(Dump(request, here, store, spare, progress).present(fence, since))
+                    return fence.reported(proof.verified())
+                return fence.reported(Dump(request, here, store, spare, progress).present(fence, since))
         finally:
             progress.close()
 

@@ -111,7 +111,7 @@ def files_backup(request: Request, check_mode: bool) -> dict[str, Any]:
         if check_mode:
             return put_back(store, name, path, request.backup, request.replace, None)
         with _held(request.lock, store, name) as fence:
-            return fence.told(put_back(store, name, path, request.backup, request.replace, fence))
+            return fence.reported(put_back(store, name, path, request.backup, request.replace, fence))
     if not os.path.lexists(path):
         raise BadInput(f"{path} is not there, nothing of it can be backed up")
     if os.path.islink(path):
@@ -128,7 +128,7 @@ def files_backup(request: Request, check_mode: bool) -> dict[str, Any]:
         return {**unchanged(), "changed": True, "msg": f"{path} would be backed up"}
     store.make()
     with _held(request.lock, store, name) as fence:
-        return fence.told(_made(request.keep, store, name, path, recipients, password, spare, fence))
+        return fence.reported(_made(request.keep, store, name, path, recipients, password, spare, fence))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from ...base.host.file_lock import held_for_acts
 from ...base.host.files import private_directory, read_json
 from ...base.host.processes import memory_of_machine
 from ...base.secret_values import MARK
+from ...engine.definition import UNKNOWN_UNTIL_BUILT
 from ...engine.host.compose import ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
@@ -149,7 +150,7 @@ def build_images(request: Request, check_mode: bool) -> dict[str, Any]:
         with working(request.lock, state, f"compose_build of {project['name']}") as fence:
             fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
-            return fence.told(build_missing(request, engine, project, logs, fence))
+            return fence.reported(build_missing(request, engine, project, logs, fence))
     except ComposeFailed as error:
         raise BadInput(f"the images cannot be built: {error}") from error
 
@@ -192,7 +193,13 @@ def build_missing(
                 fence.check()
             run_build(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
     unlimited = bool(commands and logs and not parent)
+    said = []
+    if missing:
+        told = f"built: {', '.join(missing)}"
+        said.append(told if logs else f"would be {told}; {UNKNOWN_UNTIL_BUILT}")
+    said += [f"loaded from the archive of this release: {', '.join(loaded)}"] if loaded else []
     return {
+        "msg": "; ".join(said),
         "changed": bool(missing or loaded),
         "built": missing,
         "loaded": loaded,

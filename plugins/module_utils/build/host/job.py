@@ -102,10 +102,10 @@ def _run_jobs(view: Jobs, request: Request, check_mode: bool) -> dict[str, Any]:
                 result["timeline"].append(entry("job", name, "", began, time.time() - began, "failed"))
                 result.update(failed=True, changed=True, ran=done, msg=_failure(view, name, str(error)))
                 fence.details["result"] = f"failed: {name}"
-                return fence.told(result)
+                return fence.reported(result)
             result["timeline"].append(entry("job", name, container, began, time.time() - began, "ok"))
             done.append(name)
-        return fence.told(result)
+        return fence.reported(result)
 
 
 def _sentence(due: list[str], wanted: list[str], check_mode: bool) -> str:

@@ -142,7 +142,7 @@ def _publish(view: Jobs, request: Request, check_mode: bool) -> dict[str, Any]:
         if state == PUBLISHED:
             living_volumes(view.engine, view.name, [*living, view.release] if living else [])
         result["msg"] = _sentence(result, state)
-        return fence.told(result)
+        return fence.reported(result)
 
 
 def _run_of(view: Jobs, group: Sequence[Output]) -> str:

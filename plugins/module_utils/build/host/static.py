@@ -89,7 +89,7 @@ def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
                 service, interpreter.those_that_run(engine, name, service), manage_py=request.manage_py
             )
             printed = compose.run(*command, request.manage_py, "shell", "-c", script, timeout=request.timeout)
-            return fence.told(_result_in(printed, service, state))
+            return fence.reported(_result_in(printed, service, state))
     except ComposeFailed as error:
         raise BadInput(f"static files of {service} could not be collected: {error}") from error
 

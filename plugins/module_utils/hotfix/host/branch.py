@@ -139,13 +139,18 @@ def change(request: Request, check_mode: bool) -> dict[str, Any]:
     lock = replace(request.lock, state_dir=store.state_dir(request.lock))
     request = replace(request, lock=lock)
     git = Git(os.path.join(store.root, "mirror.git"), store.owner)
-    call = _started if request.state == STARTED else _finished
+    begun = request.state == STARTED
+
+    def call(asked: Remote) -> dict[str, Any]:
+        result = (_started if begun else _finished)(request, asked, store, name)
+        return {**result, "next": ["next:", *result["commands"]] if result["commands"] else []}
+
     try:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
-                return call(request, _asked(git_hotfixes.TriedGit(git, folder), request, None), store, name)
+                return call(_asked(git_hotfixes.TriedGit(git, folder), request, None))
         with working(lock, lock.state_dir, f"hotfix_branch of {store.root}") as fence:
-            return fence.told(call(request, _asked(git, request, fence), store, name))
+            return fence.reported(call(_asked(git, request, fence)))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
 
@@ -170,7 +175,15 @@ def _asked(git: Git, request: Request, fence: Fence | None) -> Remote:
 
 
 def _result(branch: str, revision: str) -> dict[str, Any]:
-    return {"changed": False, "branch": branch, "revision": revision, "refs": [], "notes": [], "commands": []}
+    return {
+        "changed": False,
+        "branch": branch,
+        "revision": revision,
+        "refs": [],
+        "notes": [],
+        "commands": [],
+        "next": [],
+    }
 
 
 def _refusal(what: str, commands: list[str]) -> BadInput:

@@ -114,7 +114,7 @@ def change(request: Request, check_mode: bool) -> dict[str, Any]:
                 ledger.untried = untried
                 done = _done(request, source, limits, ledger, changes, content_sum, check, False)
                 result = _result(ledger, done, state, changes, folder, False, notes)
-            return fence.told(result)
+            return fence.reported(result)
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
@@ -219,7 +219,7 @@ def _text(entry: Mapping[str, Any]) -> str:
 
 def _nothing(name: str) -> dict[str, Any]:
     return {
-        "changed": False, "found": True, "name": name, "kind": DATABASE, "objects": [], "notes": [], "migration": "",
+        "changed": False, "found": True, "name": name, "kind": DATABASE, "objects": [], "notes": [], "next": [], "migration": "",
         "migration_path": "", "migration_file": "", "msg": f"hotfix {name}: nothing to change", "diff": {"before": "", "after": ""},
     }  # fmt: skip
 
@@ -247,6 +247,8 @@ def _result(
         result["objects"] = [str(n) for n in all_named(changes)] if done.changed else []
         was = "".join(f"-- {k}\n{t.definition}\n" for k, t in done.before.items())
         result["diff"] = {"before": was, "after": "".join(f"{c.text};\n" for c in changes)}
+    if done.changed and state == APPLIED and not foreseen:
+        result["next"] = hotfix_ledger.if_wrong(ledger.name)
     if done.changed:
         verb = f"would be {state}" if foreseen else state
         result["msg"] = f"database hotfix {ledger.name} {verb}: {', '.join(result['objects'])}"

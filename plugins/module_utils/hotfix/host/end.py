@@ -22,8 +22,10 @@ from ...engine.options import ProjectOptions
 from ...engine.services import Probe
 from ...git.host.git import GitFailed
 from ...operation.host import lock as operation_lock
-from ...operation.host.single_call import GOES_ON, in_one_go
+from ...operation.host.journal import Keeper
+from ...operation.host.single_call import GOES_ON, single_call
 from ...operation.options import LockOptions
+from ...operation.summary import report
 from ...releases.choice import VERIFIED
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
@@ -48,13 +50,17 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
     store = store_of(request.path, request.source.owner, request.source.shared)
     asked = smoke_test.questions(request.as_users.prove)
     if request.state == SERVED:
+        began = time.time()
         if check_mode:
             return {"changed": False, "whole": False, "msg": f"{request.release} would be the current release"}
         held = replace(request.lock, state_dir=store.state_dir(request.lock))
         ended = _served(store, replace(request, lock=held), request.release, asked)
         if "problem" not in ended:
-            done = operation_lock.Request(held.state_dir, "released", lock_token=held.lock_token)
-            operation_lock.lock(done, False)
+            Keeper(held.state_dir).add_report(held.lock_token, "hotfix_patch", began, report(ended))
+            done = operation_lock.Request(
+                held.state_dir, "released", lock_token=held.lock_token, health_url=request.as_users.health_url
+            )
+            ended["summary"] = operation_lock.lock(done, False)["summary"]
         return {**ended, "whole": False}
 
     def made(lock: LockOptions, check: bool) -> dict[str, Any]:
@@ -77,7 +83,8 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
         return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
 
     wanted = replace(request.lock, state_dir=store.wanted_state_dir(request.lock))
-    return in_one_go(request.operation, wanted, check_mode, made, store.former_state_dir)
+    url = request.as_users.health_url
+    return single_call(request.operation, wanted, check_mode, made, "hotfix_patch", store.former_state_dir, url)
 
 
 def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ...]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ...engine.services import ROLLED_KINDS, CommonSettings
 from ...git.host.git import GitFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import first_line, iso
-from ...operation.host.single_call import OperationOptions, in_one_go
+from ...operation.host.single_call import OperationOptions, single_call
 from ...operation.host.timeline import Steps
 from ...operation.options import LockOptions
 from ...releases.host.store import Store, store_of
@@ -101,7 +101,7 @@ def change(request: Request, check_mode: bool) -> dict[str, Any]:
     def changed(lock: LockOptions, check: bool) -> dict[str, Any]:
         return _change(replace(request, lock=lock), check)
 
-    return in_one_go(request.operation, wanted, check_mode, changed, store.former_state_dir)
+    return single_call(request.operation, wanted, check_mode, changed, "hotfix_in_place", store.former_state_dir)
 
 
 def _change(request: Request, check_mode: bool) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
         with working(request.lock, request.lock.state_dir, f"hotfix_in_place of {store.root}") as fence:
             # Whoever had the lock until now may have put one there, or taken it back.
             known = in_place_record.in_force(store, request.lock.state_dir)
-            return fence.told(Change(store, request, known).done(fence))
+            return fence.reported(Change(store, request, known).done(fence))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
     except EngineFailed as error:
@@ -131,7 +131,7 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
 def _told(name: str, known: bool, **more: Any) -> dict[str, Any]:
     return {
         "changed": False, "known": known, "name": name, "files": [], "containers": [], "revision": "", "notes": [],
-        "timeline": [], "logs": [], "seal": "", "diff": {"prepared": ""},
+        "timeline": [], "logs": [], "seal": "", "next": [], "diff": {"prepared": ""},
         "msg": f"no hotfix called {name} is in running containers", **more,
     }  # fmt: skip
 
@@ -364,11 +364,14 @@ class Change:
         self, record: Record, msg: str, place: InPlace | None = None, found: Found | None = None, **more: Any
     ) -> dict[str, Any]:
         seen = place.changed_since() if place else []
+        sealed_by = f"a container that is created anew comes without it; make it a release: {record.command}"
+        then = [sealed_by, *ledger.if_wrong(record.name)] if record.goal == APPLIED and not more.get("failed") else []
         return _told(
             record.name, True, msg=msg, files=record.files, revision=record.commit,
             containers=[name for _id, name, _service, _since in seen],
             notes=[*(found.verdict.notes if found else ()), *(found.notes if found else ()), *self.notes,
                    *(place.notes if place else ())],
+            next=then,
             **{
                 "timeline": [*self.steps.timeline, *(place.timeline if place else [])],
                 "logs": self._logs(place) if place else [], "seal": record.command if record.goal == APPLIED else "", **more,

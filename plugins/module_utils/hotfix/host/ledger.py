@@ -65,6 +65,11 @@ def forget(state_dir: str, name: str) -> None:
             os.unlink(path_of(state_dir, name, end))
 
 
+def if_wrong(name: str) -> list[str]:
+    """What a summary says of how a hotfix goes again that no release holds."""
+    return [f"if it was wrong: ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={name}"]
+
+
 def names(state_dir: str) -> list[str]:
     """The hotfixes that are remembered, those that are in production no more among them."""
     folder = os.path.join(state_dir, _FOLDER)

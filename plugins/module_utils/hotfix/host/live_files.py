@@ -27,7 +27,7 @@ from ...engine.host.one_offs import ONE_OFF, sweep
 from ...engine.host.project import connect, refuse_without_django
 from ...operation.host.journal import working
 from ...operation.host.records import iso
-from ...operation.host.single_call import OperationOptions, in_one_go
+from ...operation.host.single_call import OperationOptions, single_call
 from ...operation.options import LockOptions
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
@@ -121,7 +121,8 @@ def change(request: Request, check_mode: bool) -> dict[str, Any]:
     def changed(lock: LockOptions, check: bool) -> dict[str, Any]:
         return _change(replace(request, lock=lock), check)
 
-    return in_one_go(request.operation, wanted, check_mode, changed, store.former_state_dir)
+    url = request.as_users.health_url
+    return single_call(request.operation, wanted, check_mode, changed, "hotfix_live", store.former_state_dir, url)
 
 
 def _change(request: Request, check_mode: bool) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
             if due and state == APPLIED:
                 ledger.add(state_dir, name, {"proven": iso(time.time())})
             public = _public(here, live, kind, answer, known)
-            return fence.told(_result(answer, kind, name, state, False, notes, public))
+            return fence.reported(_result(answer, kind, name, state, False, notes, public))
     except EngineFailed as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
@@ -366,7 +367,9 @@ def _result(
         "".join(f"{e['path']} {e[k] or 'nothing'}\n" for e in answer["entries"]) for k in ("before", "after")
     )
     diff = {"before": after, "after": before} if state == REVERTED else {"before": before, "after": after}
+    applied = answer["changed"] and state == APPLIED and not foreseen
     return {
+        "next": ledger.if_wrong(name) if applied else [],
         "changed": bool(answer["changed"]), "name": name, "kind": kind, "files": paths, "notes": [*answer["notes"], *notes],
         "public_paths": list(public), "msg": msg, "diff": diff if answer["changed"] else {"before": "", "after": ""},
     }  # fmt: skip

@@ -181,9 +181,9 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
         with working(request.lock, state_dir, f"hotfix_patch of {store.root}") as fence:
             found = looked(request, store, git, source, steps, True)
             if found.is_there:
-                return fence.told(_result(request, found, found.here.release, False, steps))
+                return fence.reported(_result(request, found, found.here.release, False, steps))
             ask_staging(request.staging, found)
-            return fence.told(_made(request, found, fence, steps))
+            return fence.reported(_made(request, found, fence, steps))
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
     except EngineFailed as error:
@@ -471,11 +471,19 @@ def _result(request: Request, found: Found, release: str, changed: bool, steps: 
     kinds, name = _kinds(found), found.source.name
     what = "; ".join(f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items())
     msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
+    if changed and not release:
+        ahead = {"would be replaced": found.verdict.services, "would be built": found.jobs}
+        msg = "; ".join([msg, *(f"{verb}: {', '.join(names)}" for verb, names in ahead.items() if names)])
     text = found.text() if changed else ""
     # Who keeps copies may be told again of what is there already.
     public = found.public or ledger.read(store.state_dir(request.lock), name).get("public_paths") or []
+    then = []
+    if changed and found.changes:
+        then.append(f"merge it ({found.commit[:10]}): an update to a version that lacks it is refused")
+    if changed:
+        then.append(f"if it was wrong: ansible-playbook evenkeel.deploy.rollback goes back to {here.revision[:12]}")
     return {
-        "public_paths": [str(p) for p in public],
+        "public_paths": [str(p) for p in public], "next": then,
         "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",
         "release_state": manifest.get("state", ""), "revision": found.commit, "exists": bool(manifest),
         "current": here.release, "current_revision": here.revision, "kinds": kinds, "services": list(found.verdict.services),

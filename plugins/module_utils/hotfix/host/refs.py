@@ -98,7 +98,7 @@ def tell_repository(request: Request, check_mode: bool) -> dict[str, Any]:
             raise BadInput(
                 f"{name!r} cannot be the name of a tag or a branch", "see git check-ref-format, and name another"
             )
-    result: dict[str, Any] = {"changed": False, "refs": [], "notes": []}
+    result: dict[str, Any] = {"changed": False, "refs": [], "notes": [], "msg": ""}
     if check_mode or is_plain_folder(url):
         return result
     known = {r.id: r for r in store.all()}
@@ -119,7 +119,8 @@ def tell_repository(request: Request, check_mode: bool) -> dict[str, Any]:
             else:
                 before = known.get(request.before)
                 _name(remote, release, before, tag, branch, result)
-        return fence.told(result)
+        result["msg"] = f"pushed: {', '.join(result['refs'])}" if result["refs"] else "nothing was pushed"
+        return fence.reported(result)
 
 
 def _revert(store: Store, remote: _Remote, left: choice.Release, result: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Callable
 
 from ...base.errors import BadInput
 from ...base.host.files import KEY
+from ...engine.definition import UNKNOWN_UNTIL_BUILT
 from ...engine.host.engine import EngineFailed
 from ...git import reverted
 from ...git.host import history
@@ -83,7 +84,7 @@ def manage_release(request: Request, check_mode: bool) -> dict[str, Any]:
     if request.state == "present":
         store.make_folders()
     with working(request.lock, store.state_dir(request.lock), f"symlink_release of {store.root}") as fence:
-        return fence.told(_manage(store, request, False, fence.act))
+        return fence.reported(_manage(store, request, False, fence.act))
 
 
 def _manage(store: Store, request: Request, check_mode: bool, act: Act) -> dict[str, Any]:
@@ -180,6 +181,9 @@ def _active(store: Store, release: choice.Release, request: Request, check_mode:
     if request.keep and changed and not check_mode:
         cleared = retention.clear(store, request.keep, act)
         facts.update(removed=cleared.releases, removed_images=cleared.images, notes=cleared.notes)
+    said = [f"release {before} is marked bad"] if leaves and changed else []
+    said += [f"no longer kept: {', '.join(facts['removed'])}"] if facts.get("removed") else []
+    facts["msg"] = "; ".join(said)
     return facts
 
 
@@ -215,7 +219,7 @@ def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
     manifest, current = store.manifest(release), store.current()
     back = choice.way_back_from(release, store.all(), current)
     return {
-        "changed": changed, "release": release, "release_path": store.path_of(release),
+        "msg": "", "changed": changed, "release": release, "release_path": store.path_of(release),
         "revision": manifest.get("revision", ""), "exists": bool(manifest),
         "release_state": manifest.get("state", ""), "current": current,
         "current_revision": store.manifest(current).get("revision", "") if current else "",
@@ -346,7 +350,8 @@ def _made(
     if found:
         return _facts(store, found, False)
     if check_mode:
-        return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": ""}
+        told = UNKNOWN_UNTIL_BUILT if request.inputs.get("files") else ""
+        return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": "", "msg": told}
     store.refuse_without_room(*size)
     with act(f"export {revision[:12]}"):
         made = store.create(export, revision, request.version, shared, inputs)

@@ -77,7 +77,7 @@ def carry_out(
                 "result": "failed" if _error(answer) else "ok",
             }
         )
-        return fence.told(ended(request, answer, told, code, result))
+        return fence.reported(ended(request, answer, told, code, result))
 
 
 def noted(

@@ -26,7 +26,7 @@ from typing import Any, Callable
 from ...base.host.clock import identity, lives, now
 from ...base.host.file_lock import flock
 from ...base.host.files import FilesFailed, private_directory, read_json, write_private
-from .. import lease
+from .. import lease, summary
 from ..lease import LEASE, Lock, Operation, Take
 from ..options import LockOptions
 from .records import Journal, Records, first_line, iso
@@ -221,6 +221,19 @@ class Keeper:
         with contextlib.suppress(OSError, FilesFailed), self._flock("mutex", fcntl.LOCK_EX):
             self.records.add_step(run, step)
 
+    def add_report(self, token: str, module: str, began: float, report: Mapping[str, Any]) -> None:
+        """Add a step for a module of the operation that worked without a :class:`Fence`, as those do that only look.
+
+        :param token: of the operation's lock; nothing is written where it is not the holder's any more.
+        :param began: when the module began (UNIX time); a step of its own that began since then is the one already.
+        """
+        with contextlib.suppress(OSError, FilesFailed, FencedOff), self._flock("mutex", fcntl.LOCK_EX):
+            run = self.check(token).run
+            last = (self.records.read(run).get("steps") or [{}])[-1]
+            if not (str(last.get("step", "")).startswith(f"{module} of ") and str(last["started"]) >= iso(began)):
+                step = {"step": module, "started": iso(began), "seconds": round(time.time() - began, 3), "result": "ok"}
+                self.records.add_step(run, {**step, **report})
+
     # -- files ----------------------------------------------------------------------------------------
 
     def _flock(self, name: str, how: int, for_act: bool = False) -> contextlib.AbstractContextManager[bool]:
@@ -285,10 +298,9 @@ class Fence:
         """See :meth:`Keeper.act`."""
         return self.keeper.act(self.token, what)
 
-    def told(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Note in the operation's record whether the module changed anything, and pass its result on."""
-        if result.get("changed"):
-            self.details["changed"] = True
+    def reported(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Keep what the summary needs of a module's result for its step in the operation's record, and pass the result on."""
+        self.details.update(summary.report(result))
         return result
 
     def note(self, **news: Any) -> None:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from ...base.errors import BadInput
+from ...base.host import known_secrets
 from ...base.host.clock import lives, now
 from ...base.host.files import FilesFailed
 from .. import lease
 from ..lease import Operation, Wait
+from ..summary import Story, summary
 from . import state_folder
 from .journal import FencedOff, Keeper, owe, settle_debt
 from .progress import Progress, ProgressOptions, Relay
@@ -40,6 +42,8 @@ class Request:
     :ivar take_over: take the lock from whoever has it.
     :ivar goal: of ``renewed``: ``forward``; ``undo`` begins the way back, and ``undone`` ends it.
     :ivar before: what served, for the way back; kept in the record as are ``revision``, ``release`` and ``go_back`` (a command).
+    :ivar health_url: of ``released``: where it was asked whether the app serves, for the summary.
+    :ivar steps: of ``released`` in check mode, where there is no record: the results of the operation's modules.
     :ivar reason: why ``result`` is ``failed``, or why there is an undo.
     """
 
@@ -62,6 +66,8 @@ class Request:
     reason: str = ""
     result: str = "ok"
     go_back: str = ""
+    health_url: str = ""
+    steps: tuple[Mapping[str, Any], ...] = ()
     progress: ProgressOptions = field(default_factory=ProgressOptions)
 
 
@@ -115,7 +121,8 @@ def _hold_where_it_is(wanted: str, former: str, request: Request) -> dict[str, A
 
 def _ask(directory: str, request: Request, check_mode: bool) -> dict[str, Any]:
     if check_mode and not os.path.isdir(directory):
-        return _answer(lease.Lock(), request.state == "held", "the lock is free")
+        free = _answer(lease.Lock(), request.state == "held", "the lock is free")
+        return {**free, "summary": _foretold(request)} if request.state == "released" else free
     keeper = Keeper(directory)
     if check_mode:
         return _foretell(keeper, request)
@@ -153,7 +160,8 @@ def _foretell(keeper: Keeper, request: Request) -> dict[str, Any]:
     held = keeper.read()
     mine = not lease.objection(held, request.lock_token)
     if request.state != "held":
-        return {**_answer(held, mine and request.state == "released", "as it is now"), "lock_token": ""}
+        now_held = _answer(held, mine and request.state == "released", "as it is now")
+        return {**now_held, "lock_token": "", "summary": _foretold(request)}
     verdict = lease.may_take(held, now(), lives(held.process), _wanted(request), request.take_over)
     free = not mine and not isinstance(verdict, Wait)
     told = f"it is held: {held.operation} by {held.who}" if isinstance(verdict, Wait) else "the lock could be taken"
@@ -220,27 +228,46 @@ def _release(keeper: Keeper, request: Request) -> dict[str, Any]:
     if split is None:
         return _answer(keeper.read(), False, "no lock was held")
     run = split[1]
+    lines: list[str] = []
     with suppress(OSError, FencedOff):
         keeper.check(token)
-        _end_record(keeper, run, request)
+        record = keeper.records.read(run)
+        if record:
+            lines = summary(_story(record, request))
+            _end_record(keeper, run, record, request, lines)
     gone = keeper.release(token)
     held = keeper.read()
     if gone:
-        return _answer(held, True, "the lock was given back")
-    return _answer(held, False, f"not given back: {lease.objection(held, token)}")
+        return _answer(held, True, "the lock was given back", summary=lines)
+    return _answer(held, False, f"not given back: {lease.objection(held, token)}", summary=lines)
 
 
-def _end_record(keeper: Keeper, run: str, request: Request) -> None:
-    record = keeper.records.read(run)
+def _seconds(record: Mapping[str, Any]) -> float:
+    started = datetime.fromisoformat(str(record["started"]).replace("Z", "+00:00")).timestamp()
+    return round(time.time() - started, 3)
+
+
+def _story(record: Mapping[str, Any], request: Request) -> Story:
+    return Story(
+        str(record["playbook"]), str(record["app"]), str(record["target"]), request.health_url, _seconds(record),
+        steps=record.get("steps") or (),
+    )  # fmt: skip
+
+
+def _foretold(request: Request) -> list[str]:
+    about = (request.playbook, request.app_name, request.target, request.health_url)
+    return [known_secrets.masked_text(line) for line in summary(Story(*about, foretold=True, steps=request.steps))]
+
+
+def _end_record(keeper: Keeper, run: str, record: Mapping[str, Any], request: Request, lines: Sequence[str]) -> None:
     result = request.result
-    if not record:
-        return
     if result == "ok" and not any(step.get("changed") for step in record.get("steps", [])):
         # A run that changed nothing leaves nothing but its lines in the journal.
         keeper.records.remove(run)
         return
-    started = datetime.fromisoformat(str(record["started"]).replace("Z", "+00:00")).timestamp()
-    news: dict[str, Any] = {"result": result, "seconds": round(time.time() - started, 3)}
+    news: dict[str, Any] = {"result": result, "seconds": _seconds(record)}
+    if result == "ok":
+        news["summary"] = list(lines)
     if request.reason:
         news["reason"] = first_line(request.reason)
     if request.go_back:

@@ -5,15 +5,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from collections.abc import Mapping
 from typing import Any, Callable, Protocol
 
 from ...base.errors import BadInput
 from ...base.host import known_secrets
-from .journal import FencedOff, LockHeld
+from ...base.host.files import FilesFailed
+from .. import summary
+from .journal import FencedOff, Keeper, LockHeld
+from .records import first_line
 
 __all__ = ["BadInput", "finish"]
 
+#: The module that writes the record itself.
+_LOCK = "deploy_lock"
 _STOPPED = "Now: it stopped where it was; the same call again takes up from what it finds"
 
 
@@ -30,7 +38,10 @@ class Module(Protocol):
 
 def finish(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str, Any]]) -> None:
     """Run ``call(params, check_mode)`` and end the module with what it returns or raises, without any secret in it."""
+    began = time.time()
     result = known_secrets.masked(_outcome(module, call))
+    if module.params.get("lock_token") and module.params.get("state_dir"):
+        _report(call.__module__.rpartition(".")[2], module, began, result)
     # Ansible shows them with -vvv.
     module.params = known_secrets.masked(module.params)
     if result.pop("failed", False):
@@ -64,6 +75,24 @@ def _outcome(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str,
             f"What: this module has a defect: {type(error).__name__}: {error} (at {_place(error)})\n{_STOPPED}\n"
             "Next: run the same command again, and report this line"
         )
+
+
+def _report(name: str, module: Module, began: float, result: Mapping[str, Any]) -> None:
+    """Have a step in the operation's record, also of a module that only looked or was refused."""
+    if name == _LOCK:
+        return
+    report = summary.report(result)
+    if module.check_mode:
+        # A look ahead within an operation: only what it noticed is part of the story.
+        report = {"notes": report["notes"]} if report.get("notes") else {}
+        if not report:
+            return
+    if result.get("failed"):
+        report["result"] = f"failed: {first_line(str(result['msg']))}"
+    if module.params.get("project_src"):
+        report["project"] = os.path.basename(os.path.realpath(module.params["project_src"]))
+    with contextlib.suppress(OSError, FilesFailed):
+        Keeper(module.params["state_dir"]).add_report(module.params["lock_token"], name, began, report)
 
 
 def _failure(message: str) -> dict[str, Any]:

@@ -8,13 +8,15 @@ Each module of a playbook costs a second, half of it on the controller: what has
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from ...base.options import read
 from ..options import LockOptions
-from .journal import LockHeld
+from ..summary import report
+from .journal import Keeper, LockHeld
 from .lock import Request, lock
 from .state_folder import where
 
@@ -56,21 +58,25 @@ def operation_options(params: Mapping[str, Any]) -> OperationOptions | None:
     return read(OperationOptions, OPERATION_SPEC["operation"]["options"], given) if given else None
 
 
-def in_one_go(
+def single_call(
     operation: OperationOptions | None,
     given: LockOptions,
     check_mode: bool,
     call: Callable[[LockOptions, bool], dict[str, Any]],
+    module: str,
     former: str = "",
+    health_url: str = "",
 ) -> dict[str, Any]:
     """Carry out ``call(lock, check_mode)``, under a lock of its own where there is an operation and no lock yet.
 
     :param given: the module's; its ``state_dir`` is where the state is wanted.
     :param call: gets the lock that it works under, with the folder that has the state.
+    :param module: its name.
     :param former: where the state was kept formerly.
-    :returns: what the call returns; ``whole`` is whether it was the whole operation. Where it was to be one and is not,
-        ``lock_token`` and ``state_dir`` are those of what there is more to do, or nothing was done: somebody has to be
-        waited for, or the way back of a killed run comes first.
+    :param health_url: where the call asks whether the app serves.
+    :returns: what the call returns, with the operation's ``summary``; ``whole`` is whether it was the whole operation. Where it
+        was to be one and is not, ``lock_token`` and ``state_dir`` are those of what there is more to do, or nothing was done:
+        somebody has to be waited for, or the way back of a killed run comes first.
     :raises LockHeld: somebody else has the lock, and nobody said to wait.
     """
     if check_mode or operation is None or given.lock_token:
@@ -86,6 +92,7 @@ def in_one_go(
     if held["unfinished"]:
         lock(ended, False)
         return {"changed": False, "whole": False, "msg": "the way back of a killed run comes first"}
+    began = time.time()
     try:
         result = call(mine, False)
     except BaseException as error:
@@ -93,10 +100,11 @@ def in_one_go(
         raise
     if result.pop(GOES_ON, False):
         return {**result, "lock_token": held["lock_token"], "state_dir": held["state_dir"], "whole": False}
+    Keeper(mine.state_dir).add_report(mine.lock_token, module, began, report(result))
     failed = bool(result.get("failed"))
     reason = str(result.get("msg") or "") if failed else ""
-    lock(replace(ended, result="failed" if failed else "ok", reason=reason), False)
-    return {**result, "whole": True}
+    given_back = lock(replace(ended, result="failed" if failed else "ok", reason=reason, health_url=health_url), False)
+    return {**result, "whole": True, "summary": given_back["summary"]}
 
 
 def _taken(operation: OperationOptions, state_dir: str, former: str) -> Request:

@@ -64,7 +64,7 @@ def rehearse(request: Request, check_mode: bool) -> dict[str, Any]:
                 problem, "make room, see memory and min_free (update_rehearse_memory), or leave the rehearsal out"
             )
         with working(request.lock, view.state_dir, f"update_rehearsal of {view.name}") as fence:
-            return fence.told(
+            return fence.reported(
                 _rehearsed(view, request, fence, decide.Limits(memory, rate, _device(rate, room.disk_path)), spare)
             )
     except EngineFailed as error:

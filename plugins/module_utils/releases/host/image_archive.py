@@ -155,7 +155,7 @@ def keep_archive(request: Request, check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return archive_images(store, engine, used, release, policy, None)
     with working(request.lock, state_dir, f"image_archive of {store.root}") as fence:
-        return fence.told(archive_images(store, engine, used, release, policy, fence))
+        return fence.reported(archive_images(store, engine, used, release, policy, fence))
 
 
 def archive_images(
@@ -166,7 +166,15 @@ def archive_images(
     :param policy: see ``releases/archives.py``.
     :param fence: the lock under which it is done; None to only say what would be done.
     """
-    told: dict[str, Any] = {"changed": False, "release": release, "archived": [], "removed": [], "bytes": 0, "msg": ""}
+    told: dict[str, Any] = {
+        "changed": False,
+        "release": release,
+        "archived": [],
+        "removed": [],
+        "bytes": 0,
+        "msg": "",
+        "notes": [],
+    }
     for other in store.all():
         archive = Archive(store.path_of(other.id))
         if (other.id != release or policy == archives.NEVER) and os.path.isdir(archive.folder):
@@ -196,6 +204,7 @@ def archive_images(
     missing = sorted(lost - {n for k in rescued.values() for n in k["names"]} - _not_needed(used, lost))
     told["bytes"] = sum(int(k["bytes"]) for k in there.values())
     told["msg"] = archives.sentence(release, missing, told["bytes"], problem)
+    told["notes"] = [told["msg"]] if missing or problem else []
     return told
 
 

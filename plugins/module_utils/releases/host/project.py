@@ -160,10 +160,11 @@ def resolve(request: Request, check_mode: bool) -> dict[str, Any]:
     name = str(read[1]["name"])
     _refuse_started_by_hand(request.project.project_src, name, read[1].get("services") or {})
     if check_mode:
-        return _generate(request, *read, True)
+        result = _generate(request, *read, True)
+        return {**result, "msg": definition.UNKNOWN_UNTIL_BUILT if result["changed"] else ""}
     with working(request.lock, state_dir_of(request.lock, name), f"compose_project of {name}") as fence:
         fence.note(**{TOOLS_FIT: True})
-        return fence.told(write_generated(request, read, fence))
+        return fence.reported(write_generated(request, read, fence))
 
 
 def _refuse_started_by_hand(release: str, name: str, services: Collection[str]) -> None:

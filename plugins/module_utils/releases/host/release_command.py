@@ -77,7 +77,7 @@ def run_commands(request: Request, check_mode: bool) -> dict[str, Any]:
     with working(request.lock, directory, f"release_command of {store.root}") as fence:
         progress = Progress.open(directory, request.progress.progress_id)
         try:
-            return fence.told(_Call(store, release, stage, request.timeout, fence, progress).run(wanted))
+            return fence.reported(_Call(store, release, stage, request.timeout, fence, progress).run(wanted))
         finally:
             progress.close()
 

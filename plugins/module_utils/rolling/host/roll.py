@@ -115,7 +115,8 @@ def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence,
     elif outcome.changed and call.log_lines:
         result["logs"] = said_by_the_new(call, outcome.stack)
     if outcome.changed:
-        fence.details.update(timeline=timeline.entries, changed=True)
+        fence.details.update(timeline=timeline.entries)
+    fence.reported(result)
     if outcome.failed:
         fence.details.update(result=f"failed: {first_line(outcome.reason)}")
     try:

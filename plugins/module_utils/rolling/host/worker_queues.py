@@ -124,7 +124,7 @@ def _known(request: Request, check_mode: bool) -> dict[str, Any]:
     with working(request.lock, directory, f"celery_queues of {workers.project}") as fence:
         progress = Progress.open(directory, request.progress.progress_id)
         try:
-            return fence.told(_hand_over(request, workers, directory, fence, progress, look, notes))
+            return fence.reported(_hand_over(request, workers, directory, fence, progress, look, notes))
         finally:
             progress.close()
 
@@ -243,4 +243,4 @@ def _returned(request: Request, check_mode: bool) -> dict[str, Any]:
         back, still = summed(said["moved"]), summed(said["aside"])
         words = [f"put back into their queues: {backlog.told(back)}"] if back else []
         words += [f"still aside, since no worker of this version registers it: {backlog.told(still)}"] if still else []
-        return fence.told(_result("; ".join(words) or "no task lies aside", bool(back), aside=still, waiting=back))
+        return fence.reported(_result("; ".join(words) or "no task lies aside", bool(back), aside=still, waiting=back))

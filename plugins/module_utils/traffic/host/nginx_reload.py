@@ -109,7 +109,7 @@ def _find_again(
         result["timeline"] += timeline
         if problem:
             result.update(failed=True, msg=why_not(problem))
-        return fence.told(result)
+        return fence.reported(result)
 
 
 def _one(request: Request, check_mode: bool) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _one(request: Request, check_mode: bool) -> dict[str, Any]:
         return call.only_look()
     with working(request.lock, state, f"nginx_reload of {project}") as fence:
         result = call.carry_out(fence.act)
-        fence.told(result)
+        fence.reported(result)
         if result.get("failed"):
             fence.details["result"] = f"failed: {result['msg'].splitlines()[0]}"
         return result
@@ -160,7 +160,9 @@ def _put_there(request: Request, reason: str, check_mode: bool) -> dict[str, Any
         fence.act(f"write the files of {service}"),
     ):
         changed = bring(root, project, service, False)
-        return fence.told({"changed": changed, "timeline": [], "msg": f"{reason}: its files are there for its start"})
+        return fence.reported(
+            {"changed": changed, "timeline": [], "msg": f"{reason}: its files are there for its start"}
+        )
 
 
 class Change:

@@ -1,0 +1,129 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person reads at the end of an operation, made from the steps of its record: the same for every playbook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Of a module's result, what its step in the record keeps beside ``changed``, ``msg`` and ``notes``.
+FACTS = ("release", "revision", "current_revision", "way_back", "way_back_revision", "comes_back", "next")
+#: Characters of a ``msg`` and number of ``notes`` that a record keeps: a plan of a large project may have hundreds of lines.
+_LONGEST, _MOST = 4000, 40
+_ROLLBACK = "if it was wrong: ansible-playbook evenkeel.deploy.rollback"
+
+
+@dataclass(frozen=True)
+class Story:
+    """An operation at its end, or as it would go.
+
+    :ivar target: what was asked for: a version, or the variables of a hotfix.
+    :ivar health_url: where it was asked whether the app serves; empty: nobody asked.
+    :ivar seconds: how long it took.
+    :ivar foretold: check mode: ``steps`` are what modules said they would do.
+    :ivar steps: in order; each has ``changed``, ``msg``, ``notes``, those of :data:`FACTS` that its module returned, and in a
+        record ``step``, ``result`` (``ok``, or why it failed) and ``project`` (the release that it worked on).
+    """
+
+    playbook: str
+    app: str
+    target: str
+    health_url: str = ""
+    seconds: float = 0.0
+    foretold: bool = False
+    steps: Sequence[Mapping[str, Any]] = ()
+
+
+def report(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a module's result that the record keeps."""
+    kept = {key: result[key] for key in FACTS if result.get(key) not in (None, "", [], {})}
+    if result.get("changed"):
+        kept["changed"] = True
+    if result.get("msg"):
+        kept["msg"] = str(result["msg"])[:_LONGEST]
+    if result.get("notes"):
+        kept["notes"] = [str(note) for note in result["notes"]][:_MOST]
+    return kept
+
+
+def summary(story: Story) -> list[str]:
+    """The lines: where the app is now, what was done, notes, and how to go back."""
+    lines = [_headline(story), *_said(story), *_notes(story)]
+    if not story.foretold:
+        lines += [*_next(story), _way_back(story)]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def _headline(story: Story) -> str:
+    changed = any(step.get("changed") for step in story.steps)
+    of_release = _of_release(story)
+    took = f"after {story.seconds:.1f} s"
+    if not of_release:
+        if story.foretold:
+            return ""
+        return f"{story.app}: {story.target or story.playbook} {'done' if changed else 'had nothing to change'}, {took}"
+    release, revision = str(of_release[-1]["release"]), str(of_release[-1]["revision"])[:12]
+    name = story.target if story.playbook == "update" else release
+    if not story.foretold:
+        asked = "verified" if story.health_url else "switched"
+        return f"{story.app} {'is at' if changed else 'already was at'} {name} ({revision}), {asked}, {took}"
+    before = next((str(s["current_revision"])[:12] for s in story.steps if s.get("current_revision")), "")
+    if not changed:
+        return f"{story.app} is at {name} ({revision}): nothing would change"
+    return f"{story.app}: {f'{before} would be replaced by' if before else 'the first release would be'} {revision}"
+
+
+def _of_release(story: Story) -> list[Mapping[str, Any]]:
+    """The steps that say which release it is about; one that is not made yet has a revision and no name."""
+    return [step for step in story.steps if "release" in step and step.get("revision")]
+
+
+def _said(story: Story) -> Iterable[str]:
+    # Of a hotfix that is there already its module says so; of an update that changes nothing the headline does.
+    told = [step for step in story.steps if step.get("changed") or story.playbook == "hotfix"]
+    return [str(s["msg"]).strip() for s in told if s.get("msg") and not str(s.get("result", "")).startswith("failed")]
+
+
+def _notes(story: Story) -> list[str]:
+    found = [str(note) for step in story.steps for note in step.get("notes") or ()]
+    if not (story.health_url or story.foretold) and _of_release(story):
+        found.append("nobody looked whether it serves: app_health_url says what to ask")
+    for step in story.steps:
+        failed = str(step.get("result") or "ok")
+        if failed.startswith("failed") and "comes_back" not in step and not _asks_for_the_way_back(story, step):
+            found.append(f"{step.get('step')} {failed}")
+    return [f"note: {note}" for note in dict.fromkeys(found)]
+
+
+def _next(story: Story) -> list[str]:
+    return [str(line) for step in story.steps for line in step.get("next") or ()]
+
+
+def _way_back(story: Story) -> str:
+    """What a rollback would do, which is said before anybody needs one."""
+    if story.playbook != "update":
+        return ""
+    last = ([{}, *_of_release(story)])[-1]
+    revision = str(last.get("way_back_revision") or "")
+    if not revision or revision == last.get("revision"):
+        return ""
+    asked = [step for step in story.steps if _asks_for_the_way_back(story, step)]
+    verdict = asked[-1] if asked else {"comes_back": True}
+    if verdict.get("comes_back"):
+        return f"{_ROLLBACK} goes back to {revision[:12]}"
+    if "comes_back" in verdict:
+        return f"{_ROLLBACK} refuses {revision[:12]} (verdict {verdict.get('way_back')}): {verdict.get('msg')}"
+    why = str(verdict.get("result") or "failed").replace("failed: ", "", 1)
+    return f"{_ROLLBACK} may refuse {revision[:12]}, which could not be asked about the database: {why}"
+
+
+def _asks_for_the_way_back(story: Story, step: Mapping[str, Any]) -> bool:
+    targets = {s.get("way_back") for s in story.steps if s.get("way_back_revision")}
+    return (
+        bool(step.get("project"))
+        and step["project"] in targets
+        and str(step.get("step", "")).startswith("django_migrate")
+    )
