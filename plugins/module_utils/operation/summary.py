@@ -84,7 +84,8 @@ def _of_release(story: Story) -> list[Mapping[str, Any]]:
 def _said(story: Story) -> Iterable[str]:
     # Of a hotfix that is there already its module says so; of an update that changes nothing the headline does.
     told = [step for step in story.steps if step.get("changed") or story.playbook == "hotfix"]
-    return [str(s["msg"]).strip() for s in told if s.get("msg") and not str(s.get("result", "")).startswith("failed")]
+    said = [str(s["msg"]) for s in told if s.get("msg") and not str(s.get("result", "")).startswith("failed")]
+    return [line.strip() for text in said for line in text.splitlines()]
 
 
 def _notes(story: Story) -> list[str]:

@@ -473,7 +473,7 @@ def _result(request: Request, found: Found, release: str, changed: bool, steps: 
     msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
     if changed and not release:
         ahead = {"would be replaced": found.verdict.services, "would be built": found.jobs}
-        msg = "; ".join([msg, *(f"{verb}: {', '.join(names)}" for verb, names in ahead.items() if names)])
+        msg = "\n".join([msg, *(f"{verb}: {', '.join(names)}" for verb, names in ahead.items() if names)])
     text = found.text() if changed else ""
     # Who keeps copies may be told again of what is there already.
     public = found.public or ledger.read(store.state_dir(request.lock), name).get("public_paths") or []
