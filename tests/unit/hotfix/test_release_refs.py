@@ -133,7 +133,9 @@ def test_a_hotfix_is_pushed_as_its_branch_once_or_its_commands_are_told(app: Tol
     about = {"name": "price", "base": app.first, "commit": app.second}
     store.note(app.second_id, hotfix=about)
     # A release without one has nothing to tell.
-    assert app.tell(app.first_id, state="hotfixed") == {"changed": False, "refs": [], "notes": []}
+    assert app.tell(app.first_id, state="hotfixed") == {
+        "changed": False, "refs": [], "notes": [], "msg": "nothing was pushed",
+    }  # fmt: skip
     told = app.tell(app.second_id, state="hotfixed", push=False)
     (note,) = told["notes"]
     assert "git switch -c hotfix/price" in note and "hotfixes/price.patch" in note and told["refs"] == []

@@ -56,6 +56,7 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
     assert made == {
         "changed": True, "release": name, "release_path": str(path), "revision": app.first, "exists": True,
         "release_state": "preparing", "current": "", "current_revision": "", "way_back": "", "way_back_revision": "",
+        "msg": "",
     }  # fmt: skip
     assert (path / "version").read_text() == "1"
     assert os.readlink(path / ".env") == "../../shared/.env" and (path / ".env").read_text() == "SECRET=1"

@@ -45,7 +45,7 @@ def capture(store: Store, view: View, edits: Edits, tree: str, moment: str) -> s
     :returns: the name under :data:`REFS` of the mirror; git takes it wherever it takes a branch.
     :raises BadInput: git refuses.
     """
-    git = Git(os.path.join(store.root, "mirror.git"), store.owner)
+    git = Git(store.layout.mirror, store.owner)
     name = f"adopted/{moment}"
     try:
         if not os.path.isdir(os.path.join(git.mirror, "objects")):

@@ -184,7 +184,7 @@ def _environment(origin: Origin, env_file: str, store: Store) -> str:
     source = origin.env_files[0] if origin.env_files else os.path.join(origin.folder, env_file or ".env")
     if not env_file or not os.path.isfile(source):
         return ""
-    target = os.path.join(store.root, "shared", env_file)
+    target = store.layout.shared_path(env_file)
     if os.path.exists(target) and _bytes(target) != _bytes(source):
         raise BadInput(f"{target} is there already, and is not what runs: {source} is", f"move {target} away")
     return source

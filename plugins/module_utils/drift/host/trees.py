@@ -54,7 +54,7 @@ def _is_compiled(tree: str, name: str) -> bool:
 def of_release(store: Store, release: str) -> TreeDrift:
     """The tree of a release against the commit that it was made of."""
     path, revision = store.path_of(release), str(store.manifest(release).get("revision") or "")
-    git = Git(os.path.join(store.root, "mirror.git"), store.owner)
+    git = Git(store.layout.mirror, store.owner)
     if not revision or not os.path.isdir(git.mirror):
         return TreeDrift("release", path, unseen="it was not made from a git repository that is kept here")
     if not has(git, revision):
@@ -95,7 +95,7 @@ def of_mounts(store: Store, inspections: Iterable[Mapping[str, Any]], budget: Bu
     sources = {
         str(m.get("Source") or "") for i in inspections for m in i.get("Mounts") or [] if m.get("Type") == "bind"
     }
-    copies, live = (os.path.join(store.root, name) for name in ("mounts", "shared/proxy"))
+    copies, live = store.layout.mounts, store.layout.proxy
     found = [_of_copy(store, source, copies, budget) for source in sorted(sources) if source.startswith(f"{copies}/")]
     if any(source.startswith(f"{live}/") for source in sources):
         found += _of_live(store, budget)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -138,7 +137,7 @@ def change(request: Request, check_mode: bool) -> dict[str, Any]:
         raise BadInput(f"there is no release in {store.root} that serves", "ansible-playbook evenkeel.deploy.update")
     lock = replace(request.lock, state_dir=store.state_dir(request.lock))
     request = replace(request, lock=lock)
-    git = Git(os.path.join(store.root, "mirror.git"), store.owner)
+    git = Git(store.layout.mirror, store.owner)
     begun = request.state == STARTED
 
     def call(asked: Remote) -> dict[str, Any]:

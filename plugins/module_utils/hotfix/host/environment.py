@@ -22,6 +22,7 @@ from ...base.host.directory_handles import open_file, open_folder, put_in_place,
 from ...base.host.files import replace_file
 from ...engine import env_file
 from ...releases.host.store import Store
+from ...releases.layout import shared_link
 
 _BEFORE, _AFTER = (os.path.join(".evenkeel", f"env-{word}") for word in ("before", "after"))
 
@@ -98,16 +99,16 @@ def bring(store: Store, release: str) -> None:
     with open_folder(folder) as inside:
         # Its owner may put a link there now, to what only root may read.
         with open_file(name, inside) as stream:
-            _write(os.path.join(store.root, "shared", path), stream.read())
+            _write(store.layout.shared_path(path), stream.read())
         link = f"{name}.{secrets.token_hex(4)}"
-        os.symlink(os.path.join(*[".."] * (path.count("/") + 2), "shared", path), link, dir_fd=inside)
+        os.symlink(shared_link(path), link, dir_fd=inside)
         put_in_place(inside, link, name)
 
 
 def put_back(store: Store, left: str) -> None:
     """Where a release that changed the file is left for the one before, and nobody has changed it since, undo that."""
     path = str((store.manifest(left).get("hotfix") or {}).get("env_file") or "")
-    shared, folder = os.path.join(store.root, "shared", path), store.path_of(left)
+    shared, folder = store.layout.shared_path(path), store.path_of(left)
     if not path or not os.path.exists(os.path.join(folder, _BEFORE)):
         return
     contents = [read_file(name) for name in (shared, os.path.join(folder, _AFTER), os.path.join(folder, _BEFORE))]

@@ -34,7 +34,7 @@ _NOT_UTF8 = "\ufffd".encode()
 
 def mirror_of(store: Store) -> Git:
     """The mirror of the app's repository."""
-    return Git(os.path.join(store.root, "mirror.git"), store.owner)
+    return Git(store.layout.mirror, store.owner)
 
 
 @contextlib.contextmanager

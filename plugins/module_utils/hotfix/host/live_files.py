@@ -149,9 +149,7 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
             live = live_files.found(here.project, here.kinds, kind, request.django_service, target)
         except NoLiveFiles as error:
             raise BadInput(str(error), f"set hotfix_{kind}_path to where it is mounted") from error
-        made = [
-            os.path.realpath(os.path.join(store.root, *p)) for p in (("mounts",), ("releases",), ("shared", "proxy"))
-        ]
+        made = [os.path.realpath(p) for p in (store.layout.mounts, store.layout.releases, store.layout.proxy)]
         if live.source.startswith("/") and is_below(os.path.realpath(live.source), made):
             raise BadInput(
                 f"{live.source}, which {live.service} mounts, is made of the repository's files with each release",

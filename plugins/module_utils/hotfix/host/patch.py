@@ -169,7 +169,7 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
         )
     state_dir = store.state_dir(request.lock)
     request = replace(request, lock=replace(request.lock, state_dir=state_dir))
-    git, steps = Git(os.path.join(store.root, "mirror.git"), store.owner), Steps()
+    git, steps = Git(store.layout.mirror, store.owner), Steps()
     try:
         if check_mode:
             with git_hotfixes.private_to(git) as folder:
@@ -390,7 +390,7 @@ def _kinds(found: Found) -> dict[str, list[str]]:
 
 def _resolve(request: Request, found: Found, release: str, fence: Fence) -> None:
     """Generate the ``compose.yaml`` of the release, in which only what is changed has another image."""
-    here, root, path = found.here, found.here.store.root, found.here.store.path_of(release)
+    here, path = found.here, found.here.store.path_of(release)
     built = set(view.built_images(here))
     kept = {s: here.image_of(s) for s in here.kinds if here.image_of(s) in built - found.affected}
     source = request.source
@@ -398,10 +398,10 @@ def _resolve(request: Request, found: Found, release: str, fence: Fence) -> None
         ProjectOptions(path, tuple(source.compose_files), tuple(source.env_files), project_name=here.name),
         LockOptions(request.lock.state_dir),
         found.commit,
-        mounts_dir=os.path.join(root, "mounts"),
+        mounts_dir=here.store.layout.mounts,
         service_options=request.service_options,
-        live_dir=os.path.join(root, "shared", "proxy"),
-        data_dir=os.path.join(root, "shared"),
+        live_dir=here.store.layout.proxy,
+        data_dir=here.store.layout.shared,
         serving_src=here.path,
         kept_images=kept,
     )

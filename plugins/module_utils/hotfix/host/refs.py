@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +103,7 @@ def tell_repository(request: Request, check_mode: bool) -> dict[str, Any]:
     known = {r.id: r for r in store.all()}
     if request.release not in known:
         raise BadInput(f"there is no release {request.release} in {store.folder}", f"there are: {', '.join(known)}")
-    git = Git(os.path.join(store.root, "mirror.git"), store.owner)
+    git = Git(store.layout.mirror, store.owner)
     remote = _Remote(git, url, request.push, request.timeout)
     state_dir = store.state_dir(request.lock)
     with working(request.lock, state_dir, f"release_refs of {store.root}") as fence:

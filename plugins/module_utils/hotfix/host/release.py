@@ -27,7 +27,8 @@ from ...releases import choice
 from ...releases.host import adopted, retention
 from ...releases.host.plain_folder import copy_into, is_plain_folder, revision_of, size_of
 from ...releases.host.retention import Act
-from ...releases.host.store import NEXT, Store, store_of
+from ...releases.host.store import Store, store_of
+from ...releases.layout import NEXT
 from . import environment, git_hotfixes, hand_edits, in_place_record, ledger, losses
 from .thin_image import plain_file
 
@@ -243,7 +244,7 @@ def _present(store: Store, request: Request, check_mode: bool, act: Act) -> dict
     problem = choice.problem_with_ref(version)
     if problem:
         raise BadInput(problem, "set update_version to a branch, tag or commit")
-    git = Git(os.path.join(store.root, "mirror.git"), store.owner)
+    git = Git(store.layout.mirror, store.owner)
     try:
         if check_mode:
             planned = git.planned_commit(source, version)

@@ -16,6 +16,7 @@ from ...engine.host.inspection import PROJECT_LABEL, SERVICE_LABEL, label_of
 from ...engine.host.project import image_name
 from ...engine.kinds import Evidence, judge
 from ...engine.services import ROLLED_KINDS
+from ...releases.layout import release_in
 from ...releases.project import REVISION_LABEL
 from ..database_host import Host
 from .database_host import host_of
@@ -60,7 +61,8 @@ def code_of(engine: Engine, project: Mapping[str, Any], service: str, project_sr
 
 def _inactive(project_src: str) -> str:
     """Why the release in a folder is not the active one of its app."""
-    current = os.path.join(os.path.dirname(os.path.dirname(os.path.normpath(project_src))), "current")
+    found = release_in(project_src)
+    current = found[0].link() if found else ""
     if not os.path.islink(current) or os.path.realpath(current) == os.path.realpath(project_src):
         return ""
     return f"another release is active: {os.path.basename(os.path.realpath(current))}"

@@ -17,8 +17,8 @@ from ...engine.host.engine import EngineFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
 from ...postgres.host.server import PostgresFailed
-from ...releases.choice import is_id
 from ...releases.host.store import Store
+from ...releases.layout import release_in
 from ...rolling.host.plan import room_of
 from .. import rehearsal as decide
 from .. import summary as words
@@ -126,9 +126,9 @@ def image_advice(view: View, error: Exception) -> str:
 
 def _note(project_src: str, **news: Any) -> None:
     """Write it into the release's manifest, where the folder is a release."""
-    folder, release = os.path.split(os.path.normpath(project_src))
-    if is_id(release) and os.path.basename(folder) == "releases":
-        Store(os.path.dirname(folder)).note(release, **known_secrets.masked(news))
+    found = release_in(project_src)
+    if found:
+        Store(found[0].root).note(found[1], **known_secrets.masked(news))
 
 
 # -- afterwards --------------------------------------------------------------------------------------------------
@@ -137,8 +137,8 @@ def _note(project_src: str, **news: Any) -> None:
 def _compared(request: Request, check_mode: bool) -> dict[str, Any]:
     """What was foretold beside what it took, for people and in the release's manifest."""
     source = request.project.project_src
-    folder, release = os.path.split(os.path.normpath(source))
-    known = Store(os.path.dirname(folder)).manifest(release).get("rehearsal") or {} if is_id(release) else {}
+    found = release_in(source)
+    known = Store(found[0].root).manifest(found[1]).get("rehearsal") or {} if found else {}
     done = decide.measured(request.ran, [])
     both = decide.beside(known.get("migrations") or [], done)
     if any("real_seconds" in one for one in both) and not check_mode:

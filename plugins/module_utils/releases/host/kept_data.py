@@ -15,6 +15,7 @@ from ...base.host.files import read_json
 from ...engine import definition
 from .. import project as generated
 from ..adopted import ADOPTED, binds_inside
+from ..layout import release_in
 from ..mounted_content import DATA, MIXED, VERSION, content_of, named
 from ..project import is_copy
 from .data_mounts import is_data, own_of
@@ -55,10 +56,10 @@ def kept_data(project: Mapping[str, Any], root: str, taken_over: Mapping[str, An
 
 def _served(root: str) -> tuple[str, dict[str, str]]:
     """The tree of the release that serves, and what its containers mount from it: relative path → the path of this host."""
-    link = os.path.join(os.path.dirname(os.path.dirname(root)), "current")
-    if os.path.basename(os.path.dirname(root)) != "releases" or not os.path.islink(link):
+    found_in = release_in(root)
+    if not found_in or not os.path.islink(found_in[0].link()):
         return "", {}
-    current = os.path.realpath(link)
+    current = os.path.realpath(found_in[0].link())
     project = read_json(os.path.join(current, definition.GENERATED))
     mark = project.get(secret_values.MARK) or {}
     folder = str(mark.get(ADOPTED) or "")

@@ -36,6 +36,7 @@ from ...operation.host.journal import Fence, working
 from ...operation.options import LockOptions
 from .. import project as generated
 from ..adopted import beside
+from ..layout import release_in
 from ..standing import keep_as_created
 from . import adopted
 from .data_mounts import is_data, make_room_for_data
@@ -172,9 +173,10 @@ def _refuse_started_by_hand(release: str, name: str, services: Collection[str]) 
 
     :raises BadInput: they are.
     """
-    folder = os.path.dirname(release)
-    if os.path.basename(folder) != "releases" or os.path.lexists(os.path.join(os.path.dirname(folder), "current")):
+    found = release_in(release)
+    if not found or os.path.lexists(found[0].link()):
         return
+    folder = found[0].releases
     mine = {
         label_of(i, SERVICE_LABEL): i
         for i in connect(release).containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})

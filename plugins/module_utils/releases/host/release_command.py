@@ -98,7 +98,7 @@ class _Call:
         further = {"EVENKEEL_RELEASE": release, "EVENKEEL_RELEASE_PATH": tree}
         prepares = stage == commands.PREPARED
         where, user = (tree, store.owner) if prepares else (store.root, "")
-        known_secrets.learn_files(os.path.join(store.root, "shared"), store.manifest(release).get("shared") or ())
+        known_secrets.learn_files(store.layout.shared, store.manifest(release).get("shared") or ())
         self._runner = Runner(user, where, self._log, further, self._timeout)
         self._timeline: list[dict[str, Any]] = []
 

@@ -193,7 +193,7 @@ def _sweep(store: Store, cleared: Cleared) -> None:
 
 def _clear_mounts(store: Store, used: Iterable[str], cleared: Cleared, act: Act) -> int:
     """Copies of mounted files that no release and no container has any more; returns how many went."""
-    folder = os.path.join(store.root, "mounts")
+    folder = store.layout.mounts
     there = [n for n in os.listdir(folder) if re.fullmatch("[0-9a-f]{64}", n)] if os.path.isdir(folder) else []
     wanted = {name for name in there for path in used if f"/{name}/" in f"{path}/"}
     for release in store.all() if there else ():

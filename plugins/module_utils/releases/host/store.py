@@ -31,10 +31,9 @@ from ...base.host.files import read_json, secret_key, sync_directory, write_priv
 from ...operation.host.state_folder import where
 from ...operation.options import LockOptions
 from .. import choice
+from ..layout import CURRENT, MIRROR, NEXT, RELEASES, SHARED, Layout, shared_link
 
 _MAKING = ".making-"
-#: The link to what users get, and the one to what is looked at before they do.
-CURRENT, NEXT = "current", "next"
 #: What is to be left on the disk for everybody else: bytes, and files.
 SPARE_BYTES, SPARE_FILES = 64 * 2**20, 1000
 _OURS, _MANIFEST = ".evenkeel", "manifest.json"
@@ -50,7 +49,8 @@ class Store:
     def __init__(self, root: str, owner: str = "") -> None:
         self.root = root
         self.owner = owner
-        self.folder = os.path.join(root, "releases")
+        self.layout = Layout(root)
+        self.folder = self.layout.releases
 
     def path_of(self, release: str) -> str:
         """A release's folder."""
@@ -120,14 +120,14 @@ class Store:
     @property
     def former_state_dir(self) -> str:
         """Where they were kept formerly, and are where nobody says another place."""
-        return os.path.join(self.root, ".evenkeel")
+        return self.layout.former_state_dir
 
     def current(self, name: str = CURRENT) -> str:
         """The id that ``current``, or another link, points to, empty when there is none.
 
         :raises BadInput: it is no link of ours.
         """
-        link = os.path.join(self.root, name)
+        link = self.layout.link(name)
         advice = "move it away, or choose another app_root"
         if not os.path.islink(link):
             if os.path.lexists(link):
@@ -135,7 +135,7 @@ class Store:
             return ""
         target = os.readlink(link)
         folder, release = os.path.split(target)
-        if folder not in ("releases", self.folder) or not choice.is_id(release):
+        if folder not in (RELEASES, self.folder) or not choice.is_id(release):
             raise BadInput(f"{link} leads to {target}, which is no release of this collection", advice)
         return release
 
@@ -151,10 +151,10 @@ class Store:
             if left.startswith(f".{name}-"):
                 os.unlink(os.path.join(self.root, left))
         temporary = os.path.join(self.root, f".{name}-{secrets.token_hex(6)}")
-        os.symlink(os.path.join("releases", release), temporary)
+        os.symlink(os.path.join(RELEASES, release), temporary)
         time.sleep(max(0.0, moment - time.time()))
         try:
-            os.replace(temporary, os.path.join(self.root, name))
+            os.replace(temporary, self.layout.link(name))
         except OSError:
             os.unlink(temporary)
             raise
@@ -164,7 +164,7 @@ class Store:
     def end_look(self, release: str) -> None:
         """Take the link ``next`` away where it points to a release: nobody has to look at that one any more."""
         if self.current(NEXT) == release:
-            os.unlink(os.path.join(self.root, NEXT))
+            os.unlink(self.layout.link(NEXT))
 
     @property
     def _ids(self) -> Owner:
@@ -196,7 +196,7 @@ class Store:
             if set(os.listdir(root)) <= {_OURS}:
                 # The lock's folder was made in it before it; a folder that a user made stays as it is.
                 self._own(root)
-            for name in ("releases", "shared", "mirror.git"):
+            for name in (RELEASES, SHARED, MIRROR):
                 with contextlib.suppress(FileExistsError), make_below(root, name) as made:
                     self._own(made)
 
@@ -264,7 +264,7 @@ class Store:
         total = hmac.new(secret_key(state_dir), named.encode(), hashlib.sha256)
         known = instead or {}
         for path in sorted(shared):
-            full = os.path.join(self.root, "shared", path)
+            full = self.layout.shared_path(path)
             # What lies in a folder, such as uploads, goes on changing while it is shared.
             if os.path.isfile(full):
                 total.update(hashlib.sha256(known.get(path, read_file(full))).digest())
@@ -275,7 +275,7 @@ class Store:
         folder, name = os.path.split(path)
         try:
             with open_below(tree, folder, make=0o755, like_above=True) as inside:
-                os.symlink(os.path.join(*[".."] * (path.count("/") + 2), "shared", path), name, dir_fd=inside)
+                os.symlink(shared_link(path), name, dir_fd=inside)
         except LinkMet as error:
             raise BadInput(
                 f"the folder of {path} is a link in the revision", f"keep {path} in a folder of its own"
@@ -314,9 +314,10 @@ def store_of(root: str, owner: str = "", shared: Sequence[str] = ()) -> Store:
         problem = choice.problem_with_shared(path)
         if problem:
             raise BadInput(problem)
-        if not os.path.exists(os.path.join(root, "shared", path)):
+        there = Layout(root).shared_path(path)
+        if not os.path.exists(there):
             raise BadInput(
-                f"{os.path.join(root, 'shared', path)} is not there",
+                f"{there} is not there",
                 f"put the server's own {path} there (mode 0600 where it holds secrets) and run this again",
             )
     return Store(root, owner)
