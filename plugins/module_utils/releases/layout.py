@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 from dataclasses import dataclass
 
 from .choice import is_id
@@ -28,29 +28,29 @@ class Layout:
     @property
     def releases(self) -> str:
         """A folder per release."""
-        return os.path.join(self.root, RELEASES)
+        return posixpath.join(self.root, RELEASES)
 
     def release(self, release: str) -> str:
         """The folder of one release."""
-        return os.path.join(self.releases, release)
+        return posixpath.join(self.releases, release)
 
     def link(self, name: str = CURRENT) -> str:
         """The link to a release."""
-        return os.path.join(self.root, name)
+        return posixpath.join(self.root, name)
 
     @property
     def mirror(self) -> str:
         """The bare clone of the app's repository."""
-        return os.path.join(self.root, MIRROR)
+        return posixpath.join(self.root, MIRROR)
 
     @property
     def shared(self) -> str:
         """Files that belong to the server, which each release gets by a link."""
-        return os.path.join(self.root, SHARED)
+        return posixpath.join(self.root, SHARED)
 
     def shared_path(self, path: str) -> str:
         """One of these, by its path in a release."""
-        return os.path.join(self.shared, path)
+        return posixpath.join(self.shared, path)
 
     @property
     def proxy(self) -> str:
@@ -60,22 +60,22 @@ class Layout:
     @property
     def mounts(self) -> str:
         """Copies of mounted files of the tree, by their content."""
-        return os.path.join(self.root, MOUNTS)
+        return posixpath.join(self.root, MOUNTS)
 
     @property
     def former_state_dir(self) -> str:
         """Where locks and records were kept formerly."""
-        return os.path.join(self.root, _STATE)
+        return posixpath.join(self.root, _STATE)
 
 
 def shared_link(path: str) -> str:
     """What the link to a shared file says, seen from the file's place in a release."""
-    return os.path.join(*[".."] * (path.count("/") + 2), SHARED, path)
+    return posixpath.join(*[".."] * (path.count("/") + 2), SHARED, path)
 
 
 def release_in(folder: str) -> tuple[Layout, str] | None:
     """The app and the id of the release whose folder it is; None where it is no release's."""
-    above, release = os.path.split(os.path.normpath(folder))
-    if os.path.basename(above) != RELEASES or not is_id(release):
+    above, release = posixpath.split(posixpath.normpath(folder))
+    if posixpath.basename(above) != RELEASES or not is_id(release):
         return None
-    return Layout(os.path.dirname(above)), release
+    return Layout(posixpath.dirname(above)), release
