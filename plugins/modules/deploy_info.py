@@ -62,7 +62,7 @@ options:
     choices: [drift, migrations, use]
     default: [drift, migrations, use]
 extends_documentation_fragment:
-  - evenkeel.deploy.as_users
+  - evenkeel.deploy.smoke_test
 attributes:
   check_mode:
     support: full
@@ -168,9 +168,9 @@ info:
       description:
         - Who has the lock, with C(held), C(number), C(operation), C(who), C(since), C(expires), whether a module of it is C(alive),
           seconds since its last sign of life (C(quiet)), whether the machine was C(rebooted) since, and the run whose way back
-          is C(owed).
+          is C(pending_undo).
       type: dict
-    owed:
+    pending_undo:
       description: The record of that run.
       type: dict
     records:

@@ -29,7 +29,7 @@ author:
 extends_documentation_fragment:
   - evenkeel.deploy.release
   - evenkeel.deploy.hotfix
-  - evenkeel.deploy.elsewhere
+  - evenkeel.deploy.external_database
   - evenkeel.deploy.staging
   - evenkeel.deploy.project.attributes
 options:

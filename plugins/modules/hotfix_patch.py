@@ -41,7 +41,7 @@ extends_documentation_fragment:
   - evenkeel.deploy.hotfix.source
   - evenkeel.deploy.staging
   - evenkeel.deploy.operation
-  - evenkeel.deploy.as_users
+  - evenkeel.deploy.smoke_test
   - evenkeel.deploy.project.attributes
 options:
   capture:

@@ -25,7 +25,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.project
-  - evenkeel.deploy.elsewhere
+  - evenkeel.deploy.external_database
 attributes:
   check_mode:
     support: full

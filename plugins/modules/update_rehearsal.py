@@ -30,7 +30,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.project
-  - evenkeel.deploy.elsewhere
+  - evenkeel.deploy.external_database
   - evenkeel.deploy.project.attributes
 attributes:
   diff_mode:

@@ -67,7 +67,7 @@ def _run(argv: Sequence[str], timeout: float, stdin: str | None = None) -> subpr
         raise NestedError(f"{' '.join(argv[:8])}: no end within {timeout:g} s") from error
 
 
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+def _log_tail(done: subprocess.CompletedProcess[str]) -> str:
     return (done.stderr.strip() or done.stdout.strip())[-1500:] or f"exit code {done.returncode}"
 
 
@@ -90,7 +90,7 @@ def engine_image(packages: Sequence[str] = ()) -> str:
     labels = ["--label", "evenkeel.base=1", "--label", f"{STAMP}={stamp}"]
     built = _run(["docker", "build", "--quiet", *labels, "--tag", name, "-"], 600, stdin=text)
     if built.returncode:
-        raise NestedError(f"{name} could not be built: {_last_words(built)}")
+        raise NestedError(f"{name} could not be built: {_log_tail(built)}")
     return name
 
 
@@ -168,7 +168,7 @@ class NestedEngine:
         for words in (["docker", "volume", "create", *label, self.volume], [*argv, image, *first]):
             done = _run(words, 60)
             if done.returncode:
-                raise NestedError(f"{self.name} could not be started: {_last_words(done)}")
+                raise NestedError(f"{self.name} could not be started: {_log_tail(done)}")
         self.wait_for_engine(timeout)
         return self
 
@@ -183,9 +183,7 @@ class NestedEngine:
         while (done := _run(probe, 30)).returncode:
             if time.monotonic() > deadline or not self.pid:
                 log = _run(["docker", "logs", "--tail", "20", self.name], 30)
-                raise NestedError(
-                    f"the engine in {self.name} does not answer: {_last_words(done)}\n{log.stderr[-1500:]}"
-                )
+                raise NestedError(f"the engine in {self.name} does not answer: {_log_tail(done)}\n{log.stderr[-1500:]}")
             time.sleep(0.2)
 
     def destroy(self) -> None:
@@ -219,13 +217,13 @@ class NestedEngine:
         """End everything in the server at once; its disk stays. :meth:`power_on` starts it again."""
         done = _run(["docker", "kill", self.name], 30)
         if done.returncode:
-            raise NestedError(f"{self.name} could not be killed: {_last_words(done)}")
+            raise NestedError(f"{self.name} could not be killed: {_log_tail(done)}")
 
     def power_on(self) -> None:
         """Start the server after :meth:`cut_power`; its engine starts what has a restart policy."""
         done = _run(["docker", "start", self.name], 60)
         if done.returncode:
-            raise NestedError(f"{self.name} could not be started again: {_last_words(done)}")
+            raise NestedError(f"{self.name} could not be started again: {_log_tail(done)}")
 
     # -- what happens in it ---------------------------------------------------------------------------
 
@@ -243,7 +241,7 @@ class NestedEngine:
         """
         done = self.try_exec(*argv, stdin=stdin, timeout=timeout)
         if done.returncode:
-            raise NestedError(f"{self.name}: {' '.join(argv)[:200]}: {_last_words(done)}")
+            raise NestedError(f"{self.name}: {' '.join(argv)[:200]}: {_log_tail(done)}")
         return done.stdout
 
     def docker(self, *words: str, stdin: str | None = None, timeout: float = 120.0) -> str:
@@ -268,7 +266,7 @@ class NestedEngine:
                 raise
             complaint = save.communicate()[1].decode("utf-8", "replace").strip()
         if save.returncode or load.returncode:
-            raise NestedError(f"{', '.join(names)} did not get into {self.name}: {complaint or _last_words(load)}")
+            raise NestedError(f"{', '.join(names)} did not get into {self.name}: {complaint or _log_tail(load)}")
 
     # -- what this machine sees of it -----------------------------------------------------------------
 

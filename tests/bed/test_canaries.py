@@ -28,7 +28,7 @@ FORMS = {
     "BASIC_USERS": "admin:$$apr1$${}",
 }
 OWN = ("SECRET_KEY", "POSTGRES_PASSWORD")
-ELSEWHERE = ("git", "vault", "row")
+EXTERNAL = ("git", "vault", "row")
 #: The last words of an app that cannot start.
 LAST_WORDS = "import os, sys\nsys.exit('bad MONGO_URI ' + os.environ['MONGO_URI'] + ' or ' + os.environ['SMTP_PW'])\n"
 #: Each step of the life: what is run, and whether it is to succeed.
@@ -37,7 +37,7 @@ Step = tuple[str, dict[str, Any], bool]
 
 @pytest.fixture(scope="module")
 def secrets() -> dict[str, str]:
-    return made([*OWN, *FORMS, *ELSEWHERE])
+    return made([*OWN, *FORMS, *EXTERNAL])
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ MODES = ("plain", "upstream", "resolver")
 #: What befalls a stack; each is followed by a look at all that must hold.
 OPERATIONS = ("update", "update", "bad", "bad", "back", "kill", "kill", "nginx", "person", "scale", "reboot")
 #: What only a server of its own can go through. No life begins with it.
-ELSEWHERE = "reboot"
+EXTERNAL = "reboot"
 #: What changes which services there are.
 CHANGES = ("grow", "shrink")
 
@@ -92,7 +92,7 @@ def draw(seed: int) -> Drawn:
         name = rng.choice([n for n, kind in kinds.items() if kind in ("web", "worker")])
         services[name]["volumes"] = ["/kept"]
         life = [("refused", 0.0)]
-    if ELSEWHERE in dict(life):
+    if EXTERNAL in dict(life):
         for name in (n for n, kind in kinds.items() if kind == "database"):
             # Nobody but its owner starts what has ended for good.
             services[name]["restart"] = "always"

@@ -17,7 +17,7 @@ import traceback
 from collections import Counter
 from dataclasses import replace
 
-from tests.stacks.drawn_stacks import ELSEWHERE, draw
+from tests.stacks.drawn_stacks import EXTERNAL, draw
 from tests.stacks.live_stack import Lived, bring_through
 from tests.stacks.own_server import bring_through_elsewhere
 
@@ -36,7 +36,7 @@ def run(seed: int, most: int = 99) -> Lived:
     # One name for all that one process runs: whatever a killed run has left goes first.
     name = f"evenkeel-drawn-{os.environ.get('PYTEST_XDIST_WORKER') or multiprocessing.current_process().name.lower()}"
     try:
-        return bring_through_elsewhere(seed, name) if ELSEWHERE in dict(drawn.life) else bring_through(drawn, name)
+        return bring_through_elsewhere(seed, name) if EXTERNAL in dict(drawn.life) else bring_through(drawn, name)
     except AssertionError as error:
         life = " ".join(f"{operation}({how:.2f})" for operation, how in drawn.life)
         raise AssertionError(

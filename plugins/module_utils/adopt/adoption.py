@@ -83,13 +83,13 @@ def origin_of(project: str, folder: str, containers: Sequence[Started]) -> Origi
             "name that folder as adopt_folder, or leave it out",
         )
     if len(meant) > 1:
-        told = [
+        lines = [
             f"{', '.join(sorted(c.service for c in mine if Origin(c.folder, c.files, c.env_files) == o))} from "
             f"{' + '.join(o.files) or o.folder}"
             for o in found
         ]
         raise CannotAdopt(
-            f"{project} was started in several ways: {'; '.join(told)}",
+            f"{project} was started in several ways: {'; '.join(lines)}",
             "bring all of it up from one folder with the same files, then run this again; or name one as adopt_folder",
         )
     if not meant[0].files or not meant[0].folder.startswith("/"):

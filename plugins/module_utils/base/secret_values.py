@@ -147,8 +147,8 @@ def of_address(address: str) -> set[str]:
     if who:
         user, _colon, password = who.partition(":")
         # A token is a user without a password: https://TOKEN@host/.
-        told = password if password else user if looks_random(user) else ""
-        found |= {told, urllib.parse.unquote(told)} - {""}
+        report = password if password else user if looks_random(user) else ""
+        found |= {report, urllib.parse.unquote(report)} - {""}
     for piece in re.split(r"[/?&=#]", rest)[1:]:
         if len(piece) >= LONG_PART and looks_random(piece):
             found.add(piece)

@@ -20,7 +20,7 @@ from .asset_names import hash_in, is_twin
 LEAST = 0.5
 _PAGE = re.compile(r"\.html?$")
 _NAMED = re.compile(r"""(?<![\w-])(?:src|href)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.I)
-_ELSEWHERE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//|#|$)|[{}<>$]", re.I)
+_EXTERNAL = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//|#|$)|[{}<>$]", re.I)
 _ASSET = re.compile(r"\.(?:m?js|css|json|webmanifest|woff2?|ttf|png|jpe?g|gif|svg|ico|webp|avif|wasm)$", re.I)
 _MAP = re.compile(r"\.map$")
 _HEX = re.compile(r"[0-9a-f]{8,32}")
@@ -85,7 +85,7 @@ def problems(build: Build) -> list[str]:
 def named_in(page: str) -> set[str]:
     """What a page loads of its own site, as it is written there."""
     found = {next(filter(None, groups), "") for groups in _NAMED.findall(page)}
-    return {n for n in found if not _ELSEWHERE.search(n) and _ASSET.search(_path_in(n))}
+    return {n for n in found if not _EXTERNAL.search(n) and _ASSET.search(_path_in(n))}
 
 
 def _path_in(reference: str) -> str:

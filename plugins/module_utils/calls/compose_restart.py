@@ -125,8 +125,8 @@ def _reloaded(request: Request, check_mode: bool, view: Jobs, since: float) -> d
         result["timeline"], problem = reload_each([(name, master) for master in due], fence)
         if problem:
             return fence.reported({**result, "failed": True, "msg": why_not(problem)})
-        told = f"{name}: its workers are new, old ones finish what they have; its master goes on, whose ports nobody else can have"
-        return fence.reported({**result, "msg": told})
+        text = f"{name}: its workers are new, old ones finish what they have; its master goes on, whose ports nobody else can have"
+        return fence.reported({**result, "msg": text})
 
 
 def _run_again(request: Request, check_mode: bool, view: Jobs, since: float) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _OWN: dict[str, Any] = {
         "default": list(status.PARTS),
     },
 }
-SPEC: dict[str, Any] = {**smoke_test.AS_USERS_SPEC, **_OWN}
+SPEC: dict[str, Any] = {**smoke_test.SMOKE_TEST_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -35,4 +35,4 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    return status.deploy_info(read(status.Request, _OWN, params, as_users=smoke_test.as_users_options(params)))
+    return status.deploy_info(read(status.Request, _OWN, params, smoke_test=smoke_test.smoke_test_options(params)))

@@ -14,7 +14,7 @@ from ..hotfix.host.given_files import FILES_SPEC, given_files
 from ..hotfix.host.staging import STAGING_SPEC, staging_options
 from ..operation.host.single_call import OPERATION_SPEC, operation_options
 from ..operation.options import LOCK_SPEC, lock_options
-from ..traffic.host.smoke_test import AS_USERS_SPEC, as_users_options
+from ..traffic.host.smoke_test import SMOKE_TEST_SPEC, smoke_test_options
 
 _OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -31,7 +31,7 @@ _OWN: dict[str, Any] = {
 }
 SPEC: dict[str, Any] = {
     **FILES_SPEC,
-    **AS_USERS_SPEC,
+    **SMOKE_TEST_SPEC,
     **STAGING_SPEC,
     **LOCK_SPEC,
     **OPERATION_SPEC,
@@ -51,7 +51,7 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         given=given_files(params),
         staging=staging_options(params),
         lock=lock_options(params),
-        as_users=as_users_options(params),
+        smoke_test=smoke_test_options(params),
         operation=operation_options(params),
     )
     return live_files.change(request, check_mode)

@@ -15,7 +15,7 @@ from ..hotfix.host.source import SOURCE_SPEC, source_options
 from ..hotfix.host.staging import STAGING_SPEC, staging_options
 from ..operation.host.single_call import OPERATION_SPEC, operation_options
 from ..operation.options import LOCK_SPEC, lock_options
-from ..traffic.host.smoke_test import AS_USERS_SPEC, as_users_options
+from ..traffic.host.smoke_test import SMOKE_TEST_SPEC, smoke_test_options
 
 _VARIABLE = {
     "name": {"type": "str", "required": True},
@@ -41,7 +41,7 @@ _OWN: dict[str, Any] = {
 SPEC: dict[str, Any] = {
     **FILES_SPEC,
     **SOURCE_SPEC,
-    **AS_USERS_SPEC,
+    **SMOKE_TEST_SPEC,
     **STAGING_SPEC,
     **LOCK_SPEC,
     **OPERATION_SPEC,
@@ -62,7 +62,7 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         source=source_options(params),
         staging=staging_options(params),
         lock=lock_options(params),
-        as_users=as_users_options(params),
+        smoke_test=smoke_test_options(params),
         operation=operation_options(params),
     )
     return end.patch(request, check_mode)

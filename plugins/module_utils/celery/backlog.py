@@ -38,7 +38,7 @@ class Look:
     registered: frozenset[str]
     waiting: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     held: Mapping[str, int] = field(default_factory=dict)
-    elsewhere: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    is_external: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     workers: Mapping[str, Worker] = field(default_factory=dict)
     silent: int = 0
 
@@ -102,7 +102,7 @@ def next_of(look: Look, waited: float, timeout: float) -> Wait | Go:
     return Wait() if left and able and waited < timeout else Go(left)
 
 
-def told(counts: Mapping[str, int], most: int = 5) -> str:
+def counted(counts: Mapping[str, int], most: int = 5) -> str:
     """Names and how many of each: ``3 of reports.build, 1 of tours.audit``."""
     names = [f"{count:,} of {name}" for name, count in sorted(counts.items())]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more names" if len(names) > most else "")

@@ -116,18 +116,18 @@ class Verdict:
         return "; ".join(said) or "nothing was asked of Django's checks"
 
 
-def verdict_of(told: Mapping[str, Any]) -> Verdict:
+def verdict_of(report: Mapping[str, Any]) -> Verdict:
     """Sort what the script in the app has told."""
-    heard = [(int(m["level"]), _message(m)) for m in told.get("messages") or () if not m["silenced"]]
+    heard = [(int(m["level"]), _message(m)) for m in report.get("messages") or () if not m["silenced"]]
     return Verdict(
         warnings=tuple(m for level, m in heard if level < _ERROR),
         errors=tuple(m for level, m in heard if level >= _ERROR),
-        missing=tuple(Missing(m["app"], tuple(m["operations"]), bool(m["own"])) for m in told.get("missing") or ()),
-        conflicts=tuple(told.get("conflicts") or ()),
+        missing=tuple(Missing(m["app"], tuple(m["operations"]), bool(m["own"])) for m in report.get("missing") or ()),
+        conflicts=tuple(report.get("conflicts") or ()),
     )
 
 
-def _message(told: Mapping[str, Any]) -> Message:
-    level = next((word for number, word in _LEVELS if int(told["level"]) >= number), "debug")
-    texts = {k: " ".join(str(told.get(k) or "").split()) for k in ("id", "message", "hint", "object")}
+def _message(report: Mapping[str, Any]) -> Message:
+    level = next((word for number, word in _LEVELS if int(report["level"]) >= number), "debug")
+    texts = {k: " ".join(str(report.get(k) or "").split()) for k in ("id", "message", "hint", "object")}
     return Message(level=level, **texts)

@@ -72,7 +72,7 @@ def completed(service: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str,
     }
 
 
-def files_told_of(service: Mapping[str, Any], evidence: Evidence) -> list[str]:
+def named_files(service: Mapping[str, Any], evidence: Evidence) -> list[str]:
     """The words of a service's command lines that may be files which say more: scripts, and lists of processes."""
     whole = completed(service, evidence.image)
     first = words_of(whole["entrypoint"]) + words_of(whole["command"])

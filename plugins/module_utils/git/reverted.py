@@ -115,15 +115,15 @@ def _ancestors(starts: Sequence[str], known: Mapping[str, Commit]) -> set[str]:
     return found
 
 
-def refusal(version: str, release: str, brought: Sequence[Commit], told: bool) -> tuple[str, str]:
+def refusal(version: str, release: str, brought: Sequence[Commit], report: bool) -> tuple[str, str]:
     """Why a version cannot be updated to that still brings what was rolled back, and what to do.
 
     :param release: the release that was rolled back.
-    :param told: whether its content could be compared.
+    :param report: whether its content could be compared.
     """
     named = some([c.named() for c in brought], 3)
     unsure = (
-        "" if told else "; whether their content was taken back cannot be told, other commits changed the same lines"
+        "" if report else "; whether their content was taken back cannot be told, other commits changed the same lines"
     )
     advice = (
         "revert them there (git revert), or, where what was wrong is mended by later commits, run the same command "

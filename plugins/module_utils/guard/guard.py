@@ -115,9 +115,9 @@ class Need:
     dead: bool
 
     def __str__(self) -> str:
-        told = [f"{self.host} is at {_said(self.missing)} now"] if self.missing else []
-        told += [f"{self.host} is no more at {_said(self.departed)}"] if self.departed else []
-        return " and ".join(told)
+        report = [f"{self.host} is at {_said(self.missing)} now"] if self.missing else []
+        report += [f"{self.host} is no more at {_said(self.departed)}"] if self.departed else []
+        return " and ".join(report)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Kept:
     at: str
     text: str
 
-    def told(self) -> str:
+    def note(self) -> str:
         """A note for people."""
         days = self.seconds / 86400
         long = (

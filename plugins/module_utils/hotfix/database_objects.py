@@ -58,17 +58,17 @@ class Thing:
 Things = Mapping[str, Thing]
 
 
-def thing(told: Mapping[str, Any]) -> Thing:
+def thing(report: Mapping[str, Any]) -> Thing:
     """What the server, or the ledger, has told of one."""
-    known = {name: told[name] for name in Thing.__dataclass_fields__ if name in told}
-    grants = tuple(sorted((str(w), str(p), bool(o), str(c)) for w, p, o, c in told.get("grants") or ()))
-    lists = {name: tuple(str(v) for v in told.get(name) or ()) for name in ("shape", "extras")}
+    known = {name: report[name] for name in Thing.__dataclass_fields__ if name in report}
+    grants = tuple(sorted((str(w), str(p), bool(o), str(c)) for w, p, o, c in report.get("grants") or ()))
+    lists = {name: tuple(str(v) for v in report.get(name) or ()) for name in ("shape", "extras")}
     return Thing(**{**known, **lists, "grants": grants})
 
 
-def things(told: Iterable[Mapping[str, Any]]) -> dict[str, Thing]:
+def things(report: Iterable[Mapping[str, Any]]) -> dict[str, Thing]:
     """The same for several, by their keys."""
-    return {t.key: t for t in map(thing, told)}
+    return {t.key: t for t in map(thing, report)}
 
 
 def kept(there: Things) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ def _right(grant: Grant) -> str:
     return f"{grant[1]} ({grant[3]})" if grant[3] else grant[1]
 
 
-def meant_elsewhere(asked: Sequence[tuple[str, str]], before: Things, after: Things) -> str:
+def meant_external(asked: Sequence[tuple[str, str]], before: Things, after: Things) -> str:
     """Why a name without a schema has led to another place than it was meant for; empty where it has not.
 
     :param asked: kind and name of each that was named without one.
@@ -225,7 +225,7 @@ def _kind(one: Thing) -> str:
     return one.kind if one.kind in (_VIEW, _TRIGGER) else "function"
 
 
-def told(before: Things, after: Things) -> str:
+def text(before: Things, after: Things) -> str:
     """The definitions that change, as one text for each side of a diff is made of."""
     return "".join(
         f"-- {k}\n{after[k].definition}\n" if k in after else f"-- {k}: none\n" for k in differing(before, after)

@@ -75,7 +75,7 @@ class Limits:
     lines: int = 400
     chain: int = 5
 
-    def told(self) -> str:
+    def text(self) -> str:
         """As people read what is small."""
         files, lines = (f"up to {n}" if n else "any number of" for n in (self.files, self.lines))
         return f"{files} files (hotfix_max_files) and {lines} lines (hotfix_max_lines) are a hotfix"
@@ -103,7 +103,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def text(self) -> str:
         """All reasons, each with what to run instead."""
         return "\n".join(f"  {r.what}; instead: {r.command}" for r in self.refusals)
 
@@ -225,7 +225,7 @@ def judge(
     if aside:
         notes.append(f"in no container, and kept for the repository: {', '.join(aside)}")
     if FRONTEND in kinds:
-        notes.append(f"built from {len(changes)} changed files and {_lines(changes)} lines; {limits.told()}")
+        notes.append(f"built from {len(changes)} changed files and {_lines(changes)} lines; {limits.text()}")
     mine_of = [h for p in (*kinds.get(BACKEND, ()), *kinds.get(STATIC, ())) for h in homes[p]]
     services = {h.service for h in mine_of if h.kind in ROLLED_KINDS}
     jobs_due = {job for p in kinds.get(FRONTEND, ()) for job in built[p]}

@@ -89,12 +89,12 @@ def no_more(
             if now in wanted[path]:
                 continue
             if now == one["before"]:
-                told = f"{path} is again as before the hotfix {name}: IT IS LOST"
+                text = f"{path} is again as before the hotfix {name}: IT IS LOST"
             elif now is None:
-                told = f"{path} of the hotfix {name} IS GONE"
+                text = f"{path} of the hotfix {name} IS GONE"
             else:
-                told = f"{path} of the hotfix {name} is another one since (the app, or somebody by hand)"
-            found.setdefault(name, {})[path] = told
+                text = f"{path} of the hotfix {name} is another one since (the app, or somebody by hand)"
+            found.setdefault(name, {})[path] = text
     return found
 
 

@@ -148,7 +148,7 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(0.0, seconds) / 60:.0f} min"
 
 
-def told(verdict: Verdict) -> str:
+def text(verdict: Verdict) -> str:
     """A note on who has tried it."""
     return f"{verdict.host} found it good {_hours(verdict.age)} ago"
 

@@ -49,28 +49,28 @@ class Claim:
     changed: str
 
 
-def claim_in(told: Mapping[str, str]) -> Claim | None:
+def claim_in(report: Mapping[str, str]) -> Claim | None:
     """The claim that a database has told (``Ledger.claim``); None where there is none, or only that of the original."""
-    if not told.get("detail"):
+    if not report.get("detail"):
         return None
-    kept = json.loads(told["detail"])
-    if kept["database"] != told["identity"]:
+    kept = json.loads(report["detail"])
+    if kept["database"] != report["identity"]:
         return None
     host = Host(*(str(kept[key]) for key in ("engine", "name", "project")))
-    return Claim(host, str(told["name"]), str(told["release"]), str(told["changed"]))
+    return Claim(host, str(report["name"]), str(report["release"]), str(report["changed"]))
 
 
-def other_claim(told: Mapping[str, str], host: Host, take_over_from: str = "") -> Claim | None:
+def other_claim(report: Mapping[str, str], host: Host, take_over_from: str = "") -> Claim | None:
     """The claim of another host, but for the one that is taken over by its name (``machine/project``)."""
-    claim = claim_in(told)
+    claim = claim_in(report)
     if claim is None or claim.host.is_same(host) or str(claim.host) == take_over_from:
         return None
     return claim
 
 
-def is_due(told: Mapping[str, str], host: Host) -> bool:
+def is_due(report: Mapping[str, str], host: Host) -> bool:
     """Whether the claim is still to be written, under the name that the machine has now."""
-    claim = claim_in(told)
+    claim = claim_in(report)
     return claim is None or claim.host != host
 
 

@@ -202,7 +202,7 @@ def together(parts: list[Effect]) -> Effect:
         return Effect()
     breaking = [p for p in parts if p.breaks_old or p.breaks_new]
 
-    def told(name: str) -> str:
+    def quoted(name: str) -> str:
         return "; ".join(dict.fromkeys(text for text in (str(getattr(p, name)) for p in parts) if text))
 
     # What nobody can rule out comes first: its way is the one that helps.
@@ -210,16 +210,16 @@ def together(parts: list[Effect]) -> Effect:
         parts, key=lambda p: (not p.fails, not (p.breaks_old and p.breaks_new), p.declarable, not p.breaks_old)
     )
     return Effect(
-        breaks_old=told("breaks_old"),
-        breaks_new=told("breaks_new"),
-        fails=told("fails"),
-        unknown=told("unknown"),
+        breaks_old=quoted("breaks_old"),
+        breaks_new=quoted("breaks_new"),
+        fails=quoted("fails"),
+        unknown=quoted("unknown"),
         declarable=bool(breaking) and all(p.declarable for p in breaking),
         lock=max((p.lock for p in parts), key=LOCKS.index),
         grows=any(p.grows for p in parts),
         method=_method(parts),
         bridge=next((p.bridge for p in first if p.bridge), ""),
-        beware=told("beware"),
+        beware=quoted("beware"),
         safe_way=next((p.safe_way for p in first if p.safe_way), ""),
         drops_data=any(p.drops_data for p in parts),
     )

@@ -245,127 +245,130 @@ class Database:
 # -- from what the script in the app told -------------------------------------------------------------------------
 
 
-def _column(name: str, told: Mapping[str, Any]) -> Column:
-    default, generated, reference = told["db_default"], told["generated"], told["reference"]
+def _column(name: str, report: Mapping[str, Any]) -> Column:
+    default, generated, reference = report["db_default"], report["generated"], report["reference"]
     return Column(
         field=name,
-        column=told["column"],
-        type=str(told["type"]),
-        null=told["null"],
-        primary_key=told["primary_key"],
-        automatic=told["automatic"],
-        fills=told["default"],
+        column=report["column"],
+        type=str(report["type"]),
+        null=report["null"],
+        primary_key=report["primary_key"],
+        automatic=report["automatic"],
+        fills=report["default"],
         db_default=default["digest"] if default else "",
         db_default_kind=default["kind"] if default else "",
         generated=generated["digest"] if generated else "",
         total=generated["never_fails"] if generated else True,
-        collation=told["collation"],
-        check=told["check"],
+        collation=report["collation"],
+        check=report["check"],
         reference=Reference(reference["table"], reference["column"], reference["on_delete"]) if reference else None,
-        comment=told["comment"],
+        comment=report["comment"],
     )
 
 
-def table_of(told: Mapping[str, Any]) -> Table:
+def table_of(report: Mapping[str, Any]) -> Table:
     """One table of a state."""
     uniques = {
         key: Unique(
             key, tuple(u["columns"]), u["name"], u["condition"], u["expressions"], u["deferrable"], u["nulls_distinct"]
         )
-        for key, u in told["uniques"].items()
+        for key, u in report["uniques"].items()
     }
     indexes = {
         key: Index(key, tuple(i["columns"]), i["name"], i["method"], i["plain"], i.get("digest", ""))
-        for key, i in told["indexes"].items()
+        for key, i in report["indexes"].items()
     }
     return Table(
-        told["table"],
-        told["managed"],
-        tuple(told["primary_key"]),
-        {name: _column(name, c) for name, c in told["columns"].items()},
+        report["table"],
+        report["managed"],
+        tuple(report["primary_key"]),
+        {name: _column(name, c) for name, c in report["columns"].items()},
         uniques,
-        {n: Check(n, c["kind"], c["digest"], tuple(c["columns"]), c["null_passes"]) for n, c in told["checks"].items()},
+        {
+            n: Check(n, c["kind"], c["digest"], tuple(c["columns"]), c["null_passes"])
+            for n, c in report["checks"].items()
+        },
         indexes,
-        told["comment"],
+        report["comment"],
     )
 
 
-def _live(told: Mapping[str, Any] | None) -> LiveTable | None:
-    if told is None:
+def _live(report: Mapping[str, Any] | None) -> LiveTable | None:
+    if report is None:
         return None
-    foreign = [c for c in told["constraints"].values() if c["type"] == "f"]
+    foreign = [c for c in report["constraints"].values() if c["type"] == "f"]
     return LiveTable(
-        told["rows"],
-        told["bytes"],
-        told["empty"],
+        report["rows"],
+        report["bytes"],
+        report["empty"],
         {
             n: LiveColumn(c["not_null"], c["default"] or c["identity"] or c["generated"])
-            for n, c in told["columns"].items()
+            for n, c in report["columns"].items()
         },
         {
             n: LiveIndex(
                 tuple(i["columns"]), i["valid"], i["unique"], not (i["partial"] or i["expressions"]), i["immediate"]
             )
-            for n, i in told["indexes"].items()
+            for n, i in report["indexes"].items()
         },
         tuple(LiveReference(tuple(c["columns"]), c["references"], c["on_delete"] in ("c", "n", "d")) for c in foreign),
-        {n: c["validated"] for n, c in told["constraints"].items()},
-        told["nulls"],
-        told["duplicates"],
-        told["kind"],
+        {n: c["validated"] for n, c in report["constraints"].items()},
+        report["nulls"],
+        report["duplicates"],
+        report["kind"],
     )
 
 
-def _difference(told: Mapping[str, Any] | None) -> Difference:
-    if not told or "before" not in told:
+def _difference(report: Mapping[str, Any] | None) -> Difference:
+    if not report or "before" not in report:
         return Difference()
-    renames = told.get("renames", {})
+    renames = report.get("renames", {})
     return Difference(
-        {k: table_of(t) for k, t in told["before"].items()},
-        {k: table_of(t) for k, t in told["after"].items()},
+        {k: table_of(t) for k, t in report["before"].items()},
+        {k: table_of(t) for k, t in report["after"].items()},
         tuple((old, new) for old, new in renames.get("models", [])),
         tuple(renames["fields"]) if "fields" in renames else None,
-        told.get("fills", {}),
+        report.get("fills", {}),
     )
 
 
-def _operation(told: Mapping[str, Any]) -> Operation:
-    validates = told.get("validates")
+def _operation(report: Mapping[str, Any]) -> Operation:
+    validates = report.get("validates")
     return Operation(
-        index=told["index"],
-        operation=told["operation"],
-        kind=told["kind"],
-        reversible=told["reversible"],
-        atomic=told["atomic"],
-        opaque=told.get("opaque", ""),
-        batches=told.get("batches", False),
-        difference=_difference(told),
-        stated=_difference(told["stated"]) if told.get("stated") else None,
-        separate=tuple(_operation(o) for o in told.get("separate", [])),
-        concurrently=told.get("concurrently", False),
-        not_valid=told.get("not_valid", False),
-        extension=told.get("extension", ""),
-        available=told.get("available", True),
-        collation=told.get("collation", ""),
-        removes=told.get("removes", False),
+        index=report["index"],
+        operation=report["operation"],
+        kind=report["kind"],
+        reversible=report["reversible"],
+        atomic=report["atomic"],
+        opaque=report.get("opaque", ""),
+        batches=report.get("batches", False),
+        difference=_difference(report),
+        stated=_difference(report["stated"]) if report.get("stated") else None,
+        separate=tuple(_operation(o) for o in report.get("separate", [])),
+        concurrently=report.get("concurrently", False),
+        not_valid=report.get("not_valid", False),
+        extension=report.get("extension", ""),
+        available=report.get("available", True),
+        collation=report.get("collation", ""),
+        removes=report.get("removes", False),
         validates=(validates[0], validates[1]) if validates else None,
-        sql=tuple(told["sql"]) if told.get("sql") is not None else None,
+        sql=tuple(report["sql"]) if report.get("sql") is not None else None,
     )
 
 
-def _by_name(told: list[Mapping[str, Any]]) -> dict[str, tuple[Table, ...]]:
+def _by_name(report: list[Mapping[str, Any]]) -> dict[str, tuple[Table, ...]]:
     found: dict[str, tuple[Table, ...]] = {}
-    for one in told:
+    for one in report:
         table = table_of(one)
         found[table.table] = (*found.get(table.table, ()), table)
     return found
 
 
-def database_of(told: Mapping[str, Any]) -> Database:
+def database_of(report: Mapping[str, Any]) -> Database:
     """What the script told of one database."""
     return Database(
-        alias=told["alias"],
-        vendor=told["vendor"],
+        alias=report["alias"],
+        vendor=report["vendor"],
         migrations=tuple(
             Migration(
                 m["app"],
@@ -377,13 +380,13 @@ def database_of(told: Mapping[str, Any]) -> Database:
                 m.get("recorded", False),
                 m.get("one_transaction", False),
             )
-            for m in told["migrations"]
+            for m in report["migrations"]
         ),
-        old=_by_name(told["old"]),
-        new=_by_name(told["new"]),
-        live={name: _live(one) for name, one in told["catalogue"].items()},
-        prepared_statements=told["prepared_statements"],
-        applied=told.get("applied", 0),
-        to_record=tuple((app, name) for app, name in told.get("to_record", [])),
-        sizes={app: tuple((n, size) for n, size in tables) for app, tables in told.get("sizes", {}).items()},
+        old=_by_name(report["old"]),
+        new=_by_name(report["new"]),
+        live={name: _live(one) for name, one in report["catalogue"].items()},
+        prepared_statements=report["prepared_statements"],
+        applied=report.get("applied", 0),
+        to_record=tuple((app, name) for app, name in report.get("to_record", [])),
+        sizes={app: tuple((n, size) for n, size in tables) for app, tables in report.get("sizes", {}).items()},
     )

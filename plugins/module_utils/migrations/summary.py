@@ -31,8 +31,8 @@ def _done(result: Mapping[str, Any]) -> str:
     ran += [f"{one['app']}.{one['name']}: {one['operation']}" for one in result["contracted"]]
     ran += [f"{one['app']}.{one['name']} taken back" for one in result.get("reversed") or []]
     back = [f"{one['app']}.{one['name']} in {one['database']}" for one in result.get("taken_back") or []]
-    told = [f"done and kept: {', '.join(ran)}" if ran else "", f"taken back: {', '.join(back)}" if back else ""]
-    return "; ".join(text for text in told if text) or "nothing was changed"
+    lines = [f"done and kept: {', '.join(ran)}" if ran else "", f"taken back: {', '.join(back)}" if back else ""]
+    return "; ".join(text for text in lines if text) or "nothing was changed"
 
 
 def failure(state: str, error: Mapping[str, Any], result: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ _TABLES = {"map", "geo", "split_clients", "types", "charset_map", "match"}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}\Z")
 
 
-def told_lines(text: str) -> list[str]:
+def printable_lines(text: str) -> list[str]:
     """For each line of a configuration the directives that begin on it, and nothing of their values."""
     names: dict[int, list[str]] = {}
     blocks: list[str] = []
@@ -64,7 +64,7 @@ def told_lines(text: str) -> list[str]:
     for kind, word, line in _words(text):
         if kind == "word" and not begun:
             first, begun = word, True
-            names.setdefault(line, []).append(_told(word, blocks))
+            names.setdefault(line, []).append(_sentence(word, blocks))
         elif kind == "{":
             blocks.append(first if begun else "")
             first, begun = "", False
@@ -79,7 +79,7 @@ def told_lines(text: str) -> list[str]:
     return [" ".join(names.get(i, ())) or _other(line) for i, line in enumerate(lines)]
 
 
-def _told(word: str, blocks: list[str]) -> str:
+def _sentence(word: str, blocks: list[str]) -> str:
     if any(b.endswith("_by_lua_block") or b.startswith(("perl", "js_")) for b in blocks):
         return "(code)"
     if blocks and blocks[-1] in _TABLES:
@@ -125,10 +125,10 @@ def masked_diff(before: str | None, after: str, path: str) -> str:
     :param before: None when there is no such file yet.
     """
     old, new = (before or "").split("\n"), after.split("\n")
-    told_old, told_new = told_lines(before or ""), told_lines(after)
+    old_lines, new_lines = printable_lines(before or ""), printable_lines(after)
     out = [f"--- {path}{'' if before is not None else ' (not there)'}", f"+++ {path} (values are not shown)"]
     for tag, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag != "equal":
-            out += [f"-{i + 1}: {told_old[i]}".rstrip() for i in range(a, b) if before is not None]
-            out += [f"+{i + 1}: {told_new[i]}".rstrip() for i in range(c, d)]
+            out += [f"-{i + 1}: {old_lines[i]}".rstrip() for i in range(a, b) if before is not None]
+            out += [f"+{i + 1}: {new_lines[i]}".rstrip() for i in range(c, d)]
     return "\n".join(out) + "\n" if len(out) > 2 else ""

@@ -116,10 +116,10 @@ def folders_to_copy(
         c for c in changes if not any(other != c and _inside(other, c) for other in (*changes, *mounts, *folders))
     ]
     # An entrypoint that writes its configuration at the start (templates) leaves it in the container's own layer.
-    elsewhere = [
+    is_external = [
         c for c in leaves if _inside(c, prefix) and not any(_inside(c, f) for f in folders) and c not in mounts
     ]
-    wanted = {*folders, prefix} if elsewhere else folders
+    wanted = {*folders, prefix} if is_external else folders
     return tuple(sorted(w for w in wanted if not any(o != w and _inside(w, o) for o in wanted)))
 
 

@@ -56,7 +56,7 @@ class Lock:
     renewed: Moment = field(default=Moment())
     process: Process | None = None
     alone: bool = False
-    owed: str = ""
+    pending_undo: str = ""
 
     @property
     def held(self) -> bool:
@@ -124,7 +124,7 @@ def may_take(lock: Lock, now: Moment, alive: bool, wanted: Operation, over: bool
 
 def taken(lock: Lock, verdict: Take, run: str, wanted: Operation, who: str, lease: float, now: Moment) -> Lock:
     """The record once ``verdict`` is carried out."""
-    return Lock(verdict.number, run, wanted, who, now.wall, lease, now, owed=lock.owed)
+    return Lock(verdict.number, run, wanted, who, now.wall, lease, now, pending_undo=lock.pending_undo)
 
 
 def objection(lock: Lock, token: str) -> str:
@@ -145,7 +145,7 @@ def renewed(lock: Lock, now: Moment, process: Process | None) -> Lock:
 
 def released(lock: Lock, now: Moment) -> Lock:
     """The record with no holder: only the number stays, for ever, and an undo that is still owed."""
-    return Lock(number=lock.number, renewed=now, owed=lock.owed)
+    return Lock(number=lock.number, renewed=now, pending_undo=lock.pending_undo)
 
 
 def whom_to_ask(lock: Lock, left: float, since: str, until: str, alive: bool, acting: bool) -> tuple[str, str]:
@@ -212,7 +212,8 @@ def from_json(value: Mapping[str, Any]) -> Lock | None:
             Moment(**value["renewed"]),
             Process(**process) if process else None,
             bool(value["alone"]),
-            str(value["owed"]),
+            # Its name in state written by earlier versions.
+            str(value["pending_undo"] if "pending_undo" in value else value["owed"]),
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -23,7 +23,7 @@ class Story:
     :ivar target: what was asked for: a version, or the variables of a hotfix.
     :ivar health_url: where it was asked whether the app serves; empty: nobody asked.
     :ivar seconds: how long it took.
-    :ivar foretold: check mode: ``steps`` are what modules said they would do.
+    :ivar check_mode: ``steps`` are what modules said they would do.
     :ivar steps: in order; each has ``changed``, ``msg``, ``notes``, those of :data:`FACTS` that its module returned, and in a
         record ``step``, ``result`` (``ok``, or why it failed) and ``project`` (the release that it worked on).
     """
@@ -33,7 +33,7 @@ class Story:
     target: str
     health_url: str = ""
     seconds: float = 0.0
-    foretold: bool = False
+    check_mode: bool = False
     steps: Sequence[Mapping[str, Any]] = ()
 
 
@@ -52,7 +52,7 @@ def report(result: Mapping[str, Any]) -> dict[str, Any]:
 def summary(story: Story) -> list[str]:
     """The lines: where the app is now, what was done, notes, and how to go back."""
     lines = [_headline(story), *_said(story), *_notes(story)]
-    if not story.foretold:
+    if not story.check_mode:
         lines += [*_next(story), _way_back(story)]
     return list(dict.fromkeys(line for line in lines if line))
 
@@ -62,12 +62,12 @@ def _headline(story: Story) -> str:
     of_release = _of_release(story)
     took = f"after {story.seconds:.1f} s"
     if not of_release:
-        if story.foretold:
+        if story.check_mode:
             return ""
         return f"{story.app}: {story.target or story.playbook} {'done' if changed else 'had nothing to change'}, {took}"
     release, revision = str(of_release[-1]["release"]), str(of_release[-1]["revision"])[:12]
     name = story.target if story.playbook == "update" else release
-    if not story.foretold:
+    if not story.check_mode:
         asked = "verified" if story.health_url else "switched"
         return f"{story.app} {'is at' if changed else 'already was at'} {name} ({revision}), {asked}, {took}"
     before = next((str(s["current_revision"])[:12] for s in story.steps if s.get("current_revision")), "")
@@ -83,14 +83,14 @@ def _of_release(story: Story) -> list[Mapping[str, Any]]:
 
 def _said(story: Story) -> Iterable[str]:
     # Of a hotfix that is there already its module says so; of an update that changes nothing the headline does.
-    told = [step for step in story.steps if step.get("changed") or story.playbook == "hotfix"]
-    said = [str(s["msg"]) for s in told if s.get("msg") and not str(s.get("result", "")).startswith("failed")]
+    lines = [step for step in story.steps if step.get("changed") or story.playbook == "hotfix"]
+    said = [str(s["msg"]) for s in lines if s.get("msg") and not str(s.get("result", "")).startswith("failed")]
     return [line.strip() for text in said for line in text.splitlines()]
 
 
 def _notes(story: Story) -> list[str]:
     found = [str(note) for step in story.steps for note in step.get("notes") or ()]
-    if not (story.health_url or story.foretold) and _of_release(story):
+    if not (story.health_url or story.check_mode) and _of_release(story):
         found.append("nobody looked whether it serves: app_health_url says what to ask")
     for step in story.steps:
         failed = str(step.get("result") or "ok")

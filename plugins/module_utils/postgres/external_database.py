@@ -81,8 +81,8 @@ def connection_of(
     :param given: ``host``, ``port``, ``user``, ``database``, ``password``, each empty where the app's is meant.
     :raises Unfit: it is not known where or as whom.
     """
-    told = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
-    user, database = given.get("user") or told.get("user", ""), given.get("database") or told.get("dbname", "")
+    report = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
+    user, database = given.get("user") or report.get("user", ""), given.get("database") or report.get("dbname", "")
     if not user or not database:
         missing = "database_user" if not user else "database"
         raise Unfit(f"neither the app's settings nor {missing} say as whom, and to which database, to connect",
@@ -90,14 +90,14 @@ def connection_of(
     if "=" in database or "://" in database:
         # libpq would take that for a connection string, with whatever is in it.
         raise Unfit("the database's name is a connection string", "name host, port, user and database one by one")
-    same = user == told.get("user", "")
-    elsewhere = bool(given.get("host")) and given["host"] != told.get("host")
-    kept = {VARIABLES[k]: told[k] for k in VARIABLES if k in told and not (elsewhere and k == "hostaddr")}
+    same = user == report.get("user", "")
+    is_external = bool(given.get("host")) and given["host"] != report.get("host")
+    kept = {VARIABLES[k]: report[k] for k in VARIABLES if k in report and not (is_external and k == "hostaddr")}
     known = {**files, **({"sslkey": secret["sslkey"]} if secret.get("sslkey") else {})}
     return Connection(
-        given.get("host") or told.get("host") or _SOCKETS,
+        given.get("host") or report.get("host") or _SOCKETS,
         # Another host may be there to go around a pooler, whose port is not the server's.
-        given.get("port") or ("" if elsewhere else told.get("port", "")),
+        given.get("port") or ("" if is_external else report.get("port", "")),
         user,
         database,
         given.get("password") or (secret.get("password", "") if same else ""),

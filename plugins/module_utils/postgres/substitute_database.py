@@ -76,7 +76,7 @@ def problem_with(places: Sequence[Place]) -> str:
     return ""
 
 
-def with_stand_in(project: Mapping[str, Any], place: Place, image: str) -> dict[str, Any]:
+def with_substitute(project: Mapping[str, Any], place: Place, image: str) -> dict[str, Any]:
     """The project with a service in the place of the server.
 
     :param project: as Compose resolves it.
@@ -91,8 +91,8 @@ def with_stand_in(project: Mapping[str, Any], place: Place, image: str) -> dict[
 def _pointed(service: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """A service whose variables name the stand-in where they named the place."""
     given = service.get("environment") or {}
-    told = {name: _instead(str(name), value, place) for name, value in given.items()}
-    return {**service, **({"environment": told} if told else {})}
+    report = {name: _instead(str(name), value, place) for name, value in given.items()}
+    return {**service, **({"environment": report} if report else {})}
 
 
 def _instead(name: str, value: Any, place: Place) -> Any:

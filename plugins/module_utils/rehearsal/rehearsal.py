@@ -249,11 +249,11 @@ def rehearsal_project(
     servers = [database.service, *brokers]
     hosts = {n for app in apps for server in servers for n in names_in(project, app, server)}
     secrets = secrets_of(project)
-    told = {
+    report = {
         n: environment_of(project["services"][n].get("environment") or {}, images[n][1], hosts, secrets, allowed)
         for n in [*apps, *servers]
     }
-    changed = {n: {**project["services"][n], "environment": told[n].values} for n in told}
+    changed = {n: {**project["services"][n], "environment": report[n].values} for n in report}
     harmless = {**project, "services": {**project["services"], **changed}}
     names = {n: image for n, (image, _variables) in images.items()}
     result: dict[str, Any] = {}
@@ -278,7 +278,7 @@ def rehearsal_project(
     result["services"][database.service] = database.definition(names[database.service], of_database)
     result["services"] = {key: limits.bounded(service) for key, service in result["services"].items()}
     result["volumes"] = volumes
-    withheld = sorted({n for app in apps for n in told[app].withheld})
+    withheld = sorted({n for app in apps for n in report[app].withheld})
     return result, withheld
 
 

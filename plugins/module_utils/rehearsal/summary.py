@@ -63,18 +63,18 @@ def _seconds(value: float) -> str:
     return f"{value:.2f} s"
 
 
-def success(told: Mapping[str, Any]) -> str:
+def success(report: Mapping[str, Any]) -> str:
     """What it foretells."""
     steps = [
         f"{_one(m)} {_seconds(m['seconds'])}" + (f", {'; '.join(m['locks'])}" if m.get("locks") else "")
-        for m in told["migrations"]
+        for m in report["migrations"]
     ]
-    asked = [f"GET {r['path']} {r['status']} in {_seconds(r['seconds'])}" for r in told["requests"]]
+    asked = [f"GET {r['path']} {r['status']} in {_seconds(r['seconds'])}" for r in report["requests"]]
     return "; ".join(
         [
-            f"rehearsed on {', '.join(told['backups'])}, restored in {told.get('restored_in', 0):g} s",
+            f"rehearsed on {', '.join(report['backups'])}, restored in {report.get('restored_in', 0):g} s",
             "foretold: " + ", ".join(steps) if steps else "no migration was pending there",
-            ", ".join(asked) or told.get("not_asked", ""),
+            ", ".join(asked) or report.get("not_asked", ""),
         ]
     )
 

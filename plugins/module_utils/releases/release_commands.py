@@ -45,5 +45,5 @@ def said(argv: Sequence[str], longest: int = 120) -> str:
 def last_lines(output: str, count: int = 6) -> list[str]:
     """The end of an output, without colours."""
     lines = [_CONTROL.sub("", line).rstrip() for line in output.splitlines()]
-    told = [line for line in lines if line][-count:]
-    return [line[:300] for line in told]
+    report = [line for line in lines if line][-count:]
+    return [line[:300] for line in report]

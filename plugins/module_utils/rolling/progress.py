@@ -26,7 +26,7 @@ class Narrator:
 
     web: frozenset[str] = frozenset()
     known: dict[str, Container] = field(default_factory=dict)
-    told: set[tuple[str, ...]] = field(default_factory=set)
+    said: set[tuple[str, ...]] = field(default_factory=set)
     waited: dict[str, float] = field(default_factory=dict)
     started: bool = False
 
@@ -76,8 +76,8 @@ class Narrator:
     def _proving(self, step: steps.Prove, stack: Stack) -> Iterator[Line]:
         for container in _those(stack, step.containers):
             key = ("prove", container.id, str(step.proxied))
-            if key not in self.told:
-                self.told.add(key)
+            if key not in self.said:
+                self.said.add(key)
                 where = "is watched while users reach it" if step.proxied else "is asked what users would ask"
                 where = where if container.service in self.web else "is watched"
                 yield _line("prove", container, 0.0, where)

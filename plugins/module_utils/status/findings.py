@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..build import baked_secrets
-from ..celery.backlog import told
+from ..celery.backlog import counted
 from ..drift.drift import UNREAD
 from ..engine.programs import WEB
 from ..hotfix import in_place
@@ -130,7 +130,7 @@ class Seen:
     others: Sequence[Container] = ()
     holder: Holder = field(default=Holder())
     records: Sequence[Mapping[str, Any]] = ()
-    owed: Mapping[str, Any] = field(default_factory=dict)
+    pending_undo: Mapping[str, Any] = field(default_factory=dict)
     leftovers: Sequence[str] = ()
     edits: Sequence[Mapping[str, Any]] = ()
     migrations: Mapping[str, Any] = field(default_factory=dict)
@@ -189,7 +189,7 @@ def findings(seen: Seen) -> list[Finding]:
         _of_edits(seen) + _of_migrations(seen) + _of_way_back(seen, bool(broken)) + _of_backups(seen) + _of_room(seen)
     )
     if seen.aside:
-        what = f"kept aside in the broker, since older workers would discard it: {told(seen.aside)}"
+        what = f"kept aside in the broker, since older workers would discard it: {counted(seen.aside)}"
         found.append(Finding(NOTE, "tasks", what, "an update to a version that registers these puts them back"))
     found += [Finding(NOTE, "unseen", f"{part} cannot be seen: {why}") for part, why in seen.unseen.items()]
     return sorted(found, key=lambda f: f.level != ACT)
@@ -243,8 +243,8 @@ def _running(seen: Seen) -> list[Finding]:
 def unfinished(seen: Seen) -> list[Finding]:
     """The operation that was ended in the middle, and the command that finishes it."""
     holder, lock = seen.holder, seen.holder.lock
-    if seen.owed and not holder.alive and (not lock.held or not _works(seen)):
-        return [_way_back_to_finish(seen.owed)]
+    if seen.pending_undo and not holder.alive and (not lock.held or not _works(seen)):
+        return [_way_back_to_finish(seen.pending_undo)]
     if lock.held and not _works(seen):
         killed = "its module was killed" if lock.process else "no process of it lives and its lock ran out"
         why = "the machine was started anew since" if holder.rebooted else killed
@@ -339,12 +339,12 @@ def _listed(differences: Sequence[Mapping[str, Any]], more: int) -> str:
 
 
 def _of_migrations(seen: Seen) -> list[Finding]:
-    told = seen.migrations
+    report = seen.migrations
     found = []
-    if told.get("pending"):
-        what = f"{told['pending']} migrations of the current release are pending: {told.get('msg') or ''}"
+    if report.get("pending"):
+        what = f"{report['pending']} migrations of the current release are pending: {report.get('msg') or ''}"
         found.append(Finding(ACT, "migrations", what, again(seen)))
-    waiting = list(told.get("open") or ())
+    waiting = list(report.get("open") or ())
     if waiting:
         first = next((o["waits_for"] for o in waiting if o.get("waits_for")), "")
         what = f"{len(waiting)} operations are put off ({'; '.join(str(o['operation']) for o in waiting[:3])})"

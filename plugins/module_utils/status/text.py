@@ -76,11 +76,13 @@ def _service_lines(seen: Seen) -> list[str]:
 
 
 def _migration_lines(seen: Seen) -> list[str]:
-    told = seen.migrations
-    if not told:
+    report = seen.migrations
+    if not report:
         return [_not_looked(seen, "migrations")]
-    open_ones = len(told.get("open") or ())
-    return [f"{told.get('applied') or 0} applied, {told.get('pending') or 0} pending, {open_ones} operations put off"]
+    open_ones = len(report.get("open") or ())
+    return [
+        f"{report.get('applied') or 0} applied, {report.get('pending') or 0} pending, {open_ones} operations put off"
+    ]
 
 
 def _not_looked(seen: Seen, part: str) -> str:

@@ -131,22 +131,22 @@ def test_all_of_the_revision_is_in_it_under_its_own_names(tree: Path, bin_folder
 
 
 def test_whatever_else_of_the_tree_a_build_names_is_taken_from_there(tree: Path, bin_folder: Path) -> None:
-    elsewhere = tree.parents[2] / "common"
-    elsewhere.mkdir()
+    is_external = tree.parents[2] / "common"
+    is_external.mkdir()
     build(
         tree,
         a={"context": f"{tree}/latest", "dockerfile": f"{tree}/web/Dockerfile"},
         b={
             "context": "https://git.example/x.git#main",
             "dockerfile": "deploy/Dockerfile",
-            "additional_contexts": {"code": f"{tree}/src", "base": "docker-image://alpine", "common": str(elsewhere)},
+            "additional_contexts": {"code": f"{tree}/src", "base": "docker-image://alpine", "common": str(is_external)},
         },
     )
     first, second = (bin_folder / "calls").read_text().splitlines()
     copy = first.split()[-1].removesuffix("/src")
     assert copy.startswith(f"{tree.parents[2]}/state/build/") and f"--file {copy}/web/Dockerfile" in first
     assert f"--build-context code={copy}/src" in second and str(tree) not in first + second
-    assert "base=docker-image://alpine" in second and f"common={elsewhere}" in second
+    assert "base=docker-image://alpine" in second and f"common={is_external}" in second
     assert second.endswith("https://git.example/x.git#main") and "--file deploy/Dockerfile" in second
     assert all(f"--label {CLEAN_LABEL}=clean" in call for call in (first, second))
 

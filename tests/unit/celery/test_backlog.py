@@ -18,9 +18,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.celery.backlog imp
     Wait,
     Worker,
     concerns,
+    counted,
     news,
     next_of,
-    told,
     unknown,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.celery.inside.queues import name_of
@@ -67,12 +67,12 @@ def test_what_is_fetched_counts_once_whoever_tells_of_it() -> None:
 
 
 def test_what_no_older_worker_fetches_is_left_alone() -> None:
-    assert unknown(Look(OLD, elsewhere={"vouchers": {"tours.voucher": 3}}, workers=ABLE)) == {}
+    assert unknown(Look(OLD, is_external={"vouchers": {"tours.voucher": 3}}, workers=ABLE)) == {}
 
 
 def test_names_are_told_and_not_all_of_them() -> None:
-    assert told({"b": 1200, "a": 1}) == "1 of a, 1,200 of b"
-    assert told({f"t{n}": 1 for n in range(9)}).endswith("1 of t4 and 4 more names")
+    assert counted({"b": 1200, "a": 1}) == "1 of a, 1,200 of b"
+    assert counted({f"t{n}": 1 for n in range(9)}).endswith("1 of t4 and 4 more names")
 
 
 NAMES = st.dictionaries(st.sampled_from(["old.a", "old.b", "new.a", "new.b", ""]), st.integers(0, 5))

@@ -86,8 +86,8 @@ def drift_of(*differences: Difference, **more: Any) -> ContainerDrift:
 
 
 def test_only_files_of_the_tree_are_read_and_of_added_ones_those_that_count(edits: Edits) -> None:
-    elsewhere = Difference("/usr/lib/python3/site.py", CHANGED, "theirs", "other")
-    seen = Seen(drift_of(EDITED, LOG, CODE, elsewhere))
+    is_external = Difference("/usr/lib/python3/site.py", CHANGED, "theirs", "other")
+    seen = Seen(drift_of(EDITED, LOG, CODE, is_external))
     assert edits(seen, added=lambda path: path.endswith(".py")) == {
         "shop/views.py": b"new",
         "shop/more.py": b"code",

@@ -176,5 +176,5 @@ def test_whoever_is_left_out_the_file_still_reaches_somebody(
     lost = unbuildable(sorted(homes), homes, known)
     verdict = judge(changes, kept, sources=sources(kept, known), unbuildable=lost)
     assert set(verdict.jobs) <= set(known) and not set(verdict.services) & {"builder", "seed", "nginx"}
-    told = verdict.told()
+    told = verdict.text()
     assert all(p in told or any(p in paths for paths in verdict.kinds.values()) for p in homes)

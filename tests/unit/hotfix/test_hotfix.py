@@ -97,7 +97,7 @@ def test_what_is_none_is_told_with_what_to_run_instead(change: Change, key: str)
     verdict = of(change, compose_files=["deploy/stack.yml"], version="v9")
     assert key in keys(verdict)
     assert all("evenkeel.deploy.update -e update_version=v9" in r.command for r in verdict.refusals)
-    assert change.path in verdict.told()
+    assert change.path in verdict.text()
 
 
 def test_a_compiled_translation_is_taken_with_its_source_alone() -> None:
@@ -135,7 +135,7 @@ def test_what_a_job_builds_from_replaces_nobody_and_says_what_is_small() -> None
     )
     assert both.kinds == {FRONTEND: (SOURCE,), BACKEND: (VIEW,)} and both.services == ("api", "celery")
     large = of(Change(SOURCE, added=401), homes={SOURCE: [BUILDER]}, sources={SOURCE: ["builder"]})
-    assert keys(large) == ["large"] and "401 lines are changed, more than 400" in large.told()
+    assert keys(large) == ["large"] and "401 lines are changed, more than 400" in large.text()
 
 
 def test_every_reason_of_a_front_end_is_told() -> None:
@@ -260,7 +260,7 @@ HOMES = st.lists(
 )
 def test_nothing_is_passed_over(changes: list[Change], homes: dict[str, list[Home]], named: bool, forced: bool) -> None:
     verdict = judge(changes, homes, named=named, forced=forced)
-    told = verdict.told()
+    told = verdict.text()
     in_a_kind = {p for paths in verdict.kinds.values() for p in paths}
     for change in changes:
         aside = any(change.path in note for note in verdict.notes)

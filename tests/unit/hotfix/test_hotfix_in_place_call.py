@@ -73,7 +73,7 @@ class Place:
             raise self.containers.fails.pop(0)
         self.containers.files.update(self.wanted)
 
-    def ask_as_users(self) -> None:
+    def run_smoke_tests(self) -> None:
         self.containers.asked += 1
         if self.containers.wrong:
             raise self.containers.wrong.pop()

@@ -91,7 +91,7 @@ def test_a_page_may_be_kept_for_less_and_each_line_is_told_once() -> None:
     site = "server {\nlocation / {\nexpires 5m;\n}\n}"
     assert kept(site, "/", "/index.html", "/app.js") == [("/", f"{SITE}:3", 300.0)]
     (one,) = kept_long(parse("http { server { location / { expires 30d; } } }"), MAIN, ["/app.js"])
-    assert one.told() == (
+    assert one.note() == (
         f"{MAIN}:1 (expires 30d) lets browsers keep /app.js for 30 days unless its name gets a hash: who has it sees the change only then"
     )
 

@@ -148,7 +148,7 @@ def test_a_difference_names_lines_and_directives_and_no_value() -> None:
     ],
 )
 def test_lines_are_told_by_what_begins_on_them(text: str, told: list[str]) -> None:
-    assert change.told_lines(text) == told
+    assert change.printable_lines(text) == told
 
 
 @pytest.mark.parametrize(

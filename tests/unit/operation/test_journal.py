@@ -26,8 +26,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.jou
     FencedOff,
     Keeper,
     LockHeld,
-    owe,
-    settle_debt,
+    begin_undo,
+    end_undo,
     working,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.records import Journal, first_line
@@ -326,19 +326,19 @@ def test_what_is_no_token_opens_nothing(keeper: Keeper, token: str) -> None:
 def test_an_undo_is_owed_over_kills_and_takeovers_until_it_is_finished(keeper: Keeper) -> None:
     first = keeper.take(V2, "anna@laptop").lock
     keeper.note(first.run, before={"release": "r1"}, release="r2")
-    owe(keeper, first.token, "What: api answered 500\nlog: password=hunter2")
+    begin_undo(keeper, first.token, "What: api answered 500\nlog: password=hunter2")
     second = keeper.take(V2, "ben@desk")
-    assert (second.owed["before"], second.owed["goal"], second.owed["reason"]) == (
+    assert (second.pending_undo["before"], second.pending_undo["goal"], second.pending_undo["reason"]) == (
         {"release": "r1"}, "undo", "api answered 500")  # fmt: skip
     # Its own way back fails as well: the first one stays the one that is owed.
-    owe(keeper, second.lock.token, "no room")
+    begin_undo(keeper, second.lock.token, "no room")
     keeper.release(second.lock.token)
     third = keeper.take(V3, "ben@desk")
-    assert third.owed["run"] == first.run
-    settle_debt(keeper, third.lock.token)
+    assert third.pending_undo["run"] == first.run
+    end_undo(keeper, third.lock.token)
     assert keeper.records.read(first.run)["undone"] is True
     keeper.release(third.lock.token)
-    assert keeper.take(V3, "ben@desk").owed == {}
+    assert keeper.take(V3, "ben@desk").pending_undo == {}
     assert "hunter2" not in Path(keeper.journal.path).read_text()
 
 
@@ -411,7 +411,7 @@ def test_a_full_disk_keeps_nobody_from_acting_going_back_and_giving_back(small_d
         fence.undo_begins("api answered 500")
         with fence.act("rotate api"):
             pass
-    assert keeper.read().owed == lock.run
+    assert keeper.read().pending_undo == lock.run
     assert json.loads((small_disk / "operations" / f"{lock.run}.json").read_text())["run"] == lock.run
     assert keeper.release(lock.token) and not keeper.read().held
     (small_disk / "filler").unlink()

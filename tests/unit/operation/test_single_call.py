@@ -17,7 +17,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services im
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import (
     Keeper,
     LockHeld,
-    owe,
+    begin_undo,
     working,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.single_call import (
@@ -98,9 +98,9 @@ def test_whoever_has_to_be_waited_for_is_left_to_the_caller(tmp_path: Path) -> N
 def test_the_way_back_of_a_killed_run_comes_first(tmp_path: Path) -> None:
     keeper = Keeper(str(tmp_path / "state"))
     killed = keeper.take(Operation("hotfix", "shop", "x"), "me")
-    owe(keeper, killed.lock.token, "it does not boot")
+    begin_undo(keeper, killed.lock.token, "it does not boot")
     assert single_call(OPERATION, free(tmp_path), False, never, "hotfix_live")["whole"] is False
-    assert not keeper.read().held and keeper.read().owed == killed.lock.run, "whoever comes next still knows"
+    assert not keeper.read().held and keeper.read().pending_undo == killed.lock.run, "whoever comes next still knows"
 
 
 def test_under_a_lock_of_the_caller_or_in_check_mode_it_is_a_part(tmp_path: Path) -> None:

@@ -102,12 +102,12 @@ def test_a_hotfix_of_no_release_says_what_was_done_and_how_it_goes_again() -> No
 
 def test_check_mode_tells_what_would_be_and_promises_nothing() -> None:
     bare = {"changed": True, "release": "", "revision": V2, "current_revision": "", "msg": "unknown until built"}
-    assert update(bare, foretold=True) == ["shop: the first release would be 222222222222", "unknown until built"]
+    assert update(bare, check_mode=True) == ["shop: the first release would be 222222222222", "unknown until built"]
     there = {**bare, "current_revision": V1, "way_back_revision": V1, "next": ["if it was wrong: that"]}
-    assert update(there, foretold=True)[0] == "shop: 111111111111 would be replaced by 222222222222"
-    assert not any("if it was wrong" in line for line in update(there, foretold=True))
+    assert update(there, check_mode=True)[0] == "shop: 111111111111 would be replaced by 222222222222"
+    assert not any("if it was wrong" in line for line in update(there, check_mode=True))
     same = {"changed": False, "release": "r2", "revision": V2, "current_revision": V2}
-    assert update(same, {}, foretold=True) == ["shop is at v2 (222222222222): nothing would change"]
+    assert update(same, {}, check_mode=True) == ["shop is at v2 (222222222222): nothing would change"]
 
 
 RESULTS = st.dictionaries(

@@ -241,7 +241,7 @@ def found(engine: FakeEngine, told: dict[str, Any] | Exception, monkeypatch: pyt
 
     monkeypatch.setattr(external_database.OneOff, "ask", ask)
     asked = wanted(**{"timeout": 60.0, "django_service": "api", **options})
-    return external_database.elsewhere_of(asked, None, engine, PROJECT)  # type: ignore[arg-type]
+    return external_database.external_of(asked, None, engine, PROJECT)  # type: ignore[arg-type]
 
 
 def test_the_client_fits_the_server_that_the_app_has_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +395,7 @@ def test_a_client_that_is_too_old_and_one_that_is_too_new_to_restore(
     engine = FakeEngine("postgres:17")
     monkeypatch.setattr(engine, "run_inside", lambda *words, **more: (0, own), raising=False)
     monkeypatch.setattr(Server, "run", lambda *words, **more: f"{theirs}\n")
-    one = external_database.Elsewhere(connected(), "postgres:17", decide.Reach(), 60.0, exact)
+    one = external_database.ExternalDatabase(connected(), "postgres:17", decide.Reach(), 60.0, exact)
     try:
         with one.client(engine, "travel") as made:  # type: ignore[arg-type]
             assert made["Id"] == "made" and not said

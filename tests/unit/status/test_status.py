@@ -106,11 +106,14 @@ def test_whose_turn_it_is(holder: Holder, expected: tuple[str, str]) -> None:
 
 
 def test_a_way_back_that_has_not_ended_comes_first() -> None:
-    owed = record("interrupted", goal="undo", reason="never ready", before={"revision": "3" * 40})
-    state, command = verdict(seen(owed=owed, records=[owed], leftovers=["pin in nginx"]))
+    pending_undo = record("interrupted", goal="undo", reason="never ready", before={"revision": "3" * 40})
+    state, command = verdict(seen(pending_undo=pending_undo, records=[pending_undo], leftovers=["pin in nginx"]))
     assert state == "unfinished" and command.startswith(UPDATE_V2) and "way back" in command
     # While somebody works on just that it is theirs.
-    assert verdict(seen(owed=owed, records=[owed], holder=held(process=ALIVE, alive=True)))[0] == "running"
+    assert (
+        verdict(seen(pending_undo=pending_undo, records=[pending_undo], holder=held(process=ALIVE, alive=True)))[0]
+        == "running"
+    )
 
 
 def test_an_operation_that_another_one_took_the_lock_from_stays_unfinished() -> None:
@@ -235,7 +238,7 @@ pieces = st.fixed_dictionaries(
         "records": st.lists(
             st.sampled_from([record(""), record("ok"), record("failed"), record("interrupted")]), max_size=3
         ),
-        "owed": st.sampled_from([{}, record("failed", goal="undo")]),
+        "pending_undo": st.sampled_from([{}, record("failed", goal="undo")]),
         "leftovers": st.lists(st.text(max_size=5), max_size=2),
         "unseen": st.dictionaries(st.sampled_from(["services", "drift", "migrations"]), st.text(max_size=5)),
         "release": st.sampled_from([{}, RELEASE]),
@@ -262,7 +265,7 @@ def test_whatever_is_seen_is_told_and_unfinished_means_that_there_is_something_t
     assert lines[0].endswith(f": {state}") and all(line.isprintable() for line in lines)
     assert (state != "unfinished") or command
     # An operation that lives is never called dead.
-    assert not (one.holder.alive and state == "unfinished" and one.holder.lock.operation.target in command and not one.owed
+    assert not (one.holder.alive and state == "unfinished" and one.holder.lock.operation.target in command and not one.pending_undo
                 and not one.records)  # fmt: skip
 
 

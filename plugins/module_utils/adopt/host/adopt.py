@@ -82,7 +82,7 @@ def adopt(request: Request, check_mode: bool) -> dict[str, Any]:
     edits = edits_in_containers(view.engine, request.project_name, view.containers)
     if check_mode:
         return {
-            **_told(view, edits),
+            **_started_by_hand(view, edits),
             "changed": True,
             "release": "",
             "release_path": "",
@@ -94,7 +94,7 @@ def adopt(request: Request, check_mode: bool) -> dict[str, Any]:
     with working(request.lock, state_dir, f"release_adopt of {request.project_name}") as fence:
         about = _make(request, store, state_dir, view, edits, made, fence.act)
         facts = _facts(store, about, True, _sentence(view, edits, "is"))
-        return fence.reported({**facts, **_told(view, edits), "branch": about["branch"]})
+        return fence.reported({**facts, **_started_by_hand(view, edits), "branch": about["branch"]})
 
 
 def _served(store: Store, view: View) -> list[str]:
@@ -270,10 +270,10 @@ def _take_away(store: Store, state_dir: str, about: Mapping[str, Any], used: ret
     return notes
 
 
-def _told(view: View, edits: Edits) -> dict[str, Any]:
+def _started_by_hand(view: View, edits: Edits) -> dict[str, Any]:
     return {
         "revision": view.tree.revision, "folder": view.origin.folder, "local_edits": list(view.tree.edits),
-        "container_edits": edits.told, "data": {p: os.path.join(view.origin.folder, p) for p in view.data},
+        "container_edits": edits.texts, "data": {p: os.path.join(view.origin.folder, p) for p in view.data},
         "images": view.images, "notes": [*view.notes, *edits.notes],
     }  # fmt: skip
 
@@ -293,6 +293,6 @@ def _sentence(view: View, edits: Edits, verb: str) -> str:
     what = f"commit {tree.commit[:12]}" if tree.commit else "no git"
     if tree.edits:
         what += f" with {len(tree.edits)} local changes"
-    told = f"{view.project['name']} {verb} adopted as {tree.revision[:12]} from {view.origin.folder} ({what})"
-    hands = f"; {len(edits.told)} files were changed by hand in containers, and go with them" if edits.told else ""
-    return f"{told}; no container is touched{hands}"
+    text = f"{view.project['name']} {verb} adopted as {tree.revision[:12]} from {view.origin.folder} ({what})"
+    hands = f"; {len(edits.texts)} files were changed by hand in containers, and go with them" if edits.texts else ""
+    return f"{text}; no container is touched{hands}"

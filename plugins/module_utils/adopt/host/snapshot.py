@@ -146,8 +146,8 @@ def _of_checkout(git: Git, folder: str, left_out: Sequence[str]) -> tuple[str, l
     commit = "".join(_asked(git, folder, "rev-parse", "--verify", "HEAD")).strip()
     known = _asked(git, folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     paths = sorted({p for p in known if not is_below(p, left_out) and os.path.lexists(os.path.join(folder, p))})
-    told = _asked(git, folder, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
-    return commit, sorted(e[3:] for e in told if not is_below(e[3:], left_out)), paths
+    report = _asked(git, folder, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
+    return commit, sorted(e[3:] for e in report if not is_below(e[3:], left_out)), paths
 
 
 def _all_of(folder: str, left_out: Sequence[str]) -> list[str]:

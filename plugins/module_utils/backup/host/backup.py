@@ -18,7 +18,7 @@ from .dump import Dump
 from .proof import Proof
 from .request import RESTORED, VERIFIED, Request
 from .restore import Restoring
-from .source import ELSEWHERE, source_of
+from .source import EXTERNAL, source_of
 from .store import BackupStore
 from .summary import unchanged
 
@@ -32,7 +32,7 @@ def backup(request: Request, check_mode: bool) -> dict[str, Any]:
     spare, memory = _size("min_free", request.min_free), _size("verify_memory", request.verify_memory)
     source = source_of(request.wanted)
     if source is None:
-        return {**unchanged(), "msg": f"no backup: the project has no PostgreSQL service; {ELSEWHERE}"}
+        return {**unchanged(), "msg": f"no backup: the project has no PostgreSQL service; {EXTERNAL}"}
     of = (source.project, source.service, source.server.database)
     store = BackupStore(request.dest, of)
     if check_mode:

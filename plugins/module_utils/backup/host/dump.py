@@ -20,7 +20,7 @@ from .proof import read_to_its_end
 from .request import Request
 from .source import Source
 from .store import BackupStore
-from .summary import BackupFailed, Timeline, iso, told, unchanged
+from .summary import BackupFailed, Timeline, facts, iso, unchanged
 
 # Seconds between two lines of progress.
 _TELL = 5.0
@@ -45,7 +45,7 @@ class Dump:
         """What the call would do."""
         good = self._good(since)
         if good:
-            return {**unchanged(), "backup": told(self._store, good), "msg": f"{good} is new enough"}
+            return {**unchanged(), "backup": facts(self._store, good), "msg": f"{good} is new enough"}
         return {**unchanged(), "changed": True, "msg": f"{self._source.server.database} would be dumped"}
 
     # -- a new one -------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ class Dump:
         good = self._good(since)
         if good and self._is_whole(good):
             self._name_release(good)
-            return {**unchanged(), "backup": told(self._store, good), "msg": f"{good} is new enough"}
+            return {**unchanged(), "backup": facts(self._store, good), "msg": f"{good} is new enough"}
         before, began = self._store.names(), time.time()
         lock_timeout = self._request.lock_timeout
         try:
@@ -73,7 +73,7 @@ class Dump:
         if not name:
             return {**unchanged(), "msg": f"no backup: {self._source.server.database} has no table yet"}
         removed = self._removed(fence)
-        made = told(self._store, name)
+        made = facts(self._store, name)
         where = f"{made['path']} ({made['bytes']:,} bytes, {made['seconds']:g} s, read to its end)"
         return {
             **unchanged(),
@@ -151,7 +151,7 @@ class Dump:
         """Why there is no dump."""
         database = self._source.server.database
         if self._was_stopped():
-            box = "client for" if self._source.elsewhere else "container of"
+            box = "client for" if self._source.is_external else "container of"
             return BackupFailed(
                 f"the {box} {self._source.service} was stopped or restarted while {database} was dumped",
                 "run the same command again once it runs",

@@ -102,7 +102,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class ExternalDatabase:
     """A server, and how it is reached.
 
     :ivar image: the client's, as it was named.
@@ -195,14 +195,16 @@ class Elsewhere:
         return int(printed) // 10000 if printed.isdigit() else 0
 
 
-def elsewhere_of(wanted: Wanted, compose: Compose, engine: Engine, project: Mapping[str, Any]) -> Elsewhere | None:
+def external_of(
+    wanted: Wanted, compose: Compose, engine: Engine, project: Mapping[str, Any]
+) -> ExternalDatabase | None:
     """The database that the app's settings or the options name; None where neither does.
 
     :raises BadInput: they name one that cannot be dumped, and why.
     """
     given = _given(wanted.external, wanted.database)
     service = wanted.django_service
-    told: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     # A rehearsal's app has to find its server by its own settings.
     if wanted.rehearses or not all(given[key] for key in ("host", "user", "database")):
         if not service or service not in project.get("services", {}):
@@ -212,28 +214,28 @@ def elsewhere_of(wanted: Wanted, compose: Compose, engine: Engine, project: Mapp
                     "set database_user and database, or django_service (app_django_service) to the service that knows them",
                 )
             return None
-        told = _told(wanted, compose, engine, project)
-        if told["vendor"] != "postgresql":
+        report = _settings(wanted, compose, engine, project)
+        if report["vendor"] != "postgresql":
             if wanted.optional:
                 return None
-            raise BadInput(f"the app's database is {told['vendor']}, and this is for PostgreSQL")
-    sealed = told.get("secret") or {}
+            raise BadInput(f"the app's database is {report['vendor']}, and this is for PostgreSQL")
+    sealed = report.get("secret") or {}
     try:
-        known = decide.connection_of(told.get("parameters") or {}, sealed, told.get("files") or {}, given)
+        known = decide.connection_of(report.get("parameters") or {}, sealed, report.get("files") or {}, given)
     except decide.Unfit as error:
         raise BadInput(str(error), error.advice) from error
     if not given["host"]:
         _refuse_a_service(project, service, known.host)
-    image = wanted.external.client_image or _fitting(told, known.place)
+    image = wanted.external.client_image or _fitting(report, known.place)
     reach = decide.reach_of(project, service, known.host)
     if wanted.external.client_network:
         reach = decide.Reach((wanted.external.client_network,), reach.hosts, reach.dns, reach.dns_search, reach.binds)
     elif given["host"] and decide.is_loopback(known.host):
         # This host, as whoever writes its inventory means it.
         reach = decide.Reach()
-    own = told.get("parameters") or {}
+    own = report.get("parameters") or {}
     place = Place(str(own.get("host") or ""), str(own.get("port") or ""))
-    return Elsewhere(known, image, reach, wanted.timeout, wanted.restores, place)
+    return ExternalDatabase(known, image, reach, wanted.timeout, wanted.restores, place)
 
 
 def _given(options: ExternalDatabaseOptions, database: str) -> dict[str, str]:
@@ -266,7 +268,7 @@ def _password_in(path: str) -> str:
         raise BadInput(f"database_password_file {path} cannot be read: {why}", "name a file with one line") from error
 
 
-def _told(wanted: Wanted, compose: Compose, engine: Engine, project: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(wanted: Wanted, compose: Compose, engine: Engine, project: Mapping[str, Any]) -> dict[str, Any]:
     """What the app's Django says of its connection, ``secret`` among it."""
     service = wanted.django_service
     image = image_name(project, service)
@@ -278,26 +280,26 @@ def _told(wanted: Wanted, compose: Compose, engine: Engine, project: Mapping[str
         min(_ANSWERS, wanted.timeout), "database", f"{pad.hex()}\n",
     )  # fmt: skip
     try:
-        told = oneoff.ask(app_script.as_text((django_connection,), [wanted.database]))
+        report = oneoff.ask(app_script.as_text((django_connection,), [wanted.database]))
     except NoDjango:
         if wanted.optional:
             return {"vendor": "unknown"}
         raise
-    if told.get("error"):
-        raise BadInput(f"{service} could not be asked for its database: {told['error']}")
-    sealed = bytes.fromhex(str(told.pop("sealed", "")))
+    if report.get("error"):
+        raise BadInput(f"{service} could not be asked for its database: {report['error']}")
+    sealed = bytes.fromhex(str(report.pop("sealed", "")))
     secret = bytes(a ^ b for a, b in zip(sealed, pad))
     known: dict[str, str] = json.loads(secret) if secret else {}
     known_secrets.learn_variables((f"database {name}", value) for name, value in known.items())
-    return {**told, "secret": known}
+    return {**report, "secret": known}
 
 
-def _fitting(told: Mapping[str, Any], place: str) -> str:
+def _fitting(report: Mapping[str, Any], place: str) -> str:
     """The image of a client that fits the server that the app has reached."""
-    major = int(told.get("version") or 0) // 10000
+    major = int(report.get("version") or 0) // 10000
     if major:
         return decide.default_image(major)
-    why = str(told.get("problem") or "") or "the app was not asked for it"
+    why = str(report.get("problem") or "") or "the app was not asked for it"
     raise BadInput(
         f"it is not known which version of PostgreSQL {place} is ({why})",
         "see that the app reaches its database, or set client_image (backup_client_image in a playbook)",

@@ -30,7 +30,7 @@ from .. import backups as decide
 from .age import Sealed, refuse_without_age
 from .files_restore import put_back
 from .store import BackupStore
-from .summary import BackupFailed, iso, told, unchanged
+from .summary import BackupFailed, facts, iso, unchanged
 from .vault import Vaulted, opened, refuse_without_cryptography
 
 _CHUNK = 1024 * 1024
@@ -198,15 +198,15 @@ def _made(
         )
         if found
     ]
-    told_as = f"{path} is backed up: {store.path(file)} ({seen.files:,} files, {seen.size:,} bytes)"
+    sentence = f"{path} is backed up: {store.path(file)} ({seen.files:,} files, {seen.size:,} bytes)"
     return {
         **unchanged(),
         "changed": True,
-        "backup": told(store, file),
+        "backup": facts(store, file),
         "files": seen.files,
         "files_changed": seen.changed,
         "removed": late,
-        "msg": "; ".join([told_as, *notes]),
+        "msg": "; ".join([sentence, *notes]),
     }
 
 

@@ -29,7 +29,7 @@ from ...base.host.directory_handles import (
 from ...base.host.part_files import checksum
 from ...operation.host.journal import Fence
 from .store import BackupStore
-from .summary import BackupFailed, told, unchanged
+from .summary import BackupFailed, facts, unchanged
 
 _CHUNK = 1024 * 1024
 _NOW = "nothing was changed"
@@ -89,7 +89,7 @@ def put_back(
         more = " and more" if len(differing) > 3 else ""
         text += f"; {len(differing)} differ and stay as they are (replace takes the backup's): {', '.join(differing[:3])}{more}"
     return {
-        **unchanged(), "changed": bool(written), "backup": told(store, file), "msg": text, "differing": differing,
+        **unchanged(), "changed": bool(written), "backup": facts(store, file), "msg": text, "differing": differing,
         "diff": {"before": "", "after": "".join(f"{each}\n" for each in written[:100])},
     }  # fmt: skip
 

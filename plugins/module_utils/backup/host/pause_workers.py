@@ -38,12 +38,12 @@ def queued(source: Source) -> tuple[dict[str, int], str]:
     fetched, silent = 0, []
     nodes = CeleryNodes(source.engine)
     for inspection in running_of(source, WORKER):
-        told = nodes.queued(inspection)
-        if told is None:
+        report = nodes.queued(inspection)
+        if report is None:
             silent.append(str(inspection["Name"]).lstrip("/"))
             continue
-        counts.update(told[0])
-        fetched += told[1]
+        counts.update(report[0])
+        fetched += report[1]
     words = [f"{count:,} in {queue}" for queue, count in sorted(counts.items())]
     words += [f"{fetched:,} fetched by workers"] if counts else []
     words += [f"{name} could not be asked" for name in silent]

@@ -20,7 +20,7 @@ from .. import backups as decide
 from .request import Request
 from .source import Source
 from .store import BackupStore
-from .summary import BackupFailed, Timeline, iso, told, unchanged
+from .summary import BackupFailed, Timeline, facts, iso, unchanged
 
 _NOW = "nothing was changed, and the backups are as they were"
 # What is known of a dump without a manifest: restored it is about as many times as large.
@@ -59,7 +59,7 @@ class Proof:
         """What the call would do."""
         name = self.chosen()
         if self._store.manifest(name).get("proven") == decide.RESTORED:
-            return {**unchanged(), "backup": told(self._store, name), "msg": f"{name} was restored before"}
+            return {**unchanged(), "backup": facts(self._store, name), "msg": f"{name} was restored before"}
         return {**unchanged(), "changed": True, "msg": f"{name} would be restored and compared"}
 
     def chosen(self) -> str:
@@ -89,7 +89,7 @@ class Proof:
             self.refuse_what_is_not_whole(name, manifest)
         if manifest.get("proven") == decide.RESTORED:
             text = f"{name} was restored and compared at {manifest.get('proven_at')}, and is what it was"
-            return {**unchanged(), "backup": told(self._store, name), "timeline": self._timeline.entries, "msg": text}
+            return {**unchanged(), "backup": facts(self._store, name), "timeline": self._timeline.entries, "msg": text}
         self._refuse_without_memory()
         self._refuse_without_room(
             int(manifest.get("database_size") or _GROWS * os.path.getsize(self._store.path(name)))
@@ -98,7 +98,7 @@ class Proof:
         began = time.monotonic()
         sweep(engine, self._source.project)
         # What a provider preloads no other image has.
-        preload = "" if self._source.elsewhere else str(manifest.get("preload") or "")
+        preload = "" if self._source.is_external else str(manifest.get("preload") or "")
         try:
             with (
                 self._timeline.step("restore"),
@@ -117,7 +117,7 @@ class Proof:
                 )
         except PostgresFailed as error:
             advice = "make another one, and keep those before"
-            if self._source.elsewhere and "is not available" in error.stderr:
+            if self._source.is_external and "is not available" in error.stderr:
                 advice = "set client_image to one whose server has that extension (backup_client_image in a playbook)"
             raise BackupFailed(f"{name} could not be restored: {error}", advice, _NOW) from error
         took = round(time.monotonic() - began, 1)
@@ -138,7 +138,7 @@ class Proof:
         return {
             **unchanged(),
             "changed": True,
-            "backup": told(self._store, name),
+            "backup": facts(self._store, name),
             "timeline": self._timeline.entries,
             "diff": {"before": f"{name}: {manifest.get('proven')}\n", "after": f"{name}: {decide.RESTORED}\n"},
             "msg": f"{name} was restored in {took:g} s: {tables} tables with {rows:,} rows, as they were dumped",

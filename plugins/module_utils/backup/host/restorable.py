@@ -23,7 +23,7 @@ from .. import backups, plain_dumps
 from .proof import Proof
 from .source import Source
 from .store import BackupStore
-from .summary import BackupFailed, iso, told
+from .summary import BackupFailed, facts, iso
 
 _CHUNK = 1024 * 1024
 # A statement on one line that is longer than this would have to be in memory at once.
@@ -51,7 +51,7 @@ class Restorable(Protocol):
     def since(self) -> str:
         """From when it is, in words."""
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """It, as the module returns it."""
 
     def look(self) -> None:
@@ -106,8 +106,8 @@ class Archive:
     def since(self) -> str:
         return str(self._manifest["started"])
 
-    def told(self) -> dict[str, Any]:
-        return told(self._store, self.name)
+    def facts(self) -> dict[str, Any]:
+        return facts(self._store, self.name)
 
     def look(self) -> None:
         """Its manifest says all that has to be known."""
@@ -164,7 +164,7 @@ class Plain:
     def since(self) -> str:
         return f"the dump in {self.name} (a file of {iso(self._changed)})"
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         known = {"sha256": self._sum, "bytes": self._bytes, "started": iso(self._changed), "proven": backups.READ}
         return {"path": self._path, "database": self._server.database, **known}
 

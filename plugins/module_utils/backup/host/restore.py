@@ -140,18 +140,18 @@ class Restoring:
                 dump.look()
             if dump.restored_as == known["number"] and not request.again:
                 text = f"{self._old} is what was restored from {dump.name} at {dump.restored_at}, and what was written since"
-                return {**unchanged(), "backup": dump.told(), "msg": text}
+                return {**unchanged(), "backup": dump.facts(), "msg": text}
             now = inventory_of(self._source.server)
             since = dump.written_since(now["rows"])
             access = access_of(self._source.server)
         except PostgresFailed as error:
             raise BackupFailed(f"{self._old} could not be asked: {error}", now="nothing was touched") from error
-        waiting, told_queues = queued(self._source)
-        if self._source.elsewhere:
-            told_queues += f"; whether {self._source.service} has room for a second database cannot be seen from here"
+        waiting, queue_text = queued(self._source)
+        if self._source.is_external:
+            queue_text += f"; whether {self._source.service} has room for a second database cannot be seen from here"
         hold = Hold(self._source)
         lost = "; ".join(since[:5]) + (f"; and {len(since) - 5} more tables" if len(since) > 5 else "")
-        written = f"since {dump.since} there was written: {lost or 'nothing that changes how many rows there are'}; {told_queues}"
+        written = f"since {dump.since} there was written: {lost or 'nothing that changes how many rows there are'}; {queue_text}"
         if not request.allow_downtime:
             raise BadInput(
                 f"restoring {dump.name} takes {self._old} away from all who are connected, and goes back behind what was "
@@ -159,7 +159,7 @@ class Restoring:
                 "the same with allow_downtime: true (restore_allow_downtime in a playbook); a dump of now is made first, and "
                 "the database of now is kept under another name",
             )
-        result = {**unchanged(), "changed": True, "backup": dump.told(), "written_since": since, "queued": waiting}
+        result = {**unchanged(), "changed": True, "backup": dump.facts(), "written_since": since, "queued": waiting}
         if fence is None or pause is None:
             return {**result, "msg": f"{dump.name} would be restored as {self._old}; {written}; {hold.words}"}
         with self._timeline.step("read"):
@@ -184,7 +184,7 @@ class Restoring:
 
     def _dropping(self, database: str) -> str:
         """How somebody takes a database away."""
-        if self._source.elsewhere:
+        if self._source.is_external:
             return f"DROP DATABASE {quoted(database)}; at {self._source.service}, as {self._source.server.user}"
         box = str(self._source.inspection.get("Name") or "").lstrip("/")
         return f"docker exec {box} dropdb -U {self._source.server.user} {database}"
@@ -194,7 +194,7 @@ class Restoring:
 
         :raises BadInput: it may not; what is to be granted, and how to do it by hand.
         """
-        away = self._source.elsewhere
+        away = self._source.is_external
         if away is None:
             return
         rights = rights_of(self._source.server)
@@ -296,7 +296,7 @@ class Restoring:
 
     def _refuse_without_room(self, known: Mapping[str, Any], size: int) -> None:
         """Look whether another one fits on the disk of the database, which would stop where that is full."""
-        if self._source.elsewhere:
+        if self._source.is_external:
             return
         code, said = self._source.engine.run_inside(
             self._source.server.container, ["df", "-P", "-k", str(known["folder"])]

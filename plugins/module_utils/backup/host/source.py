@@ -20,12 +20,12 @@ from ...engine.programs import DATABASE
 from ...postgres.host.client import sweep
 from ...postgres.host.server import Server, server_in
 from ..backups import has_pg_dump
-from .external_database import Elsewhere, Wanted, elsewhere_of
+from .external_database import ExternalDatabase, Wanted, external_of
 
 # Seconds in which a program that prints its version is there, on a machine that is busy too.
 _ANSWERS = 120.0
 _TRIES = 3
-ELSEWHERE = (
+EXTERNAL = (
     "one that is no service of it is found by the settings of the app's Django (app_django_service), or named by "
     "backup_database_host"
 )
@@ -46,12 +46,12 @@ class Source:
     inspection: Mapping[str, Any]
     server: Server
     kinds: Mapping[str, str]
-    elsewhere: Elsewhere | None = None
+    is_external: ExternalDatabase | None = None
 
     @property
     def credentials(self) -> str:
         """Where it is said as whom to connect."""
-        if self.elsewhere:
+        if self.is_external:
             return "user, password and name of the database in the app's settings, or backup_database_user and its like"
         return f"POSTGRES_USER, POSTGRES_DB and POSTGRES_PASSWORD of {self.service}, or name the database"
 
@@ -63,12 +63,12 @@ class Source:
             host may be changed.
         :raises BadInput: it does not answer.
         """
-        if self.elsewhere is None:
+        if self.is_external is None:
             yield self
             return
         if locked:
             sweep(self.engine, self.project)
-        with self.elsewhere.client(self.engine, self.project, locked) as made:
+        with self.is_external.client(self.engine, self.project, locked) as made:
             yield replace(self, inspection=made, server=replace(self.server, container=str(made["Id"])))
 
 
@@ -95,12 +95,12 @@ def source_of(wanted: Wanted) -> Source | None:
         )
     service = service or ("" if host else _found(kinds))
     if not service:
-        other = elsewhere_of(wanted, compose, engine, project)
+        other = external_of(wanted, compose, engine, project)
         if other is not None:
             return Source(engine, name, other.connection.place, {}, other.server, kinds, other)
         if wanted.optional:
             return None
-        raise BadInput("the project has no database service", f"set app_database_service; {ELSEWHERE}")
+        raise BadInput("the project has no database service", f"set app_database_service; {EXTERNAL}")
     labels = {PROJECT_LABEL: name, SERVICE_LABEL: service}
     mine = [i for i in engine.containers({**labels, ONE_OFF_LABEL: "False"}) if pid_of(i) is not None]
     if not mine:

@@ -59,7 +59,7 @@ class Step:
         )
 
 
-def told(store: BackupStore, name: str) -> dict[str, Any]:
+def facts(store: BackupStore, name: str) -> dict[str, Any]:
     """A backup as the module returns it: nothing of its settings, which may be secret."""
     known = store.manifest(name)
     kept = ("bytes", "sha256", "seconds", "server_version", "database", "migrations", "proven", "started", "releases")

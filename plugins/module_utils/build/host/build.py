@@ -195,8 +195,8 @@ def build_missing(
     unlimited = bool(commands and logs and not parent)
     said = []
     if missing:
-        told = f"built: {', '.join(missing)}"
-        said.append(told if logs else f"would be {told}; {UNKNOWN_UNTIL_BUILT}")
+        text = f"built: {', '.join(missing)}"
+        said.append(text if logs else f"would be {text}; {UNKNOWN_UNTIL_BUILT}")
     said += [f"loaded from the archive of this release: {', '.join(loaded)}"] if loaded else []
     return {
         "msg": "; ".join(said),

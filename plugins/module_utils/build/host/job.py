@@ -164,7 +164,7 @@ def _run(view: Jobs, job: str, fence: Fence, timeout: float) -> str:
         problem = _problem(job, state, timeout)
         if problem:
             _clear(view, container, job)
-            raise JobFailed(problem + _last_words(view, container, text))
+            raise JobFailed(problem + _log_tail(view, container, text))
         note(view, job)
         engine.remove(container)
     return container
@@ -204,7 +204,7 @@ def _clear(view: Jobs, container: str, job: str) -> None:
     view.engine.remove_volumes(output.staging for output in view.outputs[job])
 
 
-def _last_words(view: Jobs, container: str, text: str) -> str:
+def _log_tail(view: Jobs, container: str, text: str) -> str:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     if not lines:
         return " and said nothing"

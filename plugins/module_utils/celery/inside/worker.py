@@ -80,14 +80,14 @@ def main() -> None:
             # Before the first order: killed in between, what has to be taken back is known.
             with open(path, "w") as stream:
                 json.dump({"said": said, "queues": queues}, stream)
-            told = [tell("cancel_consumer", queue) for queue in queues]
+            lines = [tell("cancel_consumer", queue) for queue in queues]
             # What it has left is asked in the same visit: each starts the app's Python anew.
-            answer = {"ok": all(told), "tasks": left(seconds)}
+            answer = {"ok": all(lines), "tasks": left(seconds)}
     elif act == "resume":
         with open(path) as stream:
             queues = json.load(stream)["queues"]
-        told = [tell("add_consumer", queue) for queue in queues]
-        answer = {"ok": all(told)}
+        lines = [tell("add_consumer", queue) for queue in queues]
+        answer = {"ok": all(lines)}
         if answer["ok"]:
             os.remove(path)
     elif act == "queued":

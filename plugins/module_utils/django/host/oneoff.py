@@ -116,11 +116,11 @@ class OneOff:
             process.end(_LEAVES)
 
     def _answer(self, printed: str, otherwise: str) -> dict[str, Any]:
-        told = app_script.answer_in(printed)
-        if told is None:
+        report = app_script.answer_in(printed)
+        if report is None:
             last = (printed.strip().splitlines() or ["nothing"])[-1]
             raise BadInput(f"{self.service} {otherwise}; it printed: {known_secrets.masked_text(last)[:300]}")
-        return told
+        return report
 
     def meaning(self, words: str) -> BadInput:
         """What the last words of a process mean that could not even begin."""
@@ -201,8 +201,8 @@ class Talk:
             lines.append(line)
             if line.startswith(_SAID):
                 with contextlib.suppress(ValueError, KeyError):
-                    told = json.loads(line[len(_SAID) :])
-                    on_line(str(told["text"]), str(told["step"]), float(told["seconds"]))
+                    report = json.loads(line[len(_SAID) :])
+                    on_line(str(report["text"]), str(report["step"]), float(report["seconds"]))
             return False
 
         with act():

@@ -93,22 +93,22 @@ def main(database: str) -> None:
     found: dict[str, str] = {}
     try:
         connection = _chosen(database)
-        told: dict[str, Any] = {"vendor": str(connection.vendor), "version": 0, "problem": ""}
+        report: dict[str, Any] = {"vendor": str(connection.vendor), "version": 0, "problem": ""}
         if connection.vendor == "postgresql":
             found = _parameters(connection)
             try:
-                told["version"] = _connected(connection, found)
+                report["version"] = _connected(connection, found)
             except Exception as error:  # whatever the driver says of a server that does not answer
-                told["problem"] = _own_words(error, found)
+                report["problem"] = _own_words(error, found)
             files = {key: _content(found, key) for key in _HOME}
             secret = {"password": found.get("password", ""), "sslkey": files.pop("sslkey")}
-            told["files"] = {key: text for key, text in files.items() if text}
-            told["parameters"] = {k: v for k, v in found.items() if k in _ENVIRONMENT and k not in _SECRET}
+            report["files"] = {key: text for key, text in files.items() if text}
+            report["parameters"] = {k: v for k, v in found.items() if k in _ENVIRONMENT and k not in _SECRET}
             for key in ("target_session_attrs", "gssencmode", "sslnegotiation", "ssl_min_protocol_version"):
                 if found.get(key):
-                    told["parameters"][key] = found[key]
-            told["sealed"] = _sealed(secret, pad)
+                    report["parameters"][key] = found[key]
+            report["sealed"] = _sealed(secret, pad)
     except Exception as error:  # the app's own code, and its own words
-        told = {"error": _own_words(error, found)}
-    sys.stdout.write("\nEVENKEEL " + json.dumps(told) + "\n")
+        report = {"error": _own_words(error, found)}
+    sys.stdout.write("\nEVENKEEL " + json.dumps(report) + "\n")
     sys.stdout.flush()

@@ -115,18 +115,18 @@ def answered(checks: list[str]) -> dict[str, Any]:
     """What was asked for, or why it cannot be told."""
     import django
 
-    told: dict[str, Any] = {"django": django.get_version(), "databases": databases()}
+    report: dict[str, Any] = {"django": django.get_version(), "databases": databases()}
     step = "check --deploy"
     try:
         if "deploy" in checks:
-            told["messages"] = messages()
+            report["messages"] = messages()
         step = "makemigrations --check"
         if "migrations" in checks:
-            told["missing"], told["conflicts"] = migrations()
+            report["missing"], report["conflicts"] = migrations()
     except Exception as error:  # the app's own code, and its own words
         text = " ".join(str(error).split())[:600]
-        told = {"error": {"step": step, "message": f"{type(error).__name__}: {text}"}}
-    return told
+        report = {"error": {"step": step, "message": f"{type(error).__name__}: {text}"}}
+    return report
 
 
 def main(checks: list[str]) -> None:

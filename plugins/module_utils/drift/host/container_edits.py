@@ -18,19 +18,19 @@ from .containers import GONE, ContainerDrift, Drifts
 
 @dataclass(frozen=True)
 class Edits:
-    """Hand edits in containers: ``told`` for people, ``seen`` per container that has any, ``unseen`` which could not be looked at."""
+    """Hand edits in containers: ``texts`` for people, ``seen`` per container that has any, ``unseen`` which could not be looked at."""
 
-    told: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     seen: list[tuple[Mapping[str, Any], ContainerDrift]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
 
     @property
     def patches(self) -> bool:
-        return bool(self.told)
+        return bool(self.texts)
 
 
-def told_of(container: str, path: str, change: str) -> str:
+def edit_text(container: str, path: str, change: str) -> str:
     """One edit as people read it, and as it is told from others."""
     return f"{container}: {path} {change}"
 
@@ -56,7 +56,7 @@ def edits_in_containers(
                 edits.notes.append(f"{found.name}: could not be looked at for hand edits: {found.unseen}")
                 edits.unseen.extend([f"{found.name}: {found.unseen}"] if found.unseen != GONE else [])
             mine = [d for d in found.differences if not d.at_start]
-            edits.told.extend(told_of(found.name, d.path, d.change) for d in mine)
+            edits.texts.extend(edit_text(found.name, d.path, d.change) for d in mine)
             if mine:
                 edits.seen.append((inspection, found))
             if found.more:

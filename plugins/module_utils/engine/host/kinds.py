@@ -13,7 +13,7 @@ from typing import Any
 from ...base.errors import BadInput
 from ...base.host import processes
 from ..dockerfile import Recipe, made_by, recipe_of, repository
-from ..kinds import Evidence, commands_run, files_told_of
+from ..kinds import Evidence, commands_run, named_files
 from ..process_list import PROCFILE, SUPERVISOR, is_list
 from ..programs import image_kind
 from ..python_program import files_of
@@ -70,7 +70,7 @@ class Look:
     def __init__(self, engine: Engine, project: Mapping[str, Any], tree: SourceTree) -> None:
         self._engine, self._project, self._tree = engine, project, tree
         self._services: Mapping[str, Any] = project.get("services") or {}
-        self._elsewhere: dict[str, str] | None = None
+        self._external: dict[str, str] | None = None
 
     def at(self, name: str, mine: list[Mapping[str, Any]]) -> Evidence:
         """One service, by the inspections of its containers."""
@@ -105,15 +105,15 @@ class Look:
         found: dict[str, str] = {}
         inside = str(service.get("working_dir") or evidence.image.get("WorkingDir") or recipe.folder)
         for _turn in range(_TURNS):
-            told = [w for w in files_told_of(service, replace(evidence, scripts=_some(found))) if w not in found]
-            for word in told:
+            lines = [w for w in named_files(service, replace(evidence, scripts=_some(found))) if w not in found]
+            for word in lines:
                 candidates = _mounted(service, os.path.normpath(os.path.join(inside, word)))
                 candidates += [os.path.join(folder, path) for path in recipe.sources(word) for folder in folders]
                 texts = (text for path in candidates if (text := text_of(path)))
                 found[word] = next((text for text in texts if _is_shell_script(text) or _is_a_list(word, text)), "")
                 if not found[word] and word.endswith(SUPERVISOR):
                     found[word] = "\n".join(filter(is_list, map(text_of, self._tree.ended_by(".conf", ".ini"))))
-            if not any(found[word] for word in told):
+            if not any(found[word] for word in lines):
                 break
         return _some(found)
 
@@ -137,7 +137,7 @@ class Look:
 
     def _of_image(self, image: str) -> tuple[Recipe, list[str]]:
         """The recipe in the tree of an image that is built elsewhere."""
-        if self._elsewhere is None:
+        if self._external is None:
             services = self._services.values()
             built = {_path_of(s["build"]) for s in services if s.get("build")}
             names = {str(s["image"]) for s in services if s.get("image") and not s.get("build")}
@@ -148,8 +148,8 @@ class Look:
                 or os.path.basename(p).lower().startswith(("dockerfile.", "containerfile."))
             ]
             recipes = [p for p in recipes if os.path.realpath(os.path.join(self._tree.root, p)) not in built]
-            self._elsewhere = made_by(names, recipes, [name for name in names if image_kind(name)])
-        path = self._elsewhere.get(repository(image), "")
+            self._external = made_by(names, recipes, [name for name in names if image_kind(name)])
+        path = self._external.get(repository(image), "")
         if not path:
             return Recipe(), []
         whole = os.path.join(self._tree.root, path)

@@ -51,8 +51,8 @@ def _identities(git: Git, commits: Sequence[Commit]) -> dict[str, str]:
     found: dict[str, str] = {}
     for at in range(0, len(commits), 500):
         ids = [c.id for c in commits[at : at + 500]]
-        told = git.inside("log", "--no-walk=unsorted", "--format=%x01%H", "-p", *_DIFF, *ids)
-        for entry in told.split("\x01")[1:]:
+        report = git.inside("log", "--no-walk=unsorted", "--format=%x01%H", "-p", *_DIFF, *ids)
+        for entry in report.split("\x01")[1:]:
             commit, _newline, diff = entry.partition("\n")
             # A diff may hold that byte itself: such a change is not recognized, and no other is taken for it.
             if commit.strip() in ids:
@@ -147,7 +147,7 @@ def _merged(git: Git, base: str, ours: str, theirs: str) -> bool | None:
         return None
 
 
-def taken_back(git: Git, good: str, bad: str, new: str) -> bool | None:
+def is_reverted(git: Git, good: str, bad: str, new: str) -> bool | None:
     """Whether ``new`` has nothing left of what ``good..bad`` changed; None where it cannot be told."""
     try:
         base = git.inside("merge-base", bad, new).strip()

@@ -114,9 +114,9 @@ class Git:
         if rejected:
             # What a hook or a host of repositories says of it; "failed to push some refs" is git's own end of it.
             why = [line[len("remote:") :].strip() for line in lines if line.startswith("remote:")]
-            told = " ".join(" ".join([*rejected[:1], *[w for w in why if re.search(r"\w", w)][:3]]).split())
+            text = " ".join(" ".join([*rejected[:1], *[w for w in why if re.search(r"\w", w)][:3]]).split())
             # It comes from elsewhere, and goes to somebody's terminal.
-            said = "".join(c for c in told if c.isprintable())
+            said = "".join(c for c in text if c.isprintable())
         said = without_credentials(said)
         who = self._user.pw_name
         if any(p in stderr for p in _PROMPTS):

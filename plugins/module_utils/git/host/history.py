@@ -24,9 +24,9 @@ def has(git: Git, commit: str) -> bool:
 
 def history(git: Git, *words: str) -> list[Commit]:
     """Commits as ``git log`` chooses them by ``words``, parents before children."""
-    told = git.inside("log", "--reverse", "--topo-order", "--format=%H%x00%P%x00%B%x01", *words)
+    report = git.inside("log", "--reverse", "--topo-order", "--format=%H%x00%P%x00%B%x01", *words)
     found = []
-    for entry in told.split("\x01"):
+    for entry in report.split("\x01"):
         commit, _nul, rest = entry.strip("\n").partition("\x00")
         parents, _nul, message = rest.partition("\x00")
         if commit:
@@ -57,7 +57,7 @@ def brought_again(git: Git, good: str, bad: str, new: str, serving: str = "") ->
     doubted = content.doubted(git, came) if contained or again else set()
     left = content.not_gone(git, still_brought(contained | again, came, doubted), new)
     if left:
-        taken = content.taken_back(git, good, bad, new)
+        taken = content.is_reverted(git, good, bad, new)
         # Of what came under another id the line to ``bad`` says nothing.
         return ([], True) if taken and not again else (left, taken is not None)
     # All of it that was there was seen to be taken back; else it may have come with others, in one commit.

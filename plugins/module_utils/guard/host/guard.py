@@ -135,7 +135,7 @@ class Guard:
         self._view: View | None = None
         #: Per nginx of the last look, by its container's id, what is remembered of it.
         self.memories: dict[str, Memory] = {}
-        self._told: dict[str, str] = {}
+        self._report: dict[str, str] = {}
         self._guarded: set[tuple[str, str]] = set()
 
     def run(self) -> int:
@@ -190,7 +190,7 @@ class Guard:
             verdicts = [
                 self._carry_out(self._view, w.seen.proxy, decide(memories[w.seen.proxy], w.seen)) for w in watched
             ]
-            self._told.pop("engine", None)
+            self._report.pop("engine", None)
         except (EngineFailed, FilesFailed) as error:
             self._view = None
             self._say_once("engine", str(error))
@@ -224,7 +224,7 @@ class Guard:
             self._say_once(seen.proxy, f"{wanted.why}, but {error}; it serves as before")
             memory = refused(memory, seen, wanted)
             return memory, decide(memory, seen)
-        self._told.pop(seen.proxy, None)
+        self._report.pop(seen.proxy, None)
         released = ", ".join(r.service for r in wanted.repins)
         pins = f"; what was pinned or written for {released} was put right" if released else ""
         self._say(f"{nginx.name} was reloaded: {wanted.why}{pins}")
@@ -233,8 +233,8 @@ class Guard:
         return memory, Wait(ACT_RETRY, "it was just reloaded")
 
     def _say_once(self, what: str, text: str) -> None:
-        if self._told.get(what) != text:
-            self._told[what] = text
+        if self._report.get(what) != text:
+            self._report[what] = text
             self._say(text)
 
     def _tell_what_is_guarded(self, watched: Sequence[Watched]) -> None:

@@ -23,7 +23,7 @@ from ..branches import PREFIX
 from ..lost_hotfixes import HAS, Applied, applied
 from . import commits as hotfix_commits
 from . import git_hotfixes, ledger
-from .commits import SOLVED, TAKEN_BACK
+from .commits import REVERTED_THERE, SOLVED
 
 STARTED, FINISHED = "started", "finished"
 _SHOWN = 20
@@ -272,9 +272,9 @@ def _finished(request: Request, remote: Remote, store: Store, name: str) -> dict
             other = ", with other lines: somebody solved a conflict" if standing == SOLVED else ""
             result["notes"].append(f"{target} has it already{other}")
             continue
-        conflict, again = False, "cherry_pick" if standing == TAKEN_BACK else how
+        conflict, again = False, "cherry_pick" if standing == REVERTED_THERE else how
         try:
-            if standing == TAKEN_BACK:
+            if standing == REVERTED_THERE:
                 raise GitFailed("it had it and has taken it back since; bring it again only where that was a mistake")
             after = hotfix_commits.brought(git, mine, commits, before, how)
             remote.take(after, target, before)

@@ -36,7 +36,7 @@ def notes(here: Serving, paths: Sequence[str]) -> list[str]:
     for _service, nginx in _proxies(here) if paths else ():
         try:
             dump = nginx.described()
-            found += [kept.told() for kept in kept_long(load(dump), next(iter(split_dump(dump))), paths)]
+            found += [kept.note() for kept in kept_long(load(dump), next(iter(split_dump(dump))), paths)]
         except _UNREADABLE as error:
             found.append(f"what {nginx.name} lets browsers keep of it cannot be told: {error}")
     return list(dict.fromkeys(found))

@@ -37,7 +37,7 @@ def source(here: Serving, state_dir: str, name: str, shared: Sequence[str]) -> S
     in_place = in_place_record.in_force(here.store, state_dir)
     files: dict[str, bytes] = {}
     whose: dict[str, str] = {}
-    told: list[str] = []
+    lines: list[str] = []
     try:
         for edit in hand_edits.of_tree(here.engine, here.name, mine, here.path, in_place.judged if in_place else None):
             inside, container = edit.inside, edit.container
@@ -53,7 +53,7 @@ def source(here: Serving, state_dir: str, name: str, shared: Sequence[str]) -> S
                     "make both the same (docker cp), and run the same command again",
                 )
             files[inside], whose[inside] = edit.content, container
-            told.append(edit.told)
+            lines.append(edit.text)
     except (EngineFailed, TooMuch) as error:
         raise BadInput(f"not all that was edited by hand can be read: {error}", _BY_HAND) from error
     total = hashlib.sha256(b"".join(p.encode() + b"\0" + hashlib.sha256(c).digest() for p, c in sorted(files.items())))
@@ -65,7 +65,7 @@ def source(here: Serving, state_dir: str, name: str, shared: Sequence[str]) -> S
         problem = hotfix.problem_with_content(path, thin_image.plain_file(here.path, path), content, files)
         if problem:
             raise BadInput(problem, _BY_HAND)
-    return Source(name, files, by_hand=True, captured=tuple(told))
+    return Source(name, files, by_hand=True, captured=tuple(lines))
 
 
 def _is_app(here: Serving, inspection: Mapping[str, Any], built: set[str]) -> bool:

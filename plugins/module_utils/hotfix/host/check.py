@@ -50,9 +50,11 @@ def checked(
     if not inside and not anyway:
         # What a front end is built from its builder finds wrong.
         apart = {h.service for several in homes.values() for h in several if h.where in _WHERE and h.kind != JOB}
-        elsewhere = sorted(apart)
+        is_external = sorted(apart)
         return (
-            [f"{', '.join(elsewhere)}: nobody checked this code, since {service} does not have it"] if elsewhere else []
+            [f"{', '.join(is_external)}: nobody checked this code, since {service} does not have it"]
+            if is_external
+            else []
         )
     compose = Compose(tree, project_name=here.name)
     oneoff = OneOff(
@@ -60,11 +62,11 @@ def checked(
         over=over or {},
     )  # fmt: skip
     try:
-        told = oneoff.ask(app_script.as_text((deployment_checks, check), [sorted(inside)]))
+        report = oneoff.ask(app_script.as_text((deployment_checks, check), [sorted(inside)]))
     except BadInput as error:
         raise BadInput(str(error), "correct it and run the same command again") from error
     problems = [
-        f"{inside.get(str(p['path']), '') or 'manage.py check'}: {p['problem']}" for p in told.get("problems") or []
+        f"{inside.get(str(p['path']), '') or 'manage.py check'}: {p['problem']}" for p in report.get("problems") or []
     ]
     if problems:
         image = image_name(project, service)
@@ -72,9 +74,9 @@ def checked(
             f"{service} would not work with it: {some(problems, 5, '; ')} (tried in a container of {image})",
             "correct it and run the same command again",
         )
-    if told.get("missing"):
+    if report.get("missing"):
         raise BadInput(
-            f"a model of {', '.join(told['missing'])} was changed, and no migration says so: a hotfix runs none",
+            f"a model of {', '.join(report['missing'])} was changed, and no migration says so: a hotfix runs none",
             "make the migration, and update: ansible-playbook evenkeel.deploy.update -e update_version=BRANCH",
         )
     return []

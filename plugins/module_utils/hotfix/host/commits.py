@@ -16,7 +16,7 @@ from ..lost_hotfixes import LACKS, UNSURE, Applied
 from . import git_hotfixes
 
 #: What a branch is to a hotfix beside what :mod:`..decide.lost_hotfixes` says: merged or picked with other lines, or reverted.
-SOLVED, TAKEN_BACK = "solved", "taken back"
+SOLVED, REVERTED_THERE = "solved", "taken back"
 
 
 class Conflict(GitFailed):
@@ -52,8 +52,8 @@ def _said_to_be_picked(git: Git, commits: Sequence[str], *span: str) -> set[str]
     """Of commits those that one in a span says it was picked from, as ``git cherry-pick -x`` writes it."""
     if not commits:
         return set()
-    told = git.inside("log", "--fixed-strings", "--grep=(cherry picked from commit", "--format=%B", *span)
-    return {c for c in commits if f"(cherry picked from commit {c})" in told}
+    report = git.inside("log", "--fixed-strings", "--grep=(cherry picked from commit", "--format=%B", *span)
+    return {c for c in commits if f"(cherry picked from commit {c})" in report}
 
 
 def standing(git: Git, hotfix: Applied, commits: Sequence[str], head: str) -> str:
@@ -68,7 +68,7 @@ def standing(git: Git, hotfix: Applied, commits: Sequence[str], head: str) -> st
     picked = bool(commits) and _said_to_be_picked(git, commits, head, f"^{hotfix.base}") == set(commits)
     if not picked and not is_ancestor(git, hotfix.commit, head):
         return verdict
-    return SOLVED if verdict == UNSURE else TAKEN_BACK
+    return SOLVED if verdict == UNSURE else REVERTED_THERE
 
 
 def left_to_pick(git: Git, base: str, head: str, commits: Sequence[str]) -> list[str]:

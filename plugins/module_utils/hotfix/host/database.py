@@ -141,7 +141,7 @@ def _place(source: Source) -> str:
 
 def _ledger(state_dir: str, name: str, source: Source) -> Ledger:
     # By these it is found again; one that is elsewhere is found by the app's settings as it was then.
-    by = {"service": "" if source.elsewhere else source.service, "database": source.server.database}
+    by = {"service": "" if source.is_external else source.service, "database": source.server.database}
     return Ledger(state_dir, name, _place(source), by)
 
 
@@ -241,7 +241,7 @@ def _result(
     result["objects"] = objects.differing(done.before, done.after)
     if done.changed:
         result["diff"] = {
-            "before": objects.told(done.after, done.before), "after": objects.told(done.before, done.after)
+            "before": objects.text(done.after, done.before), "after": objects.text(done.before, done.after)
         }  # fmt: skip
     if state == APPLIED and foreseen and not done.after:
         result["objects"] = [str(n) for n in all_named(changes)] if done.changed else []
@@ -299,8 +299,8 @@ def _checked(store: Store, request: Request, state_dir: str, check_mode: bool) -
     limits = _limits(request)
     for by in {str(a[DATABASE]["place"]): a[DATABASE] for a in every.values()}.values():
         with _source(store, request, by).reached(False) as source:
-            told = asked(source.server, database_catalogue.MIGRATIONS, limits.statement)
-            recorded = [str(t["migration"][1]) for t in told if "migration" in t]
+            report = asked(source.server, database_catalogue.MIGRATIONS, limits.statement)
+            recorded = [str(t["migration"][1]) for t in report if "migration" in t]
             for name in sorted(n for n, a in every.items() if a[DATABASE]["place"] == _place(source)):
                 ledger = _ledger(state_dir, name, source)
                 word, said = _became(ledger, looked_at(source.server, limits, ledger.named), recorded)

@@ -126,13 +126,13 @@ class Ledger:
         }  # fmt: skip
         if self.record:
             about["made"] = self.known["made"]
-        patch = objects.told(after, before) + "-- and since:\n" + objects.told(before, after)
+        patch = objects.text(after, before) + "-- and since:\n" + objects.text(before, after)
         hotfix_ledger.write(self.state_dir, self.name, about, patch)
         self.known = hotfix_ledger.read(self.state_dir, self.name)
 
     def end(self, word: str) -> None:
         """Write down that it is in force no more: ``reverted``, ``merged`` or ``replaced``."""
-        patch = objects.told(self.things("after"), self.things("before"))
+        patch = objects.text(self.things("after"), self.things("before"))
         hotfix_ledger.write(self.state_dir, self.name, {word: iso(time.time())}, patch)
         self.known = hotfix_ledger.read(self.state_dir, self.name)
 
@@ -252,9 +252,9 @@ def _applied(
     after = transaction.dress(named, objects.belonging(before, after, anew, owner))
     _refuse_others(transaction, {**numbers, **{f"{k} now": n for k, n in now.items()}}, tables)
     plain = [(n.kind, n.name) for n in named if n.kind in (FUNCTION, VIEW) and not n.schema]
-    elsewhere = objects.meant_elsewhere(plain, before, after)
-    if elsewhere:
-        raise BadInput(elsewhere, "write the schema before the name")
+    is_external = objects.meant_external(plain, before, after)
+    if is_external:
+        raise BadInput(is_external, "write the schema before the name")
     changed = objects.differing(before, after)
     if not changed:
         if ledger.record.get("state") == APPLYING:

@@ -61,9 +61,9 @@ def _understood(complaints: str) -> tuple[str, str]:
     return code, f"{said[:300]}{f' ({more[:500]})' if more else ''}"
 
 
-def _place(named: Sequence[Named], told: Mapping[str, Any]) -> int:
-    kind = "function" if told["kind"] == "procedure" else told["kind"]
-    return next((i for i, n in enumerate(named) if (n.kind, n.name) == (kind, told["name"])), len(named))
+def _place(named: Sequence[Named], report: Mapping[str, Any]) -> int:
+    kind = "function" if report["kind"] == "procedure" else report["kind"]
+    return next((i for i, n in enumerate(named) if (n.kind, n.name) == (kind, report["name"])), len(named))
 
 
 class Transaction:
@@ -147,10 +147,10 @@ class Transaction:
 
     def things(self, named: Sequence[Named]) -> tuple[dict[str, Thing], dict[str, int]]:
         """What there is of these names, and the numbers by which the catalogue knows it."""
-        told = self.ask(catalogue.things(named), "look at what is there")
+        report = self.ask(catalogue.things(named), "look at what is there")
         # In the order of the statements, in which one may need another.
-        told.sort(key=lambda t: _place(named, t))
-        found = {database_objects.thing(t).key: t for t in told}
+        report.sort(key=lambda t: _place(named, t))
+        found = {database_objects.thing(t).key: t for t in report}
         return {k: database_objects.thing(t) for k, t in found.items()}, {k: int(t["oid"]) for k, t in found.items()}
 
     def lock(self, named: Sequence[Named]) -> list[str]:
@@ -228,8 +228,8 @@ class Transaction:
 
     def checked(self, query: str) -> str:
         """What the query of a check says."""
-        told = self.ask(catalogue.check(query), "the check")
-        return str(told[0]["check"])
+        report = self.ask(catalogue.check(query), "the check")
+        return str(report[0]["check"])
 
     def commit(self) -> None:
         """Make it so."""

@@ -32,7 +32,7 @@ def refused(
     """
     mine = [c for c in here.containers if label_of(c, SERVICE_LABEL) in services]
     edits = edits_in_containers(here.engine, here.name, mine, in_place.judged if in_place else None)
-    left, advice = [told for told in edits.told if told not in captured], ""
+    left, advice = [report for report in edits.texts if report not in captured], ""
     if sealing:
         left, advice = in_place_record.left_of(in_place, *sealing, edits, left)
     if left and not dropped:

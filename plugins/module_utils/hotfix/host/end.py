@@ -48,7 +48,7 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
     :raises BadInput: it is no hotfix, or would not work; nothing that serves was touched.
     """
     store = store_of(request.path, request.source.owner, request.source.shared)
-    asked = smoke_test.questions(request.as_users.prove)
+    asked = smoke_test.questions(request.smoke_test.prove)
     if request.state == SERVED:
         began = time.time()
         if check_mode:
@@ -58,7 +58,7 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
         if "problem" not in ended:
             Keeper(held.state_dir).add_report(held.lock_token, "hotfix_patch", began, report(ended))
             done = operation_lock.Request(
-                held.state_dir, "released", lock_token=held.lock_token, health_url=request.as_users.health_url
+                held.state_dir, "released", lock_token=held.lock_token, health_url=request.smoke_test.health_url
             )
             ended["summary"] = operation_lock.lock(done, False)["summary"]
         return {**ended, "whole": False}
@@ -83,16 +83,16 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
         return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
 
     wanted = replace(request.lock, state_dir=store.wanted_state_dir(request.lock))
-    url = request.as_users.health_url
+    url = request.smoke_test.health_url
     return single_call(request.operation, wanted, check_mode, made, "hotfix_patch", store.former_state_dir, url)
 
 
 def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ...]) -> dict[str, Any]:
     """Look at the site, then make the release the current one; only ``problem`` where it does not serve as it should."""
     began = time.time()
-    wrong = smoke_test.wrong(request.as_users.health_url, asked)
+    wrong = smoke_test.wrong(request.smoke_test.health_url, asked)
     if wrong:
-        said = _last_words(store, request.django_service, release, began)
+        said = _log_tail(store, request.django_service, release, began)
         lines = "".join(f"{line}\n" for line in ("Last log lines:", *said)) if said else ""
         problem = f"What: it does not serve as it should ({wrong})\n{lines}Next: correct the change and run the same command again"
         return {"changed": False, "problem": problem, "msg": problem}
@@ -116,14 +116,14 @@ def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ..
         owner=request.source.owner,
     )
     try:
-        told = tell_repository(hotfixed, False)
+        answer = tell_repository(hotfixed, False)
     except (BadInput, GitFailed) as error:
         # What serves is not touched by it.
         return {**result, "notes": [f"the repository was not told: {error}"]}
-    return {**result, "refs": told["refs"], "notes": told["notes"]}
+    return {**result, "refs": answer["refs"], "notes": answer["notes"]}
 
 
-def _last_words(store: Store, service: str, release: str, until: float) -> list[str]:
+def _log_tail(store: Store, service: str, release: str, until: float) -> list[str]:
     """What the app wrote last before it was found wrong, and while it was asked."""
     project = read_json(f"{store.path_of(release)}/{GENERATED}")
     engine = connect(store.root)

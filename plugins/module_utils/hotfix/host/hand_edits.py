@@ -17,7 +17,7 @@ from ...base.secret_values import MARK
 from ...base.truncate_list import some
 from ...drift import drift
 from ...drift.drift import Difference
-from ...drift.host.container_edits import edits_in_containers, in_tree, told_of
+from ...drift.host.container_edits import edit_text, edits_in_containers, in_tree
 from ...drift.host.containers import Drifts, containers_of
 from ...engine.definition import GENERATED
 from ...engine.host.container_files import TooMuch
@@ -43,9 +43,9 @@ class Edit:
     content: bytes | None
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """As people read it, and as ``container_edits.edits_in_containers`` tells it."""
-        return told_of(self.container, self.path, self.change)
+        return edit_text(self.container, self.path, self.change)
 
 
 def of_tree(
@@ -169,5 +169,5 @@ def _refuse(
     )
     if in_place and any((e.inside, e.content) in mine for e in lost):
         advice = f"{in_place.advice}; or run the same command again with -e {switch}=true, by which it goes"
-    shown = some([e.told for e in lost], _SHOWN, "; ")
+    shown = some([e.text for e in lost], _SHOWN, "; ")
     raise BadInput(f"somebody changed files by hand in containers, and {what}: {shown}", advice)

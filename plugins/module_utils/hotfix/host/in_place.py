@@ -340,7 +340,7 @@ class InPlace(InPlaceView):
                 name = next((c.name for c in self._seen.containers if c.id == container_id), container_id[:12])
                 raise StepFailed(f"{name} {answer.text}")
 
-    def ask_as_users(self) -> None:
+    def run_smoke_tests(self) -> None:
         """Ask through nginx what is always asked, and what the change is to mend.
 
         :raises StepFailed: the answer is not the one that is expected.
@@ -375,7 +375,7 @@ class InPlace(InPlaceView):
             )  # fmt: skip
 
 
-def told(plan: Plan) -> list[str]:
+def sentences(plan: Plan) -> list[str]:
     """What would be done to each container."""
     how = {
         decide.NOTHING: "written, nothing has loaded it",

@@ -36,7 +36,7 @@ from ..in_place import RESTART, SEALED, Plan
 from . import git_hotfixes, in_place_record, ledger, view
 from . import patch as hotfix_patch
 from .given_files import GivenFiles
-from .in_place import InPlace, machine_of, told
+from .in_place import InPlace, machine_of, sentences
 from .in_place_record import APPLIED, REVERTED, Record
 from .in_place_wanted import found_for, mirror_of, record_of, tried
 from .patch import Found, ask_staging
@@ -109,7 +109,7 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
     known = in_place_record.in_force(store, request.lock.state_dir)
     if request.state == REVERTED and not (known and known.name == request.name):
         # A killed run may have put all back already, and another release has containers of its own.
-        return _told(request.name, False)
+        return _facts(request.name, False)
     if os.geteuid():
         raise BadInput(
             "files of running containers, and what their processes have loaded, are seen by root alone",
@@ -128,7 +128,7 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
         raise BadInput(str(error), "docker ps -a shows the containers; then run the same command again") from error
 
 
-def _told(name: str, known: bool, **more: Any) -> dict[str, Any]:
+def _facts(name: str, known: bool, **more: Any) -> dict[str, Any]:
     return {
         "changed": False, "known": known, "name": name, "files": [], "containers": [], "revision": "", "notes": [],
         "timeline": [], "logs": [], "seal": "", "next": [], "diff": {"prepared": ""},
@@ -162,16 +162,16 @@ class Change:
         if self.reverts:
             here, record = self._serving(), self._reverting("")
             plan = self._plan(self._place(here, record))
-            return self._result(record, f"would be taken back: {'; '.join(told(plan))}", changed=True)
+            return self._result(record, f"would be taken back: {'; '.join(sentences(plan))}", changed=True)
         with found_for(self.sealed, self.store, self.steps, True) as found:
             if found.is_there:
-                return _told(found.source.name, True, msg=_HAS_IT, revision=found.commit)
+                return _facts(found.source.name, True, msg=_HAS_IT, revision=found.commit)
             record = record_of(found, self.known)
             self._ask_staging(found)
             plan = self._plan(self._place(found.here, record))
             # Nothing is started for it: whether Django takes it is seen when it is done.
             self.notes += plan.notes
-            msg = "; ".join(told(plan)) or f"{record.name} is in all running containers already"
+            msg = "; ".join(sentences(plan)) or f"{record.name} is in all running containers already"
             diff = {"prepared": found.text()}
             return self._result(record, msg, found=found, changed=bool(plan.turns), diff=diff, seal="")
 
@@ -264,7 +264,7 @@ class Change:
             )
         with found_for(self.sealed, self.store, self.steps, False) as found:
             if found.is_there:
-                return _told(found.source.name, True, msg=_HAS_IT, revision=found.commit)
+                return _facts(found.source.name, True, msg=_HAS_IT, revision=found.commit)
             record = record_of(found, self.known)
             self._ask_staging(found)
             return self._applied(found, record, fence)
@@ -295,7 +295,7 @@ class Change:
         try:
             place.run(fence, plan)
             with self.steps("ask as users"):
-                place.ask_as_users()
+                place.run_smoke_tests()
             # Without it the same call asks once more.
             with contextlib.suppress(OSError), fence.act(f"remember that the hotfix {record.name} is proven"):
                 in_place_record.write(self.state_dir, replace(record, proven=True))
@@ -366,7 +366,7 @@ class Change:
         seen = place.changed_since() if place else []
         sealed_by = f"a container that is created anew comes without it; make it a release: {record.command}"
         then = [sealed_by, *ledger.if_wrong(record.name)] if record.goal == APPLIED and not more.get("failed") else []
-        return _told(
+        return _facts(
             record.name, True, msg=msg, files=record.files, revision=record.commit,
             containers=[name for _id, name, _service, _since in seen],
             notes=[*(found.verdict.notes if found else ()), *(found.notes if found else ()), *self.notes,

@@ -20,7 +20,7 @@ from typing import Any
 
 from ...base.host.files import read_json, write_private
 from ...drift.drift import Difference
-from ...drift.host.container_edits import Edits, told_of
+from ...drift.host.container_edits import Edits, edit_text
 from ...git.host.git import Git, GitFailed
 from ...releases.host.store import Store
 from ..lost_hotfixes import Applied
@@ -171,8 +171,8 @@ def write(state_dir: str, record: Record) -> None:
                 for e in entries]
         for image, entries in record.images.items()
     }  # fmt: skip
-    told = {key: getattr(record, key) for key in _TOLD}
-    write_private(os.path.join(state_dir, _FILE), json.dumps({**told, "images": images}, indent=1) + "\n")
+    report = {key: getattr(record, key) for key in _TOLD}
+    write_private(os.path.join(state_dir, _FILE), json.dumps({**report, "images": images}, indent=1) + "\n")
 
 
 def forget(state_dir: str) -> None:
@@ -204,14 +204,14 @@ def left_of(record: Record | None, git: Git, commit: str, edits: Edits, left: Se
         return list(left), ""
     every = {e.path: e for entries in record.images.values() for e in entries}
     mine = {
-        told_of(found.name, d.path, d.change)
+        edit_text(found.name, d.path, d.change)
         for _inspection, found in edits.seen
         for d in found.differences
         if d.path in every and d.after == every[d.path].sum
     }
     with contextlib.suppress(GitFailed):
         if all((git_hotfixes.content_of(git, commit, e.tree) or b"") == (e.after or b"") for e in every.values()):
-            return [told for told in left if told not in mine], ""
+            return [report for report in left if report not in mine], ""
     if not mine & set(left):
         return list(left), ""
     back = f"ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={record.name}"

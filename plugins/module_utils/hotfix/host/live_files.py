@@ -31,7 +31,7 @@ from ...operation.host.single_call import OperationOptions, single_call
 from ...operation.options import LockOptions
 from ...releases.host.store import Store, store_of
 from ...traffic.host import smoke_test
-from ...traffic.host.smoke_test import AsUsersOptions
+from ...traffic.host.smoke_test import SmokeTestOptions
 from .. import hotfix, live_files, staging
 from ..inside import live_files as hotfix_live_files
 from ..live_files import Live, NoLiveFiles
@@ -55,10 +55,10 @@ class _NotDone(BadInput):
 
     def message(self) -> str:
         """As that of any refusal, but that files may have been replaced."""
-        told = super().message()
+        report = super().message()
         if self.begun in ("", hotfix_live_files.APPLIED):
-            return told
-        return told.replace(
+            return report
+        return report.replace(
             "Now: nothing was touched, what was serving still is",
             "Now: some of the files may be new already; what was there is kept",
         )
@@ -97,7 +97,7 @@ class Request:
     given: GivenFiles
     staging: StagingOptions
     lock: LockOptions
-    as_users: AsUsersOptions = field(default_factory=AsUsersOptions)
+    smoke_test: SmokeTestOptions = field(default_factory=SmokeTestOptions)
     operation: OperationOptions | None = None
     kind: str = live_files.MEDIA
     target: str = ""
@@ -121,7 +121,7 @@ def change(request: Request, check_mode: bool) -> dict[str, Any]:
     def changed(lock: LockOptions, check: bool) -> dict[str, Any]:
         return _change(replace(request, lock=lock), check)
 
-    url = request.as_users.health_url
+    url = request.smoke_test.health_url
     return single_call(request.operation, wanted, check_mode, changed, "hotfix_live", store.former_state_dir, url)
 
 
@@ -130,15 +130,15 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
     if state == CHECKED:
         return _checked(store, request, check_mode)
     given, name = _given(request)
-    asked = smoke_test.questions(request.as_users.prove)
+    asked = smoke_test.questions(request.smoke_test.prove)
     known = ledger.read(state_dir, name)
     if state == REVERTED and not known.get(_LIVE):
-        told = f"no hotfix of uploads, built files or the database is called {name}"
+        text = f"no hotfix of uploads, built files or the database is called {name}"
         if known.get("release"):
             back = "ansible-playbook evenkeel.deploy.rollback goes back to the release before"
-            raise BadInput(f"{told}; it is of release {known['release']}", back)
+            raise BadInput(f"{text}; it is of release {known['release']}", back)
         every = [n for n, about in ledger.every(state_dir).items() if about.get(_LIVE) or about.get("database")]
-        raise BadInput(told, f"there are: {', '.join(every) or 'none'}")
+        raise BadInput(text, f"there are: {', '.join(every) or 'none'}")
     if state == APPLIED and known and not known.get(_LIVE):
         raise BadInput(f"a hotfix called {name} is there already, and is another one", "set hotfix_name")
     kind = str(known["kind"] if state == REVERTED else request.kind)
@@ -169,7 +169,7 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
                 answer = _acted(state_dir, known, here, request, live, state, kind, name, given, untried)
             # One that was killed before the site was asked is asked about by the same call.
             due = answer["changed"] or (state == APPLIED and known and not known.get("proven"))
-            problem = smoke_test.wrong(request.as_users.health_url, asked) if due else ""
+            problem = smoke_test.wrong(request.smoke_test.health_url, asked) if due else ""
             if problem:
                 if state == REVERTED:
                     raise _TakenBack(problem, "the files are those of before the hotfix")

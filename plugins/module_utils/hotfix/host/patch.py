@@ -30,7 +30,7 @@ from ...releases import choice
 from ...releases.host import project as releases_project
 from ...releases.host.plain_folder import is_plain_folder
 from ...releases.host.store import Store, store_of
-from ...traffic.host.smoke_test import AsUsersOptions
+from ...traffic.host.smoke_test import SmokeTestOptions
 from .. import hotfix, staging
 from ..hotfix import Home
 from ..lost_hotfixes import applied
@@ -84,7 +84,7 @@ class Request:
     source: SourceOptions
     staging: StagingOptions
     lock: LockOptions
-    as_users: AsUsersOptions = field(default_factory=AsUsersOptions)
+    smoke_test: SmokeTestOptions = field(default_factory=SmokeTestOptions)
     operation: OperationOptions | None = None
     capture: bool = False
     revert: str = ""
@@ -246,7 +246,7 @@ def looked(request: Request, store: Store, git: Git, source: Source, steps: Step
         )  # fmt: skip
     if found.verdict.refusals:
         raise BadInput(
-            f"{source.told} is no hotfix:\n{found.verdict.told()}",
+            f"{source.text} is no hotfix:\n{found.verdict.text()}",
             f"{found.verdict.refusals[0].command}, with a branch that has the change",
         )
     found.jobs = fronts.due(here, state_dir, found.verdict.jobs)
@@ -447,7 +447,7 @@ def _remember(request: Request, found: Found, release: str) -> None:
     known = ledger.read(request.lock.state_dir, found.source.name)
     same = known.get("commit") == found.commit
     about = {
-        **_about(request, found), "release": release, "given": found.source.told,
+        **_about(request, found), "release": release, "given": found.source.text,
         "made": known.get("made") if same else iso(time.time()), "captured": found.source.by_hand,
         "untried": found.untried, "public_paths": found.public,
     }  # fmt: skip
@@ -470,7 +470,7 @@ def _result(request: Request, found: Found, release: str, changed: bool, steps: 
     manifest = store.manifest(release) if release else {}
     kinds, name = _kinds(found), found.source.name
     what = "; ".join(f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items())
-    msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.told}: {_HAS_IT}"
+    msg = f"the hotfix {name} on {here.revision[:12]} is {what}" if changed else f"{found.source.text}: {_HAS_IT}"
     if changed and not release:
         ahead = {"would be replaced": found.verdict.services, "would be built": found.jobs}
         msg = "\n".join([msg, *(f"{verb}: {', '.join(names)}" for verb, names in ahead.items() if names)])

@@ -315,12 +315,12 @@ def _refuse_rolled_back(store: Store, request: Request, revision: str, git: Git 
             )
             continue
         if git is not None:
-            brought, told = history.brought_again(git, release.left_for, release.revision, revision, serving)
+            brought, report = history.brought_again(git, release.left_for, release.revision, revision, serving)
         else:
             same = revision == release.revision != serving
-            brought, told = [reverted.Commit(revision, (), "the very same")] if same else [], True
+            brought, report = [reverted.Commit(revision, (), "the very same")] if same else [], True
         if brought:
-            raise BadInput(*reverted.refusal(f"{request.version} ({revision[:12]})", release.id, brought, told))
+            raise BadInput(*reverted.refusal(f"{request.version} ({revision[:12]})", release.id, brought, report))
     return unknown
 
 
@@ -351,8 +351,8 @@ def _made(
     if found:
         return _facts(store, found, False)
     if check_mode:
-        told = UNKNOWN_UNTIL_BUILT if request.inputs.get("files") else ""
-        return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": "", "msg": told}
+        report = UNKNOWN_UNTIL_BUILT if request.inputs.get("files") else ""
+        return {**_facts(store, "", True), "revision": revision, "exists": False, "release_path": "", "msg": report}
     store.refuse_without_room(*size)
     with act(f"export {revision[:12]}"):
         made = store.create(export, revision, request.version, shared, inputs)

@@ -101,7 +101,7 @@ class Source:
         return bool(self.back or self.back_files)
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """As people name it."""
         if self.ref or self.environment:
             return self.ref or ", ".join(self.environment)

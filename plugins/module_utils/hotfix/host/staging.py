@@ -96,7 +96,7 @@ def refuse_untried(
         return [], ""
     verdict = staging.judge(content, name, asked, time.time(), options.staging_max_age or 0.0)
     if verdict.host:
-        return [f"tried on staging: {staging.told(verdict)}"], ""
+        return [f"tried on staging: {staging.text(verdict)}"], ""
     reason = " ".join(options.skip_staging.split())
     if reason:
         return [f"not tried on staging, since: {reason}"], reason

@@ -76,20 +76,20 @@ def _compiled(
         here.engine, Compose(here.path, project_name=here.name), here.name, service, options.manage_py, options.timeout,
         "translations", json.dumps(given),
     )  # fmt: skip
-    told = oneoff.ask(app_script.as_text((translations,), []))
-    by = f"{told['by']} of {service}"
-    if not told["by"]:
-        told = translations.compiled(given)
-        by = f"{told['by']} of this host"
-    if not told["by"]:
+    report = oneoff.ask(app_script.as_text((translations,), []))
+    by = f"{report['by']} of {service}"
+    if not report["by"]:
+        report = translations.compiled(given)
+        by = f"{report['by']} of this host"
+    if not report["by"]:
         raise BadInput(
             f"{', '.join(sorted(contents))}: {service} has none of msgfmt, Babel and polib to compile it with, nor has this host",
             "install gettext on this host (apt-get install gettext), then run the same command again",
         )
-    if told["problems"]:
-        problems = "; ".join(f"{path}: {problem}" for path, problem in sorted(told["problems"].items()))
+    if report["problems"]:
+        problems = "; ".join(f"{path}: {problem}" for path, problem in sorted(report["problems"].items()))
         raise BadInput(f"{problems} (said by {by})", "correct it and run the same command again")
-    return {path: base64.b64decode(form) for path, form in told["compiled"].items()}, by
+    return {path: base64.b64decode(form) for path, form in report["compiled"].items()}, by
 
 
 def _service(wanted: str, homes: Iterable[Home]) -> str:

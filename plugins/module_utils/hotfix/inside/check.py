@@ -74,7 +74,7 @@ def complaints() -> list[str]:
 def main(paths: list[str]) -> None:
     """Print what is wrong with these files of this container."""
     problems: list[dict[str, str]] = []
-    told: dict[str, Any] = {"missing": []}
+    report: dict[str, Any] = {"missing": []}
     for path in paths:
         python, template = path.endswith(".py"), "templates" in path.split("/")
         problem = python_problem(path) if python else template_problem(path) if template else ""
@@ -84,9 +84,9 @@ def main(paths: list[str]) -> None:
         try:
             problems = [{"path": "", "problem": words} for words in complaints()]
             if any(path.endswith(".py") for path in paths):
-                told["missing"] = [one["app"] for one in deployment_checks.migrations()[0] if one["own"]]
+                report["missing"] = [one["app"] for one in deployment_checks.migrations()[0] if one["own"]]
         except Exception as error:  # the app's own code, such as its urls
             problems = [{"path": "", "problem": _words(error)}]
-    told["problems"] = problems
-    sys.stdout.write("\nEVENKEEL " + json.dumps(told) + "\n")
+    report["problems"] = problems
+    sys.stdout.write("\nEVENKEEL " + json.dumps(report) + "\n")
     sys.stdout.flush()

@@ -257,7 +257,7 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
                 f"the hotfix {folder.name} was put there, and {', '.join(others)} is another one since (a build, or somebody by hand)",
                 f"{back}, which leaves what others changed as it is; then run the same command again",
             )
-        return _told(known, False)
+        return _report(known, False)
     if not known:
         writes, likes, notes = planned(folder, kind, files, given)
         # What is new is named by what is replaced.
@@ -271,7 +271,7 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
             "number": folder.next_number(), "folders": _missing(folder.root, writes),
         }  # fmt: skip
         if dry or not entries:
-            return _told(plan, bool(entries))
+            return _report(plan, bool(entries))
         os.makedirs(os.path.join(folder.root, PRIVATE), mode=0o700, exist_ok=True)
         os.makedirs(folder.ours, exist_ok=True)
         try:
@@ -284,14 +284,14 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
             ) from error
         folder.note(**plan)
     if dry:
-        return _told(folder.plan, True)
+        return _report(folder.plan, True)
     for entry in folder.plan["entries"]:
         _forward(folder, entry)
     sync(os.path.join(folder.root, entry["path"]) for entry in folder.plan["entries"])
     folder.note(state=APPLIED)
     # It is applied, whatever stays of where it was written first.
     shutil.rmtree(folder.incoming, ignore_errors=True)
-    return _told(folder.plan, True)
+    return _report(folder.plan, True)
 
 
 def _forward(folder: Folder, entry: Mapping[str, Any]) -> None:
@@ -333,7 +333,7 @@ def revert(folder: Folder, dry: bool) -> dict[str, Any]:
                 f"ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix={others[0]} first",
             )
     if dry:
-        return _told(folder.plan, True)
+        return _report(folder.plan, True)
     folder.note(state=REVERTING)
     for entry in entries:
         path, live = entry["path"], folder.live(entry["path"])
@@ -359,9 +359,9 @@ def revert(folder: Folder, dry: bool) -> dict[str, Any]:
             # Unless somebody has put something there.
             os.rmdir(os.path.join(folder.root, made))
     sync(os.path.join(folder.root, entry["path"]) for entry in folder.plan["entries"])
-    told = {**_told(folder.plan, True), "notes": notes}
+    report = {**_report(folder.plan, True), "notes": notes}
     shutil.rmtree(folder.ours)
-    return told
+    return report
 
 
 def seen(folder: Folder, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,7 +369,7 @@ def seen(folder: Folder, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"seen": {path: _sum(os.path.join(folder.root, path)) for path in given["paths"]}}
 
 
-def _told(plan: Mapping[str, Any], changed: bool) -> dict[str, Any]:
+def _report(plan: Mapping[str, Any], changed: bool) -> dict[str, Any]:
     return {"changed": changed, "entries": plan["entries"], "notes": plan["notes"]}
 
 

@@ -36,8 +36,8 @@ def refuse_other_host(
     """
     if host is None:
         return
-    for told in claims:
-        claim = other_claim(told, host, take_over_from)
+    for report in claims:
+        claim = other_claim(report, host, take_over_from)
         # A project that was renamed or taken down can be seen from here: it has not even a stopped container.
         if claim and (claim.host.engine != host.engine or engine.listed({PROJECT_LABEL: claim.host.project})):
             raise BadInput(*refusal(claim, host))

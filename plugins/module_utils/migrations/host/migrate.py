@@ -74,16 +74,16 @@ def migrate(request: Request, check_mode: bool, running: Sequence[Mapping[str, s
 
     state = request.state
     if state == PLANNED or (check_mode and state != REVERSED):
-        told, result = _looked(oneoff, lambda: oneoff.ask(_script(MODULES, request, code)), request, declared, code)
-        return result if state == PLANNED else foresee(request, None, code, told, result)
+        report, result = _looked(oneoff, lambda: oneoff.ask(_script(MODULES, request, code)), request, declared, code)
+        return result if state == PLANNED else foresee(request, None, code, report, result)
     done: dict[str, Any] = {"again": True}
     for _attempt in range(2):
         if done.pop("again", False):
             with oneoff.talk(_script(TALK, request, code)) as talk:
-                told, result = _looked(oneoff, talk.asked, request, declared, code)
+                report, result = _looked(oneoff, talk.asked, request, declared, code)
                 if check_mode:
-                    return foresee(request, talk, code, told, result)
-                done = carry_out(request, talk, code, told, result)
+                    return foresee(request, talk, code, report, result)
+                done = carry_out(request, talk, code, report, result)
     done.pop("again", None)
     return done
 
@@ -103,11 +103,11 @@ def _looked(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the app told, and the verdict on it."""
     began, started = time.time(), time.monotonic()
-    told = ask()
-    if told.get("error"):
-        raise planning_error(told["error"], request.service)
-    refuse_other_host(oneoff.engine, code.host, claims_in(told), request.take_over_from)
-    result = judged(told, declared, code, request.allow_data_loss, request.only)
+    report = ask()
+    if report.get("error"):
+        raise planning_error(report["error"], request.service)
+    refuse_other_host(oneoff.engine, code.host, claims_in(report), request.take_over_from)
+    result = judged(report, declared, code, request.allow_data_loss, request.only)
     result["timeline"] = [
         {
             "step": "plan",
@@ -118,12 +118,12 @@ def _looked(
             "result": "ok",
         }
     ]
-    return told, result
+    return report, result
 
 
-def claims_in(told: Mapping[str, Any]) -> list[dict[str, str]]:
+def claims_in(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """What each database has told of the host that changes it."""
-    return [one["claim"] for one in told["databases"] if one.get("claim")]
+    return [one["claim"] for one in report["databases"] if one.get("claim")]
 
 
 def declared_in(given: Mapping[str, Any]) -> dict[str, str]:
@@ -189,7 +189,7 @@ def planning_error(error: Mapping[str, str], service: str) -> BadInput:
 
 
 def judged(
-    told: Mapping[str, Any],
+    report: Mapping[str, Any],
     declared: Mapping[str, str],
     code: Code | None = None,
     allowed: Sequence[str] = (),
@@ -204,7 +204,7 @@ def judged(
     to_record: list[dict[str, str]] = []
     notes: list[str] = []
     behind: list[schema_compatibility.Behind] = []
-    for one in told["databases"]:
+    for one in report["databases"]:
         if one.get("left_out"):
             notes.append(f"{one['alias']} is left out: {one['left_out']}")
             continue
@@ -232,7 +232,7 @@ def judged(
         "pending": len(plan),
         "applied": applied,
         "to_record": to_record,
-        "django": told["django"],
+        "django": report["django"],
         "notes": notes,
         "open": [asdict(o) for o in waiting],
         "behind": [asdict(b) for b in behind],

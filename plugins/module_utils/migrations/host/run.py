@@ -41,17 +41,17 @@ MODULES = (
 
 
 def carry_out(
-    request: Request, talk: Talk, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+    request: Request, talk: Talk, code: Code, report: Mapping[str, Any], result: dict[str, Any]
 ) -> dict[str, Any]:
     """Bring the databases into the state that is asked for.
 
     :param talk: with the container that has told the plan.
-    :param told: what the plan's script has told; ``result``: the verdict on it, as the module returns it.
+    :param report: what the plan's script has told; ``result``: the verdict on it, as the module returns it.
     :raises BadInput: it cannot be, and nothing was touched.
     """
     state, oneoff = request.state, talk.oneoff
-    check_request(request, code, told, result)
-    order = order_of(request, code, told, result)
+    check_request(request, code, report, result)
+    order = order_of(request, code, report, result)
     idle = all(not (d.get("migrations") or d.get("contract") or d.get("unfinished")) for d in order["databases"])
     if idle and state not in ("abandoned", "reversed"):
         return _waiting(request, result)
@@ -77,46 +77,46 @@ def carry_out(
                 "result": "failed" if _error(answer) else "ok",
             }
         )
-        return fence.reported(ended(request, answer, told, code, result))
+        return fence.reported(ended(request, answer, report, code, result))
 
 
 def noted(
-    request: Request, talk: Talk, code: Code, told: Mapping[str, Any], planned: dict[str, Any], act: Act
+    request: Request, talk: Talk, code: Code, report: Mapping[str, Any], planned: dict[str, Any], act: Act
 ) -> dict[str, Any]:
     """The verdict once it is written down that this code knows what earlier code has migrated, where no more is to be done.
 
     What is open is judged by who knows of it, so that has to be known; a container of its own for it is too dear.
 
-    :param talk: with a container that has told the plan, as ``told``; ``planned``: the verdict on it.
+    :param talk: with a container that has told the plan, as ``report``; ``planned``: the verdict on it.
     """
     if not planned.get("due") or planned["changes"]:
         return planned
     # A note waits for others only a little.
     asked = replace(request, state="expanded", lock_timeout=2.0, retries=2, wait=10.0)
-    answer = talk.ordered(order_of(asked, code, told, planned), act, lambda *_line: None)
-    result = ended(asked, answer, told, code, dict(planned))
+    answer = talk.ordered(order_of(asked, code, report, planned), act, lambda *_line: None)
+    result = ended(asked, answer, report, code, dict(planned))
     # Where it could not be, whoever migrates finds that to do, and says why it cannot.
     return planned if result.get("failed") else {**planned, "open": result["open"], "due": False}
 
 
 def foresee(
-    request: Request, talk: Talk | None, code: Code, told: Mapping[str, Any], result: dict[str, Any]
+    request: Request, talk: Talk | None, code: Code, report: Mapping[str, Any], result: dict[str, Any]
 ) -> dict[str, Any]:
     """The verdict with whether carrying it out would change something.
 
     :param talk: as in :func:`carry_out`, with state C(reversed), which is looked at where it is done.
     :raises BadInput: it would be refused.
     """
-    check_request(request, code, told, result)
-    order = order_of(request, code, told, result)
+    check_request(request, code, report, result)
+    order = order_of(request, code, report, result)
     if talk:
         answer = talk.ordered({**order, "look": True}, contextlib.nullcontext, lambda *_line: None)
-        result = ended(request, answer, told, code, result)
+        result = ended(request, answer, report, code, result)
         return {**result, "changed": bool(result["reverse"]) and not result.get("failed")}
     return {**result, "changed": any(d.get("migrations") or d.get("contract") for d in order["databases"])}
 
 
-def check_request(request: Request, code: Code, told: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+def check_request(request: Request, code: Code, report: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Check, before anything is touched, that the databases may be brought into the state that is asked for.
 
     :raises BadInput: they may not.
@@ -131,19 +131,19 @@ def check_request(request: Request, code: Code, told: Mapping[str, Any], result:
             ]
         if refused:
             raise BadInput(*summary.refusal(refused))
-    aliases = [d["alias"] for d in told["databases"] if not d.get("left_out")]
+    aliases = [d["alias"] for d in report["databases"] if not d.get("left_out")]
     canary = request.canary_database
     if canary and canary not in aliases:
         raise BadInput(f"canary_database: there is no database {canary}; there are {', '.join(aliases)}")
     if state == "reversed":
         if not request.target:
             raise BadInput("state: reversed needs the target to go back to", "target: app.migration, or app.zero")
-        others = [d["alias"] for d in told["databases"] if d.get("vendor", "postgresql") != "postgresql"]
+        others = [d["alias"] for d in report["databases"] if d.get("vendor", "postgresql") != "postgresql"]
         if others:
             raise BadInput(f"only PostgreSQL is reversed, and {others[0]} is another kind", "name the databases")
     if state == "abandoned":
         only = request.release
-        rows = [[r for r in d.get("ledger") or [] if only in ("", r["release"])] for d in told["databases"]]
+        rows = [[r for r in d.get("ledger") or [] if only in ("", r["release"])] for d in report["databases"]]
         at = [c for found in rows for c in expansion.that_know(found, code.running)]
         if at:
             raise BadInput(
@@ -152,11 +152,11 @@ def check_request(request: Request, code: Code, told: Mapping[str, Any], result:
             )
 
 
-def order_of(request: Request, code: Code, told: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def order_of(request: Request, code: Code, report: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """What is sent to be run, from the verdict."""
     state = request.state
     databases = []
-    for one in told["databases"]:
+    for one in report["databases"]:
         if one.get("left_out"):
             continue
         alias, rows = one["alias"], one.get("ledger") or []
@@ -228,7 +228,7 @@ def _error(answer: Mapping[str, Any]) -> dict[str, Any]:
 def ended(
     request: Request,
     answer: Mapping[str, Any],
-    told: Mapping[str, Any],
+    report: Mapping[str, Any],
     code: Code,
     result: dict[str, Any],
 ) -> dict[str, Any]:
@@ -238,8 +238,8 @@ def ended(
     result["abandoned"] = _all(answer, "abandoned")
     result["reverse"], result["reversed"] = _all(answer, "reverse"), _all(answer, "reversed")
     result["taken_back"] = _all(answer, "taken_back")
-    known = {d["alias"]: d.get("known") or {} for d in told["databases"] if not d.get("left_out")}
-    ours = _new_words(told)
+    known = {d["alias"]: d.get("known") or {} for d in report["databases"] if not d.get("left_out")}
+    ours = _new_words(report)
     result["open"] = [
         vars(o)
         for d in answer["databases"]
@@ -266,9 +266,9 @@ def _all(answer: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     return [{**one, "database": d["alias"]} for d in answer["databases"] for one in d.get(key) or []]
 
 
-def _new_words(told: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+def _new_words(report: Mapping[str, Any]) -> dict[str, Sequence[str]]:
     return {
         f"{m['app']}.{m['name']}": [o["operation"] for o in m["operations"]]
-        for d in told["databases"]
+        for d in report["databases"]
         for m in d.get("migrations") or []
     }

@@ -19,12 +19,12 @@ def main(checks: list[str], plan: list[Any], listens: bool = False) -> None:
     :param plan: what ``migration_plan_script.answered`` takes.
     :param listens: wait for an order then, as ``migration_talk_script`` does, which has to be sent as well.
     """
-    told = deployment_checks.answered(checks)
-    if not told.get("error"):
-        told["plan"] = migrations_plan.answered(*plan)
-    sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
+    report = deployment_checks.answered(checks)
+    if not report.get("error"):
+        report["plan"] = migrations_plan.answered(*plan)
+    sys.stdout.write("\nEVENKEEL " + json.dumps(report, default=str) + "\n")
     sys.stdout.flush()
-    if listens and not told.get("error"):
+    if listens and not report.get("error"):
         from . import talk
 
         talk.listen()

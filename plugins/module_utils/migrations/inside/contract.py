@@ -108,17 +108,17 @@ class Contract:
     def _uncertain(
         self, migration: Any, index: int, operation: Any, pair: tuple[Any, Any], row: dict[str, Any]
     ) -> None:
-        place, told = (*key_of(migration), index), {"migration": said(migration), "index": index}
+        place, report = (*key_of(migration), index), {"migration": said(migration), "index": index}
         answer = self.interrupted.get(f"{said(migration)}:{index}", "")
         if row["state"] == "begun" and not answer:
-            raise Stopped("interrupted", operation=row["operation"], **told)
+            raise Stopped("interrupted", operation=row["operation"], **report)
         if answer != "done" or row["state"] != "begun":
             self.ledger.turn(*place, "begun")
             try:
                 with self.session.connection.schema_editor(atomic=False) as editor:
                     operation.database_forwards(migration.app_label, editor, *pair)
             except Exception as error:
-                raise Stopped("interrupted", operation=row["operation"], words=words_of(error), **told) from error
+                raise Stopped("interrupted", operation=row["operation"], words=words_of(error), **report) from error
         self.ledger.turn(*place, "done")
 
 
@@ -127,8 +127,8 @@ def finish(session: Session, ledger: Ledger, row: dict[str, Any]) -> None:
     detail = {key: value for key, value in row["detail"].items() if key != "steps"}
 
     def note(left: list[online.Step]) -> None:
-        told = {**detail, "steps": left} if left else detail
-        ledger.turn(row["app"], row["name"], row["index"], "between" if left else "done", told)
+        report = {**detail, "steps": left} if left else detail
+        ledger.turn(row["app"], row["name"], row["index"], "between" if left else "done", report)
 
     online.finish(session, f"{row['app']}.{row['name']}: {row['operation']}", row["detail"]["steps"], note)
 
@@ -180,7 +180,7 @@ class Abandon:
 
     def __init__(self, run: Run, executor: Any) -> None:
         self.session, self.ledger, self.executor, self.run_ = run.session, run.ledger, executor, run
-        self.told: list[dict[str, Any]] = []
+        self.reported: list[dict[str, Any]] = []
         self._keeps = False
 
     def run(self, only: list[Key] | None = None, release: str = "") -> None:
@@ -265,4 +265,4 @@ class Abandon:
     def _tell(self, key: Key, unrecorded: bool, why: str) -> None:
         other = f"{'kept' if self._keeps else 'put aside'}: {why}"
         say(f"{'.'.join(key)}: {'taken back' if unrecorded else other}", "abandon")
-        self.told.append({"app": key[0], "name": key[1], "unrecorded": unrecorded, "why": why})
+        self.reported.append({"app": key[0], "name": key[1], "unrecorded": unrecorded, "why": why})

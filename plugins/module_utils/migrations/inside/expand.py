@@ -278,8 +278,8 @@ class Run:
             with self.session.connection.schema_editor(atomic=False) as editor:
                 operation.database_forwards(migration.app_label, editor, *states)
         except Exception as error:
-            told = {"migration": said(migration), "index": index, "operation": operation.describe()}
-            raise Stopped("interrupted", words=words_of(error), **told) from error
+            report = {"migration": said(migration), "index": index, "operation": operation.describe()}
+            raise Stopped("interrupted", words=words_of(error), **report) from error
         self.ledger.turn(*key_of(migration), index, "done")
 
 

@@ -43,7 +43,7 @@ class Moving:
         if not router.allow_migrate(connection.alias, app, **getattr(operation, "hints", {})):
             self.ledger.turn(*self.place, "done")
             return
-        began = told = time.monotonic()
+        began = report = time.monotonic()
         with connection.schema_editor(atomic=False) as editor:
 
             def anew() -> Iterator[Any]:
@@ -56,9 +56,9 @@ class Moving:
                 if self.session.persist(self.what, lambda: self._batch(anew)):
                     break
                 took = time.monotonic() - started
-                if time.monotonic() - told > 5:
+                if time.monotonic() - report > 5:
                     say(f"{self.what}: {self._detail['batches']} batches", "between", time.monotonic() - began)
-                    told = time.monotonic()
+                    report = time.monotonic()
                 self.session._sleep(min(LONGEST_PAUSE, took))
         count = self._detail.get("batches", 0)
         say(f"{self.what}: {count} batches, all that there were", "between", time.monotonic() - began)

@@ -184,7 +184,7 @@ def _fill(session: Session, what: str, step: Step) -> None:
     """Give rows a value in batches, each committed; rows that somebody works on come last."""
     table, column = step["fill"], step["column"]
     some = f"SELECT ctid FROM {table} WHERE {column} IS NULL LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
-    count, told = 0, time.monotonic()
+    count, report = 0, time.monotonic()
     while True:
         with session.connection.cursor() as cursor:
             cursor.execute(f"UPDATE {table} SET {column} = {step['value']} WHERE ctid = ANY (ARRAY({some}))")
@@ -192,9 +192,9 @@ def _fill(session: Session, what: str, step: Step) -> None:
         count += found
         if not found:
             return
-        if time.monotonic() - told > 5:
+        if time.monotonic() - report > 5:
             say(f"{what}: {count} rows are filled", "between")
-            told = time.monotonic()
+            report = time.monotonic()
 
 
 def _said(step: Step) -> str:

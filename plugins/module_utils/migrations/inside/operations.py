@@ -115,7 +115,7 @@ class Walk:
     def _operation(self, app: str, operation: Any, index: int, atomic: bool) -> dict[str, Any]:
         from django.db import router
 
-        told: dict[str, Any] = {
+        report: dict[str, Any] = {
             "index": index,
             "operation": operation.describe(),
             "kind": type(operation).__name__,
@@ -125,29 +125,29 @@ class Walk:
         before, tables = self.state.clone(), self.tables
         operation.state_forwards(app, self.state)
         if _defined_as(operation) == ("SeparateDatabaseAndState", True):
-            told["stated"] = self._difference(tables, self._look(), operation, app, before)
+            report["stated"] = self._difference(tables, self._look(), operation, app, before)
             beside, after = Walk.__new__(Walk), self.tables
             vars(beside).update(vars(self), state=before, tables=tables)
-            told["separate"] = [
+            report["separate"] = [
                 beside._operation(app, o, i, atomic) for i, o in enumerate(operation.database_operations)
             ]
             self.tables = after
-            return told
+            return report
         nature = _nature(operation)
         hints = getattr(operation, "hints", {})
         if not _changes_tables(operation) and not router.allow_migrate(self.connection.alias, app, **hints):
             nature = {}
-        told.update(nature)
+        report.update(nature)
         difference = self._difference(tables, self._look(), operation, app, before)
         if _changes_tables(operation):
-            told.update(difference)
+            report.update(difference)
             if not nature.get("opaque"):
-                told["sql"] = self._sql(operation, app, before, atomic)
+                report["sql"] = self._sql(operation, app, before, atomic)
         elif nature.get("opaque") and difference["before"] != difference["after"]:
-            told["stated"] = difference
+            report["stated"] = difference
         if nature.get("extension"):
-            told["available"] = catalogue.extension_available(self.connection, str(nature["extension"]))
-        return told
+            report["available"] = catalogue.extension_available(self.connection, str(nature["extension"]))
+        return report
 
     def _look(self) -> dict[str, Any]:
         self.tables = schema.tables_of(self.state.apps, self.connection)
@@ -226,7 +226,7 @@ def described(
 ) -> dict[str, Any]:
     """What is to be run onto a state, with what the old and the new code know of the tables, and the catalogue."""
     walk = Walk(connection, state, collect)
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "alias": connection.alias,
         "vendor": connection.vendor,
         "editor": connection.SchemaEditorClass.__module__,
@@ -248,13 +248,13 @@ def described(
             for migration, ancestors in nodes
         ],
     }
-    told["old"] = [t for t in walk.first.values() if t["table"] in walk.named]
-    told["new"] = [t for t in walk.tables.values() if t["table"] in walk.named]
-    told["catalogue"] = _catalogue(connection, walk) if connection.vendor == "postgresql" else {}
-    moving = {m["app"] for m in told["migrations"] if any(o.get("opaque") == "python" for o in m["operations"])}
+    report["old"] = [t for t in walk.first.values() if t["table"] in walk.named]
+    report["new"] = [t for t in walk.tables.values() if t["table"] in walk.named]
+    report["catalogue"] = _catalogue(connection, walk) if connection.vendor == "postgresql" else {}
+    moving = {m["app"] for m in report["migrations"] if any(o.get("opaque") == "python" for o in m["operations"])}
     if connection.vendor == "postgresql":
-        told["sizes"] = {app: _sizes(connection, walk.first, app) for app in sorted(moving)}
-    return told
+        report["sizes"] = {app: _sizes(connection, walk.first, app) for app in sorted(moving)}
+    return report
 
 
 def _sizes(connection: Any, tables: dict[str, Any], app: str) -> list[tuple[str, int]]:

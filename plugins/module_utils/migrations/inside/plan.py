@@ -95,11 +95,11 @@ def database(
     rows = Ledger(connection).rows() if connection.vendor == "postgresql" else []
     ahead = _ahead(executor, expansion.unserved(rows, running))
     nodes = [(m, _ancestors(loader.graph, (m.app_label, m.name))) for m in [*ahead, *(m for m, _reverse in plan)]]
-    told = described(connection, _state_without(executor, ahead), nodes, collect)
-    for one in told["migrations"]:
+    report = described(connection, _state_without(executor, ahead), nodes, collect)
+    for one in report["migrations"]:
         one["recorded"] = (one["app"], one["name"]) in {(m.app_label, m.name) for m in ahead}
     return {
-        **told,
+        **report,
         "applied": len(loader.recorder_applied),
         "to_record": _unrecorded(loader),
         "ledger": rows,
@@ -197,7 +197,7 @@ def plan(
 
     app, _dot, name = target.partition(".")
     targets = [(app, name or None)] if target else []
-    told: dict[str, Any] = {"django": django.get_version(), "databases": []}
+    report: dict[str, Any] = {"django": django.get_version(), "databases": []}
     for connection, left_out in _chosen(wanted):
         try:
             if not left_out:
@@ -205,14 +205,14 @@ def plan(
                 if connection.vendor == "postgresql" and _is_replica(connection):
                     left_out = "a replica, which follows its own primary"
             if left_out:
-                told["databases"].append({"alias": connection.alias, "left_out": left_out})
+                report["databases"].append({"alias": connection.alias, "left_out": left_out})
                 continue
             with catalogue.reading_only(connection, statement_timeout):
                 found = _resolved(connection, targets)
-                told["databases"].append(database(connection, collect, found, running))
+                report["databases"].append(database(connection, collect, found, running))
         except DatabaseError as error:
             raise Unusable("database", f"{connection.alias}: {_own_words(error)}") from error
-    return told
+    return report
 
 
 def _resolved(connection: Any, targets: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:

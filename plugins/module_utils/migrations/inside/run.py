@@ -67,9 +67,9 @@ def _plainly(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
 
 def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
     """Carry out what was decided for one database."""
-    told: dict[str, Any] = {"alias": connection.alias}
+    report: dict[str, Any] = {"alias": connection.alias}
     if connection.vendor != "postgresql":
-        return {**told, **_plainly(connection, order, one)}
+        return {**report, **_plainly(connection, order, one)}
     session = Session(connection, int(order["lock_timeout"]), int(order["retries"]))
     ledger = Ledger(connection, order["release"], order["image"])
     run = expand.Run(session, ledger, one.get("migrations") or [], order.get("interrupted") or {})
@@ -89,31 +89,31 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
             abandon.run(release=order.get("only") or "")
         elif order["state"] == "reversed":
             reverse = Reverse(run, _executor(connection), order["target"], order["allowed"], order["running"])
-            told["reverse"] = reverse.look()
+            report["reverse"] = reverse.look()
             if not order.get("look"):
-                _hold_to(told["reverse"])
+                _hold_to(report["reverse"])
                 reverse.run()
         if one.get("settle") and ledger.there():
             settle(ledger, one["settle"])
     except Stopped as error:
-        told["error"] = error.told
+        report["error"] = error.reported
     except Exception as error:  # a migration of the app's that fails, or one of its receivers
         kind = "signals" if run.ended else "failed"
-        told["error"] = {"kind": kind, "words": words_of(error)}
-    told["ran"] = run.ran
-    told["contracted"] = contract.done if contract else []
-    told["abandoned"] = abandon.told if abandon else []
-    told["reversed"] = reverse.done if reverse else []
-    if told.get("error"):
-        told["error"]["at"] = run.at
+        report["error"] = {"kind": kind, "words": words_of(error)}
+    report["ran"] = run.ran
+    report["contracted"] = contract.done if contract else []
+    report["abandoned"] = abandon.reported if abandon else []
+    report["reversed"] = reverse.done if reverse else []
+    if report.get("error"):
+        report["error"]["at"] = run.at
         if one.get("take_back") and run.ran:
-            _take_back(run, told)
+            _take_back(run, report)
     try:
-        told["ledger"] = ledger.rows()
+        report["ledger"] = ledger.rows()
         session.release()
     except Exception as error:  # the connection is gone: what is there the next call will see
-        told.setdefault("error", {"kind": "failed", "words": words_of(error), "at": run.at})
-    return told
+        report.setdefault("error", {"kind": "failed", "words": words_of(error), "at": run.at})
+    return report
 
 
 def _claim(ledger: Ledger, claim: dict[str, Any], make: bool) -> None:
@@ -131,18 +131,18 @@ def _hold_to(seen: list[dict[str, Any]]) -> None:
             raise Stopped("irreversible", migration=f"{one['app']}.{one['name']}", why=one["why"])
 
 
-def _take_back(run: expand.Run, told: dict[str, Any]) -> None:
+def _take_back(run: expand.Run, report: dict[str, Any]) -> None:
     """One database of several has failed: what this call has run there is taken back where no row is lost."""
     keys = [(one["app"], one["name"]) for one in run.ran]
     try:
         abandon = Abandon(run, _executor(run.session.connection))
         abandon.run(keys)
     except Exception as error:  # it stays expanded, which the code that serves works with
-        told["error"]["kept"] = words_of(error)
+        report["error"]["kept"] = words_of(error)
         return
-    back = {(one["app"], one["name"]) for one in abandon.told if one["unrecorded"]}
-    told["taken_back"] = [one for one in abandon.told if one["unrecorded"]]
-    told["ran"] = [one for one in run.ran if (one["app"], one["name"]) not in back]
+    back = {(one["app"], one["name"]) for one in abandon.reported if one["unrecorded"]}
+    report["taken_back"] = [one for one in abandon.reported if one["unrecorded"]]
+    report["ran"] = [one for one in run.ran if (one["app"], one["name"]) not in back]
 
 
 def main() -> None:
@@ -154,7 +154,7 @@ def carry_out(order: dict[str, Any]) -> None:
     """Do what was decided, database by database, and print the end."""
     from django.db import connections
 
-    told: dict[str, Any] = {"databases": []}
+    report: dict[str, Any] = {"databases": []}
     if order["state"] == "reversed" and not order.get("look"):
         # All of them are looked at before anything is touched in one.
         for one in order["databases"]:
@@ -162,13 +162,13 @@ def carry_out(order: dict[str, Any]) -> None:
             try:
                 _hold_to(seen.get("reverse") or [])
             except Stopped as error:
-                seen["error"] = {**error.told, "at": ""}
+                seen["error"] = {**error.reported, "at": ""}
             if seen.get("error"):
-                told["databases"].append(seen)
+                report["databases"].append(seen)
                 break
-    for one in [] if told["databases"] else order["databases"]:
-        told["databases"].append(database(connections[one["alias"]], order, one))
-        if told["databases"][-1].get("error"):
+    for one in [] if report["databases"] else order["databases"]:
+        report["databases"].append(database(connections[one["alias"]], order, one))
+        if report["databases"][-1].get("error"):
             break
-    sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
+    sys.stdout.write("\nEVENKEEL " + json.dumps(report, default=str) + "\n")
     sys.stdout.flush()

@@ -50,9 +50,9 @@ FROM pg_stat_progress_create_index WHERE pid = %s
 class Stopped(Exception):
     """It does not go on, and why: a kind that the module knows, with what it says of it."""
 
-    def __init__(self, kind: str, **told: Any) -> None:
+    def __init__(self, kind: str, **report: Any) -> None:
         super().__init__(kind)
-        self.told = {"kind": kind, **told}
+        self.reported = {"kind": kind, **report}
 
 
 def say(text: str, step: str = "migrate", seconds: float = 0.0) -> None:
@@ -86,8 +86,8 @@ def words_of(error: BaseException) -> str:
 
 def _without_values(words: str, code: str, table: str | None) -> str:
     """PostgreSQL's words: of errors of data (class 22) without the value that they quote, and with the table."""
-    told = _QUOTED.sub('"…"', words) if code.startswith("22") else words
-    return (told if not table or table in told else f"{told} (table {table})")[:300]
+    report = _QUOTED.sub('"…"', words) if code.startswith("22") else words
+    return (report if not table or table in report else f"{report} (table {table})")[:300]
 
 
 def without_passwords(text: str) -> str:
@@ -175,7 +175,7 @@ class Session:
 
         :raises Stopped: somebody else still does after ``wait`` seconds.
         """
-        until, told = time.monotonic() + wait, 0.0
+        until, report = time.monotonic() + wait, 0.0
         while not self._try():
             who = (
                 "; ".join(map(_named, self._rows(_HOLDER, LOCK >> 32, LOCK & 0xFFFFFFFF)))
@@ -183,9 +183,9 @@ class Session:
             )
             if time.monotonic() > until:
                 raise Stopped("busy", who=who)
-            if time.monotonic() - told > 10:
+            if time.monotonic() - report > 10:
                 say(f"waits for another migration of this database: {who}", "wait")
-                told = time.monotonic()
+                report = time.monotonic()
             self._sleep(0.5)
 
     def still_hold(self) -> None:
@@ -265,7 +265,7 @@ class Watch:
             return
         beside = self._session.connection.copy()
         try:
-            began = told = time.monotonic()
+            began = report = time.monotonic()
             while True:
                 with beside.cursor() as cursor:
                     cursor.execute(_BLOCKERS, [self._pid])
@@ -274,10 +274,10 @@ class Watch:
                     built = cursor.fetchone()
                 if blockers:
                     self._session.in_the_way = "; ".join(map(_named, blockers[:3]))
-                if time.monotonic() - told > 5 and (blockers or built):
+                if time.monotonic() - report > 5 and (blockers or built):
                     waits = f"waits for {self._session.in_the_way}" if blockers else f"{built[0]}, {built[1]} %"
                     say(f"{self._what}: {waits}", "wait", time.monotonic() - began)
-                    told = time.monotonic()
+                    report = time.monotonic()
                 if self._ended.wait(0.25):
                     return
         except DatabaseError:

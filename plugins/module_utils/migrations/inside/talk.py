@@ -35,10 +35,10 @@ def main(*asked: Any) -> None:
 
     :param asked: what ``migration_plan_script.answered`` takes.
     """
-    told = plan.answered(*asked)
-    sys.stdout.write("\nEVENKEEL " + json.dumps(told, default=str) + "\n")
+    report = plan.answered(*asked)
+    sys.stdout.write("\nEVENKEEL " + json.dumps(report, default=str) + "\n")
     sys.stdout.flush()
-    if not told.get("error"):
+    if not report.get("error"):
         listen()
 
 

@@ -159,9 +159,9 @@ class Master:
         if code != 0:
             raise NginxFailed(f"{self.name}: nginx -s reload failed: {complaint_of(output).text}")
         began = asked = time.monotonic()
-        told: list[str] = []
+        lines: list[str] = []
         # It tries to bind for 2.5 s; whatever else it says of that kind is its last word.
-        while time.monotonic() < began + timeout and not any("bind() to" not in line for line in told):
+        while time.monotonic() < began + timeout and not any("bind() to" not in line for line in lines):
             workers = self.workers()
             fresh = [p for p in workers if p.pid not in known]
             # Until the master has told all old ones to quit, some of them still accept connections.
@@ -169,9 +169,9 @@ class Master:
                 return
             time.sleep(0.02)
             if time.monotonic() > asked + 1.0:
-                told, asked = self._complaints_since(logged), time.monotonic()
-        told, waited = told or self._complaints_since(logged), time.monotonic() - began
-        why = complaint_of(told[0]).text if told else "see its log"
+                lines, asked = self._complaints_since(logged), time.monotonic()
+        lines, waited = lines or self._complaints_since(logged), time.monotonic() - began
+        why = complaint_of(lines[0]).text if lines else "see its log"
         raise ReloadLate(f"{self.name}: no new worker took over within {waited:.0f} s of the reload: {why}")
 
     def reload_restored(self, why: NginxFailed) -> None:
@@ -366,10 +366,10 @@ class Nginx(Master):
         found: dict[str, tuple[list[str], float]] = {}
         for line in self._read_hosts().splitlines():
             entry, mark, note = line.partition(_MARK)
-            words, told = entry.split(), note.split()
+            words, report = entry.split(), note.split()
             # Ours alone look like this; one that was tampered with is none, and goes when a pin is written.
-            if mark and len(told) == 2 and _STAMP.fullmatch(told[1]) and words and _is_address(words[0]):
-                addresses, _written = found.setdefault(told[0], ([], float(told[1])))
+            if mark and len(report) == 2 and _STAMP.fullmatch(report[1]) and words and _is_address(words[0]):
+                addresses, _written = found.setdefault(report[0], ([], float(report[1])))
                 addresses.append(words[0])
         return {service: Pin(tuple(sorted(a)), written) for service, (a, written) in found.items()}
 

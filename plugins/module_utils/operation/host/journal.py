@@ -58,7 +58,7 @@ class Grant:
     lock: Lock
     expires: str
     over: str = ""
-    owed: dict[str, Any] = field(default_factory=dict)
+    pending_undo: dict[str, Any] = field(default_factory=dict)
 
 
 class Keeper:
@@ -140,7 +140,12 @@ class Keeper:
                 self.records.note(lock.run, result="interrupted", taken_over_by=run)
             self._say(fresh, "taken", over=verdict.over, by=str(wanted), who=who)
             self._write(fresh)
-            return Grant(fresh, self._expires(fresh), verdict.over, self.records.read(fresh.owed) if fresh.owed else {})
+            return Grant(
+                fresh,
+                self._expires(fresh),
+                verdict.over,
+                self.records.read(fresh.pending_undo) if fresh.pending_undo else {},
+            )
 
     def _begin(self, lock: Lock) -> None:
         operation = lock.operation
@@ -322,7 +327,7 @@ class Fence:
         """
         if self.alone:
             return
-        owe(self.keeper, self.token, reason)
+        begin_undo(self.keeper, self.token, reason)
 
     def end(self) -> None:
         """Stop renewing, and give back what was taken."""
@@ -336,7 +341,7 @@ class Fence:
                 self.keeper.renew(self.token, process=None)
 
 
-def owe(keeper: Keeper, token: str, reason: str) -> None:
+def begin_undo(keeper: Keeper, token: str, reason: str) -> None:
     """Record that the holder's operation is being undone; an undo that was owed before stays the one that is.
 
     :raises FencedOff: it is the holder no more.
@@ -344,23 +349,23 @@ def owe(keeper: Keeper, token: str, reason: str) -> None:
     lock = keeper.check(token)
     # A full disk must not keep anybody from going back; without the record the next run finds out by itself.
     with contextlib.suppress(OSError):
-        if not lock.owed:
-            keeper.renew(token, owed=lock.run)
+        if not lock.pending_undo:
+            keeper.renew(token, pending_undo=lock.run)
             keeper.note(lock.run, goal="undo", reason=first_line(reason))
     keeper.tell(lock, "goal undo", reason=first_line(reason))
 
 
-def settle_debt(keeper: Keeper, token: str) -> None:
+def end_undo(keeper: Keeper, token: str) -> None:
     """Record that the undo which was owed is finished.
 
     :raises FencedOff: it is the holder no more.
     """
     lock = keeper.check(token)
-    if lock.owed:
+    if lock.pending_undo:
         with contextlib.suppress(OSError):
-            keeper.note(lock.owed, undone=True)
-        keeper.renew(token, owed="")
-        keeper.tell(lock, "undone", of=lock.owed)
+            keeper.note(lock.pending_undo, undone=True)
+        keeper.renew(token, pending_undo="")
+        keeper.tell(lock, "undone", of=lock.pending_undo)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from .. import lease
 from ..lease import Operation, Wait
 from ..summary import Story, summary
 from . import state_folder
-from .journal import FencedOff, Keeper, owe, settle_debt
+from .journal import FencedOff, Keeper, begin_undo, end_undo
 from .progress import Progress, ProgressOptions, Relay
 from .records import first_line, iso
 
@@ -122,7 +122,7 @@ def _hold_where_it_is(wanted: str, former: str, request: Request) -> dict[str, A
 def _ask(directory: str, request: Request, check_mode: bool) -> dict[str, Any]:
     if check_mode and not os.path.isdir(directory):
         free = _answer(lease.Lock(), request.state == "held", "the lock is free")
-        return {**free, "summary": _foretold(request)} if request.state == "released" else free
+        return {**free, "summary": _would_be(request)} if request.state == "released" else free
     keeper = Keeper(directory)
     if check_mode:
         return _foretell(keeper, request)
@@ -161,12 +161,12 @@ def _foretell(keeper: Keeper, request: Request) -> dict[str, Any]:
     mine = not lease.objection(held, request.lock_token)
     if request.state != "held":
         now_held = _answer(held, mine and request.state == "released", "as it is now")
-        return {**now_held, "lock_token": "", "summary": _foretold(request)}
+        return {**now_held, "lock_token": "", "summary": _would_be(request)}
     verdict = lease.may_take(held, now(), lives(held.process), _wanted(request), request.take_over)
     free = not mine and not isinstance(verdict, Wait)
-    told = f"it is held: {held.operation} by {held.who}" if isinstance(verdict, Wait) else "the lock could be taken"
-    owed = keeper.records.read(held.owed) if held.owed else {}
-    return {**_answer(held, free, told, unfinished=owed), "lock_token": ""}
+    text = f"it is held: {held.operation} by {held.who}" if isinstance(verdict, Wait) else "the lock could be taken"
+    pending_undo = keeper.records.read(held.pending_undo) if held.pending_undo else {}
+    return {**_answer(held, free, text, unfinished=pending_undo), "lock_token": ""}
 
 
 def _hold(keeper: Keeper, request: Request) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _hold(keeper: Keeper, request: Request) -> dict[str, Any]:
     if token and not lease.objection(keeper.read(), token):
         held = keeper.renew(token)
         return _answer(
-            held, False, "the lock is held already", unfinished=keeper.records.read(held.owed), taken_over=""
+            held, False, "the lock is held already", unfinished=keeper.records.read(held.pending_undo), taken_over=""
         )
     for name, seconds in (("lease", request.lease), ("wait", request.wait)):
         if seconds < 0 or (name == "lease" and seconds < 1):
@@ -203,7 +203,7 @@ def _hold(keeper: Keeper, request: Request) -> dict[str, Any]:
         mine.close()
     msg = f"the lock is held under number {grant.lock.number}"
     msg += f", taken over from {grant.over}" if grant.over else ""
-    return _answer(grant.lock, True, msg, unfinished=grant.owed, taken_over=grant.over)
+    return _answer(grant.lock, True, msg, unfinished=grant.pending_undo, taken_over=grant.over)
 
 
 def _renew(keeper: Keeper, request: Request) -> dict[str, Any]:
@@ -214,12 +214,12 @@ def _renew(keeper: Keeper, request: Request) -> dict[str, Any]:
         # Whatever cannot be recorded does not begin: without it there would be no way back after a kill.
         keeper.note(held.run, **news)
     if goal == "undo":
-        owe(keeper, token, request.reason)
+        begin_undo(keeper, token, request.reason)
     elif goal == "undone":
-        settle_debt(keeper, token)
+        end_undo(keeper, token)
     held = keeper.check(token)
-    owed = keeper.records.read(held.owed) if held.owed else {}
-    return _answer(held, False, "the lease began anew", unfinished=owed)
+    pending_undo = keeper.records.read(held.pending_undo) if held.pending_undo else {}
+    return _answer(held, False, "the lease began anew", unfinished=pending_undo)
 
 
 def _release(keeper: Keeper, request: Request) -> dict[str, Any]:
@@ -254,9 +254,9 @@ def _story(record: Mapping[str, Any], request: Request) -> Story:
     )  # fmt: skip
 
 
-def _foretold(request: Request) -> list[str]:
+def _would_be(request: Request) -> list[str]:
     about = (request.playbook, request.app_name, request.target, request.health_url)
-    return [known_secrets.masked_text(line) for line in summary(Story(*about, foretold=True, steps=request.steps))]
+    return [known_secrets.masked_text(line) for line in summary(Story(*about, check_mode=True, steps=request.steps))]
 
 
 def _end_record(keeper: Keeper, run: str, record: Mapping[str, Any], request: Request, lines: Sequence[str]) -> None:

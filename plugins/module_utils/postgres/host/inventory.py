@@ -97,22 +97,22 @@ def read(lines: Iterable[str]) -> dict[str, Any]:
 
     :raises ValueError: a line that is none of its own.
     """
-    told: dict[str, Any] = {"relations": {}, "rows": {}}
+    report: dict[str, Any] = {"relations": {}, "rows": {}}
     latest: dict[str, str] = {}
     count = 0
     for line in lines:
         one = json.loads(line)
         if "relation" in one:
             kind, name = one["relation"]
-            told["relations"].setdefault(kind, []).append(name)
+            report["relations"].setdefault(kind, []).append(name)
         elif "rows" in one:
             table, rows = one["rows"]
-            told["rows"][table] = int(rows)
+            report["rows"][table] = int(rows)
         elif "migration" in one:
             count += 1
             app, name = one["migration"]
             latest[app] = name
         else:
-            told.update(one["facts"])
-    told["migrations"] = {"count": count, "latest": latest}
-    return told
+            report.update(one["facts"])
+    report["migrations"] = {"count": count, "latest": latest}
+    return report

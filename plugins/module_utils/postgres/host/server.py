@@ -195,10 +195,10 @@ class Snapshot:
         try:
             self._say(f"SELECT FROM pg_catalog.pg_advisory_lock({key});\n{inventory.BEGIN}")
             self._say(f"SET LOCAL lock_timeout = {int(lock_timeout * 1000)};\n{inventory.SNAPSHOT}")
-            told = {}
+            report = {}
             for line in self._answer():
-                told.update(_json(line))
-            self.id, self.size = str(told["snapshot"]), int(told["size"])
+                report.update(_json(line))
+            self.id, self.size = str(report["snapshot"]), int(report["size"])
             gone = f"SELECT pg_advisory_lock({key})"
             end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{self.name}'"
             self._server.begin([*words, "--command", gone, "--command", end], detached=True).communicate()

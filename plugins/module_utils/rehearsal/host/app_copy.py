@@ -231,11 +231,11 @@ class Stage:
                     f"{service} ended by itself (exit code {state.get('ExitCode')}){killed}", "", self.said(service)
                 )
         code, printed = found[0] if found else (126, "")
-        told = app_script.answer_in(printed)
-        if told is None:
+        report = app_script.answer_in(printed)
+        if report is None:
             last = (last_lines(printed, 1) or ["nothing was printed"])[-1][:200]
             raise Rehearsed(f"{service} could not be asked (exit code {code}): {last}", "", self.said(service))
-        return told
+        return report
 
     def said(self, service: str) -> str:
         """What a service has printed, without the lines in which a database quotes rows."""

@@ -39,7 +39,7 @@ from ...operation.host.timeline import entry
 from ...operation.options import LockOptions
 from ...releases.release_commands import last_lines
 from .. import scratch
-from .scratch import Scratch, TestsFailed, scratch_name, sweep, told_of
+from .scratch import Scratch, TestsFailed, output_tail, scratch_name, sweep
 
 LOG = "django-tests.log"
 
@@ -155,11 +155,11 @@ def _checked(view: _View, request: Request, check_mode: bool) -> dict[str, Any]:
                 sweep(view.engine, view.name)
         began, started = time.time(), time.monotonic()
         code = code_of(view.engine, view.project, view.service, view.compose.project_src) if request.plan else None
-        told, planned = _told(view, request, code, fence)
-        verdict = django_checks.verdict_of(told)
+        report, planned = _report(view, request, code, fence)
+        verdict = django_checks.verdict_of(report)
         result = _result(verdict, verdict.sentence(view.checks))
         result["planned"] = planned
-        result["django"] = str(told["django"])
+        result["django"] = str(report["django"])
         ended = "failed" if verdict.stops else "ok"
         result["timeline"].append(entry("check", view.service, "", began, time.monotonic() - started, ended))
         if verdict.stops:
@@ -167,7 +167,7 @@ def _checked(view: _View, request: Request, check_mode: bool) -> dict[str, Any]:
         if not view.words:
             return result
         names = {n for s in view.servers for n in engine_definition.names_in(view.project, view.service, s)}
-        problem = scratch.out_of_reach(told["databases"], names, view.words)
+        problem = scratch.out_of_reach(report["databases"], names, view.words)
         if problem:
             raise BadInput(
                 f"test_command: {problem}, so its tests would have none",
@@ -180,7 +180,7 @@ def _checked(view: _View, request: Request, check_mode: bool) -> dict[str, Any]:
         return _tested(view, request, fence, state_dir, result)
 
 
-def _told(
+def _report(
     view: _View, request: Request, code: Code | None, fence: Fence | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the script in a one-off container of the service has told, and the plan where one was asked for.
@@ -195,15 +195,15 @@ def _told(
     asked = [list(view.checks), migrate.question(code.running), fence is not None]
     script = app_script.as_text((*modules, deployment_checks, checks_and_plan), asked)
     with oneoff.talk(script) if fence else contextlib.nullcontext() as talk:
-        told = talk.asked() if talk else oneoff.ask(script)
-        plan = told.pop("plan", None) or {}
-        told = _clean(view, request.manage_py, told)
+        report = talk.asked() if talk else oneoff.ask(script)
+        plan = report.pop("plan", None) or {}
+        report = _clean(view, request.manage_py, report)
         planned = _planned(view, plan, request, code)
-        if talk and fence and planned and not django_checks.verdict_of(told).stops:
+        if talk and fence and planned and not django_checks.verdict_of(report).stops:
             planned = noted(
                 _migrations(request), talk, code, plan, planned, lambda: fence.act("note what this code knows")
             )
-    return told, planned
+    return report, planned
 
 
 def _migrations(request: Request) -> migrations_request.Request:
@@ -213,17 +213,17 @@ def _migrations(request: Request) -> migrations_request.Request:
     )  # fmt: skip
 
 
-def _clean(view: _View, manage_py: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def _clean(view: _View, manage_py: str, report: Mapping[str, Any]) -> dict[str, Any]:
     """What was told.
 
     :raises BadInput: it broke off.
     """
-    if told.get("error"):
-        step, words = told["error"]["step"], told["error"]["message"]
+    if report.get("error"):
+        step, words = report["error"]["step"], report["error"]["message"]
         raise BadInput(
             f"{view.service} breaks off in {step}: {words}", f"{manage_py} {step} says the same; correct that"
         )
-    return dict(told)
+    return dict(report)
 
 
 def _planned(view: _View, plan: Mapping[str, Any], request: Request, code: Code | None) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def _tested(view: _View, request: Request, fence: Fence, state_dir: str, result:
         what = str(error)
         if error.output:
             write_private(path, known_secrets.masked_text(error.output))
-            what = what if "\n" in what else f"{what}{told_of(error.output)}"
+            what = what if "\n" in what else f"{what}{output_tail(error.output)}"
             what += f"\n  (all of it is in {path} on this host)"
         return _failed(
             result,

@@ -24,7 +24,7 @@ from .. import rehearsal as decide
 from .. import summary as words
 from .app_copy import Rehearsed, clear, disk_device
 from .request import COMPARED, Request
-from .scratch import TestsFailed, ended_by_signals, told_of
+from .scratch import TestsFailed, ended_by_signals, output_tail
 from .steps import play
 from .view import View, looked, stage_of
 
@@ -87,18 +87,18 @@ def _rehearsed(view: View, request: Request, fence: Fence, limits: decide.Limits
         clear(view.engine, view.name, view.state_dir)
     progress = Progress.open(view.state_dir, request.progress.progress_id)
     timeline: list[dict[str, Any]] = []
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "backups": [c.backup.name for c in view.copies if c.backup],
         "migrations": [],
         "requests": [],
     }
-    result = {"changed": False, "rehearsal": told, "timeline": timeline}
+    result = {"changed": False, "rehearsal": report, "timeline": timeline}
     began = time.monotonic()
     stage, withheld = stage_of(view, request, fence, limits, spare, progress)
-    told["withheld"] = withheld
+    report["withheld"] = withheld
     try:
         with ended_by_signals("the rehearsal was"), stage.set_up():
-            play(view, stage, request, told, timeline)
+            play(view, stage, request, report, timeline)
     except (Rehearsed, TestsFailed, PostgresFailed, BadInput) as error:
         fence.details["result"] = "failed: rehearsal"
         path = os.path.join(private_directory(os.path.join(view.state_dir, "logs")), LOG)
@@ -106,20 +106,20 @@ def _rehearsed(view: View, request: Request, fence: Fence, limits: decide.Limits
         what = str(error)
         if output:
             write_private(path, known_secrets.masked_text(output))
-            what += f"{told_of(output, 5)}\n  (all of it is in {path} on this host)"
+            what += f"{output_tail(output, 5)}\n  (all of it is in {path} on this host)"
         advice = words.advice(getattr(error, "advice", "") or image_advice(view, error), withheld)
-        return {**result, "failed": True, "msg": words.failure(what, told["backups"], advice)}
+        return {**result, "failed": True, "msg": words.failure(what, report["backups"], advice)}
     finally:
         progress.close()
-    told["seconds"] = round(time.monotonic() - began, 1)
-    fence.details["rehearsal"] = {"backups": told["backups"], "migrations": told["migrations"]}
-    _note(view.compose.project_src, rehearsal=told)
-    return {**result, "msg": words.success(told)}
+    report["seconds"] = round(time.monotonic() - began, 1)
+    fence.details["rehearsal"] = {"backups": report["backups"], "migrations": report["migrations"]}
+    _note(view.compose.project_src, rehearsal=report)
+    return {**result, "msg": words.success(report)}
 
 
 def image_advice(view: View, error: Exception) -> str:
     """What to do where the server that is thrown away lacks what the other one has; empty for any other error."""
-    if view.source.elsewhere and "is not available" in f"{error}{getattr(error, 'stderr', '')}":
+    if view.source.is_external and "is not available" in f"{error}{getattr(error, 'stderr', '')}":
         return "set client_image to one whose server has that extension (backup_client_image in a playbook)"
     return ""
 

@@ -159,7 +159,7 @@ class Scratch:
 
     def _fail(self, what: str, service: str) -> None:
         output = self.engine.logs(str(self._container(service).get("Id") or "-"), _LINES)
-        raise TestsFailed(what + told_of(output, 15), output)
+        raise TestsFailed(what + output_tail(output, 15), output)
 
     # -- the tests -----------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class Scratch:
                     last = time.monotonic()
 
 
-def told_of(output: str, count: int = _SHOWN) -> str:
+def output_tail(output: str, count: int = _SHOWN) -> str:
     """The end of an output, to be put under a sentence about it."""
     lines = last_lines(output, count)
     return ":\n  " + "\n  ".join(lines) if lines else ", and nothing was printed"

@@ -39,7 +39,7 @@ _ADVICE = (
 )
 
 
-def play(view: View, stage: Stage, request: Request, told: dict[str, Any], timeline: list[dict[str, Any]]) -> None:
+def play(view: View, stage: Stage, request: Request, report: dict[str, Any], timeline: list[dict[str, Any]]) -> None:
     """Restore, migrate and ask."""
     step = timed(timeline, lambda: iso(time.time()))
     with step("restore", view.database):
@@ -49,20 +49,20 @@ def play(view: View, stage: Stage, request: Request, told: dict[str, Any], timel
             if copy.backup is not None:
                 stage.progress.say(f"rehearsal: {copy.backup.name} is being restored", "rehearse", view.database)
                 took = stage.restore(view.database, view.superuser, copy.store.path(copy.backup.name), copy.manifest)
-                told["restored_in"] = round(told.get("restored_in", 0.0) + took, 1)
+                report["restored_in"] = round(report.get("restored_in", 0.0) + took, 1)
     stage.fence.check()
     with step("look", view.service):
         _reachable(view, stage, request.manage_py)
-    migrations = _Migrations(view, stage, request, told)
+    migrations = _Migrations(view, stage, request, report)
     with step("migrate", view.service):
         open_ones = migrations.expand()
     # What waits is run when users have met this version already: so it has to answer before and after.
     with step("start", view.service):
-        _start(view, stage, request, told)
+        _start(view, stage, request, report)
     if open_ones:
         with step("contract", view.service):
             if migrations.contract():
-                _ask(view, stage, told)
+                _ask(view, stage, report)
 
 
 def _reachable(view: View, stage: Stage, manage_py: str) -> None:
@@ -78,8 +78,8 @@ def _reachable(view: View, stage: Stage, manage_py: str) -> None:
 class _Migrations:
     """What the update does with the database, in its order, and what waits for later as well."""
 
-    def __init__(self, view: View, stage: Stage, request: Request, told: dict[str, Any]) -> None:
-        self._view, self._stage, self._request, self._told = view, stage, request, told
+    def __init__(self, view: View, stage: Stage, request: Request, report: dict[str, Any]) -> None:
+        self._view, self._stage, self._request, self._report = view, stage, request, report
         self._running = code_of(view.engine, view.project, view.service, view.compose.project_src).running
         self._plan: list[dict[str, Any]] = []
 
@@ -93,7 +93,7 @@ class _Migrations:
             declared_phases=request.declared_phases, manage_py=request.manage_py, timeout=stage.left(),
         )  # fmt: skip
         done = migrate(replace(own, **more), False, code)
-        self._told["migrations"] += decide.measured(done, self._plan)
+        self._report["migrations"] += decide.measured(done, self._plan)
         if done.get("failed") and not done.get("waits"):
             raise Rehearsed(words.cause(str(done["msg"])))
         return done
@@ -125,7 +125,7 @@ class _Migrations:
         return bool(self._call("contracted", [])["changed"])
 
 
-def _start(view: View, stage: Stage, request: Request, told: dict[str, Any]) -> None:
+def _start(view: View, stage: Stage, request: Request, report: dict[str, Any]) -> None:
     """Start the web service there, and see :func:`_ask`."""
     web = view.web
     if (
@@ -135,23 +135,23 @@ def _start(view: View, stage: Stage, request: Request, told: dict[str, Any]) -> 
         or (web.route and web.route.how == "uwsgi_pass")
     ):
         why = "no web service" if web is None else f"{web.settings.name} listens at no port that is known"
-        told["not_asked"] = f"nothing was asked by HTTP: {why}"
+        report["not_asked"] = f"nothing was asked by HTTP: {why}"
         return
     here, alone = ProjectOptions(stage.folder), LockOptions(os.path.join(stage.folder, ".evenkeel"))
     collected = static.Request(here, alone, view.service, manage_py=request.manage_py, timeout=stage.left())
     static.static_files(collected, False)
     stage.progress.say(f"rehearsal: starts {web.settings.name} and asks it", "rehearse", web.settings.name)
     stage.start(web.settings.name)
-    _ask(view, stage, told)
+    _ask(view, stage, report)
 
 
-def _ask(view: View, stage: Stage, told: dict[str, Any]) -> None:
+def _ask(view: View, stage: Stage, report: dict[str, Any]) -> None:
     """Ask it what a new container is asked before anyone meets it, where it was started.
 
     :raises Rehearsed: it does not answer as it should.
     """
     web = view.web
-    if web is None or told.get("not_asked"):
+    if web is None or report.get("not_asked"):
         return
     settings = web.settings
     asked = [p for p in (Probe(settings.ready_path or "/", 0), *settings.prove) if p.method == "GET"]
@@ -165,7 +165,7 @@ def _ask(view: View, stage: Stage, told: dict[str, Any]) -> None:
             f"{settings.name} never became ready: GET {answer['ready']['path']} {answer['ready']['problem']}, for "
             f"{answer['ready']['after']:g} s", "", stage.said(settings.name),
         )  # fmt: skip
-    told["requests"] = [answer["ready"], *answer["requests"]]
+    report["requests"] = [answer["ready"], *answer["requests"]]
     wrong = next((r for r in answer["requests"] if r["problem"]), None)
     if wrong:
         raise Rehearsed(f"{settings.name}: GET {wrong['path']} {wrong['problem']}", "", stage.said(settings.name))

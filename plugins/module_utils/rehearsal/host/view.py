@@ -88,12 +88,12 @@ class View:
     @property
     def database(self) -> str:
         """The service that is the database in the rehearsal."""
-        return substitute_database.SERVICE if self.source.elsewhere else self.source.service
+        return substitute_database.SERVICE if self.source.is_external else self.source.service
 
     @property
     def superuser(self) -> str:
         """Whom the rehearsal's cluster belongs to."""
-        return substitute_database.SUPERUSER if self.source.elsewhere else self.source.server.user
+        return substitute_database.SUPERUSER if self.source.is_external else self.source.server.user
 
     @property
     def apps(self) -> list[str]:
@@ -135,7 +135,7 @@ def looked(request: Request, check_mode: bool) -> View | None:
     web = next((t for t in webs if t.settings.name == service), webs[0] if webs else None)
     copies = [_copy(request, name) for name in request.databases or [""]]
     problem = substitute_database.problem_with(
-        [c.source.elsewhere.place for c in copies if c.source.elsewhere] or [substitute_database.Place()]
+        [c.source.is_external.place for c in copies if c.source.is_external] or [substitute_database.Place()]
     )
     if problem:
         raise BadInput(problem, _OTHERWISE)
@@ -147,8 +147,8 @@ def looked(request: Request, check_mode: bool) -> View | None:
 
 def _stood_in(project: dict[str, Any], source: Source) -> dict[str, Any]:
     """The project with a database in it also where its own is elsewhere."""
-    other = source.elsewhere
-    return substitute_database.with_stand_in(project, other.place, other.image) if other else project
+    other = source.is_external
+    return substitute_database.with_substitute(project, other.place, other.image) if other else project
 
 
 def _copy(request: Request, database: str) -> Copy:
@@ -181,7 +181,7 @@ def stage_of(
         if {view.service, view.database, *view.brokers} <= set(project["services"]):
             before, _names = _definition(view, compose, project, [view.service], request.environment, limits, name)
     images = {n: view.engine.image(made["services"][n]["image"]).get("Config") or {} for n in made["services"]}
-    if view.source.elsewhere:
+    if view.source.is_external:
         # It listens where the app expects it, and not at the image's port; that it does its health says.
         images[view.database] = {}
     stage = Stage(
@@ -195,7 +195,7 @@ def _definition(
     view: View, compose: Compose, project: Mapping[str, Any], apps: Sequence[str], environment: Sequence[str],
     limits: decide.Limits, name: str,
 ) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
-    source, other = view.source, view.source.elsewhere
+    source, other = view.source, view.source.is_external
     images = {
         n: (image_name(project, n), _variables(view.engine, image_name(project, n))) for n in [*apps, *view.brokers]
     }

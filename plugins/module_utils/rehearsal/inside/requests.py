@@ -21,7 +21,7 @@ _READ = 1024 * 1024
 def ask(port: int, request: dict[str, Any], headers: dict[str, str], timeout: float) -> dict[str, Any]:
     """Send one request; returns its path, status (0: none came), seconds, and what was wrong with the answer."""
     began = time.monotonic()
-    told = {"path": request["path"], "status": 0, "problem": ""}
+    report = {"path": request["path"], "status": 0, "problem": ""}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.putrequest(request["method"], request["path"], skip_host=True, skip_accept_encoding=True)
@@ -30,19 +30,19 @@ def ask(port: int, request: dict[str, Any], headers: dict[str, str], timeout: fl
         connection.endheaders()
         response = connection.getresponse()
         body = response.read(_READ)
-        told["status"] = response.status
+        report["status"] = response.status
         wanted = request["status"]
         if response.status >= 400 if wanted == 0 else response.status != wanted:
-            told["problem"] = f"answered {response.status}"
+            report["problem"] = f"answered {response.status}"
         elif request["contains"].encode() not in body:
-            told["problem"] = f"answered {response.status}, but without {request['contains']!r}"
+            report["problem"] = f"answered {response.status}, but without {request['contains']!r}"
     except socket.timeout:
-        told["problem"] = f"was not answered within {timeout:g} s"
+        report["problem"] = f"was not answered within {timeout:g} s"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        told["problem"] = f"was not answered: {getattr(error, 'strerror', None) or type(error).__name__}"
+        report["problem"] = f"was not answered: {getattr(error, 'strerror', None) or type(error).__name__}"
     finally:
         connection.close()
-    return {**told, "seconds": round(time.monotonic() - began, 3)}
+    return {**report, "seconds": round(time.monotonic() - began, 3)}
 
 
 def main(
@@ -60,8 +60,8 @@ def main(
         if not first["problem"] or time.monotonic() - began > patience:
             break
         time.sleep(0.2)
-    told: dict[str, Any] = {"ready": {**first, "after": round(time.monotonic() - began, 3)}, "requests": []}
+    report: dict[str, Any] = {"ready": {**first, "after": round(time.monotonic() - began, 3)}, "requests": []}
     if not first["problem"]:
-        told["requests"] = [ask(port, request, headers, each) for request in requests]
-    sys.stdout.write("\nEVENKEEL " + json.dumps(told) + "\n")
+        report["requests"] = [ask(port, request, headers, each) for request in requests]
+    sys.stdout.write("\nEVENKEEL " + json.dumps(report) + "\n")
     sys.stdout.flush()

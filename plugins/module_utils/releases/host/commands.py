@@ -76,13 +76,13 @@ class Runner:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return Ended(f"did not end in {self._timeout:g} s, and was killed", self._told(begin))
+                return Ended(f"did not end in {self._timeout:g} s, and was killed", self._described(begin))
             if code == 0:
                 return Ended()
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            return Ended(how, self._told(begin))
+            return Ended(how, self._described(begin))
 
-    def _told(self, begin: int) -> tuple[str, ...]:
+    def _described(self, begin: int) -> tuple[str, ...]:
         with open(self._log, "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             stream.seek(max(begin, size - _TAIL))

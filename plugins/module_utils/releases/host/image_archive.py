@@ -166,7 +166,7 @@ def archive_images(
     :param policy: see ``releases/archives.py``.
     :param fence: the lock under which it is done; None to only say what would be done.
     """
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "changed": False,
         "release": release,
         "archived": [],
@@ -178,13 +178,13 @@ def archive_images(
     for other in store.all():
         archive = Archive(store.path_of(other.id))
         if (other.id != release or policy == archives.NEVER) and os.path.isdir(archive.folder):
-            told["removed"].append(other.id)
+            report["removed"].append(other.id)
             if fence:
                 with fence.act(f"take away the images of {other.id}"):
                     archive.clear()
-    told["changed"] = bool(told["removed"])
+    report["changed"] = bool(report["removed"])
     if not release or policy == archives.NEVER:
-        return told
+        return report
     archive, names = Archive(store.path_of(release)), names_of(store, release)
     ids = {name: str(engine.image(name).get("Id") or "") for name in names}
     wanted = archives.to_archive(ids, used.images)
@@ -195,17 +195,17 @@ def archive_images(
     due = {i: n for i, n in wanted.items() if i not in there or not set(n) <= set(there[i].get("names") or ())}
     problem = ""
     if due:
-        problem = _written(archive, engine, due, policy, [*wanted, *rescued], fence, told)
-        told["changed"] = bool(told["changed"] or told["archived"] or (fence is None and not problem))
+        problem = _written(archive, engine, due, policy, [*wanted, *rescued], fence, report)
+        report["changed"] = bool(report["changed"] or report["archived"] or (fence is None and not problem))
         there = archive.whole()
     elif fence:
         with fence.act(f"look through the images of {release}"):
-            told["changed"] = archive.sweep([*wanted, *rescued]) or told["changed"]
+            report["changed"] = archive.sweep([*wanted, *rescued]) or report["changed"]
     missing = sorted(lost - {n for k in rescued.values() for n in k["names"]} - _not_needed(used, lost))
-    told["bytes"] = sum(int(k["bytes"]) for k in there.values())
-    told["msg"] = archives.sentence(release, missing, told["bytes"], problem)
-    told["notes"] = [told["msg"]] if missing or problem else []
-    return told
+    report["bytes"] = sum(int(k["bytes"]) for k in there.values())
+    report["msg"] = archives.sentence(release, missing, report["bytes"], problem)
+    report["notes"] = [report["msg"]] if missing or problem else []
+    return report
 
 
 def _not_needed(used: Used, names: set[str]) -> set[str]:
@@ -221,7 +221,7 @@ def _written(
     policy: str,
     wanted: Sequence[str],
     fence: Fence | None,
-    told: dict[str, Any],
+    report: dict[str, Any],
 ) -> str:
     """Write what is due; returns why that could not be, empty where it could."""
     size = sum(int(engine.image(image).get("Size") or 0) for image in due)
@@ -247,7 +247,7 @@ def _written(
                 with fence.act(f"keep the archive of {names[0]}"):
                     part.keep(manifest)
             seconds = round(time.monotonic() - began, 1)
-            told["archived"].append({**manifest, "seconds": seconds})
+            report["archived"].append({**manifest, "seconds": seconds})
     except (NoRoom, EngineFailed, BadInput, OSError) as error:
         return f"they are not archived: {error}"
     return ""

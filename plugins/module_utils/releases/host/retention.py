@@ -98,7 +98,7 @@ def remove(store: Store, gone: Sequence[str], used: Used, act: Act) -> Cleared:
     cleared = Cleared()
     names = {n for release in gone for n in _images_of(store, release)}
     for release in gone:
-        with _told(cleared, f"release {release}"):
+        with _noted(cleared, f"release {release}"):
             _remove_release(store, release, act)
         if not os.path.exists(store.path_of(release)):
             cleared.releases.append(release)
@@ -109,7 +109,7 @@ def remove(store: Store, gone: Sequence[str], used: Used, act: Act) -> Cleared:
         str(s.get("image") or "") for r in store.all() for s in (generated(store, r.id).get("services") or {}).values()
     }
     for name in sorted(names - left):
-        with _told(cleared, f"image {name}"):
+        with _noted(cleared, f"image {name}"):
             image = str(used.engine.image(name).get("Id") or "") if used.engine else ""
             if used.engine and image and image not in used.images:
                 used.engine.untag(name)
@@ -129,16 +129,16 @@ def _clear_nameless(used: Used, project: str, cleared: Cleared) -> None:
     engine = used.engine
     if engine is None:
         return
-    with _told(cleared, "images without a name"):
+    with _noted(cleared, "images without a name"):
         for image in engine.nameless_images(f"{PROJECT_LABEL}={project}"):
             if image not in used.images:
-                with _told(cleared, f"image {image[7:19]}"):
+                with _noted(cleared, f"image {image[7:19]}"):
                     engine.untag(image)
                     cleared.images.append(image)
 
 
 @contextmanager
-def _told(cleared: Cleared, what: str) -> Iterator[None]:
+def _noted(cleared: Cleared, what: str) -> Iterator[None]:
     """Note what could not be taken away, and go on."""
     try:
         yield
@@ -187,7 +187,7 @@ def _remove_release(store: Store, release: str, act: Act) -> None:
 def _sweep(store: Store, cleared: Cleared) -> None:
     for name in os.listdir(store.folder) if os.path.isdir(store.folder) else ():
         if name.startswith(_REMOVING):
-            with _told(cleared, name):
+            with _noted(cleared, name):
                 shutil.rmtree(os.path.join(store.folder, name))
 
 
@@ -204,7 +204,7 @@ def _clear_mounts(store: Store, used: Iterable[str], cleared: Cleared, act: Act)
         wanted |= {name for name in there if name in text}
     count = 0
     for name in sorted(set(there) - wanted):
-        with act(f"take away the mounted copy {name[:12]}"), _told(cleared, f"mounts/{name[:12]}"):
+        with act(f"take away the mounted copy {name[:12]}"), _noted(cleared, f"mounts/{name[:12]}"):
             shutil.rmtree(os.path.join(folder, name))
         count += not os.path.exists(os.path.join(folder, name))
     return count

@@ -166,12 +166,12 @@ class Workers:
             began = machine.now()
             busy = {c.id: limits[c.service] for c in running if c.consumes is not None}
             while busy:
-                told = machine.tasks(list(busy))
+                report = machine.tasks(list(busy))
                 over = machine.now() - began
                 # One that does not say has what a plain stop gives it.
                 busy = {
                     i: s for i, s in busy.items()
-                    if told.get(i) and (s.drain_policy == "wait" or over < s.drain_timeout)
+                    if report.get(i) and (s.drain_policy == "wait" or over < s.drain_timeout)
                 }  # fmt: skip
                 if busy:
                     machine.sleep(_POLL)

@@ -290,8 +290,8 @@ class ComposeMachine:
         return {i: future.result() for i, future in found.items()}
 
     def quiesce(self, ids: Sequence[str]) -> list[str]:
-        told = all_of({i: partial(self._nodes.quiet, self._inspections[i]) for i in ids if i in self._inspections})
-        return [i for i, future in told.items() if not future.result()]
+        report = all_of({i: partial(self._nodes.quiet, self._inspections[i]) for i in ids if i in self._inspections})
+        return [i for i, future in report.items() if not future.result()]
 
     def resume(self, ids: Sequence[str]) -> None:
         self._each(ids, self._resume_one, "could not be made to fetch tasks again")

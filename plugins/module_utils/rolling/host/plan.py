@@ -375,8 +375,8 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             continue
         if serving and target.route is None and proxy_mode != "none":
             why, hint = why_unled(name, call.around)
-            told = BadInput(f"{name}: {why}, so requests could not be moved to the new container", hint)
-            call.problems.setdefault(name, told)
+            report = BadInput(f"{name}: {why}, so requests could not be moved to the new container", hint)
+            call.problems.setdefault(name, report)
         if settings.order == STOP_FIRST and serving and not call.allow_downtime:
             raise BadInput(
                 f"{name}: order stop-first takes the old one away before the new one is ready: a gap of its boot time",

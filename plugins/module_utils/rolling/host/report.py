@@ -146,12 +146,12 @@ def result_of(
     return result
 
 
-def told_rest(rest: Rest, kinds: Mapping[str, str]) -> list[str]:
+def rest_sentences(rest: Rest, kinds: Mapping[str, str]) -> list[str]:
     """What would be done about the services that are not replaced one beside the other."""
     gap = "would be created anew, with a gap"
-    told = [f"{n} ({kinds.get(n)}): would be started" for n in (*rest.start, *rest.start_last)]
-    told += [f"{n} ({kinds.get(n)}): {gap}" for n in (*rest.recreate, *rest.recreate_last)]
-    return told + [f"{n}: would be taken away, since the project no longer has it" for n in rest.removed]
+    lines = [f"{n} ({kinds.get(n)}): would be started" for n in (*rest.start, *rest.start_last)]
+    lines += [f"{n} ({kinds.get(n)}): {gap}" for n in (*rest.recreate, *rest.recreate_last)]
+    return lines + [f"{n}: would be taken away, since the project no longer has it" for n in rest.removed]
 
 
 def _serving_text(call: Call, stack: Stack) -> str:

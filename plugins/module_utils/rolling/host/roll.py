@@ -30,7 +30,16 @@ from . import generations
 from .fenced import FencedMachine
 from .machine import ComposeMachine
 from .plan import Call, Request, prepare, refuse_what_cannot_change_hands, refuse_without_room
-from .report import Timeline, difference, keep_logs, logs_of_the_new, message, result_of, said_by_the_new, told_rest
+from .report import (
+    Timeline,
+    difference,
+    keep_logs,
+    logs_of_the_new,
+    message,
+    rest_sentences,
+    result_of,
+    said_by_the_new,
+)
 from .roller import Roller, StepFailed
 
 #: See :func:`roll`.
@@ -61,7 +70,7 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
     diff, sentences = difference(call, stack)
     pending = not isinstance(next_step.next_step(stack, roller.policy), steps.Done)
     if check_mode:
-        rest = told_rest(call.rest, call.kinds)
+        rest = rest_sentences(call.rest, call.kinds)
         return result_of(
             call, stack, pending or bool(rest), diff, [], "; ".join([*sentences, *rest]) or "nothing would be changed"
         )
@@ -136,6 +145,6 @@ def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence,
 def _record(call: Call, run: str, began: float, result: Mapping[str, Any]) -> None:
     """Leave on the target what was done by a roll that is no part of an operation."""
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began))
-    told = {key: result.get(key) for key in ("changed", "failed", "rolled_back", "msg", "serving", "timeline")}
-    record = {**told, "operation": "compose_rolling", "started": moment, "seconds": round(time.time() - began, 3)}
+    report = {key: result.get(key) for key in ("changed", "failed", "rolled_back", "msg", "serving", "timeline")}
+    record = {**report, "operation": "compose_rolling", "started": moment, "seconds": round(time.time() - began, 3)}
     Records(call.state_dir).write(run, record)

@@ -131,8 +131,8 @@ def _known(request: Request, check_mode: bool) -> dict[str, Any]:
 
 def _notes(look: Look) -> list[str]:
     return [
-        f"{backlog.told(names)} in the queue {queue}, which no older worker fetches from: it stays there"
-        for queue, names in look.elsewhere.items()
+        f"{backlog.counted(names)} in the queue {queue}, which no older worker fetches from: it stays there"
+        for queue, names in look.is_external.items()
         if names
     ]
 
@@ -140,7 +140,7 @@ def _notes(look: Look) -> list[str]:
 def _foreseen(look: Look, left: Mapping[str, int], timeout: float) -> str:
     if left:
         return (
-            f"{backlog.told(left)} wait, which the older workers do not register: the newer ones would have up to {timeout:g} s "
+            f"{backlog.counted(left)} wait, which the older workers do not register: the newer ones would have up to {timeout:g} s "
             "for them; what is left then would be kept aside"
         )
     if look.silent:
@@ -165,7 +165,7 @@ def _hand_over(
         step = backlog.next_of(look, time.monotonic() - began, timeout)
         if isinstance(step, Go):
             break
-        progress.say(f"waiting for newer workers to run {backlog.told(backlog.unknown(look))}", step="wait")
+        progress.say(f"waiting for newer workers to run {backlog.counted(backlog.unknown(look))}", step="wait")
         look = _look(workers, max(0.0, min(_VISIT, timeout - (time.monotonic() - began))))
     waited = time.monotonic() - began
     _refuse_unread(look, step, request.leave_unread)
@@ -190,9 +190,9 @@ def _hand_over(
         record(directory, said["aside"])
         # Told together: no worker runs meanwhile, and each question costs the start of a container.
         left = backlog.unknown(_seen(workers, said["seen"]))
-    told = summed(moved)
-    notes = [*notes, *([_LEFT.format(backlog.told(left))] if left else [])]
-    return _result(_said(told, waited), True, aside=told, seconds=round(waited, 1), notes=notes)
+    report = summed(moved)
+    notes = [*notes, *([_LEFT.format(backlog.counted(left))] if left else [])]
+    return _result(_said(report, waited), True, aside=report, seconds=round(waited, 1), notes=notes)
 
 
 def _refuse_unread(look: Look, step: Go | Wait, leave: bool) -> None:
@@ -206,12 +206,12 @@ def _refuse_unread(look: Look, step: Go | Wait, leave: bool) -> None:
         )
 
 
-def _said(told: Mapping[str, int], waited: float) -> str:
+def _said(report: Mapping[str, int], waited: float) -> str:
     took = f" after {waited:.0f} s" if waited >= 1 else ""
-    if not told:
+    if not report:
         return f"newer workers have run what older ones do not register{took}, and have ended"
     return (
-        f"kept aside{took}, since older workers would discard it: {backlog.told(told)}; the next update to a version that "
+        f"kept aside{took}, since older workers would discard it: {backlog.counted(report)}; the next update to a version that "
         "registers these puts them back by itself"
     )
 
@@ -232,7 +232,7 @@ def _returned(request: Request, check_mode: bool) -> dict[str, Any]:
     if workers.consumer is None or check_mode:
         known = set(workers.ask("look", seconds=0, unread=UNREAD)["registered"]) if workers.consumer else set()
         back = {n: c for n, c in kept.items() if n in known}
-        msg = f"would be put back: {backlog.told(back)}" if back else f"stays aside: {backlog.told(kept)}"
+        msg = f"would be put back: {backlog.counted(back)}" if back else f"stays aside: {backlog.counted(kept)}"
         return _result(msg, bool(back), aside=kept)
     with (
         working(request.lock, directory, f"celery_queues of {workers.project}") as fence,
@@ -241,6 +241,8 @@ def _returned(request: Request, check_mode: bool) -> dict[str, Any]:
         said = workers.ask("back")
         record(directory, said["aside"])
         back, still = summed(said["moved"]), summed(said["aside"])
-        words = [f"put back into their queues: {backlog.told(back)}"] if back else []
-        words += [f"still aside, since no worker of this version registers it: {backlog.told(still)}"] if still else []
+        words = [f"put back into their queues: {backlog.counted(back)}"] if back else []
+        words += (
+            [f"still aside, since no worker of this version registers it: {backlog.counted(still)}"] if still else []
+        )
         return fence.reported(_result("; ".join(words) or "no task lies aside", bool(back), aside=still, waiting=back))

@@ -150,16 +150,16 @@ class EngineView:
         """Container → percent of a CPU, and bytes of memory without what could be dropped."""
         running = [str(i["Id"]) for i in self.inspections if pid_of(i)]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            told = list(pool.map(self._stats, running))
-        return {i: used for i, used in zip(running, told) if used}
+            report = list(pool.map(self._stats, running))
+        return {i: used for i, used in zip(running, report) if used}
 
     def _stats(self, container_id: str) -> tuple[float, int] | None:
         try:
-            told = self.engine.api.stats(container_id, stream=False)
-            cpu, before = told["cpu_stats"], told["precpu_stats"]
+            report = self.engine.api.stats(container_id, stream=False)
+            cpu, before = report["cpu_stats"], report["precpu_stats"]
             worked = cpu["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
             passed = cpu.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
-            memory = told["memory_stats"]
+            memory = report["memory_stats"]
             stats = memory.get("stats") or {}
             cached = stats.get("total_inactive_file", stats.get("inactive_file", 0))
             share = 100.0 * worked / passed * cpu.get("online_cpus", 1) if passed > 0 else 0.0

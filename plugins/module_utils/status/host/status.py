@@ -36,7 +36,7 @@ from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases.host.retention import has_engine
 from ...releases.host.store import Store
-from ...traffic.host.smoke_test import AsUsersOptions, questions, wrong
+from ...traffic.host.smoke_test import SmokeTestOptions, questions, wrong
 from .. import findings
 from ..findings import Seen, Service, WayBack
 from ..text import text
@@ -59,7 +59,7 @@ class Request:
 
     path: str
     project_name: str
-    as_users: AsUsersOptions
+    smoke_test: SmokeTestOptions
     state_dir: str = ""
     backups_dir: str = ""
     owner: str = ""
@@ -80,7 +80,7 @@ def deploy_info(request: Request) -> dict[str, Any]:
     found = findings.findings(seen)
     lines = text(seen)
     facts = asdict(seen)
-    facts["holder"] = _told_holder(seen)
+    facts["holder"] = _holder_facts(seen)
     return {
         "changed": False,
         "status": findings.state_of(found, seen),
@@ -92,12 +92,12 @@ def deploy_info(request: Request) -> dict[str, Any]:
     }
 
 
-def _told_holder(seen: Seen) -> dict[str, Any]:
+def _holder_facts(seen: Seen) -> dict[str, Any]:
     holder, lock = seen.holder, seen.holder.lock
     return {
         "held": lock.held, "number": lock.number, "operation": str(lock.operation) if lock.held else "", "who": lock.who,
         "since": iso(lock.since) if lock.held else "", "expires": iso(time.time() + holder.left) if lock.held else "",
-        "alive": holder.alive, "quiet": round(holder.quiet, 1), "rebooted": holder.rebooted, "owed": lock.owed,
+        "alive": holder.alive, "quiet": round(holder.quiet, 1), "rebooted": holder.rebooted, "pending_undo": lock.pending_undo,
     }  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def of_no_job(inspections: Sequence[Mapping[str, Any]], services: Sequence[Servi
     return [i for i in inspections if label_of(i, SERVICE_LABEL) not in jobs]
 
 
-def _told_edit(where: str, what: str, one: ContainerDrift | VolumeDrift | TreeDrift) -> dict[str, Any]:
+def _edit_facts(where: str, what: str, one: ContainerDrift | VolumeDrift | TreeDrift) -> dict[str, Any]:
     differences = [asdict(d) for d in one.differences]
     return {"where": where, "what": what, "differences": differences, "more": one.more, "unseen": one.unseen}
 
@@ -142,7 +142,7 @@ class _Look:
         self.manage_py = request.manage_py or "manage.py"
         self.parts: Collection[str] = set(request.look_at)
         self.unseen: dict[str, str] = {}
-        self.health_url, self.questions = request.as_users.health_url, questions(request.as_users.prove)
+        self.health_url, self.questions = request.smoke_test.health_url, questions(request.smoke_test.prove)
 
     @contextmanager
     def _part(self, *names: str) -> Iterator[None]:
@@ -189,7 +189,7 @@ class _Look:
             seen = replace(seen, tried=tried(self.store, self.state_dir))
         with self._part("lock"):
             holder = files.holder_of(self.state_dir)
-            seen = replace(seen, holder=holder, owed=files.owed_of(self.state_dir, holder.lock))
+            seen = replace(seen, holder=holder, pending_undo=files.pending_undo_of(self.state_dir, holder.lock))
         with self._part("operations"):
             seen = replace(seen, records=files.records_of(self.state_dir))
             seen = replace(seen, aside=summed(recorded(self.state_dir)))
@@ -248,13 +248,13 @@ class _Look:
                     here = record.there(str((inspection.get("Config") or {}).get("Image") or ""), one.differences)
                     lacking += [] if here.all else [one.name]
                     one = replace(one, differences=here.others)
-                told = _told_edit(one.name, "container", one)
-                found.append({**told, "service": one.service})
+                report = _edit_facts(one.name, "container", one)
+                found.append({**report, "service": one.service})
                 for volume in drifts.of_volumes(inspection) if one.service not in data else ():
                     # One that several services mount is told once.
                     if volume.name not in known and (one.service, volume.name) not in made:
                         known.add(volume.name)
-                        found.append(_told_edit(f"volume {volume.name}", "volume", volume))
+                        found.append(_edit_facts(f"volume {volume.name}", "volume", volume))
         return [f for f in found if f["differences"] or f["unseen"]]
 
     def _trees(self, seen: Seen, inspections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -266,7 +266,7 @@ class _Look:
             trees.append(of_release(self.store, current))
         with self._part("drift of mounts"):
             trees += of_mounts(self.store, inspections, Budget())
-        return [_told_edit(one.path, one.what, one) for one in trees if one.differences or one.unseen]
+        return [_edit_facts(one.path, one.what, one) for one in trees if one.differences or one.unseen]
 
     # -- the way back, and the database ------------------------------------------------------------------
 
@@ -296,8 +296,8 @@ class _Look:
     def _migrations(self, seen: Seen, source: str) -> Seen:
         """What Django says of the database, of the release that serves and of the one to go back to."""
         with self._part("migrations"):
-            told = self._asked(source)
-            kept = {key: told.get(key) for key in ("applied", "pending", "open", "refused", "msg", "django", "notes")}
+            report = self._asked(source)
+            kept = {key: report.get(key) for key in ("applied", "pending", "open", "refused", "msg", "django", "notes")}
             seen = replace(seen, migrations=kept)
         back = seen.way_back
         if seen.migrations and back.release and not back.missing and not back.archived:

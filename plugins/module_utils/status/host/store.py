@@ -55,8 +55,8 @@ def releases_of(store: Store) -> list[dict[str, Any]]:
     for release in sorted(store.all(), key=lambda r: r.id, reverse=True):
         manifest = store.manifest(release.id)
         verified = float(manifest.get("verified") or 0)
-        told = {key: manifest[key] for key in _OF_MANIFEST if key in manifest}
-        found.append({**told, "id": release.id, "verified_at": iso(verified) if verified else ""})
+        report = {key: manifest[key] for key in _OF_MANIFEST if key in manifest}
+        found.append({**report, "id": release.id, "verified_at": iso(verified) if verified else ""})
     return found
 
 
@@ -91,12 +91,14 @@ def records_of(state_dir: str) -> list[dict[str, Any]]:
     return found
 
 
-def owed_of(state_dir: str, lock: Lock) -> dict[str, Any]:
+def pending_undo_of(state_dir: str, lock: Lock) -> dict[str, Any]:
     """The record of the operation whose way back has not ended, empty for none."""
-    record = Records(state_dir).read(lock.owed) if lock.owed else {}
+    record = Records(state_dir).read(lock.pending_undo) if lock.pending_undo else {}
     before = record.get("before") or {}
-    told = {key: record[key] for key in _OF_RECORD if key in record}
-    return {**told, "before": {"release": before.get("release"), "revision": before.get("revision")}} if record else {}
+    report = {key: record[key] for key in _OF_RECORD if key in record}
+    return (
+        {**report, "before": {"release": before.get("release"), "revision": before.get("revision")}} if record else {}
+    )
 
 
 def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
@@ -131,9 +133,9 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
     record = in_place_record.in_force(store, state_dir)
     if record:
         goes_back = record.goal == in_place_record.REVERTED
-        told = {"name": record.name, "kinds": ["in place"], "revision": record.commit, "files": record.files}
-        told = {**told, "made": record.made, "public_paths": []}
-        found.append({**told, "seal": record.command, "goes_back": goes_back, "lacking": []})
+        report = {"name": record.name, "kinds": ["in place"], "revision": record.commit, "files": record.files}
+        report = {**report, "made": record.made, "public_paths": []}
+        found.append({**report, "seal": record.command, "goes_back": goes_back, "lacking": []})
     return found
 
 
@@ -158,10 +160,16 @@ def backups_of(folder: str, app: str) -> list[dict[str, Any]]:
     for name in store.names():
         known = store.manifest(name)
         if known.get("project") == app:
-            told = {key: known.get(key) for key in ("bytes", "database", "service", "releases")}
+            report = {key: known.get(key) for key in ("bytes", "database", "service", "releases")}
             started = float(known.get("started_at") or 0)
             found.append(
-                {**told, "name": name, "proven": str(known.get("proven") or ""), "started": iso(started), "at": started}
+                {
+                    **report,
+                    "name": name,
+                    "proven": str(known.get("proven") or ""),
+                    "started": iso(started),
+                    "at": started,
+                }
             )
     return sorted(found, key=lambda b: float(b.pop("at")), reverse=True)
 

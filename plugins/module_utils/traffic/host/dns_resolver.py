@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from ...nginx.host.nginx import Master, accepting, draining
 from . import firewall
 from .hosts_pin import Pinning
-from .steering import Endpoint, Gates, Lead, Unused
+from .steering import Endpoint, Gates, Route, Unused
 
 # Seconds more than nginx may keep an answer, since both count in whole seconds.
 _MARGIN = 2.0
@@ -46,7 +46,7 @@ class Asking:
         """See the protocol."""
         return self.gates.first
 
-    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Route:
         """See the protocol."""
         refused = firewall.refused(nginx.pid, self.service)
         now = time.monotonic()
@@ -56,7 +56,7 @@ class Asking:
         inside = frozenset(b.id for b in endpoints if not self.gates.closed(b) and not barred & set(b.addresses))
         # One that ended by itself: nginx may know its address for as long as it keeps answers.
         recent = {a for a, seen in self._seen.items() if now - seen < (self.kept or 600.0) + _MARGIN}
-        return Lead(inside, refused is not None, bool(recent - alive - barred), bool(barred - alive))
+        return Route(inside, refused is not None, bool(recent - alive - barred), bool(barred - alive))
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """Refuse whatever address a container may get that starts now: it can have ended before :meth:`isolate` sees it."""
@@ -139,11 +139,11 @@ class Both:
         """See the protocol."""
         return self.asking.gate
 
-    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Route:
         """See the protocol."""
         pinned, asked = self.pinning.look(nginx, endpoints, loaded), self.asking.look(nginx, endpoints, loaded)
         inside = pinned.inside & asked.inside
-        return Lead(inside, pinned.held or asked.held, pinned.stale or asked.stale, asked.cooling)
+        return Route(inside, pinned.held or asked.held, pinned.stale or asked.stale, asked.cooling)
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """See the protocol."""

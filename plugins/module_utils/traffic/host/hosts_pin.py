@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...nginx.host.nginx import NOWHERE, Master, NginxFailed
-from .steering import Endpoint, Gates, Lead, Unused
+from .steering import Endpoint, Gates, Route, Unused
 
 # The engine names a container a moment before it starts it (all at once after its own restart): in doubt we reload.
 _NAMED_EARLY = 5.0
@@ -30,7 +30,7 @@ class Pinning:
         """See the protocol."""
         return self.gates.first
 
-    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Route:
         """See the protocol."""
         pin = nginx.pins().get(self.service)
         followed = pin if pin and loaded > pin.written else None
@@ -46,7 +46,7 @@ class Pinning:
         else:
             # nginx was started anew without its pins: the engine's own answer had those too that are kept from it.
             stale = any(self.gates.closed(endpoint) and endpoint.started < loaded for endpoint in endpoints)
-        return Lead(inside, pin is not None, stale)
+        return Route(inside, pin is not None, stale)
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """See the protocol."""

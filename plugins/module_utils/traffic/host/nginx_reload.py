@@ -278,7 +278,7 @@ class Change:
         self.result["serving"] = {self.steps.service or "nginx": [{"container": self.name, "version": version}]}
 
     def _tell_difference(self, before: Contents) -> None:
-        told = [
+        lines = [
             change.masked_diff(
                 None if old is None else old.decode("utf-8", "replace"),
                 (self.wanted[dest] or b"").decode("utf-8", "replace"),
@@ -287,8 +287,8 @@ class Change:
             for dest, old in before.items()
             if old != self.wanted[dest]
         ]
-        if any(told):
-            self.result["diff"] = {"prepared": "".join(told)}
+        if any(lines):
+            self.result["diff"] = {"prepared": "".join(lines)}
 
     def _tried(self, before: Contents) -> bool:
         """Whether nginx accepts the candidates; why not goes into the result."""

@@ -20,8 +20,8 @@ from ...base.errors import BadInput
 from ...base.options import read
 from ...engine.services import BadService, Probe, asked_of, probes
 
-#: The arguments of the modules that ask it (documentation fragment ``as_users``).
-AS_USERS_SPEC: dict[str, Any] = {
+#: The arguments of the modules that ask it (documentation fragment ``smoke_test``).
+SMOKE_TEST_SPEC: dict[str, Any] = {
     "health_url": {"type": "str"},
     "prove": {"type": "list", "elements": "dict"},
 }
@@ -31,16 +31,16 @@ _READ = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class AsUsersOptions:
+class SmokeTestOptions:
     """What the site is asked: its health by a URL (empty: nothing is asked), and the probes of ``prove`` besides."""
 
     health_url: str = ""
     prove: tuple[Mapping[str, Any], ...] = ()
 
 
-def as_users_options(params: Mapping[str, Any]) -> AsUsersOptions:
+def smoke_test_options(params: Mapping[str, Any]) -> SmokeTestOptions:
     """What a module was told to ask of the site."""
-    return read(AsUsersOptions, AS_USERS_SPEC, params)
+    return read(SmokeTestOptions, SMOKE_TEST_SPEC, params)
 
 
 def questions(prove: Sequence[Mapping[str, Any]]) -> tuple[Probe, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...nginx.host.nginx import Master, NginxFailed
-from .steering import Endpoint, Lead, Unused
+from .steering import Endpoint, Route, Unused
 from .unix_sockets import SocketFailed, SocketFolder
 
 
@@ -27,11 +27,11 @@ class Linking:
         """Nothing leads to it but the folder, see :meth:`isolate`."""
         return ""
 
-    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Route:
         """See the protocol."""
         followed = self.folder.followed(nginx.pid)
         inside = frozenset(b.id for b in endpoints if self.folder.listens(followed, b.pid))
-        return Lead(inside, self.folder.is_prepared() or self.folder.is_covered(nginx.pid), not inside)
+        return Route(inside, self.folder.is_prepared() or self.folder.is_covered(nginx.pid), not inside)
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """See the protocol."""

@@ -46,7 +46,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Lead:
+class Route:
     """What the proxy does for a service now.
 
     :param inside: ids of the containers that get requests.
@@ -71,7 +71,7 @@ class Steering(Protocol):
     def gate(self) -> str:
         """Rules that keep everybody from a container from its first moment on; empty where nothing would lead to it."""
 
-    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Route:
         """See how it is; ``loaded`` is when the workers that take connections started (UNIX seconds)."""
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:

@@ -44,8 +44,8 @@ def unavailable() -> str:
     if os.geteuid():
         return "entering the mount namespace of a container needs root (become: true)"
     tool = shutil.which("mount")
-    told = subprocess.run([tool, "--help"], capture_output=True, text=True, check=False).stdout if tool else ""
-    return "" if "--namespace" in told else "mount of util-linux 2.35 or newer is missing on this host"
+    report = subprocess.run([tool, "--help"], capture_output=True, text=True, check=False).stdout if tool else ""
+    return "" if "--namespace" in report else "mount of util-linux 2.35 or newer is missing on this host"
 
 
 def listener_at(path: str, patience: float = PATIENCE) -> int | None:
@@ -61,10 +61,10 @@ def listener_at(path: str, patience: float = PATIENCE) -> int | None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, given)
         try:
             client.connect(path)
-            told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            report = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         except OSError:
             return None
-    return int(_CREDENTIALS.unpack(told)[0]) or None
+    return int(_CREDENTIALS.unpack(report)[0]) or None
 
 
 def resolved(process: int, path: str) -> str:

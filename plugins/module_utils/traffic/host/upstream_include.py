@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ...nginx.host.nginx import Master, NginxFailed, loaded_at
 from ...nginx.host.site import Site, SiteFailed
 from ...nginx.include import addresses_in, text_of
-from .steering import Endpoint, Gates, Lead, Unused
+from .steering import Endpoint, Gates, Route, Unused
 
 
 class AddressFile:
@@ -67,11 +67,11 @@ class Including:
         """See the protocol."""
         return self.gates.first
 
-    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Lead:
+    def look(self, nginx: Master, endpoints: Sequence[Endpoint], loaded: float) -> Route:
         """See the protocol."""
         followed = self.file.followed(loaded)
         inside = frozenset(b.id for b in endpoints if b.address in followed and not self.gates.closed(b))
-        return Lead(inside, False, bool(set(followed) - {b.address for b in endpoints}))
+        return Route(inside, False, bool(set(followed) - {b.address for b in endpoints}))
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:
         """The file says already who gets requests."""

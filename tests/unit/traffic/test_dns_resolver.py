@@ -115,7 +115,7 @@ def test_a_change_from_one_to_the_other_leaves_nothing(world: World, kept: float
     assert (rounds > 4) is (kept is not None), "nginx may go on with an answer for as long as it keeps it"
     strategy.unpin(nginx, [NEW])
     assert world.refused is None
-    assert strategy.look(nginx, [NEW], world.loaded) == dns_resolver.Lead(frozenset({"c9"}))
+    assert strategy.look(nginx, [NEW], world.loaded) == dns_resolver.Route(frozenset({"c9"}))
 
 
 def test_one_that_ended_by_itself_is_refused_for_as_long_as_it_may_be_known(world: World) -> None:

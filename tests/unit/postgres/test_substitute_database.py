@@ -21,16 +21,16 @@ def project(**environment: Any) -> dict[str, Any]:
 
 
 def told(place: Place, **environment: Any) -> dict[str, Any]:
-    made = substitute_database.with_stand_in(project(**environment), place, "postgres:17")
+    made = substitute_database.with_substitute(project(**environment), place, "postgres:17")
     return dict(made["services"]["api"]["environment"])
 
 
 def test_a_name_is_the_stand_ins_and_nothing_else_changes() -> None:
     place, given = Place(HOST, "25060"), {"DATABASE_URL": f"postgres://u:p@{HOST}:25060/shop", "X": None}
-    made = substitute_database.with_stand_in(project(**given), place, "postgres:17")
+    made = substitute_database.with_substitute(project(**given), place, "postgres:17")
     assert names_in(made, "api", SERVICE) == [SERVICE, HOST]
     assert made["services"]["api"]["environment"] == given
-    assert names_in(substitute_database.with_stand_in(project(), Place("a.example.com,b.example.com"), "x"), "api", SERVICE)[1:] == [
+    assert names_in(substitute_database.with_substitute(project(), Place("a.example.com,b.example.com"), "x"), "api", SERVICE)[1:] == [
         "a.example.com", "b.example.com",
     ]  # fmt: skip
     # Nobody said where: nothing that is empty is it.
@@ -42,7 +42,7 @@ def test_an_address_is_another_word_in_the_databases_variables_alone(address: st
     theirs = ("DB_HOST", "PGHOST", "DJANGO_DATABASE_HOST", "RDS_HOSTNAME")
     given = dict.fromkeys((*theirs, "EMAIL_HOST", "HOST"), address)
     assert told(Place(address), **given) == {**given, **dict.fromkeys(theirs, SERVICE)}
-    assert names_in(substitute_database.with_stand_in(project(), Place(address), "x"), "api", SERVICE) == [SERVICE]
+    assert names_in(substitute_database.with_substitute(project(), Place(address), "x"), "api", SERVICE) == [SERVICE]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_one_server_stands_in(places: list[Place], said: str) -> None:
 
 def test_a_rehearsal_of_it_has_its_name_and_port_and_the_app_may_know_its_address() -> None:
     given = project(DATABASE_URL=f"postgres://shop:real-secret@{HOST}:25060/shop?sslmode=require")
-    made = substitute_database.with_stand_in(given, Place(HOST, "25060"), "postgres:17")
+    made = substitute_database.with_substitute(given, Place(HOST, "25060"), "postgres:17")
     database = rehearsal.Database(SERVICE, substitute_database.SUPERUSER, ("autovacuum=off",), port="25060")
     images: dict[str, tuple[str, dict[str, str]]] = {"api": ("shop-api", {}), SERVICE: ("sha256:1", {})}
     found, withheld = rehearsal.rehearsal_project(

@@ -13,7 +13,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host import
     external_database as backup_external_database,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.backup.host.external_database import (
-    Elsewhere,
+    ExternalDatabase,
     ExternalDatabaseOptions,
     Wanted,
 )
@@ -96,7 +96,7 @@ class Server:
         assert wanted.django_service == "api" and wanted.rehearses
         known = external_database.Connection(HOST, "25060", "shop", "shop", "real-secret")
         image = wanted.external.client_image or "postgres:17"
-        other = Elsewhere(known, image, external_database.Reach(), 60.0, False, self.places[wanted.database])
+        other = ExternalDatabase(known, image, external_database.Reach(), 60.0, False, self.places[wanted.database])
         engine: Any = self.engine
         return Source(engine, "shop", known.place, {}, other.server, {}, other)
 
