@@ -194,7 +194,7 @@ info:
         - How many are C(applied) and C(pending) for the current release, and which operations are C(open), as
           M(evenkeel.deploy.django_migrate) tells.
       type: dict
-    way_back:
+    rollback_target:
       description:
         - The C(release) to go back to, its C(revision) and C(version), what is C(missing) of it on this host, what only the
           release's archive has (C(archived)), and the C(verdict) on the database, as M(evenkeel.deploy.django_migrate) tells.

@@ -267,7 +267,7 @@ behind:
   returned: when the image is there
   type: list
   elements: dict
-way_back:
+schema_compatibility:
   description: The worst of these verdicts.
   returned: when the image is there
   type: str

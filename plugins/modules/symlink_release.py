@@ -175,11 +175,11 @@ current_revision:
   description: The commit of that release.
   returned: always
   type: str
-way_back:
+rollback_target:
   description: The release to go back to should this one fail, the one that was found good last; empty when there is none.
   returned: always
   type: str
-way_back_revision:
+rollback_target_revision:
   description: The commit of that release.
   returned: always
   type: str

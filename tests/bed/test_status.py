@@ -67,7 +67,7 @@ def test_all_is_well_and_nothing_was_touched(shop: Shop) -> None:
     assert (to_do(told), told["next"], told["info"]["unseen"]) == ([], "", {}), told["text"]
     assert everything(shop) == before
     info = told["info"]
-    assert info["release"]["version"] == "v2" and info["way_back"]["version"] == "v1"
+    assert info["release"]["version"] == "v2" and info["rollback_target"]["version"] == "v1"
     assert {s["name"]: (s["kind"], len(s["containers"])) for s in info["services"]} == {
         "api": ("web", 1), "celery": ("worker", 1), "celery-beat": ("scheduler", 1), "db": ("database", 1),
         "nginx": ("proxy", 1), "redis": ("broker", 1),
@@ -123,14 +123,14 @@ def test_two_at_once_and_a_killed_one_status_says_what_to_run_and_that_converges
 
 
 def test_an_image_of_the_way_back_that_is_gone(shop: Shop) -> None:
-    back = look(shop)["info"]["way_back"]
+    back = look(shop)["info"]["rollback_target"]
     assert back["missing"] == ()
     name = f"{shop.name}-api:{back['revision'][:12]}"
     run(["docker", "tag", name, f"{shop.name}-kept:1"])
     run(["docker", "rmi", name])
     try:
         told = look(shop)
-        assert f"api: the image {name} is not on this host any more" in told["info"]["way_back"]["missing"]
+        assert f"api: the image {name} is not on this host any more" in told["info"]["rollback_target"]["missing"]
         assert told["status"] == "attention" and "pull or load what is gone" in told["next"], told["text"]
     finally:
         run(["docker", "tag", f"{shop.name}-kept:1", name])

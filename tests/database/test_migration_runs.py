@@ -127,7 +127,7 @@ def test_older_code_is_told_whether_it_can_come_back(make: Make) -> None:
         finally:
             for path in names:
                 (project.folder / path.name).rename(path)
-        return told["way_back"], told["msg"], told["behind"]
+        return told["schema_compatibility"], told["msg"], told["behind"]
 
     assert back()[0] == "code only"
     project.migration("0002_note", NOTE, "0001_initial")
@@ -153,7 +153,7 @@ def test_older_code_is_told_whether_it_can_come_back(make: Make) -> None:
     )
     project.manage("migrate")
     told = project.plan_of("r2")
-    assert told["way_back"] == "code only" and told["behind"] == []
+    assert told["schema_compatibility"] == "code only" and told["behind"] == []
     assert [b["name"] for b in back()[2] if b["verdict"] == "unknown"] == ["0005_plain"]
 
 

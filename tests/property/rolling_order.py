@@ -64,7 +64,7 @@ def problem_with(step: Step, stack: Stack, policy: Policy) -> str:
     """What is wrong with a step, empty where nothing is."""
     order = _Order(step, stack, policy)
     if stack.goal == UNDO:
-        return _way_back(order)
+        return _rollback_target(order)
     if stack.goal != FORWARD:
         return ""
     return _refused(order) or _early_senders(order) or _early_hush(order) or _early_end(order) or _gap(order)
@@ -136,7 +136,7 @@ def _gap(order: _Order) -> str:
     return ""
 
 
-def _way_back(order: _Order) -> str:
+def _rollback_target(order: _Order) -> str:
     """What sends tasks goes first, the workers that know the new ones after it."""
     if not isinstance(order.step, (Quiesce, Stop, Leave, Join, Start)):
         return ""

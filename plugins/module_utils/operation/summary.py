@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 #: Of a module's result, what its step in the record keeps beside ``changed``, ``msg`` and ``notes``.
-FACTS = ("release", "revision", "current_revision", "way_back", "way_back_revision", "comes_back", "next")
+FACTS = (
+    "release",
+    "revision",
+    "current_revision",
+    "rollback_target",
+    "rollback_target_revision",
+    "comes_back",
+    "schema_compatibility",
+    "next",
+)
 #: Characters of a ``msg`` and number of ``notes`` that a record keeps: a plan of a large project may have hundreds of lines.
 _LONGEST, _MOST = 4000, 40
 _ROLLBACK = "if it was wrong: ansible-playbook evenkeel.deploy.rollback"
@@ -53,7 +62,7 @@ def summary(story: Story) -> list[str]:
     """The lines: where the app is now, what was done, notes, and how to go back."""
     lines = [_headline(story), *_said(story), *_notes(story)]
     if not story.check_mode:
-        lines += [*_next(story), _way_back(story)]
+        lines += [*_next(story), _if_wrong(story)]
     return list(dict.fromkeys(line for line in lines if line))
 
 
@@ -94,7 +103,7 @@ def _notes(story: Story) -> list[str]:
         found.append("nobody looked whether it serves: app_health_url says what to ask")
     for step in story.steps:
         failed = str(step.get("result") or "ok")
-        if failed.startswith("failed") and "comes_back" not in step and not _asks_for_the_way_back(story, step):
+        if failed.startswith("failed") and "comes_back" not in step and not _asks_of_rollback_target(story, step):
             found.append(f"{step.get('step')} {failed}")
     return [f"note: {note}" for note in dict.fromkeys(found)]
 
@@ -103,26 +112,28 @@ def _next(story: Story) -> list[str]:
     return [str(line) for step in story.steps for line in step.get("next") or ()]
 
 
-def _way_back(story: Story) -> str:
+def _if_wrong(story: Story) -> str:
     """What a rollback would do, which is said before anybody needs one."""
     if story.playbook != "update":
         return ""
     last = ([{}, *_of_release(story)])[-1]
-    revision = str(last.get("way_back_revision") or "")
+    revision = str(last.get("rollback_target_revision") or "")
     if not revision or revision == last.get("revision"):
         return ""
-    asked = [step for step in story.steps if _asks_for_the_way_back(story, step)]
+    asked = [step for step in story.steps if _asks_of_rollback_target(story, step)]
     verdict = asked[-1] if asked else {"comes_back": True}
     if verdict.get("comes_back"):
         return f"{_ROLLBACK} goes back to {revision[:12]}"
     if "comes_back" in verdict:
-        return f"{_ROLLBACK} refuses {revision[:12]} (verdict {verdict.get('way_back')}): {verdict.get('msg')}"
+        return (
+            f"{_ROLLBACK} refuses {revision[:12]} (verdict {verdict.get('schema_compatibility')}): {verdict.get('msg')}"
+        )
     why = str(verdict.get("result") or "failed").replace("failed: ", "", 1)
     return f"{_ROLLBACK} may refuse {revision[:12]}, which could not be asked about the database: {why}"
 
 
-def _asks_for_the_way_back(story: Story, step: Mapping[str, Any]) -> bool:
-    targets = {s.get("way_back") for s in story.steps if s.get("way_back_revision")}
+def _asks_of_rollback_target(story: Story, step: Mapping[str, Any]) -> bool:
+    targets = {s.get("rollback_target") for s in story.steps if s.get("rollback_target_revision")}
     return (
         bool(step.get("project"))
         and step["project"] in targets

@@ -83,14 +83,14 @@ def problem_with_removal(release: str, all_of_them: Sequence[Release], current: 
     """Why a release cannot be taken away, empty when it can."""
     if release == current:
         return f"release {release} is the current one"
-    if release == way_back(all_of_them, current):
+    if release == rollback_target(all_of_them, current):
         return f"release {release} is the one to go back to"
     if release in used:
         return f"release {release} is used by a container"
     return ""
 
 
-def way_back(releases: Sequence[Release], current: str) -> str:
+def rollback_target(releases: Sequence[Release], current: str) -> str:
     """The release to go back to: the one that was found good last before the current one, empty when there is none."""
     good = sorted((r.verified, r.id) for r in releases if _was_good(r) and r.id != current)
     return good[-1][1] if good else ""
@@ -113,7 +113,7 @@ def find(named: str, releases: Sequence[Release], current: str, used: Collection
         begun = any(r.id in used and r.id > current and r.state in (BUILT, ACTIVE) for r in releases)
         if begun and any(r.id == current and _was_good(r) for r in releases):
             return current, ""
-        found = way_back(releases, current)
+        found = rollback_target(releases, current)
         return found, "" if found else f"no earlier release was ever found good; there are: {known}"
     alike = [
         r
@@ -153,7 +153,7 @@ def _was_good(release: Release) -> bool:
     return release.state == VERIFIED or (release.state == ACTIVE and release.verified > 0)
 
 
-def way_back_from(wanted: str, releases: Sequence[Release], current: str) -> str:
+def rollback_target_from(wanted: str, releases: Sequence[Release], current: str) -> str:
     """Where to go back to should ``wanted`` fail, empty when nothing was ever found good.
 
     The current one, unless nobody has found it good: a run that was killed after its switch leaves such a one.
@@ -161,7 +161,7 @@ def way_back_from(wanted: str, releases: Sequence[Release], current: str) -> str
     others = [r for r in releases if r.id != wanted]
     if any(r.id == current and _was_good(r) for r in others):
         return current
-    return way_back(others, current)
+    return rollback_target(others, current)
 
 
 def surplus(releases: Sequence[Release], keep: int, current: str, used: Collection[str]) -> list[str]:
@@ -174,7 +174,7 @@ def surplus(releases: Sequence[Release], keep: int, current: str, used: Collecti
     """
     if not current:
         return []
-    spared = {current, way_back(releases, current), *used} | {r.id for r in releases if r.pinned}
+    spared = {current, rollback_target(releases, current), *used} | {r.id for r in releases if r.pinned}
     newest_first = sorted((r.id for r in releases), reverse=True)
     others = [r for r in newest_first if r not in spared]
     room = max(0, keep - (len(newest_first) - len(others)))

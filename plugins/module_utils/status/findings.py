@@ -94,7 +94,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class WayBack:
+class RollbackTarget:
     """The release to go back to, what of it is missing here or in its archive alone, and what the database says of its code."""
 
     release: str = ""
@@ -134,7 +134,7 @@ class Seen:
     leftovers: Sequence[str] = ()
     edits: Sequence[Mapping[str, Any]] = ()
     migrations: Mapping[str, Any] = field(default_factory=dict)
-    way_back: WayBack = field(default=WayBack())
+    rollback_target: RollbackTarget = field(default=RollbackTarget())
     backups: Sequence[Mapping[str, Any]] = ()
     hotfixes: Sequence[Mapping[str, Any]] = ()
     tried: Sequence[Mapping[str, Any]] = ()
@@ -186,7 +186,11 @@ def findings(seen: Seen) -> list[Finding]:
     found += [Finding(ACT, "secrets", *one) for one in baked_secrets.findings_of(seen.baked)]
     found += [Finding(ACT, "hotfix", *one) for one in in_place.unsealed(seen.hotfixes)]
     found += (
-        _of_edits(seen) + _of_migrations(seen) + _of_way_back(seen, bool(broken)) + _of_backups(seen) + _of_room(seen)
+        _of_edits(seen)
+        + _of_migrations(seen)
+        + _of_rollback_target(seen, bool(broken))
+        + _of_backups(seen)
+        + _of_room(seen)
     )
     if seen.aside:
         what = f"kept aside in the broker, since older workers would discard it: {counted(seen.aside)}"
@@ -244,7 +248,7 @@ def unfinished(seen: Seen) -> list[Finding]:
     """The operation that was ended in the middle, and the command that finishes it."""
     holder, lock = seen.holder, seen.holder.lock
     if seen.pending_undo and not holder.alive and (not lock.held or not _works(seen)):
-        return [_way_back_to_finish(seen.pending_undo)]
+        return [_undo_to_finish(seen.pending_undo)]
     if lock.held and not _works(seen):
         killed = "its module was killed" if lock.process else "no process of it lives and its lock ran out"
         why = "the machine was started anew since" if holder.rebooted else killed
@@ -261,7 +265,7 @@ def unfinished(seen: Seen) -> list[Finding]:
     return [Finding(ACT, "operation", what, command_of(str(last["playbook"]), str(last.get("target") or "")))]
 
 
-def _way_back_to_finish(record: Mapping[str, Any]) -> Finding:
+def _undo_to_finish(record: Mapping[str, Any]) -> Finding:
     before = record.get("before") or {}
     what = (
         f"{record.get('playbook')} to {record.get('target')} by {record.get('who')} failed ({record.get('reason') or 'see its log'}) "
@@ -353,8 +357,8 @@ def _of_migrations(seen: Seen) -> list[Finding]:
     return found
 
 
-def _of_way_back(seen: Seen, broken: bool) -> list[Finding]:
-    back = seen.way_back
+def _of_rollback_target(seen: Seen, broken: bool) -> list[Finding]:
+    back = seen.rollback_target
     if not seen.release:
         return []
     if not back.release:

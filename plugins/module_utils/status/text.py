@@ -23,7 +23,7 @@ def text(seen: Seen) -> list[str]:
     parts = {
         "release": _release_lines, "hotfixes": _hotfix_lines, "services": _service_lines, "migrations": _migration_lines,
         "drift": _drift_lines,
-        "way back": _way_back_lines, "operations": _operation_lines, "backups": _backup_lines, "host": _host_lines,
+        "way back": _rollback_target_lines, "operations": _operation_lines, "backups": _backup_lines, "host": _host_lines,
     }  # fmt: skip
     for name, lines_of in parts.items():
         lines += _named(name, lines_of(seen))
@@ -97,8 +97,8 @@ def _drift_lines(seen: Seen) -> list[str]:
     return [first, *(f"left: {what}" for what in seen.leftovers)]
 
 
-def _way_back_lines(seen: Seen) -> list[str]:
-    back = seen.way_back
+def _rollback_target_lines(seen: Seen) -> list[str]:
+    back = seen.rollback_target
     if not back.release:
         return ["none"]
     there = "; ".join([*back.missing, *back.archived]) or "all of it is here"

@@ -230,18 +230,21 @@ def measured(
     _told, verdict, _code = server.look(f"r{old}")
     reasons = list(dict.fromkeys(b["reason"] for b in verdict["behind"]))
     told.update(
-        verdict=verdict["way_back"], reasons=reasons, said=verdict["msg"], legal=sum(w for w, _g in home.values())
+        verdict=verdict["schema_compatibility"],
+        reasons=reasons,
+        said=verdict["msg"],
+        legal=sum(w for w, _g in home.values()),
     )
     told["now"] = app_code.broken(home, server.outcomes(old, home=home))
     told["both"] = among_rows_of_both(server, old, new, more)
     told["beware"] = [b["beware"] for b in verdict["behind"] if b["beware"]]
     server.serving = (f"r{old}",)
-    if verdict["way_back"] == "abandon":
+    if verdict["schema_compatibility"] == "abandon":
         done = server.call("abandoned", f"r{old}")
         told["after"] = (
             {"abandon": done["msg"]} if done.get("failed") else app_code.broken(home, server.outcomes(old, home=home))
         )
-    elif verdict["way_back"] == "reverse":
+    elif verdict["schema_compatibility"] == "reverse":
         server.be(new)
         server.serving = ()
         done = server.call("reversed", f"r{new}", target=f"shop.{name_of(old)}", allow_data_loss=server.everything())
@@ -249,7 +252,7 @@ def measured(
         told["after"] = (
             {"reverse": done["msg"]} if done.get("failed") else app_code.broken(home, server.outcomes(old, home=home))
         )
-        told["verdict after"] = server.look(f"r{old}")[1]["way_back"]
+        told["verdict after"] = server.look(f"r{old}")[1]["schema_compatibility"]
     return told
 
 

@@ -22,7 +22,7 @@ def step(name: str, **facts: Any) -> dict[str, Any]:
 def release(**facts: Any) -> dict[str, Any]:
     return step(
         "symlink_release of /srv/shop",
-        **{"release": "r2", "revision": V2, "way_back": "r1", "way_back_revision": V1, **facts},
+        **{"release": "r2", "revision": V2, "rollback_target": "r1", "rollback_target_revision": V1, **facts},
     )
 
 
@@ -46,7 +46,9 @@ def test_what_changed_nothing_says_so_and_no_more_than_that() -> None:
 
 
 def test_the_verdict_on_the_schema_is_part_of_the_way_back() -> None:
-    asked = step("django_migrate", project="r1", comes_back=False, way_back="restore", msg="0003 dropped a column")
+    asked = step(
+        "django_migrate", project="r1", comes_back=False, schema_compatibility="restore", msg="0003 dropped a column"
+    )
     assert update(release(), asked)[-1] == (
         "if it was wrong: ansible-playbook evenkeel.deploy.rollback refuses 111111111111 (verdict restore): 0003 dropped a column"
     )
@@ -60,8 +62,10 @@ def test_the_verdict_on_the_schema_is_part_of_the_way_back() -> None:
 
 
 def test_a_first_release_and_a_rollback_promise_no_way_back() -> None:
-    assert not any("if it was wrong" in line for line in update(release(way_back="", way_back_revision="")))
-    assert not any("if it was wrong" in line for line in update(release(way_back_revision=V2)))
+    assert not any(
+        "if it was wrong" in line for line in update(release(rollback_target="", rollback_target_revision=""))
+    )
+    assert not any("if it was wrong" in line for line in update(release(rollback_target_revision=V2)))
     back = summary(Story("rollback", "shop", "the release before", URL, 12.0, steps=[release(changed=True)]))
     assert back == ["shop is at r2 (222222222222), verified, after 12.0 s"]
 
@@ -103,7 +107,7 @@ def test_a_hotfix_of_no_release_says_what_was_done_and_how_it_goes_again() -> No
 def test_check_mode_tells_what_would_be_and_promises_nothing() -> None:
     bare = {"changed": True, "release": "", "revision": V2, "current_revision": "", "msg": "unknown until built"}
     assert update(bare, check_mode=True) == ["shop: the first release would be 222222222222", "unknown until built"]
-    there = {**bare, "current_revision": V1, "way_back_revision": V1, "next": ["if it was wrong: that"]}
+    there = {**bare, "current_revision": V1, "rollback_target_revision": V1, "next": ["if it was wrong: that"]}
     assert update(there, check_mode=True)[0] == "shop: 111111111111 would be replaced by 222222222222"
     assert not any("if it was wrong" in line for line in update(there, check_mode=True))
     same = {"changed": False, "release": "r2", "revision": V2, "current_revision": V2}

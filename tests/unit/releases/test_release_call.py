@@ -181,19 +181,19 @@ def test_a_switch_is_noted_before_it_is_made(app: App, monkeypatch: pytest.Monke
 
 def test_where_to_go_back_to_is_what_was_found_good(app: App) -> None:
     first = app.built()
-    assert app("active", release=first, verified=False)["way_back"] == ""
+    assert app("active", release=first, verified=False)["rollback_target"] == ""
     app("active", release=first)
     commit(app.source, version="2")
     second = app.built()
-    assert app()["way_back"] == first
+    assert app()["rollback_target"] == first
     app("active", release=second, verified=False)
     # Killed here: the current one is not what anybody wants to go back to.
-    assert app()["way_back"] == first and app()["way_back_revision"] == app.first
+    assert app()["rollback_target"] == first and app()["rollback_target_revision"] == app.first
     commit(app.source, version="3")
-    assert app()["way_back"] == first
+    assert app()["rollback_target"] == first
     # On the way back, and killed again: it was good, and is still where to go.
     app("active", release=first, verified=False)
-    assert app()["way_back"] == first
+    assert app()["rollback_target"] == first
     assert Store(str(app.root)).manifest(first)["state"] == "active"
 
 

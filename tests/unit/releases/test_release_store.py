@@ -55,7 +55,7 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
     assert is_id(name) and path == app.root / "releases" / name
     assert made == {
         "changed": True, "release": name, "release_path": str(path), "revision": app.first, "exists": True,
-        "release_state": "preparing", "current": "", "current_revision": "", "way_back": "", "way_back_revision": "",
+        "release_state": "preparing", "current": "", "current_revision": "", "rollback_target": "", "rollback_target_revision": "",
         "msg": "",
     }  # fmt: skip
     assert (path / "version").read_text() == "1"

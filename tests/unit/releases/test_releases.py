@@ -22,9 +22,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.choice im
     problem_with_ref,
     problem_with_shared,
     release_for,
+    rollback_target,
+    rollback_target_from,
     surplus,
-    way_back,
-    way_back_from,
 )
 
 MOMENT, COMMIT = "20261120T084911Z", "5d33865fdfc578b623a4dde03705b70f6820116e"
@@ -155,9 +155,9 @@ def test_what_never_goes() -> None:
         Release("5", "e", PREPARING),
         Release("6", "f", VERIFIED, 6.0),
     ]
-    assert way_back(there, "6") == "2", "the one that was good last, not the one that was made last"
+    assert rollback_target(there, "6") == "2", "the one that was good last, not the one that was made last"
     assert surplus(there, 0, "6", []) == ["3", "4", "5"]
-    assert way_back(there[3:5], "4") == ""
+    assert rollback_target(there[3:5], "4") == ""
 
 
 @given(
@@ -171,10 +171,10 @@ def test_enough_is_left_whatever_there_is(rows: list[tuple[int, str, bool]], kee
     current = data.draw(st.sampled_from(["", *ids]))
     used = data.draw(st.sets(st.sampled_from(ids))) if ids else set()
     gone = set(surplus(there, keep, current, used))
-    assert not gone & {current, way_back(there, current), *used, *(r.id for r in there if r.pinned)}
+    assert not gone & {current, rollback_target(there, current), *used, *(r.id for r in there if r.pinned)}
     assert len(ids) - len(gone) >= min(keep, len(ids))
     if current:
-        spared = {current, way_back(there, current), *used, *(r.id for r in there if r.pinned)} - {""}
+        spared = {current, rollback_target(there, current), *used, *(r.id for r in there if r.pinned)} - {""}
         assert len(ids) - len(gone) <= max(keep, len(spared))
 
 
@@ -197,11 +197,11 @@ def test_where_to_go_back_to(wanted: str, current: str, back: str) -> None:
         Release("1", "a", VERIFIED, 1.0), Release("2", "b", VERIFIED, 3.0), Release("3", "c", ACTIVE),
         Release("4", "d", ACTIVE, 2.0), Release("5", "e", BAD, 9.0), Release("6", "f", BUILT),
     ]  # fmt: skip
-    assert way_back_from(wanted, there, current) == back
+    assert rollback_target_from(wanted, there, current) == back
 
 
 def test_there_may_be_nothing_to_go_back_to() -> None:
-    assert way_back_from("3", [Release("3", "c", ACTIVE), Release("5", "e", BAD, 9.0)], "3") == ""
+    assert rollback_target_from("3", [Release("3", "c", ACTIVE), Release("5", "e", BAD, 9.0)], "3") == ""
 
 
 def kept(name: str, state: str = choice.VERIFIED, at: float = 1.0, **more: Any) -> choice.Release:

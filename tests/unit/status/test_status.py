@@ -30,9 +30,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.status import find
 from ansible_collections.evenkeel.deploy.plugins.module_utils.status.findings import (
     Container,
     Holder,
+    RollbackTarget,
     Seen,
     Service,
-    WayBack,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host import store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.status import (
@@ -47,7 +47,7 @@ UPDATE_V2 = "ansible-playbook evenkeel.deploy.update -e update_version=v2"
 
 
 def seen(**more: Any) -> Seen:
-    return Seen("travel", **{"release": RELEASE, "way_back": WayBack("r", "2" * 40, "v0"), **more})
+    return Seen("travel", **{"release": RELEASE, "rollback_target": RollbackTarget("r", "2" * 40, "v0"), **more})
 
 
 def held(**more: Any) -> Holder:
@@ -193,12 +193,16 @@ def test_edits_are_told_apart() -> None:
 
 
 def test_what_is_missing_of_the_way_back_and_of_the_database() -> None:
-    missing = seen(way_back=WayBack("r", "2" * 40, "v0", ("api: the image x is not on this host any more",)))
+    missing = seen(
+        rollback_target=RollbackTarget("r", "2" * 40, "v0", ("api: the image x is not on this host any more",))
+    )
     # Nobody is told to go back only because he could not.
     assert verdict(missing)[0] == "attention" and "ansible-playbook" not in verdict(missing)[1]
     # What a rollback loads by itself is no reason to do anything.
     archived = seen(
-        way_back=WayBack("r", "2" * 40, "v0", archived=("api: the image x is in the archive of the release alone",))
+        rollback_target=RollbackTarget(
+            "r", "2" * 40, "v0", archived=("api: the image x is in the archive of the release alone",)
+        )
     )
     assert verdict(archived)[0] == "fine" and "loaded from there" in str(findings.findings(archived))
     assert "in the archive" in "\n".join(text(archived))

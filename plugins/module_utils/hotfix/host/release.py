@@ -218,13 +218,13 @@ def _moment(text: str) -> float:
 
 def _facts(store: Store, release: str, changed: bool) -> dict[str, Any]:
     manifest, current = store.manifest(release), store.current()
-    back = choice.way_back_from(release, store.all(), current)
+    back = choice.rollback_target_from(release, store.all(), current)
     return {
         "msg": "", "changed": changed, "release": release, "release_path": store.path_of(release),
         "revision": manifest.get("revision", ""), "exists": bool(manifest),
         "release_state": manifest.get("state", ""), "current": current,
         "current_revision": store.manifest(current).get("revision", "") if current else "",
-        "way_back": back, "way_back_revision": store.manifest(back).get("revision", "") if back else "",
+        "rollback_target": back, "rollback_target_revision": store.manifest(back).get("revision", "") if back else "",
     }  # fmt: skip
 
 

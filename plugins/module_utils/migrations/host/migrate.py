@@ -236,7 +236,7 @@ def judged(
         "notes": notes,
         "open": [asdict(o) for o in waiting],
         "behind": [asdict(b) for b in behind],
-        "way_back": schema_compatibility.overall(behind),
+        "schema_compatibility": schema_compatibility.overall(behind),
         "comes_back": schema_compatibility.overall(behind) not in schema_compatibility.REFUSED,
         "due": due,
         "changes": changes,

@@ -142,7 +142,7 @@ def keep_archive(request: Request, check_mode: bool) -> dict[str, Any]:
     """
     store, policy = Store(request.path), request.policy
     known = store.all()
-    release = request.release or choice.way_back(known, store.current())
+    release = request.release or choice.rollback_target(known, store.current())
     if release and release not in {r.id for r in known}:
         raise BadInput(
             f"there is no release {release} in {store.folder}", f"there are: {', '.join(r.id for r in known)}"

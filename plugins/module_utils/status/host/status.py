@@ -38,7 +38,7 @@ from ...releases.host.retention import has_engine
 from ...releases.host.store import Store
 from ...traffic.host.smoke_test import SmokeTestOptions, questions, wrong
 from .. import findings
-from ..findings import Seen, Service, WayBack
+from ..findings import RollbackTarget, Seen, Service
 from ..text import text
 from . import store as files
 from .engine import EngineView
@@ -173,7 +173,7 @@ class _Look:
         if project or (not current and has_engine()):
             seen = self._engine(seen, project, source)
         elif current and "drift" in self.parts:
-            seen = replace(seen, edits=self._trees(seen, []), way_back=self._way_back(None))
+            seen = replace(seen, edits=self._trees(seen, []), rollback_target=self._rollback_target(None))
         if current:
             seen = replace(seen, wrong=wrong(self.health_url, self.questions, tries=1))
         return replace(seen, looked=sorted(self.parts), unseen=dict(self.unseen))
@@ -213,7 +213,7 @@ class _Look:
             with self._part("secrets in images"):
                 seen = replace(seen, baked=baked_images(self.store, engine, self.app))
             with self._part("way back"):
-                seen = replace(seen, way_back=self._way_back(engine))
+                seen = replace(seen, rollback_target=self._rollback_target(engine))
             if "drift" in self.parts:
                 with self._part("drift"):
                     lacking: list[str] = []
@@ -270,11 +270,11 @@ class _Look:
 
     # -- the way back, and the database ------------------------------------------------------------------
 
-    def _way_back(self, engine: Engine | None) -> WayBack:
+    def _rollback_target(self, engine: Engine | None) -> RollbackTarget:
         """The release to go back to, and what is missing of it."""
-        back = choice.way_back(self.store.all(), self.store.current())
+        back = choice.rollback_target(self.store.all(), self.store.current())
         if not back:
-            return WayBack()
+            return RollbackTarget()
         manifest, tree = self.store.manifest(back), self.store.path_of(back)
         project = read_json(os.path.join(tree, GENERATED))
         missing = [] if engine is None or MARK in project else [f"{os.path.join(tree, GENERATED)} is gone"]
@@ -291,7 +291,7 @@ class _Look:
             mounted = (str(v.get("source")) for v in service.get("volumes") or [] if v.get("type") == "bind")
             missing += [f"{name}: {path} is gone" for path in mounted if not os.path.lexists(path)]
         revision, version = str(manifest.get("revision") or ""), str(manifest.get("version") or "")
-        return WayBack(back, revision, version, tuple(dict.fromkeys(missing)), archived=tuple(archived))
+        return RollbackTarget(back, revision, version, tuple(dict.fromkeys(missing)), archived=tuple(archived))
 
     def _migrations(self, seen: Seen, source: str) -> Seen:
         """What Django says of the database, of the release that serves and of the one to go back to."""
@@ -299,11 +299,11 @@ class _Look:
             report = self._asked(source)
             kept = {key: report.get(key) for key in ("applied", "pending", "open", "refused", "msg", "django", "notes")}
             seen = replace(seen, migrations=kept)
-        back = seen.way_back
+        back = seen.rollback_target
         if seen.migrations and back.release and not back.missing and not back.archived:
             with self._part("database of the way back"):
-                verdict = str(self._asked(self.store.path_of(back.release)).get("way_back") or "")
-                seen = replace(seen, way_back=replace(back, verdict=verdict))
+                verdict = str(self._asked(self.store.path_of(back.release)).get("schema_compatibility") or "")
+                seen = replace(seen, rollback_target=replace(back, verdict=verdict))
         return seen
 
     def _asked(self, source: str) -> dict[str, Any]:
