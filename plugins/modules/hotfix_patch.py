@@ -18,8 +18,8 @@ description:
   - What a front end is built from, in the image of a job or mounted by it, gets there in the same way; RV(jobs) are to be run by
     M(evenkeel.deploy.compose_job) and published by M(evenkeel.deploy.publish_build). Images of the app that merely have such a file
     of the builder's own folder along keep theirs.
-  - A translation (C(LC_MESSAGES/*.po)) is compiled beside it in a container of the app's image that is thrown away, by what that has of
-    msgfmt, Babel and polib, or else by this host's. Where the repository has the compiled form too it has to come with it.
+  - A translation (C(LC_MESSAGES/*.po)) is compiled beside it in a container of the app's image that is thrown away, by its msgfmt,
+    or else by this host's. Where the repository has the compiled form too it has to come with it.
   - Before that the patched modules are imported, the patched templates compiled, and C(manage.py check) is asked, in a
     container of the new image that is thrown away. A model that was changed without a migration is refused.
   - Refused with what to run instead are migrations, dependencies, the Dockerfile, Compose files, files that are taken away, links, what is

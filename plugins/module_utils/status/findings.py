@@ -33,8 +33,10 @@ _BEFORE = "the release before"
 #: What role hotfix names where no branch was given: the very words of its command line.
 _GIVEN = tuple(
     f"hotfix_{word}="
-    for word in ("files", "patch", "restart", "back", "revert", "revert_files", "capture", "start", "finish")
+    for word in ("files", "patch", "restart", "capture", "start", "finish")
 )
+#: What it names where role rollback has it revert a hotfix.
+_REVERTED = ("rollback_hotfix=", "rollback_files=")
 # Bytes, and part of all, below which a disk or memory is called full.
 _LITTLE, _PART = 2**30, 0.05
 _SHOWN = 8
@@ -153,6 +155,8 @@ def command_of(playbook: str, target: str) -> str:
     """The command that begins this operation again, empty for a module that was called alone."""
     if playbook not in _PLAYBOOKS:
         return ""
+    if playbook == "hotfix" and target.startswith(_REVERTED):
+        return f"ansible-playbook evenkeel.deploy.rollback -e {shlex.quote(target)}"
     words = f"ansible-playbook evenkeel.deploy.{playbook}"
     key = target.partition("=")[0]
     if playbook == "hotfix" and key in ("hotfix_env", "hotfix_media", "hotfix_frontend", "hotfix_database"):

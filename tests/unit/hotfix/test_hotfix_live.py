@@ -7,8 +7,6 @@ import base64
 import gzip
 import json
 import os
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +83,7 @@ def test_a_changed_asset_is_there_before_its_page_and_goes_back(site: Site) -> N
     assert site.order == [fresh, PAGE, f"{PAGE}.gz"] and site.seen()[APP] == "old" and site.seen()[fresh] == "new"
     page = (site.live / PAGE).read_bytes()
     assert os.path.basename(fresh).encode() in page and gzip.decompress((site.live / f"{PAGE}.gz").read_bytes()) == page
-    # There is no brotli in Python: none at all is better than that of the page before.
+    # Python cannot write that form: none at all is better than that of the page before.
     assert f"{PAGE}.br" not in site.seen() and "without its br form" in " ".join(told["notes"])
     assert site.ask("frontend", "a", {APP: "new"})["changed"] is False
     assert "is another one" in site.ask("frontend", "a", {APP: "newer"})["error"]
@@ -181,14 +179,6 @@ def test_a_folder_that_cannot_be_written_is_told_without_a_traceback(site: Site)
     (site.live / ".evenkeel").write_text("in the way")
     told = site.ask("media", "m", {PAGE: "x"})
     assert told["error"].startswith(".evenkeel") and told["begun"] == "" and site.seen()[PAGE] != "x"
-
-
-def test_a_twin_is_made_by_what_the_app_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "brotli", None)
-    monkeypatch.setitem(sys.modules, "brotlicffi", None)
-    assert hotfix_live_files_module.compressed(".br", b"x") is None
-    monkeypatch.setitem(sys.modules, "brotli", types.SimpleNamespace(compress=lambda content: b"br:" + content))
-    assert hotfix_live_files_module.compressed(".br", b"x") == b"br:x"
 
 
 def test_links_and_folders_are_refused(site: Site, tmp_path: Path) -> None:

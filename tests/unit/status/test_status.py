@@ -140,6 +140,7 @@ def test_an_operation_that_another_one_took_the_lock_from_stays_unfinished() -> 
             "hotfix_finish=true hotfix_name=a",
             "ansible-playbook evenkeel.deploy.hotfix -e 'hotfix_finish=true hotfix_name=a'",
         ),
+        ("hotfix", "rollback_hotfix=a", "ansible-playbook evenkeel.deploy.rollback -e rollback_hotfix=a"),
         ("hotfix", "hotfix_media=a.jpg", "ansible-playbook evenkeel.deploy.hotfix with the same hotfix_media"),
         ("backup", "", "ansible-playbook evenkeel.deploy.backup"),
         ("manual", "x", ""),

@@ -83,7 +83,7 @@ def _compiled(
         by = f"{report['by']} of this host"
     if not report["by"]:
         raise BadInput(
-            f"{', '.join(sorted(contents))}: {service} has none of msgfmt, Babel and polib to compile it with, nor has this host",
+            f"{', '.join(sorted(contents))}: neither {service} nor this host has msgfmt to compile it with",
             "install gettext on this host (apt-get install gettext), then run the same command again",
         )
     if report["problems"]:

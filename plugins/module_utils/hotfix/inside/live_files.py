@@ -13,7 +13,6 @@ import base64
 import contextlib
 import gzip
 import hashlib
-import importlib
 import json
 import os
 import shutil
@@ -112,18 +111,9 @@ def _content(folder: Folder, path: str, given: Mapping[str, bytes]) -> bytes:
         return stream.read()
 
 
-def compressed(end: str, content: bytes) -> bytes | None:
-    """A compressed form; None where the app's own Python cannot make it."""
-    if end == ".gz":
-        # Without a time: the same file twice is the same twin.
-        return gzip.compress(content, 9, mtime=0)
-    for name in {".br": ("brotli", "brotlicffi"), ".zst": ("compression.zstd", "zstandard")}[end]:
-        try:
-            made: bytes = importlib.import_module(name).compress(content)
-        except (ImportError, AttributeError):
-            continue
-        return made
-    return None
+def compressed(content: bytes) -> bytes:
+    """Its form for ``gzip_static``, without a time: the same file twice is the same twin."""
+    return gzip.compress(content, 9, mtime=0)
 
 
 def _twins(
@@ -133,9 +123,8 @@ def _twins(
     for end in _ENDS:
         if not os.path.lexists(os.path.join(folder.root, old + end)):
             continue
-        twin = compressed(end, content)
-        if twin is not None:
-            writes[path + end] = twin
+        if end == ".gz":
+            writes[path + end] = compressed(content)
         else:
             notes.append(f"{path} is served without its {end[1:]} form until the next build")
             if path == old:

@@ -3,37 +3,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs inside a container of the app's own image: compiles catalogues of gettext from its input, ``EVENKEEL {json}``.
 
-By what the image has, as Django's ``compilemessages`` would (``msgfmt --check-format``, fuzzy entries left out): msgfmt itself,
-else Babel, else polib. Nothing is written.
+By msgfmt, as Django's ``compilemessages`` does it (``--check-format``, fuzzy entries left out). Nothing is written.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 import json
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
-
-Way = Callable[[bytes], bytes]
-
-
-_LINE = re.compile(r'\s*(?:#.*|(?:(?:msgctxt|msgid|msgid_plural|msgstr(?:\[\d+\])?)\s+)?"(?:[^"\\]|\\.)*"\s*)?')
 
 
 class Wrong(Exception):
     """What is wrong with a catalogue."""
-
-
-def _refuse_broken_lines(content: bytes) -> None:
-    """Babel and polib read past a string that does not end."""
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        if not _LINE.fullmatch(line):
-            raise Wrong(f"line {number}: neither a comment nor a keyword with a whole string")
 
 
 def by_msgfmt(content: bytes) -> bytes:
@@ -49,65 +33,20 @@ def by_msgfmt(content: bytes) -> bytes:
     return done.stdout
 
 
-def by_babel(content: bytes) -> bytes:
-    """By Babel, whose checks of placeholders are its own.
-
-    :raises ImportError: it is not here.
-    :raises Wrong: what it says of it.
-    """
-    from babel.messages.mofile import write_mo
-    from babel.messages.pofile import read_po
-
-    _refuse_broken_lines(content)
-    try:
-        catalogue = read_po(io.BytesIO(content), abort_invalid=True)
-        wrong = [f"line {message.lineno}: {error}" for message, errors in catalogue.check() for error in errors]
-        if wrong:
-            raise Wrong("; ".join(wrong)[:400])
-        compiled = io.BytesIO()
-        write_mo(compiled, catalogue)
-    except Wrong:
-        raise
-    except Exception as error:  # what a parser of others may raise
-        raise Wrong(f"{type(error).__name__}: {error}"[:400]) from error
-    return compiled.getvalue()
-
-
-def by_polib(content: bytes) -> bytes:
-    """By polib, which does not look at placeholders.
-
-    :raises ImportError: it is not here.
-    :raises Wrong: what it says of it.
-    """
-    import polib
-
-    _refuse_broken_lines(content)
-    try:
-        compiled: bytes = polib.pofile(content.decode("utf-8")).to_binary()
-    except Exception as error:  # what a parser of others may raise
-        raise Wrong(f"{type(error).__name__}: {error}"[:400]) from error
-    return compiled
-
-
 def compiled(contents: dict[str, str]) -> dict[str, Any]:
     """What becomes of catalogues, and by what; ``by`` is empty where nothing here can.
 
     :param contents: path → base64, as everything in the result.
     """
-    for name, make in (("msgfmt", by_msgfmt), ("Babel", by_babel), ("polib", by_polib)):
-        if name == "msgfmt" and not shutil.which(name):
-            continue
-        made, problems = {}, {}
+    if not shutil.which("msgfmt"):
+        return {"by": "", "compiled": {}, "problems": {}}
+    made, problems = {}, {}
+    for path, content in sorted(contents.items()):
         try:
-            for path, content in sorted(contents.items()):
-                try:
-                    made[path] = base64.b64encode(make(base64.b64decode(content))).decode()
-                except Wrong as error:
-                    problems[path] = str(error)
-        except ImportError:
-            continue
-        return {"by": name, "compiled": made, "problems": problems}
-    return {"by": "", "compiled": {}, "problems": {}}
+            made[path] = base64.b64encode(by_msgfmt(base64.b64decode(content))).decode()
+        except Wrong as error:
+            problems[path] = str(error)
+    return {"by": "msgfmt", "compiled": made, "problems": problems}
 
 
 def main() -> None:
