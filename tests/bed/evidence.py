@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,54 +44,80 @@ def bench() -> str:
     return f"```\n{done.stdout.strip()}\n```"
 
 
-CELLS: dict[str, tuple[str, Callable[[], str]]] = {
-    "one": (
+@dataclass(frozen=True)
+class Cell:
+    """A section of the page: its title, the rooms whose code it measures, and what measures it."""
+
+    title: str
+    rooms: tuple[str, ...]
+    measure: Callable[[], str]
+
+
+_ROLL = ("rolling", "traffic", "nginx", "engine", "operation")
+CELLS = {
+    "one": Cell(
         "Updates of `api`, worker and scheduler under load, 1 replica",
+        _ROLL,
         lambda: table([updates("evidence-one", "1 replica, one uncached build", 5)]),
     ),
-    "two": (
+    "two": Cell(
         "The same with 2 replicas",
+        _ROLL,
         lambda: table([updates("evidence-two", "2 replicas, one uncached build", 5, replicas=2)]),
     ),
-    "keepalive": (
+    "keepalive": Cell(
         "The same with upstream keepalive",
+        _ROLL,
         lambda: table(
             [updates("evidence-keep", "upstream block with keepalive 16", 5, front=FRONTS["upstream keepalive"])]
         ),
     ),
-    "server": (
+    "server": Cell(
         "A server whose engine ends, whose power goes, whose connection is cut in the middle of an update",
+        _ROLL,
         lambda: accidents_table(accidents()),
     ),
-    "hotfix-speed": ("Small changes to production: by a bare shell and by role hotfix", compared),
-    "rollback-speed": ("How long a rollback takes, beside the least that it could", rollback_speed.compared),
-    "plain": ("Without an engine: PHP under load while its release changes", plain),
-    "migrations": ("Migrations: what was said of them, and what they do", truth_table),
-    "pairs": ("Pairs of releases: whether older code can come back, and what it then does", pairs_table),
-    "switch": ("Readers while the current release is switched", switch_races),
-    "bench": ("Beside the usual ways", bench),
+    "hotfix-speed": Cell(
+        "Small changes to production: by a bare shell and by role hotfix", ("hotfix", *_ROLL), compared
+    ),
+    "rollback-speed": Cell(
+        "How long a rollback takes, beside the least that it could", ("releases", *_ROLL), rollback_speed.compared
+    ),
+    "plain": Cell("Without an engine: PHP under load while its release changes", ("releases", "operation"), plain),
+    "migrations": Cell("Migrations: what was said of them, and what they do", ("migrations", "django"), truth_table),
+    "pairs": Cell(
+        "Pairs of releases: whether older code can come back, and what it then does",
+        ("migrations", "django"),
+        pairs_table,
+    ),
+    "switch": Cell("Readers while the current release is switched", ("releases",), switch_races),
+    "bench": Cell("Beside the usual ways", _ROLL, bench),
 }
+TITLES = {name: cell.title for name, cell in CELLS.items()}
+ROOMS = {name: cell.rooms for name, cell in CELLS.items()}
 
 
 def main() -> int:
     """Run the cells and write the page; returns 1 where a cell did not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=sorted(CELLS), default=[])
-    chosen = parser.parse_args().only or list(CELLS)
+    parser.add_argument("--mark", action="store_true", help="measure nothing; mark what is older than its code")
+    asked = parser.parse_args()
+    chosen = [] if asked.mark else asked.only or list(CELLS)
     page = ROOT / "docs/evidence.md"
-    titles = {name: title for name, (title, _cell) in CELLS.items()}
-    known = sections(page.read_text(encoding="utf-8"), titles)
+    known = sections(page.read_text(encoding="utf-8"), TITLES)
+    page.write_text(written(known, TITLES, ROOMS), encoding="utf-8")
     failed = False
     for name in chosen:
-        print(f"== {CELLS[name][0]}", flush=True)
+        print(f"== {TITLES[name]}", flush=True)
         try:
-            known[name] = f"{versions()}\n\n{CELLS[name][1]()}"
+            known[name] = f"{versions()}\n\n{CELLS[name].measure()}"
         except Exception as error:  # the other cells are still worth running, and the page says it
             known[name] = f"{versions()}\n\nThis cell failed: {error}"
             failed = True
         failed = failed or "**not ok**" in known[name]
         print(known[name], flush=True)
-        page.write_text(written(known, titles), encoding="utf-8")
+        page.write_text(written(known, TITLES, ROOMS), encoding="utf-8")
     return 1 if failed else 0
 
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bed.shop import ROOT, run
@@ -38,11 +39,12 @@ first; nginx's log, which has a line for each request it has read, has none for 
 and are counted apart. *orders* were acknowledged; each was looked for in the database
 afterwards, with its task. *seconds* are of the playbooks. *ok* also says that nothing was left behind: no pin, no
 container, and a plain `docker compose up -d` would recreate nothing. Machines are shared and noisy: compare within a row
-of one run.
+of one run. A section marked *stale* is older than the code it is about.
 """
 
 
 NOT_RUN = "Not run."
+_STALE = "- **stale**: "
 
 
 def sections(page: str, titles: Mapping[str, str]) -> dict[str, str]:
@@ -51,11 +53,34 @@ def sections(page: str, titles: Mapping[str, str]) -> dict[str, str]:
     :param titles: name of a cell → its title.
     """
     found = dict(part.split("\n", 1) for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
-    texts = {name: found.get(title, "").strip() for name, title in titles.items()}
+    texts = {name: _without_mark(found.get(title, "").strip()) for name, title in titles.items()}
     return {name: text for name, text in texts.items() if text not in ("", NOT_RUN)}
 
 
-def written(known: Mapping[str, str], titles: Mapping[str, str]) -> str:
-    """The page with what is known of each cell."""
-    parts = [f"## {title}\n\n{known.get(name, NOT_RUN)}\n" for name, title in titles.items()]
+def _without_mark(text: str) -> str:
+    return "\n".join(line for line in text.split("\n") if not line.startswith(_STALE))
+
+
+def written(known: Mapping[str, str], titles: Mapping[str, str], rooms: Mapping[str, Sequence[str]]) -> str:
+    """The page with what is known of each cell, and whether that is older than the code it is about.
+
+    :param rooms: name of a cell → the rooms of ``plugins/module_utils/`` whose code it measures.
+    """
+    parts = [f"## {title}\n\n{_marked(known.get(name, NOT_RUN), rooms[name])}\n" for name, title in titles.items()]
     return "\n".join([INTRODUCTION, *parts])
+
+
+def _marked(text: str, rooms: Sequence[str]) -> str:
+    commit = re.match(r"- .*, commit ([0-9a-f]+),", text)
+    if not commit:
+        return text
+    changed = [room for room in rooms if _has_changed(room, commit.group(1))]
+    first, _end, rest = text.partition("\n")
+    mark = f"{_STALE}measured before {', '.join(changed)} changed\n" if changed else ""
+    return f"{first}\n{mark}{rest}"
+
+
+def _has_changed(room: str, commit: str) -> bool:
+    """Whether a room's code differs from what it was; of a commit that is not known nobody can say that it does not."""
+    command = ["git", "diff", "--quiet", commit, "HEAD", "--", f"plugins/module_utils/{room}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode != 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_in_place
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import in_place, in_place_call
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import in_place, in_place_change
 from tests.bed.killed_roll import die, kill_call
 from tests.bed.shop import Shop
 
@@ -36,7 +36,7 @@ def arm(place: str) -> None:
         # Stopped, and not started.
         in_place.ComposeMachine.start = die  # type: ignore[method-assign,assignment]
         return
-    owner: Any = in_place_call.Change if name == "remember" else in_place.InPlace
+    owner: Any = in_place_change.Change if name == "remember" else in_place.InPlace
     perform = getattr(owner, name)
 
     def performed(self: Any, *args: Any, **kwargs: Any) -> Any:

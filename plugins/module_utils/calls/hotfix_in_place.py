@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base.options import read
-from ..hotfix.host import in_place_call
+from ..hotfix.host import in_place_change
 from ..hotfix.host.given_files import FILES_SPEC, given_files
 from ..hotfix.host.source import SOURCE_SPEC, source_options
 from ..hotfix.host.staging import STAGING_SPEC, staging_options
@@ -44,7 +44,7 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     prove = params.get("prove")
     request = read(
-        in_place_call.Request,
+        in_place_change.Request,
         _OWN,
         params,
         given=given_files(params),
@@ -55,4 +55,4 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         # An empty list is an answer too: nothing is asked, whatever the services say.
         prove=None if prove is None else tuple(prove),
     )
-    return in_place_call.change(request, check_mode)
+    return in_place_change.change(request, check_mode)

@@ -31,10 +31,7 @@ _PLAYBOOKS = {*_TARGETS, "backup", "plan", "adopt", "server", "init"}
 #: What role update names as the target of a rollback that names none.
 _BEFORE = "the release before"
 #: What role hotfix names where no branch was given: the very words of its command line.
-_GIVEN = tuple(
-    f"hotfix_{word}="
-    for word in ("files", "patch", "restart", "capture", "start", "finish")
-)
+_GIVEN = tuple(f"hotfix_{word}=" for word in ("files", "patch", "restart", "capture", "start", "finish"))
 #: What it names where role rollback has it revert a hotfix.
 _REVERTED = ("rollback_hotfix=", "rollback_files=")
 # Bytes, and part of all, below which a disk or memory is called full.

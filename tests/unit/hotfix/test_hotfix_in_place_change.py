@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import hotfix_in_place
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import (
-    in_place_call,
+    in_place_change,
     in_place_record,
     in_place_wanted,
     ledger,
@@ -90,12 +90,12 @@ def there() -> Containers:
 @pytest.fixture
 def shop(shops: Restored[Shop], there: Containers, monkeypatch: pytest.MonkeyPatch) -> Shop:
     made = shops()
-    made.use_its_engine(monkeypatch, in_place_call)
+    made.use_its_engine(monkeypatch, in_place_change)
     monkeypatch.setattr(in_place_wanted, "checked", lambda *_args, **_more: [])
-    monkeypatch.setattr(in_place_call, "prepare", lambda _asked: SimpleNamespace(notes=[]))
-    monkeypatch.setattr(in_place_call, "machine_of", lambda _call: None)
-    monkeypatch.setattr(in_place_call, "InPlace", there.place)
-    monkeypatch.setattr(in_place_call.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(in_place_change, "prepare", lambda _asked: SimpleNamespace(notes=[]))
+    monkeypatch.setattr(in_place_change, "machine_of", lambda _call: None)
+    monkeypatch.setattr(in_place_change, "InPlace", there.place)
+    monkeypatch.setattr(in_place_change.os, "geteuid", lambda: 0)
     return made
 
 
@@ -280,7 +280,7 @@ def test_what_services_say_of_themselves_is_asked_unless_the_call_says_that_noth
         asked.append(given.common.prove)
         return SimpleNamespace(notes=[])
 
-    monkeypatch.setattr(in_place_call, "prepare", prepare)
+    monkeypatch.setattr(in_place_change, "prepare", prepare)
     for more in ({}, {"prove": None}, {"prove": []}, {"prove": [{"path": "/"}]}):
         put(shop, {VIEWS: "two\n"}, check=True, **more)
     assert asked == [None, None, (), ({"path": "/"},)]
