@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a module ends: with its result, or with a sentence, never with a traceback."""
+"""How a module ends: with its result, or with a sentence; a traceback is for whoever asks for it."""
 
 from __future__ import annotations
 
@@ -78,6 +78,8 @@ def test_a_full_disk_is_not_our_defect() -> None:
 def test_a_defect_is_a_sentence_with_its_place(error: Exception) -> None:
     result = ending(error)
     assert result["failed"] and "Traceback" not in result["msg"]
+    # Ansible shows it with -vvv.
+    assert result["exception"].startswith("Traceback") and type(error).__name__ in result["exception"]
     what = re.escape(f"What: this module has a defect: {type(error).__name__}: {error}")
     assert re.match(rf"{what} \(at call:\d+\)\nNow: ", result["msg"])
     assert result["msg"].endswith("\nNext: run the same command again, and report this line")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any, Callable, Protocol
 
@@ -70,11 +71,14 @@ def _outcome(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str,
             f"What: {where}{error.strerror or error} (at {_place(error)})\n{_STOPPED}\n"
             "Next: see that there is room on the disk and permission (become: true), then run the same command again"
         )
-    except Exception as error:  # the last resort: a user gets a sentence, never a traceback
-        return _failure(
+    except (
+        Exception
+    ) as error:  # the last resort: a user gets a sentence; Ansible shows the traceback to whoever asks with -vvv
+        text = (
             f"What: this module has a defect: {type(error).__name__}: {error} (at {_place(error)})\n{_STOPPED}\n"
-            "Next: run the same command again, and report this line"
+            "Next: run the same command again with -vvv, and report what it shows"
         )
+        return {**_failure(text), "exception": traceback.format_exc()}
 
 
 def _report(name: str, module: Module, began: float, result: Mapping[str, Any]) -> None:
