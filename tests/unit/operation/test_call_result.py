@@ -82,7 +82,7 @@ def test_a_defect_is_a_sentence_with_its_place(error: Exception) -> None:
     assert result["exception"].startswith("Traceback") and type(error).__name__ in result["exception"]
     what = re.escape(f"What: this module has a defect: {type(error).__name__}: {error}")
     assert re.match(rf"{what} \(at call:\d+\)\nNow: ", result["msg"])
-    assert result["msg"].endswith("\nNext: run the same command again, and report this line")
+    assert result["msg"].endswith("\nNext: run the same command again with -vvv, and report what it shows")
     # Whether something was changed is not known then, so it is not claimed.
     assert "changed" not in result
 
