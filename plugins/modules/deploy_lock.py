@@ -131,11 +131,6 @@ options:
     description:
       - For the record, the command that goes back.
     type: str
-  health_url:
-    description:
-      - Of V(released), for RV(summary). Where it was asked whether the app serves; without it nobody looked.
-    type: str
-    default: ''
   steps:
     description:
       - Of V(released) in check mode, where no record is kept. The results of the operation's modules, for RV(summary).
@@ -171,7 +166,6 @@ EXAMPLES = r"""
     - name: Give the lock back
       evenkeel.deploy.deploy_lock:
         state: released
-        health_url: http://127.0.0.1/health/
       register: ended
 
 - name: Report what was done

@@ -32,7 +32,6 @@ _OWN: dict[str, Any] = {
     "reason": {"type": "str"},
     "result": {"type": "str", "choices": ["ok", "failed"], "default": "ok"},
     "go_back": {"type": "str"},
-    "health_url": {"type": "str", "default": ""},
     "steps": {"type": "list", "elements": "dict", "default": []},
 }
 SPEC: dict[str, Any] = {**PROGRESS_SPEC, **_OWN}

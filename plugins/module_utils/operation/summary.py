@@ -30,7 +30,6 @@ class Story:
     """An operation at its end, or as it would go.
 
     :ivar target: what was asked for: a version, or the variables of a hotfix.
-    :ivar health_url: where it was asked whether the app serves; empty: nobody asked.
     :ivar seconds: how long it took.
     :ivar check_mode: ``steps`` are what modules said they would do.
     :ivar steps: in order; each has ``changed``, ``msg``, ``notes``, those of :data:`FACTS` that its module returned, and in a
@@ -40,7 +39,6 @@ class Story:
     playbook: str
     app: str
     target: str
-    health_url: str = ""
     seconds: float = 0.0
     check_mode: bool = False
     steps: Sequence[Mapping[str, Any]] = ()
@@ -77,12 +75,19 @@ def _headline(story: Story) -> str:
     release, revision = str(of_release[-1]["release"]), str(of_release[-1]["revision"])[:12]
     name = story.target if story.playbook == "update" else release
     if not story.check_mode:
-        asked = "verified" if story.health_url else "switched"
+        asked = "verified" if _was_asked(story) else "switched"
         return f"{story.app} {'is at' if changed else 'already was at'} {name} ({revision}), {asked}, {took}"
     before = next((str(s["current_revision"])[:12] for s in story.steps if s.get("current_revision")), "")
     if not changed:
         return f"{story.app} is at {name} ({revision}): nothing would change"
     return f"{story.app}: {f'{before} would be replaced by' if before else 'the first release would be'} {revision}"
+
+
+def _was_asked(story: Story) -> bool:
+    """Whether it was asked at last if the app serves, and it does; without a URL nothing can be asked."""
+    looks = [step for step in story.steps if step.get("asked") or str(step.get("step", "")).startswith("smoke_test")]
+    last = looks[-1] if looks else {}
+    return bool(last.get("asked")) and not str(last.get("result", "ok")).startswith("failed")
 
 
 def _of_release(story: Story) -> list[Mapping[str, Any]]:
@@ -99,7 +104,7 @@ def _said(story: Story) -> Iterable[str]:
 
 def _notes(story: Story) -> list[str]:
     found = [str(note) for step in story.steps for note in step.get("notes") or ()]
-    if not (story.health_url or story.check_mode) and _of_release(story):
+    if not (_was_asked(story) or story.check_mode) and _of_release(story):
         found.append("nobody looked whether it serves: app_health_url says what to ask")
     for step in story.steps:
         failed = str(step.get("result") or "ok")

@@ -53,7 +53,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(end, "nginx_reload", made.reload)
     monkeypatch.setattr(smoke_test, "wrong", lambda *_args: made.wrong)
     monkeypatch.setattr(end, "connect", lambda _root: EngineInMemory())
-    monkeypatch.setattr(end, "since_the_change", lambda *_args: ["api-1: it fell over"])
+    monkeypatch.setattr(end.log_tail, "of_service", lambda *_args: ["api-1: it fell over"])
     return made
 
 

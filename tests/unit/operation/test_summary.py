@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.summary import FACTS, Story, report, summary
 
-URL = "http://127.0.0.1/health/"
+ASKED = {"step": "smoke_test", "result": "ok", "asked": "http://127.0.0.1/health/"}
 V1, V2 = "1" * 40, "2" * 40
 
 
@@ -27,7 +27,7 @@ def release(**facts: Any) -> dict[str, Any]:
 
 
 def update(*steps: dict[str, Any], **facts: Any) -> list[str]:
-    return summary(replace(Story("update", "shop", "v2", URL, 41.26, steps=steps), **facts))
+    return summary(replace(Story("update", "shop", "v2", 41.26, steps=(*steps, ASKED)), **facts))
 
 
 def test_an_update_says_where_the_app_is_and_what_a_rollback_would_do() -> None:
@@ -66,7 +66,7 @@ def test_a_first_release_and_a_rollback_promise_no_way_back() -> None:
         "if it was wrong" in line for line in update(release(rollback_target="", rollback_target_revision=""))
     )
     assert not any("if it was wrong" in line for line in update(release(rollback_target_revision=V2)))
-    back = summary(Story("rollback", "shop", "the release before", URL, 12.0, steps=[release(changed=True)]))
+    back = summary(Story("rollback", "shop", "the release before", 12.0, steps=[release(changed=True), ASKED]))
     assert back == ["shop is at r2 (222222222222), verified, after 12.0 s"]
 
 
@@ -83,9 +83,16 @@ def test_notes_are_told_once() -> None:
 
 
 def test_without_a_url_nothing_is_called_verified() -> None:
-    lines = update(release(changed=True), health_url="")
+    lines = summary(
+        Story("update", "shop", "v2", 41.26, steps=[release(changed=True), {**ASKED, "result": "failed: 502"}])
+    )
     assert lines[0] == "shop is at v2 (222222222222), switched, after 41.3 s"
     assert "note: nobody looked whether it serves: app_health_url says what to ask" in lines
+
+
+def test_what_only_a_private_address_answered_is_not_called_verified() -> None:
+    looks = [ASKED, {"step": "smoke_test", "result": "ok"}]
+    assert "switched" in summary(Story("update", "shop", "v2", 41.26, steps=[release(changed=True), *looks]))[0]
 
 
 def test_a_hotfix_of_no_release_says_what_was_done_and_how_it_goes_again() -> None:
@@ -95,11 +102,11 @@ def test_a_hotfix_of_no_release_says_what_was_done_and_how_it_goes_again() -> No
         msg="media hotfix logo applied: logo.png",
         next=["if it was wrong: that"],
     )
-    assert summary(Story("hotfix", "shop", "hotfix_media=logo.png", URL, 3.0, steps=[done])) == [
+    assert summary(Story("hotfix", "shop", "hotfix_media=logo.png", 3.0, steps=[done])) == [
         "shop: hotfix_media=logo.png done, after 3.0 s", "media hotfix logo applied: logo.png", "if it was wrong: that",
     ]  # fmt: skip
     again = step("hotfix_live of /srv/shop", msg="hotfix logo: nothing to change")
-    assert summary(Story("hotfix", "shop", "hotfix_media=logo.png", URL, 1.0, steps=[again])) == [
+    assert summary(Story("hotfix", "shop", "hotfix_media=logo.png", 1.0, steps=[again])) == [
         "shop: hotfix_media=logo.png had nothing to change, after 1.0 s", "hotfix logo: nothing to change",
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .engine import Engine
-from .inspection import moment_of
+from .inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,17 @@ def _moment(text: str) -> float:
     except ValueError:
         # No log driver writes that; a line is not lost for it.
         return float("inf")
+
+
+def of_service(engine: Engine, project: str, service: str, since: float, lines: int) -> list[str]:
+    """What the containers of a service have written last.
+
+    :param service: empty for all services of the project.
+    :param since: not before (UNIX time).
+    """
+    mine = {PROJECT_LABEL: project, ONE_OFF_LABEL: "False", **({SERVICE_LABEL: service} if service else {})}
+    writers = [
+        Writer(str(i["Id"]), str(i["Name"]).lstrip("/"), max(moment_of(i.get("Created")), since))
+        for i in engine.containers(mine)
+    ]
+    return since_the_change(engine, writers, lines)

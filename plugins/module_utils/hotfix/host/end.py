@@ -15,8 +15,7 @@ from typing import Any
 from ...base.errors import BadInput
 from ...base.host.files import read_json
 from ...engine.definition import GENERATED
-from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, moment_of
-from ...engine.host.log_tail import Writer, since_the_change
+from ...engine.host import log_tail
 from ...engine.host.project import connect
 from ...engine.options import ProjectOptions
 from ...engine.services import Probe
@@ -57,9 +56,7 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
         ended = _served(store, replace(request, lock=held), request.release, asked)
         if "problem" not in ended:
             Keeper(held.state_dir).add_report(held.lock_token, "hotfix_patch", began, report(ended))
-            done = operation_lock.Request(
-                held.state_dir, "released", lock_token=held.lock_token, health_url=request.smoke_test.health_url
-            )
+            done = operation_lock.Request(held.state_dir, "released", lock_token=held.lock_token)
             ended["summary"] = operation_lock.lock(done, False)["summary"]
         return {**ended, "whole": False}
 
@@ -83,8 +80,7 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
         return {**result, **ended, "msg": result["msg"], "notes": [*result["notes"], *ended["notes"]]}
 
     wanted = replace(request.lock, state_dir=store.wanted_state_dir(request.lock))
-    url = request.smoke_test.health_url
-    return single_call(request.operation, wanted, check_mode, made, "hotfix_patch", store.former_state_dir, url)
+    return single_call(request.operation, wanted, check_mode, made, "hotfix_patch", store.former_state_dir)
 
 
 def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ...]) -> dict[str, Any]:
@@ -92,7 +88,8 @@ def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ..
     began = time.time()
     wrong = smoke_test.wrong(request.smoke_test.health_url, asked)
     if wrong:
-        said = _log_tail(store, request.django_service, release, began)
+        project = str(read_json(f"{store.path_of(release)}/{GENERATED}")["name"])
+        said = log_tail.of_service(connect(store.root), project, request.django_service, began - 60, _LINES)
         lines = "".join(f"{line}\n" for line in ("Last log lines:", *said)) if said else ""
         problem = f"What: it does not serve as it should ({wrong})\n{lines}Next: correct the change and run the same command again"
         return {"changed": False, "problem": problem, "msg": problem}
@@ -101,7 +98,8 @@ def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ..
     )
     active = manage_release(switch, False)
     result: dict[str, Any] = {
-        "changed": True, "release": release, "release_state": active["release_state"], "refs": [], "notes": [],
+        "changed": True, "asked": request.smoke_test.health_url,
+        "release": release, "release_state": active["release_state"], "refs": [], "notes": [],
         "msg": f"{release} is the current release",
     }  # fmt: skip
     if request.source.ref or not (store.manifest(release).get("hotfix") or {}).get("files"):
@@ -121,15 +119,3 @@ def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ..
         # What serves is not touched by it.
         return {**result, "notes": [f"the repository was not told: {error}"]}
     return {**result, "refs": answer["refs"], "notes": answer["notes"]}
-
-
-def _log_tail(store: Store, service: str, release: str, until: float) -> list[str]:
-    """What the app wrote last before it was found wrong, and while it was asked."""
-    project = read_json(f"{store.path_of(release)}/{GENERATED}")
-    engine = connect(store.root)
-    mine = {PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False", SERVICE_LABEL: service}
-    writers = [
-        Writer(str(i["Id"]), str(i["Name"]).lstrip("/"), max(moment_of(i.get("Created")), until - 60))
-        for i in engine.containers(mine)
-    ]
-    return since_the_change(engine, writers, _LINES)

@@ -121,8 +121,7 @@ def change(request: Request, check_mode: bool) -> dict[str, Any]:
     def changed(lock: LockOptions, check: bool) -> dict[str, Any]:
         return _change(replace(request, lock=lock), check)
 
-    url = request.smoke_test.health_url
-    return single_call(request.operation, wanted, check_mode, changed, "hotfix_live", store.former_state_dir, url)
+    return single_call(request.operation, wanted, check_mode, changed, "hotfix_live", store.former_state_dir)
 
 
 def _change(request: Request, check_mode: bool) -> dict[str, Any]:

@@ -42,7 +42,6 @@ class Request:
     :ivar take_over: take the lock from whoever has it.
     :ivar goal: of ``renewed``: ``forward``; ``undo`` begins the way back, and ``undone`` ends it.
     :ivar before: what served, for the way back; kept in the record as are ``revision``, ``release`` and ``go_back`` (a command).
-    :ivar health_url: of ``released``: where it was asked whether the app serves, for the summary.
     :ivar steps: of ``released`` in check mode, where there is no record: the results of the operation's modules.
     :ivar reason: why ``result`` is ``failed``, or why there is an undo.
     """
@@ -66,7 +65,6 @@ class Request:
     reason: str = ""
     result: str = "ok"
     go_back: str = ""
-    health_url: str = ""
     steps: tuple[Mapping[str, Any], ...] = ()
     progress: ProgressOptions = field(default_factory=ProgressOptions)
 
@@ -233,7 +231,7 @@ def _release(keeper: Keeper, request: Request) -> dict[str, Any]:
         keeper.check(token)
         record = keeper.records.read(run)
         if record:
-            lines = summary(_story(record, request))
+            lines = summary(_story(record))
             _end_record(keeper, run, record, request, lines)
     gone = keeper.release(token)
     held = keeper.read()
@@ -247,16 +245,15 @@ def _seconds(record: Mapping[str, Any]) -> float:
     return round(time.time() - started, 3)
 
 
-def _story(record: Mapping[str, Any], request: Request) -> Story:
+def _story(record: Mapping[str, Any]) -> Story:
     return Story(
-        str(record["playbook"]), str(record["app"]), str(record["target"]), request.health_url, _seconds(record),
-        steps=record.get("steps") or (),
+        str(record["playbook"]), str(record["app"]), str(record["target"]), _seconds(record), steps=record.get("steps") or ()
     )  # fmt: skip
 
 
 def _would_be(request: Request) -> list[str]:
-    about = (request.playbook, request.app_name, request.target, request.health_url)
-    return [known_secrets.masked_text(line) for line in summary(Story(*about, check_mode=True, steps=request.steps))]
+    story = Story(request.playbook, request.app_name, request.target, check_mode=True, steps=request.steps)
+    return [known_secrets.masked_text(line) for line in summary(story)]
 
 
 def _end_record(keeper: Keeper, run: str, record: Mapping[str, Any], request: Request, lines: Sequence[str]) -> None:

@@ -65,7 +65,6 @@ def single_call(
     call: Callable[[LockOptions, bool], dict[str, Any]],
     module: str,
     former: str = "",
-    health_url: str = "",
 ) -> dict[str, Any]:
     """Carry out ``call(lock, check_mode)``, under a lock of its own where there is an operation and no lock yet.
 
@@ -73,7 +72,6 @@ def single_call(
     :param call: gets the lock that it works under, with the folder that has the state.
     :param module: its name.
     :param former: where the state was kept formerly.
-    :param health_url: where the call asks whether the app serves.
     :returns: what the call returns, with the operation's ``summary``; ``whole`` is whether it was the whole operation. Where it
         was to be one and is not, ``lock_token`` and ``state_dir`` are those of what there is more to do, or nothing was done:
         somebody has to be waited for, or the way back of a killed run comes first.
@@ -103,7 +101,7 @@ def single_call(
     Keeper(mine.state_dir).add_report(mine.lock_token, module, began, report(result))
     failed = bool(result.get("failed"))
     reason = str(result.get("msg") or "") if failed else ""
-    given_back = lock(replace(ended, result="failed" if failed else "ok", reason=reason, health_url=health_url), False)
+    given_back = lock(replace(ended, result="failed" if failed else "ok", reason=reason), False)
     return {**result, "whole": True, "summary": given_back["summary"]}
 
 

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's part of ``guard_info``: the code that it needs is on the target, or is sent there."""
+"""The controller's part of ``smoke_test``: the code that it needs is on the target, or is sent there."""
 
 from __future__ import annotations
 

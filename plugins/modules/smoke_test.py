@@ -1,0 +1,114 @@
+#!/usr/bin/python
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: smoke_test
+short_description: Check that an app serves, as its users see it
+description:
+  - Requests O(health_url) and the paths of O(prove) as users would, so redirects are followed and certificates are checked.
+    What is not answered rightly is asked again, a second apart.
+  - Fails as well if a container of O(project_name) is restarting or dead. A failure shows the last log lines.
+  - Changes nothing. In check mode nothing is asked.
+version_added: 0.1.0
+author:
+  - evenkeel contributors (@evenkeel)
+extends_documentation_fragment:
+  - evenkeel.deploy.smoke_test
+options:
+  project_name:
+    description:
+      - Name of the Compose project. Without it, only the site is asked, and no Docker is needed.
+    type: str
+  service:
+    description:
+      - The service whose log lines a failure shows. Without it, those of all services.
+    type: str
+  tries:
+    description:
+      - How often the site is asked until it answers as it should.
+    type: int
+    default: 6
+  since:
+    description:
+      - Seconds before now from which log lines are shown.
+    type: float
+    default: 60
+  brief:
+    description:
+      - Ask the site alone. Containers, and what would happen after a crash, are not looked at.
+    type: bool
+    default: false
+  advice:
+    description:
+      - What a failure says to do next.
+    type: str
+    default: look at the messages above and run the same command again
+  state_dir:
+    description:
+      - Where the operation's record is, see M(evenkeel.deploy.deploy_lock).
+    type: path
+  lock_token:
+    description:
+      - Token of the operation in whose record the result is kept.
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check_mode and return changed status prediction without modifying target.
+  diff_mode:
+    support: none
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+  idempotent:
+    support: full
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+requirements:
+  - Docker SDK for Python 5.0 or newer (package C(python3-docker)), with O(project_name)
+"""
+
+EXAMPLES = r"""
+- name: Check that the shop serves
+  evenkeel.deploy.smoke_test:
+    project_name: travel
+    service: api
+    health_url: http://127.0.0.1/health/
+    prove:
+      - {path: /api/tours/, contains: Lisbon}
+"""
+
+RETURN = r"""
+asked:
+  description: The URL that was asked, empty where none is known.
+  returned: always
+  type: str
+notes:
+  description: What is worth knowing, such as that nginx would not find a container again that moves.
+  returned: always
+  type: list
+  elements: str
+msg:
+  description: What was found.
+  returned: always
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
+
+
+def main() -> None:
+    """Run the module."""
+    (smoke_test,) = runtime.load("calls.smoke_test")
+    module = AnsibleModule(
+        argument_spec=smoke_test.SPEC,
+        supports_check_mode=True,
+    )
+    runtime.finish(module, smoke_test.call)
+
+
+if __name__ == "__main__":
+    main()
