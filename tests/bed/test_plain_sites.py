@@ -139,7 +139,7 @@ def test_what_does_not_answer_is_taken_back_and_the_hook_runs_again(site: Site) 
     site.version("broken", about="nothing here")
     play = site.update("broken")
     assert play.returncode != 0
-    assert "/about.html answered without about" in play.message, play.output
+    assert "/about.html answered without 'about'" in play.message, play.output
     assert "Now: blog is back at" in play.message and "Next: correct that version" in play.message
     assert site.page() == "v2" and len(site.reloads()) == before + 2
     assert site.states()[-1] == "bad" and not os.path.lexists(site.root / "next")
