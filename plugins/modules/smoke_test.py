@@ -32,11 +32,6 @@ options:
       - How often the site is asked until it answers as it should.
     type: int
     default: 6
-  since:
-    description:
-      - Seconds before now from which log lines are shown.
-    type: float
-    default: 60
   brief:
     description:
       - Ask the site alone. Containers, and what would happen after a crash, are not looked at.

@@ -17,7 +17,6 @@ _OWN: dict[str, Any] = {
     "project_name": {"type": "str"},
     "service": {"type": "str"},
     "tries": {"type": "int", "default": 6},
-    "since": {"type": "float", "default": 60.0},
     "brief": {"type": "bool", "default": False},
     "advice": {"type": "str", "default": "look at the messages above and run the same command again"},
 }

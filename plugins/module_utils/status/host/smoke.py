@@ -17,7 +17,8 @@ from ...guard.host.info import guard_info
 from ...traffic.host import smoke_test
 from ...traffic.host.smoke_test import SmokeTestOptions
 
-_LINES = 20
+#: Log lines that a failure shows, and seconds before it was asked from which they are.
+_LINES, _SINCE = 20, 60.0
 _BROKEN = ("restarting", "dead")
 
 
@@ -28,7 +29,6 @@ class Request:
     :ivar project_name: Compose project; empty for an app without containers, of which only the site is asked.
     :ivar service: whose log lines a failure shows; empty for all services.
     :ivar tries: how often the site is asked, a second apart, until it answers as it should.
-    :ivar since: seconds before now from which log lines are shown.
     :ivar brief: ask the site alone.
     :ivar advice: what a failure says to do next.
     """
@@ -37,7 +37,6 @@ class Request:
     project_name: str = ""
     service: str = ""
     tries: int = 6
-    since: float = 60.0
     brief: bool = False
     advice: str = ""
 
@@ -89,7 +88,7 @@ def _message(request: Request, problem: str, began: float) -> str:
     lines = []
     if request.project_name:
         try:
-            lines = log_tail.of_service(Engine(), request.project_name, request.service, began - request.since, _LINES)
+            lines = log_tail.of_service(Engine(), request.project_name, request.service, began - _SINCE, _LINES)
         except EngineFailed as error:
             lines = [f"(they cannot be read: {error})"]
     shown = "".join(f"\n{line}" for line in ("Last log lines:", *lines)) if lines else ""
