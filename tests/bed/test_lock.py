@@ -33,7 +33,7 @@ def unharmed(shop: Shop) -> Iterator[None]:
         result = load.stop()
     assert_nothing_lost(shop, load, result)
     assert shop.leftovers() == []
-    assert (lock(shop)["run"], lock(shop)["owed"]) == ("", "")
+    assert (lock(shop)["run"], lock(shop)["pending_undo"]) == ("", "")
 
 
 @pytest.mark.usefixtures("unharmed")
@@ -141,7 +141,7 @@ def test_killed_in_undo_the_next_run_goes_back_first_and_names_the_bad_version(s
     run = Running(shop, "bad-500")
     run.until_event("goal undo")
     run.kill()
-    assert lock(shop)["owed"]
+    assert lock(shop)["pending_undo"]
     play = shop.update("bad-500", **QUICKLY)
     assert play.returncode != 0
     assert "bad-500" in play.message and "is bad" in play.message, play.output[-4000:]

@@ -134,7 +134,7 @@ def test_killed_with_its_controller_status_names_the_command_that_ends_it(shop: 
         result = load.stop()
     assert play.returncode == 0, play.output[-4000:]
     assert (shop.version(), shop.leftovers()) == (version, [])
-    assert (lock(shop)["run"], lock(shop)["owed"]) == ("", "")
+    assert (lock(shop)["run"], lock(shop)["pending_undo"]) == ("", "")
     assert_nothing_lost(shop, load, result)
 
 
