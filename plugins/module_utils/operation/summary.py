@@ -18,6 +18,7 @@ FACTS = (
     "rollback_target_revision",
     "comes_back",
     "schema_compatibility",
+    "asked",
     "next",
 )
 #: Characters of a ``msg`` and number of ``notes`` that a record keeps: a plan of a large project may have hundreds of lines.

@@ -133,6 +133,12 @@ def test_a_record_keeps_of_a_result_only_what_is_named(result: dict[str, Any]) -
     assert set(report(result)) <= {*FACTS, "changed", "msg", "notes"}
 
 
+def test_what_makes_an_update_verified_is_kept_in_its_record() -> None:
+    kept = report({"changed": False, "asked": "http://127.0.0.1/health/", "notes": [], "msg": "answers as it should"})
+    looked = {"step": "smoke_test", "result": "ok", **kept}
+    assert "verified" in summary(Story("update", "shop", "v2", 41.26, steps=[release(changed=True), looked]))[0]
+
+
 def test_a_record_does_not_grow_with_a_plan() -> None:
     kept = report({"msg": "x" * 10**6, "notes": ["n"] * 10**4})
     assert len(kept["msg"]) <= 4000 and len(kept["notes"]) <= 40
