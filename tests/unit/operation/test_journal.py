@@ -419,3 +419,19 @@ def test_a_full_disk_keeps_nobody_from_acting_going_back_and_giving_back(small_d
     Journal(keeper.journal.path).append({"number": 1, "event": "after"})
     text = Path(keeper.journal.path).read_text()
     assert all(json.loads(line) for line in text.splitlines())
+
+
+def test_what_a_module_returned_is_in_its_step_or_in_one_of_its_own(keeper: Keeper) -> None:
+    lock = keeper.take(V2, "anna@laptop").lock
+    began = time.time()
+    with working(LockOptions(keeper.directory, lock.token), keeper.directory, "hotfix_live of /srv/travel"):
+        pass
+    # It noted one thing under the lock, and told another at its end.
+    keeper.add_report(lock.token, "hotfix_live", began, {"notes": ["a file is gone"], "result": "not this"})
+    keeper.add_report(lock.token, "django_migrate", time.time(), {"comes_back": True})
+    first, second = keeper.records.read(lock.run)["steps"]
+    assert (first["step"], first["notes"], first["result"]) == ("hotfix_live of /srv/travel", ["a file is gone"], "ok")
+    assert (second["step"], second["comes_back"], second["result"]) == ("django_migrate", True, "ok")
+    keeper.release(lock.token)
+    keeper.add_report(lock.token, "late", time.time(), {"notes": ["too late"]})
+    assert len(keeper.records.read(lock.run)["steps"]) == 2

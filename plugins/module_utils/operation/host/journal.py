@@ -227,17 +227,23 @@ class Keeper:
             self.records.add_step(run, step)
 
     def add_report(self, token: str, module: str, began: float, report: Mapping[str, Any]) -> None:
-        """Add a step for a module of the operation that worked without a :class:`Fence`, as those do that only look.
+        """Add what a module of the operation returned to its step, or a step where it worked without a :class:`Fence`.
 
         :param token: of the operation's lock; nothing is written where it is not the holder's any more.
-        :param began: when the module began (UNIX time); a step of its own that began since then is the one already.
+        :param began: when the module began (UNIX time); a step of its own that began since then is the one.
         """
         with contextlib.suppress(OSError, FilesFailed, FencedOff), self._flock("mutex", fcntl.LOCK_EX):
             run = self.check(token).run
-            last = (self.records.read(run).get("steps") or [{}])[-1]
-            if not (str(last.get("step", "")).startswith(f"{module} of ") and str(last["started"]) >= iso(began)):
-                step = {"step": module, "started": iso(began), "seconds": round(time.time() - began, 3), "result": "ok"}
-                self.records.add_step(run, {**step, **report})
+            steps = list(self.records.read(run).get("steps") or ())
+            last = steps[-1] if steps else {}
+            if str(last.get("step", "")).startswith(f"{module} of ") and str(last["started"]) >= iso(began):
+                if {**report, **last} == last:
+                    return
+                steps[-1] = {**report, **last}
+            else:
+                own = {"step": module, "started": iso(began), "seconds": round(time.time() - began, 3), "result": "ok"}
+                steps.append({**own, **report})
+            self.records.note(run, steps=steps)
 
     # -- files ----------------------------------------------------------------------------------------
 
