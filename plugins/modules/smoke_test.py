@@ -18,6 +18,7 @@ author:
   - evenkeel contributors (@evenkeel)
 extends_documentation_fragment:
   - evenkeel.deploy.smoke_test
+  - evenkeel.deploy.project.attributes
 options:
   project_name:
     description:
@@ -51,15 +52,8 @@ options:
       - Token of the operation in whose record the result is kept.
     type: str
 attributes:
-  check_mode:
-    support: full
-    description: Can run in check_mode and return changed status prediction without modifying target.
   diff_mode:
     support: none
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-  idempotent:
-    support: full
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
 requirements:
   - Docker SDK for Python 5.0 or newer (package C(python3-docker)), with O(project_name)
 """

@@ -140,8 +140,4 @@ def _if_wrong(story: Story) -> str:
 
 def _asks_of_rollback_target(story: Story, step: Mapping[str, Any]) -> bool:
     targets = {s.get("rollback_target") for s in story.steps if s.get("rollback_target_revision")}
-    return (
-        bool(step.get("project"))
-        and step["project"] in targets
-        and str(step.get("step", "")).startswith("django_migrate")
-    )
+    return bool(step.get("project")) and step["project"] in targets and step.get("step") == "django_migrate"

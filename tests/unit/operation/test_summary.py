@@ -61,6 +61,12 @@ def test_the_verdict_on_the_schema_is_part_of_the_way_back() -> None:
     )
 
 
+def test_what_is_contracted_with_the_older_code_is_no_verdict_on_it() -> None:
+    # It runs with the image of the release that is left, which is the one to go back to.
+    contracted = step("django_migrate of shop", project="r1", msg="it waits for what still runs")
+    assert update(release(), contracted)[-1].endswith("goes back to 111111111111")
+
+
 def test_a_first_release_and_a_rollback_promise_no_way_back() -> None:
     assert not any(
         "if it was wrong" in line for line in update(release(rollback_target="", rollback_target_revision=""))

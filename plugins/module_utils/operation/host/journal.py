@@ -226,11 +226,12 @@ class Keeper:
         with contextlib.suppress(OSError, FilesFailed), self._flock("mutex", fcntl.LOCK_EX):
             self.records.add_step(run, step)
 
-    def add_report(self, token: str, module: str, began: float, report: Mapping[str, Any]) -> None:
+    def add_report(self, token: str, module: str, began: float, report: Mapping[str, Any], project: str = "") -> None:
         """Add what a module of the operation returned to its step, or a step where it worked without a :class:`Fence`.
 
         :param token: of the operation's lock; nothing is written where it is not the holder's any more.
         :param began: when the module began (UNIX time); a step of its own that began since then is the one.
+        :param project: the release that a module which only looked has looked at.
         """
         with contextlib.suppress(OSError, FilesFailed, FencedOff), self._flock("mutex", fcntl.LOCK_EX):
             run = self.check(token).run
@@ -242,7 +243,7 @@ class Keeper:
                 steps[-1] = {**report, **last}
             else:
                 own = {"step": module, "started": iso(began), "seconds": round(time.time() - began, 3), "result": "ok"}
-                steps.append({**own, **report})
+                steps.append({**own, **({"project": project} if project else {}), **report})
             self.records.note(run, steps=steps)
 
     # -- files ----------------------------------------------------------------------------------------

@@ -118,12 +118,11 @@ def _hold_where_it_is(wanted: str, former: str, request: Request) -> dict[str, A
 
 
 def _ask(directory: str, request: Request, check_mode: bool) -> dict[str, Any]:
-    if check_mode and not os.path.isdir(directory):
-        free = _answer(lease.Lock(), request.state == "held", "the lock is free")
-        return {**free, "summary": _would_be(request)} if request.state == "released" else free
-    keeper = Keeper(directory)
     if check_mode:
-        return _foretell(keeper, request)
+        free = _answer(lease.Lock(), request.state == "held", "the lock is free")
+        result = _foretell(Keeper(directory), request) if os.path.isdir(directory) else free
+        return {**result, "summary": _would_be(request)} if request.state == "released" else result
+    keeper = Keeper(directory)
     if request.state == "renewed":
         return _renew(keeper, request)
     return _release(keeper, request)
@@ -158,8 +157,7 @@ def _foretell(keeper: Keeper, request: Request) -> dict[str, Any]:
     held = keeper.read()
     mine = not lease.objection(held, request.lock_token)
     if request.state != "held":
-        now_held = _answer(held, mine and request.state == "released", "as it is now")
-        return {**now_held, "lock_token": "", "summary": _would_be(request)}
+        return {**_answer(held, mine and request.state == "released", "as it is now"), "lock_token": ""}
     verdict = lease.may_take(held, now(), lives(held.process), _wanted(request), request.take_over)
     free = not mine and not isinstance(verdict, Wait)
     text = f"it is held: {held.operation} by {held.who}" if isinstance(verdict, Wait) else "the lock could be taken"

@@ -71,9 +71,7 @@ def _outcome(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str,
             f"What: {where}{error.strerror or error} (at {_place(error)})\n{_STOPPED}\n"
             "Next: see that there is room on the disk and permission (become: true), then run the same command again"
         )
-    except (
-        Exception
-    ) as error:  # the last resort: a user gets a sentence; Ansible shows the traceback to whoever asks with -vvv
+    except Exception as error:  # the last resort: a user gets a sentence, and with -vvv the traceback
         text = (
             f"What: this module has a defect: {type(error).__name__}: {error} (at {_place(error)})\n{_STOPPED}\n"
             "Next: run the same command again with -vvv, and report what it shows"
@@ -93,10 +91,9 @@ def _report(name: str, module: Module, began: float, result: Mapping[str, Any]) 
             return
     if result.get("failed"):
         report["result"] = f"failed: {first_line(str(result['msg']))}"
-    if module.params.get("project_src"):
-        report["project"] = os.path.basename(os.path.realpath(module.params["project_src"]))
+    project = os.path.basename(os.path.realpath(module.params.get("project_src") or "/"))
     with contextlib.suppress(OSError, FilesFailed):
-        Keeper(module.params["state_dir"]).add_report(module.params["lock_token"], name, began, report)
+        Keeper(module.params["state_dir"]).add_report(module.params["lock_token"], name, began, report, project)
 
 
 def _failure(message: str) -> dict[str, Any]:
