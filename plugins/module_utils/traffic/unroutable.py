@@ -53,9 +53,9 @@ def why_unled(name: str, around: Around) -> tuple[str, str]:
     unheard = f" (it cannot be told who listens at {', '.join(around.unheard)})" if around.unheard else ""
     why = f"{proxy} has no proxy_pass to {name}{unheard}" if proxy else "no running nginx was found in the project"
     return why, (
-        "name it with proxy_service, or set proxy_mode: none if nobody reaches it through nginx; an nginx of this host has to write "
-        f"include /etc/nginx/{FOLDER}/{around.project}-{name}.conf; in its upstream block, and in that file server 127.0.0.1:PORT; "
-        "with the container's port"
+        f"if only other services ask it, give {name} kind: other, in app_services or in x-evenkeel of its service; give the nginx that "
+        f"users come by kind: proxy there; an nginx of this host has to write include /etc/nginx/{FOLDER}/{around.project}-{name}.conf; "
+        "in its upstream block, and in that file server 127.0.0.1:PORT; with the container's port"
     )
 
 
