@@ -24,8 +24,8 @@ ALL = Around("shop", "edge", {"api": "shop-front-1"}, {"gate": "traefik"}, {"fro
             "docker compose start",
         ),
         (Around("shop", "", {}, {"gate": "traefik"}), "users come by gate (traefik)", "let gate lead to an nginx"),
-        (Around("shop", "edge", {}, {"gate": "traefik"}), "edge has no proxy_pass to api", "proxy_service"),
-        (Around("shop", "edge", unheard=["/s"]), "to api (it cannot be told who listens at /s)", "proxy_service"),
+        (Around("shop", "edge", {}, {"gate": "traefik"}), "edge has no proxy_pass to api", "kind: other"),
+        (Around("shop", "edge", unheard=["/s"]), "to api (it cannot be told who listens at /s)", "kind: other"),
         (Around("shop"), "no running nginx was found in the project", "/etc/nginx/evenkeel/shop-api.conf"),
     ],
 )
