@@ -205,6 +205,13 @@ unfinished:
   description: The record of an operation whose undo has not ended. It has to be finished first.
   returned: when O(state=held) or O(state=renewed)
   type: dict
+last:
+  description:
+    - The operation before this one that changed something - its C(playbook), C(target), C(release) and C(result) (V(ok),
+      V(failed) or V(interrupted)), empty texts where there is no record.
+  returned: when O(state=held), not in check mode
+  type: dict
+  sample: {playbook: update, target: v2, release: 20261120T084911Z-dc43e41f, result: ok}
 summary:
   description:
     - The operation as lines for people, made from its record. In check mode what it would do, made from O(steps).

@@ -83,6 +83,29 @@ def test_a_run_that_changed_nothing_leaves_no_record_and_a_failed_one_does(call:
     assert (record["result"], record["reason"]) == ("failed", "no room")
 
 
+def test_whoever_comes_next_is_told_what_the_last_change_was_and_how_it_ended(call: Call, tmp_path: Path) -> None:
+    def change(result: str, release: str, target: str) -> None:
+        token = call(target=target)["lock_token"]
+        call("renewed", lock_token=token, release=release)
+        with working(LockOptions(lock_token=token), str(tmp_path / "state"), "compose_rolling of travel") as fence:
+            fence.reported({"changed": True})
+        call("released", lock_token=token, result=result)
+
+    def last() -> dict[str, str]:
+        held = call()
+        assert call(lock_token=held["lock_token"])["last"] == held["last"]
+        # It changes nothing, so it leaves no record: the same is told again.
+        call("released", lock_token=held["lock_token"])
+        return held["last"]
+
+    assert last() == {"playbook": "", "target": "", "release": "", "result": ""}
+    for number, result in enumerate(["ok", "failed", "ok"]):
+        change(result, f"r{number}", f"v{number}")
+        assert last() == {"playbook": "update", "target": f"v{number}", "release": f"r{number}", "result": result}
+    call(target="v9")
+    assert call(take_over=True)["last"] == {"playbook": "update", "target": "v9", "release": "", "result": "interrupted"}
+
+
 def test_an_undo_that_is_owed_is_told_to_whoever_comes_next(call: Call) -> None:
     token = call()["lock_token"]
     call("renewed", lock_token=token, before={"release": "r1"}, release="r2", revision="abc")

@@ -27,6 +27,7 @@ from .progress import Progress, ProgressOptions, Relay
 from .records import first_line, iso
 
 _NOTED = ("before", "revision", "release", "go_back")
+_OF_LAST = ("playbook", "target", "release", "result")
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,9 @@ def _hold(keeper: Keeper, request: Request) -> dict[str, Any]:
     token = request.lock_token
     if token and not lease.objection(keeper.read(), token):
         held = keeper.renew(token)
+        unfinished = keeper.records.read(held.pending_undo)
         return _answer(
-            held, False, "the lock is held already", unfinished=keeper.records.read(held.pending_undo), taken_over=""
+            held, False, "the lock is held already", unfinished=unfinished, taken_over="", last=_last(keeper, held)
         )
     for name, seconds in (("lease", request.lease), ("wait", request.wait)):
         if seconds < 0 or (name == "lease" and seconds < 1):
@@ -199,7 +201,15 @@ def _hold(keeper: Keeper, request: Request) -> dict[str, Any]:
         mine.close()
     msg = f"the lock is held under number {grant.lock.number}"
     msg += f", taken over from {grant.over}" if grant.over else ""
-    return _answer(grant.lock, True, msg, unfinished=grant.pending_undo, taken_over=grant.over)
+    return _answer(
+        grant.lock, True, msg, unfinished=grant.pending_undo, taken_over=grant.over, last=_last(keeper, grant.lock)
+    )
+
+
+def _last(keeper: Keeper, held: lease.Lock) -> dict[str, str]:
+    """What the operation before this one was, and how it ended; empty texts where nobody knows."""
+    record = keeper.records.newest(but=held.run)
+    return {key: str(record.get(key) or "") for key in _OF_LAST}
 
 
 def _renew(keeper: Keeper, request: Request) -> dict[str, Any]:

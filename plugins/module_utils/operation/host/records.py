@@ -118,6 +118,18 @@ class Records:
         """One record, empty when there is none."""
         return read_json(self.path_of(run)) if is_run(run) else {}
 
+    def newest(self, but: str = "") -> dict[str, Any]:
+        """The record of the run that began last, empty when there is none.
+
+        :param but: a run that is passed over.
+        """
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        runs = [run for run in (name[: -len(".json")] for name in names) if is_run(run) and run != but]
+        # Names begin with a second, in which there may be several.
+        second = max((run.partition("-")[0] for run in runs), default="")
+        found = [self.read(run) for run in runs if run.startswith(f"{second}-")]
+        return max(found, key=lambda record: int(record.get("number") or 0), default={})
+
     def write(self, run: str, record: Mapping[str, Any]) -> None:
         """Write one record whole (mode 0600).
 
