@@ -103,7 +103,12 @@ def test_whoever_comes_next_is_told_what_the_last_change_was_and_how_it_ended(ca
         change(result, f"r{number}", f"v{number}")
         assert last() == {"playbook": "update", "target": f"v{number}", "release": f"r{number}", "result": result}
     call(target="v9")
-    assert call(take_over=True)["last"] == {"playbook": "update", "target": "v9", "release": "", "result": "interrupted"}
+    assert call(take_over=True)["last"] == {
+        "playbook": "update",
+        "target": "v9",
+        "release": "",
+        "result": "interrupted",
+    }
 
 
 def test_an_undo_that_is_owed_is_told_to_whoever_comes_next(call: Call) -> None:
