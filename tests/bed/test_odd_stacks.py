@@ -262,7 +262,7 @@ def test_a_web_service_is_new_before_nginx_leads_to_it(stack: Maker) -> None:
     assert not one.roll()["changed"]
     project = Compose(str(one.folder)).resolved()
     view = EngineView(Engine(), one.name, project, str(one.folder), one.parameters["state_dir"])
-    assert [c.outdated for s in view.services(measured=False) for c in s.containers] == ["", "", ""]
+    assert [c.outdated for s in view.services() for c in s.containers] == ["", "", ""]
 
 
 def policy_of(container: str) -> str:

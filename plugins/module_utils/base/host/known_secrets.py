@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,25 +40,29 @@ class _Known:
 
 
 _known = _Known()
+#: Several threads look at an app side by side, and each learns and masks.
+_one_at_a_time = threading.RLock()
 #: For a process that ends several calls, as tests do.
 forget = _known.forget
 
 
 def learn_names(names: Iterable[str]) -> None:
     """Words that stay readable in every message."""
-    _known.names |= set(names)
-    _known.mask = None
+    with _one_at_a_time:
+        _known.names |= set(names)
+        _known.mask = None
 
 
 def learn_variables(variables: Iterable[tuple[str, str]]) -> None:
     """Name and value of variables: which of them are secret is decided here."""
-    fresh = [pair for pair in variables if pair not in _known.seen]
-    _known.seen.update(fresh)
-    for name, value in fresh:
-        for part in secret_parts(name, value):
-            _known.values.setdefault(part, name)
-    _known.names |= named_by(fresh)
-    _known.mask = None if fresh else _known.mask
+    with _one_at_a_time:
+        fresh = [pair for pair in variables if pair not in _known.seen]
+        _known.seen.update(fresh)
+        for name, value in fresh:
+            for part in secret_parts(name, value):
+                _known.values.setdefault(part, name)
+        _known.names |= named_by(fresh)
+        _known.mask = None if fresh else _known.mask
 
 
 def learn_environment(words: Iterable[str]) -> None:
@@ -75,7 +80,8 @@ def learn_project(project: Mapping[str, Any]) -> None:
     for key, definition in (project.get("secrets") or {}).items():
         content, variable = _text_of(str((definition or {}).get("file") or "")), (definition or {}).get("environment")
         learn_variables([(f"{key}_SECRET", content)] if content else [])
-        learn_variables([(f"{name}_SECRET", value) for name, value in _known.seen if name == variable])
+        with _one_at_a_time:
+            learn_variables([(f"{name}_SECRET", value) for name, value in _known.seen if name == variable])
 
 
 def learn_files(folder: str, paths: Iterable[str]) -> None:
@@ -86,9 +92,9 @@ def learn_files(folder: str, paths: Iterable[str]) -> None:
 
 def masked(data: Any) -> Any:
     """A text, or every text in a result, without any secret that is known."""
-    if _known.mask is None:
-        _known.mask = Mask(_known.values, _known.names)
-    return _known.mask.all(data)
+    with _one_at_a_time:
+        mask = _known.mask = _known.mask or Mask(_known.values, _known.names)
+    return mask.all(data)
 
 
 def masked_text(text: str) -> str:

@@ -71,12 +71,8 @@ class EngineView:
 
     # -- what should run, and what does ---------------------------------------------------------------
 
-    def services(self, measured: bool) -> list[Service]:
-        """The services of the release; without one those that run.
-
-        :param measured: whether the use of CPU and memory is asked for, which takes some seconds.
-        """
-        used = self._use() if measured else {}
+    def services(self) -> list[Service]:
+        """The services of the release; without one those that run."""
         definitions = self.project.get("services") or {}
         found = []
         for name in definitions or sorted({label_of(i, SERVICE_LABEL) for i in self._of_services()}):
@@ -84,7 +80,7 @@ class EngineView:
             definition = definitions.get(name) or {}
             kind, image = self._kind(name, definition, mine)
             wanted = str(self.engine.image(image).get("Id") or "") if definition else ""
-            containers = tuple(self._container(i, wanted, image, used) for i in mine)
+            containers = tuple(self._container(i, wanted, image) for i in mine)
             deploy = definition.get("deploy") or {}
             number = next(n for n in (deploy.get("replicas"), definition.get("scale"), 1) if n is not None)
             replicas = 0 if kind == JOB else int(number) if definition else len(mine)
@@ -95,7 +91,7 @@ class EngineView:
         """Containers of the project that are of no service of the release: one-offs, and services that are gone."""
         known = set(self.project.get("services") or {})
         return [
-            self._container(i, "", "", {})
+            self._container(i, "", "")
             for i in self.inspections
             if label_of(i, ONE_OFF_LABEL) == "True" or (known and label_of(i, SERVICE_LABEL) not in known)
         ]
@@ -114,12 +110,9 @@ class EngineView:
         except BadService:
             return judge(definition, seen).kind, image_name(self.project, name)
 
-    def _container(
-        self, inspection: Mapping[str, Any], wanted: str, image: str, used: Mapping[str, tuple[float, int]]
-    ) -> Container:
+    def _container(self, inspection: Mapping[str, Any], wanted: str, image: str) -> Container:
         state = inspection.get("State") or {}
         since = moment_of(state.get("StartedAt")) or moment_of(inspection.get("Created"))
-        cpu, memory = used.get(str(inspection["Id"]), (None, None))
         return Container(
             name=str(inspection.get("Name") or "").lstrip("/"),
             state=str(state.get("Status") or ""),
@@ -130,8 +123,6 @@ class EngineView:
             image=str(inspection.get("Image") or ""),
             revision=label_of(inspection, REVISION_LABEL),
             outdated=self._outdated(inspection, wanted, image),
-            cpu=cpu,
-            memory=memory,
         )
 
     def _outdated(self, inspection: Mapping[str, Any], wanted: str, image: str) -> str:
@@ -146,12 +137,12 @@ class EngineView:
             return ""
         return "was created from another configuration than this release has"
 
-    def _use(self) -> dict[str, tuple[float, int]]:
-        """Container → percent of a CPU, and bytes of memory without what could be dropped."""
-        running = [str(i["Id"]) for i in self.inspections if pid_of(i)]
+    def use(self) -> dict[str, tuple[float, int]]:
+        """Name of a container → percent of a CPU, and bytes of memory without what could be dropped; takes two seconds."""
+        running = {str(i.get("Name") or "").lstrip("/"): str(i["Id"]) for i in self.inspections if pid_of(i)}
         with ThreadPoolExecutor(max_workers=8) as pool:
-            report = list(pool.map(self._stats, running))
-        return {i: used for i, used in zip(running, report) if used}
+            report = list(pool.map(self._stats, running.values()))
+        return {name: used for name, used in zip(running, report) if used}
 
     def _stats(self, container_id: str) -> tuple[float, int] | None:
         try:

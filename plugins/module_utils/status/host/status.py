@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -130,6 +131,12 @@ def _edit_facts(where: str, what: str, one: ContainerDrift | VolumeDrift | TreeD
     return {"where": where, "what": what, "differences": differences, "more": one.more, "unseen": one.unseen}
 
 
+def _with_use(service: Service, used: Mapping[str, tuple[float, int]]) -> Service:
+    """A service whose containers have the CPU and memory that was measured."""
+    containers = ((c, *used.get(c.name, (None, None))) for c in service.containers)
+    return replace(service, containers=tuple(replace(c, cpu=cpu, memory=memory) for c, cpu, memory in containers))
+
+
 class _Look:
     """What one call sees; each part that cannot be seen is named in ``unseen``."""
 
@@ -202,11 +209,15 @@ class _Look:
         return seen
 
     def _engine(self, seen: Seen, project: Mapping[str, Any], source: str) -> Seen:
-        with self._part("services", "leftovers", "way back"):
+        # What is waited for longest is begun first: the engine measures for two seconds, and Django boots.
+        with self._part("services", "leftovers", "way back"), ThreadPoolExecutor(2) as beside:
             # The engine may hang rather than be away.
             engine = Engine(timeout=60)
             view = EngineView(engine, self.app, project, source, self.state_dir)
-            seen = replace(seen, services=view.services("use" in self.parts), others=view.others())
+            used = beside.submit(view.use) if "use" in self.parts else None
+            asks = "migrations" in self.parts and bool(project) and self.django in project.get("services", {})
+            asked = beside.submit(self._asked, source) if asks else None
+            seen = replace(seen, services=view.services(), others=view.others())
             with self._part("leftovers"):
                 seen = replace(seen, leftovers=view.leftovers())
             self.unseen.update(view.unseen)
@@ -221,8 +232,10 @@ class _Look:
                     edits = [*self._edits(engine, seen.services, lacking, made), *self._trees(seen, view.inspections)]
                     placed = [{**h, "lacking": lacking} if h.get("seal") else h for h in seen.hotfixes]
                     seen = replace(seen, edits=edits, hotfixes=placed)
-            if "migrations" in self.parts and project and self.django in project.get("services", {}):
-                seen = self._migrations(seen, source)
+            if asked:
+                seen = self._migrations(seen, asked)
+            if used:
+                seen = replace(seen, services=[_with_use(s, used.result()) for s in seen.services])
         if "services" in self.unseen:
             for part in set(self.parts) & {"drift", "migrations"}:
                 self._hide([part], self.unseen["services"])
@@ -293,10 +306,10 @@ class _Look:
         revision, version = str(manifest.get("revision") or ""), str(manifest.get("version") or "")
         return RollbackTarget(back, revision, version, tuple(dict.fromkeys(missing)), archived=tuple(archived))
 
-    def _migrations(self, seen: Seen, source: str) -> Seen:
-        """What Django says of the database, of the release that serves and of the one to go back to."""
+    def _migrations(self, seen: Seen, asked: Future[dict[str, Any]]) -> Seen:
+        """What Django says of the database, of the release that serves (``asked``) and of the one to go back to."""
         with self._part("migrations"):
-            report = self._asked(source)
+            report = asked.result()
             kept = {key: report.get(key) for key in ("applied", "pending", "open", "refused", "msg", "django", "notes")}
             seen = replace(seen, migrations=kept)
         back = seen.rollback_target
