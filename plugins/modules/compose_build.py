@@ -15,6 +15,7 @@ description:
   - A release is built from a copy of its tree without the generated C(compose.yaml), its record and the server's own files
     such as C(.env), which C(COPY . /app) would put into the image. The copy lies in the state directory until the builds end.
     Images built from it have the label C(evenkeel.context=clean).
+  - A release that was being prepared is C(built) from then on, and may be switched to.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)

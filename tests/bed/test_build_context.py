@@ -77,6 +77,9 @@ class Built:
         built = build_images({"project_src": self.path, "state_dir": self.state, **more}, False)
         return bool(made["changed"]), bool(built["changed"])
 
+    def state_of_release(self) -> str:
+        return str(json.loads(Path(self.path, ".evenkeel/manifest.json").read_text())["state"])
+
     def hashes(self) -> str:
         return run(["docker", "compose", "--project-directory", self.path, "config", "--hash", "*"], cwd=self.path)
 
@@ -106,7 +109,9 @@ def app(tmp_path: Path) -> Iterator[Built]:
 
 
 def test_no_layer_has_a_secret_of_the_server(app: Built, tmp_path: Path) -> None:
+    assert app.state_of_release() == "preparing"
     assert app.deploy() == (True, True)
+    assert app.state_of_release() == "built"
     # What serves is as little told to build again as any other: a second update changes nothing.
     hashes = app.hashes()
     assert (app.deploy(), app.hashes()) == ((False, False), hashes)

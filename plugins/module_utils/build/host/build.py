@@ -25,8 +25,11 @@ from ...engine.host.project import TOOLS_FIT, compose_of, connect, state_dir_of
 from ...engine.options import ProjectOptions
 from ...operation.host.journal import Fence, working
 from ...operation.options import LockOptions
+from ...releases import choice
 from ...releases.host.image_archive import bring_back, in_archive
 from ...releases.host.kept_images import parts_of
+from ...releases.host.store import Store
+from ...releases.layout import release_in
 from ..command_line import BadBuild, Build, build_command, from_copy, memory_limit
 from .context import clean_context
 
@@ -150,9 +153,19 @@ def build_images(request: Request, check_mode: bool) -> dict[str, Any]:
         with working(request.lock, state, f"compose_build of {project['name']}") as fence:
             fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
-            return fence.reported(build_missing(request, engine, project, logs, fence))
+            result = build_missing(request, engine, project, logs, fence)
+            _mark_built(compose.project_src, fence)
+            return fence.reported(result)
     except ComposeFailed as error:
         raise BadInput(f"the images cannot be built: {error}") from error
+
+
+def _mark_built(folder: str, fence: Fence) -> None:
+    """Write into a release that it has all that it needs; the folder may be no release's."""
+    layout, release = release_in(os.path.realpath(folder)) or (None, "")
+    if layout and Store(layout.root).manifest(release).get("state") == choice.PREPARING:
+        with fence.act(f"mark {release} built"):
+            Store(layout.root).note(release, state=choice.BUILT)
 
 
 def build_missing(
