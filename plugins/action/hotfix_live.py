@@ -10,5 +10,3 @@ from ansible_collections.evenkeel.deploy.plugins.action import hotfix_patch
 
 class ActionModule(hotfix_patch.ActionModule):
     """See the module's text."""
-
-    _module = "evenkeel.deploy.hotfix_live"

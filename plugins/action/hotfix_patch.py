@@ -98,7 +98,6 @@ class ActionModule(RuntimeAction):
 
     _supports_check_mode = True
     _requires_connection = True
-    _module = "evenkeel.deploy.hotfix_patch"
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module with what was read here."""
@@ -112,5 +111,5 @@ class ActionModule(RuntimeAction):
         except Unreadable as error:
             what = f"What: {error}\nNow: nothing was touched, what was serving still is\n"
             return {**result, "failed": True, "msg": f"{what}Next: correct that and run the same command again"}
-        done = self.run_module(module_name=self._module, module_args=arguments, task_vars=task_vars)
+        done = self.run_module(module_args=arguments, task_vars=task_vars)
         return {**result, **done}

@@ -121,12 +121,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (celery_queues,) = runtime.load("calls.celery_queues")
-    module = AnsibleModule(
-        argument_spec=celery_queues.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, celery_queues.call)
+    runtime.run(AnsibleModule, "celery_queues")
 
 
 if __name__ == "__main__":

@@ -85,12 +85,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (compose_build,) = runtime.load("calls.compose_build")
-    module = AnsibleModule(
-        argument_spec=compose_build.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, compose_build.call)
+    runtime.run(AnsibleModule, "compose_build")
 
 
 if __name__ == "__main__":

@@ -133,12 +133,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (compose_job,) = runtime.load("calls.compose_job")
-    module = AnsibleModule(
-        argument_spec=compose_job.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, compose_job.call)
+    runtime.run(AnsibleModule, "compose_job")
 
 
 if __name__ == "__main__":

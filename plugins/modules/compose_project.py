@@ -122,12 +122,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (compose_project,) = runtime.load("calls.compose_project")
-    module = AnsibleModule(
-        argument_spec=compose_project.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, compose_project.call)
+    runtime.run(AnsibleModule, "compose_project")
 
 
 if __name__ == "__main__":

@@ -103,12 +103,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (compose_restart,) = runtime.load("calls.compose_restart")
-    module = AnsibleModule(
-        argument_spec=compose_restart.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, compose_restart.call)
+    runtime.run(AnsibleModule, "compose_restart")
 
 
 if __name__ == "__main__":

@@ -345,12 +345,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (compose_rolling,) = runtime.load("calls.compose_rolling")
-    module = AnsibleModule(
-        argument_spec=compose_rolling.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, compose_rolling.call)
+    runtime.run(AnsibleModule, "compose_rolling")
 
 
 if __name__ == "__main__":

@@ -248,12 +248,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (deploy_info,) = runtime.load("calls.deploy_info")
-    module = AnsibleModule(
-        argument_spec=deploy_info.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, deploy_info.call)
+    runtime.run(AnsibleModule, "deploy_info")
 
 
 if __name__ == "__main__":

@@ -232,13 +232,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (deploy_lock,) = runtime.load("calls.deploy_lock")
-    module = AnsibleModule(
-        argument_spec=deploy_lock.SPEC,
-        supports_check_mode=True,
-        required_if=[("state", "renewed", ["lock_token"]), ("state", "released", ["lock_token"])],
-    )
-    runtime.finish(module, deploy_lock.call)
+    runtime.run(AnsibleModule, "deploy_lock")
 
 
 if __name__ == "__main__":

@@ -190,12 +190,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (django_check,) = runtime.load("calls.django_check")
-    module = AnsibleModule(
-        argument_spec=django_check.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, django_check.call)
+    runtime.run(AnsibleModule, "django_check")
 
 
 if __name__ == "__main__":

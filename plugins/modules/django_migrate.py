@@ -344,12 +344,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (django_migrate,) = runtime.load("calls.django_migrate")
-    module = AnsibleModule(
-        argument_spec=django_migrate.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, django_migrate.call)
+    runtime.run(AnsibleModule, "django_migrate")
 
 
 if __name__ == "__main__":

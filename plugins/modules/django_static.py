@@ -89,12 +89,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (django_static,) = runtime.load("calls.django_static")
-    module = AnsibleModule(
-        argument_spec=django_static.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, django_static.call)
+    runtime.run(AnsibleModule, "django_static")
 
 
 if __name__ == "__main__":

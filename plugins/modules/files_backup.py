@@ -145,13 +145,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (files_backup,) = runtime.load("calls.files_backup")
-    module = AnsibleModule(
-        argument_spec=files_backup.SPEC,
-        supports_check_mode=True,
-        required_if=[("state", "restored", ["backup"])],
-    )
-    runtime.finish(module, files_backup.call)
+    runtime.run(AnsibleModule, "files_backup")
 
 
 if __name__ == "__main__":

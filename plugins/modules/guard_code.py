@@ -58,12 +58,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (guard_code,) = runtime.load("calls.guard_code")
-    module = AnsibleModule(
-        argument_spec=guard_code.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, guard_code.call)
+    runtime.run(AnsibleModule, "guard_code")
 
 
 if __name__ == "__main__":

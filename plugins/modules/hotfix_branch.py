@@ -147,12 +147,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (hotfix_branch,) = runtime.load("calls.hotfix_branch")
-    module = AnsibleModule(
-        argument_spec=hotfix_branch.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, hotfix_branch.call)
+    runtime.run(AnsibleModule, "hotfix_branch")
 
 
 if __name__ == "__main__":

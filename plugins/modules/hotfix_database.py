@@ -178,13 +178,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (hotfix_database,) = runtime.load("calls.hotfix_database")
-    module = AnsibleModule(
-        argument_spec=hotfix_database.SPEC,
-        supports_check_mode=True,
-        required_if=[("state", "reverted", ["name"])],
-    )
-    runtime.finish(module, hotfix_database.call)
+    runtime.run(AnsibleModule, "hotfix_database")
 
 
 if __name__ == "__main__":

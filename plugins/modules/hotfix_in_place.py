@@ -188,12 +188,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (hotfix_in_place,) = runtime.load("calls.hotfix_in_place")
-    module = AnsibleModule(
-        argument_spec=hotfix_in_place.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, hotfix_in_place.call)
+    runtime.run(AnsibleModule, "hotfix_in_place")
 
 
 if __name__ == "__main__":

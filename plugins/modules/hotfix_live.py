@@ -164,13 +164,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (hotfix_live,) = runtime.load("calls.hotfix_live")
-    module = AnsibleModule(
-        argument_spec=hotfix_live.SPEC,
-        supports_check_mode=True,
-        required_if=[("state", "reverted", ["name"])],
-    )
-    runtime.finish(module, hotfix_live.call)
+    runtime.run(AnsibleModule, "hotfix_live")
 
 
 if __name__ == "__main__":

@@ -278,13 +278,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (hotfix_patch,) = runtime.load("calls.hotfix_patch")
-    module = AnsibleModule(
-        argument_spec=hotfix_patch.SPEC,
-        supports_check_mode=True,
-        required_if=[("state", "served", ["release", "lock_token"])],
-    )
-    runtime.finish(module, hotfix_patch.call)
+    runtime.run(AnsibleModule, "hotfix_patch")
 
 
 if __name__ == "__main__":

@@ -75,8 +75,6 @@ msg:
   sample: the images of 20261120T084911Z-5d33865 are on this host, and in an archive of 143 MiB, which outlives docker system prune --all
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import runtime
@@ -84,14 +82,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (image_archive,) = runtime.load("calls.image_archive")
-    module = AnsibleModule(
-        argument_spec=image_archive.SPEC,
-        supports_check_mode=True,
-    )
-    # Compressing takes seconds of a processor that belongs to those who are served.
-    os.nice(10)
-    runtime.finish(module, image_archive.call)
+    runtime.run(AnsibleModule, "image_archive")
 
 
 if __name__ == "__main__":

@@ -195,15 +195,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (nginx_reload,) = runtime.load("calls.nginx_reload")
-    module = AnsibleModule(
-        argument_spec=nginx_reload.SPEC,
-        mutually_exclusive=[("src", "content", "from_release")],
-        required_one_of=[("src", "content", "from_release")],
-        required_by={"src": "dest", "content": "dest"},
-        supports_check_mode=True,
-    )
-    runtime.finish(module, nginx_reload.call)
+    runtime.run(AnsibleModule, "nginx_reload")
 
 
 if __name__ == "__main__":

@@ -303,12 +303,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (postgres_backup,) = runtime.load("calls.postgres_backup")
-    module = AnsibleModule(
-        argument_spec=postgres_backup.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, postgres_backup.call)
+    runtime.run(AnsibleModule, "postgres_backup")
 
 
 if __name__ == "__main__":

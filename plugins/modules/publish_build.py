@@ -120,12 +120,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (publish_build,) = runtime.load("calls.publish_build")
-    module = AnsibleModule(
-        argument_spec=publish_build.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, publish_build.call)
+    runtime.run(AnsibleModule, "publish_build")
 
 
 if __name__ == "__main__":

@@ -150,12 +150,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (release_adopt,) = runtime.load("calls.release_adopt")
-    module = AnsibleModule(
-        argument_spec=release_adopt.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, release_adopt.call)
+    runtime.run(AnsibleModule, "release_adopt")
 
 
 if __name__ == "__main__":

@@ -118,12 +118,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (release_command,) = runtime.load("calls.release_command")
-    module = AnsibleModule(
-        argument_spec=release_command.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, release_command.call)
+    runtime.run(AnsibleModule, "release_command")
 
 
 if __name__ == "__main__":

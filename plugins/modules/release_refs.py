@@ -103,12 +103,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (release_refs,) = runtime.load("calls.release_refs")
-    module = AnsibleModule(
-        argument_spec=release_refs.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, release_refs.call)
+    runtime.run(AnsibleModule, "release_refs")
 
 
 if __name__ == "__main__":

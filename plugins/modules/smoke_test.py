@@ -91,12 +91,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (smoke_test,) = runtime.load("calls.smoke_test")
-    module = AnsibleModule(
-        argument_spec=smoke_test.SPEC,
-        supports_check_mode=True,
-    )
-    runtime.finish(module, smoke_test.call)
+    runtime.run(AnsibleModule, "smoke_test")
 
 
 if __name__ == "__main__":

@@ -230,16 +230,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (symlink_release,) = runtime.load("calls.symlink_release")
-    module = AnsibleModule(
-        argument_spec=symlink_release.SPEC,
-        supports_check_mode=True,
-        required_if=[
-            ("state", "present", ["repo"]),
-            *[("state", state, ["release"]) for state in ("built", "next", "active", "bad", "absent")],
-        ],
-    )
-    runtime.finish(module, symlink_release.call)
+    runtime.run(AnsibleModule, "symlink_release")
 
 
 if __name__ == "__main__":

@@ -255,13 +255,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import r
 
 def main() -> None:
     """Run the module."""
-    (update_rehearsal,) = runtime.load("calls.update_rehearsal")
-    module = AnsibleModule(
-        argument_spec=update_rehearsal.SPEC,
-        required_if=[("state", "rehearsed", ("service", "dest"))],
-        supports_check_mode=True,
-    )
-    runtime.finish(module, update_rehearsal.call)
+    runtime.run(AnsibleModule, "update_rehearsal")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import DIGEST, MISSING, SENT
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import CALL, DIGEST, MISSING, SENT
+
+#: The module that runs the code of all others.
+_CARRIER = "evenkeel.deploy.call"
 
 
 @functools.cache
@@ -72,16 +75,25 @@ class RuntimeAction(ActionBase):
         return self.with_code(True, **how) if begun.get(MISSING) else begun
 
     def with_code(self, send: bool, **how: Any) -> dict[str, Any]:
-        """The same once, with or without sending the code; the result has ``MISSING`` where that was needed."""
+        """The same once, with or without sending the code; the result has ``MISSING`` where that was needed.
+
+        What Ansible packs and sends is one small module for all, since it packs each anew: 0.14 s of a processor, measured.
+        """
         task = self._task
         before = task.environment
-        variables = {DIGEST: digest(), **({SENT: self._send()} if send else {})}
+        variables = {CALL: task.action.rpartition(".")[2], DIGEST: digest(), **({SENT: self._send()} if send else {})}
         task.environment = [*(before if isinstance(before, list) else [before] if before else []), variables]
         try:
-            result: dict[str, Any] = self._execute_module(**how)
+            result: dict[str, Any] = self._execute_module(module_name=_CARRIER, **how)
         finally:
             task.environment = before
         return result
+
+    def _update_module_args(self, module_name: str, module_args: dict[str, Any], *more: Any, **also: Any) -> None:
+        """As Ansible's own, but messages of the module and the target's log name what the user has called."""
+        super()._update_module_args(module_name, module_args, *more, **also)
+        if module_name == _CARRIER:
+            module_args["_ansible_module_name"] = self._task.action
 
     def _send(self) -> str:
         """Send the code to the folder that Ansible has on the target for this task, and removes after it."""

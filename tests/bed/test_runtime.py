@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 LABEL = "evenkeel.bed=runtime"
 IMAGE = "evenkeel/python:3.13"
 SYSTEM = "/var/cache/evenkeel"
+CALLS = "ansible_collections.evenkeel.deploy.plugins.module_utils.calls"
 #: A part of the name of what is sent; Ansible's most talkative output has it where it was.
 SENT = "evenkeel-runtime"
 
@@ -177,7 +179,7 @@ def test_in_the_background(bare: Target) -> None:
 
 
 def test_every_module_finds_its_code_there(target: Target, tmp_path: Path) -> None:
-    modules = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+    modules = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py") if path.stem != "call")
     tasks = [
         {"name": name, f"evenkeel.deploy.{name}": {}, "ignore_errors": True, "check_mode": True} for name in modules
     ]
@@ -187,8 +189,18 @@ def test_every_module_finds_its_code_there(target: Target, tmp_path: Path) -> No
     argv += ["-c", "community.docker.docker", "-e", "ansible_python_interpreter=/usr/bin/python3"]
     began = time.monotonic()
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
-    assert done.stdout.count("msg: 'missing required arguments: ") == len(modules), done.stdout[-5000:]
+    specs = [importlib.import_module(f"{CALLS}.{name}").SPEC for name in modules]
+    needing = [spec for spec in specs if any(option.get("required") for option in spec.values())]
+    assert done.stdout.count("msg: 'missing required arguments: ") == len(needing) >= 25, done.stdout[-5000:]
+    assert "ok: [" in done.stdout and "is not on this target" not in done.stdout, done.stdout[-5000:]
     print(f"\nevidence: {len(modules)} modules refused their arguments in {time.monotonic() - began:.1f} s")
+
+
+def test_what_runs_the_code_of_all_is_no_module_for_users(target: Target) -> None:
+    refused = target.ansible(module="call", nothing="")
+    assert "Next: call the module that is wanted by its full name" in refused.result["msg"], refused.output[-3000:]
+    named = target.ansible(state_dir="/tmp/state", state_dri="/tmp/state")
+    assert "Unsupported parameters for (evenkeel.deploy.deploy_lock) module: state_dri" in named.result["msg"]
 
 
 def test_on_a_full_disk_the_module_works_and_says_what_it_costs() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+#: Variable of a module's environment: the name of the module whose code is to be run.
+CALL = "EVENKEEL_CALL"
 #: Variable of a module's environment: SHA-256 of the code that it needs, in hexadecimal.
 DIGEST = "EVENKEEL_RUNTIME"
 #: Variable of a module's environment: the file in which the controller has sent that code along, where it has.

@@ -35,6 +35,7 @@ _OWN: dict[str, Any] = {
     "steps": {"type": "list", "elements": "dict", "default": []},
 }
 SPEC: dict[str, Any] = {**PROGRESS_SPEC, **_OWN}
+RULES = {"required_if": [("state", "renewed", ["lock_token"]), ("state", "released", ["lock_token"])]}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _OWN: dict[str, Any] = {
     "min_free": {"type": "str", "default": "256M"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
+RULES = {"required_if": [("state", "restored", ["backup"])]}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -34,6 +34,7 @@ _OWN: dict[str, Any] = {
     "timeout": {"type": "float", "default": 120},
 }
 SPEC: dict[str, Any] = {**EXTERNAL_DATABASE_SPEC, **STAGING_SPEC, **LOCK_SPEC, **_OWN}
+RULES = {"required_if": [("state", "reverted", ["name"])]}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -37,6 +37,7 @@ SPEC: dict[str, Any] = {
     **OPERATION_SPEC,
     **_OWN,
 }
+RULES = {"required_if": [("state", "reverted", ["name"])]}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -47,6 +47,7 @@ SPEC: dict[str, Any] = {
     **OPERATION_SPEC,
     **_OWN,
 }
+RULES = {"required_if": [("state", "served", ["release", "lock_token"])]}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

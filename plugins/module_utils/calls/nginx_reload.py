@@ -28,6 +28,11 @@ _OWN: dict[str, Any] = {
     "url_host": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
+RULES = {
+    "mutually_exclusive": [("src", "content", "from_release")],
+    "required_one_of": [("src", "content", "from_release")],
+    "required_by": {"src": "dest", "content": "dest"},
+}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -34,6 +34,8 @@ _OWN: dict[str, Any] = {
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
+_OF_RELEASE = ("built", "next", "active", "bad", "absent")
+RULES = {"required_if": [("state", "present", ["repo"]), *(("state", state, ["release"]) for state in _OF_RELEASE)]}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -48,6 +48,7 @@ SPEC: dict[str, Any] = {
     # Not given is another thing than an empty list, which says that nothing is asked.
     "prove": {"type": "list", "elements": "raw"},
 }
+RULES = {"required_if": [("state", "rehearsed", ("service", "dest"))]}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

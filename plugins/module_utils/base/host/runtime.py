@@ -29,12 +29,16 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, ModuleType
 from typing import Any, Callable, NoReturn
 
-from ..runtime import DIGEST, MISSING, PART, SENT, SUFFIX, folders, is_trusted, removable
+from ..runtime import CALL, DIGEST, MISSING, PART, SENT, SUFFIX, folders, is_trusted, removable
 
 _ROOT = __name__[: -len(".base.host.runtime")]
 _UNSENT = (
     "What: the code of evenkeel.deploy is not on this target\nNow: nothing was touched\n"
     "Next: run the module by its full name (evenkeel.deploy.…), so that its action plugin sends the code"
+)
+_UNNAMED = (
+    "What: this module runs the code of others and was called by itself\nNow: nothing was touched\n"
+    "Next: call the module that is wanted by its full name (evenkeel.deploy.…)"
 )
 _OTHER = (
     "What: the code of evenkeel.deploy arrived damaged, or was changed on the controller while it was sent\n"
@@ -148,6 +152,21 @@ def sources() -> dict[str, str]:
             return finder.sources()
     root = pathlib.Path(__file__).parents[2]
     return {".".join(p.relative_to(root).with_suffix("").parts): p.read_text("utf-8") for p in root.rglob("*.py")}
+
+
+def run(ansible_module: Callable[..., Any], name: str = "") -> None:
+    """Run a module of this collection, as ``calls/<name>.py`` says.
+
+    :param ansible_module: Ansible's class of modules.
+    :param name: the module's; empty for the one that the action plugin names.
+    """
+    name = os.environ.pop(CALL, name)
+    if not name:
+        _end(msg=_UNNAMED)
+    (call,) = load(f"calls.{name}")
+    os.nice(getattr(call, "NICE", 0))
+    module = ansible_module(argument_spec=call.SPEC, supports_check_mode=True, **getattr(call, "RULES", {}))
+    finish(module, call.call)
 
 
 def finish(module: Any, call: Callable[[Mapping[str, Any], bool], dict[str, Any]]) -> None:
