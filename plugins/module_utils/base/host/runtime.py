@@ -162,7 +162,7 @@ def run(ansible_module: Callable[..., Any], name: str = "") -> None:
     """
     name = os.environ.pop(CALL, name)
     if not name:
-        _end(msg=_UNNAMED)
+        ansible_module(argument_spec={}, supports_check_mode=True).fail_json(msg=_UNNAMED)
     (call,) = load(f"calls.{name}")
     os.nice(getattr(call, "NICE", 0))
     module = ansible_module(argument_spec=call.SPEC, supports_check_mode=True, **getattr(call, "RULES", {}))
