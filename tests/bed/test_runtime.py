@@ -52,7 +52,14 @@ class Target:
         own = {} if module == "call" else {"state_dir": "/tmp/state-{{ ansible_user | default('root') }}"}
         given = arguments or own
         argv = [str(Path(sys.executable).parent / "ansible"), self.name, "-i", f"{self.name},", "-vvvv"]
-        argv += ["-c", "community.docker.docker", "-m", f"evenkeel.deploy.{module}", "-a", json.dumps(given) if given else ""]
+        argv += [
+            "-c",
+            "community.docker.docker",
+            "-m",
+            f"evenkeel.deploy.{module}",
+            "-a",
+            json.dumps(given) if given else "",
+        ]
         argv += ["-e", "ansible_python_interpreter=/usr/bin/python3", *options]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": str(pipelining)}
         environment |= {"ANSIBLE_BECOME_METHOD": "su", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}

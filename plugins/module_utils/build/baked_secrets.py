@@ -60,4 +60,4 @@ def findings_of(baked: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     images = some(sorted({str(one["image"]) for one in baked}), _SHOWN)
     what = f"images that were built with the server's environment in them may hold the values of {names}: {images}"
     todo = f"change what is secret of {names}, in shared/ and where it is checked; then "
-    return [(what, f"{todo}ansible-playbook evenkeel.deploy.update -e update_rebuild=true")]
+    return [(what, f"{todo}ansible-playbook evenkeel.deploy.update -e update_version=VERSION -e update_rebuild=true")]

@@ -134,7 +134,7 @@ def _run_again(request: Request, check_mode: bool, view: Jobs, since: float) -> 
     if name in view.left:
         raise BadInput(
             f"{name} is a job that an update runs itself",
-            "run the update again: ansible-playbook evenkeel.deploy.update",
+            "run the update again: ansible-playbook evenkeel.deploy.update -e update_version=VERSION",
         )
     root = os.path.dirname(os.path.dirname(os.path.realpath(view.compose.project_src)))
     ledger.refuse_building_over(Store(root), view.state_dir, [name])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .sql_statements import OTHER, QUOTED, WORD, Statement, Token, Unreadable, split
 
 FUNCTION, VIEW, TRIGGER = "function", "view", "trigger"
-_UPDATE = "write a migration, and run ansible-playbook evenkeel.deploy.update"
+_UPDATE = "write a migration, and run ansible-playbook evenkeel.deploy.update -e update_version=VERSION"
 _ROWS = ("insert", "update", "delete", "merge", "truncate", "copy", "with", "select", "values", "do", "call", "table")
 _TRANSACTION = ("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare")
 _SESSION = ("set", "reset", "discard", "listen", "notify", "lock", "declare", "execute", "explain")

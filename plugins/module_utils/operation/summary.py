@@ -74,7 +74,7 @@ def _headline(story: Story) -> str:
             return ""
         return f"{story.app}: {story.target or story.playbook} {'done' if changed else 'had nothing to change'}, {took}"
     release, revision = str(of_release[-1]["release"]), str(of_release[-1]["revision"])[:12]
-    name = story.target if story.playbook == "update" else release
+    name = (story.target if story.playbook == "update" else "") or release
     if not story.check_mode:
         asked = "verified" if _was_asked(story) else "switched"
         return f"{story.app} {'is at' if changed else 'already was at'} {name} ({revision}), {asked}, {took}"

@@ -183,13 +183,9 @@ def surplus(releases: Sequence[Release], keep: int, current: str, used: Collecti
 
 def problem_with_ref(ref: str) -> str:
     """Why a git ref cannot be asked for, empty when it can: it comes from outside and ends up in an argv."""
-    if (
-        not ref
-        or ref.startswith("-")
-        or ".." in ref
-        or re.search(r"[\s~^:?*\[\\\x00-\x1f\x7f]", ref)
-        or ref.endswith(".lock")
-    ):
+    if not ref:
+        return "it was not said which version is wanted"
+    if ref.startswith("-") or ".." in ref or re.search(r"[\s~^:?*\[\\\x00-\x1f\x7f]", ref) or ref.endswith(".lock"):
         return f"{ref!r} is no git branch, tag or commit"
     return ""
 

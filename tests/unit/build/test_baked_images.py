@@ -117,5 +117,7 @@ def test_it_is_told_what_to_do_and_no_value() -> None:
         "images that were built with the server's environment in them may hold the values of DB_PASSWORD, MAIL: api:b, web:b",
     )
     assert told.next.startswith("change what is secret of DB_PASSWORD, MAIL, in shared/ and where it is checked; then ")
-    assert told.next.endswith("ansible-playbook evenkeel.deploy.update -e update_rebuild=true")
+    assert told.next.endswith(
+        "ansible-playbook evenkeel.deploy.update -e update_version=VERSION -e update_rebuild=true"
+    )
     assert findings_of([]) == []

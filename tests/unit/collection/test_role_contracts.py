@@ -131,6 +131,10 @@ def test_the_example_of_app_runs_and_refuses_what_cannot_be(tmp_path: Path) -> N
     assert done.returncode == 0 and "failed=0" in done.stdout, done.stdout + done.stderr
     done = play(tmp_path, *local, "-e", "app_root=/srv/../etc")
     assert done.returncode == 2 and "Now: nothing was touched" in done.stdout
+    done = play(tmp_path, *local, "-e", "app_servces={}")
+    assert done.returncode == 2 and "is called app_servces (app_services?)" in done.stdout
+    done = play(tmp_path, *local, "-e", '{"app_servces": {}, "app_own_variables": ["app_servces"]}')
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def set_twice(node: yaml.Node) -> list[str]:

@@ -306,6 +306,7 @@ def test_a_folder_that_the_revision_leads_elsewhere_is_not_followed(app: App, tm
         ({"path": "/srv/../etc"}, "must be absolute and without .."),
         ({"owner": "nobody-at-all"}, "there is no user nobody-at-all on this host | make the user"),
         ({"version": "--all"}, "'--all' is no git branch, tag or commit | set update_version"),
+        ({"version": ""}, "it was not said which version is wanted | set update_version to a branch, tag or commit"),
         ({"version": "v9"}, "the repository has no branch, tag or commit v9 | push it first"),
         ({"repo": "/nowhere"}, "git failed as user"),
         ({"state": "active", "release": "../../etc"}, "there is no release ../../etc in"),

@@ -108,10 +108,14 @@ def test_a_ref_that_can_be_asked_for(ref: str) -> None:
 
 @pytest.mark.parametrize(
     "ref",
-    ["", "-n", "--upload-pack=touch x", "a..b", "a b", "a\nb", "a\x00", "a~1", "a^", "a:b", "a*", "a?", "a[b", "a\\b", "x.lock"],
+    ["-n", "--upload-pack=touch x", "a..b", "a b", "a\nb", "a\x00", "a~1", "a^", "a:b", "a*", "a?", "a[b", "a\\b", "x.lock"],
 )  # fmt: skip
 def test_a_ref_that_is_none(ref: str) -> None:
     assert problem_with_ref(ref) == f"{ref!r} is no git branch, tag or commit"
+
+
+def test_no_ref_at_all() -> None:
+    assert problem_with_ref("") == "it was not said which version is wanted"
 
 
 @pytest.mark.parametrize("path", [".env", "config/.env", "a/b/c", "..env", "media"])

@@ -225,7 +225,8 @@ def _in_container(
     if "refused" in answer:
         raise BadInput(
             f"what {' and '.join(dict.fromkeys(o.job for o in group))} built is shown to nobody: {'; '.join(answer['refused'])}",
-            "correct the source and run the same command again, or build all of it anew: ansible-playbook evenkeel.deploy.update",
+            "correct the source and run the same command again, or build all of it anew: "
+            "ansible-playbook evenkeel.deploy.update -e update_version=VERSION",
         )
     return answer
 

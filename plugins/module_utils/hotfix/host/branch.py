@@ -134,7 +134,10 @@ def change(request: Request, check_mode: bool) -> dict[str, Any]:
             raise BadInput(f"{ref!r} cannot be a commit or a branch", "see git check-ref-format")
     release = store.current()
     if not (release and store.manifest(release).get("revision")):
-        raise BadInput(f"there is no release in {store.root} that serves", "ansible-playbook evenkeel.deploy.update")
+        raise BadInput(
+            f"there is no release in {store.root} that serves",
+            "ansible-playbook evenkeel.deploy.update -e update_version=VERSION",
+        )
     lock = replace(request.lock, state_dir=store.state_dir(request.lock))
     request = replace(request, lock=lock)
     git = Git(store.layout.mirror, store.owner)

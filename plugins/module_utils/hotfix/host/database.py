@@ -153,7 +153,7 @@ def _source(store: Store, request: Request, known: Mapping[str, Any]) -> Source:
     release = store.current()
     if not release:
         raise BadInput(f"there is no release in {store.root} whose database could be changed",
-                       "ansible-playbook evenkeel.deploy.update brings the app to a release first")  # fmt: skip
+                       "ansible-playbook evenkeel.deploy.update -e update_version=VERSION brings the app to a release first")  # fmt: skip
     by = known.get("by") or {}
     found = source_of(
         Wanted(

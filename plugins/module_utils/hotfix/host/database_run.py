@@ -274,7 +274,7 @@ def _refuse_others(transaction: Transaction, numbers: Mapping[str, int], tables:
     if others:
         raise BadInput(
             f"it would also change what it does not name, or what is no function, view or trigger: {', '.join(others)}",
-            "write a migration, and run ansible-playbook evenkeel.deploy.update",
+            "write a migration, and run ansible-playbook evenkeel.deploy.update -e update_version=VERSION",
         )
 
 
@@ -282,7 +282,7 @@ def _prove(
     transaction: Transaction, named: Sequence[Named], before: Mapping[str, Thing], after: Mapping[str, Thing]
 ) -> None:
     """Go the whole way back, look, and forget that: what could not be taken back is not begun."""
-    advice = "write a migration, and run ansible-playbook evenkeel.deploy.update"
+    advice = "write a migration, and run ansible-playbook evenkeel.deploy.update -e update_version=VERSION"
     transaction.ask("SAVEPOINT evenkeel_back;\n")
     try:
         back = transaction.become(named, after, before)

@@ -243,7 +243,7 @@ def _present(store: Store, request: Request, check_mode: bool, act: Act) -> dict
         return _made(store, request, revision, size, export, lambda path: plain_file(source, path), check_mode, act)
     problem = choice.problem_with_ref(version)
     if problem:
-        raise BadInput(problem, "set update_version to a branch, tag or commit")
+        raise BadInput(problem, "set update_version to a branch, tag or commit: -e update_version=v2")
     git = Git(store.layout.mirror, store.owner)
     try:
         if check_mode:

@@ -72,7 +72,7 @@ def serving(store: Store, engine: Engine, options: Mapping[str, Any]) -> Serving
     release = store.current()
     manifest = store.manifest(release) if release else {}
     project = with_contexts(read_json(os.path.join(store.path_of(release), GENERATED))) if release else {}
-    update = "ansible-playbook evenkeel.deploy.update brings the app to a release first"
+    update = "ansible-playbook evenkeel.deploy.update -e update_version=VERSION brings the app to a release first"
     if not release or MARK not in project:
         raise BadInput(f"there is no release in {store.root} that a hotfix could be put on", update)
     if ADOPTED in project[MARK]:

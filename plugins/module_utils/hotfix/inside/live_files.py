@@ -148,7 +148,10 @@ def planned(
     try:
         changes = asset_names.changed(given, folder.names(), lambda p: _content(folder, p, given))
     except asset_names.BadChange as error:
-        raise Refused(str(error), "build the front end, and update: ansible-playbook evenkeel.deploy.update") from error
+        raise Refused(
+            str(error),
+            "build the front end, and update: ansible-playbook evenkeel.deploy.update -e update_version=VERSION",
+        ) from error
     old = {new: before for before, new in changes.renamed.items()}
     writes: dict[str, bytes | None] = dict(changes.writes)
     writes.update((p, c) for p, c in given.items() if p not in changes.renamed and _differs(folder, p, c, asked))
