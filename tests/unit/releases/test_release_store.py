@@ -56,7 +56,7 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
     assert made == {
         "changed": True, "release": name, "release_path": str(path), "revision": app.first, "exists": True,
         "release_state": "preparing", "current": "", "current_revision": "", "rollback_target": "", "rollback_target_revision": "",
-        "msg": "",
+        "msg": f"main ({app.first[:12]}) is the first version",
     }  # fmt: skip
     assert (path / "version").read_text() == "1"
     assert os.readlink(path / ".env") == "../../shared/.env" and (path / ".env").read_text() == "SECRET=1"
@@ -67,13 +67,13 @@ def test_a_release_is_made_once_and_switched_to(app: App) -> None:
 
     assert app() == {**made, "changed": False}
     assert "was never built" in refusal(app, "active", release=name)
-    assert app("built", release=name) == {**made, "release_state": "built"}
+    assert app("built", release=name) == {**made, "release_state": "built", "msg": ""}
     assert app("built", release=name)["changed"] is False
     active = app("active", release=name)
     assert active == {
         **made, "release_state": "verified", "current": name, "current_revision": app.first,
         "diff": {"before": "current -> nothing\n", "after": f"current -> {name}\n"},
-        "database_hotfixes": [], "upload_hotfixes": [],
+        "database_hotfixes": [], "upload_hotfixes": [], "msg": "",
     }  # fmt: skip
     assert os.readlink(app.root / "current") == f"releases/{name}"
     before = snapshot(app.root / "releases")
@@ -89,13 +89,24 @@ def test_a_new_revision_stands_beside_until_it_is_active(app: App) -> None:
     second = app()
     app("built", release=second["release"])
     assert (second["changed"], second["revision"], second["current"]) == (True, second_commit, first)
+    assert second["msg"] == f"main ({app.first[:12]}) → main ({second_commit[:12]}), 1 commit"
     assert (app.root / "current/version").read_text() == "1"
     app("active", release=second["release"])
     assert (app.root / "current/version").read_text() == "2"
     # The way back is an old release, not an export.
     back = app(version=app.first)
     assert (back["changed"], back["release"]) == (False, first)
+    assert back["msg"] == f"main ({second_commit[:12]}) → {app.first[:12]}, 1 commit back"
     assert app("active", release=first)["changed"]
+
+
+def test_what_a_version_leaves_out_is_said(app: App) -> None:
+    app("active", release=app.built())
+    git(app.source, "checkout", "--quiet", "--orphan", "other")
+    commit(app.source, version="9")
+    commit(app.source, version="10")
+    assert app(version="other")["msg"].endswith(", 2 commits, and 1 is left out")
+    assert app(version="other", check=True)["msg"].endswith(", 2 commits, and 1 is left out")
 
 
 def test_a_bad_release_is_not_taken_up_again_and_the_current_one_is_never_bad(app: App) -> None:

@@ -22,6 +22,23 @@ def has(git: Git, commit: str) -> bool:
     return True
 
 
+def between(git: Git, before: str, after: str) -> str:
+    """How many commits lie between two, in words: ``14 commits``, ``3 commits back``, ``14 commits, and 1 is left out``.
+
+    :returns: empty where the mirror does not have both, or they are one.
+    """
+    if before == after or not (has(git, before) and has(git, after)):
+        return ""
+    left, more = map(int, git.inside("rev-list", "--left-right", "--count", f"{before}...{after}").split())
+    if not more:
+        return f"{_commits(left)} back"
+    return f"{_commits(more)}, and {left} {'is' if left == 1 else 'are'} left out" if left else _commits(more)
+
+
+def _commits(number: int) -> str:
+    return f"{number} commit{'' if number == 1 else 's'}"
+
+
 def history(git: Git, *words: str) -> list[Commit]:
     """Commits as ``git log`` chooses them by ``words``, parents before children."""
     report = git.inside("log", "--reverse", "--topo-order", "--format=%H%x00%P%x00%B%x01", *words)

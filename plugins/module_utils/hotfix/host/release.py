@@ -253,6 +253,7 @@ def _present(store: Store, request: Request, check_mode: bool, act: Act) -> dict
                 _refuse_losing_hotfixes(store, request, planned, git)
             content_of = _contents(git, planned) if history.has(git, planned) else None
             foreseen = _made(store, request, planned, (0, 0), lambda _target: None, content_of, True, act)
+            foreseen = _with_way(store, git, version, foreseen)
             return {**foreseen, "notes": notes} if notes else foreseen
         git.update(source)
         commit = git.commit_of(version)
@@ -263,11 +264,31 @@ def _present(store: Store, request: Request, check_mode: bool, act: Act) -> dict
             raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
         _let_go(store, request, dropped, act)
         size = git.size_of(commit)
-        return _made(
+        made = _made(
             store, request, commit, size, lambda target: git.export(commit, target), _contents(git, commit), False, act
         )
+        return _with_way(store, git, version, made)
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
+
+
+def _with_way(store: Store, git: Git, version: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """What is returned, with a sentence on where it leads: from which version, to which, over how many commits."""
+    before, after = str(facts["current_revision"]), str(facts["revision"])
+    if before == after:
+        return facts
+    served = str(store.manifest(store.current()).get("version") or "")
+    way = (
+        f"{_named(served, before)} → {_named(version, after)}"
+        if before
+        else f"{_named(version, after)} is the first version"
+    )
+    far = history.between(git, before, after) if before else ""
+    return {**facts, "msg": "; ".join(filter(None, [f"{way}, {far}" if far else way, facts["msg"]]))}
+
+
+def _named(version: str, revision: str) -> str:
+    return f"{version} ({revision[:12]})" if version and not revision.startswith(version) else revision[:12]
 
 
 def _contents(git: Git, commit: str) -> Callable[[str], bytes | None]:
