@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -77,12 +80,36 @@ def test_going_back_reverses_nothing_and_another_update_drops_nothing_that_is_us
 def test_the_next_update_drops_what_nobody_uses_any_more_if_it_is_named(migrated: Shop) -> None:
     unnamed = update(migrated, "m3", "code alone")
     assert "note" in columns(migrated) and "allow_data_loss" in unnamed.output
-    update(migrated, "m4", "the column is dropped, another name for an address, written twice and copied in batches",
+    with ThreadPoolExecutor(1) as beside:
+        running = beside.submit(migrated.update, "m4", update_allow_data_loss=["tours.0004_channel"])
+        while migrated.version() != "m4":
+            assert not running.done(), running.result().output[-4000:]
+            time.sleep(0.2)
+        # The column is there and the new version serves: what comes next are rows.
+        with held(migrated, "SELECT 1 FROM tours_order WHERE id = 500000 FOR UPDATE"):
+            play = running.result()
+    assert play.returncode != 0 and "nightly-report" in play.message, play.output[-4000:]
+    assert migrated.version() == "m4" and "note" not in columns(migrated)
+    assert sql(migrated, "SELECT count(*) FROM tours_order WHERE contact IS NULL") != "0"
+    update(migrated, "m4", "rows of years are copied in batches by the same command again",
            update_allow_data_loss=["tours.0004_channel"])  # fmt: skip
-    assert "note" not in columns(migrated)
     assert sql(migrated, "SELECT count(*) FROM tours_order WHERE contact IS NULL OR contact <> email") == "0"
     assert sql(migrated, "SELECT count(*) FROM evenkeel_migrations WHERE name = '0006_copy' AND op_index = 0 "
                "AND state IN ('done', 'settled')") == "1"  # fmt: skip
+
+
+@contextmanager
+def held(shop: Shop, statement: str) -> Iterator[None]:
+    """Somebody's transaction that keeps the locks of a statement."""
+    words = ["docker", "exec", "-e", "PGAPPNAME=nightly-report", shop.container("db"), "psql", "-U", "shop", "shop"]
+    with subprocess.Popen([*words, "-c", f"BEGIN; {statement}; SELECT pg_sleep(300)"]) as process:
+        try:
+            yield
+        finally:
+            sql(
+                shop, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nightly-report'"
+            )
+            process.wait(20)
 
 
 def not_null(shop: Shop, column: str) -> bool:
@@ -109,31 +136,11 @@ def test_not_null_and_the_rest_of_the_new_name_come_when_nobody_is_left_who_does
 
 
 def test_a_lock_that_is_never_given_leaves_the_version_before_serving(migrated: Shop) -> None:
-    holder = [
-        "docker",
-        "exec",
-        "-e",
-        "PGAPPNAME=nightly-report",
-        migrated.container("db"),
-        "psql",
-        "-U",
-        "shop",
-        "shop",
-    ]
     version = migrated.version()
-    with subprocess.Popen(
-        [*holder, "-c", "BEGIN; LOCK TABLE django_migrations IN SHARE MODE; SELECT pg_sleep(300)"]
-    ) as held:
-        try:
-            with migrated.load() as load:
-                play = migrated.update("m8")
-                result = load.stop()
-        finally:
-            sql(
-                migrated,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nightly-report'",
-            )
-            held.wait(20)
+    with migrated.load() as load:
+        with held(migrated, "LOCK TABLE django_migrations IN SHARE MODE"):
+            play = migrated.update("m8")
+        result = load.stop()
     assert play.returncode != 0 and "nightly-report (pid" in play.message, play.output[-4000:]
     assert migrated.version() == version
     assert_nothing_lost(migrated, load, result)
