@@ -16,9 +16,11 @@ from tests.bed.fronts import FRONTS, fronted
 from tests.bed.hand_started import COMPOSE, HandStarted
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import EVERYTHING, run
+from tests.bed.shop import EVERYTHING, Shop, run
 
-OTHERS = [name for name in FRONTS if name != "plain"]
+#: By hand it can only be replaced with a gap; an update makes a name of the network of it.
+ONE_ONLY = "container_name"
+OTHERS = [name for name in FRONTS if name not in ("plain", ONE_ONLY)]
 
 
 class Fronted(HandStarted):
@@ -76,5 +78,26 @@ def test_behind(name: str) -> None:
             f"\nevidence: behind {name}: {result.total:,} requests of a roll and one undone, 0 failed, longest gap "
             f"{gap:.0f} ms, p99 {p99:.0f} ms; moved, it was found after {healed:.1f} s"
         )
+    finally:
+        shop.destroy()
+
+
+@pytest.mark.xdist_group(f"front {ONE_ONLY}")
+def test_behind_a_name_that_only_one_container_can_have() -> None:
+    shop = Shop(f"front-{len(OTHERS)}")
+    shop.destroy()
+    try:
+        shop.create()
+        tags = {tag: fronted(shop, tag, FRONTS[ONE_ONLY]) for tag in ("v1", "v2", "bad-500")}
+        first = shop.update(tags["v1"])
+        assert first.returncode == 0, first.output[-4000:]
+        with shop.load(mix=EVERYTHING) as load:
+            rolled, undone = shop.update(tags["v2"]), shop.update(tags["bad-500"])
+            result = load.stop()
+        assert rolled.returncode == 0, rolled.output[-4000:]
+        assert undone.returncode and "answered 500" in undone.message, undone.output[-4000:]
+        assert (shop.version(), shop.leftovers()) == ("v2", [])
+        assert set(result.versions) == {"v1", "v2"}
+        assert_nothing_lost(shop, load, result)
     finally:
         shop.destroy()
