@@ -25,7 +25,7 @@ PLAY = """
         group/evenkeel.deploy.all: {state_dir: "{{ app_state_dir }}", lock_token: "{{ lock.lock_token }}"}
       block:
         - ansible.builtin.include_role: {name: evenkeel.deploy.update, tasks_from: migrations.yml, public: true}
-        - ansible.builtin.debug: {msg: "told: {{ update_backed_up }}"}
+        - ansible.builtin.debug: {msg: "told: {{ update_saved.results | default([]) | map(attribute='msg') | list }}"}
       always:
         - evenkeel.deploy.deploy_lock: {state_dir: "{{ app_state_dir }}", lock_token: "{{ lock.lock_token }}", state: released}
 """
