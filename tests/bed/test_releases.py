@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from demo.repository import add_commit
-from tests.bed.shop import Shop, run
+from tests.bed.hand_started import COMPOSE
+from tests.bed.shop import ROOT, Shop, run
 from tests.bed.stacks import changed
+
+_STATIC = "      - static_files:/app/staticfiles\n"
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +37,12 @@ def images(shop: Shop) -> set[str]:
 
 def test_old_releases_go_with_what_only_they_had_and_the_way_back_stays(shop: Shop) -> None:
     tags = []
+    compose = (ROOT / "demo/shop" / COMPOSE).read_text(encoding="utf-8")
+    mounted = compose.replace(_STATIC, f"{_STATIC}      - ./shop/release.txt:/srv/release.txt:ro\n", 1)
+    assert mounted != compose
     for number in range(4):
         tag = f"r{number}"
-        add_commit(shop.repository, {"shop/release.txt": str(number)}, tag, parent="v1")
+        add_commit(shop.repository, {"shop/release.txt": str(number), COMPOSE: mounted}, tag, parent="v1")
         tags.append(run(["git", "--git-dir", str(shop.repository), "rev-parse", tag]).strip())
         play = shop.update(tag)
         assert play.returncode == 0, play.output[-5000:]
@@ -49,7 +55,7 @@ def test_old_releases_go_with_what_only_they_had_and_the_way_back_stays(shop: Sh
     assert tags[1][:12] not in images(shop)
     # Mounted copies: those that the two have, and no more.
     kept = {p.parent.name for release in left for p in copies(shop, shop.root / "releases" / release)}
-    assert set(os.listdir(shop.root / "mounts")) == kept
+    assert set(os.listdir(shop.root / "mounts")) == kept and len(kept) == len(left)
     began = {i["Id"] for i in shop.inspections()}
     back = shop.update(tags[2][:12])
     assert back.returncode == 0, back.output[-5000:]
