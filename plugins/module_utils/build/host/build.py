@@ -162,10 +162,14 @@ def build_images(request: Request, check_mode: bool) -> dict[str, Any]:
 
 def _mark_built(folder: str, fence: Fence) -> None:
     """Write into a release that it has all that it needs; the folder may be no release's."""
-    layout, release = release_in(os.path.realpath(folder)) or (None, "")
-    if layout and Store(layout.root).manifest(release).get("state") == choice.PREPARING:
+    found = release_in(os.path.realpath(folder))
+    if not found:
+        return
+    layout, release = found
+    store = Store(layout.root)
+    if store.manifest(release).get("state") == choice.PREPARING:
         with fence.act(f"mark {release} built"):
-            Store(layout.root).note(release, state=choice.BUILT)
+            store.note(release, state=choice.BUILT)
 
 
 def build_missing(
