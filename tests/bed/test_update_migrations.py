@@ -80,7 +80,7 @@ def test_going_back_reverses_nothing_and_another_update_drops_nothing_that_is_us
 def test_the_next_update_drops_what_nobody_uses_any_more_if_it_is_named(migrated: Shop) -> None:
     unnamed = update(migrated, "m3", "code alone")
     assert "note" in columns(migrated) and "allow_data_loss" in unnamed.output
-    with ThreadPoolExecutor(1) as beside:
+    with migrated.load() as load, ThreadPoolExecutor(1) as beside:
         running = beside.submit(migrated.update, "m4", update_allow_data_loss=["tours.0004_channel"])
         while migrated.version() != "m4":
             assert not running.done(), running.result().output[-4000:]
@@ -88,8 +88,10 @@ def test_the_next_update_drops_what_nobody_uses_any_more_if_it_is_named(migrated
         # The column is there and the new version serves: what comes next are rows.
         with held(migrated, "SELECT 1 FROM tours_order WHERE id = 500000 FOR UPDATE"):
             play = running.result()
+        result = load.stop()
     assert play.returncode != 0 and "nightly-report" in play.message, play.output[-4000:]
-    assert migrated.version() == "m4" and "note" not in columns(migrated)
+    assert migrated.version() == "m4" and "note" not in columns(migrated) and migrated.leftovers() == []
+    assert_nothing_lost(migrated, load, result)
     assert sql(migrated, "SELECT count(*) FROM tours_order WHERE contact IS NULL") != "0"
     update(migrated, "m4", "rows of years are copied in batches by the same command again",
            update_allow_data_loss=["tours.0004_channel"])  # fmt: skip
@@ -137,9 +139,8 @@ def test_not_null_and_the_rest_of_the_new_name_come_when_nobody_is_left_who_does
 
 def test_a_lock_that_is_never_given_leaves_the_version_before_serving(migrated: Shop) -> None:
     version = migrated.version()
-    with migrated.load() as load:
-        with held(migrated, "LOCK TABLE django_migrations IN SHARE MODE"):
-            play = migrated.update("m8")
+    with held(migrated, "LOCK TABLE django_migrations IN SHARE MODE"), migrated.load() as load:
+        play = migrated.update("m8")
         result = load.stop()
     assert play.returncode != 0 and "nightly-report (pid" in play.message, play.output[-4000:]
     assert migrated.version() == version
