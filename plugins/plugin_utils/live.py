@@ -22,6 +22,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import MISSING
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.progress import read_lines
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_texts import progress_line
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.runtime import RuntimeAction
 
 #: Seconds after which Ansible's wrapper would end the module: far more than any module of ours allows itself.
@@ -121,7 +122,7 @@ class LiveAction(RuntimeAction):
             output = self._ask(look_command(self._state_dirs(), progress_id, shown, job, results))
             texts, shown = read_lines(output, shown)
             for text in texts:
-                display.display(f"  [{name}] {text}", stderr=True)
+                display.display(progress_line(name, text), stderr=True)
             words = output.split()
             if "#ended" in words and not texts:
                 return True
