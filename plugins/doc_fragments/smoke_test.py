@@ -15,6 +15,7 @@ options:
     description:
       - What is asked as users would, once something has changed where anything is to be, and has to answer with 200.
         Without it nothing is asked.
+      - A name is asked of this server, see M(evenkeel.deploy.smoke_test). C(user:password@) is sent as basic authentication.
     type: str
   prove:
     description:

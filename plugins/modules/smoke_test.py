@@ -10,7 +10,15 @@ module: smoke_test
 short_description: Check that an app serves, as its users see it
 description:
   - Requests O(health_url) and the paths of O(prove) as users would, so redirects are followed and certificates are checked.
-    What is not answered rightly is asked again, a second apart.
+  - A name is asked of this server, whatever DNS says, with that name as C(Host) and in TLS. It is asked as DNS says only if
+    nothing listens on its port here, and RV(notes) says so. No proxy of the environment is used.
+  - The certificate of this server has to be for that name and in date. Who issued it does not matter, since the connection
+    does not leave the machine. Asked as DNS says, the issuer has to be known as well.
+  - An address of this server, such as C(127.0.0.1), may be refused by a strict C(server_name) or C(ALLOWED_HOSTS). It is
+    then asked by the C(server_name) that leads to the app in nginx's configuration, if there is exactly one, and
+    RV(notes) says what to write as O(health_url). With several the failure names them.
+  - An answer that waiting can heal is asked for again, a second apart. A certificate, a redirect to where nothing listens
+    and status 4xx fail at once (408, 425 and 429 do not, and 404 fails after three tries).
   - Fails as well if a container of O(project_name) is restarting or dead. A failure shows the last log lines.
   - Changes nothing. In check mode nothing is asked.
 version_added: 0.1.0
@@ -30,7 +38,7 @@ options:
     type: str
   tries:
     description:
-      - How often the site is asked until it answers as it should.
+      - How often the site is asked until it answers as it should, where waiting can heal what it answers.
     type: int
     default: 6
   brief:
@@ -70,7 +78,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 asked:
-  description: The URL that was asked, empty where none is known.
+  description: The URL that was asked, without user, password and secret parameters; empty where none is known.
   returned: always
   type: str
 notes:

@@ -56,6 +56,12 @@ options:
         It is made V(verified) by a second call, once what has to be reloaded is reloaded and answers.
     type: bool
     default: true
+  asked:
+    description:
+      - With O(state=active), whether the site was asked (module M(evenkeel.deploy.smoke_test)) and answered as it should.
+        Without that nothing calls the release verified. It can be gone back to all the same.
+    type: bool
+    default: true
   left:
     description:
       - With O(state=active), what becomes of the release that is left. V(bad) marks it before the switch, and notes that

@@ -80,6 +80,24 @@ def test_it_is_adopted_as_it_runs(tours: Tours) -> None:
     assert manifests(tours)[-1]["state"] == "verified"
 
 
+def test_it_is_asked_by_its_name_without_hosts_file_and_authority(tours: Tours) -> None:
+    # No DNS knows the name, and nobody has signed its certificate: this server is asked, by that name.
+    play = succeeded(tours.play(playbook="status"))
+    assert "! site" not in play.output, play.output[-4000:]
+    site = f"https://{NAME}:{tours.port}"
+    # By its address nginx closes the connection; its server_name is asked then, and said. The plain port is as good for that.
+    for scheme, port in (("https", tours.port), ("http", tours.spare_port)):
+        url = f"{scheme}://127.0.0.1:{port}/api/health/"
+        play = succeeded(tours.play(playbook="status", app_health_url=url))
+        assert "! site" not in play.output, play.output[-4000:]
+    # A name that is not its own is refused in the handshake; what to write is said, and nothing is asked in its place.
+    wrong = tours.play(playbook="status", app_health_url=f"https://tour.example:{tours.port}/api/health/")
+    assert "has no certificate for tour.example" in wrong.flat and f"app_health_url: {site}/api/health/" in wrong.flat
+    # Plain, it is redirected to the usual port, which is another server's here or nobody's.
+    wrong = tours.play(playbook="status", app_health_url=f"http://{NAME}:{tours.spare_port}/api/health/")
+    assert f"redirected to https://{NAME}/api/health/" in wrong.flat, wrong.flat[-4000:]
+
+
 def test_it_is_updated_with_its_front_end_and_a_column_more(tours: Tours) -> None:
     standing = tours.lives(*_STANDING)
     with tours.users("updated to v2"):

@@ -77,17 +77,6 @@ class Tours(HandStarted):
     def certificate(self) -> Path:
         return self.home / "nginx/certs/fullchain.pem"
 
-    @property
-    def environment(self) -> dict[str, str]:
-        # Nobody else has signed it.
-        return {**super().environment, "SSL_CERT_FILE": str(self.certificate)}
-
-    def playbook_argv(self, *arguments: str, playbook: str = "update", **variables: Any) -> list[str]:
-        # The name leads to this machine, for these processes alone.
-        argv = super().playbook_argv(*arguments, playbook=playbook, **variables)
-        script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-        return ["unshare", "--mount", "sh", "-c", script, str(self.folder / "hosts"), *argv]
-
     def load(self, seconds: float = 1500.0, rate: float = RATE, mix: str = USERS, arguments: Any = ()) -> LoadRun:
         own = ("--timeout", "60", "--connect-timeout", "30", *arguments)
         return LoadRun(self.url, self.folder / "load", host=NAME, rate=rate, seconds=seconds, mix=mix, arguments=own)
@@ -98,7 +87,6 @@ class Tours(HandStarted):
         """Make repository and inventory, a checkout of v1, and beside it what git ignores: environment and certificate."""
         self.folder.mkdir(parents=True)
         self.write_inventory()
-        (self.folder / "hosts").write_text(f"127.0.0.1 localhost {NAME}\n", encoding="utf-8")
         repository = open_repository(self.repository)
         first = repository.commit(None, read_tree(TREE), "Tours", 1767603600)
         for reference in ("refs/tags/v1", "refs/heads/main"):

@@ -14,10 +14,11 @@ import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .secret_values import credentials_of, looks_random
+from .secret_values import credentials_of, is_secret_name, looks_random, of_address
 
 # Whatever a password may hold but space and quotes; where it ends only its last @ tells.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s\"'<>`]*@[^\s\"'<>`]*")
+_PARAMETER = re.compile(r"([?&])([^=&#\s]+)=([^&#\s]+)")
 #: Characters of a secret by which a part of it is known, where a line was cut.
 _FRAGMENT = 10
 #: From this length on a value is replaced wherever it stands; a shorter word or number may be part of another one.
@@ -28,6 +29,15 @@ _PLAIN_SHORT = re.compile(r"[A-Za-z]+|[0-9a-fA-F]+")
 def without_credentials(text: str) -> str:
     """A text in which no address has a user or a password; ``ssh://git@host`` stays, since that user is no secret."""
     return _ADDRESS.sub(_without, text) if "@" in text else text
+
+
+def shown_address(address: str) -> str:
+    """A web address for messages: without user and password, parameters that are secret by name, and random pieces."""
+    shown = address
+    for secret in sorted(of_address(address), key=len, reverse=True):
+        shown = shown.replace(secret, "…")
+    shown = _PARAMETER.sub(lambda m: f"{m[1]}{m[2]}=…" if is_secret_name(m[2]) else m[0], shown)
+    return without_credentials(shown)
 
 
 def _without(match: re.Match[str]) -> str:

@@ -23,6 +23,7 @@ _OWN: dict[str, Any] = {
     "version": {"type": "str", "default": "main"},
     "release": {"type": "str"},
     "verified": {"type": "bool", "default": True},
+    "asked": {"type": "bool", "default": True},
     "left": {"type": "str", "choices": ["kept", "bad"], "default": "kept"},
     "accept_bad": {"type": "str"},
     "drop_hotfixes": {"type": "list", "elements": "str", "default": []},

@@ -253,3 +253,14 @@ def test_who_is_gone_or_never_handles_signals_is_not_waited_for(
     monkeypatch.setattr(processes, "process", lambda _pid: seen)
     monkeypatch.setattr(processes.time, "sleep", lambda _seconds: pytest.fail("waited"))
     processes.await_handler(4711, 15)
+
+
+def test_where_somebody_listens_is_told_as_people_write_it() -> None:
+    table = HEAD + row("0100007F:1F40", "00000000:0000", "0A") + row("00000000:1F40", "00000000:0000", "0A")
+    # Connected is not listening, and 8001 is another port.
+    table += row(HERE, PEER, "01") + row("020012AC:1F41", "00000000:0000", "0A")
+    assert processes.addresses_listening(table, 8000) == ["127.0.0.1", "0.0.0.0"]
+    six = HEAD + row("00000000000000000000000000000000:1F40", PEER6, "0A")
+    assert processes.addresses_listening(six, 8000) == ["::"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert processes.listening_addresses(listener.getsockname()[1]) == ["127.0.0.1"]

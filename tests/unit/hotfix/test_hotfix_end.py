@@ -51,7 +51,7 @@ def shop(shops: Restored[Shop], monkeypatch: pytest.MonkeyPatch) -> Shop:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(end, "nginx_reload", made.reload)
-    monkeypatch.setattr(smoke_test, "wrong", lambda *_args: made.wrong)
+    monkeypatch.setattr(smoke_test, "wrong", lambda *_args, **_more: made.wrong)
     monkeypatch.setattr(end, "connect", lambda _root: EngineInMemory())
     monkeypatch.setattr(end.log_tail, "of_service", lambda *_args: ["api-1: it fell over"])
     return made

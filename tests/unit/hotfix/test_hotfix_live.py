@@ -295,7 +295,7 @@ def test_a_site_that_answers_wrongly_has_its_files_back(
     shop: Shop, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, ledger, wrong = served.seen(), str(shop.root / ".evenkeel"), ["GET / answered 500"]
-    monkeypatch.setattr(smoke_test, "wrong", lambda *_args: wrong[0])
+    monkeypatch.setattr(smoke_test, "wrong", lambda *_args, **_more: wrong[0])
     for _again in range(2):
         with pytest.raises(BadInput) as caught:
             call(shop, name="m")
@@ -317,14 +317,14 @@ def test_killed_before_the_site_was_asked_the_same_call_asks_it(
 ) -> None:
     before, asked = served.seen(), []
 
-    def killed(*_args: Any) -> str:
+    def killed(*_args: Any, **_more: Any) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(smoke_test, "wrong", killed)
     with pytest.raises(KeyboardInterrupt):
         call(shop, name="m")
     assert served.seen() != before
-    monkeypatch.setattr(smoke_test, "wrong", lambda *_args: asked.append(1) or "GET / answered 500")
+    monkeypatch.setattr(smoke_test, "wrong", lambda *_args, **_more: asked.append(1) or "GET / answered 500")
     with pytest.raises(BadInput, match="GET / answered 500"):
         call(shop, name="m")
     assert asked and served.seen() == before

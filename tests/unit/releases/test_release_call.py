@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import plain_folder, store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
+from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.store import releases_of
 from tests.unit.app_on_a_server import App, commit, refusal
 
 
@@ -223,3 +224,19 @@ def test_a_folder_is_shared_and_another_list_makes_another_release(app: App) -> 
     assert second["changed"] and second["release"] != first
     assert (Path(second["release_path"]) / "media/cats/a").read_text() == "miau"
     assert app(shared=[".env", "media/cats"])["changed"] is False
+
+
+def test_what_nobody_asked_is_gone_back_to_and_not_called_verified(app: App) -> None:
+    name = app.built()
+    app("active", release=name, asked=False)
+    store = Store(str(app.root))
+    (told,) = releases_of(store)
+    assert (told["state"], told["verified_at"]) == ("active, not asked", "")
+    assert app("active", release=name, asked=False)["changed"] is False
+    commit(app.source, version="2")
+    assert app()["rollback_target"] == name
+    # Asked later, with a URL, it is; and an operation without one takes nothing of that back.
+    app("active", release=name)
+    app("active", release=name, asked=False)
+    told = releases_of(store)[-1]
+    assert told["state"] == "verified" and told["verified_at"]

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +84,27 @@ def listeners(table: str) -> frozenset[int]:
     rows = (line.split() for line in table.splitlines()[1:])
     locals_ = (fields[1].rsplit(":", 1) for fields in rows if len(fields) > 3 and fields[3] == _LISTENING)
     return frozenset(int(number, 16) for address, number in locals_ if not _is_loopback(address))
+
+
+def listening_addresses(port: int) -> list[str]:
+    """The addresses of this host at which somebody listens on a TCP port, ``0.0.0.0`` and ``::`` for all; unseen: none."""
+    tables = [text_of(f"/proc/self/net/{table}") for table in ("tcp", "tcp6")]
+    return [address for table in tables for address in addresses_listening(table, port)]
+
+
+def addresses_listening(table: str, port: int) -> list[str]:
+    """The same in the text of one table, ``/proc/<pid>/net/tcp`` or ``tcp6``."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    locals_ = (fields[1].rsplit(":", 1) for fields in rows if len(fields) > 3 and fields[3] == _LISTENING)
+    return list(dict.fromkeys(_address(word) for word, number in locals_ if int(number, 16) == port))
+
+
+def _address(word: str) -> str:
+    """An address as the kernel prints it, as people write it."""
+    raw = bytes.fromhex(word)
+    if sys.byteorder == "little":
+        raw = b"".join(raw[n : n + 4][::-1] for n in range(0, len(raw), 4))
+    return str(ipaddress.ip_address(raw))
 
 
 def _is_loopback(address: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...base.errors import BadInput
 from ...base.host.files import read_json
+from ...base.masking import shown_address
 from ...engine.definition import GENERATED
 from ...engine.host import log_tail
 from ...engine.host.project import connect
@@ -86,19 +87,20 @@ def patch(request: Request, check_mode: bool) -> dict[str, Any]:
 def _served(store: Store, request: Request, release: str, asked: tuple[Probe, ...]) -> dict[str, Any]:
     """Look at the site, then make the release the current one; only ``problem`` where it does not serve as it should."""
     began = time.time()
-    wrong = smoke_test.wrong(request.smoke_test.health_url, asked)
+    project = str(read_json(f"{store.path_of(release)}/{GENERATED}")["name"])
+    wrong = smoke_test.wrong(request.smoke_test.health_url, asked, project=project)
     if wrong:
-        project = str(read_json(f"{store.path_of(release)}/{GENERATED}")["name"])
         said = log_tail.of_service(connect(store.root), project, request.django_service, began - 60, _LINES)
         lines = "".join(f"{line}\n" for line in ("Last log lines:", *said)) if said else ""
         problem = f"What: it does not serve as it should ({wrong})\n{lines}Next: correct the change and run the same command again"
         return {"changed": False, "problem": problem, "msg": problem}
     switch = ReleaseRequest(
-        request.path, request.lock, "active", release=release, keep=request.keep, owner=request.source.owner
-    )
+        request.path, request.lock, "active", release=release, asked=bool(request.smoke_test.health_url),
+        keep=request.keep, owner=request.source.owner,
+    )  # fmt: skip
     active = manage_release(switch, False)
     result: dict[str, Any] = {
-        "changed": True, "asked": request.smoke_test.health_url,
+        "changed": True, "asked": shown_address(request.smoke_test.health_url),
         "release": release, "release_state": active["release_state"], "refs": [], "notes": [],
         "msg": f"{release} is the current release",
     }  # fmt: skip

@@ -168,7 +168,7 @@ def _change(request: Request, check_mode: bool) -> dict[str, Any]:
                 answer = _acted(state_dir, known, here, request, live, state, kind, name, given, untried)
             # One that was killed before the site was asked is asked about by the same call.
             due = answer["changed"] or (state == APPLIED and known and not known.get("proven"))
-            problem = smoke_test.wrong(request.smoke_test.health_url, asked) if due else ""
+            problem = smoke_test.wrong(request.smoke_test.health_url, asked, project=here.name) if due else ""
             if problem:
                 if state == REVERTED:
                     raise _TakenBack(problem, "the files are those of before the hotfix")

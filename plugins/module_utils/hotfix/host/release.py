@@ -46,6 +46,7 @@ class Request:
         for one by its id, its commit or its version.
     :ivar repo: URL, or a path on this host.
     :ivar verified: of ``active``: it is known that it serves.
+    :ivar asked: of ``active``: the site was asked and answered as it should; without that nothing is called verified.
     :ivar left: of ``active``: ``bad`` marks the one that is left, and notes that this is a rollback.
     :ivar accept_bad: of ``present``: the id or commit of a release that was rolled back, which may be brought again.
     :ivar drop_hotfixes: names of those that the version may lose; ``drop_edits``: it may lose what was edited by hand.
@@ -63,6 +64,7 @@ class Request:
     version: str = "main"
     release: str = ""
     verified: bool = True
+    asked: bool = True
     left: str = "kept"
     accept_bad: str = ""
     drop_hotfixes: tuple[str, ...] = ()
@@ -167,8 +169,11 @@ def _active(store: Store, release: choice.Release, request: Request, check_mode:
                 environment.put_back(store, before)
             environment.bring(store, release.id)
             if verified:
-                store.note(release.id, state=choice.VERIFIED, verified=round(time.time(), 3))
+                store.note(release.id, state=choice.VERIFIED, verified=round(time.time(), 3), asked=request.asked)
             store.end_look(release.id)
+    elif verified and request.asked and not check_mode and store.manifest(release.id).get("asked") is False:
+        with act(f"note that {release.id} was asked"):
+            store.note(release.id, asked=True)
     for left in [] if check_mode else adopted.waiting(store):
         with act(f"make {left} ready to come back"):
             adopted.make_ready_to_return(store, left)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
+from ...base.masking import shown_address
 from ...engine.host import log_tail
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
@@ -47,24 +48,25 @@ def verify(request: Request, check_mode: bool) -> dict[str, Any]:
     :returns: what the module returns, ``failed`` included where it does not serve as it should.
     :raises BadInput: what is to be asked cannot be.
     """
-    began, url = time.time(), request.site.health_url
+    began, url, shown = time.time(), request.site.health_url, shown_address(request.site.health_url)
     probes = smoke_test.questions(request.site.prove)
     result = {
         "changed": False,
-        "asked": url,
+        "asked": shown,
         "notes": [],
-        "msg": f"{url} answers as it should" if url else "nothing to ask",
+        "msg": f"{shown} answers as it should" if url else "nothing to ask",
     }
     if check_mode:
         return {**result, "asked": ""}
-    problem = smoke_test.wrong(url, probes, request.tries)
+    asked = smoke_test.ask_site(url, probes, request.tries, project=request.project_name)
+    problem = asked.problem
     if not problem and request.project_name and not request.brief:
         problem = _broken(request.project_name)
     if problem:
         return {**result, "failed": True, "msg": _message(request, problem, began)}
     if request.project_name and not request.brief:
-        result["notes"] = _notes(request.project_name)
-    return result
+        return {**result, "notes": [*asked.notes, *_notes(request.project_name)]}
+    return {**result, "notes": [*asked.notes]}
 
 
 def _broken(project: str) -> str:

@@ -182,7 +182,9 @@ class _Look:
         elif current and "drift" in self.parts:
             seen = replace(seen, edits=self._trees(seen, []), rollback_target=self._rollback_target(None))
         if current:
-            seen = replace(seen, wrong=wrong(self.health_url, self.questions, tries=1))
+            seen = replace(
+                seen, wrong=wrong(self.health_url, self.questions, tries=1, project=self.app if project else "")
+            )
         return replace(seen, looked=sorted(self.parts), unseen=dict(self.unseen))
 
     def _files(self, seen: Seen) -> Seen:

@@ -17,6 +17,7 @@ from ...hotfix.public_paths import public_paths
 from ...operation import lease
 from ...operation.host.records import Journal, Records, iso
 from ...operation.lease import Lock
+from ...releases import choice
 from ...releases.host.image_archive import Archive
 from ...releases.host.store import Store
 from ..findings import Holder
@@ -55,6 +56,9 @@ def releases_of(store: Store) -> list[dict[str, Any]]:
     for release in sorted(store.all(), key=lambda r: r.id, reverse=True):
         manifest = store.manifest(release.id)
         verified = float(manifest.get("verified") or 0)
+        if manifest.get("asked") is False and manifest.get("state") == choice.VERIFIED:
+            # It went through every step, and nobody asked the site: there was no address to ask it by.
+            manifest, verified = {**manifest, "state": f"{choice.ACTIVE}, not asked"}, 0.0
         report = {key: manifest[key] for key in _OF_MANIFEST if key in manifest}
         found.append({**report, "id": release.id, "verified_at": iso(verified) if verified else ""})
     return found

@@ -14,11 +14,29 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ...engine.answer import Answer
 from ...engine.services import Probe
 
 _BODY_READ = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: the status, the beginning of the body, and where a redirect leads to (empty for none)."""
+
+    status: int
+    body: bytes = b""
+    location: str = ""
+
+
+class NoReply(Exception):
+    """No whole answer came. The text goes on after "was not answered"; ``cause`` is what was raised below."""
+
+    def __init__(self, text: str, cause: Exception) -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 class _Connection(http.client.HTTPConnection):
@@ -70,8 +88,35 @@ def ask(
     :returns: the answer; ``text`` tells what came, as a user would report it.
     """
     what = f"{probe.method} {probe.path}"
-    deadline = time.monotonic() + timeout
     connection = _Connection(address, port, timeout, tls_name)
+    try:
+        reply = reply_over(connection, probe.method, probe.path, headers, timeout, uwsgi=uwsgi)
+    except NoReply as error:
+        return Answer(False, f"{what} was not answered{error}")
+    good = reply.status < 400 if any_success else reply.status == probe.status
+    said = f"{what} answered {reply.status}"
+    if good and probe.contains and probe.contains.encode() not in reply.body:
+        return Answer(False, f"{said}, but without {probe.contains!r}", reply.status)
+    return Answer(good, said, reply.status)
+
+
+def reply_over(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    timeout: float,
+    most: int = _BODY_READ,
+    uwsgi: bool = False,
+) -> Reply:
+    """Send one request over a connection of its own, which is closed after it.
+
+    :param path: path and query; what may not stand in a request line is quoted.
+    :param timeout: seconds for all of the answer once it is connected.
+    :param most: bytes of the body that are read.
+    :raises NoReply: no whole answer came in time.
+    """
+    deadline = time.monotonic() + timeout
     sock: socket.socket | None = None
     late = threading.Event()
 
@@ -86,42 +131,38 @@ def ask(
     cutter.daemon = True
     cutter.start()
     try:
-        path = urllib.parse.quote(probe.path, safe="/?#[]@!$&'()*+,;=:%~")
+        path = urllib.parse.quote(path, safe="/?#[]@!$&'()*+,;=:%~")
         sent = {**headers, "User-Agent": "evenkeel", "Connection": "close"}
         if uwsgi:
-            sock = _connected(address, port, timeout)
-            sock.sendall(uwsgi_packet(probe.method, path, sent))
-            response = http.client.HTTPResponse(sock, method=probe.method)
+            sock = _connected(connection.host, connection.port, timeout)
+            sock.sendall(uwsgi_packet(method, path, sent))
+            response = http.client.HTTPResponse(sock, method=method)
             response.begin()
         else:
-            _send(connection, probe.method, path, sent)
+            _send(connection, method, path, sent)
             # http.client forgets the socket once it knows that the connection will be closed.
             sock = connection.sock
             response = connection.getresponse()
-        body = _body(response, sock, deadline)
+        body = _body(response, sock, deadline, most)
         if late.is_set():
             # Headers that were cut off look like the last ones.
             raise socket.timeout
-    except socket.timeout:
-        return Answer(False, f"{what} was not answered within {timeout:g} s")
+        return Reply(response.status, body, response.getheader("Location") or "")
+    except socket.timeout as error:
+        raise NoReply(f" within {timeout:g} s", error) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         if late.is_set():
-            return Answer(False, f"{what} was not answered within {timeout:g} s")
+            raise NoReply(f" within {timeout:g} s", error) from error
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Answer(False, f"{what} was not answered: {why}")
+        raise NoReply(f": {why}", error) from error
     finally:
         cutter.cancel()
         connection.close()
         if sock is not None:
             sock.close()
-    good = response.status < 400 if any_success else response.status == probe.status
-    said = f"{what} answered {response.status}"
-    if good and probe.contains and probe.contains.encode() not in body:
-        return Answer(False, f"{said}, but without {probe.contains!r}", response.status)
-    return Answer(good, said, response.status)
 
 
-def _send(connection: _Connection, method: str, path: str, headers: Mapping[str, str]) -> None:
+def _send(connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str]) -> None:
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     for name, value in headers.items():
         connection.putheader(name, value.encode("utf-8"))
@@ -162,10 +203,10 @@ def uwsgi_packet(method: str, path: str, headers: Mapping[str, str]) -> bytes:
     return struct.pack("<BHB", 0, len(body), 0) + body
 
 
-def _body(response: http.client.HTTPResponse, sock: socket.socket, deadline: float) -> bytes:
+def _body(response: http.client.HTTPResponse, sock: socket.socket, deadline: float, most: int) -> bytes:
     """The body, or the start of a long one; one that only drips is not there in time either."""
     body = bytearray()
-    while len(body) < _BODY_READ:
+    while len(body) < most:
         left = deadline - time.monotonic()
         if left <= 0:
             raise socket.timeout
