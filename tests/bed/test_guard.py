@@ -60,7 +60,7 @@ def test_without_a_guard_it_stays_broken_and_one_that_starts_heals_it(stack: Gua
     stack.move("api")
     assert stack.heals("/", "api", 12) is None
     told = guard_info(NAME)
-    assert told["needed"] and not told["running"] and "role evenkeel.deploy.guard" in told["notes"][0], told
+    assert told["needed"] and not told["running"] and "ansible-playbook evenkeel.deploy.guard" in told["notes"][0], told
     began = time.monotonic()
     stack.guard.begin()
     heals(stack, "/", "api")

@@ -24,8 +24,8 @@ def unguarded(app: str, nginx: str, hosts: Sequence[str]) -> str:
     """That nginx would not find a container again which comes back at another address, and what to do about it."""
     return (
         f"{nginx} asks for the address of {' and '.join(hosts)} only when it loads: after a crash a container may come "
-        f"back at another one, and requests fail until somebody reloads nginx; add role evenkeel.deploy.guard with "
-        f"app_name: {app} to your playbook (roles/guard/README.md has the example, and the other way)"
+        f"back at another one, and requests fail until somebody reloads nginx; install the guard of {app}: "
+        f"ansible-playbook evenkeel.deploy.guard (roles/guard/README.md has another way too)"
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[3]
 PLAYBOOKS = ("update", "hotfix", "rollback", "status")
@@ -47,6 +48,13 @@ def test_the_folder_of_the_readme_finds_its_server_and_its_variables(tmp_path: P
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - debug: {msg: '{{ app_name }} {{ app_health_url }}'}\n"
     )
     assert "travel http://127.0.0.1/health/" in ansible(tmp_path, "show.yml")
+
+
+@pytest.mark.parametrize("playbook", sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml")))
+def test_each_playbook_is_a_command_that_the_readme_names(playbook: str) -> None:
+    assert f"`evenkeel.deploy.{playbook}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    (play,) = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))
+    assert play["roles"] == [{"role": f"evenkeel.deploy.{playbook}"}] and play["gather_facts"] is False
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)

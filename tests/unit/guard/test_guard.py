@@ -302,4 +302,4 @@ def test_gentler_reloads_are_suggested_where_nginx_knows_them(printed: str, conf
 
 def test_the_note_says_what_to_do() -> None:
     note = notes.unguarded("travel", "travel-nginx-1", ["api", "web"])
-    assert "api and web" in note and "role evenkeel.deploy.guard with app_name: travel" in note
+    assert "api and web" in note and "install the guard of travel: ansible-playbook evenkeel.deploy.guard (" in note
