@@ -231,11 +231,11 @@ class CallbackModule(Default):
 
     @calmly
     def v2_on_file_diff(self, result: Any) -> None:
-        _host, task, said, _now = self._of(result)
+        host, task, said, _now = self._of(result)
         changed = [part["diff"] for part in parts_of(said) if part.get("diff") and part.get("changed")]
         if not task.hidden and "censored" not in said:
             for text in filter(None, map(self._get_diff, changed)):
-                self._print(self._story.shows(text))
+                self._print(self._story.difference(host, text))
 
     @calmly
     def v2_playbook_on_no_hosts_matched(self) -> None:

@@ -56,6 +56,7 @@ class Phase:
 _TABLE = (
     ("deploy_lock", "", LOCK, "never"),
     ("symlink_release", "Activate", "finish", "changed"),
+    ("symlink_release", "Export", "prepare", "always"),
     ("symlink_release", "", "prepare", "never"),
     ("release_refs", "Push", "finish", "changed"),
     ("release_refs", "", "prepare", "never"),

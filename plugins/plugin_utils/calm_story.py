@@ -56,6 +56,11 @@ def phase_line(name: str, seconds: float | None, text: str) -> str:
     return f"  {name:<8} {took:>8}  {text}".rstrip()
 
 
+def _says_the_same(text: str, other: str) -> bool:
+    """Whether one is the other, apart from whom it is about, which it begins with."""
+    return text == other or text.endswith(f": {other}") or other.endswith(f": {text}")
+
+
 class Story:
     """The lines for a run's events, in the order in which they come.
 
@@ -126,11 +131,19 @@ class Story:
         """A host cannot be reached."""
         if not ignored:
             self._failures.setdefault(host, []).append(texts.unreachable(host, result, host in self._answered))
-        return self._fails(host, task, f"{host} cannot be reached{', ignored' if ignored else ''}", now)
+        return self._fails(host, task, "unreachable, ignored" if ignored else "unreachable", now)
 
     def shows(self, text: str) -> list[Line]:
         """Something that is shown as it is, such as a difference."""
         return [*self.flush(), *(Line(line) for line in text.splitlines())]
+
+    def difference(self, host: str, text: str) -> list[Line]:
+        """What C(--diff) shows of a task; a plan and the task that follows it have the same."""
+        told = self._told.setdefault(host, set())
+        if text in told:
+            return []
+        told.add(text)
+        return self.shows(f"{host}:\n{text}" if len(self._hosts) > 1 else text)
 
     def retries(self, host: str, task: Task, left: int, now: float) -> list[Line]:
         """A task is tried again."""
@@ -211,7 +224,7 @@ class Story:
         """What a role reports, without what was told before."""
         told = self._told.setdefault(host, set())
         told.update(text for of, text in (self._open.said if self._open else []) if of == host)
-        new = [item for item in items if not any(t == item or t.endswith(f": {item}") for t in told)]
+        new = [item for item in items if not any(_says_the_same(item, text) for text in told)]
         told.update(new)
         if not new:
             return []

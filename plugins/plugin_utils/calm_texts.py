@@ -91,11 +91,16 @@ def failure(task: Task, result: Mapping[str, Any]) -> str:
         return _without_advice(task, _HIDDEN, [])
     found = [part for part in parts_of(result) if part.get("failed") or part.get("failed_when_result")]
     found = found if isinstance(result.get("results"), list) and found else [result]
-    said = [plain(part.get("msg")).strip() for part in found]
+    said = [_unwrapped(plain(part.get("msg")).strip()) for part in found]
     text = "\n".join(dict.fromkeys(item for item in said if item))
     if text and ("What: " in text or _is_said_by_a_person(task)):
         return text
     return _without_advice(task, text or "it failed without a message", _details(found))
+
+
+def _unwrapped(text: str) -> str:
+    """A message without what ansible-core 2.19 puts before that of a module."""
+    return text.removeprefix("Task failed: ").removeprefix("Action failed: ").removeprefix("Module failed: ")
 
 
 def _is_said_by_a_person(task: Task) -> bool:
@@ -126,11 +131,11 @@ def unreachable(host: str, result: Mapping[str, Any], touched: bool) -> str:
     :param touched: whether a task of this run has worked on it before.
     """
     hidden = "censored" in result or result.get("_ansible_no_log")
-    why = "" if hidden else one_line(result.get("msg"))
+    why = "" if hidden else _unwrapped(one_line(result.get("msg")))
     now = "what was begun on it stays, or goes on by itself" if touched else "nothing was touched on it"
     return (
         f"What: {host} cannot be reached{': ' + why if why else ''}\nNow: {now}\n"
-        f"Next: see to the connection (ansible -m ansible.builtin.ping {host}) and run the same command again"
+        f"Next: see to the connection (ansible {host} -m ansible.builtin.ping) and run the same command again"
     )
 
 

@@ -165,6 +165,20 @@ def test_what_was_told_is_not_reported_again() -> None:
     assert run.ends()[-1] == "travel is at v2"
 
 
+def test_where_an_update_leads_is_told_once() -> None:
+    export = task("Export the version into a release: v2", "symlink_release")
+    run = (
+        Run().runs(export, changed=True, msg="v1 → v2, 1 commit").runs(REPORT, msg="travel on web1: v1 → v2, 1 commit")
+    )
+    assert run.runs(REPORT, msg="v1 → v2, 1 commit").ends() == ["  prepare     1.0 s  v1 → v2, 1 commit"]
+
+
+def test_a_difference_is_told_once() -> None:
+    run = Run()
+    assert shown(run.story.difference("web1", "-a\n+b\n")) == ["-a", "+b"]
+    assert run.story.difference("web1", "-a\n+b\n") == []
+
+
 def test_a_report_that_says_a_line_twice_keeps_both() -> None:
     lines = ["- backups: none", "    next: backup", "- media: none", "    next: backup"]
     assert Run().runs(REPORT, msg=lines).ends() == lines
