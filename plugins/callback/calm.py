@@ -5,24 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
-import shutil
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-from ansible import constants as C
-from ansible.playbook.block import Block
-from ansible.plugins.callback.default import CallbackModule as Default
-
-from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_phases import Task
-from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_story import Line, Story
-from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_texts import parts_of, read_progress
-
 DOCUMENTATION = """
 name: calm
 type: stdout
@@ -49,6 +31,25 @@ EXAMPLES = """
 # stdout_callback = evenkeel.deploy.calm
 """
 
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible import constants as C
+from ansible.playbook.block import Block
+from ansible.plugins.callback.default import CallbackModule as Default
+
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_phases import Task
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_story import Line, Story
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_texts import parts_of, read_progress
+
 #: Seconds between two looks at the clock of a phase.
 _TICK = 1.0
 _ERASE = "\r\033[K"
@@ -63,7 +64,8 @@ def calmly(method: Callable[..., None]) -> Callable[..., None]:
             getattr(super(CallbackModule, self), method.__name__)(*args, **kwargs)
             return
         try:
-            method(self, *args, **kwargs)
+            with self._lock:
+                method(self, *args, **kwargs)
         except Exception as error:
             # A result of a shape that nobody thought of: a run is not to look broken by its output.
             with contextlib.suppress(Exception):
@@ -117,16 +119,18 @@ class CallbackModule(Default):
                 display(msg, *args, **kwargs)
                 return
             found = read_progress(str(msg)) if kwargs.get("stderr") else None
-            if found:
-                self._print(self._story.progress(*found, time.monotonic()))
-                self._draw()
-                return
             with self._lock:
+                if found:
+                    self._print(self._story.progress(*found, time.monotonic()))
+                    self._draw()
+                    return
                 self._erase()
                 display(msg, *args, **kwargs)
 
         self._display.display = show
         if self._live:
+            # Whoever stops the run with ^C gets no event of it.
+            atexit.register(self._end)
             threading.Thread(target=self._tick, daemon=True).start()
 
     def _end(self) -> None:
