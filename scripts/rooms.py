@@ -44,6 +44,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     },
     {"backup": "dumps, their proof, restoring, archives of files", "adopt": "taking over a stack started by hand"},
     {
+        "init": "which variables describe a Compose project that exists",
         "hotfix": "hotfixes of code, files and database objects; releases that would lose one",
         "rehearsal": "a version tried before it serves: checks, the app's tests, an update on real rows",
     },

@@ -47,7 +47,7 @@ def test_the_folder_of_the_readme_finds_its_server_and_its_variables(tmp_path: P
     (tmp_path / "show.yml").write_text(
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - debug: {msg: '{{ app_name }} {{ app_health_url }}'}\n"
     )
-    assert "travel http://127.0.0.1/health/" in ansible(tmp_path, "show.yml")
+    assert "travel https://shop.example.com/health/" in ansible(tmp_path, "show.yml")
 
 
 @pytest.mark.parametrize("playbook", sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml")))

@@ -46,6 +46,8 @@ def by_name(role: Path) -> str:
     return role.name
 
 
+#: Roles that do not read the variables of role app.
+ALONE = ("verify", "init")
 OWNER = {name: role for role in ROLES for name in defaults_of(role)}
 
 
@@ -83,7 +85,7 @@ def test_the_readme_is_short_and_its_defaults_are_true(role: Path) -> None:
     assert len(text.splitlines()) <= 70
     options, defaults, app = tables.options_of(role), defaults_of(role), ROOT / "roles/app"
     known = {**tables.options_of(app), **options}
-    mine = defaults if role.name == "verify" else {**defaults_of(app), **defaults}
+    mine = defaults if role.name in ALONE else {**defaults_of(app), **defaults}
     rows = [re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", line) for line in text.splitlines()]
     variables = [row[0] for row in rows if row and row[0][0].startswith(tuple(f"{r.name}_" for r in ROLES))]
     assert 0 < len(variables) <= 8
@@ -100,8 +102,8 @@ def test_the_example_says_what_there_is_and_all_that_is_needed(role: Path) -> No
     call |= play.get("vars", {})
     known = {**tables.options_of(role), **tables.options_of(ROOT / "roles/app")}
     assert set(call) - set(known) == set()
-    mine = defaults_of(role) if role.name == "verify" else {**defaults_of(ROOT / "roles/app"), **defaults_of(role)}
-    options = tables.options_of(role) if role.name == "verify" else known
+    mine = defaults_of(role) if role.name in ALONE else {**defaults_of(ROOT / "roles/app"), **defaults_of(role)}
+    options = tables.options_of(role) if role.name in ALONE else known
     needed = {n for n, o in options.items() if tables.is_needed(o, mine.get(n))}
     assert needed - set(call) == set()
 

@@ -68,7 +68,7 @@ class Look:
     """What is looked at for the services of one project."""
 
     def __init__(self, engine: Engine, project: Mapping[str, Any], tree: SourceTree) -> None:
-        self._engine, self._project, self._tree = engine, project, tree
+        self._engine, self._project, self.tree = engine, project, tree
         self._services: Mapping[str, Any] = project.get("services") or {}
         self._external: dict[str, str] | None = None
 
@@ -76,7 +76,7 @@ class Look:
         """One service, by the inspections of its containers."""
         service = self._services[name]
         config = self._engine.image(image_name(self._project, name)).get("Config") or {}
-        recipe, folders = self._recipe(service)
+        recipe, folders = self.recipe(service)
         pids = [pid for inspection in mine if (pid := pid_of(inspection))]
         codes = [int((i.get("State") or {}).get("ExitCode") or 0) for i in mine]
         evidence = Evidence(
@@ -96,7 +96,7 @@ class Look:
         """The app's own Python programs that a service runs, as they are in the tree."""
         run = [one.words for wrapped in (False, True) for one in commands_run(service, evidence, wrapped)]
         ends = dict.fromkeys(end for words in (*run, *evidence.processes) for end in files_of(words))
-        return {end: text for end in ends if (text := self._tree.ending(end))}
+        return {end: text for end in ends if (text := self.tree.ending(end))}
 
     def _scripts(
         self, service: Mapping[str, Any], evidence: Evidence, recipe: Recipe, folders: Sequence[str]
@@ -107,17 +107,24 @@ class Look:
         for _turn in range(_TURNS):
             lines = [w for w in named_files(service, replace(evidence, scripts=_some(found))) if w not in found]
             for word in lines:
-                candidates = _mounted(service, os.path.normpath(os.path.join(inside, word)))
-                candidates += [os.path.join(folder, path) for path in recipe.sources(word) for folder in folders]
+                candidates = self.origins(service, os.path.normpath(os.path.join(inside, word)), recipe, folders)
                 texts = (text for path in candidates if (text := text_of(path)))
                 found[word] = next((text for text in texts if _is_shell_script(text) or _is_a_list(word, text)), "")
                 if not found[word] and word.endswith(SUPERVISOR):
-                    found[word] = "\n".join(filter(is_list, map(text_of, self._tree.ended_by(".conf", ".ini"))))
+                    found[word] = "\n".join(filter(is_list, map(text_of, self.tree.ended_by(".conf", ".ini"))))
             if not any(found[word] for word in lines):
                 break
         return _some(found)
 
-    def _recipe(self, service: Mapping[str, Any]) -> tuple[Recipe, list[str]]:
+    @staticmethod
+    def origins(service: Mapping[str, Any], inside: str, recipe: Recipe, folders: Sequence[str]) -> list[str]:
+        """Where on this host a path in a service's containers may come from, the likeliest first.
+
+        :param recipe: and ``folders`` are those of :meth:`recipe`.
+        """
+        return _mounted(service, inside) + [os.path.join(f, path) for path in recipe.sources(inside) for f in folders]
+
+    def recipe(self, service: Mapping[str, Any]) -> tuple[Recipe, list[str]]:
         """The recipe of a service's image, and folders that it may be built from; empty where the tree has none."""
         build = service.get("build") or self._built_beside(service)
         if not build:
@@ -143,17 +150,17 @@ class Look:
             names = {str(s["image"]) for s in services if s.get("image") and not s.get("build")}
             recipes = [
                 p
-                for p in self._tree.paths
+                for p in self.tree.paths
                 if os.path.basename(p).lower().endswith(("dockerfile", "containerfile"))
                 or os.path.basename(p).lower().startswith(("dockerfile.", "containerfile."))
             ]
-            recipes = [p for p in recipes if os.path.realpath(os.path.join(self._tree.root, p)) not in built]
+            recipes = [p for p in recipes if os.path.realpath(os.path.join(self.tree.root, p)) not in built]
             self._external = made_by(names, recipes, [name for name in names if image_kind(name)])
         path = self._external.get(repository(image), "")
         if not path:
             return Recipe(), []
-        whole = os.path.join(self._tree.root, path)
-        return recipe_of(text_of(whole)), list(dict.fromkeys([os.path.dirname(whole), self._tree.root]))
+        whole = os.path.join(self.tree.root, path)
+        return recipe_of(text_of(whole)), list(dict.fromkeys([os.path.dirname(whole), self.tree.root]))
 
 
 def _path_of(build: Mapping[str, Any]) -> str:
