@@ -68,7 +68,7 @@ def update(version: str) -> tuple[int, float]:
     playbook = shutil.which("ansible-playbook", path=str(Path(sys.executable).parent)) or "ansible-playbook"
     print(f"$ cd demo/deploy && ansible-playbook update.yml -e update_version={version}", flush=True)
     began = time.monotonic()
-    environment = {**os.environ, "SHOP_PORT": PORT, "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
+    environment = {**os.environ, "SHOP_PORT": PORT}
     environment.pop("ANSIBLE_CONFIG", None)
     code = subprocess.run(
         [playbook, "update.yml", "-e", f"update_version={version}"], cwd=DEPLOY, env=environment, check=False

@@ -227,6 +227,7 @@ def test_waiting_for_the_lock_is_told() -> None:
 
 
 def test_the_line_of_progress_is_read_back() -> None:
+    assert texts.progress_line("web1", "api: [2] is ready") == "  [web1] api: [2] is ready"
     assert texts.read_progress(texts.progress_line("web1", "api: [2] is ready")) == ("web1", "api: [2] is ready")
     assert texts.read_progress("[WARNING]: something") is None
 
