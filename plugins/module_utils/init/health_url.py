@@ -42,8 +42,10 @@ def addresses(routes: Sequence[Route], published: Mapping[int, int] | None, path
     reachable = [r for r in routes if published is None or r.listen in published]
     ordered = sorted(reachable, key=lambda r: (not r.tls, not is_name(r.server_name)))
     beginnings = [r.location for r in ordered if r.location.startswith("/")]
+    # Where nginx takes a beginning off, or Django's urls.py includes another one below it.
+    below = [f"{b.rstrip('/')}{path}" for path in paths for b in beginnings if b.strip("/")]
     found = []
-    for path in dict.fromkeys([*paths, "/", *beginnings]):
+    for path in dict.fromkeys([*paths, *below, "/", *beginnings]):
         found += [f"{_site(r, published)}{path}" for r in ordered if _passes_on(r.location, path)]
     return list(dict.fromkeys(found))
 

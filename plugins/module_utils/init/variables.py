@@ -157,7 +157,7 @@ def describe(seen: Seen, answering: str, asked: bool) -> Description:
         *_health(seen, answering, asked),
     ]
     variables = [v for v in variables if v.value != _USUAL.get(v.name)]
-    return Description(tuple(variables), tuple(_questions(seen, asked)), tuple(_problems(seen, django)))
+    return Description(tuple(variables), tuple(_questions(seen, asked and not answering)), tuple(_problems(seen, django)))
 
 
 def _top(seen: Seen) -> str:
@@ -213,14 +213,14 @@ def _health(seen: Seen, answering: str, asked: bool) -> list[Variable]:
     return [Variable("app_health_url", url, "by nginx's configuration; nobody has asked it", False) for url in likely]
 
 
-def _questions(seen: Seen, asked: bool) -> list[str]:
+def _questions(seen: Seen, unanswered: bool) -> list[str]:
     found = list(seen.unread)
     if seen.repository and seen.repository.had_credentials:
         found.append(
             "app_repo: the remote has a password or token, which is not written; give the owner a deploy key, or put the "
             "address into a vault"
         )
-    if asked:
+    if unanswered:
         tried = site_addresses(seen)
         found.append(
             f"app_health_url: none of {', '.join(tried[:4])} answered 200; write a URL that does"

@@ -48,7 +48,8 @@ def test_the_paths_of_urls_py() -> None:
         # TLS where nobody can come in is no way.
         ([TLS, PLAIN], {80: 80}, [], "http://shop.example.org/"),
         # The page is the front end's; only what begins with /api/ is the app's.
-        ([Route("api", 8000, "", 80, location="/api/")], {80: 80}, ["/health/"], "http://127.0.0.1/api/"),
+        ([Route("api", 8000, "", 80, location="/api/")], {80: 80}, ["/health/"], "http://127.0.0.1/api/health/"),
+        ([Route("api", 8000, "", 80, location="/api/")], {80: 80}, [], "http://127.0.0.1/api/"),
         ([Route("api", 8000, "", 80, location="^/(api|health)")], {80: 80}, ["/health/"], "http://127.0.0.1/health/"),
     ],
 )

@@ -46,7 +46,7 @@ def test_what_runs_is_described_whole() -> None:
         "app_health_url": "https://shop.example.org/health/",
     }
     found = describe(SEEN, "https://shop.example.org/health/", True)
-    assert (found.problems, [v.name for v in found.variables if not v.sure]) == ((), [])
+    assert (found.questions, found.problems, [v.name for v in found.variables if not v.sure]) == ((), (), [])
 
 
 def test_an_address_that_does_not_answer_is_asked_for_and_not_written() -> None:
