@@ -33,6 +33,12 @@ options:
     type: str
     choices: [auto, always, never]
     default: auto
+  wait:
+    description:
+      - Wait until the files are written. V(false) leaves that to a process of the lowest priority, which goes on when the
+        module has ended. If that process is killed, the next operation writes what is missing.
+    type: bool
+    default: true
 requirements:
   - Docker Engine 20.10 or newer
   - Docker SDK for Python 5.0 or newer (package C(python3-docker))
@@ -63,6 +69,10 @@ bytes:
   description: The size of the release's archive.
   returned: always
   type: int
+later:
+  description: Whether files are written after the module has ended.
+  returned: always
+  type: bool
 notes:
   description: What was in the way.
   returned: always

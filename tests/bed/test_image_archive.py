@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import working
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options import LockOptions
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host import image_archive
+from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from tests.bed.server import Server
 from tests.bed.shop import LABEL, run
 
@@ -29,11 +32,11 @@ OLD, NEW = "20261120T080000Z-aaaaaaa", "20261120T090000Z-bbbbbbb"
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Path]:
-    """An app with two releases, of which the older one's image is of random bytes, with two names."""
+def app(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An app with two releases, of which the older one's image is of random bytes (4 MiB), with two names."""
     names = [f"evenkeel-archived-{os.getpid()}-{service}:aaaaaaa" for service in ("api", "worker")]
     with tarfile.open(tmp_path / "tree.tar", "w") as tree:
-        for number in range(4):
+        for number in range(getattr(request, "param", 4)):
             (tmp_path / "bytes").write_bytes(os.urandom(2**20))
             tree.add(tmp_path / "bytes", f"file{number}")
     run(["docker", "import", "--change", f"LABEL {LABEL}=archived", str(tmp_path / "tree.tar"), names[0]])
@@ -91,6 +94,48 @@ def test_an_image_that_is_gone_comes_back_from_its_file(app: Path) -> None:
         image_archive.bring_back(engine, image_archive.in_archive(tree, written["names"]), fence)
 
 
+def writers(app: Path) -> list[int]:
+    """The processes that have a file of an archive open that is not whole yet."""
+    found = []
+    for process in (p for p in Path("/proc").iterdir() if p.name.isdigit()):
+        with contextlib.suppress(OSError):
+            opened = [os.readlink(handle) for handle in (process / "fd").iterdir()]
+            if any(path.startswith(f"{app}/") and path.endswith(".part") for path in opened):
+                found.append(int(process.name))
+    return found
+
+
+def until(met: Callable[[], Any], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("app", [96], indirect=True)
+def test_nobody_waits_for_it_and_a_killed_writer_is_made_up_for(app: Path) -> None:
+    params: dict[str, Any] = {"path": str(app), "policy": "always", "wait": False}
+    folder = app / "releases" / OLD / ".evenkeel/images"
+    told = keep_archive(params, False)
+    assert told["changed"] and told["later"] and "in the background" in told["msg"] and not list(folder.glob("*.gz"))
+    until(lambda: writers(app))
+    (writer,) = writers(app)
+    assert os.getpriority(os.PRIO_PROCESS, writer) == 19 and os.getsid(writer) != os.getsid(0)
+    assert not keep_archive(params, False)["changed"]
+    assert image_archive.is_being_written(Store(str(app)), str(app / ".evenkeel"), OLD)
+    os.kill(writer, signal.SIGKILL)
+    until(lambda: not writers(app))
+    assert list(folder.glob("*.part")) and not image_archive.is_being_written(
+        Store(str(app)), str(app / ".evenkeel"), OLD
+    )
+    assert keep_archive(params, False)["changed"]
+    until(lambda: list(folder.glob("*.gz")))
+    until(lambda: not writers(app))
+    assert not list(folder.glob("*.part"))
+    told = keep_archive(params, False)
+    assert not told["changed"] and not told["later"] and "and in an archive of" in told["msg"]
+
+
 QUICK = {"app_services": {"api": {"monitor": 0.5, "prove_seconds": 0.5}, "celery": {"monitor": 0.5}}}
 
 
@@ -130,7 +175,8 @@ def test_without_room_the_update_is_good_and_says_it(server: Server) -> None:
 
 def test_pruned_of_everything_it_goes_back_without_git_registry_or_build(server: Server) -> None:
     play = server.update("v2", app_image_archive="auto")
-    assert play.returncode == 0 and "and in an archive of" in play.output, play.output[-3000:]
+    assert play.returncode == 0 and "is written in the background" in play.flat, play.output[-3000:]
+    until(lambda: packed(server))
     (line,) = packed(server)
     mode, size, path = line.split(" ", 2)
     assert mode == "600" and not [x for x in archives(server) if ".part" in x]

@@ -99,6 +99,13 @@ SICK = (answers_500, crashes, ended)
 
 def pruned(shop: Shop) -> None:
     """The image of the release to go back to is gone, under each of its names, as after a prune."""
+    # The update before has left it to a process that goes on.
+    end = time.monotonic() + 60
+    while not list(shop.root.glob("releases/*/.evenkeel/images/*.tar.gz")) or list(
+        shop.root.glob("releases/*/.evenkeel/images/*.part")
+    ):
+        assert time.monotonic() < end
+        time.sleep(0.1)
     image = run(["docker", "image", "inspect", "--format", "{{.Id}}", image_of(shop, "v1")]).strip()
     names = run(["docker", "image", "inspect", "--format", '{{join .RepoTags " "}}', image]).split()
     run(["docker", "rmi", *names])

@@ -17,6 +17,7 @@ _OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "release": {"type": "str"},
     "policy": {"type": "str", "choices": list(archives.POLICIES), "default": "auto"},
+    "wait": {"type": "bool", "default": True},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 #: Compressing takes seconds of a processor that belongs to those who are served.

@@ -157,7 +157,9 @@ def describe(seen: Seen, answering: str, asked: bool) -> Description:
         *_health(seen, answering, asked),
     ]
     variables = [v for v in variables if v.value != _USUAL.get(v.name)]
-    return Description(tuple(variables), tuple(_questions(seen, asked and not answering)), tuple(_problems(seen, django)))
+    return Description(
+        tuple(variables), tuple(_questions(seen, asked and not answering)), tuple(_problems(seen, django))
+    )
 
 
 def _top(seen: Seen) -> str:

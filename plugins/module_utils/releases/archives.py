@@ -46,12 +46,12 @@ def to_archive(names: Mapping[str, str], used: Collection[str]) -> dict[str, lis
     return found
 
 
-def sentence(release: str, missing: Sequence[str], archived: int, problem: str) -> str:
+def sentence(release: str, missing: Sequence[str], archived: int, problem: str, later: bool = False) -> str:
     """Whether the way back is really there.
 
     :param missing: names of images that are neither on the host nor in the archive.
     :param archived: bytes of the archive, 0 where there is none.
-    :param problem: why there is none, or not all of it.
+    :param problem: why there is none, or not all of it; ``later``: it is written after this was said.
     """
     if missing:
         return (
@@ -61,4 +61,6 @@ def sentence(release: str, missing: Sequence[str], archived: int, problem: str) 
     text = f"the images of {release} are on this host"
     if archived:
         text += f", and in an archive of {archived // _MIB + 1} MiB, which outlives docker system prune --all"
+    if later:
+        text += "; an archive of them, which outlives docker system prune --all, is written in the background"
     return f"{text}; {problem}" if problem else text

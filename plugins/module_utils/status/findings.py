@@ -102,6 +102,7 @@ class RollbackTarget:
     missing: tuple[str, ...] = ()
     verdict: str = ""
     archived: tuple[str, ...] = ()
+    being_archived: bool = False
 
 
 @dataclass(frozen=True)

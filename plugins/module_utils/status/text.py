@@ -102,6 +102,7 @@ def _rollback_target_lines(seen: Seen) -> list[str]:
     if not back.release:
         return ["none"]
     there = "; ".join([*back.missing, *back.archived]) or "all of it is here"
+    there += "; its archive is being written" if back.being_archived else ""
     verdict = f"; database: {back.verdict}" if back.verdict else ""
     return [f"{back.release}  {back.version or '?'} ({back.revision[:12]}): {there}{verdict}"]
 

@@ -100,7 +100,7 @@ def kept(
     store: Store, engine: FakeEngine, release: str = OLD, policy: str = "always", fence: Any = None
 ) -> dict[str, Any]:
     used = Used(engine, images=frozenset({"sha256:b"}))  # type: ignore[arg-type]
-    return image_archive.archive_images(store, engine, used, release, policy, fence or Fence())  # type: ignore[arg-type]
+    return image_archive.archive_images(store, engine, used, release, policy, (fence or Fence()).act)  # type: ignore[arg-type]
 
 
 def folder(store: Store, release: str = OLD) -> Path:

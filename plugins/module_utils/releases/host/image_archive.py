@@ -10,6 +10,8 @@ release; of all releases only the one to go back to has any.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
 import json
 import os
@@ -20,6 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
+from ...base.host.detached import go_on_detached
+from ...base.host.file_lock import flock, flock_if_there
 from ...base.host.files import private_directory, read_json, write_private
 from ...base.host.part_files import PART, NoRoom, Part, checksum, part_of
 from ...engine.host.engine import Engine, EngineFailed
@@ -27,7 +31,7 @@ from ...operation.host.journal import Fence, working
 from ...operation.options import LockOptions
 from .. import archives, choice
 from .kept_images import parts_of
-from .retention import Used, generated
+from .retention import Act, Used, generated
 from .store import Store
 
 _MARK = "evenkeel-images-1"
@@ -82,7 +86,7 @@ class Archive:
     def sweep(self, wanted: Sequence[str]) -> bool:
         """Take away what a killed run has left, and images that are not wanted any more; whether anything went."""
         keep = {_MANIFEST, *(_name_of(image) for image in wanted)}
-        gone = [n for n in (os.listdir(self.folder) if os.path.isdir(self.folder) else ()) if n not in keep]
+        gone = [n for n in _listed(self.folder) if n not in keep]
         for name in gone:
             os.unlink(self.path(name))
         return any(not n.endswith(PART) for n in gone)
@@ -93,6 +97,10 @@ class Archive:
         if there:
             shutil.rmtree(self.folder)
         return there
+
+
+def _listed(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _name_of(image: str) -> str:
@@ -127,12 +135,14 @@ class Request:
     :ivar path: the app's folder, in which releases are.
     :ivar release: the one to go back to where none is named.
     :ivar policy: see ``releases/archives.py``.
+    :ivar wait: for the files to be written; otherwise that is done by a process that is left behind.
     """
 
     lock: LockOptions
     path: str
     release: str = ""
     policy: str = archives.AUTO
+    wait: bool = True
 
 
 def keep_archive(request: Request, check_mode: bool) -> dict[str, Any]:
@@ -155,16 +165,50 @@ def keep_archive(request: Request, check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return archive_images(store, engine, used, release, policy, None)
     with working(request.lock, state_dir, f"image_archive of {store.root}") as fence:
-        return fence.reported(archive_images(store, engine, used, release, policy, fence))
+        if request.wait:
+            with flock(_lock_of(state_dir), fcntl.LOCK_EX):
+                return fence.reported(archive_images(store, engine, used, release, policy, fence.act))
+        report = archive_images(store, engine, used, release, policy, fence.act, later=True)
+        begun = is_being_written(store, state_dir, release)
+        report["changed"] = (report["changed"] and not begun) or bool(report["removed"])
+        fence.reported(report)
+    if report["later"] and not begun:
+        go_on_detached(lambda: _write_later(request.path, state_dir, release, policy))
+    return report
+
+
+def _lock_of(state_dir: str) -> str:
+    return os.path.join(state_dir, "image_archive.lock")
+
+
+def is_being_written(store: Store, state_dir: str, release: str) -> bool:
+    """Whether a process that was left behind is writing the archive of a release now."""
+    parts = [n for n in _listed(Archive(store.path_of(release)).folder) if n.endswith(PART)] if release else []
+    if not parts:
+        return False
+    with flock_if_there(_lock_of(state_dir)) as free:
+        return not free
+
+
+def _write_later(path: str, state_dir: str, release: str, policy: str) -> None:
+    """Write what is due by then, after others who do the same; what goes wrong is left to the next operation and to status."""
+    with flock(_lock_of(state_dir), fcntl.LOCK_EX):
+        store = Store(path)
+        if release != choice.rollback_target(store.all(), store.current()):
+            # An operation has passed by meanwhile, and has begun another one.
+            return
+        engine, used = Engine(timeout=600), Used.seen(store)
+        archive_images(store, engine, used, release, policy, lambda _what: contextlib.nullcontext())
 
 
 def archive_images(
-    store: Store, engine: Engine, used: Used, release: str, policy: str, fence: Fence | None
+    store: Store, engine: Engine, used: Used, release: str, policy: str, act: Act | None, later: bool = False
 ) -> dict[str, Any]:
     """Archive the images of one release, and take away the archives of the others.
 
     :param policy: see ``releases/archives.py``.
-    :param fence: the lock under which it is done; None to only say what would be done.
+    :param act: what each act is done under; None to only say what would be done.
+    :param later: leave the files to somebody else, and say so (``later``).
     """
     report: dict[str, Any] = {
         "changed": False,
@@ -174,13 +218,14 @@ def archive_images(
         "bytes": 0,
         "msg": "",
         "notes": [],
+        "later": False,
     }
     for other in store.all():
         archive = Archive(store.path_of(other.id))
         if (other.id != release or policy == archives.NEVER) and os.path.isdir(archive.folder):
             report["removed"].append(other.id)
-            if fence:
-                with fence.act(f"take away the images of {other.id}"):
+            if act:
+                with act(f"take away the images of {other.id}"):
                     archive.clear()
     report["changed"] = bool(report["removed"])
     if not release or policy == archives.NEVER:
@@ -195,15 +240,19 @@ def archive_images(
     due = {i: n for i, n in wanted.items() if i not in there or not set(n) <= set(there[i].get("names") or ())}
     problem = ""
     if due:
-        problem = _written(archive, engine, due, policy, [*wanted, *rescued], fence, report)
-        report["changed"] = bool(report["changed"] or report["archived"] or (fence is None and not problem))
+        problem = _problem(archive, engine, due, policy)
+        report["later"] = later and not problem
+        if act and not later and not problem:
+            problem = _written(archive, engine, due, policy, [*wanted, *rescued], act, report)
+        to_come = not problem and (later or act is None)
+        report["changed"] = bool(report["changed"] or report["archived"] or to_come)
         there = archive.whole()
-    elif fence:
-        with fence.act(f"look through the images of {release}"):
+    elif act:
+        with act(f"look through the images of {release}"):
             report["changed"] = archive.sweep([*wanted, *rescued]) or report["changed"]
     missing = sorted(lost - {n for k in rescued.values() for n in k["names"]} - _not_needed(used, lost))
     report["bytes"] = sum(int(k["bytes"]) for k in there.values())
-    report["msg"] = archives.sentence(release, missing, report["bytes"], problem)
+    report["msg"] = archives.sentence(release, missing, report["bytes"], problem, report["later"])
     report["notes"] = [report["msg"]] if missing or problem else []
     return report
 
@@ -214,26 +263,27 @@ def _not_needed(used: Used, names: set[str]) -> set[str]:
     return names & {str(c.get("Image") or "") for c in running}
 
 
+def _problem(archive: Archive, engine: Engine, due: Mapping[str, Sequence[str]], policy: str) -> str:
+    """Why what is due cannot be written, empty where it can."""
+    free, total = archive.disk()
+    problem = archives.no_room(policy, sum(int(engine.image(image).get("Size") or 0) for image in due), free, total)
+    return f"they are not archived: {problem} (app_image_archive)" if problem else ""
+
+
 def _written(
     archive: Archive,
     engine: Engine,
     due: Mapping[str, Sequence[str]],
     policy: str,
     wanted: Sequence[str],
-    fence: Fence | None,
+    act: Act,
     report: dict[str, Any],
 ) -> str:
     """Write what is due; returns why that could not be, empty where it could."""
-    size = sum(int(engine.image(image).get("Size") or 0) for image in due)
-    free, total = archive.disk()
-    problem = archives.no_room(policy, size, free, total)
-    if problem:
-        return f"they are not archived: {problem} (app_image_archive)"
-    if fence is None:
-        return ""
+    total = archive.disk()[1]
     try:
         private_directory(archive.folder)
-        with fence.act("begin the archive of images"):
+        with act("begin the archive of images"):
             archive.sweep([i for i in wanted if i not in due])
         for image, names in due.items():
             began = time.monotonic()
@@ -244,7 +294,7 @@ def _written(
                         packed.write(chunk)
                 part.sync()
                 manifest = {"image": image, "names": list(names), "bytes": part.size, "sha256": part.sha256}
-                with fence.act(f"keep the archive of {names[0]}"):
+                with act(f"keep the archive of {names[0]}"):
                     part.keep(manifest)
             seconds = round(time.monotonic() - began, 1)
             report["archived"].append({**manifest, "seconds": seconds})

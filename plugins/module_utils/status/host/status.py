@@ -306,7 +306,9 @@ class _Look:
             mounted = (str(v.get("source")) for v in service.get("volumes") or [] if v.get("type") == "bind")
             missing += [f"{name}: {path} is gone" for path in mounted if not os.path.lexists(path)]
         revision, version = str(manifest.get("revision") or ""), str(manifest.get("version") or "")
-        return RollbackTarget(back, revision, version, tuple(dict.fromkeys(missing)), archived=tuple(archived))
+        writing = files.is_being_archived(self.store, self.state_dir, back)
+        gone = tuple(dict.fromkeys(missing))
+        return RollbackTarget(back, revision, version, gone, archived=tuple(archived), being_archived=writing)
 
     def _migrations(self, seen: Seen, asked: Future[dict[str, Any]]) -> Seen:
         """What Django says of the database, of the release that serves (``asked``) and of the one to go back to."""

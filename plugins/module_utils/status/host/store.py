@@ -18,7 +18,7 @@ from ...operation import lease
 from ...operation.host.records import Journal, Records, iso
 from ...operation.lease import Lock
 from ...releases import choice
-from ...releases.host.image_archive import Archive
+from ...releases.host.image_archive import Archive, is_being_written
 from ...releases.host.store import Store
 from ..findings import Holder
 
@@ -141,6 +141,16 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
         report = {**report, "made": record.made, "public_paths": []}
         found.append({**report, "seal": record.command, "goes_back": goes_back, "lacking": []})
     return found
+
+
+def is_being_archived(store: Store, state_dir: str, release: str) -> bool:
+    """Whether the archive of a release is being written.
+
+    :raises Unseen: no permission.
+    """
+    _refuse_closed(Archive(store.path_of(release)).folder)
+    _refuse_closed(state_dir)
+    return is_being_written(store, state_dir, release)
 
 
 def archived_of(tree: str) -> set[str]:
