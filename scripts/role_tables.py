@@ -61,7 +61,10 @@ def table(role: Path) -> str:
     for name, option in options_of(role).items():
         rows.append((f"`{name}`", default_of(option, defaults.get(name)), text_of(option["description"])))
         for key, part in option.get("options", {}).items():
-            rows.append((f"`{name}[].{key}`", default_of(part, part.get("default")), text_of(part["description"])))
+            of_each = "" if option.get("type") == "dict" else "[]"
+            rows.append(
+                (f"`{name}{of_each}.{key}`", default_of(part, part.get("default")), text_of(part["description"]))
+            )
     return "\n".join(f"| {' | '.join(row)} |".replace("  ", " ") for row in rows)
 
 

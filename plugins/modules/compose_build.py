@@ -7,9 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: compose_build
-short_description: Build the images of a Compose project within limits
+short_description: Build or pull the images of a Compose project
 description:
   - Builds each image that a service of the project has a C(build) section for and that is not on this host yet.
+  - Pulls each image that is not on this host and that no service has a C(build) section for, by its digest where it has one.
+    C(pull_policy=never) leaves it out. Nothing that serves has been touched by then, and one that cannot be had fails the call.
+  - An image that is on this host is no question to a registry, also if its tag has moved there.
   - Builds get a quarter of the processor share of a container, and no more memory than is free, so that what serves
     goes on doing so. That needs root; without it RV(notes) says that there were no limits.
   - A release is built from a copy of its tree without the generated C(compose.yaml), its record and the server's own files
@@ -26,6 +29,8 @@ options:
   rebuild:
     description:
       - Build even what is there, without the cache.
+      - Ask the registries again for tags of services that an update replaces, where the image here came from one. Databases,
+        brokers, proxies and digests are left alone.
     type: bool
     default: false
   build:
@@ -35,6 +40,29 @@ options:
     type: str
     choices: [policy, never]
     default: policy
+  registry:
+    description:
+      - The login of one registry, for the images whose names begin with it. It is used for these pulls alone and written
+        nowhere. Without it, and for other registries, a login that C(docker login) has left for this user is used.
+    type: dict
+    default: {}
+    suboptions:
+      url:
+        description:
+          - The registry as image names have it, such as C(registry.example.com) or C(ghcr.io).
+        type: str
+      username:
+        description:
+          - Name of the user, or of the token.
+        type: str
+      password:
+        description:
+          - Password or token.
+        type: str
+      password_file:
+        description:
+          - A file on this host that has the password, instead of O(registry.password).
+        type: path
   memory:
     description:
       - Bytes that all builds together may take. Without it nine tenths of what is available.
@@ -45,11 +73,24 @@ EXAMPLES = r"""
 - name: Build what this release needs
   evenkeel.deploy.compose_build:
     project_src: /srv/travel/releases/20261120T084911Z-5d33865
+
+- name: Pull what CI has built for it
+  evenkeel.deploy.compose_build:
+    project_src: /srv/travel/releases/20261120T084911Z-5d33865
+    registry:
+      url: registry.example.com
+      username: travel-server
+      password: "{{ vault_registry_password }}"
 """
 
 RETURN = r"""
 built:
   description: The images that were built.
+  returned: always
+  type: list
+  elements: str
+pulled:
+  description: The images that were pulled; of those that were asked for again, the ones that are others now.
   returned: always
   type: list
   elements: str

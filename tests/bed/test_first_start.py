@@ -15,7 +15,7 @@ from tests.bed.shop import Shop, run
 STEPS = (
     "Export the version into a release",
     "Resolve the Compose project",
-    "Build images of",
+    "Build or pull images of",
     "Start stopped databases and brokers",
     "Run migrations of the first",
     "Publish static files",

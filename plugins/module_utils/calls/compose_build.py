@@ -17,6 +17,16 @@ _OWN: dict[str, Any] = {
     "rebuild": {"type": "bool", "default": False},
     "build": {"type": "str", "choices": ["policy", "never"], "default": "policy"},
     "memory": {"type": "int"},
+    "registry": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "url": {"type": "str"},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "password_file": {"type": "path", "no_log": False},
+        },
+    },
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 

@@ -191,7 +191,7 @@ def call(params: dict[str, Any], logs: str, *images: str, project: Mapping[str, 
 def test_only_what_is_missing_is_built_and_each_image_once(built: list[str]) -> None:
     result = call({}, "/logs")
     assert built == result["built"] == ["front:1", "shop:1"] and result["changed"]
-    result = call({}, "/logs", "shop:1", "front:1")
+    result = call({}, "/logs", "shop:1", "front:1", "postgres:17")
     assert (result["changed"], result["built"], len(built)) == (False, [], 2)
     assert result["images"] == {"shop:1": "sha256:shop:1", "front:1": "sha256:front:1"}
     assert result["containers"] == {"api": ["running", "restarting"], "front": ["exited"]}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.build.host.static import content_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.build.inside import publish_static, published
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.app_script import as_text
 from tests.unit.script_processes import ScriptProcesses, killed_at_move
@@ -281,3 +282,34 @@ def test_another_release_of_the_same_revision_is_written_down_as_well(site: Site
     site.version(site_css="body{color:blue}")
     site("published", "s4", release=R1, living=[R1, R3])
     assert "new.js" in site.served, "its first release is gone, and another one has it"
+
+
+def test_another_image_of_the_same_revision_is_published_and_taken_back_by_the_revision(site: Site) -> None:
+    site("published", "r2+aaaaaaaaaaaa")
+    second(site)
+    assert site("published", "r2+aaaaaaaaaaaa")["changed"] is False
+    assert site("published", "r2+bbbbbbbbbbbb")["changed"] and site.manifest["new.js"]
+    assert site("restored", "r3")["changed"] is False
+    # Whoever goes back knows the revision alone.
+    assert site("restored", "r2")["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("service", "known", "content"),
+    [
+        ({"image": "registry.example.com/shop:latest"}, {"Id": "sha256:0123456789abcdef"}, "r1+0123456789ab"),
+        ({"image": "shop:r1", "build": {"context": "."}}, {"Id": "sha256:0123456789abcdef"}, "r1"),
+        ({"image": "registry.example.com/shop:latest"}, {}, "r1"),
+    ],
+)
+def test_a_publication_is_known_by_its_image_where_nothing_is_built(
+    service: dict[str, Any], known: dict[str, str], content: str
+) -> None:
+    class Engine:
+        def image(self, name: str) -> dict[str, str]:
+            assert name == service["image"]
+            return known
+
+    project = {"name": "shop", "services": {"api": service}}
+    assert content_of(Engine(), project, "api", "r1") == content  # type: ignore[arg-type]
+    assert content_of(Engine(), project, "api", "") == ""  # type: ignore[arg-type]

@@ -288,6 +288,7 @@ def test_what_cannot_be_pulled_is_refused_with_the_reason(registry: Any, monkeyp
         ("registry.example.com:5000/db/postgis:17-3.5", ("registry.example.com:5000/db/postgis", "17-3.5")),
         ("registry.example.com:5000/postgis", ("registry.example.com:5000/postgis", "latest")),
         ("postgres@sha256:0f", ("postgres", "sha256:0f")),
+        ("registry.example.com:5000/postgis:17@sha256:0f", ("registry.example.com:5000/postgis", "sha256:0f")),
     ],
 )
 def test_one_tag_is_pulled(reference: str, parts: tuple[str, str]) -> None:

@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of ``compose_build``: build what a project's services need and is not there, within limits."""
+"""One call of ``compose_build``: build or pull what a project's services need and is not there, builds within limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...base.errors import BadInput
@@ -32,6 +32,7 @@ from ...releases.host.store import Store
 from ...releases.layout import release_in
 from ..command_line import BadBuild, Build, build_command, from_copy, memory_limit
 from .context import clean_context
+from .pull import login_from, pull_missing
 
 _GROUP = "evenkeel-build"
 _SHARES, _WEIGHT = 256, 25  # a quarter of what a container of the site gets
@@ -127,6 +128,7 @@ class Request:
 
     :ivar rebuild: those that are there too, without a cache.
     :ivar build: ``never`` loads what is missing from an archive instead, or refuses.
+    :ivar registry: the login of a registry: ``url``, ``username``, ``password`` or ``password_file``; empty for none.
     :ivar memory: MiB that a build may take; 0 for what the machine has room for.
     """
 
@@ -135,12 +137,13 @@ class Request:
     rebuild: bool = False
     build: str = "policy"
     memory: int | None = None
+    registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def build_images(request: Request, check_mode: bool) -> dict[str, Any]:
-    """Build the images that a project needs; images that are there are left alone unless ``rebuild``.
+    """Build or pull the images that a project needs; images that are there are left alone unless ``rebuild``.
 
-    :raises BadInput: a build that fails; nothing that runs was touched.
+    :raises BadInput: a build or pull that fails; nothing that runs was touched.
     """
     compose = compose_of(request.project)
     engine = connect(compose.project_src, request.lock)
@@ -179,18 +182,22 @@ def build_missing(
     logs: str,
     fence: Fence | None = None,
 ) -> dict[str, Any]:
-    """Build what is missing, or load it where nothing is to be built.
+    """Build or pull what is missing, or load it where nothing is to be built.
 
     :param logs: folder for the output of builds; empty to build nothing and only say what would be built.
     :param fence: the lock under which images are loaded; None to only say what would be loaded.
-    :raises BadInput: a build failed, or an image can neither be built nor loaded.
+    :raises BadInput: a build failed, or an image can neither be built nor loaded nor pulled.
     """
+    login = login_from(request.registry)
     wanted = {
         str(s["image"]): s["build"] for s in project.get("services", {}).values() if s.get("build") and s.get("image")
     }
     loaded: list[str] = []
     if request.build == "never":
         loaded = _have_back(request.project.project_src, engine, project, wanted, fence)
+    # What would be loaded is no question to a registry.
+    here = {*wanted, *loaded}
+    pulled = pull_missing(engine, project, here, login, request.rebuild, fence)
     missing = [image for image in sorted(wanted) if request.rebuild or not engine.image(image)]
     parent = ""
     if missing and logs:
@@ -214,15 +221,17 @@ def build_missing(
     if missing:
         text = f"built: {', '.join(missing)}"
         said.append(text if logs else f"would be {text}; {UNKNOWN_UNTIL_BUILT}")
+    said += [f"{'pulled' if fence else 'would be pulled'}: {', '.join(pulled.images)}"] if pulled.images else []
     said += [f"loaded from the archive of this release: {', '.join(loaded)}"] if loaded else []
     return {
         "msg": "; ".join(said),
-        "changed": bool(missing or loaded),
+        "changed": bool(missing or loaded or pulled.images),
         "built": missing,
         "loaded": loaded,
+        "pulled": list(pulled.images),
         "images": {i: engine.image(i).get("Id", "") for i in sorted(wanted)},
         "containers": _containers(engine, str(project["name"])),
-        "notes": ["builds ran without limits: they can be set by root only"] if unlimited else [],
+        "notes": [*pulled.notes, *(["builds ran without limits: they can be set by root only"] if unlimited else [])],
     }
 
 

@@ -15,7 +15,7 @@ from ...engine.host import interpreter
 from ...engine.host.app_script import answer_in, as_text
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
-from ...engine.host.project import compose_of, connect, refuse_without_django, state_dir_of
+from ...engine.host.project import compose_of, connect, image_name, refuse_without_django, state_dir_of
 from ...engine.options import ProjectOptions
 from ...operation.host.journal import working
 from ...operation.options import LockOptions
@@ -41,6 +41,14 @@ def release_of(compose: Compose) -> str:
 def living_in(folder: str) -> list[str]:
     """The releases in a folder: files of others need not be served any more. None where there is no folder."""
     return sorted(filter(is_id, os.listdir(folder))) if os.path.isdir(folder) else []
+
+
+def content_of(engine: Engine, project: Mapping[str, Any], service: str, revision: str) -> str:
+    """What a publication is known by: the revision, and the image too where its tag may mean other code by now."""
+    if not revision or project["services"][service].get("build"):
+        return revision
+    image = str(engine.image(image_name(project, service)).get("Id") or "")
+    return f"{revision}+{image.rpartition(':')[2][:12]}" if image else revision
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
             fence.act(f"static files {state}"),
         ):
             _sweep(engine, name)
-            arguments = [state, request.revision, release_of(compose), living_in(request.releases_dir)]
+            content = content_of(engine, project, service, request.revision)
+            arguments = [state, content, release_of(compose), living_in(request.releases_dir)]
             script = as_text([published, publish_static], arguments)
             label = f"{_LABEL}={name}-static"
             command = ["run", "--rm", "-T", "--no-deps", "--label", label]

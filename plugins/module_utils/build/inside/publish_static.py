@@ -26,7 +26,9 @@ def restore(root: str, revision: str = "") -> dict[str, Any]:
     ours = os.path.join(root, ".evenkeel")
     own, before = os.path.join(ours, "own.json"), os.path.join(ours, "own-before.json")
     backup, unfinished = os.path.join(ours, "before"), os.path.join(ours, "unfinished")
-    if revision and load(own).get("revision") != revision and not os.path.exists(unfinished):
+    # Whoever goes back knows the revision, and not from which image of a tag it was published.
+    published_last = str(load(own).get("revision") or "").partition("+")[0]
+    if revision and published_last != revision.partition("+")[0] and not os.path.exists(unfinished):
         return {"changed": False, "files": 0}
     kept = files_in(backup)
     for relative in kept:

@@ -10,19 +10,22 @@ import threading
 from .engine import Engine, EngineFailed
 
 
-def pull(engine: Engine, reference: str, timeout: float) -> None:
+def pull(engine: Engine, reference: str, timeout: float, login: tuple[str, str] | None = None) -> None:
     """Have an image on this host.
 
     :param reference: as ``docker pull`` takes it.
     :param timeout: seconds that it may take; the engine gives it up when this process ends.
+    :param login: user name and password, for this question alone: it is written nowhere. Without it the engine's client takes
+        what ``docker login`` has left with this user.
     :raises EngineFailed: it cannot be had, and why.
     """
     repository, tag = _parts(reference)
+    auth = {"auth_config": {"username": login[0], "password": login[1]}} if login else {}
     said: list[str] = []
 
     def read() -> None:
         try:
-            for part in engine.parts("pull", repository, tag=tag, stream=True, decode=True):
+            for part in engine.parts("pull", repository, tag=tag, stream=True, decode=True, **auth):
                 if part.get("error"):
                     raise EngineFailed(str(part["error"]))
         except EngineFailed as error:
@@ -43,8 +46,7 @@ def pull(engine: Engine, reference: str, timeout: float) -> None:
 def _parts(reference: str) -> tuple[str, str]:
     """Repository and tag or digest: without one of them some versions of the SDK would have all tags there are."""
     name, _at, digest = reference.partition("@")
-    if digest:
-        return name, digest
     folder, slash, last = name.rpartition("/")
     base, _colon, tag = last.partition(":")
-    return f"{folder}{slash}{base}", tag or "latest"
+    # Beside a digest a tag says nothing, and the engine takes one of them.
+    return f"{folder}{slash}{base}", digest or tag or "latest"

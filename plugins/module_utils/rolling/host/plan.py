@@ -347,7 +347,8 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         settings, name = target.settings, target.settings.name
         if not target.image:
             raise BadInput(
-                f"{name}: the image {image_name(call.project, name)} is not on this host", "build or pull it first"
+                f"{name}: the image {image_name(call.project, name)} is not on this host",
+                "let compose_build build or pull it; where pull_policy is never, load it (docker load)",
             )
         service = call.project["services"][name]
         # What was taken over as it runs is only ever gone back to while it runs: nothing is started beside it.
