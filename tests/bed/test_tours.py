@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.bed.code_hotfix import hotfix
 from tests.bed.load.process import proxy_log
-from tests.bed.shop import Play, run, succeeded
+from tests.bed.shop import ROOT, Play, run, succeeded
 from tests.bed.shop_releases import manifests
 from tests.bed.tours import NAME, TREE, VIEWS, Tours
 
@@ -70,6 +75,57 @@ def test_it_answers_by_its_name_and_by_https_alone(tours: Tours) -> None:
             ]
         )
         assert f"HTTP Error {status}" in said
+
+
+def in_deploy(tours: Tours, *words: str) -> Play:
+    """Run ansible-playbook as somebody does who has just installed the collection, beside the folder that ``init`` writes."""
+    began = time.monotonic()
+    place = tours.folder / "deploy" if words[0] != "evenkeel.deploy.init" else tours.folder
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), *words],
+        cwd=place,
+        env={**tours.environment, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "PWD": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Play(done.returncode, done.stdout + done.stderr, time.monotonic() - began)
+
+
+def test_init_writes_what_it_needs_to_be_adopted(tours: Tours) -> None:
+    before, tree = tours.lives(), tours.tree()
+    said = succeeded(in_deploy(tours, "evenkeel.deploy.init", "-e", f"init_project={tours.name}"))
+    assert "? " not in said.output and "! " not in said.output, said.output
+    variables = yaml.safe_load((tours.folder / f"deploy/group_vars/{tours.name.replace('-', '_')}.yml").read_text())
+    assert variables == {
+        "app_name": tours.name,
+        "app_root": f"/srv/{tours.name}",
+        "app_repo": str(tours.repository),
+        "app_compose_files": ["docker-compose.yml"],
+        "app_health_url": f"{tours.address}/api/health/",
+    }
+    would = succeeded(in_deploy(tours, "evenkeel.deploy.adopt", "--check"))
+    assert "would be adopted" in would.flat and "no container is touched" in would.flat
+    assert "localhost" in succeeded(in_deploy(tours, "update.yml", "--list-hosts")).output
+    # What a person wrote since is that person's.
+    (tours.folder / "deploy/update.yml").write_text("mine\n")
+    again = succeeded(in_deploy(tours, "evenkeel.deploy.init", "-e", f"init_from={tours.home}"))
+    assert again.changed == 0 and "kept as they are" in again.flat
+    assert (tours.folder / "deploy/update.yml").read_text() == "mine\n"
+    assert (tours.lives(), tours.tree()) == (before, tree)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-e", "init_from=/nowhere/compose.yaml"), ("/nowhere/compose.yaml is not there", "init_from")),
+        (("-e", "init_from=/etc"), ("/etc has no Compose file", "init_from=/etc/")),
+        (("-e", "init_project=nobody"), ("not clear which Compose project is meant", "init_project=NAME")),
+        (("-e", "init_form=/srv"), ("init_form (init_from?)",)),
+    ],
+)
+def test_what_init_cannot_read_is_said(tours: Tours, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    refused(in_deploy(tours, "evenkeel.deploy.init", *arguments), *words)
 
 
 def test_it_is_adopted_as_it_runs(tours: Tours) -> None:
