@@ -61,6 +61,14 @@ options:
         C(adopted/<time>) in C(mirror.git) under O(path). The folder's own repository is not touched.
     type: bool
     default: false
+  stop_sign:
+    description:
+      - Once the release, or a later one, is active, gives the folder's Compose files names that end in C(.adopted), and puts files
+        of their names there by which Compose refuses every command with a message. Nothing else in O(folder) is changed.
+        O(state=absent) takes them away again.
+      - A call that makes the release sets none, since the release is not active yet; the next call does.
+    type: bool
+    default: false
   service_options:
     description:
       - Per service what C(x-evenkeel) may say as well, of which C(kind) matters here.
@@ -132,6 +140,11 @@ images:
   description: Per service the ids of the images that run.
   returned: when something was adopted
   type: dict
+callers:
+  description: Lines on commands of cron, systemd and the folder's scripts that call Compose for the folder, and what to do with them.
+  returned: when something was adopted
+  type: list
+  elements: str
 branch:
   description: Where O(capture) has kept what was found, empty where nothing was.
   returned: when there is a release

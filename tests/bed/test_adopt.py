@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from tests.bed.hand_started import COMPOSE, HandStarted
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, run
+from tests.bed.shop_releases import forward
 
 _STANDING = ("db", "redis", "nginx")
 
@@ -66,6 +70,37 @@ def adopted(shop: HandStarted, **variables: Any) -> Play:
     return play
 
 
+def by_hand(shop: HandStarted, *words: str) -> subprocess.CompletedProcess[str]:
+    """What an old script does in the folder."""
+    argv = ["docker", "compose", "-p", shop.name, "-f", COMPOSE, *words]
+    return subprocess.run(argv, cwd=shop.home, capture_output=True, text=True, timeout=300, check=False)
+
+
+@contextmanager
+def script_and_cron_line(shop: HandStarted) -> Iterator[tuple[Path, Path]]:
+    """A script beside the Compose file and a line of cron; no cron runs it: no such day, and no such name of a file."""
+    script, table = shop.home / "deploy.sh", Path(f"/etc/cron.d/{shop.name}.bed")
+    script.write_text(f"#!/bin/sh\nDB_PASSWORD=hidden123 docker compose -f {COMPOSE} up -d\n")
+    table.write_text(
+        f"0 0 30 2 * root cd {shop.home} && docker compose -f {COMPOSE} exec -T api python manage.py check\n"
+    )
+    try:
+        yield script, table
+    finally:
+        script.unlink()
+        table.unlink()
+
+
+def refused_with_the_message(shop: HandStarted) -> None:
+    """Whatever is called in the folder is refused, and no container is another one."""
+    before = shop.lives()
+    for words in (("up", "-d"), ("down",), ("restart", "api")):
+        done = by_hand(shop, *words)
+        assert done.returncode != 0 and f"{shop.name} is run by evenkeel from {shop.root}" in done.stderr, done.stderr
+    assert shop.lives() == before
+    assert "api" in run(["docker", "compose", "-p", shop.name, "ps", "--services"], cwd="/")
+
+
 def test_what_cannot_be_adopted_is_refused_before_anything_is_touched(shop: HandStarted) -> None:
     before, tree = shop.lives(), shop.tree()
     assert "there run: " in shop.adopt(app_name="evenkeel-nobody").message
@@ -99,6 +134,26 @@ def test_a_checkout_is_adopted_given_up_and_adopted_again(shop: HandStarted) -> 
     assert ok(shop.adopt(adopt_state="absent")).changed == 0
 
 
+def test_old_commands_are_found_and_refused_until_it_is_given_up(shop: HandStarted) -> None:
+    with script_and_cron_line(shop) as (script, table):
+        tree = shop.tree()
+        told = adopted(shop).flat
+        assert f"{script}:2: DB_PASSWORD=<DB_PASSWORD> docker compose -f {COMPOSE} up -d" in told
+        assert "hidden123" not in told and f"{table}:1: 0 0 30 2 * root cd {shop.home}" in told
+        signed = ok(shop.adopt(adopt_stop_sign=True))
+        assert "git status in" in signed.flat and signed.changed
+        refused_with_the_message(shop)
+        assert ok(shop.adopt(adopt_stop_sign=True)).changed == 0
+        ok(shop.adopt(adopt_state="absent"))
+        assert shop.tree() == tree
+    # Both at once.
+    lives = shop.lives()
+    ok(shop.adopt(adopt_stop_sign=True))
+    refused_with_the_message(shop)
+    ok(shop.adopt(adopt_state="absent"))
+    assert shop.lives() == lives and by_hand(shop, "up", "-d").returncode == 0 and shop.lives() == lives
+
+
 def test_hand_edits_are_reported_and_kept_as_commits(shop: HandStarted) -> None:
     commit = run(["git", "-C", str(shop.home), "rev-parse", "HEAD"]).strip()
     (shop.home / "README.md").write_text("by hand\n")
@@ -123,6 +178,39 @@ def test_it_is_updated_and_brought_back_though_it_was_started_elsewhere(shop: Ha
     assert refused.returncode != 0 and "made from releases" in refused.message, refused.output[-3000:]
     # A later update fetches, and what was captured is still there.
     assert run(["git", "--git-dir", str(shop.root / "mirror.git"), "for-each-ref", "refs/adopted"]).strip()
+
+
+def test_what_the_old_folder_has_replaced_is_told_mended_and_refused_from_then_on(shop: HandStarted) -> None:
+    ok(forward(shop, "v2"))
+    before = shop.lives()
+    assert "old folder" not in shop.play(playbook="status").output
+    done = by_hand(shop, "up", "-d", "--wait")
+    assert done.returncode == 0 and shop.version() == "v1", done.stderr
+    standing = shop.lives(*_STANDING)
+    # It took nginx as well, and left data alone.
+    assert {s for s, life in shop.lives().items() if life != before[s]} >= {"api", "celery", "nginx"}, before
+    assert all(standing[s] == before[s] for s in ("db", "redis"))
+    told = shop.play(playbook="status", status_format="json").flat
+    assert f"docker compose was run in {shop.home}" in told and "adopt_stop_sign=true" in told, told[-3000:]
+    (revision,) = {manifest(shop)["revision"][:12]}
+    assert f"update_version={revision}" in told
+    with shop.load() as load:
+        ok(shop.update(revision, app_services=QUICK))
+        result = load.stop()
+    assert shop.version() == "v2" and shop.leftovers() == [] and shop.lives(*_STANDING) == standing
+    assert_nothing_lost(shop, load, result)
+    assert "docker compose was run in" not in shop.play(playbook="status").flat
+    # A stop sign is set without another release becoming active, and nothing of ours reads what it stands for.
+    lives, release = shop.lives(), (shop.root / "current").readlink()
+    ok(shop.adopt(adopt_stop_sign=True))
+    assert shop.lives() == lives and (shop.root / "current").readlink() == release
+    refused_with_the_message(shop)
+    there = ok(shop.rollback(app_services=QUICK))
+    assert shop.version() == "v1" and shop.leftovers() == [], there.output[-3000:]
+    ok(forward(shop, "v2"))
+    assert shop.version() == "v2" and shop.lives(*_STANDING) == standing
+    status = shop.play(playbook="status").flat
+    assert "cannot be seen" not in status and "old folder" not in status, status[-3000:]
 
 
 @pytest.mark.parametrize("form", ["checkout", "no-git", "named", "siblings", "data"])

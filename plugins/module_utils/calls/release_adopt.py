@@ -20,6 +20,7 @@ _OWN: dict[str, Any] = {
     "files": {"type": "list", "elements": "path", "default": []},
     "env_file": {"type": "str", "default": ".env"},
     "capture": {"type": "bool", "default": False},
+    "stop_sign": {"type": "bool", "default": False},
     "service_options": {"type": "dict", "default": {}},
     "owner": {"type": "str"},
 }

@@ -51,7 +51,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Container:
-    """One container; ``since`` is ISO 8601, ``cpu`` percent of one CPU, ``memory`` bytes, None where it was not measured."""
+    """One container; ``since`` is ISO 8601, ``cpu`` percent of one CPU, ``memory`` bytes, None where it was not measured.
+
+    :ivar old_folder: the adopted folder that it was made from after the current release became active, empty for none.
+    """
 
     name: str
     state: str
@@ -62,6 +65,7 @@ class Container:
     image: str = ""
     revision: str = ""
     outdated: str = ""
+    old_folder: str = ""
     cpu: float | None = None
     memory: int | None = None
 
@@ -179,9 +183,11 @@ def findings(seen: Seen) -> list[Finding]:
     finish = next((f.next for f in broken if f.next), "")
     # What an operation has in hand is not left behind.
     if not _works(seen):
-        found += _of_services(seen, finish) + [
-            Finding(ACT, "leftovers", what, finish or again(seen)) for what in seen.leftovers
-        ]
+        found += (
+            _of_old_folder(seen, finish)
+            + _of_services(seen, finish)
+            + [Finding(ACT, "leftovers", what, finish or again(seen)) for what in seen.leftovers]
+        )
     if seen.wrong:
         webs = [c.name for s in seen.services if s.kind == WEB for c in s.containers]
         found.append(Finding(ACT, "site", seen.wrong, finish or "; ".join(f"docker logs --tail 50 {n}" for n in webs)))
@@ -312,6 +318,21 @@ def _of_services(seen: Seen, finish: str) -> list[Finding]:
         found.append(
             Finding(NOTE, "leftovers", f"{container.name} ({container.state}) is of no service of this release")
         )
+    return found
+
+
+def _of_old_folder(seen: Seen, finish: str) -> list[Finding]:
+    """Containers that a command in an adopted folder has made, until those that replace the release's are replaced themselves."""
+    every = [(s.name, c) for s in seen.services for c in s.containers if c.old_folder]
+    found = []
+    for folder in dict.fromkeys(c.old_folder for _service, c in every if c.outdated):
+        made = [(name, c) for name, c in every if c.old_folder == folder]
+        what = (
+            f"docker compose was run in {folder}, from which the app was adopted, and made {', '.join(sorted({n for n, _c in made}))} "
+            f"anew from there (started {min(c.since for _n, c in made)}); update to the release that was replaced, then have such "
+            f"commands refused: ansible-playbook evenkeel.deploy.adopt -e adopt_stop_sign=true"
+        )
+        found.append(Finding(ACT, "old folder", what, finish or again(seen)))
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import adopt as adopt_adopt
-from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import view
+from ansible_collections.evenkeel.deploy.plugins.module_utils.adopt.host import callers, view
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_project import call as resolve
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.release_adopt import call as adopt
@@ -101,6 +101,8 @@ def cloned(folder: Path) -> dict[str, Any]:
 def run_it(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Containers:
     engine = Containers(params["home"])
     monkeypatch.setattr(view, "connect", lambda _src: engine)
+    # What this machine's own cron says, and may be read, is no part of it.
+    monkeypatch.setattr(callers, "PLACES", ())
     monkeypatch.setattr(releases_project, "connect", lambda _src: engine)
     monkeypatch.setattr(adopt_adopt, "edits_in_containers", lambda *_args: Edits())
     monkeypatch.setattr(retention.Used, "seen", lambda _store: retention.Used(engine))  # type: ignore[arg-type]
@@ -193,6 +195,33 @@ def test_giving_up_takes_away_all_that_was_made(params: dict[str, Any], monkeypa
     assert not adopted.record(f"{root}/.evenkeel") and not adopt({**params, "state": "absent"}, False)["changed"]
     # And it can be done again.
     assert adopt(params, False)["changed"]
+
+
+def test_a_stop_sign_is_set_once_a_release_is_active_and_stays_until_it_is_given_up(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_it(params, monkeypatch)
+    signed, file = {**params, "stop_sign": True}, params["home"] / FILE
+    before = file.read_text()
+    (params["home"] / "deploy.sh").write_text("docker compose up -d\n")
+    result = adopt(signed, False)
+    # Whoever takes up a run that was killed before the release was active reads the folder again.
+    assert file.read_text() == before and f"  {params['home']}/deploy.sh:1: docker compose up -d" in result["callers"]
+    activate(params, result["release"])
+    assert adopt(signed, True)["changed"] and file.read_text() == before
+    told = adopt(signed, False)
+    assert told["changed"] and file.read_text() != before and "git status" in told["notes"][0]
+    assert adopt(signed, False)["changed"] is False and adopt(params, False)["changed"] is False
+    later, _hashes = next_release(params, "v2")
+    activate(params, later)
+    # A later release is active, and stays so.
+    again = adopt(signed, False)
+    assert (again["changed"], again["release"]) == (False, later)
+    with pytest.raises(BadInput, match="has releases already"):
+        adopt(params, False)
+    activate(params, result["release"])
+    adopt({**params, "state": "absent"}, False)
+    assert file.read_text() == before and not file.with_name(f"{FILE}.adopted").exists()
 
 
 def test_a_call_that_was_killed_is_taken_up(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

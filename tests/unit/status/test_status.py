@@ -175,6 +175,22 @@ def test_what_should_run_and_does_not() -> None:
     assert verdict(seen(services=services, holder=held(process=ALIVE, alive=True))) == ("running", "")
 
 
+def test_what_the_old_folder_has_put_in_place_of_a_release_is_told_with_the_update_that_mends_it() -> None:
+    old = [
+        Container(f"{s}-1", "running", since="2026-01-01T04:00:00Z", outdated="runs image a", old_folder="/home/app")
+        for s in ("api", "celery")
+    ]
+    same = Container("nginx-1", "running", since="2026-01-01T04:00:02Z", old_folder="/home/app")
+    services = [Service(c.name[:-2], "web", "x", 1, (c,)) for c in (*old, same)]
+    found = [f for f in findings.findings(seen(services=services)) if f.about == "old folder"]
+    (only,) = found
+    assert "run in /home/app" in only.what and "made api, celery, nginx anew" in only.what and "04:00" in only.what
+    assert only.next == findings.again(seen()) and "adopt_stop_sign=true" in only.what
+    assert findings.next_command(findings.findings(seen(services=services))) == only.next
+    # What that update leaves as it is, is as it should be.
+    assert not [f for f in findings.findings(seen(services=services[2:])) if f.level == findings.ACT]
+
+
 def test_edits_are_told_apart() -> None:
     def edit(path: str, change: str = "changed", at_start: bool = False, why: str = "") -> dict[str, Any]:
         return {"path": path, "change": change, "at_start": at_start, "why": why}

@@ -31,6 +31,8 @@ from ...releases.host.project import live_of, place_all, put_aside
 from ...releases.host.retention import Act
 from ...releases.host.store import Store, store_of
 from .. import adoption
+from ..callers import report
+from . import stop_sign
 from .edits import capture
 from .snapshot import copy
 from .view import View, see, started
@@ -49,6 +51,7 @@ class Request:
     :ivar files: its Compose files, where it is to be refused if others are used.
     :ivar env_file: the server's own environment file, relative to the folder; empty for none.
     :ivar capture: keep what was edited by hand as a branch.
+    :ivar stop_sign: once the release is active, have Compose refuse what is called in the folder.
     """
 
     path: str
@@ -59,6 +62,7 @@ class Request:
     files: tuple[str, ...] = ()
     env_file: str = ".env"
     capture: bool = False
+    stop_sign: bool = False
     service_options: Mapping[str, Any] = field(default_factory=dict)
     owner: str = ""
 
@@ -73,8 +77,8 @@ def adopt(request: Request, check_mode: bool) -> dict[str, Any]:
     about = adopted.record(state_dir)
     if request.state == "absent":
         return _undo(request, store, state_dir, about, check_mode)
-    if about.get("release") and store.current() == about["release"]:
-        return _facts(store, about, False, f"{about['release']} was adopted from {about['folder']} before")
+    if about.get("release") and store.current() and (request.stop_sign or store.current() == about["release"]):
+        return _adopted_before(request, store, state_dir, about, check_mode)
     if store.current():
         _refuse_beside_releases(store, store.current())
     view = see(store, request.project_name, request.folder, request.files, request.env_file)
@@ -95,6 +99,39 @@ def adopt(request: Request, check_mode: bool) -> dict[str, Any]:
         about = _make(request, store, state_dir, view, edits, made, fence.act)
         facts = _facts(store, about, True, _sentence(view, edits, "is"))
         return fence.reported({**facts, **_started_by_hand(view, edits), "branch": about["branch"]})
+
+
+def _adopted_before(
+    request: Request, store: Store, state_dir: str, about: Mapping[str, Any], check_mode: bool
+) -> dict[str, Any]:
+    """Say what is active, and set the stop signs that lack: only now does nothing read the folder's Compose files any more.
+
+    :raises BadInput: a sign cannot be set.
+    """
+    folder, files = str(about["folder"]), [str(f) for f in about["files"]]
+    before = {
+        **_facts(store, about, False, f"{about['release']} was adopted from {folder} before"),
+        "release": store.current(),
+        "release_path": store.path_of(store.current()),
+    }
+    wanted = stop_sign.lacking(files) if request.stop_sign else []
+    if not wanted:
+        return before
+    verb = "would be" if check_mode else "are"
+    told = {
+        **before,
+        "changed": True,
+        "msg": f"stop signs {verb} in place of {', '.join(wanted)}: Compose refuses whatever is called with these",
+        "notes": [note for note in [stop_sign.of_git(folder, wanted)] if note],
+    }
+    if check_mode:
+        return told
+    with (
+        working(request.lock, state_dir, f"release_adopt of {request.project_name}") as fence,
+        fence.act(f"put stop signs into {folder}"),
+    ):
+        stop_sign.put(wanted, request.project_name, store.root)
+        return fence.reported(told)
 
 
 def _served(store: Store, view: View) -> list[str]:
@@ -245,7 +282,8 @@ def _undo(request: Request, store: Store, state_dir: str, about: Mapping[str, An
 
 
 def _take_away(store: Store, state_dir: str, about: Mapping[str, Any], used: retention.Used) -> list[str]:
-    notes = []
+    # First of all: the app has to be started from there again.
+    notes = stop_sign.take_away(str(f) for f in about.get("files") or [])
     link = os.path.join(store.root, "current")
     if os.path.islink(link):
         os.unlink(link)
@@ -275,6 +313,7 @@ def _started_by_hand(view: View, edits: Edits) -> dict[str, Any]:
         "revision": view.tree.revision, "folder": view.origin.folder, "local_edits": list(view.tree.edits),
         "container_edits": edits.texts, "data": {p: os.path.join(view.origin.folder, p) for p in view.data},
         "images": view.images, "notes": [*view.notes, *edits.notes],
+        "callers": report(view.callers, str(view.project["name"])),
     }  # fmt: skip
 
 

@@ -73,6 +73,16 @@ def _asked(git: Git, folder: str, *words: str) -> list[str]:
     return [entry for entry in printed.split("\0") if entry]
 
 
+def tracked(folder: str, paths: Sequence[str]) -> list[str]:
+    """Those of these relative paths that git has in a folder; none without git.
+
+    :raises BadInput: the folder's owner is nobody.
+    :raises GitFailed: git does not answer.
+    """
+    git = git_of(folder) if paths else None
+    return _asked(git, folder, "ls-files", "-z", "--", *(f":(top,literal){p}" for p in paths)) if git else []
+
+
 def contents(
     folder: str, below: Iterable[str], left_out: Sequence[str]
 ) -> dict[str, tuple[list[str], list[str]]] | None:

@@ -21,6 +21,8 @@ from ...releases import adopted
 from ...releases.host.store import Store
 from .. import adoption
 from ..adoption import CannotAdopt, Origin, Started
+from ..callers import Caller
+from . import callers
 from .snapshot import Snapshot, contents, look
 
 _PREFIX = "com.docker.compose."
@@ -34,6 +36,7 @@ class View:
     :ivar images: service → ids of the images that its containers have, those that run first.
     :ivar env_source: the server's own environment file, empty where there is none.
     :ivar data: relative paths of mounts that are no part of a version.
+    :ivar callers: commands of this server that would start it from the folder again.
     """
 
     engine: Engine
@@ -47,6 +50,7 @@ class View:
     places: dict[str, str]
     tree: Snapshot
     notes: list[str] = field(default_factory=list)
+    callers: list[Caller] = field(default_factory=list)
 
 
 def started(inspection: Mapping[str, Any]) -> Started:
@@ -104,7 +108,10 @@ def see(store: Store, name: str, folder: str, files: Sequence[str], env_file: st
     tree = look(folder, left_out)
     places = adoption.places_of(binds, data, folder)
     notes = _notes(engine, project, [started(i) for i in mine], images) + _parted(mine, places)
-    return View(engine, origin, project, hashes, mine, images, env_source, tuple(data), places, tree, notes)
+    called_by, unread = callers.find(name, folder, origin.files, tree.paths)
+    if unread:
+        notes.append(f"whether these call docker compose in {folder} cannot be seen: {', '.join(unread)}")
+    return View(engine, origin, project, hashes, mine, images, env_source, tuple(data), places, tree, notes, called_by)
 
 
 def _checked(origin: Origin, store: Store, files: Sequence[str]) -> str:

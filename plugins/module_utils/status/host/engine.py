@@ -14,6 +14,7 @@ from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.configurations import makes_the_same
 from ...engine.host.engine import DockerException, Engine, RequestException
 from ...engine.host.inspection import (
+    FILES_LABEL,
     HASH_LABEL,
     ONE_OFF_LABEL,
     PROJECT_LABEL,
@@ -35,6 +36,7 @@ from ...operation.host.records import iso
 from ...postgres.host.client import LABEL as CLIENT
 from ...postgres.host.throwaway_server import LABEL as THROWAWAY
 from ...rehearsal.scratch import LABEL as SCRATCH
+from ...releases.host import adopted
 from ...releases.project import REVISION_LABEL
 from ...traffic.host import firewall
 from ..findings import Container, Service
@@ -49,14 +51,25 @@ class EngineView:
 
     :param project: the generated project of the current release, empty where there is none.
     :param project_src: its folder.
-    :param state_dir: what is recorded of the configurations that ran.
+    :param state_dir: what is recorded of the configurations that ran, and of the folder that was adopted.
+    :param active_since: when the current release became active (UNIX seconds).
     :raises EngineFailed: the engine does not answer.
     """
 
-    def __init__(self, engine: Engine, app: str, project: Mapping[str, Any], project_src: str, state_dir: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        app: str,
+        project: Mapping[str, Any],
+        project_src: str,
+        state_dir: str,
+        active_since: float = 0.0,
+    ) -> None:
         self.engine = engine
         self.app = app
         self.state_dir = state_dir
+        self.active_since = active_since
+        self._adopted = adopted.record(state_dir)
         self.project = project
         self.inspections = engine.containers({PROJECT_LABEL: app})
         #: What could not be seen, and why.
@@ -123,6 +136,16 @@ class EngineView:
             image=str(inspection.get("Image") or ""),
             revision=label_of(inspection, REVISION_LABEL),
             outdated=self._outdated(inspection, wanted, image),
+            old_folder=self._old_folder(inspection),
+        )
+
+    def _old_folder(self, inspection: Mapping[str, Any]) -> str:
+        """The adopted folder where it was made from there while a release was active already; empty where it was not."""
+        used = label_of(inspection, FILES_LABEL).split(",")
+        created = moment_of(inspection.get("Created"))
+        later = bool(self.active_since and created and created > self.active_since)
+        return (
+            str(self._adopted.get("folder") or "") if later and set(used) <= {*self._adopted.get("files", ())} else ""
         )
 
     def _outdated(self, inspection: Mapping[str, Any], wanted: str, image: str) -> str:

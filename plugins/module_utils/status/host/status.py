@@ -215,7 +215,8 @@ class _Look:
         with self._part("services", "leftovers", "way back"), ThreadPoolExecutor(2) as beside:
             # The engine may hang rather than be away.
             engine = Engine(timeout=60)
-            view = EngineView(engine, self.app, project, source, self.state_dir)
+            since = os.lstat(self.store.layout.link()).st_mtime if source else 0.0
+            view = EngineView(engine, self.app, project, source, self.state_dir, since)
             used = beside.submit(view.use) if "use" in self.parts else None
             asks = "migrations" in self.parts and bool(project) and self.django in project.get("services", {})
             asked = beside.submit(self._asked, source) if asks else None
