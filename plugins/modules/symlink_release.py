@@ -75,10 +75,12 @@ options:
         O(version) may bring commits again. Otherwise such a O(version) is refused, unless later commits took them back. Contents
         decide. A commit that says it reverts another has to do so, and the same change under another id is the same. Where that
         cannot be told the version is refused. What is current already, and what it is made from, is not refused.
+      - A name of no release on this host is noted and fails nothing, since another host of the play may have it.
     type: str
   drop_hotfixes:
     description:
-      - With O(state=present), names of hotfixes (M(evenkeel.deploy.hotfix_patch)) of the current release that O(version) may lose.
+      - With O(state=present), names of hotfixes (M(evenkeel.deploy.hotfix_patch)) of the current release that O(version) may lose,
+        or seven and more digits of their commits. One that this host does not have is noted and fails nothing.
         Otherwise a O(version) that lacks one is refused. Trees are compared, so a hotfix that was merged, squashed or picked
         counts as had, and one that was reverted later as lacking. Where the same lines are other ones nobody can tell, and it is
         refused with the hotfix's change. So is any other O(version) where a hotfix (M(evenkeel.deploy.hotfix_live)) changed files
@@ -224,7 +226,8 @@ msg:
 notes:
   description:
     - What could not be taken away, and why. In check mode what cannot be known of O(version) before it is fetched.
-  returned: with O(keep), when something was switched, and in check mode where there is something to say
+      What O(accept_bad) and O(drop_hotfixes) name and this host does not have.
+  returned: with O(keep), when something was switched, and where there is something to say
   type: list
   elements: str
 """

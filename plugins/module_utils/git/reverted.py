@@ -14,6 +14,8 @@ from ..base.truncate_list import some
 
 # What `git revert` writes, of a commit and of a merge; people put more before and after it.
 _REVERTS = re.compile(r"\bThis reverts commit ([0-9a-f]{7,64})\b")
+# By which a commit is named at least.
+_DIGITS = 7
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ def _ancestors(starts: Sequence[str], known: Mapping[str, Commit]) -> set[str]:
             found.add(one)
             waiting.extend(known[one].parents)
     return found
+
+
+def is_named(named: str, release: str, revision: str) -> bool:
+    """Whether somebody has named this release: by its id, or by seven and more digits of its commit."""
+    return bool(named) and (release == named or (len(named) >= _DIGITS and revision.startswith(named)))
 
 
 def refusal(version: str, release: str, brought: Sequence[Commit], report: bool) -> tuple[str, str]:

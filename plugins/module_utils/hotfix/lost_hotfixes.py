@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from ..base.truncate_list import some
 #: What a revision is to a hotfix.
 HAS, LACKS, UNSURE = "has", "lacks", "cannot tell"
 _SHOWN = 30
+# By which a commit is named at least.
+_DIGITS = 7
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,19 @@ def in_force(entries: Any) -> tuple[Applied, ...]:
     return tuple(h for h in applied(entries) if h.name not in gone)
 
 
-def unknown_names(dropped: Sequence[str], there: Sequence[Applied]) -> list[str]:
-    """Names that were asked to be dropped, and that no hotfix has."""
-    names = {h.name for h in there}
-    return [n for n in dropped if n not in names]
+def names_of(dropped: Sequence[str], there: Sequence[Applied], built: Collection[str]) -> tuple[list[str], list[str]]:
+    """The names of hotfixes that were asked to be dropped, and what names none of this host.
+
+    :param dropped: names, or seven and more digits of a hotfix's commit.
+    :param built: names of those of built files, which have no commit.
+    """
+    names, unknown = [], []
+    for word in dropped:
+        found = [h.name for h in there if h.name == word or (len(word) >= _DIGITS and h.commit.startswith(word))]
+        found += [word] if word in built else []
+        names += found
+        unknown += [] if found else [word]
+    return list(dict.fromkeys(names)), unknown
 
 
 def updated_to(manifest: Mapping[str, Any]) -> str:

@@ -109,10 +109,26 @@ def test_what_cannot_be_told_is_refused_and_says_so(app: App) -> None:
 
 def test_a_named_one_is_accepted_and_from_then_on_without_a_word(app: App) -> None:
     commit(app.source, wrong="mended")
-    assert "no release that was rolled back is 1234567" in refusal(app, accept_bad="1234567")
+    said = refusal(app, accept_bad="1234567")
+    assert (
+        "still has" in said
+        and f"no release that was rolled back here is 1234567; there are: {rolled_back(app)}" in said
+    )
+    # Too short to mean one.
+    revision = Store(str(app.root)).manifest(rolled_back(app))["revision"]
+    assert "still has" in refusal(app, accept_bad="1") and "still has" in refusal(app, accept_bad=revision[:6])
+    assert "notes" not in app(check=True, accept_bad=revision[:7])
     serve(app, accept_bad=rolled_back(app))
     commit(app.source, other="1")
     assert app()["changed"]
+
+
+def test_a_host_that_does_not_have_the_named_one_notes_it_and_goes_on(tmp_path: Path) -> None:
+    second = App(tmp_path)
+    for check in (True, False):
+        done = second(check=check, accept_bad="1234567")
+        assert done["notes"] == ["no release that was rolled back here is 1234567; there are: none"], done
+    assert done["changed"] and done["release"] in second.names()
 
 
 def test_a_release_that_failed_by_itself_is_tried_again(app: App, tmp_path: Path) -> None:

@@ -86,8 +86,14 @@ def test_a_version_that_lacks_it_is_refused_with_what_it_was_and_by_name_it_may_
         "lacks the hotfix a" in said and "+line ten" in said and "hotfix/a" in said and "update_drop_hotfixes" in said
     )
     assert len(app.names()) == 2
-    assert "no hotfix that is in production is called b; there are: a" in refusal(app, drop_hotfixes=["b"])
-    assert app(drop_hotfixes=["a"])["changed"]
+    said = refusal(app, drop_hotfixes=["b"])
+    assert "lacks the hotfix a" in said and "no hotfix that is in production here is called b; there are: a" in said
+    # Too short to mean a commit.
+    assert "lacks the hotfix a" in refusal(app, drop_hotfixes=[app.fix[:6]])
+    assert "notes" not in app(check=True, drop_hotfixes=[app.fix[:7]])
+    # On another host of the play b may be one.
+    landed = app(drop_hotfixes=[app.fix, "b"])
+    assert landed["changed"] and "is called b; there are: a" in landed["notes"][0]
     assert ledger.read(str(app.root / ".evenkeel"), "a")["dropped_for"] == ["main"]
 
 
@@ -181,7 +187,8 @@ def test_built_files_are_lost_by_the_next_build_and_only_by_that(app: Fixed) -> 
     for check in (False, True):
         said = refusal(app, check=check)
         assert "over the hotfix front of built files" in said and "assets/app-1.js" in said and '["front"]' in said
-    assert "there are: a, front" in refusal(app, drop_hotfixes=["upload"])
+    said = refusal(app, drop_hotfixes=["upload"])
+    assert "over the hotfix front" in said and "called upload; there are: a, front" in said
     landed = str(app(drop_hotfixes=["front"])["release"])
     told = status_store.hotfixes_of(Store(str(app.root)), state)
     assert [(h["name"], h["files"]) for h in told] == [

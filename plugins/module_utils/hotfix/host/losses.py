@@ -14,21 +14,29 @@ from .. import lost_hotfixes
 from . import git_hotfixes, in_place_record, ledger
 
 
+def names_of(store: Store, state_dir: str, revision: str, dropped: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names of hotfixes that may be lost, and a note on each word that names none here.
+
+    Another host may have that one, so it is no error: a hotfix that is not named is refused all the same.
+    """
+    there, built = ledger.in_force(store), ledger.built_in_force(store, state_dir)
+    every = (*there, *in_place_record.applied(store, state_dir, revision))
+    names, unknown = lost_hotfixes.names_of(dropped, every, built)
+    known = ", ".join(dict.fromkeys([*(h.name for h in every), *built])) or "none"
+    return names, [f"no hotfix that is in production here is called {word}; there are: {known}" for word in unknown]
+
+
 def refuse_losing(
     store: Store, state_dir: str, version: str, revision: str, git: Git | None, dropped: Sequence[str]
 ) -> list[str]:
     """Refuse a revision that lacks what production has, unless it is named; returns the names that are dropped by it.
 
+    :param dropped: names, as :func:`names_of` gives them.
     :param git: where revisions can be compared; a plain folder has no history, and no hotfix either.
     :raises BadInput: it does, or nobody can tell.
     """
     in_place = in_place_record.applied(store, state_dir, revision)
     there, built = (*ledger.in_force(store), *in_place), ledger.built_in_force(store, state_dir)
-    for name in lost_hotfixes.unknown_names([n for n in dropped if n not in built], there):
-        known = ", ".join([*(h.name for h in there), *built]) or "none"
-        raise BadInput(
-            f"no hotfix that is in production is called {name}; there are: {known}", "name one of them, or none"
-        )
     # The release that is there already runs no job again.
     over = list(built) if revision != store.manifest(store.current()).get("revision") else []
     for name in over:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Callable
 
@@ -49,7 +49,7 @@ class Request:
     :ivar asked: of ``active``: the site was asked and answered as it should; without that nothing is called verified.
     :ivar left: of ``active``: ``bad`` marks the one that is left, and notes that this is a rollback.
     :ivar accept_bad: of ``present``: the id or commit of a release that was rolled back, which may be brought again.
-    :ivar drop_hotfixes: names of those that the version may lose; ``drop_edits``: it may lose what was edited by hand.
+    :ivar drop_hotfixes: names or commits of those that the version may lose; ``drop_edits``: it may lose what was edited by hand.
     :ivar activate_at: ISO 8601 with its zone, not before which ``active`` switches; empty: at once.
     :ivar keep: how many releases are left when another one is the current one; 0 leaves all.
     :ivar shared: paths that a release gets from the folder ``shared``.
@@ -237,15 +237,18 @@ def _present(store: Store, request: Request, check_mode: bool, act: Act) -> dict
     version, source = request.version, request.repo
     if is_plain_folder(source):
         revision, size = revision_of(source), size_of(source)
-        _refuse_rolled_back(store, request, revision, None)
-        dropped = _refuse_losing_hotfixes(store, request, revision, None)
+        request, notes = _with_names_of_here(store, request, revision)
+        with _refused_with(notes):
+            _refuse_rolled_back(store, request, revision, None)
+            dropped = _refuse_losing_hotfixes(store, request, revision, None)
         if not check_mode:
             _let_go(store, request, dropped, act)
 
         def export(target: str) -> None:
             copy_into(source, revision, target, store.owner)
 
-        return _made(store, request, revision, size, export, lambda path: plain_file(source, path), check_mode, act)
+        made = _made(store, request, revision, size, export, lambda path: plain_file(source, path), check_mode, act)
+        return _noted(made, notes)
     problem = choice.problem_with_ref(version)
     if problem:
         raise BadInput(problem, "set update_version to a branch, tag or commit: -e update_version=v2")
@@ -253,17 +256,20 @@ def _present(store: Store, request: Request, check_mode: bool, act: Act) -> dict
     try:
         if check_mode:
             planned = git.planned_commit(source, version)
-            notes = _refuse_rolled_back(store, request, planned, git)
-            if history.has(git, planned):
-                _refuse_losing_hotfixes(store, request, planned, git)
+            request, notes = _with_names_of_here(store, request, planned)
+            with _refused_with(notes):
+                unknown = _refuse_rolled_back(store, request, planned, git)
+                if history.has(git, planned):
+                    _refuse_losing_hotfixes(store, request, planned, git)
             content_of = _contents(git, planned) if history.has(git, planned) else None
             foreseen = _made(store, request, planned, (0, 0), lambda _target: None, content_of, True, act)
-            foreseen = _with_way(store, git, version, foreseen)
-            return {**foreseen, "notes": notes} if notes else foreseen
+            return _noted(_with_way(store, git, version, foreseen), [*notes, *unknown])
         git.update(source)
         commit = git.commit_of(version)
-        _refuse_rolled_back(store, request, commit, git)
-        dropped = _refuse_losing_hotfixes(store, request, commit, git)
+        request, notes = _with_names_of_here(store, request, commit)
+        with _refused_with(notes):
+            _refuse_rolled_back(store, request, commit, git)
+            dropped = _refuse_losing_hotfixes(store, request, commit, git)
         complaints = git.objections(commit)
         if complaints:
             raise BadInput(f"revision {commit[:12]} cannot be exported: {complaints[0]}")
@@ -272,9 +278,13 @@ def _present(store: Store, request: Request, check_mode: bool, act: Act) -> dict
         made = _made(
             store, request, commit, size, lambda target: git.export(commit, target), _contents(git, commit), False, act
         )
-        return _with_way(store, git, version, made)
+        return _noted(_with_way(store, git, version, made), notes)
     except GitFailed as error:
         raise BadInput(str(error), error.advice) from error
+
+
+def _noted(facts: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    return {**facts, "notes": [*facts.get("notes", []), *notes]} if notes else facts
 
 
 def _with_way(store: Store, git: Git, version: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -316,6 +326,32 @@ def _let_go(store: Store, request: Request, dropped: list[str], act: Act) -> Non
             ledger.note_dropped(store.state_dir(request.lock), dropped, request.version)
 
 
+def _rolled_back(store: Store) -> list[choice.Release]:
+    return [r for r in store.all() if r.state == choice.BAD and r.left_for]
+
+
+def _with_names_of_here(store: Store, request: Request, revision: str) -> tuple[Request, list[str]]:
+    """The request with hotfixes by their names, and notes on what it names that this host does not have.
+
+    That is no error, since another host of the play may have it; what is not named is refused all the same.
+    """
+    names, notes = losses.names_of(store, store.state_dir(request.lock), revision, request.drop_hotfixes)
+    accepted, left = request.accept_bad, _rolled_back(store)
+    if accepted and not any(reverted.is_named(accepted, r.id, r.revision) for r in left):
+        there = ", ".join(r.id for r in left) or "none"
+        notes.append(f"no release that was rolled back here is {accepted}; there are: {there}")
+    return replace(request, drop_hotfixes=tuple(names)), notes
+
+
+@contextmanager
+def _refused_with(notes: list[str]) -> Iterator[None]:
+    """Add to a refusal what was named and is not here: a name that was misspelt is why."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput("; ".join([str(error), *notes]), error.advice) from error
+
+
 def _refuse_rolled_back(store: Store, request: Request, revision: str, git: Git | None) -> list[str]:
     """Refuse a revision that still brings what was rolled back, unless that release is named.
 
@@ -324,16 +360,10 @@ def _refuse_rolled_back(store: Store, request: Request, revision: str, git: Git 
     :raises BadInput: it does.
     """
     unknown = []
-    accepted, current = request.accept_bad, store.current()
+    current = store.current()
     serving = str(store.manifest(current).get("revision", "")) if current else ""
-    left = [r for r in store.all() if r.state == choice.BAD and r.left_for]
-    if accepted and not any(r.id == accepted or (len(accepted) >= 7 and r.revision.startswith(accepted)) for r in left):
-        names = ", ".join(r.id for r in left) or "none"
-        raise BadInput(
-            f"no release that was rolled back is {accepted}; there are: {names}", "name one of them, or none"
-        )
-    for release in left:
-        if accepted and (release.id == accepted or release.revision.startswith(accepted)):
+    for release in _rolled_back(store):
+        if reverted.is_named(request.accept_bad, release.id, release.revision):
             continue
         if git is not None and not history.has(git, revision):
             unknown.append(
