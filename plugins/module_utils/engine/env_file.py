@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=(.*)")
@@ -51,6 +51,28 @@ def with_values(text: str, values: Mapping[str, str]) -> str:
         elif name in left:
             found.append(f"{name}={written(left.pop(name))}")
     found += [f"{name}={written(value)}" for name, value in left.items()]
+    return "\n".join(found) + "\n"
+
+
+def lines_of(text: str, name: str) -> list[str]:
+    """The lines that set a variable, as they are written."""
+    known = ((_LINE.fullmatch(line), line) for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return [line for match, line in known if match and match.group(1) == name]
+
+
+def with_lines(text: str, names: Collection[str], source: str) -> str:
+    """The file with these variables as another text sets them; those that it does not set are gone.
+
+    :raises BadEnvironment: one of both has a line that is none, or a value over several lines.
+    """
+    for one in (text, source):
+        with_values(one, {})
+    mine = {name: lines_of(text, name) for name in names}
+    left, found = {name: lines_of(source, name) for name in names}, []
+    for line in text.splitlines():
+        name = next((n for n, lines in mine.items() if line in lines), "")
+        found += left.pop(name, []) if name else [line]
+    found += [line for lines in left.values() for line in lines]
     return "\n".join(found) + "\n"
 
 

@@ -12,9 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.deploy.plugins.action import hotfix_patch as action
-from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.env_file import BadEnvironment, with_values
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.env_file import (
+    BadEnvironment,
+    with_lines,
+    with_values,
+)
 
 TEXT = "# ours\nA=1\nexport B='two words'\n\nC=\"x$A\"\nA=3\n"
+
+
+def test_variables_are_set_again_as_another_text_sets_them() -> None:
+    text, before = "# A=9\nA=2\nB='x y'\nNEW=1\nA=3\n", 'B=old\nexport A="1"\nGONE=0\n'
+    assert with_lines(text, ["A", "NEW", "GONE"], before) == "# A=9\nexport A=\"1\"\nB='x y'\nGONE=0\n"
+    assert with_lines(text, [], before) == text
+    with pytest.raises(BadEnvironment):
+        with_lines(text, ["A"], "no variable\n")
 
 
 def test_only_what_is_named_changes() -> None:

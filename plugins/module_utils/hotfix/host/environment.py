@@ -78,6 +78,44 @@ def planned(store: Store, release: str, path: str, values: Mapping[str, str]) ->
     return Change(path, before, after, tuple(sorted(names))) if names else Change()
 
 
+def undone(store: Store, release: str, name: str, about: Mapping[str, Any]) -> Change:
+    """What takes the variables of a hotfix back to what they were before it.
+
+    :param release: the one that serves.
+    :param about: what the ledger has of the hotfix that is called ``name``.
+    :raises BadInput: nobody knows that any more, or somebody changed them since.
+    """
+    names = [str(n) for n in (about.get("kinds") or {}).get("env") or ()]
+    path, folder = str(about.get("env_file") or ""), store.path_of(str(about.get("release") or "none"))
+    if not names:
+        return Change()
+    whole = "ansible-playbook evenkeel.deploy.rollback -e rollback_to=RELEASE"
+    try:
+        now = read_file(os.path.join(store.path_of(release), path))
+        before, after = (read_file(os.path.join(folder, one)).decode("utf-8") for one in (_BEFORE, _AFTER))
+        text = now.decode("utf-8")
+        other = [
+            n
+            for n in names
+            if env_file.lines_of(text, n) not in (env_file.lines_of(before, n), env_file.lines_of(after, n))
+        ]
+        wanted = env_file.with_lines(text, names, before)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"what {', '.join(names)} was before the hotfix {name} is not on this host any more",
+            f"set them with hotfix_env; or go back to a release before it: {whole}",
+        ) from error
+    except env_file.BadEnvironment as error:
+        raise BadInput(f"{path} cannot be changed: {error}", "correct that in shared/, and update") from error
+    if other:
+        raise BadInput(
+            f"{', '.join(other)} of the hotfix {name} was changed again since",
+            f"take the later hotfix back first, or set it with hotfix_env; or go back to a release before it: {whole}",
+        )
+    differs = [n for n in names if env_file.lines_of(text, n) != env_file.lines_of(before, n)]
+    return Change(path, now, wanted.encode(), tuple(sorted(differs))) if differs else Change()
+
+
 def _normal(content: bytes) -> str:
     return "\n".join(content.decode().splitlines()) + "\n"
 
@@ -87,6 +125,11 @@ def put_in(store: Store, release: str, change: Change) -> None:
     if change.names:
         for name, content in ((_BEFORE, change.before), (_AFTER, change.after), (change.path, change.after)):
             _write(os.path.join(store.path_of(release), name), content)
+
+
+def is_still_own(store: Store, release: str, change: Change) -> bool:
+    """Whether a release has the changed file itself, not the link to the server's, which is another one by now."""
+    return not change.names or not os.path.islink(os.path.join(store.path_of(release), change.path))
 
 
 def bring(store: Store, release: str) -> None:
@@ -106,14 +149,21 @@ def bring(store: Store, release: str) -> None:
 
 
 def put_back(store: Store, left: str) -> None:
-    """Where a release that changed the file is left for the one before, and nobody has changed it since, undo that."""
-    path = str((store.manifest(left).get("hotfix") or {}).get("env_file") or "")
-    shared, folder = store.layout.shared_path(path), store.path_of(left)
-    if not path or not os.path.exists(os.path.join(folder, _BEFORE)):
-        return
-    contents = [read_file(name) for name in (shared, os.path.join(folder, _AFTER), os.path.join(folder, _BEFORE))]
-    if contents[0] == contents[1]:
-        _write(shared, contents[2])
+    """Undo what releases that are left did to the file, from ``left`` down to the current one, as far as nobody changed it since."""
+    target, path, content = store.current(), "", b""
+    before, seen = b"", set[str]()
+    while left and left != target and left not in seen:
+        seen.add(left)
+        about = store.manifest(left).get("hotfix") or {}
+        kept = [os.path.join(store.path_of(left), name) for name in (_AFTER, _BEFORE)]
+        if about.get("env_file") and os.path.exists(kept[1]):
+            if not path:
+                path = store.layout.shared_path(str(about["env_file"]))
+                before = content = read_file(path)
+            content = read_file(kept[1]) if content == read_file(kept[0]) else content
+        left = str(about.get("base_release") or "")
+    if content != before:
+        _write(path, content)
 
 
 def _write(path: str, content: bytes) -> None:
