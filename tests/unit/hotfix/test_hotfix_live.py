@@ -7,6 +7,7 @@ import base64
 import gzip
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,14 @@ class Site:
         self,
         kind: str,
         name: str,
-        files: dict[str, str] | None = None,
+        files: Mapping[str, str | bytes] | None = None,
         dry: bool = False,
         kill_at: int = 0,
         **more: Any,
     ) -> Any:
         state = "applied" if files is not None else "reverted"
-        given = {p: base64.b64encode(t.encode()).decode() for p, t in (files or {}).items()}
+        contents = {p: t if isinstance(t, bytes) else t.encode() for p, t in (files or {}).items()}
+        given = {p: base64.b64encode(t).decode() for p, t in contents.items()}
         modules = [published, publish, asset_names, hotfix_live_files_module]
         script = as_text(modules, [state, str(self.live), kind, name, dry])
         code = f"{killed_at_move(kill_at, told=True)}\n{script}"
@@ -89,6 +91,19 @@ def test_a_changed_asset_is_there_before_its_page_and_goes_back(site: Site) -> N
     assert "is another one" in site.ask("frontend", "a", {APP: "newer"})["error"]
     assert site.ask("frontend", "a")["changed"] and site.seen() == {**before, fresh: "new"}
     assert site.ask("frontend", "a")["changed"] is False and os.listdir(site.live / ".evenkeel/hotfix") == []
+
+
+def test_a_picture_of_a_build_gets_another_name_and_every_byte(site: Site) -> None:
+    logo, content = "assets/logo-9f8e7d6c.png", b"\x89PNG\r\n\x1a\n\0\xff\xfe"
+    site.put({logo: "old", APP: "icon('/assets/logo-9f8e7d6c.png')"})
+    before = site.seen()
+    site.ask("frontend", "logo", {logo: content})
+    fresh = next(p for p in site.seen() if p.endswith(".png") and p != logo)
+    assert (site.live / fresh).read_bytes() == content and site.seen()[logo] == "old"
+    script = next(p for p in site.seen() if p.endswith(".js") and p not in before)
+    assert os.path.basename(fresh) in site.seen()[script] and os.path.basename(script) in site.seen()[PAGE]
+    site.ask("frontend", "logo")
+    assert site.seen()[PAGE] == before[PAGE] and (site.live / fresh).read_bytes() == content
 
 
 def test_uploads_get_owner_and_mode_and_go_back(site: Site) -> None:
@@ -274,6 +289,7 @@ def test_the_ledger_knows_sums_and_what_came_back(shop: Shop, served: Site) -> N
     assert call(shop, True, name="m")["changed"] and hotfix_ledger.read(ledger, "m") == {}
     told = call(shop, name="m")
     assert told["changed"] and site.seen()["a.txt"] == "x" and told["public_paths"] == ["/media/a.txt"]
+    assert told["diff"]["before"] == "a.txt nothing\n" and told["diff"]["after"].endswith(", 1 bytes\n")
     again = call(shop, name="m")
     assert again["changed"] is False and again["public_paths"] == told["public_paths"]
     assert list(hotfix_ledger.read(ledger, "m")["sums"]) == ["a.txt"]

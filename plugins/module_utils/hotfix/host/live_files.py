@@ -360,9 +360,7 @@ def _result(
     msg = (
         f"{kind} hotfix {name} {verb}: {', '.join(paths)}" if answer["changed"] else f"hotfix {name}: nothing to change"
     )
-    before, after = (
-        "".join(f"{e['path']} {e[k] or 'nothing'}\n" for e in answer["entries"]) for k in ("before", "after")
-    )
+    before, after = ("".join(_line(e, k) for e in answer["entries"]) for k in ("before", "after"))
     diff = {"before": after, "after": before} if state == REVERTED else {"before": before, "after": after}
     applied = answer["changed"] and state == APPLIED and not foreseen
     return {
@@ -370,3 +368,10 @@ def _result(
         "changed": bool(answer["changed"]), "name": name, "kind": kind, "files": paths, "notes": [*answer["notes"], *notes],
         "public_paths": list(public), "msg": msg, "diff": diff if answer["changed"] else {"before": "", "after": ""},
     }  # fmt: skip
+
+
+def _line(entry: Mapping[str, Any], when: str) -> str:
+    """One file in a diff; a plan from before sizes were written down has none."""
+    sizes = entry.get("bytes")
+    size = f", {sizes[when == 'after']} bytes" if sizes and entry[when] else ""
+    return f"{entry['path']} {entry[when] or 'nothing'}{size}\n"

@@ -48,6 +48,10 @@ def _sum(path: str) -> str | None:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
+def _bytes(path: str) -> int:
+    return os.path.getsize(path) if os.path.isfile(path) else 0
+
+
 class Folder:
     """The live files, and what of them one hotfix has changed."""
 
@@ -255,7 +259,12 @@ def apply(folder: Folder, kind: str, given: Mapping[str, Any], dry: bool) -> dic
         # What is new is named by what is replaced.
         order = sorted(writes, key=lambda p: (rank_of(p), os.path.lexists(folder.live(p)), p))
         entries = [
-            {"path": p, "before": _sum(folder.live(p)), "after": None if c is None else hashlib.sha256(c).hexdigest()}
+            {
+                "path": p,
+                "before": _sum(folder.live(p)),
+                "after": None if c is None else hashlib.sha256(c).hexdigest(),
+                "bytes": [_bytes(folder.live(p)), len(c or b"")],
+            }
             for p, c in ((p, writes[p]) for p in order)
         ]
         plan = {
