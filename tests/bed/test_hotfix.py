@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -174,6 +175,60 @@ def test_nginx_alone_is_changed_without_another_container(shop: Shop) -> None:
     print(f"\nevidence: a hotfix of nginx.conf: {placed.seconds:.1f} s, back by rollback: {play.seconds:.1f} s")
 
 
+SCRIPT, LOGO = "tours/static/tours/filter.js", "tours/static/tours/logo.png"
+PICTURE = b"\x89PNG\r\n\x1a\n\0\0\xff"
+
+
+def test_static_files_and_a_picture_replace_the_web_alone_under_load(shop: Shop) -> None:
+    back_at_v1(shop)
+    ids, files = ids_of(shop), {SCRIPT: of_v1(shop, SCRIPT) + "\n// mended\n", VERSION: said("v1-s")}
+    folder = write(shop, files)
+    (folder / LOGO).write_bytes(PICTURE)
+    given = {"hotfix_files": f"{SCRIPT},{LOGO}", "hotfix_source": str(folder), "hotfix_name": "static"}
+    with shop.load() as load:
+        looked = shop.play("--check", "--diff", playbook="hotfix", **given)
+        play = shop.play(playbook="hotfix", **given)
+        result = load.stop()
+    assert looked.returncode == 0 and "would be replaced: api'" in looked.output, looked.output[-3000:]
+    assert f"{LOGO}: nothing -> {len(PICTURE)} bytes" in looked.output, looked.output[-3000:]
+    assert play.returncode == 0 and shop.leftovers() == [], play.output[-5000:]
+    assert {n for n, one in ids_of(shop).items() if one != ids[n]} == {"api"}
+    assert_nothing_lost(shop, load, result)
+    served = subprocess.run(
+        ["curl", "-sf", f"{shop.url}/static/tours/logo.png"], capture_output=True, check=True
+    ).stdout
+    assert served == PICTURE
+    # The page names the script by its new hash.
+    named = re.findall(r'src="(/static/tours/filter\.[^"]+)"', run(["curl", "-s", f"{shop.url}/"]))
+    assert named and "// mended" in run(["curl", "-sf", f"{shop.url}{named[0]}"])
+    for service, there_too in (("api", True), ("celery", False)):
+        text = run(["docker", "exec", shop.container(service), "cat", f"/app/{SCRIPT}"])
+        assert ("// mended" in text) is there_too, service
+    status = shop.play(playbook="status")
+    assert status.returncode == 0 and "static (" in status.output, status.output[-3000:]
+    # What current says is what runs: a plain `up` replaces nothing.
+    shop.compose("up", "--detach")
+    assert {n for n, one in ids_of(shop).items() if one != ids[n]} == {"api"}
+    # What somebody deleted is published again without a container that serves being touched.
+    gone = shop.mount("nginx", "/app/staticfiles") / "tours/logo.png"
+    gone.unlink()
+    again = Path(sys.executable).parent / "ansible"
+    words = [again, "all", "-i", shop.folder / "inventory.json", "-m", "evenkeel.deploy.django_static"]
+    run([*map(str, words), "-a", f"project_src={shop.root}/current service=api"], env=shop.environment)
+    assert gone.read_bytes() == PICTURE and {n for n, one in ids_of(shop).items() if one != ids[n]} == {"api"}
+    # An update that lacks it is refused, and what has code next is on top of it everywhere.
+    lost = shop.update("v2", "--check")
+    assert lost.returncode != 0 and "lacks the hotfix static" in lost.output, lost.output[-3000:]
+    code = hotfix(shop, {VERSION: said("v1-s")}, hotfix_name="on-static")
+    assert code.returncode == 0 and shop.version() == "v1-s", code.output[-4000:]
+    for service in ROLLED:
+        assert "// mended" in run(["docker", "exec", shop.container(service), "cat", f"/app/{SCRIPT}"]), service
+    print(
+        f"\nevidence: a hotfix of static files: {result.total:,} requests, 0 failed, {play.seconds:.1f} s\n{status.output[-2500:]}"
+    )
+    back_at_v1(shop)
+
+
 def test_it_survives_a_recreated_container(shop: Shop) -> None:
     back_at_v1(shop)
     assert hotfix(shop, {VERSION: said("v1-r")}, hotfix_name="recreated").returncode == 0
@@ -318,8 +373,9 @@ def test_a_variable_changes_under_load_and_goes_back(shop: Shop) -> None:
     secret.write_text("s3cr3t value\n")
     literal = shop.play(playbook="hotfix", hotfix_env={"SHOP_GREETING": "s3cr3t value"})
     assert literal.returncode != 0 and "on the command line" in literal.output and shared.read_text() == text
+    given = {"hotfix_env": {"SHOP_GREETING": f"@{secret}"}, "hotfix_name": "greeting"}
     with shop.load() as load:
-        play = shop.play("--diff", "-vvv", playbook="hotfix", hotfix_env={"SHOP_GREETING": f"@{secret}"})
+        play = shop.play("--diff", "-vvv", playbook="hotfix", **given)
         result = load.stop()
     assert play.returncode == 0 and "s3cr3t" not in play.output, play.output[-4000:]
     for path in (shop.root / ".evenkeel").rglob("*.json*"):
@@ -329,8 +385,20 @@ def test_a_variable_changes_under_load_and_goes_back(shop: Shop) -> None:
     assert {n for n in after if after[n] != before[n]} == set(ROLLED) and shop.leftovers() == []
     assert "SHOP_GREETING='s3cr3t value'" in shared.read_text()
     assert_nothing_lost(shop, load, result)
-    again = shop.play(playbook="hotfix", hotfix_env={"SHOP_GREETING": f"@{secret}"})
+    again = shop.play(playbook="hotfix", **given)
     assert (again.returncode, again.changed) == (0, 0), again.output[-3000:]
+    status = shop.play(playbook="status")
+    assert re.search(r"greeting .*, env, .*: SHOP_GREETING", status.output), status.output[-3000:]
+    with shop.load() as load:
+        named = shop.rollback(rollback_hotfix="greeting")
+        undone = load.stop()
+    assert named.returncode == 0 and shared.read_text() == text, named.output[-4000:]
+    absent = ["docker", "exec", shop.container("api"), "sh", "-c", "printenv SHOP_GREETING || echo absent"]
+    assert run(absent).strip() == "absent" and shop.leftovers() == []
+    assert_nothing_lost(shop, load, undone)
     back = shop.rollback(rollback_to="v1")
     assert back.returncode == 0 and shared.read_text() == text, back.output[-3000:]
-    print(f"\nevidence: a hotfix of a variable: {result.total:,} requests, 0 failed, {play.seconds:.1f} s")
+    both = result.total + undone.total
+    print(
+        f"\nevidence: a hotfix of a variable: {both:,} requests, 0 failed, {play.seconds:.1f} s, back {named.seconds:.1f} s"
+    )

@@ -48,7 +48,8 @@ class EngineInMemory:
     def image(self, reference: str) -> dict[str, Any]:
         identity = self.names.get(reference, reference)
         known = self.images.get(identity)
-        return {"Id": identity, "Config": known["config"]} if known else {}
+        layers = {"Layers": ["x"] * known.get("layers", 1)} if known else {}
+        return {"Id": identity, "Config": known["config"], "RootFS": layers} if known else {}
 
     def untag(self, name: str) -> None:
         self.names.pop(name, None)
@@ -97,4 +98,5 @@ class EngineInMemory:
         }
         identity = self.add(f"{repository}:{tag}", {}, **{**base["config"], "Labels": labels})
         self.images[identity]["files"] = self.made[container]["files"]
+        self.images[identity]["layers"] = base.get("layers", 1) + 1
         return {"Id": identity}

@@ -52,7 +52,7 @@ TREE = {
     "docker-compose.prod.yml": COMPOSE, "backend/Dockerfile": "FROM x",
     "backend/shop/views.py": "one\n", "backend/shop/urls.py": "urls\n",
     "backend/static_files/made.css": "a\n", "backend/shared/texts.py": "text\n", "frontend/app.js": "js\n", "frontend/left_out.js": "js\n",
-    "landing/page.js": "page\n",
+    "landing/page.js": "page\n", "backend/shop/static/site.css": "a {}\n", "backend/shop/static/old.png": "old\0\n",
     "deploy/nginx.conf": "server {}\n",
     "backend/gone.py": "not in the image\n", "README.md": "readme\n",
 }  # fmt: skip

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..engine.programs import JOB, PROXY
+from ..engine.programs import JOB, PROXY, SCHEDULER, WEB, WORKER
 from ..engine.services import ROLLED_KINDS
 from ..releases.choice import BACKEND
 
@@ -38,6 +39,11 @@ _ASIDE = re.compile(
 )
 _ASIDE_FOLDERS = {"docs", "doc", "tests", ".github", ".gitlab", "changelogs"}
 _FILES = ("100644", "100755")
+_BINARY = "binary: a hotfix is text, or a picture, font, document or sound of static files or of a front end"
+# Content that nothing runs: pictures, fonts, documents and sounds.
+_ASSET = re.compile(
+    r".*\.(?:png|jpe?g|gif|webp|avif|ico|cur|bmp|woff2?|ttf|otf|eot|pdf|mp3|mp4|m4a|ogg|wav|webm)", re.I | re.S
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Refusal:
 class Verdict:
     """Kind → the files that make it so; the services whose containers are replaced; why it is none.
 
-    ``jobs`` build a front end from them.
+    ``jobs`` build a front end from them. ``spared`` are services that have the files and neither serve them nor are replaced.
     """
 
     kinds: Mapping[str, tuple[str, ...]]
@@ -102,6 +108,7 @@ class Verdict:
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
 
     def text(self) -> str:
         """All reasons, each with what to run instead."""
@@ -113,6 +120,12 @@ def problem_with_name(name: str) -> str:
     if not _NAME.fullmatch(name) or ".." in name or name.endswith((".lock", ".")):
         return f"{name!r} cannot be the name of a hotfix: letters, digits, dots, dashes and underscores, at most 64"
     return ""
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name that is not taken: this one, or with a number after it."""
+    numbered = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    return next(one for one in numbered if one not in taken)
 
 
 def problem_with_path(path: str, shared: Iterable[str] = ()) -> str:
@@ -139,20 +152,27 @@ def problem_with_path(path: str, shared: Iterable[str] = ()) -> str:
 
 
 def problem_with_content(
-    path: str, old: bytes | None, new: bytes, others: Collection[str] = (), largest: int = 1024 * 1024
+    path: str,
+    old: bytes | None,
+    new: bytes,
+    others: Collection[str] = (),
+    largest: int = 1024 * 1024,
+    size: int | None = None,
 ) -> str:
     """Why a file's new content is refused, empty when it is not.
 
     :param old: what it replaces, None for a new file.
     :param others: what is changed with it.
     :param largest: bytes.
+    :param size: bytes, where ``new`` was read as text and has another length.
     """
-    if len(new) > largest:
-        return f"{path} has {len(new) // 1024} KiB, more than {largest // 1024}"
-    if is_compiled_translation(path, others):
+    size = len(new) if size is None else size
+    if size > largest:
+        return f"{path} has {size // 1024} KiB, more than {largest // 1024}"
+    if is_compiled_translation(path, others) or is_asset(path):
         return ""
     if b"\0" in new:
-        return f"{path} is binary: a hotfix is text"
+        return f"{path} is {_BINARY}"
     if b"\r\n" in new and b"\r\n" not in (old or b""):
         return f"{path} has ends of lines as Windows writes them (CRLF), and had none before"
     return ""
@@ -161,7 +181,7 @@ def problem_with_content(
 def problem_with_patch(text: str) -> str:
     """Why a patch is refused before git sees it, empty when it is not."""
     if "\0" in text or re.search(r"^(?:GIT binary patch|Binary files .* differ)\r?$", text, re.M):
-        return "the patch has binary files: a hotfix is text"
+        return "the patch has binary files, and is read as text: give them as hotfix_files or hotfix_ref"
     if not re.search(r"^(?:diff --git |--- )", text, re.M):
         return "it is no patch: there is no line that begins with diff --git or ---"
     if re.search(r"^(?:rename|copy) (?:from|to) ", text, re.M):
@@ -180,6 +200,7 @@ def judge(
     forced: bool = False,
     sources: Mapping[str, Collection[str]] | None = None,
     unbuildable: Mapping[str, Refusal] | None = None,
+    collector: str = "",
 ) -> Verdict:
     """Say what the changed files are, and why they are no hotfix.
 
@@ -190,6 +211,7 @@ def judge(
     :param version: what to update to instead.
     :param forced: what is merely large is taken.
     :param sources: path → the jobs that build a front end from it; ``unbuildable``: path → why none can.
+    :param collector: the service that static files are collected in.
     """
     built, paths = sources or {}, {c.path for c in changes}
     update = UPDATE.format(version)
@@ -209,6 +231,8 @@ def judge(
             found = [_kind_at(change.path, home, update, built.get(change.path) or ()) for home in places]
             refusals += [refusal for _kind, refusal in found if refusal]
             mine = dict.fromkeys(kind for kind, _refusal in found if kind)
+            if change.added < 0 and is_asset(change.path) and not set(mine) <= {STATIC, FRONTEND}:
+                refusals.append(Refusal("binary", f"{change.path} is {_BINARY}", update))
             for kind in mine:
                 kinds.setdefault(kind, []).append(change.path)
             if not mine and not any(refusal for _kind, refusal in found):
@@ -227,12 +251,27 @@ def judge(
     if FRONTEND in kinds:
         notes.append(f"built from {len(changes)} changed files and {_lines(changes)} lines; {limits.text()}")
     mine_of = [h for p in (*kinds.get(BACKEND, ()), *kinds.get(STATIC, ())) for h in homes[p]]
-    services = {h.service for h in mine_of if h.kind in ROLLED_KINDS}
+    spared = _spared(kinds, homes, collector)
+    if spared:
+        notes.append(f"not replaced, since workers and schedulers serve no static files: {', '.join(spared)}")
+    services = {h.service for h in mine_of if h.kind in ROLLED_KINDS} - set(spared)
     jobs_due = {job for p in kinds.get(FRONTEND, ()) for job in built[p]}
     return Verdict(
         {k: tuple(v) for k, v in kinds.items()}, tuple(sorted(services)), tuple(_once(refusals)), tuple(notes),
-        tuple(sorted(jobs_due)),
+        tuple(sorted(jobs_due)), spared,
     )  # fmt: skip
+
+
+def _spared(kinds: Mapping[str, Sequence[str]], homes: Mapping[str, Sequence[Home]], collector: str) -> tuple[str, ...]:
+    """Workers and schedulers that a hotfix of static files alone leaves as they are.
+
+    One that mounts the files gets another mount with them, so its definition changes all the same.
+    """
+    if set(kinds) != {STATIC} or not all(any(h.kind == WEB for h in homes[p]) for p in kinds[STATIC]):
+        return ()
+    mine = [h for p in kinds[STATIC] for h in homes[p]]
+    elsewhere = {h.service for h in mine if h.where != IMAGE} | {collector}
+    return tuple(sorted({h.service for h in mine if h.kind in (WORKER, SCHEDULER)} - elsewhere))
 
 
 def _once(refusals: Sequence[Refusal]) -> list[Refusal]:
@@ -242,6 +281,11 @@ def _once(refusals: Sequence[Refusal]) -> list[Refusal]:
 def _is_aside(path: str) -> bool:
     *folders, name = path.split("/")
     return bool(_ASIDE.fullmatch(name) or _ASIDE_FOLDERS & set(folders) or re.fullmatch(r"tests?(?:_.*)?\.py", name))
+
+
+def is_asset(path: str) -> bool:
+    """Whether a file is by its name a picture, a font, a document or a sound, which may be binary."""
+    return bool(_ASSET.fullmatch(path))
 
 
 def is_compiled_translation(path: str, others: Collection[str]) -> bool:
@@ -267,8 +311,8 @@ def _no_file_of_a_hotfix(
         return Refusal("dependencies", f"{path} names packages, which only a build installs", update)
     if _RECIPE.fullmatch(name):
         return Refusal("build", f"{path} says how images are built", update)
-    if change.added < 0 and not is_compiled_translation(path, others):
-        return Refusal("binary", f"{path} is binary: a hotfix is text", update)
+    if change.added < 0 and not (is_compiled_translation(path, others) or is_asset(path)):
+        return Refusal("binary", f"{path} is {_BINARY}", update)
     return None
 
 

@@ -65,6 +65,44 @@ def test_several_kinds_in_one_go() -> None:
     assert verdict.services == ("api", "celery") and not verdict.refusals
 
 
+CSS, LOGO = "tours/static/tours/site.css", "tours/static/tours/logo.png"
+
+
+def test_static_files_alone_replace_the_web_and_with_code_everybody() -> None:
+    verdict = of(Change(CSS), collector="api")
+    assert verdict.services == ("api",) and verdict.spared == ("celery",)
+    assert "serve no static files: celery" in " ".join(verdict.notes)
+    both = of(Change(CSS), Change(VIEW), collector="api")
+    assert (both.services, both.spared) == (("api", "celery"), ())
+
+
+@pytest.mark.parametrize(
+    "homes",
+    [
+        [WORKER],
+        [API, Home(MOUNT, "celery", "worker", "/code/site.css")],
+        [API, Home(IMAGE, "celery", "web", "/app/site.css")],
+    ],
+)
+def test_whose_definition_changes_or_who_may_serve_them_is_replaced(homes: list[Home]) -> None:
+    verdict = of(Change(CSS), homes={CSS: homes})
+    assert "celery" in verdict.services and verdict.spared == ()
+    assert "celery" in of(Change(CSS), collector="celery").services
+
+
+def test_a_picture_is_taken_where_nothing_runs_it() -> None:
+    picture = Change(LOGO, added=-1, removed=-1)
+    assert of(picture).kinds == {STATIC: (LOGO,)} and not of(picture).refusals
+    source = "frontend/src/logo.png"
+    built = of(Change(source, added=-1, removed=-1), homes={source: [BUILDER]}, sources={source: ["builder"]})
+    assert built.kinds == {FRONTEND: (source,)} and not built.refusals
+    assert keys(of(Change("tours/static/tours/core.wasm", added=-1, removed=-1))) == ["binary"]
+    assert problem_with_content(LOGO, None, b"\x89PNG\r\n\x1a\n\0") == ""
+    assert "KiB" in problem_with_content(LOGO, None, b"\0" * 2048, largest=1024)
+    # Read as text it has another length.
+    assert problem_with_content(LOGO, None, b"\0" * 2048, largest=1024, size=1024) == ""
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import ledger, patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
+from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.store import hotfixes_of
+from tests.unit.app_on_a_server import commit
 from tests.unit.restored_folder import Restored
 from tests.unit.serving_shop import VIEWS, Shop
 
@@ -78,6 +81,36 @@ def test_a_second_one_lies_on_the_first_and_the_same_one_is_there_already(shop: 
     with pytest.raises(BadInput, match="an update to a version that has them is due") as caught:
         shop.fix(files={"backend/shop/urls.py": "other\n"}, name="b", max_chain=1)
     assert caught.value.advice.startswith("ansible-playbook evenkeel.deploy.update -e update_version=")
+
+
+CSS, LOGO = "backend/shop/static/site.css", "backend/shop/static/logo.png"
+
+
+def serve_it(shop: Shop, told: dict[str, Any]) -> dict[str, Any]:
+    """The release serves, and its containers run what its project says."""
+    shop("active", release=told["release"])
+    Store(str(shop.root)).note(told["release"], state="verified")
+    services = shop.project(told["release"])["services"]
+    for container in shop.engine.running:
+        service = container["Config"]["Labels"]["com.docker.compose.service"]
+        container["Config"]["Image"] = services[service]["image"]
+        container["Image"] = shop.engine.names[services[service]["image"]]
+    return told
+
+
+def test_static_files_leave_the_worker_and_what_comes_on_them_keeps_them(shop: Shop) -> None:
+    told = serve_it(shop, shop.fix(files={CSS: "b {}\n", LOGO: "\x89PNG\r\n\0"}, name="css"))
+    assert told["kinds"] == {"static": [LOGO, CSS]} and told["services"] == ["api"]
+    images = {n: s["image"] for n, s in shop.project(told["release"])["services"].items()}
+    assert images["celery"] == f"shop-api:{shop.first[:12]}" and images["api"] == f"shop-api:{told['revision'][:12]}"
+    assert shop.engine.images[shop.engine.names[images["api"]]]["files"]["/app/shop/static/site.css"][0] == b"b {}\n"
+    assert f"{LOGO}: nothing -> 8 bytes (" in told["diff"]["prepared"]
+    # Worker and web share a recipe: what has code next is put on the image that has the static files.
+    code = shop.fix(files={VIEWS: "two\n"}, name="code")
+    images = {n: s["image"] for n, s in shop.project(code["release"])["services"].items()}
+    assert code["services"] == ["api", "celery"] and images["celery"] == images["api"]
+    files = shop.engine.images[shop.engine.names[images["celery"]]]["files"]
+    assert files["/app/shop/static/site.css"][0] == b"b {}\n" and files["/app/shop/views.py"][0] == b"two\n"
 
 
 def test_mounted_code_is_a_new_copy_and_nginx_has_its_own_kind(shop: Shop) -> None:
@@ -295,12 +328,57 @@ def test_a_variable_changes_with_its_release_and_goes_back_with_it(shop: Shop) -
     assert shared.read_text() == "SECRET=1"
 
 
+def test_a_variable_is_listed_and_taken_back_by_its_name(shop: Shop) -> None:
+    shared, state_dir = shop.root / "shared/.env", str(shop.root / ".evenkeel")
+    first = serve_it(shop, set_env(shop, SECRET="2", NEW="x"))
+    (listed,) = hotfixes_of(Store(str(shop.root)), state_dir)
+    assert (listed["name"], listed["kinds"], listed["files"]) == (first["name"], ["env"], ["NEW", "SECRET"])
+    # The same variable once more has a name of its own, and more of these than max_chain are no layers on one another.
+    second = serve_it(shop, set_env(shop, SECRET="3", NEW="x"))
+    third = serve_it(shop, shop.fix(env=[{"name": "SECRET", "value": "NA=="}], max_chain=1))
+    assert second["name"] != first["name"] and shared.read_text() == "SECRET=4\nNEW=x\n"
+    with pytest.raises(BadInput, match=r"SECRET of the hotfix .* was changed again since"):
+        shop.fix(revert=second["name"])
+    serve_it(shop, shop.fix(revert=third["name"]))
+    serve_it(shop, shop.fix(revert=second["name"]))
+    back = serve_it(shop, shop.fix(revert=first["name"]))
+    assert back["kinds"] == {"env": ["NEW", "SECRET"]} and shared.read_text() == "SECRET=1\n"
+    environment = shop.project(back["release"])["services"]["api"]["environment"]
+    assert environment["SECRET"] == "1" and "NEW" not in environment
+    assert first["name"] not in {h["name"] for h in hotfixes_of(Store(str(shop.root)), state_dir)}
+    assert shop.fix(revert=first["name"])["changed"] is False
+    # Any version has it: the server's file is in no commit.
+    (shop.source / "README.md").write_text("other\n")
+    commit(shop.source)
+    assert shop("present", inputs=shop.inputs)["changed"]
+
+
+def test_what_a_removed_release_knew_of_variables_is_said(shop: Shop) -> None:
+    told = serve_it(shop, set_env(shop, SECRET="2"))
+    serve_it(shop, shop.fix(files={VIEWS: "two\n"}, name="code"))
+    shutil.rmtree(shop.root / "releases" / told["release"])
+    with pytest.raises(BadInput, match=r"what SECRET was before the hotfix .* is not on this host any more") as caught:
+        shop.fix(revert=told["name"])
+    assert "hotfix_env" in caught.value.advice
+
+
 def test_what_somebody_changed_since_is_not_put_back(shop: Shop) -> None:
     shared, before = shop.root / "shared/.env", shop.names()[0]
     shop("active", release=set_env(shop, SECRET="2")["release"])
     shared.write_text("SECRET=by hand\n")
     shop("active", release=before, left="bad")
     assert shared.read_text() == "SECRET=by hand\n"
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, "SECRET=3\n"), (2, "SECRET=2\n"), (3, "SECRET=1")])
+def test_going_back_over_several_undoes_each(shop: Shop, steps: int, expected: str) -> None:
+    known = [shop.names()[0]]
+    for value in ("2", "3"):
+        known.append(serve_it(shop, set_env(shop, SECRET=value))["release"])
+    back = serve_it(shop, set_env(shop, SECRET="2"))
+    assert back["release"] not in known
+    shop("active", release=known[-steps], left="bad")
+    assert (shop.root / "shared/.env").read_text() == expected
 
 
 def test_code_and_environment_in_one_go(shop: Shop) -> None:

@@ -343,7 +343,8 @@ def _of(git: Git, store: Store, state_dir: str, name: str) -> Applied:
     manifest = store.manifest(store.current())
     there = applied(manifest.get("hotfixes"))
     known = ledger.read(state_dir, name) if name else {}
-    mine = next((h for h in reversed(there) if not name or h.name == name), None)
+    # One of variables alone has nothing to merge.
+    mine = next((h for h in reversed(there) if (h.name == name if name else h.base != h.commit)), None)
     if mine is None and known.get("commit") and known.get("base"):
         # An update may have brought it since, and then only the ledger knows it.
         mine = Applied(name, str(known["base"]), str(known["commit"]))

@@ -145,9 +145,26 @@ def paths_of(git: Git, commit: str) -> list[str]:
     return [p for p in git.inside("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).split("\0") if p]
 
 
-def patch_between(git: Git, base: str, commit: str) -> str:
-    """What a commit changes, as people read it."""
-    return git.inside("diff-tree", "-p", "--no-color", "--no-ext-diff", "--no-textconv", base, commit)
+def size_of(git: Git, commit: str, path: str) -> int:
+    """The bytes of a file of a commit."""
+    return int(git.inside("cat-file", "-s", f"{commit}:{path}"))
+
+
+def patch_between(git: Git, base: str, commit: str, binary: Sequence[str] = ()) -> str:
+    """What a commit changes, as people read it.
+
+    :param binary: its files that are no text; sizes and checksums (those of ``git hash-object``) tell of these.
+    """
+    text = git.inside("diff-tree", "-p", "--no-color", "--no-ext-diff", "--no-textconv", base, commit)
+    for path in binary:
+        before, after = (_summary(git, one, path) for one in (base, commit))
+        text += f"{path}: {before} -> {after}\n"
+    return text
+
+
+def _summary(git: Git, commit: str, path: str) -> str:
+    entry = git.inside("ls-tree", "--long", "-z", commit, "--", f":(literal){path}").split("\t")[0].split()
+    return f"{entry[3]} bytes ({entry[2]})" if len(entry) == 4 else "nothing"
 
 
 def lacking(git: Git, hotfixes: Sequence[Applied], revision: str) -> list[tuple[Applied, str]]:

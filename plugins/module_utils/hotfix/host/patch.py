@@ -40,10 +40,10 @@ from . import (
     edits,
     environment,
     git_hotfixes,
+    images,
     in_place_record,
     ledger,
     revert,
-    thin_image,
     translations,
     view,
 )
@@ -130,8 +130,13 @@ class Found:
     def text(self) -> str:
         """The change as people read it."""
         if not self._text:
-            self._text = git_hotfixes.patch_between(self.git, self.here.revision, self.commit)
+            binary = [c.path for c in self.changes if c.added < 0]
+            self._text = git_hotfixes.patch_between(self.git, self.here.revision, self.commit, binary)
         return self._text
+
+    def spare(self, services: Sequence[str]) -> None:
+        """Leave these services as they are, whatever their images have of it."""
+        self.homes = {p: [h for h in several if h.service not in services] for p, several in self.homes.items()}
 
     @property
     def affected(self) -> set[str]:
@@ -207,23 +212,26 @@ def looked(request: Request, store: Store, git: Git, source: Source, steps: Step
         with steps("capture"):
             source = capture.source(here, state_dir, request.name, options.shared)
     with steps("commit"):
-        base = here.revision
-        if source.is_back:
-            source, commit = revert.commit_of(git, here, state_dir, source, options.reason)
-        else:
-            commit = hotfix_source.commit_of(git, options.repo, base, source, options.reason, fetch)
-        found = Found(here, git, source, commit)
+        base, chain = here.revision, applied(here.manifest.get("hotfixes"))
         values = environment.values_of(request.env)
         if values and not options.env_files:
             raise BadInput("the app has no environment file", "set app_env_file")
-        found.env = environment.planned(store, here.release, (options.env_files or ("",))[0], values)
+        env = environment.planned(store, here.release, (options.env_files or ("",))[0], values)
+        if source.is_back:
+            source, commit, undone = revert.commit_of(git, here, state_dir, source, options.reason)
+            env = undone if undone.names else env
+        else:
+            commit = hotfix_source.commit_of(git, options.repo, base, source, options.reason, fetch)
+        if source.environment and not request.name:
+            # It is made of the names of variables alone, which may change twice.
+            source = replace(source, name=hotfix.free_name(source.name, [h.name for h in chain]))
+        found = Found(here, git, source, commit, env=env)
         if source.by_hand and not source.files:
             found.notes += capture.kept(state_dir, here)
         if found.is_there:
             return found
         view.refuse_unless_good(here)
         _refuse_other_inputs(request, here)
-        chain = applied(here.manifest.get("hotfixes"))
         ledger.refuse_taken(state_dir, source.name, chain)
         if commit == base:
             return found
@@ -240,10 +248,11 @@ def looked(request: Request, store: Store, git: Git, source: Source, steps: Step
         # The way back is open, however long it is.
         allowed = (0, 0, 0) if source.is_back else (options.max_files, options.max_lines, request.max_chain)
         found.verdict = hotfix.judge(
-            found.changes, found.homes, hotfix.Limits(*allowed), len(chain), not (source.ref or source.is_back),
+            found.changes, found.homes, hotfix.Limits(*allowed), sum(h.base != h.commit for h in chain), not (source.ref or source.is_back),
             list(options.compose_files), source.ref or "BRANCH", options.force, fronts.sources,
-            {**fronts.unbuildable, **uncompiled},
+            {**fronts.unbuildable, **uncompiled}, request.django_service,
         )  # fmt: skip
+        found.spare(found.verdict.spared)
     if found.verdict.refusals:
         raise BadInput(
             f"{source.text} is no hotfix:\n{found.verdict.text()}",
@@ -296,7 +305,8 @@ def _look_for_edits(request: Request, found: Found, steps: Steps) -> None:
 def _made(request: Request, found: Found, fence: Fence, steps: Steps) -> dict[str, Any]:
     here, store, commit = found.here, found.here.store, found.commit
     inputs = _inputs(request, store, found.env)
-    release = choice.release_for(commit, inputs, store.all(), here.release)
+    there = [r for r in store.all() if r.state == choice.PREPARING or environment.is_still_own(store, r.id, found.env)]
+    release = choice.release_for(commit, inputs, there, here.release)
     fresh = not release
     made: list[str] = []
     # The engine is asked for hand edits while git, Compose and Django have their time.
@@ -323,7 +333,7 @@ def _made(request: Request, found: Found, fence: Fence, steps: Steps) -> dict[st
             _resolve(request, found, release, fence)
         project = read_json(os.path.join(store.path_of(release), GENERATED))
         with steps("images"):
-            made = _images(found, project, store.path_of(release), fence)
+            made = images.make(found, project, store.path_of(release), fence)
         with steps("check"):
             found.notes += checked(
                 request.source,
@@ -355,8 +365,7 @@ def _made(request: Request, found: Found, fence: Fence, steps: Steps) -> dict[st
 def _exported(request: Request, found: Found, inputs: str, fence: Fence, steps: Steps) -> str:
     """A release with the tree of the hotfix: that of the running revision could be exported, and plain files differ from it."""
     here, store, commit = found.here, found.here.store, found.commit
-    entries = [_entry(found)] if commit != here.revision else []
-    chain = [*(here.manifest.get("hotfixes") or []), *entries]
+    chain = [*(here.manifest.get("hotfixes") or []), _entry(found)]
     with steps("export"), fence.act(f"export {commit[:12]}"):
         store.refuse_without_room(*found.git.size_of(commit))
         return store.create(
@@ -392,7 +401,8 @@ def _resolve(request: Request, found: Found, release: str, fence: Fence) -> None
     """Generate the ``compose.yaml`` of the release, in which only what is changed has another image."""
     here, path = found.here, found.here.store.path_of(release)
     built = set(view.built_images(here))
-    kept = {s: here.image_of(s) for s in here.kinds if here.image_of(s) in built - found.affected}
+    spared = [s for s in found.verdict.spared if here.image_of(s) in built]
+    kept = {s: here.image_of(s) for s in here.kinds if s in spared or here.image_of(s) in built - found.affected}
     source = request.source
     asked = releases_project.Request(
         ProjectOptions(path, tuple(source.compose_files), tuple(source.env_files), project_name=here.name),
@@ -408,30 +418,9 @@ def _resolve(request: Request, found: Found, release: str, fence: Fence) -> None
     releases_project.write_generated(asked, releases_project.read_sources(asked.project), fence)
 
 
-def _images(found: Found, project: Mapping[str, Any], tree: str, fence: Fence) -> list[str]:
-    """Make the images that are changed; returns the names of those that were not there."""
-    here, made = found.here, []
-    for base in sorted(found.affected):
-        service = next(s for s in sorted(here.kinds) if here.image_of(s) == base)
-        reference, image = str(project["services"][service]["image"]), here.images[base]
-        places = {p: at for p, at in found.places[base].items() if p in found.homes}
-        contents = {p: thin_image.plain_file(tree, p) or b"" for p in places}
-        labels = thin_image.labels_of(
-            found.source.name, here.revision, found.commit, image, thin_image.sums_of(contents)
-        )
-        if thin_image.is_there(here.engine, reference, labels):
-            continue
-        there = bool(here.engine.image(reference))
-        with fence.act(f"put {', '.join(sorted(places))} on {image[7:19]} as {reference}"):
-            files = [(at, contents[p]) for p, at in places.items()]
-            thin_image.make(here.engine, image, reference, files, labels, here.name)
-        made += [] if there else [reference]
-    return made
-
-
-def _take_back(found: Found, release: str, images: Sequence[str]) -> None:
+def _take_back(found: Found, release: str, made: Sequence[str]) -> None:
     """Leave nothing of a hotfix that was refused."""
-    for name in images:
+    for name in made:
         with contextlib.suppress(EngineFailed):
             found.here.engine.untag(name)
     path = found.here.store.path_of(release)

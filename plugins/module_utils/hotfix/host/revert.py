@@ -14,13 +14,17 @@ from ...git.host.git import Git, GitFailed
 from .. import revert
 from ..lost_hotfixes import Applied, applied
 from ..revert import NotBack
-from . import git_hotfixes, ledger
+from . import environment, git_hotfixes, ledger
 from .source import Source
 from .view import Serving
 
 
-def commit_of(git: Git, here: Serving, state_dir: str, source: Source, message: str) -> tuple[Source, str]:
-    """The source with its name, and the commit on what runs that undoes it; what runs where nothing of it is there.
+def commit_of(
+    git: Git, here: Serving, state_dir: str, source: Source, message: str
+) -> tuple[Source, str, environment.Change]:
+    """The source with its name, the commit on what runs that undoes it, and what undoes its variables.
+
+    The commit is what runs where no file of it is there.
 
     :raises BadInput: there is none, others were put on the same lines, or files would have to be taken away.
     """
@@ -33,11 +37,13 @@ def commit_of(git: Git, here: Serving, state_dir: str, source: Source, message: 
                 "ansible-playbook evenkeel.deploy.rollback goes back to the release before",
             )
     touched = {n: [c.path for c in git_hotfixes.changes_between(git, h.base, h.commit)] for n, h in chain.items()}
+    variables = environment.Change()
     try:
         parts = revert.due(entries, touched, source.back, source.back_files)
         tree = here.revision
         for part in parts:
-            _refuse_variables(state_dir, part)
+            if not part.files:
+                variables = environment.undone(here.store, here.release, part.name, ledger.read(state_dir, part.name))
             one = chain[part.name]
             undone = _without(git, one, part.files) if part.files else one.base
             try:
@@ -51,7 +57,7 @@ def commit_of(git: Git, here: Serving, state_dir: str, source: Source, message: 
     text = f"Take back hotfix {', '.join(names)}\n\n{message or 'Taken out of what runs; to be merged.'}"
     commit = git_hotfixes.committed(git, here.revision, tree, text)
     _refuse_removal(git, here, commit, chain[names[-1]])
-    return source, commit
+    return source, commit, variables
 
 
 def mark(source: Source) -> dict[str, str]:
@@ -72,16 +78,6 @@ def _without(git: Git, one: Applied, files: Sequence[str]) -> str:
             else:
                 git.inside("update-index", "--force-remove", "--", path, extra=extra)
         return git.inside("write-tree", extra=extra).strip()
-
-
-def _refuse_variables(state_dir: str, part: revert.Part) -> None:
-    names = (ledger.read(state_dir, part.name).get("kinds") or {}).get("env") or []
-    if names and not part.files:
-        raise NotBack(
-            f"the hotfix {part.name} has changed variables as well ({', '.join(names)}), whose values before only an older release has",
-            "set them with hotfix_env, and name the files that come back (rollback_files); or go back to a release before it: "
-            "ansible-playbook evenkeel.deploy.rollback -e rollback_to=RELEASE",
-        )
 
 
 def _refuse_removal(git: Git, here: Serving, commit: str, first: Applied) -> None:

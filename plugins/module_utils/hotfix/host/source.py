@@ -253,7 +253,9 @@ def looked_at(git: Git, base: str, commit: str, source: Source, shared: Sequence
         if change.mode in ("100644", "100755"):
             old = git_hotfixes.content_of(git, base, change.path)
             new = source.files.get(change.path) or git_hotfixes.content_of(git, commit, change.path) or b""
+            size = None if change.path in source.files else git_hotfixes.size_of(git, commit, change.path)
             _refuse(
-                hotfix.problem_with_content(change.path, old, new, paths), "write it with the ends of lines that it had"
+                hotfix.problem_with_content(change.path, old, new, paths, size=size),
+                "write it with the ends of lines that it had",
             )
     return changes

@@ -113,6 +113,11 @@ def is_there(engine: Engine, reference: str, labels: Mapping[str, str]) -> bool:
     return all(have.get(key) == value for key, value in labels.items())
 
 
+def layers_of(engine: Engine, image: str) -> int:
+    """How many layers an image has."""
+    return len((engine.image(image).get("RootFS") or {}).get("Layers") or ())
+
+
 def make(
     engine: Engine, image: str, reference: str, files: Iterable[tuple[Place, bytes]], labels: Mapping[str, str],
     project: str,

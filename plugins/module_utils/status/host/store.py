@@ -114,13 +114,15 @@ def hotfixes_of(store: Store, state_dir: str) -> list[dict[str, Any]]:
     found = []
     for one in ledger.in_force(store):
         known = ledger.read(state_dir, one.name)
-        kinds, paths = sorted(known.get("kinds") or {}), [str(p) for p in known.get("files") or []]
+        kinds = known.get("kinds") or {}
+        # Of variables there are only names.
+        paths = [str(p) for p in (*(known.get("files") or ()), *(kinds.get("env") or ()))]
         about = {
             "revision": one.commit,
             "made": known.get("made") or "",
             "public_paths": [str(p) for p in known.get("public_paths") or []],
         }
-        found.append({"name": one.name, "kinds": kinds, "files": paths, **about})
+        found.append({"name": one.name, "kinds": sorted(kinds), "files": paths, **about})
     beside = {**ledger.placed(store, state_dir), **ledger.of_databases(state_dir)}
     for name, known in beside.items():
         paths = sorted(known.get("sums") or {})
