@@ -23,7 +23,8 @@ description:
   - Before that the patched modules are imported, the patched templates compiled, and C(manage.py check) is asked, in a
     container of the new image that is thrown away. A model that was changed without a migration is refused.
   - Refused with what to run instead are migrations, dependencies, the Dockerfile, Compose files, files that are taken away, links, what is
-    binary (but for pictures, fonts, documents and sounds of static files or of a front end), files that a volume is mounted over or that no container has, what a front
+    binary (but for pictures, fonts, documents and sounds of static files or of a front end),
+    files that a volume is mounted over or that no container has, what a front
     end is built from while its image is made, and what is larger than the limits.
   - Refused are also paths that lead out of the repository, a patch that does not apply, ends of lines that were none before,
     files that somebody has changed by hand in containers (O(capture), O(drop_edits)), and a server's own file, such as C(.env), that is
