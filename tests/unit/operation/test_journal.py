@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.file_lock import flock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.files import FilesFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host import journal, records
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import (
@@ -174,7 +176,10 @@ def test_a_zombie_that_wakes_up_after_its_lease_is_fenced_off(keeper: Keeper) ->
         wait_until(lambda: keeper.read().renewed != begun)
         with pytest.raises(LockHeld):
             keeper.take(V3, "ben@desk")
-        zombie.send_signal(signal.SIGSTOP)
+        # Not in the middle of a renewal, which would keep the records locked for as long as it is stopped.
+        with flock(os.path.join(keeper.directory, "lock.mutex"), fcntl.LOCK_EX):
+            zombie.send_signal(signal.SIGSTOP)
+            wait_until(lambda: Path(f"/proc/{zombie.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
         grant = keeper.take(V3, "ben@desk", wait=60)
         assert "whose lease ran out" in grant.over
         zombie.send_signal(signal.SIGCONT)
