@@ -15,7 +15,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import ledger, patch
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.store import Store
 from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.store import hotfixes_of
-from tests.unit.app_on_a_server import commit
+from tests.unit.app_on_a_server import commit, git
 from tests.unit.restored_folder import Restored
 from tests.unit.serving_shop import VIEWS, Shop
 
@@ -111,6 +111,22 @@ def test_static_files_leave_the_worker_and_what_comes_on_them_keeps_them(shop: S
     assert code["services"] == ["api", "celery"] and images["celery"] == images["api"]
     files = shop.engine.images[shop.engine.names[images["celery"]]]["files"]
     assert files["/app/shop/static/site.css"][0] == b"b {}\n" and files["/app/shop/views.py"][0] == b"two\n"
+
+
+def test_a_picture_of_a_branch_is_measured_in_bytes_and_not_as_text(shop: Shop) -> None:
+    # Read as text each of its bytes would count as three.
+    (shop.source / LOGO).write_bytes(b"\0" + b"\xff" * 700 * 1024)
+    commit(shop.source)
+    git(shop.source, "branch", "logo")
+    told = shop.fix(True, ref="logo")
+    assert (
+        told["kinds"] == {"static": [LOGO]} and f"{LOGO}: nothing -> {1 + 700 * 1024} bytes" in told["diff"]["prepared"]
+    )
+    (shop.source / LOGO).write_bytes(b"\0" * 1025 * 1024)
+    commit(shop.source)
+    git(shop.source, "branch", "--force", "logo")
+    with pytest.raises(BadInput, match="1025 KiB, more than 1024"):
+        shop.fix(True, ref="logo")
 
 
 def test_mounted_code_is_a_new_copy_and_nginx_has_its_own_kind(shop: Shop) -> None:
