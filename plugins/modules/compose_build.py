@@ -67,6 +67,16 @@ options:
     description:
       - Bytes that all builds together may take. Without it nine tenths of what is available.
     type: int
+  brief:
+    description:
+      - Do it only if nothing has to be built, pulled or loaded. Otherwise change nothing, and return RV(due).
+    type: bool
+    default: false
+  progress_id:
+    description:
+      - Name of the file in which the module tells what it does while it does it. The collection's action plugin sets it
+        and shows the lines; there is no need to set it.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -84,6 +94,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+due:
+  description: Whether something has to be built, pulled or loaded, and was not because of O(brief).
+  returned: always
+  type: bool
 built:
   description: The images that were built.
   returned: always

@@ -11,12 +11,14 @@ from typing import Any
 from ..base.options import read
 from ..build.host import build
 from ..engine.options import PROJECT_SPEC, project_options
+from ..operation.host.progress import PROGRESS_SPEC, progress_options
 from ..operation.options import LOCK_SPEC, lock_options
 
 _OWN: dict[str, Any] = {
     "rebuild": {"type": "bool", "default": False},
     "build": {"type": "str", "choices": ["policy", "never"], "default": "policy"},
     "memory": {"type": "int"},
+    "brief": {"type": "bool", "default": False},
     "registry": {
         "type": "dict",
         "default": {},
@@ -28,7 +30,7 @@ _OWN: dict[str, Any] = {
         },
     },
 }
-SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
+SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **PROGRESS_SPEC, **_OWN}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -36,5 +38,5 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises BadInput: nothing was touched.
     """
-    request = read(build.Request, _OWN, params, project=project_options(params), lock=lock_options(params))
-    return build.build_images(request, check_mode)
+    options = {"project": project_options(params), "lock": lock_options(params), "progress": progress_options(params)}
+    return build.build_images(read(build.Request, _OWN, params, **options), check_mode)

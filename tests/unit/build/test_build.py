@@ -179,7 +179,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The images that were really built, none of them by Docker."""
     images: list[str] = []
     monkeypatch.setattr(build_build, "limit_builds", lambda _engine, _memory: "/group")
-    monkeypatch.setattr(build_build, "run_build", lambda build, _log: images.append(build.argv[7]))
+    monkeypatch.setattr(build_build, "run_build", lambda build, _log, _progress: images.append(build.argv[7]))
     return images
 
 

@@ -24,17 +24,21 @@ from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABE
 from ...engine.host.project import TOOLS_FIT, compose_of, connect, state_dir_of
 from ...engine.options import ProjectOptions
 from ...operation.host.journal import Fence, working
+from ...operation.host.progress import SILENT, Progress, ProgressOptions
 from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases.host.image_archive import bring_back, in_archive
 from ...releases.host.kept_images import parts_of
 from ...releases.host.store import Store
 from ...releases.layout import release_in
+from ..build_steps import steps_in
 from ..command_line import BadBuild, Build, build_command, from_copy, memory_limit
 from .context import clean_context
 from .pull import login_from, pull_missing
 
 _GROUP = "evenkeel-build"
+# Seconds between two looks at what a build prints.
+_LOOK = 0.5
 _SHARES, _WEIGHT = 256, 25  # a quarter of what a container of the site gets
 
 
@@ -84,10 +88,15 @@ def limit_builds(engine: Engine, memory: int) -> str:
     return f"/{_GROUP}" if all(written) else ""
 
 
-def run_build(build: Build, log: str) -> None:
+def image_of(build: Build) -> str:
+    """The name that a build gives its image."""
+    return build.argv[build.argv.index("--tag") + 1]
+
+
+def run_build(build: Build, log: str, progress: Progress = SILENT) -> None:
     """Run one build to its end, with its output in a private file.
 
-    :param log: the file, begun anew.
+    :param log: the file, begun anew; ``progress`` is told the steps of the Dockerfile as they begin.
     :raises BadInput: it failed; the message has its last errors without any value of a build argument.
     """
     # As for Compose: the engine that the SDK speaks to, whatever context or builder somebody chose in a shell.
@@ -97,16 +106,16 @@ def run_build(build: Build, log: str) -> None:
     environment.update(build.environment)
     try:
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
-            done = subprocess.run(
+            done = subprocess.Popen(
                 build.argv,
                 env=environment,
-                input=build.stdin,
+                stdin=subprocess.PIPE,
                 text=True,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                check=False,
                 pass_fds=tuple(held_for_acts),
             )
+            _follow(done, build, log, progress)
     except OSError as error:
         raise BadInput(
             f"docker buildx could not be started: {error.strerror}", "install the package docker-buildx"
@@ -115,11 +124,28 @@ def run_build(build: Build, log: str) -> None:
         with open(log, encoding="utf-8", errors="replace") as stream:
             lines = [line.rstrip() for line in stream if line.strip()]
         shown = [line for line in lines if "ERROR" in line or "error" in line.lower()][-3:] or lines[-3:]
-        image = build.argv[build.argv.index("--tag") + 1]
+        image = image_of(build)
         text = "\n  ".join(shown)
         for name, value in build.environment:
             text = text.replace(value, f"<{name}>") if len(value) > 5 else text
         raise BadInput(f"the image {image} does not build:\n  {text}", f"the whole output is in {log} on this host")
+
+
+def _follow(process: subprocess.Popen[str], build: Build, log: str, progress: Progress) -> None:
+    """Wait for a build, and tell each of its steps once."""
+    told: set[str] = set()
+    with open(log, encoding="utf-8", errors="replace") as lines:
+        ended = False
+        while not ended:
+            try:
+                process.communicate(build.stdin, timeout=_LOOK)
+                ended = True
+            except subprocess.TimeoutExpired:
+                pass
+            for step in steps_in(lines.readlines()):
+                if step not in told:
+                    told.add(step)
+                    progress.say(f"{image_of(build)}: {step}", "build")
 
 
 @dataclass(frozen=True)
@@ -130,13 +156,16 @@ class Request:
     :ivar build: ``never`` loads what is missing from an archive instead, or refuses.
     :ivar registry: the login of a registry: ``url``, ``username``, ``password`` or ``password_file``; empty for none.
     :ivar memory: MiB that a build may take; 0 for what the machine has room for.
+    :ivar brief: do it only where nothing has to be built or pulled, and say so otherwise (``due``).
     """
 
     project: ProjectOptions
     lock: LockOptions
+    progress: ProgressOptions = field(default_factory=ProgressOptions)
     rebuild: bool = False
     build: str = "policy"
     memory: int | None = None
+    brief: bool = False
     registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -151,12 +180,17 @@ def build_images(request: Request, check_mode: bool) -> dict[str, Any]:
         project = compose.resolved()
         if check_mode:
             return build_missing(request, engine, project, "")
+        if request.brief:
+            would = build_missing(request, engine, project, "")
+            if would["changed"]:
+                return {**would, "changed": False, "due": True}
         state = state_dir_of(request.lock, str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
         with working(request.lock, state, f"compose_build of {project['name']}") as fence:
             fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
-            result = build_missing(request, engine, project, logs, fence)
+            progress = Progress.open(state, request.progress.progress_id)
+            result = build_missing(request, engine, project, logs, fence, progress)
             _mark_built(compose.project_src, fence)
             return fence.reported(result)
     except ComposeFailed as error:
@@ -181,6 +215,7 @@ def build_missing(
     project: Mapping[str, Any],
     logs: str,
     fence: Fence | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Build or pull what is missing, or load it where nothing is to be built.
 
@@ -197,7 +232,7 @@ def build_missing(
         loaded = _have_back(request.project.project_src, engine, project, wanted, fence)
     # What would be loaded is no question to a registry.
     here = {*wanted, *loaded}
-    pulled = pull_missing(engine, project, here, login, request.rebuild, fence)
+    pulled = pull_missing(engine, project, here, login, request.rebuild, fence, progress)
     missing = [image for image in sorted(wanted) if request.rebuild or not engine.image(image)]
     parent = ""
     if missing and logs:
@@ -215,7 +250,7 @@ def build_missing(
         for image, command in commands if logs else []:
             if fence:
                 fence.check()
-            run_build(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"))
+            run_build(command, os.path.join(logs, f"build-{image.replace('/', '_').replace(':', '_')}.log"), progress)
     unlimited = bool(commands and logs and not parent)
     said = []
     if missing:
@@ -226,6 +261,7 @@ def build_missing(
     return {
         "msg": "; ".join(said),
         "changed": bool(missing or loaded or pulled.images),
+        "due": False,
         "built": missing,
         "loaded": loaded,
         "pulled": list(pulled.images),

@@ -15,6 +15,7 @@ from ...base.host.directory_handles import open_file
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.image_pull import pull
 from ...operation.host.journal import Fence
+from ...operation.host.progress import SILENT, Progress
 from ..pulls import BadRegistry, Login, explained, from_registry, login_of, may_move, registry_of
 
 # Seconds for one image; a registry may be far away.
@@ -62,11 +63,13 @@ def pull_missing(
     login: Login | None,
     rebuild: bool,
     fence: Fence | None,
+    progress: Progress = SILENT,
 ) -> Pulled:
     """Bring what is not here; with ``rebuild`` tags of what an update replaces are asked for again too.
 
     :param built: names of images that the project builds.
     :param fence: the lock under which it is done; None to only say what would be.
+    :param progress: is told each image before it is pulled.
     :raises BadInput: one cannot be had.
     """
     came: list[str] = []
@@ -79,6 +82,7 @@ def pull_missing(
             continue
         if fence:
             fence.check()
+            progress.say(f"{reference}: is pulled", "pull")
             mine = login if login and login.host == registry_of(reference) else None
             _pull(engine, reference, services, mine)
         if not before or (fence and engine.image(reference).get("Id") != before.get("Id")):

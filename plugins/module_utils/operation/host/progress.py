@@ -86,6 +86,10 @@ class Progress:
             self._handle = -1
 
 
+#: Where nobody listens.
+SILENT = Progress()
+
+
 class Relay:
     """Tells what another call tells, for a call that waits for that one.
 
