@@ -59,6 +59,10 @@ running:
   description: Whether containers of it run on the host.
   returned: always
   type: bool
+reached:
+  description: How the host was reached, the C(user) who logged in, empty for ssh's own choice, and whether to C(become) root.
+  returned: always
+  type: dict
 branch:
   description: The branch that is checked out, empty where there is none.
   returned: always
