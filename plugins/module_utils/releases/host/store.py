@@ -318,6 +318,7 @@ def store_of(root: str, owner: str = "", shared: Sequence[str] = ()) -> Store:
         if not os.path.exists(there):
             raise BadInput(
                 f"{there} is not there",
-                f"put the server's own {path} there (mode 0600 where it holds secrets) and run this again",
+                f"put the server's own {path} there (mode 0600 where it holds secrets) and run this again; an app that runs "
+                "already is taken over first, its environment included: ansible-playbook evenkeel.deploy.adopt",
             )
     return Store(root, owner)
