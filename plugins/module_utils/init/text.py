@@ -51,7 +51,8 @@ def variables_file(name: str, source: str, description: Description, services: S
     for title, texts in (("Questions", description.questions), ("An update would refuse", description.problems)):
         if texts:
             lines += ["", f"# {title}:", *(f"# - {' '.join(text.split())}" for text in texts)]
-    return "\n".join(lines) + "\n"
+    # What comes from a stranger's files ends no line of ours.
+    return "\n".join(" ".join(line.splitlines()) for line in lines) + "\n"
 
 
 def _line(variable: Variable) -> str:

@@ -113,6 +113,14 @@ def test_the_file_says_why_and_reads_back() -> None:
     assert "#   web     web        new beside old" in text
 
 
+def test_nothing_that_was_read_adds_a_line_of_its_own() -> None:
+    hostile = replace(WEB, because="gunicorn\napp_root: /")
+    seen = replace(SEEN, services=(hostile, Service("bot\r\napp_owner: root", "other", own=True)))
+    found = describe(seen, "", True)
+    text = variables_file("shop", "a\u2028app_repo: x", found, seen.services)
+    assert yaml.safe_load(text) == {v.name: v.value for v in found.variables}
+
+
 ODD = st.sampled_from(["yes", "a: b", "x:", "1e3", "~", "0x1f", "12:30", "-"])
 SCALARS = st.one_of(st.text(max_size=30), st.booleans(), st.integers(-9, 9), ODD)
 VALUES = st.recursive(
