@@ -14,7 +14,7 @@ from .variables import Description, Service, Variable
 
 #: The column in which reasons begin, where the line before them leaves room.
 _COLUMN = 52
-_PLAIN = re.compile(r"^[A-Za-z/][\w./:@+-]*$")
+_PLAIN = re.compile(r"[A-Za-z/][\w./:@+-]*")
 #: What YAML takes for something else than a text.
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 # What YAML lets nobody write as it is, yaml.org/spec/1.2.2/#51-character-set; a text's own separators among it.
@@ -63,7 +63,7 @@ def _line(variable: Variable) -> str:
 def yaml_value(value: Any) -> str:
     """A value as YAML on one line; what is no plain text is written as JSON, which is YAML."""
     if isinstance(value, str):
-        plain = _PLAIN.match(value) and value.lower() not in _WORDS and not re.search(r":(\s|$)", value)
+        plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS and not re.search(r":(\s|$)", value)
         quoted = json.dumps(value, ensure_ascii=False)
         return value if plain else _ESCAPED.sub(lambda m: f"\\U{ord(m.group()):08x}", quoted)
     if isinstance(value, Mapping):
