@@ -81,9 +81,7 @@ def listening_ports(pid: int) -> frozenset[int]:
 
 def listeners(table: str) -> frozenset[int]:
     """The same in the text of one table, ``/proc/<pid>/net/tcp`` or ``tcp6``."""
-    rows = (line.split() for line in table.splitlines()[1:])
-    locals_ = (fields[1].rsplit(":", 1) for fields in rows if len(fields) > 3 and fields[3] == _LISTENING)
-    return frozenset(int(number, 16) for address, number in locals_ if not _is_loopback(address))
+    return frozenset(port for address, port in _listening(table) if not _is_loopback(address))
 
 
 def listening_addresses(port: int) -> list[str]:
@@ -94,9 +92,15 @@ def listening_addresses(port: int) -> list[str]:
 
 def addresses_listening(table: str, port: int) -> list[str]:
     """The same in the text of one table, ``/proc/<pid>/net/tcp`` or ``tcp6``."""
+    return list(dict.fromkeys(_address(word) for word, number in _listening(table) if number == port))
+
+
+def _listening(table: str) -> Iterator[tuple[str, int]]:
+    """Address, as the kernel prints it, and port of each listener in the text of a table."""
     rows = (line.split() for line in table.splitlines()[1:])
-    locals_ = (fields[1].rsplit(":", 1) for fields in rows if len(fields) > 3 and fields[3] == _LISTENING)
-    return list(dict.fromkeys(_address(word) for word, number in locals_ if int(number, 16) == port))
+    for fields in (fields for fields in rows if len(fields) > 3 and fields[3] == _LISTENING):
+        address, _colon, port = fields[1].rpartition(":")
+        yield address, int(port, 16)
 
 
 def _address(word: str) -> str:
