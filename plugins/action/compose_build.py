@@ -13,10 +13,7 @@ from ansible_collections.evenkeel.deploy.plugins.plugin_utils.live import LiveAc
 class ActionModule(LiveAction):
     """See the module's text."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """As its base class does where something has to be built or pulled; otherwise the first answer is the result."""
-        if not (self._task.check_mode or self._task.no_log or self._task.async_val):
-            answer = self.run_module(module_args={**self._task.args, "brief": True}, task_vars=task_vars)
-            if not answer.get("due"):
-                return answer
-        return super().run(tmp, task_vars)
+    def answer_at_once(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """The result where nothing has to be built or pulled."""
+        answer = self.run_module(module_args={**self._task.args, "brief": True}, task_vars=task_vars)
+        return {} if answer.get("due") else answer

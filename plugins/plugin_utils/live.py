@@ -87,6 +87,9 @@ class LiveAction(RuntimeAction):
         if task.check_mode or task.no_log or task.async_val or self.is_brief(task.args):
             return super().run(tmp, task_vars)
         result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
+        answer = self.answer_at_once(task_vars)
+        if answer:
+            return {**result, **answer}
         ended = self._attend(False, task_vars)
         result.update(self._attend(True, task_vars) if ended.get(MISSING) else ended)
         return result
@@ -97,6 +100,10 @@ class LiveAction(RuntimeAction):
         To start a module in the background, look at it, and fetch its result costs more than the start of another module.
         """
         return False
+
+    def answer_at_once(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """The result where the module can say at once that nothing takes long; empty to start it and follow it."""
+        return {}
 
     def _attend(self, send: bool, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Start the module in the background, show its progress, and return its result."""

@@ -180,17 +180,17 @@ def build_images(request: Request, check_mode: bool) -> dict[str, Any]:
         project = compose.resolved()
         if check_mode:
             return build_missing(request, engine, project, "")
-        if request.brief:
-            would = build_missing(request, engine, project, "")
-            if would["changed"]:
-                return {**would, "changed": False, "due": True}
+        would = build_missing(request, engine, project, "") if request.brief else {}
+        # What a registry has under a tag by now is not known before it is asked.
+        if would and (would["changed"] or request.rebuild):
+            return {**would, "changed": False, "due": True}
         state = state_dir_of(request.lock, str(project["name"]))
         # What builds moves no tag of what runs, and may take long: others need not wait for the end of it.
         with working(request.lock, state, f"compose_build of {project['name']}") as fence:
             fence.note(**{TOOLS_FIT: True})
             logs = private_directory(os.path.join(state, "logs"))
             progress = Progress.open(state, request.progress.progress_id)
-            result = build_missing(request, engine, project, logs, fence, progress)
+            result = would or build_missing(request, engine, project, logs, fence, progress)
             _mark_built(compose.project_src, fence)
             return fence.reported(result)
     except ComposeFailed as error:
