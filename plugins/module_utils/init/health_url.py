@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..nginx.config import Route
+from ..nginx.config import Route, may_be_for
+from ..traffic.site_url import SiteUrl
 
 _URL = re.compile(r"\bhttps?://[\w.-]+(?::\d+)?(/[\w./-]*)?")
 #: The paths of Django's ``urls.py`` that are there to be asked: a word of these, alone or between slashes.
 _HEALTH = re.compile(
     r"""\bpath\(\s*r?["']((?:[\w-]+/)*(?:health|healthz|health[-_]?check|livez|readyz|ping|ht)/?)["']"""
 )
-_USUAL = {"http": 80, "https": 443}
 
 
 def paths_checked(healthcheck: Mapping[str, Any]) -> list[str]:
@@ -46,31 +45,16 @@ def addresses(routes: Sequence[Route], published: Mapping[int, int] | None, path
     below = [f"{b.rstrip('/')}{path}" for path in paths for b in beginnings if b.strip("/")]
     found = []
     for path in dict.fromkeys([*paths, *below, "/", *beginnings]):
-        found += [f"{_site(r, published)}{path}" for r in ordered if _passes_on(r.location, path)]
+        found += [f"{_site(r, published)}{path}" for r in ordered if may_be_for(r.location, path)]
     return list(dict.fromkeys(found))
-
-
-def _passes_on(location: str, path: str) -> bool:
-    """Whether a location of nginx may be the one for a path: a prefix, else a regular expression; a named one never is."""
-    if location.startswith(("/", "@")):
-        return path.startswith(location)
-    try:
-        return bool(re.search(location, path))
-    except re.error:
-        return False
 
 
 def is_name(server_name: str) -> bool:
     """Whether users can write this ``server_name`` into a browser: no ``_``, ``localhost`` or address."""
-    try:
-        ipaddress.ip_address(server_name)
-    except ValueError:
-        return "." in server_name and not server_name.endswith(".localhost")
-    return False
+    return "." in server_name and SiteUrl("http", server_name, 80).is_name
 
 
 def _site(route: Route, published: Mapping[int, int] | None) -> str:
     scheme = "https" if route.tls else "http"
-    port = (published or {}).get(route.listen, route.listen)
     host = route.server_name if is_name(route.server_name) else "127.0.0.1"
-    return f"{scheme}://{host}" + ("" if port == _USUAL[scheme] else f":{port}")
+    return f"{scheme}://{SiteUrl(scheme, host, (published or {}).get(route.listen, route.listen)).authority}"

@@ -295,6 +295,16 @@ def _servers_of(upstream: Directive, kept: float | None) -> Iterator[_Target]:
         yield _Target(match.group(1), port, "resolve" not in words[2:], "", kept, avoided, pool, file)
 
 
+def may_be_for(location: str, path: str) -> bool:
+    """Whether a location may be the one for a path: by its prefix, else by its regular expression; never a named one."""
+    if location.startswith(("/", "@")):
+        return path.startswith(location)
+    try:
+        return path.startswith(location) or bool(re.search(location, path))
+    except re.error:
+        return False
+
+
 def named(leading: Sequence[Route], url: str) -> tuple[Route, ...]:
     """These routes with the host of a URL that users ask, where the server block has no name of its own.
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import re
 import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..base.masking import shown_address
-from ..nginx.config import Route
+from ..nginx.config import Route, may_be_for
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -150,22 +149,14 @@ def named_in_nginx(
         port = route.listen if published is None else published.get(route.listen, 0)
         at_home = _is_localhost(route.host) or route.host in ("127.0.0.1", "::1")
         mine = not backends or (at_home and route.port in backends)
-        if not (port and mine and _serves(route.location, path)) or not route.server_name:
+        # A named location is where `try_files` of another one leads to.
+        serves = route.location.startswith("@") or may_be_for(route.location, path)
+        if not (port and mine and serves and route.server_name):
             continue
         url = SiteUrl("https" if route.tls else "http", route.server_name.lower(), port, target)
         if url.is_name:
             found.setdefault(url.host, url)
     return list(found.values())
-
-
-def _serves(location: str, path: str) -> bool:
-    # A named location is where `try_files` of another one leads to.
-    if location.startswith("@") or path.startswith(location):
-        return True
-    try:
-        return not location.startswith("/") and bool(re.search(location, path))
-    except re.error:
-        return False
 
 
 def suggested(urls: Iterable[SiteUrl]) -> str:

@@ -54,9 +54,9 @@ def test_the_paths_of_urls_py() -> None:
     ],
 )
 def test_the_likeliest_address_comes_first(
-    routes: list[Route], published: object, paths: list[str], first: str
+    routes: list[Route], published: dict[int, int] | None, paths: list[str], first: str
 ) -> None:
-    assert addresses(routes, published, paths)[0] == first  # type: ignore[arg-type]
+    assert addresses(routes, published, paths)[0] == first
 
 
 def test_nobody_comes_to_a_port_that_is_not_published() -> None:

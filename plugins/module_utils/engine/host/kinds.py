@@ -37,11 +37,7 @@ def evidence_of(
     """
     if found is None:
         found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
-    every, look = list(found), Look(engine, project, SourceTree(source))
-    return {
-        name: look.at(name, [i for i in every if label_of(i, SERVICE_LABEL) == name])
-        for name in project.get("services") or {}
-    }
+    return Look(engine, project, SourceTree(source)).at_each(list(found))
 
 
 def kinds_of(
@@ -71,6 +67,10 @@ class Look:
         self._engine, self._project, self.tree = engine, project, tree
         self._services: Mapping[str, Any] = project.get("services") or {}
         self._external: dict[str, str] | None = None
+
+    def at_each(self, found: Sequence[Mapping[str, Any]]) -> dict[str, Evidence]:
+        """Every service, by the inspections of all containers of the project."""
+        return {n: self.at(n, [i for i in found if label_of(i, SERVICE_LABEL) == n]) for n in self._services}
 
     def at(self, name: str, mine: list[Mapping[str, Any]]) -> Evidence:
         """One service, by the inspections of its containers."""

@@ -21,7 +21,7 @@ from ...engine.commands import django_command
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
-from ...engine.host.kinds import Look, evidence_of
+from ...engine.host.kinds import Look
 from ...engine.host.project import connect, image_name
 from ...engine.host.source_tree import SourceTree, text_of
 from ...engine.jobs import jobs_of
@@ -95,9 +95,8 @@ def look(sources: Sequence[str], name: str) -> Seen:
             f"docker compose -f {place.files[0]} config shows the same; where .env is only on the server, run it there: -i HOST,",
         ) from error
     mine = [i for i in inspections if place.running and label_of(i, PROJECT_LABEL) == project["name"]]
-    evidence = evidence_of(engine, project, place.folder, mine)
-    tree = SourceTree(place.folder)
-    files = Look(engine, project, tree)
+    files = Look(engine, project, SourceTree(place.folder))
+    evidence = files.at_each(mine)
     try:
         proxied = proxy_of(engine, project, evidence, {}) if mine else Proxied()
         if not proxied.name:
@@ -128,7 +127,7 @@ def look(sources: Sequence[str], name: str) -> Seen:
         edge=edge,
         ports=None if proxied.name == HOST else ports,
         repository=_repository(place.folder),
-        health_paths=tuple(_health_paths(tree)),
+        health_paths=tuple(_health_paths(files.tree)),
         unread=tuple(unread),
     )
 
