@@ -71,7 +71,8 @@ class Fence:
 
 def pull(engine: Registry, project: Mapping[str, Any] = PROJECT, login: Login | None = LOGIN, rebuild: bool = False,
          check: bool = False, built: tuple[str, ...] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:  # fmt: skip
-    found = pull_missing(engine, project, built, login, rebuild, None if check else Fence())  # type: ignore[arg-type]
+    fakes: dict[str, Any] = {"engine": engine, "fence": None if check else Fence()}
+    found = pull_missing(project=project, built=built, login=login, rebuild=rebuild, **fakes)
     return found.images, found.notes
 
 
@@ -206,7 +207,8 @@ def test_a_refused_pull_ends_the_call_before_anything_is_built(monkeypatch: pyte
         ProjectOptions("/srv"), LockOptions(), registry={"url": HOST, "username": "ci", "password": "no"}
     )
     engine = Registry("postgres:17", says="unauthorized: incorrect username or password")
+    fakes: dict[str, Any] = {"engine": engine, "fence": Fence()}
     with pytest.raises(BadInput, match="cannot be pulled: unauthorized") as refused:
-        build_build.build_missing(request, engine, project, "/logs", Fence())  # type: ignore[arg-type]
+        build_build.build_missing(request, project=project, logs="/logs", **fakes)
     assert "Now: nothing was touched, what was serving still is" in refused.value.message()
     assert "registry" not in repr(request)

@@ -26,6 +26,7 @@ PLAY = """
             mended: true
     - name: Ask what may be away
       ansible.builtin.command: "false"
+      # Shown as a line of its phase, not as the end.
       ignore_errors: true
     - name: Use a secret
       ansible.builtin.command: "echo {{ 'hunter' ~ 2 }}"
@@ -33,6 +34,7 @@ PLAY = """
     - name: Lose a secret
       ansible.builtin.command: sh -c 'echo {{ "hunter" ~ 2 }} >&2; exit 1'
       no_log: true
+      # Shown without a word of what it printed.
       ignore_errors: true
     - name: Show a difference
       ansible.builtin.copy:
