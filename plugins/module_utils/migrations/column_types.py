@@ -59,6 +59,11 @@ def relation(old: str, new: str) -> str:
     return "other"
 
 
+def may_lose(old: str, new: str) -> bool:
+    """Whether a value may become another one by the cast, or none at all."""
+    return relation(old, new) in ("narrows", "other")
+
+
 def rewrites(old: str, new: str) -> bool:
     """Whether PostgreSQL reads or writes every row for it."""
     if relation(old, new) != "widens":

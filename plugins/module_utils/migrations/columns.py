@@ -63,7 +63,7 @@ def column_removed(change: Change, world: World) -> Effect:
     now = world.column(table, old)
     if now.not_null and not now.given:
         reason = f"until it is gone, the new code's INSERT does not name {old.column}, which is NOT NULL"
-        return replace(found, breaks_new=reason, bridge="drop_not_null", safe_way=safe_ways.REMOVE_NOT_NULL)
+        return replace(found, breaks_new=reason, bridge="set_default", safe_way=safe_ways.REMOVE_NOT_NULL)
     alone = change.within is not None and any(old.column in u.columns for u in change.within.uniques.values())
     if now.given and not old.generated and not old.automatic and alone:
         reason = f"until it is gone, each row of the new code gets the same {old.column}, which is unique"
@@ -138,6 +138,12 @@ def _type(change: Change, old: Column, new: Column, world: World) -> Effect:
     found = Effect(lock=ACCESS_EXCLUSIVE, grows=column_types.rewrites(old.type, new.type))
     if how == "same":
         return found
+    live = world.live(change.table)
+    lost = live.losses.get(f"{old.column}: {new.type}") if live is not None and not world.moved_data else None
+    if lost == "fails":
+        return replace(found, fails=f"a value of {new.column} cannot become {new.type}", safe_way=safe_ways.NARROW)
+    if lost:
+        found = replace(found, drops_data=True, beware=f"values of {new.column} would be cut or rounded by {new.type}")
     if how == "widens" and knows_new:
         found = replace(found, breaks_new=f"the new code may write what does not fit into {old.type}")
     if how == "narrows" and knows_old:
@@ -172,7 +178,10 @@ def _null(change: Change, old: Column, new: Column, world: World) -> Effect:
         reason = (
             f"the new code may write NULL into {new.column}" if knows else f"the new code does not name {new.column}"
         )
-        return Effect(breaks_new=reason if world.new(table) and needs else "", lock=ACCESS_EXCLUSIVE)
+        found = Effect(breaks_new=reason if world.new(table) and needs else "", lock=ACCESS_EXCLUSIVE)
+        if world.old_column(table, new.column) is None:
+            return found
+        return replace(found, beware=f"the old code meets rows that have no {new.column}, which it may not expect")
     before = world.old_column(table, new.column)
     found = Effect(
         lock=ACCESS_EXCLUSIVE, grows=True, method="check, validate, then NOT NULL", safe_way=safe_ways.NOT_NULL
@@ -184,8 +193,9 @@ def _null(change: Change, old: Column, new: Column, world: World) -> Effect:
             found = replace(found, breaks_old=f"the old code may write NULL into {new.column}")
     live = world.live(table)
     nulls = live.nulls.get(new.column) if live is not None else False
-    if nulls and not new.fills and not world.moved_data:
-        return replace(found, fails=f"rows have NULL in {new.column}", safe_way=safe_ways.NULLS)
+    if nulls and not (new.fills or new.db_default) and not world.moved_data:
+        see = f'SELECT * FROM "{table}" WHERE "{new.column}" IS NULL'
+        return replace(found, fails=f"rows have NULL in {new.column} ({see})", safe_way=safe_ways.NULLS)
     return found
 
 

@@ -28,7 +28,9 @@ def unique_added(change: Change, world: World) -> Effect:
     if broken:
         return replace(found, fails=broken, safe_way=safe_ways.INVALID_INDEX)
     if live is not None and live.duplicates.get(",".join(new.columns)) and not world.moved_data and new.plain:
-        return replace(found, fails=f"rows have the same {', '.join(new.columns)}", safe_way=safe_ways.DUPLICATES)
+        names = ", ".join(f'"{column}"' for column in new.columns)
+        see = f'SELECT {names}, count(*) FROM "{table}" GROUP BY {names} HAVING count(*) > 1'
+        return replace(found, fails=f"rows have the same {', '.join(new.columns)} ({see})", safe_way=safe_ways.DUPLICATES)
     same = _unique_already(change, world, new.columns, exactly=True)
     if world.old(table) and _old_may_repeat(change, new, world):
         reason = f"the old code may write two rows with the same {', '.join(new.columns) or 'values'}"
@@ -195,6 +197,8 @@ def reference_removed(change: Change, world: World) -> Effect:
     found = Effect(lock=ACCESS_EXCLUSIVE)
     if world.new(table):
         found = replace(found, breaks_new=f"the new code may write or leave in {old.column} what refers to nothing")
+        if world.old_column(table, old.column) is not None:
+            found = replace(found, beware=f"the old code meets rows whose {old.column} refers to nothing")
     if of_kind(old.reference, Reference).acts and world.old(table):
         found = replace(
             found,

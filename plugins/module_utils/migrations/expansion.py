@@ -17,16 +17,17 @@ from typing import Any
 
 #: The index of the row that stands for the whole migration.
 WHOLE = -1
-OPEN = ("deferred", "between", "begun")
+OPEN = ("deferred", "between", "begun", "rising", "bridged")
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Open:
-    """An operation that was put off and has not been run.
+    """An operation that was put off and has not been run, or whose bridge stands.
 
     :ivar waits_for: why it cannot be run now, empty where it can.
     :ivar moves: it moves rows in batches, and takes nothing away.
+    :ivar bridge: the temporary DDL that stands for it, empty for none.
     :ivar known: the image that was asked has its migration, as it was expanded.
     """
 
@@ -42,6 +43,7 @@ class Open:
     waits_for: str
     moves: bool = False
     known: bool = True
+    bridge: str = ""
 
 
 def _key(row: Row) -> Any:
@@ -131,6 +133,7 @@ def open_operations(
                 row["since"], bool(row["detail"].get("drops_data")), reason,
                 _moves(row),
                 _is_known(row, known),
+                str(row["detail"].get("bridge") or ""),
             )
         )  # fmt: skip
     return found
@@ -159,6 +162,8 @@ def _reason(
         return "its migration was broken off in the middle: expand ends it"
     if row["state"] == "between":
         return ""  # it has been run; what is left keeps nobody from anything
+    if row["state"] == "rising":
+        return "its bridge is not finished: expand ends it"
     if inactive:
         return inactive
     if name not in known:
@@ -203,6 +208,7 @@ def orders(plan: Sequence[Mapping[str, Any]], words: Mapping[Any, Sequence[str]]
                     "method": verdict.get("method", ""),
                     "drops_data": bool(verdict.get("drops_data")),
                     "phase": verdict.get("phase", ""),
+                    "bridge": str(verdict.get("bridge") or ""),
                     "reversible": bool(verdict.get("reversible", False)),
                     # For who comes back, whose deletes it is about for as long as the rows are there.
                     "beware": str(verdict.get("beware") or ""),
@@ -217,7 +223,7 @@ def at_once(plan: Sequence[Mapping[str, Any]], words: Mapping[Any, Sequence[str]
     found = orders(plan, words, {})
     for one in found:
         for action in one["actions"]:
-            action.update(action="now", method="")
+            action.update(action="now", method="", bridge="")
     return found
 
 
@@ -235,7 +241,7 @@ def unfinished(rows: Sequence[Row], release: str, image: str) -> bool:
     """Whether an expand has to be run though nothing is pending: to end what one has begun, or to be known by all."""
     for row in rows:
         whole = row["index"] == WHOLE and row["app"]
-        if row["state"] in ("between", "begun") or (row["state"] == "abandoned" and whole):
+        if row["state"] in ("between", "begun", "rising") or (row["state"] == "abandoned" and whole):
             return True
         known = row["detail"].get("known_by") or []
         if whole and not {release, image} - {""} <= {row["release"], row["image"], *known}:

@@ -11,11 +11,12 @@ that is put off must not need it: that is where a plan has to be split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import safe_ways
+from .bridges import KINDS, over
 from .constraints import effect_of
 from .data_moves import BETWEEN, way_of
 from .rules import Effect, World, together
@@ -38,7 +39,7 @@ class Judged:
 
     :ivar index: its place in the migration; with ``app``, ``name`` and ``database`` its identity.
     :ivar method: how it is run without blocking, where plainly it would block for long, or ``batches``; empty for plainly.
-    :ivar bridge: temporary DDL by which both codes could live on one schema; none is made yet.
+    :ivar bridge: temporary DDL that is put up with it and taken down by contract, by which both codes live on one schema.
     """
 
     app: str
@@ -105,15 +106,19 @@ def judge(
     new_code_upserts: bool = True,
     blocking_bytes: int = BLOCKING_BYTES,
     made: Mapping[tuple[str, str, int], str] | None = None,
+    bridges: Sequence[str] = KINDS,
+    standing: Collection[tuple[str, str]] = (),
 ) -> Decision:
     """Judge the pending operations of one database in their order.
 
     :param declared: phases by ``app.name`` or ``app.name:index``; they go before those in the migrations' files.
     :param new_code_upserts: whether the new code may name unique columns in ``ON CONFLICT``.
     :param made: what was done with operations since the code that serves was begun; no verdict is given on them again.
+    :param bridges: the kinds of bridges that may be put up.
+    :param standing: tables and columns that bridges of earlier releases are about; nothing is changed under these.
     """
     world, known = World(database, old_code_upserts, new_code_upserts), made or {}
-    court = _Court(database, declared, world, blocking_bytes)
+    court = _Court(database, declared, world, blocking_bytes, bridges, standing)
     for migration in database.migrations:
         for operation in migration.operations:
             place = (migration.app, migration.name, operation.index)
@@ -139,8 +144,17 @@ def phase_of_all(phases: list[str]) -> str:
 class _Court:
     """Hears the operations of one database one after the other."""
 
-    def __init__(self, database: Database, declared: Mapping[str, str], world: World, blocking_bytes: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        declared: Mapping[str, str],
+        world: World,
+        blocking_bytes: int,
+        bridges: Sequence[str],
+        standing: Collection[tuple[str, str]],
+    ) -> None:
         self.database, self.declared, self.world, self.blocking_bytes = database, declared, world, blocking_bytes
+        self.bridges, self.standing = bridges, standing
         self.judged: list[Judged] = []
         self.refused: list[Refused] = []
         self._deferred: list[tuple[Migration, Operation, frozenset[tuple[str, ...]], bool]] = []
@@ -150,7 +164,7 @@ class _Court:
 
     def hear(self, migration: Migration, operation: Operation) -> None:
         changes = all_changes(operation)
-        effect = self._effect(operation, changes)
+        effect = self._effect(migration, operation, changes)
         said, opaque, phase = self._declared(migration, operation), _is_opaque(operation), phase_of(effect)
         if self._empty and phase != "refuse":
             phase, said = "before", ""
@@ -169,6 +183,7 @@ class _Court:
         if said and opaque:
             verdict = self._moving(verdict, migration, operation)
         verdict = self._in_order(migration, operation, changes, self._by_size(verdict, effect, changes))
+        verdict = self._beside_bridges(verdict, changes)
         self._enter(migration, operation, changes, verdict)
 
     def remember(self, migration: Migration, operation: Operation, action: str) -> None:
@@ -177,11 +192,15 @@ class _Court:
 
     # -- what it does ---------------------------------------------------------------------------------------------
 
-    def _effect(self, operation: Operation, changes: list[Change]) -> Effect:
+    def _effect(self, migration: Migration, operation: Operation, changes: list[Change]) -> Effect:
         if self.database.vendor != "postgresql" and (changes or _is_opaque(operation)):
             reason = f"{self.database.alias} is {self.database.vendor}"
             return Effect(unknown=reason, safe_way=safe_ways.OTHER_DATABASE)
-        parts = [effect_of(change, self.world) for change in changes]
+        # What is done outside of a transaction, or to the database alone, has no bridge.
+        allowed = self.bridges if migration.atomic and not operation.separate else ()
+        parts = [over(effect_of(change, self.world), change, self.world, allowed) for change in changes]
+        if migration.atomic and any(one.concurrently for one in (operation, *_children(operation))):
+            parts.append(Effect(fails="nothing is built concurrently in a transaction", safe_way=safe_ways.NOT_ATOMIC))
         parts += [part for one in (operation, *_children(operation)) for part in self._beside(one)]
         parts += self._claimed(operation, changes)
         return _split_where_it_helps(together(parts), parts)
@@ -284,6 +303,19 @@ class _Court:
         )
         return replace(verdict, phase="refuse", action=REFUSE, reason=reason, safe_way=safe_ways.SPLIT)
 
+    def _beside_bridges(self, verdict: Judged, changes: list[Change]) -> Judged:
+        """Nothing is changed under a bridge that still stands, and none is left of what is refused."""
+        under = next((c for c in changes if any(self._is_about(c, t, column) for t, column in self.standing)), None)
+        if under is not None and verdict.action != REFUSE:
+            reason = f"a bridge of an earlier release stands on {under.table} until the code from before it is gone"
+            verdict = replace(verdict, phase="refuse", action=REFUSE, reason=reason, safe_way=safe_ways.CONTRACT_FIRST)
+        return replace(verdict, bridge="") if verdict.action == REFUSE else verdict
+
+    @staticmethod
+    def _is_about(change: Change, table: str, column: str) -> bool:
+        names = {change.table, change.within.table if change.within else ""}
+        return table in names and (column in change.columns or change.kind in ("table removed", "table renamed"))
+
     def _in_the_way(
         self, migration: Migration, operation: Operation, changes: list[Change]
     ) -> tuple[Migration, Operation] | None:
@@ -300,6 +332,8 @@ class _Court:
             v = verdict
             self.refused.append(Refused(v.app, v.name, v.database, v.index, v.operation, v.phase, v.reason, v.safe_way))
         self._follow(migration, operation, changes, verdict.action)
+        if verdict.bridge:
+            self.world.bridged.update((change.table, column) for change in changes for column in change.columns)
 
     def _follow(self, migration: Migration, operation: Operation, changes: list[Change], action: str) -> None:
         if action == DEFER:
@@ -360,7 +394,7 @@ def _split_where_it_helps(effect: Effect, parts: list[Effect]) -> Effect:
     """Where no single part is in the way of both codes, two operations would do."""
     alone = [p for p in parts if p.breaks_old and p.breaks_new]
     if effect.breaks_old and effect.breaks_new and not alone:
-        return replace(effect, safe_way=safe_ways.TWO_OPERATIONS, bridge="")
+        return replace(effect, safe_way=safe_ways.TWO_OPERATIONS, bridge="", stands="")
     return effect
 
 
@@ -371,7 +405,7 @@ def _joined(*texts: str) -> str:
 def _reason(effect: Effect, said: str) -> str:
     if effect.fails:
         return effect.fails
-    text = _joined(effect.unknown, effect.breaks_old, effect.breaks_new)
+    text = _joined(effect.unknown, effect.breaks_old, effect.breaks_new, effect.stands)
     if said:
         return f"declared {said}; {text}"
     return text or "neither the old nor the new code depends on it"

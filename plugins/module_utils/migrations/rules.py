@@ -36,7 +36,8 @@ class Effect:
     :ivar lock: the strongest lock on a table with rows.
     :ivar grows: its time grows with the table.
     :ivar method: the form that does not block, where there is one.
-    :ivar bridge: temporary DDL that would let both codes live on one schema.
+    :ivar bridge: temporary DDL (:mod:`bridges`) that would let both codes live on one schema.
+    :ivar stands: what that does, where it is part of the change; the codes then break or not as they do with it.
     :ivar beware: what goes wrong in the overlap with rows that the other code has written.
     """
 
@@ -49,6 +50,7 @@ class Effect:
     grows: bool = False
     method: str = ""
     bridge: str = ""
+    stands: str = ""
     beware: str = ""
     safe_way: str = ""
     drops_data: bool = False
@@ -70,6 +72,8 @@ class World:
     unreferenced: set[tuple[str, str]] = field(default_factory=set)
     #: Columns that a deferred operation makes: as long as the new code waits they are not there.
     not_yet: set[tuple[str, str]] = field(default_factory=set)
+    #: Tables and columns that a bridge of this plan is about.
+    bridged: set[tuple[str, str]] = field(default_factory=set)
     #: Data may have been moved by an operation that cannot be looked into.
     moved_data: bool = False
 
@@ -184,7 +188,7 @@ def table_renamed(change: Change, world: World) -> Effect:
         breaks_old=f"the old code uses the table as {change.table}" if world.old(change.table) else "",
         breaks_new=f"the new code uses it as {new.table}" if world.new(new.table) else "",
         lock=ACCESS_EXCLUSIVE,
-        bridge="view",
+        bridge="synonym",
         safe_way=safe_ways.RENAME_TABLE,
     )
 
@@ -218,7 +222,8 @@ def together(parts: list[Effect]) -> Effect:
         lock=max((p.lock for p in parts), key=LOCKS.index),
         grows=any(p.grows for p in parts),
         method=_method(parts),
-        bridge=next((p.bridge for p in first if p.bridge), ""),
+        bridge=next((p.bridge for p in first if p.stands), ""),
+        stands=quoted("stands"),
         beware=quoted("beware"),
         safe_way=next((p.safe_way for p in first if p.safe_way), ""),
         drops_data=any(p.drops_data for p in parts),

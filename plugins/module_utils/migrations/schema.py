@@ -51,6 +51,9 @@ class Column:
     check: str = ""
     reference: Reference | None = None
     comment: str = ""
+    #: What the database can put in for code that does not know the column, in words without values; or why nothing.
+    stand_in: str = ""
+    no_stand_in: str = ""
 
     @property
     def given_by_database(self) -> bool:
@@ -167,6 +170,8 @@ class LiveTable:
     nulls: Mapping[str, bool | None] = field(default_factory=dict)
     duplicates: Mapping[str, bool | None] = field(default_factory=dict)
     kind: str = "r"
+    #: By ``column: new type``: whether the change cuts or rounds a value, ``fails`` where one cannot be of that type.
+    losses: Mapping[str, bool | str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,8 @@ class Difference:
     models: tuple[tuple[str, str], ...] = ()
     fields: tuple[str, str, str] | None = None
     fills: Mapping[str, bool] = field(default_factory=dict)
+    #: By table and column that comes or goes: what the database can put in, and why nothing.
+    stand_ins: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -316,6 +323,7 @@ def _live(report: Mapping[str, Any] | None) -> LiveTable | None:
         report["nulls"],
         report["duplicates"],
         report["kind"],
+        report.get("losses", {}),
     )
 
 
@@ -329,6 +337,7 @@ def _difference(report: Mapping[str, Any] | None) -> Difference:
         tuple((old, new) for old, new in renames.get("models", [])),
         tuple(renames["fields"]) if "fields" in renames else None,
         report.get("fills", {}),
+        {(t, c): (told["shown"], told["why"]) for t, c, told in report.get("stand_ins", ())},
     )
 
 

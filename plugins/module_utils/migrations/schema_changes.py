@@ -97,7 +97,7 @@ def _in_table(
     names = {}
     if difference.fields and difference.fields[0] == key:
         names[difference.fields[1]] = difference.fields[2]
-    yield from _columns(before, after, names, difference.fills, tables)
+    yield from _columns(before, after, names, difference, tables)
     kept = [(before.named(c) or Column(c, c, "")).field for c in before.primary_key]
     if [names.get(f, f) for f in kept] != [(after.named(c) or Column(c, c, "")).field for c in after.primary_key]:
         yield Change("key altered", table, before, after, before)
@@ -118,15 +118,15 @@ def _moved(before: Table, after: Table, names: dict[str, str]) -> dict[str, str]
 
 
 def _columns(
-    before: Table, after: Table, names: Mapping[str, str], fills: Mapping[str, bool], tables: Mapping[str, str]
+    before: Table, after: Table, names: Mapping[str, str], difference: Difference, tables: Mapping[str, str]
 ) -> Iterator[Change]:
-    table = after.table
+    table, fills = after.table, difference.fills
     came = set(after.columns)
     for field, old in before.columns.items():
         new = after.columns.get(names.get(field, field))
         came.discard(names.get(field, field))
         if new is None:
-            yield Change("column removed", table, old, None, before)
+            yield Change("column removed", table, _stood_in(before.table, old, difference), None, before)
             continue
         if old.column != new.column:
             yield Change("column renamed", table, old, new, before)
@@ -136,7 +136,14 @@ def _columns(
         yield from _checked(table, old, new, before)
         yield from _referenced(table, old, new, before, tables)
     for field in (f for f in after.columns if f in came):
-        yield Change("column added", table, None, _filled(after.columns[field], fills), before)
+        new = _stood_in(table, after.columns[field], difference)
+        yield Change("column added", table, None, _filled(new, fills), before)
+
+
+def _stood_in(table: str, column: Column, difference: Difference) -> Column:
+    """With what the database can put in for code that does not know it."""
+    shown, why = difference.stand_ins.get((table, column.column), ("", ""))
+    return replace(column, stand_in=shown, no_stand_in=why)
 
 
 def _filled(column: Column, fills: Mapping[str, bool]) -> Column:

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .expansion import WHOLE
+from .bridges import KEEP_DEFAULT
+from .expansion import OPEN, WHOLE
 
 #: From nothing to do to the worst.
 CODE_ONLY, ABANDON, REVERSE, RESTORE, UNKNOWN = "code only", "abandon", "reverse", "restore", "unknown"
@@ -80,6 +81,9 @@ def _operation(action: Mapping[str, Any], row: Mapping[str, Any] | None, words: 
         # Rows that were moved are no harm to older code, whether all of them were or not.
         return ABANDON, f"{words} has not been run and is put aside"
     phase = str(action.get("phase") or "")
+    if action.get("bridge") == KEEP_DEFAULT and row is not None and row["state"] not in OPEN:
+        way = REVERSE if action.get("reversible", False) else RESTORE
+        return way, f"{words} was run, and the database does not keep its default any more"
     if phase in SURVIVED:
         return CODE_ONLY, ""
     if action.get("drops_data"):

@@ -105,6 +105,13 @@ def failure(state: str, error: Mapping[str, Any], result: Mapping[str, Any]) -> 
             f"{done}; {_SERVES}",
             "settle that, then the same command; what was lost only a backup has; in a window allow_downtime",
         )
+    if kind == "loses":
+        return _three(
+            f"{error['migration']} would cut or round {error['column']} of {error['count']} rows, which do not fit into "
+            f"{error['type']}",
+            f"it was rolled back; {done}; {_SERVES}",
+            f"see them: {error['query']}; correct them, or name {error['migration']} in allow_data_loss; {_AGAIN}",
+        )
     where = f"{at} failed" if at else "it failed"
     return _three(
         f"{where}: {error.get('words') or kind}",

@@ -76,7 +76,9 @@ class Running(Project):
         assert told is not None and "error" not in told, told
         refuse_other_host(self.engine, code.host, migrate.claims_in(told), request.take_over_from)  # type: ignore[arg-type]
         declared = migrate.declared_in(request.declared_phases)
-        result = migrate.judged(told, declared, code, request.allow_data_loss, request.only)
+        result = migrate.judged(
+            told, declared, code, request.allow_data_loss, request.only, request.bridges, request.state == "planned"
+        )
         migrations_run.check_request(request, code, told, result)
         return migrations_run.order_of(request, code, told, result), told, {**result, "timeline": []}, code
 

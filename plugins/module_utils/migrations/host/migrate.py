@@ -21,9 +21,9 @@ from ...django.host.oneoff import OneOff
 from ...engine.host import app_script
 from ...engine.host.compose import ComposeFailed
 from ...engine.host.project import compose_of, connect, image_name, refuse_without_django
-from .. import database_host, expansion, schema_compatibility
+from .. import bridges, column_types, database_host, expansion, schema_compatibility
 from .. import phases as decide
-from ..inside import catalogue, ledger, operations, schema
+from ..inside import catalogue, column_defaults, ledger, operations, schema
 from ..inside import plan as migrations_plan
 from ..inside import talk as migrations_talk
 from ..schema import database_of
@@ -35,9 +35,11 @@ from .running_code import Code, code_of
 
 #: What asks for a plan, in the order in which one needs another.
 MODULES = (
+    column_types,
     expansion,
     schema,
     catalogue,
+    column_defaults,
     ledger,
     operations,
     migrations_plan,
@@ -107,7 +109,8 @@ def _looked(
     if report.get("error"):
         raise planning_error(report["error"], request.service)
     refuse_other_host(oneoff.engine, code.host, claims_in(report), request.take_over_from)
-    result = judged(report, declared, code, request.allow_data_loss, request.only)
+    first = request.state == PLANNED
+    result = judged(report, declared, code, request.allow_data_loss, request.only, request.bridges, first)
     result["timeline"] = [
         {
             "step": "plan",
@@ -194,8 +197,13 @@ def judged(
     code: Code | None = None,
     allowed: Sequence[str] = (),
     only: Sequence[str] | None = None,
+    allowed_bridges: Sequence[str] = bridges.KINDS,
+    contracts_first: bool = True,
 ) -> dict[str, Any]:
-    """The verdict on what was told, as the module returns it."""
+    """The verdict on what was told, as the module returns it.
+
+    :param contracts_first: what of earlier releases waits for nothing will be contracted before this is run.
+    """
     code = code or Code()
     waiting: list[expansion.Open] = []
     due, changes, applied = False, False, 0
@@ -213,10 +221,16 @@ def judged(
         database = database_of(one)
         rows, recorded = one.get("ledger") or [], [m for m in one["migrations"] if m.get("recorded")]
         kept = expansion.made(rows, {(m["app"], m["name"]): len(m["operations"]) for m in recorded})
-        decided = decide.as_dicts(decide.judge(database, declared, made=kept))
-        waiting += expansion.open_operations(
+        still = expansion.open_operations(
             rows, database.alias, one.get("known") or {}, code.running, allowed, code.inactive, only
         )
+        gone = {(o.app, o.name, o.index) for o in still if contracts_first and not o.waits_for}
+        standing = bridges.touched(
+            [r for r in rows if r["state"] in expansion.OPEN and (r["app"], r["name"], r["index"]) not in gone]
+        )
+        verdict = decide.judge(database, declared, made=kept, bridges=allowed_bridges, standing=standing)
+        decided = decide.as_dicts(verdict)
+        waiting += still
         behind += schema_compatibility.behind(one.get("unknown") or [], one.get("history") or [], database.alias)
         plan += decided["plan"]
         refused += decided["refused"]

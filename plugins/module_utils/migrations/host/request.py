@@ -12,6 +12,7 @@ from typing import Any
 from ...engine.options import ProjectOptions
 from ...operation.host.progress import ProgressOptions
 from ...operation.options import LockOptions
+from ..bridges import KINDS
 
 PLANNED, REVERSED = "planned", "reversed"
 
@@ -32,6 +33,7 @@ class Request:
     :ivar canary_database: the alias that alone is changed, empty for all.
     :ivar target: ``app.migration`` up to which it is planned, or that stays when what follows is reversed.
     :ivar declared_phases: when an operation may run that cannot be judged, by migration or operation.
+    :ivar bridges: the kinds of bridges that may be put up.
     :ivar only: migrations that the release has which comes next; None where none does.
     :ivar only_data_moves: contract nothing but moves of rows.
     :ivar take_over_from: the host that a database belongs to so far (machine/project), where that is gone for good.
@@ -55,6 +57,7 @@ class Request:
     allow_downtime: bool = False
     target: str = ""
     declared_phases: Mapping[str, Any] = field(default_factory=dict)
+    bridges: tuple[str, ...] = KINDS
     only: tuple[str, ...] | None = None
     only_data_moves: bool = False
     manage_py: str = "manage.py"

@@ -20,17 +20,35 @@ from ...django.host.oneoff import Talk
 from ...engine.host.project import state_dir_of
 from ...operation.host.journal import working
 from ...operation.host.progress import Progress
-from .. import database_host, expansion, summary
-from ..inside import contract, expand, ledger, moves, online, reverse, run, session
+from .. import column_types, database_host, expansion, summary
+from ..inside import (
+    bridges,
+    casts,
+    catalogue,
+    column_defaults,
+    contract,
+    expand,
+    ledger,
+    moves,
+    online,
+    reverse,
+    run,
+    session,
+)
 from .request import Request
 from .running_code import Code
 
 Act = Callable[[], contextlib.AbstractContextManager[None]]
 
 MODULES = (
+    column_types,
     expansion,
+    catalogue,
+    column_defaults,
+    bridges,
     ledger,
     session,
+    casts,
     moves,
     online,
     expand,

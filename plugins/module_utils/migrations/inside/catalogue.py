@@ -10,6 +10,8 @@ that transaction alone: behind a pooler the session is somebody else's next.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,6 +35,16 @@ SELECT c.relname, i.indisvalid, i.indisunique, i.indisprimary, i.indpred IS NOT 
        ARRAY(SELECT a.attname::text FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(number, place)
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.place)
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = %s
+"""
+#: Of a plain index of a column, what follows its method in its definition.
+_OF_COLUMN = """
+SELECT c.relname, i.indisunique, m.amname,
+       substr(d.text, strpos(d.text, ' USING ' || m.amname || ' ') + length(' USING ' || m.amname || ' '))
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam,
+     LATERAL (SELECT pg_get_indexdef(i.indexrelid) AS text) d
+WHERE i.indrelid = to_regclass(%s) AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid AND i.indimmediate
+  AND (SELECT attnum FROM pg_attribute WHERE attrelid = i.indrelid AND attname = %s) = ANY (i.indkey)
+ORDER BY c.relname
 """
 _CONSTRAINTS = """
 SELECT o.conname, o.contype, o.convalidated, o.condeferrable, o.confdeltype, f.relname,
@@ -80,6 +92,7 @@ def table(connection: Any, name: str) -> dict[str, Any] | None:
     return {
         "kind": kind, "rows": max(-1, int(rows)), "bytes": int(size), "columns": columns, "indexes": indexes,
         "constraints": constraints, "empty": None if empty is None else not empty, "nulls": {}, "duplicates": {},
+        "losses": {},
     }  # fmt: skip
 
 
@@ -119,6 +132,53 @@ def look_for_duplicates(connection: Any, name: str, known: dict[str, Any], colum
             f"GROUP BY {', '.join(quoted)} HAVING count(*) > 1 LIMIT 1"
         )
         known["duplicates"][key] = probe(connection, sql) if known["bytes"] <= TOO_DEAR else None
+
+
+def lost_by(quote: Any, table: str, column: str, old: str, new: str) -> str:
+    """A query for the rows whose value would be another one after a change of the type; types as PostgreSQL writes them."""
+    return f"SELECT * FROM {quote(table)} WHERE {quote(column)}::{new}::{old} IS DISTINCT FROM {quote(column)}"
+
+
+def look_for_losses(connection: Any, name: str, known: dict[str, Any], column: str, new: str) -> None:
+    """Whether a change of a column's type cuts or rounds a value (True), or fails for one (``fails``)."""
+    from django.db import DatabaseError, transaction
+
+    key = f"{column}: {new}"
+    if column not in known["columns"] or key in known["losses"]:
+        return
+    sql = lost_by(connection.ops.quote_name, name, column, known["columns"][column]["type"], new)
+    found: bool | str | None = None
+    try:
+        if known["bytes"] <= TOO_DEAR:
+            with transaction.atomic(using=connection.alias):
+                found = bool(_rows(connection, f"{sql} LIMIT 1"))
+    except DatabaseError as error:
+        # Class 22: a value that is none of the new type.
+        code = str(getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None) or "")
+        found = "fails" if code.startswith("22") else None
+    known["losses"][key] = found
+
+
+def short(*names: str) -> str:
+    """A part of a name of ours that stands for several names, which may be as long as names can be."""
+    return f"{names[-1][:24]}_{hashlib.sha256('.'.join(names).encode()).hexdigest()[:10]}"
+
+
+def index_definitions(connection: Any, table: str, column: str, other: str) -> list[dict[str, str]]:
+    """The indexes of a column, as they would be of another one, built concurrently.
+
+    :return: of those that have no expression and hold for all rows, ``index`` (its name, quoted) and ``sql``.
+    """
+    quote, found = connection.ops.quote_name, []
+    for name, unique, method, rest in _rows(connection, _OF_COLUMN, quote(table), column):
+        named = quote(f"evenkeel_{short(name, other)}")
+        # PostgreSQL quotes what needs it: the column stands there in one form or the other.
+        own = re.compile(rf'(?<![\w"])("{re.escape(column)}"|{re.escape(column)})(?![\w"])')
+        columns = own.sub(lambda _found: quote(other), str(rest))
+        kind = "UNIQUE INDEX" if unique else "INDEX"
+        sql = f"CREATE {kind} CONCURRENTLY {named} ON {quote(table)} USING {method} {columns}"
+        found.append({"index": named, "sql": sql})
+    return found
 
 
 def extension_available(connection: Any, name: str) -> bool:

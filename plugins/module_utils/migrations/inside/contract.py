@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from . import online
-from .expand import Key, Run, in_one_transaction, key_of, operations_of, said, words_in
+from . import bridges, online
+from .expand import Key, Run, finish, in_one_transaction, key_of, operations_of, said, words_in
 from .ledger import MIGRATION, Ledger
 from .moves import Moving
-from .session import Session, Stopped, say, words_of
+from .session import Stopped, say, words_of
 
-OPEN = ("deferred", "between", "begun")
+OPEN = ("deferred", "between", "begun", "rising", "bridged")
 
 
 def states(executor: Any, wanted: set[Key]) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
@@ -80,23 +80,35 @@ class Contract:
         connection, what = self.session.connection, self.run_.at
         if row["state"] == "between":
             finish(self.session, self.ledger, row)
+        elif row["state"] == "bridged":
+
+            def down() -> None:
+                with connection.schema_editor(atomic=True):
+                    self.session.within()
+                    if not self.ledger.turn(*place, "done", bridges.without(row["detail"]), was="bridged"):
+                        raise Stopped("changed", what=what)
+                    bridges.take_down(connection, row["detail"])
+
+            self.session.persist(what, down)
         elif row["detail"].get("method") == "batches":
             Moving(self.session, self.ledger, place, what).run(operation, pair[0].apps)
         elif in_one_transaction(migration, operation):
 
-            def attempt() -> list[online.Step]:
+            detail = bridges.without(row["detail"])
+
+            def attempt() -> dict[str, Any]:
                 with connection.schema_editor(atomic=True) as editor:
                     self.session.within()
-                    if not self.ledger.turn(*place, "done", was="deferred"):
+                    if not self.ledger.turn(*place, "done", detail, was="deferred"):
                         raise Stopped("changed", what=what)
-                    steps = Run._forwards(editor, operation, app, pair, row["detail"].get("method", ""))
+                    bridges.take_down(connection, row["detail"])
+                    steps = self.run_.forwards(editor, migration, index, operation, pair, detail)
                     if steps:
-                        row["detail"]["steps"] = steps
-                        self.ledger.turn(*place, "between", row["detail"])
+                        self.ledger.turn(*place, "between", {**detail, **steps})
                 return steps
 
             if self.session.persist(what, attempt):
-                finish(self.session, self.ledger, row)
+                self.run_.finish(migration, index)
         elif len(online.concurrent_parts(operation)) == 1:
             self.ledger.turn(*place, "begun")
             with connection.schema_editor(atomic=False) as editor:
@@ -120,17 +132,6 @@ class Contract:
             except Exception as error:
                 raise Stopped("interrupted", operation=row["operation"], words=words_of(error), **report) from error
         self.ledger.turn(*place, "done")
-
-
-def finish(session: Session, ledger: Ledger, row: dict[str, Any]) -> None:
-    """Run what was held back of an operation, from its row alone."""
-    detail = {key: value for key, value in row["detail"].items() if key != "steps"}
-
-    def note(left: list[online.Step]) -> None:
-        report = {**detail, "steps": left} if left else detail
-        ledger.turn(row["app"], row["name"], row["index"], "between" if left else "done", report)
-
-    online.finish(session, f"{row['app']}.{row['name']}: {row['operation']}", row["detail"]["steps"], note)
 
 
 def settle(ledger: Ledger, chosen: list[list[str]]) -> None:
@@ -222,6 +223,8 @@ class Abandon:
         def attempt() -> None:
             with self.session.connection.schema_editor(atomic=True) as editor:
                 self.session.within()
+                for row in rows:
+                    bridges.take_down(self.session.connection, row["detail"])
                 for index in reversed(now):
                     before, after = (pairs or [])[index]
                     operations_of(known)[index].database_backwards(key[0], editor, after, before)
@@ -247,7 +250,7 @@ class Abandon:
         """Why what has been run of it cannot be taken back."""
         if not now:
             return ""
-        if any(r["state"] in ("between", "begun") for r in rows):
+        if any(r["state"] in ("between", "begun", "rising") for r in rows):
             return "one of its operations has begun: the next expand ends it"
         if known is None or pairs is None or words_in(known) != whole["detail"]["operations"]:
             return "this image does not have it as it was run"
@@ -258,9 +261,19 @@ class Abandon:
         return ""
 
     def _aside(self, key: Key) -> None:
-        for row in self.ledger.rows():
-            if (row["app"], row["name"]) == key:
-                self.ledger.turn(*key, row["index"], "abandoned", was="expanded" if row["index"] < 0 else "deferred")
+        """What was run stays, with the default that it has for older code; what was only put off has no bridge any more."""
+
+        def attempt() -> None:
+            with self.session.connection.schema_editor(atomic=True):
+                self.session.within()
+                for row in self.ledger.rows():
+                    if (row["app"], row["name"]) != key:
+                        continue
+                    was = "expanded" if row["index"] < 0 else "deferred"
+                    if self.ledger.turn(*key, row["index"], "abandoned", was=was):
+                        bridges.take_down(self.session.connection, row["detail"])
+
+        self.session.persist(self.run_.at, attempt)
 
     def _tell(self, key: Key, unrecorded: bool, why: str) -> None:
         other = f"{'kept' if self._keeps else 'put aside'}: {why}"

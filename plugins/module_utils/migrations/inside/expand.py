@@ -9,12 +9,13 @@ decided of its operations, the operations themselves and Django's own record are
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
-from . import online
+from . import bridges, casts, column_defaults, online
 from .ledger import MIGRATION, Ledger
 from .moves import Moving
 from .session import Session, Stopped, say, words_of
@@ -75,10 +76,18 @@ class Run:
     :param decided: in the order of the plan, per migration ``app``, ``name``, ``operations`` in words, and ``actions``:
         what is done with each, ``now`` or ``defer``, by which ``method``.
     :param interrupted: what people say of operations of which nobody knows whether they have ended.
+    :param allowed: migrations, or operations (``app.name:index``), that may lose data.
     """
 
-    def __init__(self, session: Session, ledger: Ledger, decided: list[Any], interrupted: Mapping[str, str]) -> None:
-        self.session, self.ledger, self.interrupted = session, ledger, interrupted
+    def __init__(
+        self,
+        session: Session,
+        ledger: Ledger,
+        decided: list[Any],
+        interrupted: Mapping[str, str],
+        allowed: Sequence[str] = (),
+    ) -> None:
+        self.session, self.ledger, self.interrupted, self.allowed = session, ledger, interrupted, allowed
         self.decided = {(one["app"], one["name"]): one for one in decided}
         self.order = [(one["app"], one["name"]) for one in decided]
         self.ran: list[dict[str, Any]] = []
@@ -107,8 +116,8 @@ class Run:
         say(f"{self.at}: begins")
         run = self._at_once if migration.atomic else self._stepwise
         result, held = run(executor, state, migration)
-        for index, steps in held:
-            self.finish(migration, index, steps)
+        for index in held:
+            self.finish(migration, index)
         seconds = time.monotonic() - began
         actions = [a["action"] for a in self.decided[key_of(migration)]["actions"]]
         self.ran.append({"app": migration.app_label, "name": migration.name, "seconds": round(seconds, 3),
@@ -123,10 +132,10 @@ class Run:
         found: dict[str, Any] = self.decided[key_of(migration)]["actions"][index]
         return found
 
-    def _at_once(self, executor: Any, state: Any, migration: Any) -> tuple[Any, list[tuple[int, list[online.Step]]]]:
+    def _at_once(self, executor: Any, state: Any, migration: Any) -> tuple[Any, list[int]]:
         """All of it in one transaction, which is begun again as a whole where a lock is not given."""
 
-        def attempt() -> tuple[Any, list[tuple[int, list[online.Step]]]]:
+        def attempt() -> tuple[Any, list[int]]:
             trial, held = state.clone(), []
             with self.session.connection.schema_editor(atomic=True) as editor:
                 self._begin(migration)
@@ -134,13 +143,9 @@ class Run:
                     before = trial.clone()
                     operation.state_forwards(migration.app_label, trial)
                     action = self._action(migration, index)
-                    if action["action"] == "defer":
-                        self.keep(migration, index)
-                        continue
-                    steps = self._forwards(editor, operation, migration.app_label, (before, trial), action["method"])
-                    if steps:
-                        self.keep(migration, index, "between", steps)
-                        held.append((index, steps))
+                    run = self.put_off if action["action"] == "defer" else self.now
+                    if run(editor, migration, index, operation, (before, trial)):
+                        held.append(index)
                 # Django itself would record it outside of this transaction.
                 self._record(executor, migration)
             return trial, held
@@ -162,25 +167,82 @@ class Run:
             if cursor.fetchone():
                 raise Stopped("changed", what=said(migration))
 
-    @staticmethod
-    def _forwards(editor: Any, operation: Any, app: str, states: tuple[Any, Any], method: str) -> list[online.Step]:
-        """Run an operation with what it leaves for the end; returns what is held back for after the transaction."""
+    def put_off(
+        self, editor: Any, migration: Any, index: int, operation: Any, states: tuple[Any, Any]
+    ) -> bool:
+        """Write an operation's row, with the bridge that stands until it is run; whether that is to be finished."""
+        kind = self._action(migration, index).get("bridge", "")
+        standing = bridges.of_deferred(editor, kind, operation, migration.app_label, states)
+        bridges.put_up(editor.connection, standing)
+        self.keep(migration, index, "rising" if standing.get("steps") else "deferred", standing)
+        return bool(standing.get("steps"))
+
+    def now(
+        self,
+        editor: Any,
+        migration: Any,
+        index: int,
+        operation: Any,
+        states: tuple[Any, Any],
+        always: bool = False,
+    ) -> bool:
+        """Run an operation and write its row, where it has one; whether something of it is held back.
+
+        :param always: it has a row whatever comes of it.
+        """
+        more = self.forwards(editor, migration, index, operation, states, self._action(migration, index))
+        if more or always:
+            self.keep(migration, index, "between" if "steps" in more else "bridged" if more else "done", more)
+        return "steps" in more
+
+    def forwards(
+        self,
+        editor: Any,
+        migration: Any,
+        index: int,
+        operation: Any,
+        states: tuple[Any, Any],
+        action: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Run an operation with what it leaves for the end.
+
+        :param action: what was decided of it.
+        :return: what its row is to keep: what is held back for after the transaction (``steps``), and its bridge.
+        :raises Stopped: it would cut or round values, and nobody has allowed that.
+        """
         held: list[online.Step] = []
+        standing: dict[str, Any] = {}
+        method = action.get("method", "")
         if method and method != "plain":
             online.hold_back(editor, held)
+        casts.watch(editor, said(migration), index, self.allowed)
+        if action.get("bridge") == bridges.KEEP_DEFAULT:
+            standing = self._keep_default(editor, migration, operation, states[1])
         try:
-            operation.database_forwards(app, editor, *states)
+            operation.database_forwards(migration.app_label, editor, *states)
             statements, editor.deferred_sql = editor.deferred_sql, []
             for statement in statements:
                 editor.execute(statement, None)
         finally:
             vars(editor).pop("execute", None)
-        return held
+        return {**(standing if standing.get("down") else {}), **({"steps": held} if held else {})}
 
-    def keep(self, migration: Any, index: int, state: str = "deferred", steps: list[online.Step] | None = None) -> None:
-        """Write an operation's row."""
-        action = self._action(migration, index)
-        detail = {**action, "steps": steps} if steps else action
+    @staticmethod
+    def _keep_default(editor: Any, migration: Any, operation: Any, after: Any) -> dict[str, Any]:
+        model = after.apps.get_model(migration.app_label, getattr(operation, "model_name", None) or operation.name)
+        fields = {field.column: copy.copy(field) for field in model._meta.local_concrete_fields}
+        if hasattr(operation, "field"):
+            fields[model._meta.get_field(operation.name).column].default = operation.field.default
+        elif "_order" in fields:
+            fields["_order"].default = 0
+        return bridges.keep_default(editor, fields, column_defaults.named_in(migration))
+
+    def keep(self, migration: Any, index: int, state: str = "deferred", more: Mapping[str, Any] | None = None) -> None:
+        """Write an operation's row.
+
+        :param more: what is kept of it beside what was decided.
+        """
+        detail = {**self._action(migration, index), **(more or {})}
         self.ledger.write(*key_of(migration), index, state, operations_of(migration)[index].describe(), detail)
 
     def _record(self, executor: Any, migration: Any) -> None:
@@ -192,19 +254,35 @@ class Run:
         by_names = len(signature(executor.record_migration).parameters) > 1
         executor.record_migration(*(key_of(migration) if by_names else (migration,)))
 
-    def finish(self, migration: Any, index: int, steps: list[online.Step]) -> None:
-        """Run what was held back of an operation."""
+    def take_up(self, migration: Any) -> None:
+        """What was put aside waits again for the release that is being brought in, with its bridges."""
         key = key_of(migration)
+        again = [r for r in self.ledger.rows() if (r["app"], r["name"]) == key and r["state"] == "abandoned"]
 
-        def note(left: list[online.Step]) -> None:
-            action = self._action(migration, index)
-            self.ledger.turn(*key, index, "between" if left else "done", {**action, "steps": left} if left else action)
+        def attempt() -> None:
+            with self.session.connection.schema_editor(atomic=True):
+                self.session.within()
+                self.ledger.take_up(*key)
+                for row in again:
+                    bridges.put_up(self.session.connection, row["detail"])
+                    steps = row["detail"].get("again")
+                    if steps:
+                        self.ledger.turn(*key, row["index"], "rising", {**row["detail"], "steps": steps})
 
-        online.finish(self.session, f"{said(migration)}: {operations_of(migration)[index].describe()}", steps, note)
+        self.session.persist(said(migration), attempt)
+        for row in again:
+            if row["detail"].get("again"):
+                self.finish(migration, row["index"])
+
+    def finish(self, migration: Any, index: int) -> None:
+        """Run what was held back of an operation."""
+        row = self.ledger.row(*key_of(migration), index)
+        if row is not None:
+            finish(self.session, self.ledger, row)
 
     # -- what is not atomic ---------------------------------------------------------------------------------------
 
-    def _stepwise(self, executor: Any, state: Any, migration: Any) -> tuple[Any, list[tuple[int, list[online.Step]]]]:
+    def _stepwise(self, executor: Any, state: Any, migration: Any) -> tuple[Any, list[int]]:
         """One operation after the other, each written down: what has begun is never begun again in blindness."""
         from django.db import transaction
 
@@ -217,8 +295,8 @@ class Run:
                 continue
             row = self.ledger.row(*key_of(migration), index)
             known = row["state"] if row else ""
-            if known == "between" and row:
-                self.finish(migration, index, row["detail"]["steps"])
+            if known == "between":
+                self.finish(migration, index)
             elif known not in ("done", "deferred"):
                 self._step(migration, index, (before, state), known, row["detail"] if known == "begun" and row else {})
 
@@ -243,16 +321,13 @@ class Run:
             Moving(self.session, self.ledger, (app, migration.name, index), what).run(operation, states[0].apps)
         elif in_one_transaction(migration, operation):
 
-            def attempt() -> list[online.Step]:
+            def attempt() -> bool:
                 with connection.schema_editor(atomic=True) as editor:
                     self.session.within()
-                    steps = self._forwards(editor, operation, app, states, action["method"])
-                    self.keep(migration, index, "between" if steps else "done", steps)
-                return steps
+                    return self.now(editor, migration, index, operation, states, always=True)
 
-            steps = self.session.persist(what, attempt)
-            if steps:
-                self.finish(migration, index, steps)
+            if self.session.persist(what, attempt):
+                self.finish(migration, index)
         elif len(online.concurrent_parts(operation)) == 1 and _alone(operation):
             self._begun(migration, index)
             with connection.schema_editor(atomic=False) as editor:
@@ -281,6 +356,18 @@ class Run:
             report = {"migration": said(migration), "index": index, "operation": operation.describe()}
             raise Stopped("interrupted", words=words_of(error), **report) from error
         self.ledger.turn(*key_of(migration), index, "done")
+
+
+def finish(session: Session, ledger: Ledger, row: dict[str, Any]) -> None:
+    """Run what was held back of an operation, or of its bridge, from its row alone."""
+    detail = {key: value for key, value in row["detail"].items() if key != "steps"}
+    ended = "deferred" if row["state"] == "rising" else "bridged" if detail.get("down") else "done"
+
+    def note(left: list[online.Step]) -> None:
+        report = {**detail, "steps": left} if left else detail
+        ledger.turn(row["app"], row["name"], row["index"], row["state"] if left else ended, report)
+
+    online.finish(session, f"{row['app']}.{row['name']}: {row['operation']}", row["detail"]["steps"], note)
 
 
 def _alone(operation: Any) -> bool:

@@ -183,7 +183,8 @@ def finish(session: Session, what: str, steps: list[Step], note: Callable[[list[
 def _fill(session: Session, what: str, step: Step) -> None:
     """Give rows a value in batches, each committed; rows that somebody works on come last."""
     table, column = step["fill"], step["column"]
-    some = f"SELECT ctid FROM {table} WHERE {column} IS NULL LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
+    more = f" AND {step['where']}" if step.get("where") else ""
+    some = f"SELECT ctid FROM {table} WHERE {column} IS NULL{more} LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
     count, report = 0, time.monotonic()
     while True:
         with session.connection.cursor() as cursor:

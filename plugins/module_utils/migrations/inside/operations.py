@@ -9,11 +9,14 @@ What an operation does beside that is known of Django's own classes, by where th
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-from . import catalogue, schema
+from .. import column_types
+from . import catalogue, column_defaults, schema
 
 # Of these Django's own code is known: they change the tables as their states differ, and nothing else.
 _AS_STATED = {
@@ -86,6 +89,11 @@ def _filled(operation: Any) -> bool | None:
     return None if field is None else schema.fills(field)
 
 
+def _ordered(operation: Any) -> dict[str, bool]:
+    """The column of ``order_with_respect_to``, which Django itself fills with 0."""
+    return {"_order": True} if type(operation).__name__ == "AlterOrderWithRespectTo" else {}
+
+
 def _calls_the_app(operation: Any) -> bool:
     """Whether collecting its SQL would call a function of the app's for a default."""
     fields = [getattr(operation, "field", None), *[f for _n, f in getattr(operation, "fields", []) or []]]
@@ -107,9 +115,11 @@ class Walk:
         self.first = self.tables
         self.named: set[str] = set()
         self.sought: list[tuple[str, str, list[str]]] = []
+        self.named_defaults: dict[str, Any] = {}
 
     def migration(self, migration: Any) -> list[dict[str, Any]]:
         app = migration.app_label
+        self.named_defaults = column_defaults.named_in(migration)
         return [self._operation(app, o, i, migration.atomic) for i, o in enumerate(migration.operations)]
 
     def _operation(self, app: str, operation: Any, index: int, atomic: bool) -> dict[str, Any]:
@@ -181,8 +191,36 @@ class Walk:
             "before": {k: before[k] for k in touched if k in before},
             "after": {k: after[k] for k in touched if k in after},
             "renames": renames,
-            "fills": {str(field): bool(_filled(operation))} if field else {},
+            "fills": {**({str(field): bool(_filled(operation))} if field else {}), **_ordered(operation)},
+            "stand_ins": [
+                told
+                for key in touched
+                if key in before and key in after
+                for told in self._stand_ins(key, before[key], after[key], operation, state, renames)
+            ],
         }
+
+    def _stand_ins(
+        self, key: str, before: dict[str, Any], after: dict[str, Any], operation: Any, state: Any, renames: Any
+    ) -> Iterator[tuple[str, str, dict[str, str]]]:
+        """What the database can put into columns that come and go, for code that does not know them."""
+        if key.count(".") != 1 or self.connection.vendor != "postgresql":
+            return
+        renamed = set((renames.get("fields") or [])[1:])
+        for name in sorted((set(before["columns"]) ^ set(after["columns"])) - renamed):
+            comes = name in after["columns"]
+            field = copy.copy((self.state if comes else state).apps.get_model(key)._meta.get_field(name))
+            if not comes:
+                told = column_defaults.stand_in(self.connection, field)
+                yield before["table"], before["columns"][name]["column"], told.told()
+                continue
+            if _filled(operation) is not None and operation.name == name:
+                # What only the operation has: a default that is not kept in the state.
+                field.default = operation.field.default
+            elif name in _ordered(operation):
+                field.default = 0
+            told = column_defaults.kept(self.connection, field, self.named_defaults)
+            yield after["table"], after["columns"][name]["column"], told.told()
 
     def _seek(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         """Note which rows would be in the way of a change of one table."""
@@ -190,6 +228,8 @@ class Walk:
             was = old["columns"].get(name)
             if was and was["null"] and not column["null"]:
                 self.sought.append(("nulls", old["table"], [was["column"]]))
+            if was and column_types.may_lose(str(was["type"]), str(column["type"])):
+                self.sought.append(("losses", old["table"], [was["column"], str(column["type"])]))
         for key, unique in new["uniques"].items():
             if unique != old["uniques"].get(key) and not unique["condition"] and not unique["expressions"]:
                 self.sought.append(("duplicates", old["table"], unique["columns"]))
@@ -271,6 +311,8 @@ def _catalogue(connection: Any, walk: Walk) -> dict[str, Any]:
             continue
         if kind == "nulls":
             catalogue.look_for_nulls(connection, name, table, columns[0])
+        elif kind == "losses":
+            catalogue.look_for_losses(connection, name, table, *columns)
         else:
             catalogue.look_for_duplicates(connection, name, table, columns)
     return known

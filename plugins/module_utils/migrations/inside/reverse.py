@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import expansion
+from . import bridges
 from .contract import lossless, states
 from .expand import Key, Run, call_migrate, key_of, operations_of, said
 from .session import Stopped, say
@@ -85,7 +86,7 @@ class Reverse:
             row = self.rows.get((*key, index))
             if not operation.reversible:
                 why = why or f"{operation.describe()} cannot be reversed"
-            elif row is not None and row["state"] in ("between", "begun"):
+            elif row is not None and row["state"] in ("between", "begun", "rising"):
                 why = why or f"{operation.describe()} has begun and not ended: expand ends it"
             elif type(operation).__name__ in TAKERS:
                 lost.append(f"{operation.describe()}: its values are in a backup only")
@@ -135,6 +136,9 @@ class Reverse:
         def attempt() -> None:
             with self.session.connection.schema_editor(atomic=True) as editor:
                 self.session.within()
+                for (app, name, _index), row in self.rows.items():
+                    if (app, name) == key and row["state"] in expansion.OPEN:
+                        bridges.take_down(self.session.connection, row["detail"])
                 for index in reversed(range(len(operations_of(migration)))):
                     if not self.skipped(key, index):
                         before, after = self.pairs[key][index]

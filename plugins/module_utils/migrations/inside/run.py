@@ -13,7 +13,8 @@ import sys
 from typing import Any
 
 from . import expand
-from .contract import Abandon, Contract, finish, settle
+from .contract import Abandon, Contract, settle
+from .expand import finish
 from .ledger import Ledger
 from .reverse import Reverse
 from .session import Session, Stopped, words_of
@@ -32,13 +33,13 @@ def _expand(run: expand.Run, order: dict[str, Any], one: dict[str, Any]) -> None
     executor = _executor(run.session.connection)
     for row in run.ledger.rows():
         known = executor.loader.graph.nodes.get((row["app"], row["name"]))
-        if row["state"] == "between" and (row["app"], row["name"]) in executor.loader.applied_migrations:
+        if row["state"] in ("between", "rising") and (row["app"], row["name"]) in executor.loader.applied_migrations:
             run.at = f"{row['app']}.{row['name']}"
             finish(run.session, run.ledger, row)
         elif row["state"] == "abandoned" and known is not None and row["index"] < 0:
             if expand.words_in(known) != row["detail"]["operations"]:
                 raise Stopped("edited", migration=expand.said(known))
-            run.ledger.take_up(*expand.key_of(known))
+            run.take_up(known)
             run.ledger.learn(*expand.key_of(known), row["detail"])
         elif known is not None and row["index"] < 0 and expand.words_in(known) == row["detail"]["operations"]:
             run.ledger.learn(*expand.key_of(known), row["detail"])
@@ -72,7 +73,7 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
         return {**report, **_plainly(connection, order, one)}
     session = Session(connection, int(order["lock_timeout"]), int(order["retries"]))
     ledger = Ledger(connection, order["release"], order["image"])
-    run = expand.Run(session, ledger, one.get("migrations") or [], order.get("interrupted") or {})
+    run = expand.Run(session, ledger, one.get("migrations") or [], order.get("interrupted") or {}, order["allowed"])
     contract = abandon = reverse = None
     try:
         session.limit()

@@ -1,0 +1,170 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs inside the app's own container: the temporary DDL by which old and new code live on one schema.
+
+What is put up is in the transaction of the step that it belongs to, and the row of that operation keeps what takes it down
+(``down``), what puts it up again (``up``, ``steps``) and the columns that it is about (``touches``): whoever wants to be rid
+of it by hand runs these statements.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from . import column_defaults
+from .catalogue import index_definitions, short
+
+KEEP_DEFAULT, SET_DEFAULT, MIRROR_COLUMN = "keep_default", "set_default", "mirror_column"
+_NAME = r'"(?:[^"]|"")+"'
+_DROP = re.compile(rf"^ALTER TABLE ((?:{_NAME}\.)?{_NAME}) ALTER COLUMN ({_NAME}) DROP DEFAULT$")
+
+Standing = dict[str, Any]
+#: What a row keeps of its bridge: beside what is above, what was to be done after it was put up.
+_OF_BRIDGES = ("up", "down", "touches", "steps", "again")
+
+
+def none() -> Standing:
+    """What a row keeps of a bridge that is not there."""
+    return {"up": [], "down": [], "touches": []}
+
+
+def name_of(quoted: str) -> str:
+    """A name that Django has quoted, as the catalogue has it."""
+    return quoted.rpartition('."')[2].strip('"').replace('""', '"')
+
+
+# -- a default that is kept ---------------------------------------------------------------------------------------
+
+
+def keep_default(editor: Any, fields: dict[str, Any], named: dict[str, Any]) -> Standing:
+    """Let an editor leave the default of a column that it makes, which Django would take away at once.
+
+    :param fields: of the model, by column.  ``named``: see :func:`column_defaults.named_in`.
+    :return: what is filled while the editor works.
+    """
+    plain, standing = editor.execute, none()
+
+    def execute(sql: Any, params: Any = ()) -> None:
+        found = _DROP.match(str(sql).strip().rstrip(";"))
+        if not found:
+            plain(sql, params)
+            return
+        table, column = found.groups()
+        wanted = column_defaults.kept(editor.connection, fields[name_of(column)], named)
+        put = f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {wanted.sql}"
+        plain(put, None)
+        standing["up"].append(put)
+        standing["down"].append(str(sql))
+        standing["touches"].append([name_of(table), name_of(column)])
+
+    editor.execute = execute
+    return standing
+
+
+# -- a default for what goes later --------------------------------------------------------------------------------
+
+
+def set_default(editor: Any, model: Any, field: Any) -> Standing:
+    """What gives a column a default that the new code does not name any more."""
+    quote = editor.connection.ops.quote_name
+    where = f"ALTER TABLE {quote(model._meta.db_table)} ALTER COLUMN {quote(field.column)}"
+    wanted = column_defaults.stand_in(editor.connection, field)
+    return {
+        "up": [f"{where} SET DEFAULT {wanted.sql}"],
+        "down": [f"{where} DROP DEFAULT"],
+        "touches": [[model._meta.db_table, field.column]],
+    }
+
+
+# -- a column under two names -------------------------------------------------------------------------------------
+
+_FUNCTION = """
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $evenkeel$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    IF NEW.{new} IS NOT NULL THEN NEW.{old} := NEW.{new}; ELSE NEW.{new} := NEW.{old}; END IF;
+  ELSIF NEW.{new} IS DISTINCT FROM OLD.{new} AND NEW.{old} IS NOT DISTINCT FROM OLD.{old} THEN
+    NEW.{old} := NEW.{new};
+  ELSE
+    NEW.{new} := NEW.{old};
+  END IF;
+  RETURN NEW;
+END $evenkeel$
+"""
+
+
+def mirror_column(editor: Any, model: Any, field: Any, renamed: str) -> Standing:
+    """What gives a column a second one under its new name, both kept in step; rows that are there are filled after it.
+
+    :param renamed: the new name.
+    """
+    connection = editor.connection
+    quote, table = connection.ops.quote_name, model._meta.db_table
+    old, new = quote(field.column), quote(renamed)
+    # Triggers fire in the order of their names, and this one has to see what others have made of a row.
+    name = quote(f"zz_evenkeel_{short(table, renamed)}")
+    parameters = field.db_parameters(connection)
+    kind = parameters["type"] + (f" COLLATE {quote(parameters['collation'])}" if parameters.get("collation") else "")
+    steps = [
+        {"fill": quote(table), "column": new, "value": old, "where": f"{old} IS NOT NULL",
+         # Rows that somebody worked on all the time.
+         "sql": f"UPDATE {quote(table)} SET {new} = {old} WHERE {new} IS NULL AND {old} IS NOT NULL"},
+        *index_definitions(connection, table, field.column, renamed),
+    ]  # fmt: skip
+    return {
+        "up": [
+            f"ALTER TABLE {quote(table)} ADD COLUMN {new} {kind}",
+            _FUNCTION.format(function=name, old=old, new=new),
+            f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {quote(table)} FOR EACH ROW EXECUTE FUNCTION {name}()",
+        ],
+        "down": [
+            f"DROP TRIGGER {name} ON {quote(table)}",
+            f"DROP FUNCTION {name}()",
+            f"ALTER TABLE {quote(table)} DROP COLUMN {new}",
+        ],
+        "touches": [[table, field.column], [table, renamed]],
+        "steps": steps,
+        "again": steps,
+    }
+
+
+# -- all of them --------------------------------------------------------------------------------------------------
+
+
+def of_deferred(editor: Any, kind: str, operation: Any, app: str, states: tuple[Any, Any]) -> Standing:
+    """The bridge of an operation that is put off; nothing of it is put up yet.
+
+    :param kind: as it was decided, empty for none.
+    """
+    if not kind:
+        return {}
+    before = states[0].apps.get_model(app, getattr(operation, "model_name", None) or operation.name)
+    if kind == SET_DEFAULT:
+        name = operation.name if hasattr(operation, "model_name") else "_order"
+        return set_default(editor, before, before._meta.get_field(name))
+    old, new = (operation.old_name, operation.new_name) if hasattr(operation, "old_name") else [operation.name] * 2
+    after = states[1].apps.get_model(app, operation.model_name)
+    return mirror_column(editor, before, before._meta.get_field(old), after._meta.get_field(new).column)
+
+
+def put_up(connection: Any, standing: Standing) -> None:
+    """Run what puts a bridge up, in the transaction that is open."""
+    _run(connection, standing.get("up") or [])
+
+
+def take_down(connection: Any, standing: Standing) -> None:
+    """Run what takes a bridge down, in the transaction that is open."""
+    _run(connection, standing.get("down") or [])
+
+
+def _run(connection: Any, statements: list[str]) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def without(detail: dict[str, Any]) -> dict[str, Any]:
+    """What a row keeps when its bridge is down."""
+    return {key: value for key, value in detail.items() if key not in _OF_BRIDGES}
