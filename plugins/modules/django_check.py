@@ -53,6 +53,13 @@ options:
         collection's own table that this code knows what earlier code has migrated, where nothing else is to be done.
     type: bool
     default: false
+  bridges:
+    description:
+      - See M(evenkeel.deploy.django_migrate).
+    type: list
+    elements: str
+    choices: [keep_default, set_default, mirror_column]
+    default: [keep_default, set_default, mirror_column]
   declared_phases:
     description:
       - For O(plan), as M(evenkeel.deploy.django_migrate) takes it.

@@ -149,6 +149,17 @@ options:
         writing two equal rows.
     type: dict
     default: {}
+  bridges:
+    description:
+      - Temporary DDL that may be put up by O(state=expanded) where old and new code cannot both live with a migration, and that
+        O(state=contracted) takes down. An empty list refuses such migrations.
+      - V(keep_default) keeps the default of a NOT NULL field that comes, which Django would drop at once. V(set_default) gives
+        a default to a NOT NULL field that goes, for the rows of code that does not name it any more. V(mirror_column) keeps
+        a renamed field (C(RenameField), C(db_column)) under both names, by a trigger.
+    type: list
+    elements: str
+    choices: [keep_default, set_default, mirror_column]
+    default: [keep_default, set_default, mirror_column]
   take_over_from:
     description:
       - The host that the database belongs to so far, as the refusal names it (C(machine/project)), where its stack is gone for
@@ -227,7 +238,7 @@ plan:
       description:
         - Per operation its C(index) in the migration, C(operation) in words, C(phase), C(action) (V(now), V(defer) or
           V(refuse)), C(reason), C(lock) and C(grows_with_table), C(safe_way) to write it, C(method) where it has to run in a
-          form that does not block or in C(batches), C(bridge) (what would let both codes live on one schema; none is made yet), C(beware)
+          form that does not block or in C(batches), C(bridge) (what is put up with it; see O(bridges)) with its C(bridge_sql), C(beware)
           (what to expect of rows that the other code has written), C(drops_data), C(reversible), C(atomic), C(opaque),
           C(declared), and C(sql) without any value, if it can be known.
       type: list

@@ -88,6 +88,13 @@ options:
     type: str
     choices: [next, now, manual]
     default: next
+  bridges:
+    description:
+      - See M(evenkeel.deploy.django_migrate).
+    type: list
+    elements: str
+    choices: [keep_default, set_default, mirror_column]
+    default: [keep_default, set_default, mirror_column]
   declared_phases:
     description:
       - See M(evenkeel.deploy.django_migrate).

@@ -13,6 +13,7 @@ import pytest
 from tests.database.migrations.forked import WarmDjango
 from tests.database.migrations.kills import KILLER, each_in, keep, killed, one_in, points, reset
 from tests.database.migrations.running import Running
+from tests.database.migrations.schema_dump import SCHEMA
 from tests.database.postgres_server import Postgres
 
 Make = Callable[..., Running]
@@ -24,17 +25,6 @@ MORE = 'migrations.AlterModelOptions("item", {})'
 STOCK = 'migrations.AddField("item", "stock", models.IntegerField(default=7))'
 RENAME = 'migrations.RenameField("item", "name", "title")'
 FORGET = 'migrations.RemoveField("item", "name")'
-#: Everything of the app's tables that a schema has, and what a bridge would leave.
-SCHEMA = """
-SELECT 'column', a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull::text, coalesce(pg_get_expr(d.adbin, d.adrelid), '')
-FROM pg_attribute a LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
-WHERE a.attrelid = 'shop_item'::regclass AND a.attnum > 0 AND NOT a.attisdropped
-UNION ALL SELECT 'index', indexname::text, indexdef, '', '' FROM pg_indexes WHERE tablename = 'shop_item'
-UNION ALL SELECT 'constraint', conname::text, pg_get_constraintdef(oid), '', '' FROM pg_constraint WHERE conrelid = 'shop_item'::regclass
-UNION ALL SELECT 'trigger', tgname::text, '', '', '' FROM pg_trigger WHERE tgrelid = 'shop_item'::regclass AND NOT tgisinternal
-UNION ALL SELECT 'function', proname::text, '', '', '' FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-ORDER BY 1, 2
-"""
 
 
 @pytest.fixture
@@ -256,7 +246,7 @@ def test_abandoning_takes_bridges_down_and_the_next_expand_puts_them_up_again(ma
     assert len(project.run("abandoned", "r1")["abandoned"]) == 3
     # What came has rows, so it stays with its default; the old code goes on with all of it.
     left = [row for row in project.rows(SCHEMA) if row not in before]
-    assert [(kind, name, default) for kind, name, _type, _null, default in left] == [("column", "stock", "7")]
+    assert [(kind, name, default) for kind, name, _type, _null, default in left] == [("column", "shop_item.stock", "7")]
     project.sql("INSERT INTO shop_item (name, old) VALUES ('c', 'c')", "planned")
     again = project.expand("r1")
     assert not again.get("failed"), again["msg"]

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import safe_ways
-from .bridges import KINDS, over
+from .bridges import KEEP_DEFAULT, KINDS, over
 from .constraints import effect_of
 from .data_moves import BETWEEN, way_of
 from .rules import Effect, World, together
@@ -62,6 +62,7 @@ class Judged:
     opaque: bool = False
     declared: str = ""
     sql: tuple[str, ...] | None = None
+    bridge_sql: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class _Court:
         if said and opaque:
             verdict = self._moving(verdict, migration, operation)
         verdict = self._in_order(migration, operation, changes, self._by_size(verdict, effect, changes))
-        verdict = self._beside_bridges(verdict, changes)
+        verdict = self._beside_bridges(verdict, operation, changes)
         self._enter(migration, operation, changes, verdict)
 
     def remember(self, migration: Migration, operation: Operation, action: str) -> None:
@@ -303,13 +304,15 @@ class _Court:
         )
         return replace(verdict, phase="refuse", action=REFUSE, reason=reason, safe_way=safe_ways.SPLIT)
 
-    def _beside_bridges(self, verdict: Judged, changes: list[Change]) -> Judged:
+    def _beside_bridges(self, verdict: Judged, operation: Operation, changes: list[Change]) -> Judged:
         """Nothing is changed under a bridge that still stands, and none is left of what is refused."""
         under = next((c for c in changes if any(self._is_about(c, t, column) for t, column in self.standing)), None)
         if under is not None and verdict.action != REFUSE:
             reason = f"a bridge of an earlier release stands on {under.table} until the code from before it is gone"
             verdict = replace(verdict, phase="refuse", action=REFUSE, reason=reason, safe_way=safe_ways.CONTRACT_FIRST)
-        return replace(verdict, bridge="") if verdict.action == REFUSE else verdict
+        if verdict.action == REFUSE:
+            return replace(verdict, bridge="")
+        return replace(verdict, bridge_sql=_bridge_sql(verdict, changes, operation)) if verdict.bridge else verdict
 
     @staticmethod
     def _is_about(change: Change, table: str, column: str) -> bool:
@@ -396,6 +399,17 @@ def _split_where_it_helps(effect: Effect, parts: list[Effect]) -> Effect:
     if effect.breaks_old and effect.breaks_new and not alone:
         return replace(effect, safe_way=safe_ways.TWO_OPERATIONS, bridge="", stands="")
     return effect
+
+
+def _bridge_sql(verdict: Judged, changes: list[Change], operation: Operation) -> tuple[str, ...]:
+    """The statements of a bridge, without values."""
+    if verdict.bridge != KEEP_DEFAULT:
+        return operation.bridge_sql
+    return tuple(
+        f'ALTER TABLE "{change.table}" ALTER COLUMN "{change.new.column}" SET DEFAULT {change.new.stand_in}'
+        for change in changes
+        if isinstance(change.new, Column) and change.new.stand_in
+    )
 
 
 def _joined(*texts: str) -> str:

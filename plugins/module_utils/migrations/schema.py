@@ -214,6 +214,8 @@ class Operation:
     removes: bool = False
     validates: tuple[str, str] | None = None
     sql: tuple[str, ...] | None = None
+    #: What would put up its bridge, if it is put off and has one.
+    bridge_sql: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -362,6 +364,7 @@ def _operation(report: Mapping[str, Any]) -> Operation:
         removes=report.get("removes", False),
         validates=(validates[0], validates[1]) if validates else None,
         sql=tuple(report["sql"]) if report.get("sql") is not None else None,
+        bridge_sql=tuple(report.get("bridge_sql") or ()),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,19 @@ settings.configure(
 )
 django.setup()
 
-from django.db import connection  # noqa: E402 (likewise)
+from django.db import connection, transaction  # noqa: E402 (likewise)
 from django.db.migrations.migration import Migration  # noqa: E402 (likewise)
 from django.db.migrations.state import ProjectState  # noqa: E402 (likewise)
 from module_utils.migrations import phases as decide  # noqa: E402 (likewise)
-from module_utils.migrations.inside import catalogue  # noqa: E402 (likewise)
+from module_utils.migrations.inside import bridges, catalogue, online  # noqa: E402 (likewise)
 from module_utils.migrations.inside import operations as script  # noqa: E402 (likewise)
+from module_utils.migrations.inside.expand import Run  # noqa: E402 (likewise)
+from module_utils.migrations.inside.session import Session  # noqa: E402 (likewise)
 from module_utils.migrations.schema import database_of  # noqa: E402 (likewise)
 
 from tests.database.migrations import app_code  # noqa: E402 (likewise)
 from tests.database.migrations.cases import CASES, Case  # noqa: E402 (likewise)
+from tests.database.migrations.schema_dump import SCHEMA  # noqa: E402 (likewise)
 
 for cases in ("cases_fields", "cases_tables"):
     # They add to the list as they are imported.
@@ -94,6 +98,72 @@ def run(migrations: list[Any], state: ProjectState, wanted: set[tuple[str, int]]
                 with connection.schema_editor(atomic=one.atomic) as editor:
                     operation.database_forwards("shop", editor, before, state)
     return state
+
+
+STANDING: dict[tuple[str, int], dict[str, Any]] = {}
+
+
+def _operations(migrations: list[Any], state: ProjectState, decided: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Each operation with its migration, what was decided of it, and the states before and after it."""
+    verdicts = {(o.name, o.index): o for o in decided.operations}
+    for one in migrations:
+        for index, operation in enumerate(one.operations):
+            before = state.clone()
+            operation.state_forwards("shop", state)
+            yield one, operation, verdicts[one.name, index], (before, state.clone())
+
+
+def _forwards(one: Any, operation: Any, verdict: Any, states: Any) -> dict[str, Any]:
+    runner = Run(Session(connection, 400, 3), None, [], {}, [f"shop.{one.name}"])
+    action = {"bridge": verdict.bridge, "method": ""}
+    with connection.schema_editor(atomic=one.atomic) as editor:
+        return runner.forwards(editor, one, verdict.index, operation, states, action)
+
+
+def expanded(migrations: list[Any], state: ProjectState, decided: Any) -> None:
+    """Run what is NOW as the module does, and put up every bridge."""
+    STANDING.clear()
+    for one, operation, verdict, states in _operations(migrations, state, decided):
+        place = (one.name, verdict.index)
+        if verdict.action == "now":
+            STANDING[place] = _forwards(one, operation, verdict, states)
+        elif verdict.bridge:
+            with connection.schema_editor(atomic=True) as editor:
+                STANDING[place] = bridges.of_deferred(editor, verdict.bridge, operation, "shop", states)
+                bridges.put_up(connection, STANDING[place])
+            steps = list(STANDING[place].get("steps") or [])
+            online.finish(Session(connection, 400, 3), operation.describe(), steps, lambda _left: None)
+
+
+def contracted(migrations: list[Any], state: ProjectState, decided: Any) -> None:
+    """Take down every bridge, and run what was put off."""
+    for one, operation, verdict, states in _operations(migrations, state, decided):
+        with transaction.atomic():
+            bridges.take_down(connection, STANDING.get((one.name, verdict.index), {}))
+        if verdict.action == "defer":
+            _forwards(one, operation, verdict, states)
+
+
+def out_of_step() -> int:
+    """Rows that have another value in a column than in its mirror."""
+    count = 0
+    for standing in STANDING.values():
+        columns = standing.get("touches") or []
+        if len(columns) == 2 and columns[0][0] == columns[1][0]:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f'SELECT count(*) FROM "{columns[0][0]}" WHERE "{columns[0][1]}" IS DISTINCT FROM "{columns[1][1]}"'
+                )
+                count += cursor.fetchone()[0]
+    return count
+
+
+def dumped() -> list[tuple[Any, ...]]:
+    """The schema as it is."""
+    with connection.cursor() as cursor:
+        cursor.execute(SCHEMA)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
 
 
 #: Outcomes of the old code on its own schema, by how that begins and its rows.
@@ -146,6 +216,7 @@ class World:
             run(self.migrations(), state.clone())
         except Exception as error:
             return {**result, "fails": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+        self.plain = dumped()
         result["legal"] = [sum(worked for worked, _given in home_old.values())]
         result["old"] = app_code.broken(home_old, app_code.outcomes(old, home_old))
         found = app_code.outcomes(new)
@@ -177,11 +248,10 @@ class World:
         return {k: v for k, v in found.items() if self.case.upserts or " upsert " not in k}
 
     def expand(self, old: Any, new: Any, home_old: Any, home_new: Any, decided: Any) -> dict[str, Any]:
-        """Only NOW; both codes; rows of both; then what was put off."""
-        now = {(o.name, o.index) for o in decided.operations if o.action == "now"}
-        later = {(o.name, o.index) for o in decided.operations if o.action == "defer"}
+        """Only NOW, with bridges; both codes; rows of both; then what was put off, and the schema that comes of it."""
+        later = any(o.action == "defer" or o.bridge for o in decided.operations)
         state = self.begin()
-        run(self.migrations(), state.clone(), now)
+        expanded(self.migrations(), state.clone(), decided)
         found: dict[str, Any] = {
             "expanded old": app_code.broken(home_old, app_code.outcomes(old, home_old)),
             "expanded new": app_code.broken(home_new, app_code.outcomes(new, home_new)),
@@ -190,6 +260,9 @@ class World:
             # Rows that the new code has written are there, and the old code goes on.
             try:
                 app_code.seed(new, first=11, rows=2)
+                if any(o.bridge for o in decided.operations):
+                    app_code.seed(old, first=31, rows=2)
+                    found["out of step"] = out_of_step()
                 found["mixed old"] = {
                     k: v for k, v in app_code.broken(home_old, app_code.outcomes(old, home_old)).items()
                     if " delete" in k and k not in found["expanded old"]
@@ -197,10 +270,11 @@ class World:
             except Exception as error:
                 found["mixed old"] = {"rows of the new code": str(error)[:200]}
             state = self.begin()
-            run(self.migrations(), state.clone(), now)
+            expanded(self.migrations(), state.clone(), decided)
         if later:
             try:
-                run(self.migrations(), state.clone(), later)
+                contracted(self.migrations(), state.clone(), decided)
+                found["other schema"] = sorted(set(dumped()) ^ set(self.plain))
                 found["contracted new"] = app_code.broken(home_new, app_code.outcomes(new, home_new))
             except Exception as error:
                 found["contracted new"] = {"contract": f"{type(error).__name__}: {error}"[:200]}

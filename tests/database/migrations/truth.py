@@ -75,9 +75,14 @@ def row_of(told: dict[str, Any]) -> Row:
         for stage in ("expanded old", "expanded new", "contracted new"):
             if told.get(stage):
                 unsafe.append(f"{stage}: {_cell(told[stage])}")
+        if told.get("out of step"):
+            unsafe.append(f"{told['out of step']} rows differ between a column and its mirror")
+        if told.get("other schema"):
+            unsafe.append(f"another schema than Django's: {told['other schema'][0][:3]}")
         if told.get("mixed old") and not any(o["beware"] for o in operations):
             unsafe.append(f"rows of both: {_cell(told['mixed old'])}, and nothing was said")
-        alone = len(operations) == 1 and not told["declared"]
+        # With a bridge the codes break or not as they do with it, which the stages above tell.
+        alone = len(operations) == 1 and not told["declared"] and not operations[0]["bridge"]
         if alone and not asks and "refuse" not in phases:
             for code, breaks, said in (("old", told["old"], said_old), ("new", told["new"], said_new)):
                 if breaks and not said:

@@ -23,6 +23,7 @@ from ...engine.host.compose import ComposeFailed
 from ...engine.host.project import compose_of, connect, image_name, refuse_without_django
 from .. import bridges, column_types, database_host, expansion, schema_compatibility
 from .. import phases as decide
+from ..inside import bridges as inside_bridges
 from ..inside import catalogue, column_defaults, ledger, operations, schema
 from ..inside import plan as migrations_plan
 from ..inside import talk as migrations_talk
@@ -40,6 +41,7 @@ MODULES = (
     schema,
     catalogue,
     column_defaults,
+    inside_bridges,
     ledger,
     operations,
     migrations_plan,

@@ -133,6 +133,19 @@ def mirror_column(editor: Any, model: Any, field: Any, renamed: str) -> Standing
 # -- all of them --------------------------------------------------------------------------------------------------
 
 
+def kind_of(operation: Any, difference: dict[str, Any]) -> str:
+    """Which bridge an operation could have if it is put off, by the tables before and after it."""
+    name = type(operation).__name__
+    changed = [(before, difference["after"].get(key)) for key, before in difference["before"].items()]
+    if len(changed) != 1 or changed[0][1] is None:
+        return ""
+    before, after = ({c["column"] for c in table["columns"].values()} for table in changed[0])
+    if len(before) == len(after) and len(before - after) == 1 and name in ("RenameField", "AlterField"):
+        return MIRROR_COLUMN
+    goes = len(before - after) == 1 and not after - before
+    return SET_DEFAULT if goes and name in ("RemoveField", "AlterOrderWithRespectTo") else ""
+
+
 def of_deferred(editor: Any, kind: str, operation: Any, app: str, states: tuple[Any, Any]) -> Standing:
     """The bridge of an operation that is put off; nothing of it is put up yet.
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import column_types
-from . import catalogue, column_defaults, schema
+from . import bridges, catalogue, column_defaults, schema
 
 # Of these Django's own code is known: they change the tables as their states differ, and nothing else.
 _AS_STATED = {
@@ -153,6 +153,7 @@ class Walk:
             report.update(difference)
             if not nature.get("opaque"):
                 report["sql"] = self._sql(operation, app, before, atomic)
+                report["bridge_sql"] = self._bridge_sql(operation, app, before, difference)
         elif nature.get("opaque") and difference["before"] != difference["after"]:
             report["stated"] = difference
         if nature.get("extension"):
@@ -247,6 +248,21 @@ class Walk:
                 return [without_values(str(statement)) for statement in editor.collected_sql]
         except Exception:  # names of constraints may depend on migrations that were not run
             return None
+
+    def _bridge_sql(self, operation: Any, app: str, before: Any, difference: dict[str, Any]) -> list[str]:
+        """What would put up a bridge for an operation that is put off, without values; nothing where there is none."""
+        kind = bridges.kind_of(operation, difference)
+        if not kind or self.connection.vendor != "postgresql":
+            return []
+        from django.db import DatabaseError
+
+        try:
+            with self.connection.schema_editor(collect_sql=True, atomic=False) as editor:
+                standing = bridges.of_deferred(editor, kind, operation, app, (before, self.state))
+        except (DatabaseError, LookupError):  # of what earlier migrations have not made yet
+            return []
+        steps = [step["sql"] for step in standing.get("steps") or []]
+        return [without_values(statement) for statement in [*standing["up"], *steps]]
 
 
 def _declared(migration: Any, name: str = "evenkeel_phase") -> Any:

@@ -27,6 +27,7 @@ from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, refuse_without_django, state_dir_of
 from ...engine.options import ProjectOptions
+from ...migrations.bridges import KINDS
 from ...migrations.host import migrate
 from ...migrations.host import request as migrations_request
 from ...migrations.host.database_host import refuse_other_host
@@ -63,6 +64,7 @@ class Request:
     progress: ProgressOptions = field(default_factory=ProgressOptions)
     checks: tuple[str, ...] = (django_checks.DEPLOY, django_checks.MIGRATIONS)
     plan: bool = False
+    bridges: tuple[str, ...] = KINDS
     declared_phases: Mapping[str, Any] = field(default_factory=dict)
     allow_data_loss: tuple[str, ...] = ()
     test_command: Any = None
@@ -236,7 +238,8 @@ def _planned(view: _View, plan: Mapping[str, Any], request: Request, code: Code 
     # Before tests run for minutes.
     refuse_other_host(view.engine, code.host, migrate.claims_in(plan), request.take_over_from)
     try:
-        return migrate.judged(plan, migrate.declared_in(request.declared_phases), code, request.allow_data_loss)
+        declared = migrate.declared_in(request.declared_phases)
+        return migrate.judged(plan, declared, code, request.allow_data_loss, allowed_bridges=request.bridges)
     except BadInput:
         return {}
 

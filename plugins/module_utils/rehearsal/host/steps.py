@@ -90,7 +90,7 @@ class _Migrations:
         own = migrations_request.Request(
             ProjectOptions(stage.folder), LockOptions(os.path.join(stage.folder, ".evenkeel")), self._view.service, state,
             release=request.release, lock_timeout=2.0, retries=3, wait=30.0, allow_data_loss=request.allow_data_loss,
-            declared_phases=request.declared_phases, manage_py=request.manage_py, timeout=stage.left(),
+            declared_phases=request.declared_phases, bridges=request.bridges, manage_py=request.manage_py, timeout=stage.left(),
         )  # fmt: skip
         done = migrate(replace(own, **more), False, code)
         self._report["migrations"] += decide.measured(done, self._plan)
