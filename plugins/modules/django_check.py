@@ -58,8 +58,8 @@ options:
       - See M(evenkeel.deploy.django_migrate).
     type: list
     elements: str
-    choices: [keep_default, set_default, mirror_column]
-    default: [keep_default, set_default, mirror_column]
+    choices: [keep_default, set_default, mirror_column, foreign_key]
+    default: [keep_default, set_default, mirror_column, foreign_key]
   declared_phases:
     description:
       - For O(plan), as M(evenkeel.deploy.django_migrate) takes it.

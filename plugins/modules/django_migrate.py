@@ -155,11 +155,12 @@ options:
         O(state=contracted) takes down. An empty list refuses such migrations.
       - V(keep_default) keeps the default of a NOT NULL field that comes, which Django would drop at once. V(set_default) gives
         a default to a NOT NULL field that goes, for the rows of code that does not name it any more. V(mirror_column) keeps
-        a renamed field (C(RenameField), C(db_column)) under both names, by a trigger.
+        a renamed field (C(RenameField), C(db_column)) under both names, by a trigger. V(foreign_key) empties nullable foreign
+        keys that go, and deletes rows of tables that go, where the new code deletes what they refer to.
     type: list
     elements: str
-    choices: [keep_default, set_default, mirror_column]
-    default: [keep_default, set_default, mirror_column]
+    choices: [keep_default, set_default, mirror_column, foreign_key]
+    default: [keep_default, set_default, mirror_column, foreign_key]
   take_over_from:
     description:
       - The host that the database belongs to so far, as the refusal names it (C(machine/project)), where its stack is gone for
@@ -264,8 +265,9 @@ to_record:
 open:
   description:
     - What was put off and has not been run, in the order in which it is to be, each with C(app), C(name), C(database),
-      C(index), C(operation), C(state), C(release) (that it was expanded for), C(since), C(drops_data), C(moves) (rows, in batches),
-      C(known) (to this image), and C(waits_for), which is empty where it can be contracted now.
+      C(index), C(operation), C(bridge) (that stands until then) and both in C(words), C(state), C(release) (that it was expanded
+      for), C(since), C(drops_data), C(moves) (rows, in batches), C(known) (to this image), and C(waits_for), which is empty where
+      it can be contracted now.
   returned: when the image is there
   type: list
   elements: dict

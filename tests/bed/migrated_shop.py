@@ -60,9 +60,9 @@ class Migration(migrations.Migration):
     dependencies = [("tours", "0005_contact")]
     operations = [migrations.RunPython(fill, migrations.RunPython.noop)]
 """
-_FIELDS = """        fields = ["tour", "reference", "email"]
+FIELDS_OF_FORM = """        fields = ["tour", "reference", "email"]
 """
-_RENAMED = """        fields = ["tour", "reference"]
+RENAMED_FORM = """        fields = ["tour", "reference"]
 
     email = forms.EmailField()
 
@@ -72,7 +72,8 @@ _RENAMED = """        fields = ["tour", "reference"]
 """
 
 
-def _models(fields: str, first: str = _FIELD, methods: str = "") -> str:
+def models_of(fields: str, first: str = _FIELD, methods: str = "") -> str:
+    """The demo's models with further fields of an order, with others in the place of its address, and with methods."""
     text = (ROOT / "demo/shop/tours/models.py").read_text(encoding="utf-8")
     assert _FIELD in text
     text = text.replace(_FIELD, first + fields, 1)
@@ -80,10 +81,11 @@ def _models(fields: str, first: str = _FIELD, methods: str = "") -> str:
                         f"{methods}    def __str__(self) -> str:\n        return self.reference\n")  # fmt: skip
 
 
-def _commit(
+def commit(
     shop: Shop, tag: str, parent: str, models: str, name: str = "", after: str = "", *operations: str,
     files: dict[str, str] | None = None,
 ) -> None:  # fmt: skip
+    """Add a version with these models, and a migration where it is named, which follows another."""
     changed = {"shop/version.py": f'VERSION = "{tag}"\n', "tours/models.py": models, **(files or {})}
     if name:
         text = _MIGRATION.format(after=after, operations=",\n        ".join(operations))
@@ -95,36 +97,44 @@ def commit_versions(shop: Shop) -> None:
     """m1 has a note; m2 has none, but a channel, and an index on the big table; m3 is code alone.
 
     m4 writes the address under another name too and copies those of years, m5 asks each order for a channel, m6 knows
-    the address by its new name alone, which it asks of each order, m7 is code alone, m8 has a note again. m9 is m7 with a channel
+    the address by its new name alone, which it asks of each order, m7 is code alone, m8 has a note again. m9 is m7 with a table
     that has another name, which no code survives that knows the old one.
     """
     field = "models.CharField(max_length={}, null=True)"
-    _commit(shop, "m1", "v2", _models(NOTE), "0003_note", "0002_first_tours",
+    commit(shop, "m1", "v2", models_of(NOTE), "0003_note", "0002_first_tours",
             f'migrations.AddField("order", "note", {field.format(80)})')  # fmt: skip
-    _commit(shop, "m2", "m1", _models(CHANNEL, _INDEXED), "0004_channel", "0003_note",
+    commit(shop, "m2", "m1", models_of(CHANNEL, _INDEXED), "0004_channel", "0003_note",
             'migrations.RemoveField("order", "note")', f'migrations.AddField("order", "channel", {field.format(20)})',
             'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254))')  # fmt: skip
-    _commit(shop, "m3", "m2", _models(CHANNEL, _INDEXED))
-    _commit(shop, "m4", "m3", _models(CHANNEL + CONTACT, _INDEXED, _BOTH), "0005_contact", "0004_channel",
+    commit(shop, "m3", "m2", models_of(CHANNEL, _INDEXED))
+    commit(shop, "m4", "m3", models_of(CHANNEL + CONTACT, _INDEXED, _BOTH), "0005_contact", "0004_channel",
             'migrations.AddField("order", "contact", models.EmailField(max_length=254, null=True))',
             files={"tours/migrations/0006_copy.py": _MOVE})  # fmt: skip
     filled = CHANNEL.replace("null=True", 'default="web"')
-    _commit(shop, "m5", "m4", _models(filled + CONTACT, _INDEXED, _BOTH), "0007_channel", "0006_copy",
+    commit(shop, "m5", "m4", models_of(filled + CONTACT, _INDEXED, _BOTH), "0007_channel", "0006_copy",
             'migrations.AlterField("order", "channel", models.CharField(default="web", max_length=20))')  # fmt: skip
-    form = (ROOT / "demo/shop/tours/forms.py").read_text(encoding="utf-8")
-    assert _FIELDS in form
-    admin = (ROOT / "demo/shop/tours/admin.py").read_text(encoding="utf-8")
-    forms = {"tours/forms.py": form.replace(_FIELDS, _RENAMED), "tours/admin.py": admin.replace('"email"', '"contact"')}
-    _commit(shop, "m6", "m5", _models(filled + _REQUIRED, ""), "0008_contact", "0007_channel",
+    forms = renamed_forms()
+    commit(shop, "m6", "m5", models_of(filled + _REQUIRED, ""), "0008_contact", "0007_channel",
             'migrations.AlterField("order", "contact", models.EmailField(max_length=254))',
             'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254, null=True))',
             'migrations.RemoveField("order", "email")', files=forms)  # fmt: skip
-    _commit(shop, "m7", "m6", _models(filled + _REQUIRED, ""), files=forms)
-    _commit(shop, "m8", "m7", _models(filled + _REQUIRED + NOTE, ""), "0009_note", "0008_contact",
+    commit(shop, "m7", "m6", models_of(filled + _REQUIRED, ""), files=forms)
+    commit(shop, "m8", "m7", models_of(filled + _REQUIRED + NOTE, ""), "0009_note", "0008_contact",
             f'migrations.AddField("order", "note", {field.format(80)})', files=forms)  # fmt: skip
-    renamed = filled.replace("channel =", "medium =")
-    _commit(shop, "m9", "m7", _models(renamed + _REQUIRED, ""), "0009_medium", "0008_contact",
-            'migrations.RenameField("order", "channel", "medium")', files=forms)  # fmt: skip
+    other = filled + _REQUIRED + '\n    class Meta:\n        db_table = "orders"\n'
+    commit(shop, "m9", "m7", models_of(other, ""), "0009_table", "0008_contact",
+            'migrations.AlterModelTable("order", "orders")', files=forms)  # fmt: skip
+
+
+def renamed_forms() -> dict[str, str]:
+    """The files that know an order's address as its contact, beside the models."""
+    form = (ROOT / "demo/shop/tours/forms.py").read_text(encoding="utf-8")
+    assert FIELDS_OF_FORM in form
+    admin = (ROOT / "demo/shop/tours/admin.py").read_text(encoding="utf-8")
+    return {
+        "tours/forms.py": form.replace(FIELDS_OF_FORM, RENAMED_FORM),
+        "tours/admin.py": admin.replace('"email"', '"contact"'),
+    }
 
 
 def sql(shop: Shop, statement: str, database: str = "shop") -> str:

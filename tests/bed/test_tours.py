@@ -195,7 +195,7 @@ def test_it_is_brought_back_to_what_was_adopted_and_forward_again(tours: Tours) 
     ("version", "words"),
     [
         ("required", ["bookings.0003_channel"]),
-        ("renamed", ["bookings.0003_contact", "update_allow_downtime"]),
+        ("moved", ["bookings.0003_moved", "update_allow_downtime"]),
     ],
 )
 def test_a_migration_that_the_version_before_would_not_survive_is_refused(
@@ -207,6 +207,18 @@ def test_a_migration_that_the_version_before_would_not_survive_is_refused(
         refused(tours.update(version, "-e", "update_allow_downtime=false"), *words)
     assert tours.migrations() == ["0001_initial", "0002_note"]
     assert tours.version() == "v2" and tours.lives() == before
+
+
+def test_a_column_gets_another_name_and_one_comes_that_may_not_be_empty(tours: Tours) -> None:
+    with tours.users("updated over bridges"):
+        succeeded(tours.update("renamed"))
+    assert tours.version() == "renamed" and tours.migrations()[-1] == "0003_contact"
+    sound(tours)
+    with tours.users("and back over them"):
+        succeeded(tours.rollback())
+    assert tours.version() == "v2"
+    assert tours.sql("SELECT count(*) FROM bookings_booking WHERE email IS DISTINCT FROM contact OR channel IS NULL") == "0"
+    sound(tours)
 
 
 def test_a_hotfix_of_code_and_back(tours: Tours) -> None:

@@ -194,7 +194,8 @@ def commit_versions(repository: Path) -> None:
     """v2 has a column more and another front end; the rest is on v2.
 
     ``broken`` answers 500 where users look, ``lame`` never starts, ``required`` has a column that v2 knows nothing of and
-    that may not be empty, ``renamed`` another name for one that v2 writes to.
+    that may not be empty, ``moved`` another name for a table that v2 writes to, ``renamed`` one for a column, and another one that
+    may not be empty and has a default.
     """
     models = (TREE / "backend/bookings/models.py").read_text(encoding="utf-8")
     views = (TREE / VIEWS).read_text(encoding="utf-8")
@@ -216,6 +217,11 @@ def commit_versions(repository: Path) -> None:
     required = second.replace(_NOTE, f"{_NOTE}    channel = models.CharField(max_length=20)\n")
     commit("required", "v2", {"backend/bookings/models.py": required},
            'AddField("booking", "channel", models.CharField(max_length=20))', "0003_channel")  # fmt: skip
-    commit("renamed", "v2", {"backend/bookings/models.py": second.replace("email =", "contact ="),
-                             VIEWS: views.replace("email=data", "contact=data")},
-           'RenameField("booking", "email", "contact")', "0003_contact")  # fmt: skip
+    elsewhere = second + '\n    class Meta:\n        db_table = "reservations"\n'
+    commit("moved", "v2", {"backend/bookings/models.py": elsewhere},
+           'AlterModelTable("booking", "reservations")', "0003_moved")  # fmt: skip
+    asked = f'{_NOTE}    channel = models.CharField(default="web", max_length=20)\n'
+    renamed = second.replace("email =", "contact =").replace(_NOTE, asked)
+    commit("renamed", "v2", {"backend/bookings/models.py": renamed, VIEWS: views.replace("email=data", "contact=data")},
+           'RenameField("booking", "email", "contact"),\n        migrations.AddField("booking", "channel", '
+           'models.CharField(default="web", max_length=20))', "0003_contact")  # fmt: skip

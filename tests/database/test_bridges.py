@@ -163,7 +163,7 @@ def test_a_field_goes_that_the_new_code_does_not_name_any_more(make: Make) -> No
     ("field", "why"),
     [
         ('models.CharField(max_length=9, default="x", unique=True)', "unique"),
-        ('models.ForeignKey("item", models.CASCADE, default=1)', "refers to rows"),
+        ('models.ForeignKey("item", models.CASCADE, default=1)', "refers to rows of shop_item"),
     ],
     ids=["unique", "a foreign key"],
 )
@@ -210,6 +210,42 @@ def test_a_field_gets_another_name_while_both_codes_write(make: Make) -> None:
     assert project.rows(SCHEMA) == plain(project)
     assert project.rows("SELECT title FROM shop_item ORDER BY id") == [("a?",), ("b!",), ("old1",), ("new2",)]
     assert back(project) == "reverse"
+
+
+# -- what refers to rows that are deleted ---------------------------------------------------------------------------
+
+PLACES = """
+migrations.CreateModel("Place", [("id", models.BigAutoField(primary_key=True))]),
+migrations.AddField("item", "place", models.ForeignKey("place", models.CASCADE, null=True)),
+migrations.AddField("item", "parent", models.ForeignKey("item", models.CASCADE, null=True)),
+migrations.AddField("item", "tags", models.ManyToManyField("place", related_name="+")),
+migrations.CreateModel("Note", [("id", models.BigAutoField(primary_key=True)), ("item", models.ForeignKey("item", models.CASCADE))]),
+"""
+LINKED = """
+INSERT INTO shop_place DEFAULT VALUES; INSERT INTO shop_place DEFAULT VALUES;
+UPDATE shop_item SET place_id = id, parent_id = id; INSERT INTO shop_item_tags (item_id, place_id) SELECT id, id FROM shop_item;
+INSERT INTO shop_note (item_id) SELECT id FROM shop_item
+"""
+
+
+def test_what_refers_to_others_goes_while_the_new_code_deletes_these(make: Make) -> None:
+    project = make(more=PLACES)
+    project.sql(LINKED, "planned")
+    gone = ["RemoveField('item', 'place')", "RemoveField('item', 'parent')", "RemoveField('item', 'tags')", "DeleteModel('note')"]
+    project.migration("0002_gone", ", ".join(f"migrations.{one}" for one in gone), "0001_initial")
+    result = project.expand("r1")
+    assert not result.get("failed"), result["msg"]
+    assert bridged(result) == [("defer", "foreign_key")] * 4
+    # As the new code deletes, which knows of none of these.
+    project.sql("DELETE FROM shop_place WHERE id = 1", "planned")
+    assert project.rows("SELECT id, place_id FROM shop_item ORDER BY id") == [(1, None), (2, 2)]
+    project.sql("DELETE FROM shop_item WHERE id = 2", "planned")
+    assert project.rows("SELECT item_id FROM shop_note") == [(1,)]
+    assert project.rows("SELECT count(*) FROM shop_item_tags") == [(0,)]
+    assert back(project) == "abandon"
+    project.serving = ("r1",)
+    assert project.contract("r1", allow_data_loss=["shop.0002_gone"])["open"] == []
+    assert project.rows(SCHEMA) == plain(project)
 
 
 def test_nothing_is_changed_under_a_bridge_that_stands(make: Make) -> None:

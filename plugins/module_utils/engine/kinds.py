@@ -220,6 +220,6 @@ def _ends(service: Mapping[str, Any], evidence: Evidence, commands: Sequence[Com
     )
 
 
-def kind_without_image(service: Mapping[str, Any]) -> str:
-    """What a service is, as far as its definition tells."""
-    return str((service.get("x-evenkeel") or {}).get("kind") or judge(service, Evidence()).kind)
+def kind_without_image(service: Mapping[str, Any], evidence: Evidence | None = None) -> str:
+    """What a service is, as far as its definition tells, with what else is known of it."""
+    return str((service.get("x-evenkeel") or {}).get("kind") or judge(service, evidence or Evidence()).kind)

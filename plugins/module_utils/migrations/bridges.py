@@ -23,7 +23,9 @@ KEEP_DEFAULT = "keep_default"
 SET_DEFAULT = "set_default"
 #: A column gets its new name later, and until then there are both, kept in step by a trigger.
 MIRROR_COLUMN = "mirror_column"
-KINDS = (KEEP_DEFAULT, SET_DEFAULT, MIRROR_COLUMN)
+#: What refers to other rows goes later, and until then a trigger takes it along where the new code deletes these.
+FOREIGN_KEY = "foreign_key"
+KINDS = (KEEP_DEFAULT, SET_DEFAULT, MIRROR_COLUMN, FOREIGN_KEY)
 
 
 def over(effect: Effect, change: Change, world: World, allowed: Sequence[str]) -> Effect:
@@ -32,7 +34,12 @@ def over(effect: Effect, change: Change, world: World, allowed: Sequence[str]) -
         return replace(effect, bridge="")
     if effect.bridge not in allowed:
         return replace(effect, bridge="")
-    kinds = {KEEP_DEFAULT: _keep_default, SET_DEFAULT: _set_default, MIRROR_COLUMN: _mirror_column}
+    kinds = {
+        KEEP_DEFAULT: _keep_default,
+        SET_DEFAULT: _set_default,
+        MIRROR_COLUMN: _mirror_column,
+        FOREIGN_KEY: _foreign_key,
+    }
     why, healed = kinds[effect.bridge](effect, change, world)
     if not why and any((change.table, column) in world.bridged for column in change.columns):
         why = "another bridge of the same update is about that column"
@@ -94,6 +101,16 @@ def _mirror_column(effect: Effect, change: Change, world: World) -> tuple[str, E
         why = "it is another column too, not the same under another name"
     stands = f"until the old code is gone there are both {old.column} and {new.column}, kept in step by a trigger"
     return why, replace(effect, breaks_new="", stands=stands)
+
+
+def _foreign_key(effect: Effect, change: Change, world: World) -> tuple[str, Effect]:
+    old = change.old
+    column = old.column if isinstance(old, Column) else ""
+    # Of a column that goes the rows stay, so it has to be one that may be empty.
+    stays = isinstance(old, Column) and world.column(change.table, old).not_null
+    going = f"{column} is emptied" if column else f"rows of {change.table} are deleted"
+    stands = f"until it is dropped, {going} where it refers to what the new code deletes"
+    return f"{column} is NOT NULL" if stays else "", replace(effect, breaks_new="", stands=stands)
 
 
 def touched(rows: Sequence[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:

@@ -77,7 +77,7 @@ def column_removed(change: Change, world: World) -> Effect:
                 f"until it is gone, deletes of the new code in {reference.table} fail: rows of {table} refer to what is "
                 "deleted, and the new code does not know it"
             )
-            return replace(found, breaks_new=reason, bridge="drop_foreign_key", safe_way=safe_ways.REMOVE_REFERENCE)
+            return replace(found, breaks_new=reason, bridge="foreign_key", safe_way=safe_ways.REMOVE_REFERENCE)
     return found
 
 

@@ -27,7 +27,7 @@ class Open:
 
     :ivar waits_for: why it cannot be run now, empty where it can.
     :ivar moves: it moves rows in batches, and takes nothing away.
-    :ivar bridge: the temporary DDL that stands for it, empty for none.
+    :ivar bridge: the temporary DDL that stands for it, empty for none; :ivar words: what waits, for people.
     :ivar known: the image that was asked has its migration, as it was expanded.
     """
 
@@ -44,6 +44,16 @@ class Open:
     moves: bool = False
     known: bool = True
     bridge: str = ""
+    words: str = ""
+
+
+#: What stands of an operation until it is contracted, by its bridge.
+_STANDS = {
+    "keep_default": "its default is kept",
+    "set_default": "it has a default",
+    "mirror_column": "there are both columns",
+    "foreign_key": "what refers to deleted rows goes along",
+}
 
 
 def _key(row: Row) -> Any:
@@ -134,9 +144,15 @@ def open_operations(
                 _moves(row),
                 _is_known(row, known),
                 str(row["detail"].get("bridge") or ""),
+                _words(row),
             )
         )  # fmt: skip
     return found
+
+
+def _words(row: Row) -> str:
+    stands = _STANDS.get(str(row["detail"].get("bridge") or ""), "")
+    return f"{row['operation']} ({stands})" if stands else str(row["operation"])
 
 
 def _moves(row: Row) -> bool:

@@ -168,7 +168,7 @@ def table_removed(change: Change, world: World) -> Effect:
             f"until it is gone, deletes of the new code in {', '.join(targets)} fail: rows of {change.table} refer to "
             "what is deleted, and the new code does not know them"
         )
-        return replace(found, breaks_new=reason, bridge="drop_foreign_key", safe_way=safe_ways.REMOVE_TABLE_REFERRING)
+        return replace(found, breaks_new=reason, bridge="foreign_key", safe_way=safe_ways.REMOVE_TABLE_REFERRING)
     return found
 
 

@@ -122,7 +122,7 @@ def failure(state: str, error: Mapping[str, Any], result: Mapping[str, Any]) -> 
 
 def waits(waiting: Sequence[Mapping[str, Any]]) -> str:
     """What was not contracted, each with what it waits for."""
-    lines = [f"{o['app']}.{o['name']}, {o['operation']}, waits: {o['waits_for']}" for o in waiting]
+    lines = [f"{o['app']}.{o['name']}, {o['words']}, waits: {o['waits_for']}" for o in waiting]
     return _three(
         "; ".join(lines),
         f"what waits was not touched; {_SERVES}",

@@ -374,7 +374,7 @@ def _of_migrations(seen: Seen) -> list[Finding]:
     waiting = list(report.get("open") or ())
     if waiting:
         first = next((o["waits_for"] for o in waiting if o.get("waits_for")), "")
-        what = f"{len(waiting)} operations are put off ({'; '.join(str(o['operation']) for o in waiting[:3])})"
+        what = f"{len(waiting)} operations are put off ({'; '.join(str(o.get('words') or o['operation']) for o in waiting[:3])})"
         command = f"{again(seen)} -e update_contract=now; or the next update does it" if again(seen) else ""
         found.append(Finding(NOTE, "migrations", what + (f"; they wait for this: {first}" if first else ""), command))
     return found

@@ -63,6 +63,9 @@ case(
     "AddField DecimalField with a default",
     add("price", lambda: d.DecimalField(max_digits=8, decimal_places=2, default=0)),
 )
+case("AddField ForeignKey with a default", add("other", lambda: to("Place", default=1, related_name="+")))
+case("AddField PositiveIntegerField with a default and an index",
+     add("stock", lambda: d.PositiveIntegerField(default=1, db_index=True)))  # fmt: skip
 if django.VERSION >= (5, 0):
     case("AddField GeneratedField of lower()", add("low", lambda: d.GeneratedField(
         expression=functions.Lower("name"), output_field=d.TextField(), db_persist=True)))  # fmt: skip
@@ -121,6 +124,23 @@ case("RenameField that keeps its column",
 case("RenameField of a ManyToManyField", lambda: m.RenameField("Item", "tags", "labels"),
      start=having(tags=lambda: d.ManyToManyField("shop.Place", related_name="+")))  # fmt: skip
 case("AlterField db_column", alter("number", lambda: d.IntegerField(db_column="n")))
+case("AlterField db_column with a constraint", alter("number", lambda: d.PositiveIntegerField(db_column="n")),
+     start=lambda: [model("Item", name=char(), number=d.PositiveIntegerField())])  # fmt: skip
+case("RenameField with an index", lambda: m.RenameField("Item", "code", "sign"),
+     start=having(code=lambda: char(db_index=True)))  # fmt: skip
+case("RenameField unique", lambda: m.RenameField("Item", "code", "sign"), start=having(code=lambda: char(unique=True)))
+case("RenameField with db_default", lambda: m.RenameField("Item", "stock", "rest"), since=(5, 0),
+     start=having(stock=lambda: d.IntegerField(db_default=3)))  # fmt: skip
+case("RenameField with db_default, null=True", lambda: m.RenameField("Item", "stock", "rest"), since=(5, 0),
+     start=having(stock=lambda: d.IntegerField(db_default=3, null=True)))  # fmt: skip
+case("RenameField of two", lambda: m.RenameField("Item", "number", "amount"), lambda: m.RenameField("Item", "name", "title"))
+case("AddField with a default, then RenameField of another",
+     add("stock", lambda: d.IntegerField(default=3)), lambda: m.RenameField("Item", "name", "title"))  # fmt: skip
+case("RemoveField of two NOT NULL", remove("number"), remove("name"))
+case("RemoveField JSONField NOT NULL", remove("data"), start=having(data=d.JSONField))
+case("RemoveField DateTimeField NOT NULL", remove("at"), start=having(at=d.DateTimeField))
+case("RemoveField UUIDField NOT NULL", remove("token"), start=having(token=d.UUIDField))
+case("RemoveField with a check", remove("rank"), start=having(rank=d.PositiveIntegerField))
 
 # -- null and defaults --------------------------------------------------------------------------------------------
 case(

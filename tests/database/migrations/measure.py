@@ -8,7 +8,9 @@ only the operations that are NOW, both codes on that, and then those that were p
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -132,7 +134,8 @@ def expanded(migrations: list[Any], state: ProjectState, decided: Any) -> None:
                 STANDING[place] = bridges.of_deferred(editor, verdict.bridge, operation, "shop", states)
                 bridges.put_up(connection, STANDING[place])
             steps = list(STANDING[place].get("steps") or [])
-            online.finish(Session(connection, 400, 3), operation.describe(), steps, lambda _left: None)
+            with contextlib.redirect_stdout(io.StringIO()):  # it tells whoever watches
+                online.finish(Session(connection, 400, 3), operation.describe(), steps, lambda _left: None)
 
 
 def contracted(migrations: list[Any], state: ProjectState, decided: Any) -> None:

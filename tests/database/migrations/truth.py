@@ -42,6 +42,7 @@ class Row:
     actions: str
     old: str
     new: str
+    bridge: str
     ways: tuple[str, ...]
     beware: bool
     unsafe: tuple[str, ...]
@@ -98,6 +99,7 @@ def row_of(told: dict[str, Any]) -> Row:
         ", ".join(o["action"] for o in operations),
         old,
         new,
+        ", ".join(o["bridge"] for o in operations if o["bridge"]),
         tuple(ways),
         any(o["beware"] for o in operations),
         tuple(unsafe),
@@ -109,13 +111,14 @@ def row_of(told: dict[str, Any]) -> Row:
 
 def table(rows: list[Row]) -> str:
     """Rows as a Markdown table, with the ways to write them below."""
-    lines = ["| case | old code, migrated | new code, not migrated | phase | action | |", "|---|---|---|---|---|---|"]
+    head = "| case | old code, migrated | new code, not migrated | phase | action | bridge | |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
     notes: dict[str, int] = {}
     for r in rows:
         told = [*r.ways, *([BEWARE] if r.beware else [])]
         numbers = " ".join(f"[{notes.setdefault(text, len(notes) + 1)}]" for text in told)
         mark = " **unsafe**" if r.unsafe else " (too strict)" if r.strict else ""
-        cells = [r.case, r.old, r.new, r.phases + mark, r.actions, numbers]
+        cells = [r.case, r.old, r.new, r.phases + mark, r.actions, r.bridge, numbers]
         lines.append("| " + " | ".join(c.replace("|", "/").replace("\n", " ") for c in cells) + " |")
     return "\n".join([*lines, "", *(f"- [{number}] {text}" for text, number in notes.items())])
 
@@ -159,9 +162,13 @@ def summary(version: str, rows: list[Row]) -> str:
     unsafe = [r.case for r in rows if r.unsafe]
     share = 100 * strict / max(1, cells)
     named = f" **not ok** ({'; '.join(unsafe)})" if unsafe else ""
+    gaps = [r for r in rows if r.cells and "works" not in (r.old, r.new)]
+    beside = [r for r in gaps if "refuse" not in r.actions]
+    bridges = sum(bool(r.bridge) for r in beside)
     return (
         f"- Django {version}: {len(rows)} cases, {cells} cells measured; unsafe and called safe: {len(unsafe)}{named}; safe and "
-        f"called unsafe: {strict} cells ({share:.1f} %); {sum(r.asks for r in rows)} cases ask for a declaration"
+        f"called unsafe: {strict} cells ({share:.1f} %); {sum(r.asks for r in rows)} cases ask for a declaration; of {len(gaps)} that break both codes as Django runs "
+        f"them, {len(beside)} run beside both, {bridges} of them with a bridge"
     )
 
 

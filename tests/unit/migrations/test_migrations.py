@@ -199,7 +199,7 @@ def test_deletes_that_a_foreign_key_would_stop() -> None:
     of = database(having(reference), ITEM, live={"item": None})
     known = replace(of, old={**of.old, "place": (place,)}, new={**of.new, "place": (place,)}, live={})
     (removed,) = decide.judge(known, {}).operations
-    assert (removed.phase, removed.action, removed.bridge) == ("downtime", "refuse", "")
+    assert (removed.phase, removed.action, removed.bridge) == ("after", "defer", "foreign_key")
     kept = replace(reference, reference=None)
     first = database(having(reference), having(kept), ITEM)
     both = replace(first, old=known.old, new=known.new, live={})

@@ -14,7 +14,7 @@ from ...django.host.oneoff import LABEL
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import PROJECT_LABEL, SERVICE_LABEL, label_of
 from ...engine.host.project import image_name
-from ...engine.kinds import Evidence, judge
+from ...engine.kinds import Evidence, kind_without_image
 from ...engine.services import ROLLED_KINDS
 from ...releases.layout import release_in
 from ...releases.project import REVISION_LABEL
@@ -43,13 +43,14 @@ def code_of(engine: Engine, project: Mapping[str, Any], service: str, project_sr
     services = project.get("services", {})
     image = engine.image(image_name(project, service))
     same = {n for n in services if image_name(project, n) == image_name(project, service)}
-    others = {n for n, s in services.items() if n not in same and judge(s, Evidence()).kind not in ROLLED_KINDS}
     running = []
     for inspection in engine.containers({PROJECT_LABEL: str(project["name"])}):
         of = label_of(inspection, SERVICE_LABEL)
         revision = label_of(inspection, REVISION_LABEL)
         # What no service of this version has may still be code of the version before.
-        foreign = of in others or (of not in services and not revision)
+        ran_by = Evidence(image=inspection.get("Config") or {})
+        other = of in services and of not in same and kind_without_image(services[of], ran_by) not in ROLLED_KINDS
+        foreign = other or (of not in services and not revision)
         if foreign or not (inspection.get("State") or {}).get("Running") or label_of(inspection, LABEL):
             continue
         name = str(inspection.get("Name") or "").lstrip("/")

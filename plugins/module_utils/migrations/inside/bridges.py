@@ -17,6 +17,7 @@ from . import column_defaults
 from .catalogue import index_definitions, short
 
 KEEP_DEFAULT, SET_DEFAULT, MIRROR_COLUMN = "keep_default", "set_default", "mirror_column"
+FOREIGN_KEY = "foreign_key"
 _NAME = r'"(?:[^"]|"")+"'
 _DROP = re.compile(rf"^ALTER TABLE ((?:{_NAME}\.)?{_NAME}) ALTER COLUMN ({_NAME}) DROP DEFAULT$")
 
@@ -130,6 +131,53 @@ def mirror_column(editor: Any, model: Any, field: Any, renamed: str) -> Standing
     }
 
 
+# -- what refers to rows that are deleted ---------------------------------------------------------------------------
+
+_ALONG = """
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $evenkeel$
+BEGIN
+  {action} WHERE {column} = OLD.{target};
+  RETURN NULL;
+END $evenkeel$
+"""
+
+
+def foreign_keys(editor: Any, fields: list[Any], keeps_rows: bool) -> Standing:
+    """What takes along, or empties, what refers to a row that code deletes which does not know of it.
+
+    Django's constraints are looked at when a transaction ends, after these triggers.
+
+    :param keeps_rows: rows that refer to it stay, without it.
+    """
+    quote, standing = editor.connection.ops.quote_name, none()
+    for field in fields:
+        table, column = quote(field.model._meta.db_table), quote(field.column)
+        name = quote(f"zz_evenkeel_{short(field.model._meta.db_table, field.column)}")
+        parent, target = quote(field.remote_field.model._meta.db_table), quote(field.target_field.column)
+        action = f"UPDATE {table} SET {column} = NULL" if keeps_rows else f"DELETE FROM {table}"
+        standing["up"] += [
+            _ALONG.format(function=name, action=action, column=column, target=target),
+            f"CREATE TRIGGER {name} AFTER DELETE ON {parent} FOR EACH ROW EXECUTE FUNCTION {name}()",
+        ]
+        standing["down"] += [f"DROP TRIGGER {name} ON {parent}", f"DROP FUNCTION {name}()"]
+        standing["touches"].append([field.model._meta.db_table, field.column])
+    return standing
+
+
+def _referring(model: Any) -> list[Any]:
+    """The fields of a model, and of what joins it to others, by which the database holds rows to each other."""
+    joined = [f.remote_field.through for f in model._meta.local_many_to_many]
+    tables = [model, *(through for through in joined if through._meta.auto_created)]
+    return [f for table in tables for f in table._meta.local_concrete_fields if _is_held(f)]
+
+
+def _is_held(field: Any) -> bool:
+    remote = field.remote_field
+    return bool(
+        remote is not None and getattr(field, "db_constraint", False) and not getattr(remote.on_delete, "operation", "")
+    )
+
+
 # -- all of them --------------------------------------------------------------------------------------------------
 
 
@@ -137,13 +185,17 @@ def kind_of(operation: Any, difference: dict[str, Any]) -> str:
     """Which bridge an operation could have if it is put off, by the tables before and after it."""
     name = type(operation).__name__
     changed = [(before, difference["after"].get(key)) for key, before in difference["before"].items()]
+    if name == "DeleteModel" or (name == "RemoveField" and any(after is None for _before, after in changed)):
+        return FOREIGN_KEY
     if len(changed) != 1 or changed[0][1] is None:
         return ""
-    before, after = ({c["column"] for c in table["columns"].values()} for table in changed[0])
-    if len(before) == len(after) and len(before - after) == 1 and name in ("RenameField", "AlterField"):
+    before, after = ({c["column"]: c for c in table["columns"].values()} for table in changed[0])
+    gone = [column for name_of_it, column in before.items() if name_of_it not in after]
+    if len(gone) == 1 and len(before) == len(after) and name in ("RenameField", "AlterField"):
         return MIRROR_COLUMN
-    goes = len(before - after) == 1 and not after - before
-    return SET_DEFAULT if goes and name in ("RemoveField", "AlterOrderWithRespectTo") else ""
+    if len(gone) == 1 and name in ("RemoveField", "AlterOrderWithRespectTo"):
+        return FOREIGN_KEY if gone[0]["reference"] else SET_DEFAULT
+    return ""
 
 
 def of_deferred(editor: Any, kind: str, operation: Any, app: str, states: tuple[Any, Any]) -> Standing:
@@ -154,6 +206,13 @@ def of_deferred(editor: Any, kind: str, operation: Any, app: str, states: tuple[
     if not kind:
         return {}
     before = states[0].apps.get_model(app, getattr(operation, "model_name", None) or operation.name)
+    if kind == FOREIGN_KEY:
+        if not hasattr(operation, "model_name"):
+            return foreign_keys(editor, _referring(before), keeps_rows=False)
+        field = before._meta.get_field(operation.name)
+        joins = [f for f in field.remote_field.through._meta.local_concrete_fields] if field.many_to_many else []
+        fields = [f for f in joins or [field] if _is_held(f)]
+        return foreign_keys(editor, fields, keeps_rows=not field.many_to_many)
     if kind == SET_DEFAULT:
         name = operation.name if hasattr(operation, "model_name") else "_order"
         return set_default(editor, before, before._meta.get_field(name))

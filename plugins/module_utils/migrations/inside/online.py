@@ -26,8 +26,12 @@ _DEFAULT = re.compile(
     rf"^ALTER TABLE ((?:{_NAME}\.)?{_NAME}) ALTER COLUMN {_NAME} (?:SET DEFAULT .*|DROP DEFAULT)$", re.DOTALL
 )
 _FILL = re.compile(rf"^UPDATE ({_NAME}) SET ({_NAME}) = (.*) WHERE ({_NAME}) IS NULL$", re.DOTALL)
-#: Rows that one transaction fills.
-BATCH = 5000
+#: Pages of a table whose rows one transaction fills; some thousands of rows.
+PAGES = 64
+#: Seconds that the app has the database to itself at most, after a batch.
+LONGEST_PAUSE = 2.0
+#: A partitioned table has none: all of it is filled by the statement that comes last.
+_PAGES = "SELECT pg_relation_size(to_regclass(%s)) / current_setting('block_size')::int"
 _STATE = "SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(%s)"
 _BUILDER = "SELECT pid FROM pg_stat_progress_create_index WHERE index_relid = to_regclass(%s)::oid"
 
@@ -181,20 +185,29 @@ def finish(session: Session, what: str, steps: list[Step], note: Callable[[list[
 
 
 def _fill(session: Session, what: str, step: Step) -> None:
-    """Give rows a value in batches, each committed; rows that somebody works on come last."""
+    """Give rows a value in batches, each committed; rows that somebody works on come last.
+
+    From page to page, so that no batch reads again what those before it have filled.  After each the app has the database
+    to itself for as long as it took.
+    """
     table, column = step["fill"], step["column"]
     more = f" AND {step['where']}" if step.get("where") else ""
-    some = f"SELECT ctid FROM {table} WHERE {column} IS NULL{more} LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
+    pages = int(_one(session, _PAGES, table) or 0)
     count, report = 0, time.monotonic()
-    while True:
+    for first in range(0, pages, PAGES):
+        some = (
+            f"SELECT ctid FROM {table} WHERE ctid >= '({first},0)' AND ctid < '({first + PAGES},0)' "
+            f"AND {column} IS NULL{more} FOR UPDATE SKIP LOCKED"
+        )
+        began = time.monotonic()
         with session.connection.cursor() as cursor:
             cursor.execute(f"UPDATE {table} SET {column} = {step['value']} WHERE ctid = ANY (ARRAY({some}))")
             found = int(cursor.rowcount)
+        if found:
+            session._sleep(min(LONGEST_PAUSE, time.monotonic() - began))
         count += found
-        if not found:
-            return
         if time.monotonic() - report > 5:
-            say(f"{what}: {count} rows are filled", "between")
+            say(f"{what}: {count} rows are filled, {100 * first // pages} %", "between")
             report = time.monotonic()
 
 
