@@ -69,7 +69,9 @@ def update(shop: Shop, version: str, what: str, **variables: object) -> Play:
 def bridges(shop: Shop) -> str:
     """The kinds of bridges that stand."""
     states = "('bridged', 'deferred', 'rising')"
-    return sql(shop, f"SELECT string_agg(detail::json->>'bridge', ' ') FROM evenkeel_migrations WHERE state IN {states}")
+    return sql(
+        shop, f"SELECT string_agg(detail::json->>'bridge', ' ') FROM evenkeel_migrations WHERE state IN {states}"
+    )
 
 
 def test_a_field_with_a_default_comes(bridged: Shop) -> None:

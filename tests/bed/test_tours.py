@@ -217,7 +217,10 @@ def test_a_column_gets_another_name_and_one_comes_that_may_not_be_empty(tours: T
     with tours.users("and back over them"):
         succeeded(tours.rollback())
     assert tours.version() == "v2"
-    assert tours.sql("SELECT count(*) FROM bookings_booking WHERE email IS DISTINCT FROM contact OR channel IS NULL") == "0"
+    assert (
+        tours.sql("SELECT count(*) FROM bookings_booking WHERE email IS DISTINCT FROM contact OR channel IS NULL")
+        == "0"
+    )
     sound(tours)
 
 

@@ -117,8 +117,8 @@ def test_fields_with_defaults_come_while_the_old_code_writes(make: Make) -> None
     [
         ('migrations.AddField("item", "code", models.CharField(max_length=9, default=made_up))', "is a function (made_up)"),
         ('migrations.AddField("item", "code", models.CharField(max_length=9, default="x", unique=True))', "same"),
-        ('migrations.SeparateDatabaseAndState([migrations.AddField("item", "n", models.IntegerField(default=1))], '
-         '[migrations.AddField("item", "n", models.IntegerField(default=1))])', "NOT NULL"),
+        (('migrations.SeparateDatabaseAndState([migrations.AddField("item", "n", models.IntegerField(default=1))], '
+         '[migrations.AddField("item", "n", models.IntegerField(default=1))])'), "NOT NULL"),
     ],
     ids=["a function of the app's", "unique", "the database alone"],
 )  # fmt: skip
@@ -231,7 +231,12 @@ INSERT INTO shop_note (item_id) SELECT id FROM shop_item
 def test_what_refers_to_others_goes_while_the_new_code_deletes_these(make: Make) -> None:
     project = make(more=PLACES)
     project.sql(LINKED, "planned")
-    gone = ["RemoveField('item', 'place')", "RemoveField('item', 'parent')", "RemoveField('item', 'tags')", "DeleteModel('note')"]
+    gone = [
+        "RemoveField('item', 'place')",
+        "RemoveField('item', 'parent')",
+        "RemoveField('item', 'tags')",
+        "DeleteModel('note')",
+    ]
     project.migration("0002_gone", ", ".join(f"migrations.{one}" for one in gone), "0001_initial")
     result = project.expand("r1")
     assert not result.get("failed"), result["msg"]
@@ -363,7 +368,9 @@ def test_rows_that_are_many_are_filled_in_batches_and_those_in_work_at_last(make
     rising = ("0002_rename", 0, "rising")
     for at in range(1, 99):
         assert killed(project, order, at)
-        if rising in project.rows("SELECT name, op_index, state FROM evenkeel_migrations" if at > 9 else "SELECT 1, 1, 1"):
+        if rising in project.rows(
+            "SELECT name, op_index, state FROM evenkeel_migrations" if at > 9 else "SELECT 1, 1, 1"
+        ):
             break
         reset(project, "before")
     # One row is being worked on for as long as it takes.

@@ -30,7 +30,9 @@ def unique_added(change: Change, world: World) -> Effect:
     if live is not None and live.duplicates.get(",".join(new.columns)) and not world.moved_data and new.plain:
         names = ", ".join(f'"{column}"' for column in new.columns)
         see = f'SELECT {names}, count(*) FROM "{table}" GROUP BY {names} HAVING count(*) > 1'
-        return replace(found, fails=f"rows have the same {', '.join(new.columns)} ({see})", safe_way=safe_ways.DUPLICATES)
+        return replace(
+            found, fails=f"rows have the same {', '.join(new.columns)} ({see})", safe_way=safe_ways.DUPLICATES
+        )
     same = _unique_already(change, world, new.columns, exactly=True)
     if world.old(table) and _old_may_repeat(change, new, world):
         reason = f"the old code may write two rows with the same {', '.join(new.columns) or 'values'}"

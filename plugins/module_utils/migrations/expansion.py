@@ -239,7 +239,9 @@ def at_once(plan: Sequence[Mapping[str, Any]], words: Mapping[Any, Sequence[str]
     found = orders(plan, words, {})
     for one in found:
         for action in one["actions"]:
-            action.update(action="now", method="", bridge="")
+            # Without its bridge it is what neither code survives.
+            phase = "downtime" if action["bridge"] else action["phase"]
+            action.update(action="now", method="", bridge="", phase=phase)
     return found
 
 

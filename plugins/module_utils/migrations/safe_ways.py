@@ -65,9 +65,7 @@ REMOVE_UNIQUE = (
 CHECK = "it waits until the old code is gone; on a big table AddConstraintNotValid and in a later migration ValidateConstraint"
 EXCLUSION = "it waits until the old code is gone; it reads the whole table under a lock"
 INDEX = "AddIndexConcurrently in a migration of its own with atomic = False; on long text an index of a hash or of its start"
-CONTRACT_FIRST = (
-    "django_migrate with state contracted when all containers run the newer code; or let a release without it come between"
-)
+CONTRACT_FIRST = "django_migrate with state contracted when all containers run the newer code; or let a release without it come between"
 NOT_ATOMIC = "write atomic = False into the migration, and nothing else into it"
 INVALID_INDEX = "DROP INDEX CONCURRENTLY of that name, then the same again"
 REFERENCE = "it waits until the old code is gone; on a big table NOT VALID first and VALIDATE CONSTRAINT in a transaction of its own"

@@ -133,7 +133,11 @@ case("RenameField with db_default", lambda: m.RenameField("Item", "stock", "rest
      start=having(stock=lambda: d.IntegerField(db_default=3)))  # fmt: skip
 case("RenameField with db_default, null=True", lambda: m.RenameField("Item", "stock", "rest"), since=(5, 0),
      start=having(stock=lambda: d.IntegerField(db_default=3, null=True)))  # fmt: skip
-case("RenameField of two", lambda: m.RenameField("Item", "number", "amount"), lambda: m.RenameField("Item", "name", "title"))
+case(
+    "RenameField of two",
+    lambda: m.RenameField("Item", "number", "amount"),
+    lambda: m.RenameField("Item", "name", "title"),
+)
 case("AddField with a default, then RenameField of another",
      add("stock", lambda: d.IntegerField(default=3)), lambda: m.RenameField("Item", "name", "title"))  # fmt: skip
 case("RemoveField of two NOT NULL", remove("number"), remove("name"))

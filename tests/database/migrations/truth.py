@@ -167,8 +167,8 @@ def summary(version: str, rows: list[Row]) -> str:
     bridges = sum(bool(r.bridge) for r in beside)
     return (
         f"- Django {version}: {len(rows)} cases, {cells} cells measured; unsafe and called safe: {len(unsafe)}{named}; safe and "
-        f"called unsafe: {strict} cells ({share:.1f} %); {sum(r.asks for r in rows)} cases ask for a declaration; of {len(gaps)} that break both codes as Django runs "
-        f"them, {len(beside)} run beside both, {bridges} of them with a bridge"
+        f"called unsafe: {strict} cells ({share:.1f} %); {sum(r.asks for r in rows)} cases ask for a "
+        f"declaration; of {len(gaps)} that break both codes as Django runs them, {len(beside)} run beside both, {bridges} of them with a bridge"
     )
 
 

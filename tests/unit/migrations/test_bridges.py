@@ -106,12 +106,20 @@ def test_a_bridge_waits_for_the_code_that_needs_it() -> None:
     assert "not finished" in rising.waits_for and expansion.unfinished(rows_of("rising", "mirror_column"), "r1", "i1")
 
 
-@pytest.mark.parametrize(
-    ("state", "verdict"), [("bridged", "code only"), ("done", "reverse"), ("settled", "reverse")]
-)
+@pytest.mark.parametrize(("state", "verdict"), [("bridged", "code only"), ("done", "reverse"), ("settled", "reverse")])
 def test_older_code_needs_the_default_that_was_kept_for_it(state: str, verdict: str) -> None:
     (behind,) = schema_compatibility.behind([("shop", "0002")], rows_of(state, "keep_default"), "default")
     assert behind.verdict == verdict
+
+
+def test_in_a_window_nothing_stands_and_older_code_does_not_survive_it() -> None:
+    plan = [{"app": "shop", "name": "0002", "operations": [
+        {"index": 0, "action": "now", "phase": "before", "bridge": "keep_default", "reversible": True}]}]  # fmt: skip
+    ((action,),) = (one["actions"] for one in expansion.at_once(plan, {("shop", "0002"): ["Add field stock to item"]}))
+    assert (action["bridge"], action["phase"]) == ("", "downtime")
+    whole = row("settled", operations=["Add field stock to item"], actions=[action])
+    (behind,) = schema_compatibility.behind([("shop", "0002")], [whole], "default")
+    assert behind.verdict == "reverse"
 
 
 COLUMNS = st.builds(

@@ -30,7 +30,12 @@ class Containers:
 
 def container(service: str, image: str, **config: Any) -> dict[str, Any]:
     labels = {"com.docker.compose.project": "held", "com.docker.compose.service": service}
-    return {"Name": f"/held-{service}-1", "Image": image, "State": {"Running": True}, "Config": {"Labels": labels, **config}}
+    return {
+        "Name": f"/held-{service}-1",
+        "Image": image,
+        "State": {"Running": True},
+        "Config": {"Labels": labels, **config},
+    }
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def of_deferred(editor: Any, kind: str, operation: Any, app: str, states: tuple[
         if not hasattr(operation, "model_name"):
             return foreign_keys(editor, _referring(before), keeps_rows=False)
         field = before._meta.get_field(operation.name)
-        joins = [f for f in field.remote_field.through._meta.local_concrete_fields] if field.many_to_many else []
+        joins = list(field.remote_field.through._meta.local_concrete_fields) if field.many_to_many else []
         fields = [f for f in joins or [field] if _is_held(f)]
         return foreign_keys(editor, fields, keeps_rows=not field.many_to_many)
     if kind == SET_DEFAULT:

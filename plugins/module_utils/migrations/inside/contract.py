@@ -93,7 +93,6 @@ class Contract:
         elif row["detail"].get("method") == "batches":
             Moving(self.session, self.ledger, place, what).run(operation, pair[0].apps)
         elif in_one_transaction(migration, operation):
-
             detail = bridges.without(row["detail"])
 
             def attempt() -> dict[str, Any]:

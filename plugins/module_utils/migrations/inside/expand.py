@@ -167,9 +167,7 @@ class Run:
             if cursor.fetchone():
                 raise Stopped("changed", what=said(migration))
 
-    def put_off(
-        self, editor: Any, migration: Any, index: int, operation: Any, states: tuple[Any, Any]
-    ) -> bool:
+    def put_off(self, editor: Any, migration: Any, index: int, operation: Any, states: tuple[Any, Any]) -> bool:
         """Write an operation's row, with the bridge that stands until it is run; whether that is to be finished."""
         kind = self._action(migration, index).get("bridge", "")
         standing = bridges.of_deferred(editor, kind, operation, migration.app_label, states)
