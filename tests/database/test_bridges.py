@@ -417,3 +417,33 @@ def test_no_value_is_cut_or_rounded_unless_somebody_says_so(make: Make, start: s
     assert project.rows(f"SELECT count(*) FROM shop_item WHERE body = {value}") == [(2,)]
     project.sql("UPDATE shop_item SET body = 'short'", "planned")
     assert project.contract("r1")["open"] == []
+
+
+# -- somebody else ------------------------------------------------------------------------------------------------
+
+
+def test_who_takes_a_migration_back_by_hand_is_named_and_what_stood_is_forgotten(make: Make) -> None:
+    project = make()
+    before = project.rows(SCHEMA)
+    project.migration("0002_stock", STOCK, "0001_initial")
+    project.migration("0003_title", RENAME, "0002_stock")
+    project.expand("r1")
+    # Of what was put off there is nothing to take back, and Django's own statement says so.
+    with pytest.raises(AssertionError, match="already exists"):
+        project.manage("migrate", "shop", "0002")
+    project.run("abandoned", "r1", release="r1")
+    project.manage("migrate", "shop", "0001")
+    assert project.rows(SCHEMA) == before
+    said = project.contract("r1")
+    assert said["waits"] and "taken its migration back by plain migrate" in said["msg"]
+    project.run("abandoned", "r1")
+    assert project.ledger() == []
+    assert not project.expand("r1").get("failed")
+
+
+def test_a_value_that_the_field_cannot_have_is_refused(make: Make) -> None:
+    project = make()
+    operation = 'migrations.AddField("item", "code", models.CharField(max_length=9, default=made_up))'
+    named = '    evenkeel_defaults = {"item.code": "much too long for it"}'
+    project.migration("0002_code", operation, "0001_initial", before=IMPORTS, more=named)
+    assert "evenkeel_defaults has a value that code cannot have" in project.refused("expanded", "r1")

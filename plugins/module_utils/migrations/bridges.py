@@ -95,6 +95,8 @@ def _mirror_column(effect: Effect, change: Change, world: World) -> tuple[str, E
         why = f"{old.column} is the key"
     elif old.automatic or old.generated:
         why = f"the database makes {old.column} itself"
+    elif getattr(world.live(within.table), "kind", "r") != "r":
+        why = "its table is partitioned, and no index of it can be built concurrently"
     elif old.db_default and old.null:
         why = f"nobody can tell a NULL in {old.column} from a value that the database is to give"
     elif (old.type, old.null, old.collation) != (new.type, new.null, new.collation):

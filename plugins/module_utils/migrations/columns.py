@@ -48,7 +48,7 @@ def column_added(change: Change, world: World) -> Effect:
         and world.old(reference.table)
         and reference.table not in world.made
     ):
-        found = replace(found, beware=orphans(table, [reference.table]))
+        found = replace(found, beware=orphans(table, [reference.table], new.fills))
     return found
 
 
@@ -88,6 +88,9 @@ def column_renamed(change: Change, world: World) -> Effect:
         breaks_old=f"the old code uses {old.column}" if world.old_column(table, old.column) else "",
         breaks_new=f"the new code uses {new.column}" if world.new_column(change.table, new.column) else "",
         lock=ACCESS_EXCLUSIVE,
+        # Django makes the rule of such a column anew.
+        grows=bool(old.check),
+        method="NOT VALID, then validate" if old.check else "",
         bridge="mirror_column",
         safe_way=safe_ways.RENAME_COLUMN,
     )

@@ -11,7 +11,7 @@ them (``migration_ledger_script``); this module is sent there as well, so it imp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,7 @@ def open_operations(
     allowed: Sequence[str] = (),
     inactive: str = "",
     only: Sequence[str] | None = None,
+    taken_back: Sequence[Sequence[str]] = (),
 ) -> list[Open]:
     """What is put off, in the order in which it is to be run, each with what it waits for.
 
@@ -119,6 +120,7 @@ def open_operations(
     :param allowed: migrations, or operations (``app.name:index``), that may drop data.
     :param inactive: why the release that is asked is not the active one.
     :param only: migrations that the release has which comes next; None where none does.
+    :param taken_back: migrations that are not recorded any more.
     """
     wholes, found = _wholes(rows), []
     waiting: set[str] = set()
@@ -128,6 +130,8 @@ def open_operations(
             continue
         whole = wholes.get(_key(row))
         reason = _reason(row, whole, known, running, allowed, inactive)
+        if [row["app"], row["name"]] in [list(key) for key in taken_back]:
+            reason = "somebody has taken its migration back by plain migrate: state abandoned forgets it"
         if not reason and only is not None and f"{row['app']}.{row['name']}" not in only:
             reason = "the release that comes does not have it: its code may need it"
         # Rows are moved by models as the code that serves has them, which works whether the others are done or not.
@@ -153,6 +157,11 @@ def open_operations(
 def _words(row: Row) -> str:
     stands = _STANDS.get(str(row["detail"].get("bridge") or ""), "")
     return f"{row['operation']} ({stands})" if stands else str(row["operation"])
+
+
+def unrecorded(rows: Sequence[Row], recorded: Collection[Any]) -> list[Any]:
+    """Migrations of ours that somebody has taken back by plain ``migrate``."""
+    return [key for key in _wholes(rows) if key not in recorded]
 
 
 def _moves(row: Row) -> bool:

@@ -147,11 +147,10 @@ def table_added(change: Change, world: World) -> Effect:
     return replace(found, beware=orphans(change.table, known)) if known else found
 
 
-def orphans(table: str, targets: list[str]) -> str:
-    return (
-        f"the old code's deletes in {', '.join(targets)} fail for rows that the new code already refers to in {table}: "
-        "it does not know that they go along"
-    )
+def orphans(table: str, targets: list[str], by_default: bool = False) -> str:
+    """:param by_default: rows that are there refer to one as well."""
+    what = "rows that the default or the new code refers" if by_default else "rows that the new code already refers"
+    return f"the old code's deletes in {', '.join(targets)} fail for {what} to in {table}: it does not know that they go along"
 
 
 def table_removed(change: Change, world: World) -> Effect:

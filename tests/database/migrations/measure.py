@@ -151,8 +151,8 @@ def out_of_step() -> int:
     """Rows that have another value in a column than in its mirror."""
     count = 0
     for standing in STANDING.values():
-        columns = standing.get("touches") or []
-        if len(columns) == 2 and columns[0][0] == columns[1][0]:
+        columns = standing["touches"] if standing.get("again") else []
+        if columns:
             with connection.cursor() as cursor:
                 cursor.execute(
                     f'SELECT count(*) FROM "{columns[0][0]}" WHERE "{columns[0][1]}" IS DISTINCT FROM "{columns[1][1]}"'

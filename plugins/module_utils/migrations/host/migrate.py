@@ -224,8 +224,9 @@ def judged(
         rows, recorded = one.get("ledger") or [], [m for m in one["migrations"] if m.get("recorded")]
         kept = expansion.made(rows, {(m["app"], m["name"]): len(m["operations"]) for m in recorded})
         still = expansion.open_operations(
-            rows, database.alias, one.get("known") or {}, code.running, allowed, code.inactive, only
-        )
+            rows, database.alias, one.get("known") or {}, code.running, allowed, code.inactive, only,
+            one.get("taken_back") or (),
+        )  # fmt: skip
         gone = {(o.app, o.name, o.index) for o in still if contracts_first and not o.waits_for}
         standing = bridges.touched(
             [r for r in rows if r["state"] in expansion.OPEN and (r["app"], r["name"], r["index"]) not in gone]

@@ -258,12 +258,13 @@ def ended(
     result["taken_back"] = _all(answer, "taken_back")
     known = {d["alias"]: d.get("known") or {} for d in report["databases"] if not d.get("left_out")}
     ours = _new_words(report)
+    taken_back = {d["alias"]: d.get("taken_back") or () for d in report["databases"] if not d.get("left_out")}
     result["open"] = [
         vars(o)
         for d in answer["databases"]
         for o in expansion.open_operations(
             d.get("ledger") or [], d["alias"], {**ours, **known.get(d["alias"], {})}, code.running,
-            request.allow_data_loss, code.inactive, request.only,
+            request.allow_data_loss, code.inactive, request.only, taken_back.get(d["alias"], ()),
         )
     ]  # fmt: skip
     unrecorded = any(a["unrecorded"] for a in result["abandoned"])

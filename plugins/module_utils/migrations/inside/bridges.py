@@ -134,7 +134,7 @@ def mirror_column(editor: Any, model: Any, field: Any, renamed: str) -> Standing
 # -- what refers to rows that are deleted ---------------------------------------------------------------------------
 
 _ALONG = """
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $evenkeel$
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $evenkeel$
 BEGIN
   {action} WHERE {column} = OLD.{target};
   RETURN NULL;

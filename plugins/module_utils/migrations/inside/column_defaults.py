@@ -69,6 +69,16 @@ def _known(field: Any) -> Default | None:
     return Default(why=f"the default of {field.name} is a function ({name}), which the database cannot call")
 
 
+def _named(connection: Any, field: Any, value: Any) -> Default:
+    from django.core.exceptions import ValidationError
+
+    try:
+        field.run_validators(field.to_python(value))
+        return _literal(connection, field, value)
+    except (ValidationError, ValueError, TypeError):
+        return Default(why=f"evenkeel_defaults has a value that {field.name} cannot have")
+
+
 def named_in(migration: Any) -> dict[str, Any]:
     """Values by ``model.field`` that a migration's author names for rows of older code (``evenkeel_defaults``)."""
     return dict(getattr(migration, "evenkeel_defaults", None) or {})
@@ -81,7 +91,7 @@ def kept(connection: Any, field: Any, named: dict[str, Any] | None = None) -> De
     """
     key = f"{field.model._meta.model_name}.{field.name}"
     if key in (named or {}):
-        return _literal(connection, field, (named or {})[key])
+        return _named(connection, field, (named or {})[key])
     if field.has_default():
         known = _known(field) if callable(field.default) else None
         return known or _literal(connection, field, field.get_default())

@@ -210,6 +210,10 @@ class Abandon:
         if whole is None:
             self._tell(key, False, "it was broken off in the middle: the next expand goes on with it")
             return
+        if key not in set(self.executor.recorder.applied_migrations()):
+            self.ledger.forget(*key)
+            self._tell(key, True, "")
+            return
         now = [i for i, action in enumerate(whole["detail"]["actions"]) if action["action"] == "now"]
         known = self.executor.loader.graph.nodes.get(key)
         why = self._on_top(key, known) or self._not_lossless(known, whole, now, pairs, rows)

@@ -105,6 +105,7 @@ def database(
         "ledger": rows,
         "claim": _claim(connection, loader),
         "known": _known(loader.graph, rows),
+        "taken_back": [list(key) for key in expansion.unrecorded(rows, loader.recorder_applied)],
         **_behind(connection, loader),
     }
 

@@ -103,7 +103,8 @@ def _column(field: Any, connection: Any) -> dict[str, Any]:
         "db_default": _db_default(field),
         "generated": _generated(field),
         "collation": parameters.get("collation") or "",
-        "check": digest(check) if check else "",
+        # Under another name of its column it is the same rule.
+        "check": digest(check.replace(connection.ops.quote_name(field.column), "")) if check else "",
         "reference": _reference(field),
         "comment": digest(getattr(field, "db_comment", None) or ""),
     }
