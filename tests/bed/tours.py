@@ -219,7 +219,7 @@ def commit_versions(repository: Path) -> None:
            'AddField("booking", "channel", models.CharField(max_length=20))', "0003_channel")  # fmt: skip
     elsewhere = second + '\n    class Meta:\n        db_table = "reservations"\n'
     commit("moved", "v2", {"backend/bookings/models.py": elsewhere},
-           'AlterModelTable("booking", "reservations")', "0003_moved")  # fmt: skip
+           'AlterModelTable("mail", "reservations")', "0003_moved")  # fmt: skip
     asked = f'{_NOTE}    channel = models.CharField(default="web", max_length=20)\n'
     renamed = second.replace("email =", "contact =").replace(_NOTE, asked)
     commit("renamed", "v2", {"backend/bookings/models.py": renamed, VIEWS: views.replace("email=data", "contact=data")},
