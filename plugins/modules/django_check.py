@@ -58,7 +58,7 @@ options:
       - See M(evenkeel.deploy.django_migrate).
     type: list
     elements: str
-    choices: [keep_default, set_default, mirror_column, foreign_key]
+    choices: [keep_default, set_default, mirror_column, foreign_key, synonym]
     default: [keep_default, set_default, mirror_column, foreign_key]
   declared_phases:
     description:

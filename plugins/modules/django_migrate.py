@@ -156,10 +156,11 @@ options:
       - V(keep_default) keeps the default of a NOT NULL field that comes, which Django would drop at once. V(set_default) gives
         a default to a NOT NULL field that goes, for the rows of code that does not name it any more. V(mirror_column) keeps
         a renamed field (C(RenameField), C(db_column)) under both names, by a trigger. V(foreign_key) empties nullable foreign
-        keys that go, and deletes rows of tables that go, where the new code deletes what they refer to.
+        keys that go, and deletes rows of tables that go, where the new code deletes what they refer to. V(synonym), which has to
+        be asked for, gives a renamed table (C(RenameModel), C(AlterModelTable)) a second name, by partitioning.
     type: list
     elements: str
-    choices: [keep_default, set_default, mirror_column, foreign_key]
+    choices: [keep_default, set_default, mirror_column, foreign_key, synonym]
     default: [keep_default, set_default, mirror_column, foreign_key]
   take_over_from:
     description:

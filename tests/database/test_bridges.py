@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import bridges
 from tests.database.migrations.forked import WarmDjango
 from tests.database.migrations.kills import KILLER, each_in, keep, killed, one_in, points, reset
 from tests.database.migrations.running import Running
@@ -266,6 +267,42 @@ def test_nothing_is_changed_under_a_bridge_that_stands(make: Make) -> None:
     assert project.plan_of("r2")["refused"] == []
     assert project.contract("r1")["open"] == []
     assert not project.expand("r2").get("failed")
+
+
+# -- a table under two names --------------------------------------------------------------------------------------
+
+
+def test_a_model_gets_another_name_while_both_codes_write(make: Make) -> None:
+    note = 'migrations.CreateModel("Note", [("id", models.BigAutoField(primary_key=True)), ("item", models.ForeignKey("item", models.CASCADE))])'
+    project = make(more=note)
+    project.migration("0002_thing", 'migrations.RenameModel("Item", "Thing")', "0001_initial")
+    assert "update_allow_downtime" in project.refused("expanded", "r1")
+    result = project.expand("r1", bridges=bridges.KINDS)
+    assert not result.get("failed"), result["msg"]
+    assert bridged(result) == [("defer", "synonym")]
+    for statement in (
+        "INSERT INTO shop_item (name) VALUES ('old')",
+        "INSERT INTO shop_thing (name) VALUES ('new')",
+        "UPDATE shop_thing SET old = name WHERE name = 'old'",
+        "UPDATE shop_item SET old = name WHERE name = 'new'",
+        "INSERT INTO shop_note (item_id) SELECT id FROM shop_thing WHERE name = 'new'",
+        "DELETE FROM shop_thing WHERE name = 'a'",
+    ):
+        project.sql(statement, "planned")
+    # As Django aggregates: by the key alone.
+    rows = "SELECT t.name, t.old, count(n.id) FROM {} t LEFT JOIN shop_note n ON n.item_id = t.id GROUP BY t.id ORDER BY t.id"
+    both = [project.rows(rows.format(table)) for table in ("shop_item", "shop_thing")]
+    assert both[0] == both[1] == [("b", None, 0), ("old", "old", 0), ("new", "new", 1)]
+    assert back(project) == "abandon"
+    project.run("abandoned", "r1")
+    assert project.rows("SELECT to_regclass('shop_thing')::text") == [(None,)]
+    assert not project.expand("r1", bridges=bridges.KINDS).get("failed")
+    project.serving = ("r1",)
+    done = project.contract("r1")
+    assert done["open"] == [], done["msg"]
+    project.sql("INSERT INTO shop_thing (name) VALUES ('last')", "planned")
+    assert project.rows("SELECT name FROM shop_thing ORDER BY id") == [("b",), ("old",), ("new",), ("last",)]
+    assert project.rows(SCHEMA) == plain(project)
 
 
 # -- and back -----------------------------------------------------------------------------------------------------

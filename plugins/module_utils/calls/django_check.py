@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.options import read
 from ..engine.options import PROJECT_SPEC, project_options
-from ..migrations.bridges import KINDS
+from ..migrations.bridges import KINDS, USUAL
 from ..operation.host.progress import PROGRESS_SPEC, progress_options
 from ..operation.options import LOCK_SPEC, lock_options
 from ..rehearsal.host import checks
@@ -20,7 +20,7 @@ _OWN: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "checks": {"type": "list", "elements": "str", "choices": CHECKS, "default": CHECKS},
     "plan": {"type": "bool", "default": False},
-    "bridges": {"type": "list", "elements": "str", "choices": list(KINDS), "default": list(KINDS)},
+    "bridges": {"type": "list", "elements": "str", "choices": list(KINDS), "default": list(USUAL)},
     "declared_phases": {"type": "dict", "default": {}},
     "allow_data_loss": {"type": "list", "elements": "str", "default": []},
     "test_command": {"type": "raw"},

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.options import read
 from ..engine.options import PROJECT_SPEC, project_options
-from ..migrations.bridges import KINDS
+from ..migrations.bridges import KINDS, USUAL
 from ..migrations.host import migrate as migrations_migrate
 from ..migrations.host.request import Request
 from ..operation.host.progress import PROGRESS_SPEC, progress_options
@@ -32,7 +32,7 @@ _OWN: dict[str, Any] = {
     "allow_downtime": {"type": "bool", "default": False},
     "target": {"type": "str"},
     "declared_phases": {"type": "dict", "default": {}},
-    "bridges": {"type": "list", "elements": "str", "choices": list(KINDS), "default": list(KINDS)},
+    "bridges": {"type": "list", "elements": "str", "choices": list(KINDS), "default": list(USUAL)},
     "only_data_moves": {"type": "bool", "default": False},
     "manage_py": {"type": "str", "default": "manage.py"},
     "take_over_from": {"type": "str"},

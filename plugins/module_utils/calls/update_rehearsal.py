@@ -11,7 +11,7 @@ from typing import Any
 from ..backup.host.external_database import EXTERNAL_DATABASE_SPEC, external_database_options
 from ..base.options import read
 from ..engine.options import PROJECT_SPEC, project_options
-from ..migrations.bridges import KINDS
+from ..migrations.bridges import KINDS, USUAL
 from ..operation.host.progress import PROGRESS_SPEC, progress_options
 from ..operation.options import LOCK_SPEC, lock_options
 from ..rehearsal.host import rehearse as rehearsal_rehearse
@@ -28,7 +28,7 @@ _OWN: dict[str, Any] = {
     "environment": _STRINGS,
     "serving_src": {"type": "path"},
     "contract": {"type": "str", "choices": ["next", "now", "manual"], "default": "next"},
-    "bridges": {"type": "list", "elements": "str", "choices": list(KINDS), "default": list(KINDS)},
+    "bridges": {"type": "list", "elements": "str", "choices": list(KINDS), "default": list(USUAL)},
     "declared_phases": {"type": "dict", "default": {}},
     "allow_data_loss": _STRINGS,
     "additive_only": {"type": "bool", "default": False},

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from .rules import Effect, World
-from .schema import Column
+from .schema import Column, Table
 from .schema_changes import Change
 
 #: A column comes, and its default stays in the database, for the rows of code that does not know it.
@@ -25,7 +25,13 @@ SET_DEFAULT = "set_default"
 MIRROR_COLUMN = "mirror_column"
 #: What refers to other rows goes later, and until then a trigger takes it along where the new code deletes these.
 FOREIGN_KEY = "foreign_key"
-KINDS = (KEEP_DEFAULT, SET_DEFAULT, MIRROR_COLUMN, FOREIGN_KEY)
+#: A table gets its new name later, and until then the new name is a partitioned table of which the old one is the only part.
+SYNONYM = "synonym"
+KINDS = (KEEP_DEFAULT, SET_DEFAULT, MIRROR_COLUMN, FOREIGN_KEY, SYNONYM)
+#: What is put up unless somebody says otherwise.
+USUAL = KINDS[:-1]
+#: In the place of a column: all of the table.
+WHOLE_TABLE = "*"
 
 
 def over(effect: Effect, change: Change, world: World, allowed: Sequence[str]) -> Effect:
@@ -39,6 +45,7 @@ def over(effect: Effect, change: Change, world: World, allowed: Sequence[str]) -
         SET_DEFAULT: _set_default,
         MIRROR_COLUMN: _mirror_column,
         FOREIGN_KEY: _foreign_key,
+        SYNONYM: _synonym,
     }
     why, healed = kinds[effect.bridge](effect, change, world)
     if not why and any((change.table, column) in world.bridged for column in change.columns):
@@ -113,6 +120,21 @@ def _foreign_key(effect: Effect, change: Change, world: World) -> tuple[str, Eff
     going = f"{column} is emptied" if column else f"rows of {change.table} are deleted"
     stands = f"until it is dropped, {going} where it refers to what the new code deletes"
     return f"{column} is NOT NULL" if stays else "", replace(effect, breaks_new="", stands=stands)
+
+
+def _synonym(effect: Effect, change: Change, world: World) -> tuple[str, Effect]:
+    old, new = change.old, change.new
+    if not isinstance(old, Table) or not isinstance(new, Table):
+        return "no table is known that it belongs to", effect
+    why = ""
+    if len(old.primary_key) != 1:
+        why = "its key is of several columns"
+    elif getattr(world.live(old.table), "kind", "r") != "r":
+        why = "it is partitioned"
+    elif world.new_code_upserts and any(unique.upsert_target for unique in old.uniques.values()):
+        why = f"an upsert (ON CONFLICT) by the name {new.table} finds no unique index"
+    stands = f"until the old code is gone, {new.table} is a second name of {old.table}"
+    return why, replace(effect, breaks_new="", stands=stands)
 
 
 def touched(rows: Sequence[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:

@@ -53,6 +53,7 @@ _STANDS = {
     "set_default": "it has a default",
     "mirror_column": "there are both columns",
     "foreign_key": "what refers to deleted rows goes along",
+    "synonym": "the table has both names",
 }
 
 

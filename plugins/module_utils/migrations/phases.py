@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import safe_ways
-from .bridges import KEEP_DEFAULT, KINDS, over
+from .bridges import KEEP_DEFAULT, USUAL, WHOLE_TABLE, over
 from .constraints import effect_of
 from .data_moves import BETWEEN, way_of
 from .rules import Effect, World, together
@@ -107,7 +107,7 @@ def judge(
     new_code_upserts: bool = True,
     blocking_bytes: int = BLOCKING_BYTES,
     made: Mapping[tuple[str, str, int], str] | None = None,
-    bridges: Sequence[str] = KINDS,
+    bridges: Sequence[str] = USUAL,
     standing: Collection[tuple[str, str]] = (),
 ) -> Decision:
     """Judge the pending operations of one database in their order.
@@ -200,6 +200,8 @@ class _Court:
         # What is done outside of a transaction, or to the database alone, has no bridge.
         allowed = self.bridges if migration.atomic and not operation.separate else ()
         parts = [over(effect_of(change, self.world), change, self.world, allowed) for change in changes]
+        if len({part.bridge for part in parts if part.stands}) > 1:
+            parts = [over(effect_of(change, self.world), change, self.world, ()) for change in changes]
         if migration.atomic and any(one.concurrently for one in (operation, *_children(operation))):
             parts.append(Effect(fails="nothing is built concurrently in a transaction", safe_way=safe_ways.NOT_ATOMIC))
         parts += [part for one in (operation, *_children(operation)) for part in self._beside(one)]
@@ -317,7 +319,8 @@ class _Court:
     @staticmethod
     def _is_about(change: Change, table: str, column: str) -> bool:
         names = {change.table, change.within.table if change.within else ""}
-        return table in names and (column in change.columns or change.kind in ("table removed", "table renamed"))
+        whole = column == WHOLE_TABLE or change.kind in ("table removed", "table renamed")
+        return table in names and (whole or column in change.columns)
 
     def _in_the_way(
         self, migration: Migration, operation: Operation, changes: list[Change]

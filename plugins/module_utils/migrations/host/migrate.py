@@ -199,7 +199,7 @@ def judged(
     code: Code | None = None,
     allowed: Sequence[str] = (),
     only: Sequence[str] | None = None,
-    allowed_bridges: Sequence[str] = bridges.KINDS,
+    allowed_bridges: Sequence[str] = bridges.USUAL,
     contracts_first: bool = True,
 ) -> dict[str, Any]:
     """The verdict on what was told, as the module returns it.

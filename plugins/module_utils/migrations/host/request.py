@@ -12,7 +12,7 @@ from typing import Any
 from ...engine.options import ProjectOptions
 from ...operation.host.progress import ProgressOptions
 from ...operation.options import LockOptions
-from ..bridges import KINDS
+from ..bridges import USUAL
 
 PLANNED, REVERSED = "planned", "reversed"
 
@@ -57,7 +57,7 @@ class Request:
     allow_downtime: bool = False
     target: str = ""
     declared_phases: Mapping[str, Any] = field(default_factory=dict)
-    bridges: tuple[str, ...] = KINDS
+    bridges: tuple[str, ...] = USUAL
     only: tuple[str, ...] | None = None
     only_data_moves: bool = False
     manage_py: str = "manage.py"

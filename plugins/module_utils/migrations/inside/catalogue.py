@@ -159,6 +159,17 @@ def look_for_losses(connection: Any, name: str, known: dict[str, Any], column: s
     known["losses"][key] = found
 
 
+def identity_of(connection: Any, table: str, column: str) -> tuple[str, str] | None:
+    """The type of an identity and the name of its sequence, None where a column is none."""
+    found = _rows(
+        connection,
+        "SELECT format_type(atttypid, atttypmod), pg_get_serial_sequence(%s, attname) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attname = %s AND attidentity <> ''",
+        connection.ops.quote_name(table), connection.ops.quote_name(table), column,
+    )  # fmt: skip
+    return (str(found[0][0]), str(found[0][1])) if found else None
+
+
 def short(*names: str) -> str:
     """A part of a name of ours that stands for several names, which may be as long as names can be."""
     return f"{names[-1][:24]}_{hashlib.sha256('.'.join(names).encode()).hexdigest()[:10]}"

@@ -27,7 +27,7 @@ from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.kinds import kinds_of
 from ...engine.host.project import compose_of, connect, image_name, refuse_without_django, state_dir_of
 from ...engine.options import ProjectOptions
-from ...migrations.bridges import KINDS
+from ...migrations.bridges import USUAL
 from ...migrations.host import migrate
 from ...migrations.host import request as migrations_request
 from ...migrations.host.database_host import refuse_other_host
@@ -64,7 +64,7 @@ class Request:
     progress: ProgressOptions = field(default_factory=ProgressOptions)
     checks: tuple[str, ...] = (django_checks.DEPLOY, django_checks.MIGRATIONS)
     plan: bool = False
-    bridges: tuple[str, ...] = KINDS
+    bridges: tuple[str, ...] = USUAL
     declared_phases: Mapping[str, Any] = field(default_factory=dict)
     allow_data_loss: tuple[str, ...] = ()
     test_command: Any = None

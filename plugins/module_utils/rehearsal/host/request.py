@@ -11,7 +11,7 @@ from typing import Any
 
 from ...backup.host.external_database import ExternalDatabaseOptions
 from ...engine.options import ProjectOptions
-from ...migrations.bridges import KINDS
+from ...migrations.bridges import USUAL
 from ...operation.host.progress import ProgressOptions
 from ...operation.options import LockOptions
 
@@ -51,7 +51,7 @@ class Request:
     environment: tuple[str, ...] = ()
     serving_src: str = ""
     contract: str = "next"
-    bridges: tuple[str, ...] = KINDS
+    bridges: tuple[str, ...] = USUAL
     declared_phases: Mapping[str, Any] = field(default_factory=dict)
     allow_data_loss: tuple[str, ...] = ()
     additive_only: bool = False
