@@ -102,25 +102,25 @@ def commit_versions(shop: Shop) -> None:
     """
     field = "models.CharField(max_length={}, null=True)"
     commit(shop, "m1", "v2", models_of(NOTE), "0003_note", "0002_first_tours",
-            f'migrations.AddField("order", "note", {field.format(80)})')  # fmt: skip
+           f'migrations.AddField("order", "note", {field.format(80)})')  # fmt: skip
     commit(shop, "m2", "m1", models_of(CHANNEL, _INDEXED), "0004_channel", "0003_note",
-            'migrations.RemoveField("order", "note")', f'migrations.AddField("order", "channel", {field.format(20)})',
-            'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254))')  # fmt: skip
+           'migrations.RemoveField("order", "note")', f'migrations.AddField("order", "channel", {field.format(20)})',
+           'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254))')  # fmt: skip
     commit(shop, "m3", "m2", models_of(CHANNEL, _INDEXED))
     commit(shop, "m4", "m3", models_of(CHANNEL + CONTACT, _INDEXED, _BOTH), "0005_contact", "0004_channel",
-            'migrations.AddField("order", "contact", models.EmailField(max_length=254, null=True))',
-            files={"tours/migrations/0006_copy.py": _MOVE})  # fmt: skip
+           'migrations.AddField("order", "contact", models.EmailField(max_length=254, null=True))',
+           files={"tours/migrations/0006_copy.py": _MOVE})  # fmt: skip
     filled = CHANNEL.replace("null=True", 'default="web"')
     commit(shop, "m5", "m4", models_of(filled + CONTACT, _INDEXED, _BOTH), "0007_channel", "0006_copy",
-            'migrations.AlterField("order", "channel", models.CharField(default="web", max_length=20))')  # fmt: skip
+           'migrations.AlterField("order", "channel", models.CharField(default="web", max_length=20))')  # fmt: skip
     forms = renamed_forms()
     commit(shop, "m6", "m5", models_of(filled + _REQUIRED, ""), "0008_contact", "0007_channel",
-            'migrations.AlterField("order", "contact", models.EmailField(max_length=254))',
-            'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254, null=True))',
-            'migrations.RemoveField("order", "email")', files=forms)  # fmt: skip
+           'migrations.AlterField("order", "contact", models.EmailField(max_length=254))',
+           'migrations.AlterField("order", "email", models.EmailField(db_index=True, max_length=254, null=True))',
+           'migrations.RemoveField("order", "email")', files=forms)  # fmt: skip
     commit(shop, "m7", "m6", models_of(filled + _REQUIRED, ""), files=forms)
     commit(shop, "m8", "m7", models_of(filled + _REQUIRED + NOTE, ""), "0009_note", "0008_contact",
-            f'migrations.AddField("order", "note", {field.format(80)})', files=forms)  # fmt: skip
+           f'migrations.AddField("order", "note", {field.format(80)})', files=forms)  # fmt: skip
     slot = "    slot = models.BigIntegerField(db_index=True)\n"
     moved = models_of(filled + _REQUIRED, "").replace(slot, f'    class Meta:\n        db_table = "beats"\n\n{slot}')
     table = 'migrations.AlterModelTable("heartbeat", "beats")'

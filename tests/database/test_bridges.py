@@ -273,7 +273,8 @@ def test_nothing_is_changed_under_a_bridge_that_stands(make: Make) -> None:
 
 
 def test_a_model_gets_another_name_while_both_codes_write(make: Make) -> None:
-    note = 'migrations.CreateModel("Note", [("id", models.BigAutoField(primary_key=True)), ("item", models.ForeignKey("item", models.CASCADE))])'
+    reference = 'models.ForeignKey("item", models.CASCADE)'
+    note = f'migrations.CreateModel("Note", [("id", models.BigAutoField(primary_key=True)), ("item", {reference})])'
     project = make(more=note)
     project.migration("0002_thing", 'migrations.RenameModel("Item", "Thing")', "0001_initial")
     assert "update_allow_downtime" in project.refused("expanded", "r1")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import bridges, expansion, schema_compatibility
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import phases as decide
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations import schema as s
-from tests.unit.migrations.test_migrations import ITEM, KEY, NAME, database, having, unique, without
+from tests.unit.one_table import ITEM, KEY, NAME, database, having, unique, without
 
 STOCK = s.Column("stock", "stock", "integer", fills=True)
 
