@@ -48,6 +48,35 @@ def test_nothing_is_changed_and_nothing_is_told_twice(make: Make) -> None:
     assert operation["index"] == 0 and operation["sql"][0].startswith('ALTER TABLE "shop_item" ADD COLUMN "note"')
 
 
+UNIQUE = 'migrations.AlterField("item", "name", models.CharField(max_length=50, unique=True))'
+
+
+def test_a_unique_field_waits_for_the_old_code_where_no_file_of_the_app_upserts(make: Make) -> None:
+    project = make()
+    project.migration("0001_initial", CREATE)
+    project.manage("migrate")
+    project.migration("0002_unique", UNIQUE, "0001_initial")
+    assert operations(project.plan()) == [("0002_unique", "after", "defer")]
+    # Beside the app, as code of a project may be; of tools that are installed in its folder nothing is asked.
+    for folder in ("services", "venv/lib"):
+        (project.folder / folder).mkdir(parents=True)
+    (project.folder / "venv/lib/tool.py").write_text("def upsert(): ...")
+    assert operations(project.plan()) == [("0002_unique", "after", "defer")]
+    (project.folder / "services/stock.py").write_text("import shop\n\nrows.bulk_create(new, update_conflicts=True)\n")
+    (refused,) = project.plan()["refused"]
+    assert refused["phase"] == "downtime" and "services/stock.py:3)" in refused["reason"]
+
+
+def test_what_cannot_be_read_may_upsert(make: Make) -> None:
+    project = make()
+    project.migration("0001_initial", CREATE)
+    project.manage("migrate")
+    project.migration("0002_unique", UNIQUE, "0001_initial")
+    (project.folder / "gone.py").symlink_to("nowhere")
+    (refused,) = project.plan()["refused"]
+    assert "gone.py cannot be read (No such file or directory)" in refused["reason"]
+
+
 def test_a_squash_is_recorded_though_nothing_is_pending(make: Make) -> None:
     project = make()
     project.migration("0001_initial", CREATE)

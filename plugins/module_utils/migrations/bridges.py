@@ -131,8 +131,8 @@ def _synonym(effect: Effect, change: Change, world: World) -> tuple[str, Effect]
         why = "its key is of several columns"
     elif getattr(world.live(old.table), "kind", "r") != "r":
         why = "it is partitioned"
-    elif world.new_code_upserts and any(unique.upsert_target for unique in old.uniques.values()):
-        why = f"an upsert (ON CONFLICT) by the name {new.table} finds no unique index"
+    elif world.database.upserts and any(unique.upsert_target for unique in old.uniques.values()):
+        why = f"an upsert (ON CONFLICT) by the name {new.table} finds no unique index ({world.database.upserts})"
     stands = f"until the old code is gone, {new.table} is a second name of {old.table}"
     return why, replace(effect, breaks_new="", stands=stands)
 

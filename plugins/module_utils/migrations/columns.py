@@ -117,7 +117,7 @@ def column_altered(change: Change, world: World) -> Effect:
     if old.type != new.type:
         parts.append(_type(change, old, new, world))
     if old.collation != new.collation:
-        parts.append(_collation(change, new, world))
+        parts.append(_collation(change, old, new, world))
     if old.null != new.null and not (old.primary_key or new.primary_key):
         parts.append(_null(change, old, new, world))
     if old.db_default != new.db_default:
@@ -223,7 +223,10 @@ def _db_default(change: Change, old: Column, new: Column, world: World) -> Effec
     return replace(found, breaks_old=reason, safe_way=safe_ways.REMOVE_DB_DEFAULT if reason else "")
 
 
-def _collation(change: Change, new: Column, world: World) -> Effect:
+def _collation(change: Change, old: Column, new: Column, world: World) -> Effect:
+    usual = {"", *world.database.own_collations}
+    if {old.collation, new.collation} <= usual:
+        return Effect(lock=ACCESS_EXCLUSIVE, grows=True)
     knows_old, knows_new = _known(change, new.column, world)
     reason = "what the database finds and how it sorts depends on the collation, which the {} code may rely on"
     return Effect(

@@ -37,9 +37,12 @@ def unique_added(change: Change, world: World) -> Effect:
     if world.old(table) and _old_may_repeat(change, new, world):
         reason = f"the old code may write two rows with the same {', '.join(new.columns) or 'values'}"
         found = replace(found, breaks_old=reason)
-    if world.new(table) and new.upsert_target and world.new_code_upserts and not same:
-        reason = f"an upsert of the new code (ON CONFLICT) on {', '.join(new.columns)} has no index to go by"
+    if world.new(table) and new.upsert_target and world.database.upserts and not same:
+        seen = world.database.upserts
+        reason = f"an upsert of the new code (ON CONFLICT) on {', '.join(new.columns)} has no index to go by ({seen})"
         found = replace(found, breaks_new=reason)
+    elif found.breaks_old and world.new(table):
+        found = replace(found, breaks_old=f"{found.breaks_old}, and until contract the new code may too")
     return replace(found, declarable=True)
 
 

@@ -104,7 +104,6 @@ def judge(
     database: Database,
     declared: Mapping[str, str],
     old_code_upserts: bool = True,
-    new_code_upserts: bool = True,
     blocking_bytes: int = BLOCKING_BYTES,
     made: Mapping[tuple[str, str, int], str] | None = None,
     bridges: Sequence[str] = USUAL,
@@ -113,12 +112,12 @@ def judge(
     """Judge the pending operations of one database in their order.
 
     :param declared: phases by ``app.name`` or ``app.name:index``; they go before those in the migrations' files.
-    :param new_code_upserts: whether the new code may name unique columns in ``ON CONFLICT``.
+    :param old_code_upserts: whether the old code may name unique columns in ``ON CONFLICT``.
     :param made: what was done with operations since the code that serves was begun; no verdict is given on them again.
     :param bridges: the kinds of bridges that may be put up.
     :param standing: tables and columns that bridges of earlier releases are about; nothing is changed under these.
     """
-    world, known = World(database, old_code_upserts, new_code_upserts), made or {}
+    world, known = World(database, old_code_upserts), made or {}
     court = _Court(database, declared, world, blocking_bytes, bridges, standing)
     for migration in database.migrations:
         for operation in migration.operations:
@@ -197,6 +196,8 @@ class _Court:
         if self.database.vendor != "postgresql" and (changes or _is_opaque(operation)):
             reason = f"{self.database.alias} is {self.database.vendor}"
             return Effect(unknown=reason, safe_way=safe_ways.OTHER_DATABASE)
+        if migration.atomic and operation.index in _there_and_back(migration):
+            return Effect(lock="ACCESS EXCLUSIVE")
         # What is done outside of a transaction, or to the database alone, has no bridge.
         allowed = self.bridges if migration.atomic and not operation.separate else ()
         parts = [over(effect_of(change, self.world), change, self.world, allowed) for change in changes]
@@ -360,6 +361,18 @@ def all_changes(operation: Operation) -> list[Change]:
     """What an operation changes in the database, its children's changes included."""
     own = [] if operation.opaque else changes_of(operation.difference)
     return own + [change for child in operation.separate for change in all_changes(child)]
+
+
+def _there_and_back(migration: Migration) -> set[int]:
+    """Operations of which one gives a column another name and the next takes it back: nobody ever sees that."""
+    found: set[int] = set()
+    renames = [(o.index, changes_of(o.difference)) for o in migration.operations if not o.opaque and not o.separate]
+    for (index, one), (following, other) in zip(renames, renames[1:]):
+        if following != index + 1 or [c.kind for c in (*one, *other)] != ["column renamed"] * 2:
+            continue
+        if one[0].table == other[0].table and one[0].columns == other[0].columns[::-1]:
+            found |= {index, following}
+    return found
 
 
 def _is_opaque(operation: Operation) -> bool:

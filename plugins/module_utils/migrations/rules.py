@@ -65,7 +65,6 @@ class World:
 
     database: Database
     old_code_upserts: bool = True
-    new_code_upserts: bool = True
     made: set[str] = field(default_factory=set)
     nullable: dict[tuple[str, str], LiveColumn] = field(default_factory=dict)
     no_longer_unique: set[tuple[str, frozenset[str]]] = field(default_factory=set)

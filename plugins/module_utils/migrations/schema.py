@@ -237,6 +237,8 @@ class Database:
     """What is pending in one database; ``old`` and ``new`` are what the two codes know of the tables, by name.
 
     :ivar sizes: by app that moves data, its tables with their bytes.
+    :ivar upserts: where the new code may name unique columns in ``ON CONFLICT``, or why that is not known; empty where it does not.
+    :ivar own_collations: names of collations that sort as the database does anyway.
     """
 
     alias: str
@@ -249,6 +251,8 @@ class Database:
     applied: int = 0
     to_record: tuple[tuple[str, str], ...] = ()
     sizes: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    own_collations: frozenset[str] = frozenset()
+    upserts: str = "nobody has looked for one"
 
 
 # -- from what the script in the app told -------------------------------------------------------------------------
@@ -401,4 +405,6 @@ def database_of(report: Mapping[str, Any]) -> Database:
         applied=report.get("applied", 0),
         to_record=tuple((app, name) for app, name in report.get("to_record", [])),
         sizes={app: tuple((n, size) for n, size in tables) for app, tables in report.get("sizes", {}).items()},
+        own_collations=frozenset(report.get("own_collations") or ()),
+        upserts=report.get("upserts", Database.upserts),
     )

@@ -6,12 +6,20 @@ from __future__ import annotations
 import uuid
 
 import django
+from django.db import connection
 from django.db import migrations as m
 from django.db import models as d
 from django.db.models import functions
 from django.utils import timezone
+from module_utils.migrations.inside import catalogue
 
 from tests.database.migrations.cases import add, alter, base, case, char, constrained, having, model, remove, to, unique
+
+
+def collation_of_database() -> str:
+    """The name of a collation that the database has anyway."""
+    return min(catalogue.own_collations(connection))
+
 
 # -- fields that come ---------------------------------------------------------------------------------------------
 case("AddField null=True", add("note", lambda: char(null=True)), quick=True)
@@ -121,7 +129,15 @@ case(
 case("RenameField of a ForeignKey", lambda: m.RenameField("Item", "place", "spot"))
 case("RenameField that keeps its column",
      alter("number", lambda: d.IntegerField(db_column="number")), lambda: m.RenameField("Item", "number", "amount"))  # fmt: skip
+case("AlterField db_column, then RenameField that keeps it",
+     alter("number", lambda: d.IntegerField(db_column="n")), lambda: m.RenameField("Item", "number", "amount"))  # fmt: skip
+case("RenameField, then AlterField back to its column", lambda: m.RenameField("Item", "number", "amount"),
+     alter("amount", lambda: d.IntegerField(db_column="number")))  # fmt: skip
+case("RenameField, then AlterField db_column", lambda: m.RenameField("Item", "number", "amount"),
+     alter("amount", lambda: d.IntegerField(db_column="n")))  # fmt: skip
 case("RenameField of a ManyToManyField", lambda: m.RenameField("Item", "tags", "labels"),
+     start=having(tags=lambda: d.ManyToManyField("shop.Place", related_name="+")))  # fmt: skip
+case("RenameField of a ManyToManyField, nobody upserts", lambda: m.RenameField("Item", "tags", "labels"), upserts=False,
      start=having(tags=lambda: d.ManyToManyField("shop.Place", related_name="+")))  # fmt: skip
 case("AlterField db_column", alter("number", lambda: d.IntegerField(db_column="n")))
 case("AlterField db_column with a constraint", alter("number", lambda: d.PositiveIntegerField(db_column="n")),
@@ -209,6 +225,11 @@ case("AlterField AutoField to BigAutoField", alter("id", lambda: d.BigAutoField(
 case("AlterField BigAutoField to AutoField", alter("id", lambda: d.AutoField(primary_key=True), of="Place"))
 case("AlterField to SlugField of the same length", alter("name", lambda: d.SlugField(max_length=50, db_index=False)))
 case("AlterField choices and help_text", alter("name", lambda: char(choices=[("a", "A")], help_text="which")))
+case("AddField with a collation", add("note", lambda: char(null=True, db_collation="und-x-icu")))
+case(
+    "AlterField db_collation to the one of the database",
+    alter("name", lambda: char(db_collation=collation_of_database())),
+)
 case("AlterField db_collation", alter("name", lambda: char(db_collation="und-x-icu")))
 case("AlterField db_comment", alter("name", lambda: char(db_comment="a name")))
 

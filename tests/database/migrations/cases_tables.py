@@ -54,6 +54,13 @@ case("DeleteModel with a ManyToManyField", lambda: m.DeleteModel("Note"),
      start=lambda: [*base(), model("Note", items=d.ManyToManyField("shop.Item"))])  # fmt: skip
 case("RenameModel", lambda: m.RenameModel("Item", "Thing"), quick=True)
 case("RenameModel of what is referred to", lambda: m.RenameModel("Place", "Spot"))
+case(
+    "RenameModel with a unique column",
+    lambda: m.RenameModel("Item", "Thing"),
+    start=having(code=lambda: char(unique=True)),
+)
+case("RenameModel with a unique column, nobody upserts", lambda: m.RenameModel("Item", "Thing"), upserts=False,
+     start=having(code=lambda: char(unique=True)))  # fmt: skip
 case("RenameModel that keeps its table", lambda: m.RenameModel("Item", "Thing"),
      start=lambda: base({"db_table": "shop_item"}))  # fmt: skip
 case("RenameModel with a ManyToManyField", lambda: m.RenameModel("Item", "Thing"),

@@ -49,6 +49,7 @@ from django.db import connection, transaction  # noqa: E402 (likewise)
 from django.db.migrations.migration import Migration  # noqa: E402 (likewise)
 from django.db.migrations.state import ProjectState  # noqa: E402 (likewise)
 from module_utils.migrations import phases as decide  # noqa: E402 (likewise)
+from module_utils.migrations.bridges import KINDS  # noqa: E402 (likewise)
 from module_utils.migrations.inside import bridges, catalogue, online  # noqa: E402 (likewise)
 from module_utils.migrations.inside import operations as script  # noqa: E402 (likewise)
 from module_utils.migrations.inside.expand import Run  # noqa: E402 (likewise)
@@ -207,8 +208,8 @@ class World:
         told = self.described(state)
         told["applied"] = 1
         home_old = self.legal(self.at_home(old))
-        upserts = self.case.upserts
-        decided = decide.judge(database_of(told), {}, old_code_upserts=upserts, new_code_upserts=upserts)
+        told["upserts"] = "all that can be done is done" if self.case.upserts else ""
+        decided = decide.judge(database_of(told), {}, old_code_upserts=self.case.upserts, bridges=KINDS)
         result: dict[str, Any] = {
             "case": self.case.name,
             "declared": self.case.declared,

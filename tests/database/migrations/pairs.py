@@ -111,6 +111,8 @@ class Server:
         running = [{"container": f"api-{r}", "revision": r, "image": f"sha256:{r}"} for r in self.serving]
         code = Code(running, release, f"sha256:{release}", "")
         told = json.loads(json.dumps(plan.plan([], True, 3000, "", running), default=str))
+        for one in told["databases"]:
+            one["upserts"] = "all that can be done is done" if self.case.upserts else ""
         return told, migrate.judged(told, {}, code, params.get("allow_data_loss") or ()), code
 
     def call(self, state: str, release: str, **params: Any) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from tests.database.migrations.versions import VERSIONS, django_python, linters_
 from tests.database.postgres_server import postgres
 
 ROOT = Path(__file__).resolve().parents[3]
-BEWARE = "beware: the old code's deletes fail for rows that the new code already refers to"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 BESIDE = """## Beside two other tools
 
@@ -44,7 +43,7 @@ class Row:
     new: str
     bridge: str
     ways: tuple[str, ...]
-    beware: bool
+    beware: tuple[str, ...]
     unsafe: tuple[str, ...]
     strict: tuple[str, ...]
     cells: int
@@ -56,6 +55,12 @@ def _cell(broken: dict[str, str]) -> str:
         return "works"
     first = next(iter(broken.items()))
     return f"{len(broken)} fail: {' '.join(first[0].split()[1:])}"
+
+
+def _notes(operation: dict[str, Any]) -> tuple[str, ...]:
+    """Why neither code would do and no bridge helps, and the way to write it."""
+    why = f"why: {operation['reason']}" if operation["phase"] == "downtime" else ""
+    return why, operation["safe_way"]
 
 
 def row_of(told: dict[str, Any]) -> Row:
@@ -94,7 +99,7 @@ def row_of(told: dict[str, Any]) -> Row:
                     strict.append(f"{code} code")
         elif refused and not asks and not told["old"] and not told["new"]:
             strict += ["old code", "new code"]
-    ways = dict.fromkeys(o["safe_way"] for o in operations if o["action"] != "now" and o["safe_way"])
+    ways = dict.fromkeys(note for o in operations if o["action"] != "now" for note in _notes(o) if note)
     return Row(
         told["case"],
         ", ".join(o["phase"] + (" (declared)" if o["declared"] else "") for o in operations),
@@ -103,7 +108,7 @@ def row_of(told: dict[str, Any]) -> Row:
         new,
         ", ".join(o["bridge"] for o in operations if o["bridge"]),
         tuple(ways),
-        any(o["beware"] for o in operations),
+        tuple(dict.fromkeys(f"beware: {o['beware']}" for o in operations if o["beware"] and o["action"] != "refuse")),
         tuple(unsafe),
         tuple(strict),
         cells,
@@ -117,8 +122,7 @@ def table(rows: list[Row]) -> str:
     lines = [head, "|---|---|---|---|---|---|---|"]
     notes: dict[str, int] = {}
     for r in rows:
-        told = [*r.ways, *([BEWARE] if r.beware else [])]
-        numbers = " ".join(f"[{notes.setdefault(text, len(notes) + 1)}]" for text in told)
+        numbers = " ".join(f"[{notes.setdefault(text, len(notes) + 1)}]" for text in (*r.ways, *r.beware))
         mark = " **unsafe**" if r.unsafe else " (too strict)" if r.strict else ""
         cells = [r.case, r.old, r.new, r.phases + mark, r.actions, r.bridge, numbers]
         lines.append("| " + " | ".join(c.replace("|", "/").replace("\n", " ") for c in cells) + " |")

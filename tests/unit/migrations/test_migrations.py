@@ -106,7 +106,7 @@ def test_data_is_not_moved_before_what_it_comes_after() -> None:
 def test_a_declaration_settles_only_what_the_code_may_leave_undone() -> None:
     of = database(ITEM, replace(ITEM, uniques=unique("name")))
     assert phases(of, {"app.0002": "after"}) == [("after", "defer")]
-    assert phases(of, new_code_upserts=False) == [("after", "defer")]
+    assert phases(replace(of, upserts="")) == [("after", "defer")]
     assert phases(database(ITEM, having(replace(NOTE, null=False, fills=True))), {"app.0002": "before"}) == [
         ("downtime", "refuse")
     ]
@@ -119,7 +119,7 @@ def test_what_is_no_longer_unique_keeps_nobody_from_repeating() -> None:
     index = {"one": s.LiveIndex(("name",), unique=True)}
     one, two = replace(ITEM, uniques=unique("name")), replace(ITEM, uniques=unique("name", "id"))
     of = database(one, ITEM, two, live={"item": live_of(one, indexes=index)})
-    assert phases(of, {"app.0002:0": "before"}, new_code_upserts=False) == [("before", "now"), ("after", "defer")]
+    assert phases(replace(of, upserts=""), {"app.0002:0": "before"}) == [("before", "now"), ("after", "defer")]
     # As long as it is unique by less, nothing more can be repeated.
     assert phases(database(one, two, live={"item": live_of(one, indexes=index)}))[0][0] != "after"
 

@@ -24,7 +24,7 @@ from ...engine.host.project import compose_of, connect, image_name, refuse_witho
 from .. import bridges, column_types, database_host, expansion, schema_compatibility
 from .. import phases as decide
 from ..inside import bridges as inside_bridges
-from ..inside import catalogue, column_defaults, ledger, operations, schema
+from ..inside import catalogue, column_defaults, ledger, operations, schema, upserts
 from ..inside import plan as migrations_plan
 from ..inside import talk as migrations_talk
 from ..schema import database_of
@@ -43,6 +43,7 @@ MODULES = (
     column_defaults,
     inside_bridges,
     ledger,
+    upserts,
     operations,
     migrations_plan,
 )

@@ -225,8 +225,10 @@ def synonym(editor: Any, model: Any, new: str) -> Standing:
 def kind_of(operation: Any, difference: dict[str, Any]) -> str:
     """Which bridge an operation could have if it is put off, by the tables before and after it."""
     name = type(operation).__name__
-    changed = [(before, difference["after"].get(key)) for key, before in difference["before"].items()]
-    if name in ("RenameModel", "AlterModelTable"):
+    names = dict(difference.get("models") or [])
+    changed = [(before, difference["after"].get(names.get(key, key))) for key, before in difference["before"].items()]
+    moved = any(after is not None and before["table"] != after["table"] for before, after in changed)
+    if name in ("RenameModel", "AlterModelTable") or (name == "RenameField" and moved):
         return SYNONYM
     if name == "DeleteModel" or (name == "RemoveField" and any(after is None for _before, after in changed)):
         return FOREIGN_KEY
@@ -241,6 +243,13 @@ def kind_of(operation: Any, difference: dict[str, Any]) -> str:
     return ""
 
 
+def _renamed(operation: Any, app: str, state: Any, name: str | None) -> Any:
+    """The model whose table gets another name, in one of the states: of a ``ManyToManyField`` the one that joins."""
+    if hasattr(operation, "model_name"):
+        return state.apps.get_model(app, operation.model_name)._meta.get_field(name).remote_field.through
+    return state.apps.get_model(app, name or operation.name)
+
+
 def of_deferred(editor: Any, kind: str, operation: Any, app: str, states: tuple[Any, Any]) -> Standing:
     """The bridge of an operation that is put off; nothing of it is put up yet.
 
@@ -250,7 +259,7 @@ def of_deferred(editor: Any, kind: str, operation: Any, app: str, states: tuple[
         return {}
     if kind == SYNONYM:
         names = getattr(operation, "old_name", None), getattr(operation, "new_name", None)
-        before, after = (s.apps.get_model(app, name or operation.name) for s, name in zip(states, names))
+        before, after = (_renamed(operation, app, s, name) for s, name in zip(states, names))
         return synonym(editor, before, after._meta.db_table)
     before = states[0].apps.get_model(app, getattr(operation, "model_name", None) or operation.name)
     if kind == FOREIGN_KEY:

@@ -46,6 +46,16 @@ WHERE i.indrelid = to_regclass(%s) AND i.indpred IS NULL AND i.indexprs IS NULL 
   AND (SELECT attnum FROM pg_attribute WHERE attrelid = i.indrelid AND attname = %s) = ANY (i.indkey)
 ORDER BY c.relname
 """
+#: Since PostgreSQL 15 a database may have another provider, and from version to version the columns have other names.
+#: What is C.UTF-8 to a database is C.utf8 to its collations.
+_OWN_COLLATIONS = """
+SELECT c.collname FROM pg_collation c, pg_database d, LATERAL (SELECT to_jsonb(c) AS of_it, to_jsonb(d) AS of_all) j
+WHERE d.datname = current_database() AND c.collprovider::text = coalesce(of_all ->> 'datlocprovider', 'c')
+  AND c.collencoding IN (-1, d.encoding) AND coalesce((of_it ->> 'collisdeterministic')::bool, true)
+  AND lower(replace(coalesce(of_it ->> 'colllocale', of_it ->> 'colliculocale', of_it ->> 'collcollate'), '-', '')) =
+      lower(replace(coalesce(of_all ->> 'datlocale', of_all ->> 'daticulocale', of_all ->> 'datcollate'), '-', ''))
+  AND (c.collprovider <> 'c' OR of_it ->> 'collcollate' = of_it ->> 'collctype') AND d.datcollate = d.datctype
+"""
 _CONSTRAINTS = """
 SELECT o.conname, o.contype, o.convalidated, o.condeferrable, o.confdeltype, f.relname,
        ARRAY(SELECT a.attname::text FROM unnest(o.conkey) WITH ORDINALITY AS k(number, place)
@@ -94,6 +104,13 @@ def table(connection: Any, name: str) -> dict[str, Any] | None:
         "constraints": constraints, "empty": None if empty is None else not empty, "nulls": {}, "duplicates": {},
         "losses": {},
     }  # fmt: skip
+
+
+def own_collations(connection: Any) -> list[str]:
+    """Names of collations that sort as the database does anyway."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OWN_COLLATIONS)
+        return [name for (name,) in cursor.fetchall()]
 
 
 def size(connection: Any, name: str) -> int | None:

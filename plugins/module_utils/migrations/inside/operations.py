@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import column_types
-from . import bridges, catalogue, column_defaults, schema
+from . import bridges, catalogue, column_defaults, schema, upserts
 
 # Of these Django's own code is known: they change the tables as their states differ, and nothing else.
 _AS_STATED = {
@@ -309,6 +309,8 @@ def described(
     report["catalogue"] = _catalogue(connection, walk) if connection.vendor == "postgresql" else {}
     moving = {m["app"] for m in report["migrations"] if any(o.get("opaque") == "python" for o in m["operations"])}
     if connection.vendor == "postgresql":
+        report["upserts"] = upserts.found()
+        report["own_collations"] = catalogue.own_collations(connection)
         report["sizes"] = {app: _sizes(connection, walk.first, app) for app in sorted(moving)}
     return report
 
