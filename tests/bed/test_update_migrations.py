@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.bridges import KINDS
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
 from tests.bed.migrated_shop import columns, commit_versions, fill, sql
@@ -175,6 +176,16 @@ def test_where_a_gap_is_allowed_the_old_code_is_stopped_for_it_and_started_again
     assert_only_nobody_was_met(migrated, load, result)
     print(f"\nevidence: a table gets another name, with a gap: {result.failed:,} of {result.total:,} requests met nobody, "
           f"for {result.longest_app_gap_ms / 1000:.1f} s at most")  # fmt: skip
+
+
+def test_a_table_has_two_names_beside_both_codes_where_that_is_asked_for(migrated: Shop) -> None:
+    kind = "SELECT relname, relkind FROM pg_class WHERE relname IN ('beats', 'pulses') ORDER BY 1"
+    update(migrated, "m11", "a table has two names", update_bridges=[*KINDS])
+    assert sql(migrated, kind) == "beats|r\npulses|p"
+    update(migrated, "m9", "back to the version that knows the old one")
+    update(migrated, "m11", "and on again", update_bridges=[*KINDS])
+    update(migrated, "m12", "the old name is gone")
+    assert sql(migrated, kind) == "pulses|r"
 
 
 def assert_only_nobody_was_met(shop: Shop, load: LoadRun, result: Result) -> None:
