@@ -97,9 +97,9 @@ options:
     default: false
   timeout:
     description:
-      - Seconds that the check of the patched code may take.
-    type: float
-    default: 300
+      - Time that the check of the patched code may take.
+    type: str
+    default: 5m
   owner:
     description:
       - The user who owns trees and runs git. Without it the one who runs the module.

@@ -33,13 +33,13 @@ options:
         description: Who asks. Without it the one who runs C(ansible-playbook), or the AWX job.
         type: str
       lease:
-        description: Seconds after which others may take it over, should this run vanish.
-        type: int
-        default: 1800
+        description: Time after which others may take it over, should this run vanish.
+        type: str
+        default: 30m
       wait:
-        description: Seconds that the caller would wait for others; nothing is done then where somebody has the lock (RV(whole)).
-        type: int
-        default: 0
+        description: Time that the caller would wait for others; nothing is done then where somebody has the lock (RV(whole)).
+        type: str
+        default: 0s
       take_over:
         description: Take the lock from a run that has vanished.
         type: bool

@@ -37,9 +37,9 @@ options:
         type: str
   staging_max_age:
     description:
-      - Seconds since it was found good there, V(0) for any.
-    type: float
-    default: 86400
+      - Time since it was found good there, V(0) for any.
+    type: str
+    default: 24h
   skip_staging:
     description:
       - Why it cannot wait until it was tried. It is recorded.

@@ -36,9 +36,9 @@ options:
     default: known
   timeout:
     description:
-      - Seconds that newer workers have at most to run what the older ones do not register.
-    type: float
-    default: 60
+      - Time that newer workers have at most to run what the older ones do not register.
+    type: str
+    default: 1m
   leave_unread:
     description:
       - Go on where the broker does not show of which names the waiting messages are.

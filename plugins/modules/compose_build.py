@@ -65,8 +65,8 @@ options:
         type: path
   memory:
     description:
-      - Bytes that all builds together may take. Without it nine tenths of what is available.
-    type: int
+      - Memory that all builds together may take, such as V(2G). Without it nine tenths of what is available.
+    type: str
   brief:
     description:
       - Do it only if nothing has to be built, pulled or loaded. Otherwise change nothing, and return RV(due).

@@ -56,9 +56,9 @@ options:
     type: str
   timeout:
     description:
-      - Seconds that each job may take.
-    type: float
-    default: 1800.0
+      - Time that each job may take.
+    type: str
+    default: 30m
   state:
     description:
       - V(present) runs what has not run for this release.

@@ -56,9 +56,9 @@ options:
     elements: dict
   timeout:
     description:
-      - Seconds that a job may take.
-    type: float
-    default: 1800.0
+      - Time that a job may take.
+    type: str
+    default: 30m
 """
 
 EXAMPLES = r"""

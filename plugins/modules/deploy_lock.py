@@ -76,14 +76,14 @@ options:
     type: str
   lease:
     description:
-      - Seconds that the lock is valid after it was last renewed.
-    type: int
-    default: 1800
+      - Time that the lock is valid after it was last renewed.
+    type: str
+    default: 30m
   wait:
     description:
-      - Seconds to wait for another operation.
-    type: int
-    default: 0
+      - Time to wait for another operation.
+    type: str
+    default: 0s
   at_once:
     description:
       - Answer at once instead of waiting. The collection's action plugin asks so first, and shows what the other one does

@@ -96,9 +96,9 @@ options:
     type: str
   timeout:
     description:
-      - Seconds that the checks may take, and the tests.
-    type: float
-    default: 3600.0
+      - Time that the checks may take, and the tests.
+    type: str
+    default: 1h
   progress_id:
     description:
       - Set by the action plugin, which shows what happens meanwhile.

@@ -70,11 +70,11 @@ options:
     type: str
   lock_timeout:
     description:
-      - Seconds that a statement may wait for a lock. Queries of the app wait behind it for that long.
+      - Time that a statement may wait for a lock. Queries of the app wait behind it for that long.
       - It is set through the app's own connection, and looked at again in the database. C(statement_timeout) stays as the
         app has it. Builds beside the traffic, behind which nobody waits, may wait thirty times as long.
-    type: float
-    default: 2.0
+    type: str
+    default: 2s
   retries:
     description:
       - How often a transaction that was not given its locks is tried again, after pauses that grow.
@@ -82,9 +82,9 @@ options:
     default: 8
   wait:
     description:
-      - Seconds to wait for another migration of the same database.
-    type: float
-    default: 60.0
+      - Time to wait for another migration of the same database.
+    type: str
+    default: 1m
   allow_data_loss:
     description:
       - Migrations (C(app.migration)) or operations (C(app.migration:index)) that O(state=contracted) may drop data with, and
@@ -174,10 +174,10 @@ options:
     default: manage.py
   timeout:
     description:
-      - Seconds it may take. A migration that takes longer goes on by itself in its container; the same call again waits
+      - Time it may take. A migration that takes longer goes on by itself in its container; the same call again waits
         for it.
-    type: float
-    default: 3600.0
+    type: str
+    default: 1h
 """
 
 EXAMPLES = r"""

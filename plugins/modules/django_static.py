@@ -49,9 +49,9 @@ options:
     default: manage.py
   timeout:
     description:
-      - Seconds it may take.
-    type: float
-    default: 600.0
+      - Time it may take.
+    type: str
+    default: 10m
 """
 
 EXAMPLES = r"""

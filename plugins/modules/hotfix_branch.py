@@ -76,9 +76,9 @@ options:
     default: true
   timeout:
     description:
-      - Seconds that the repository may take for each answer.
-    type: float
-    default: 60
+      - Time that the repository may take for each answer.
+    type: str
+    default: 1m
   owner:
     description:
       - The user who owns trees and runs git. Without it the one who runs the module.

@@ -78,9 +78,9 @@ options:
     type: str
   lock_timeout:
     description:
-      - Seconds that the first lock is waited for. The others have to be there at once.
-    type: float
-    default: 2
+      - Time that the first lock is waited for. The others have to be there at once.
+    type: str
+    default: 2s
   retries:
     description:
       - How often a lock that was not given is asked for again, a second later.
@@ -88,9 +88,9 @@ options:
     default: 5
   statement_timeout:
     description:
-      - Seconds that each statement, and the check, may take.
-    type: float
-    default: 5
+      - Time that each statement, and the check, may take.
+    type: str
+    default: 5s
   take_over_from:
     description:
       - The host that the database belongs to so far, as the refusal names it (C(machine/project)), where its stack is gone for
@@ -98,9 +98,9 @@ options:
     type: str
   timeout:
     description:
-      - Seconds that one attempt may take.
-    type: float
-    default: 120
+      - Time that one attempt may take.
+    type: str
+    default: 2m
 requirements:
   - PostgreSQL 11 or newer
   - Docker Engine 20.10 or newer

@@ -77,9 +77,9 @@ options:
     required: true
   timeout:
     description:
-      - Seconds that it may take.
-    type: float
-    default: 300
+      - Time that it may take.
+    type: str
+    default: 5m
   owner:
     description:
       - The user who owns trees. Without it the one who runs the module.

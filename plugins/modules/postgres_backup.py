@@ -138,9 +138,9 @@ options:
     default: false
   lock_timeout:
     description:
-      - Seconds for which the lock of a table is waited for.
-    type: float
-    default: 30.0
+      - Time for which the lock of a table is waited for.
+    type: str
+    default: 30s
   min_free:
     description:
       - What is left free on the disk of O(dest), and on that of what is restored, such as V(1G). A dump is not begun, or is given
@@ -159,9 +159,9 @@ options:
     type: str
   timeout:
     description:
-      - Seconds that dumping, reading and restoring may take each.
-    type: float
-    default: 7200.0
+      - Time that dumping, reading and restoring may take each.
+    type: str
+    default: 2h
   progress_id:
     description:
       - Used by the action plugin to show progress. Leave it out.

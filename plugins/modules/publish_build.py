@@ -76,9 +76,9 @@ options:
     default: published
   timeout:
     description:
-      - Seconds it may take for each volume or folder.
-    type: float
-    default: 600.0
+      - Time it may take for each volume or folder.
+    type: str
+    default: 10m
 """
 
 EXAMPLES = r"""

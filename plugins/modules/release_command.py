@@ -48,9 +48,9 @@ options:
     required: true
   timeout:
     description:
-      - Seconds that each command may take before it is killed.
-    type: int
-    default: 900
+      - Time that each command may take before it is killed.
+    type: str
+    default: 15m
   owner:
     description:
       - The user who prepares. Without it the one who runs the module.

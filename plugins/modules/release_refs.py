@@ -57,9 +57,9 @@ options:
     default: true
   timeout:
     description:
-      - Seconds to wait for the repository, each time it is asked or told something.
-    type: float
-    default: 10
+      - Time to wait for the repository, each time it is asked or told something.
+    type: str
+    default: 10s
   owner:
     description:
       - The user who runs git. Without it the one who runs the module.

@@ -138,9 +138,9 @@ options:
     default: 1G
   timeout:
     description:
-      - Seconds that all of it may take.
-    type: float
-    default: 3600.0
+      - Time that all of it may take.
+    type: str
+    default: 1h
   manage_py:
     description:
       - Path of C(manage.py) in the image, from its working directory.

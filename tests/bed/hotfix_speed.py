@@ -160,7 +160,7 @@ class Ways:
 
     def _renewed(self) -> None:
         """The containers as the release has them again, whatever was done to them by hand."""
-        play = self.shop.play(playbook="hotfix", hotfix_restart="api", hotfix_drop_edits=True)
+        play = self.shop.play(playbook="hotfix", hotfix_restart="api", app_allow_lost_edits=True)
         if play.returncode:
             raise BedError(play.output[-3000:])
 

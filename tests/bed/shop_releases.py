@@ -25,5 +25,5 @@ def states(shop: Shop) -> dict[str, str]:
 def forward(shop: Shop, version: str, **variables: Any) -> Play:
     """Update, to what was rolled back before as well."""
     bad = {m["revision"] for m in manifests(shop) if m["state"] == "bad" and m["version"] == version}
-    accepted = {"update_accept_bad": bad.pop()} if bad else {}
+    accepted = {"update_allow_bad": bad.pop()} if bad else {}
     return shop.update(version, app_services=QUICK, **accepted, **variables)

@@ -162,7 +162,7 @@ def test_a_superusers_session_is_told_before_anything_is_made(fresh: Managed) ->
 
 
 def test_the_playbook_backs_it_up(fresh: Managed) -> None:
-    done = playbook(fresh, app_name=NAME, backup_client_image=IMAGE, backup_min_free="0")
+    done = playbook(fresh, app_name=NAME, backup_connection={"client_image": IMAGE}, backup_min_free="0")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     assert "shop is backed up: " in " ".join(done.stdout.split()) and PASSWORD not in done.stdout + done.stderr
 
@@ -170,11 +170,11 @@ def test_the_playbook_backs_it_up(fresh: Managed) -> None:
 def test_an_update_has_it_before_it_migrates_and_stops_without(fresh: Managed) -> None:
     app = App(fresh)  # type: ignore[arg-type]
     try:
-        output = app.update(app_name=NAME, backup_client_image=NOWHERE)
+        output = app.update(app_name=NAME, backup_connection={"client_image": NOWHERE})
         assert output.startswith("2 ") and f"docker pull {NOWHERE}" in output, output[-3000:]
         migrated = "SELECT count(*) FROM django_migrations"
         assert fresh.sql(migrated) == "1" and app.manifests() == []
-        output = app.update(app_name=NAME, backup_client_image=IMAGE)
+        output = app.update(app_name=NAME, backup_connection={"client_image": IMAGE})
         assert output.startswith("0 ") and "shop is backed up: " in output, output[-3000:]
         (manifest,) = app.manifests()
         assert manifest["migrations"]["count"] == 1 and fresh.sql(migrated) == "2"

@@ -175,7 +175,7 @@ def live(shop: Shop, search: Search, secrets: dict[str, str]) -> None:
     dumps = sorted((shop.root / "backups").glob("*.json"))
     restored = {"restore_backup": dumps[-1].stem, "restore_allow_downtime": True}
     play(shop, search, "restore", True, playbook="restore", **restored)
-    play(shop, search, "forward", True, update_version="frontend-2", update_drop_hotfixes="code,front")
+    play(shop, search, "forward", True, update_version="frontend-2", update_allow_lost_hotfixes="code,front")
 
 
 def look_at_the_folder(shop: Shop, search: Search) -> None:

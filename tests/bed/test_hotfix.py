@@ -76,7 +76,7 @@ def test_an_update_that_lacks_it_is_refused(shop: Shop) -> None:
     play = shop.update("v2")
     # Both change the same line of the version, so only a person can tell.
     assert play.returncode != 0 and "has the hotfix mended" in play.message, play.output[-3000:]
-    assert "update_drop_hotfixes" in play.message and shop.version() == "v1-h"
+    assert "update_allow_lost_hotfixes" in play.message and shop.version() == "v1-h"
     refused = there(shop)
     assert {k: v for k, v in refused.items() if k != "refs"} == {k: v for k, v in looked.items() if k != "refs"}
 
@@ -239,7 +239,7 @@ def test_it_survives_a_recreated_container(shop: Shop) -> None:
     run(["curl", "-sf", "--retry", "20", "--retry-all-errors", "--retry-delay", "1", f"{shop.url}/health/"])
     # Without its dependencies Compose computes another hash, so a plain `up -d` would recreate these two: not ours to hold here.
     assert shop.version() == "v1-r" and images_of(shop) == after
-    play = shop.update("v1", update_drop_hotfixes=["recreated"])
+    play = shop.update("v1", update_allow_lost_hotfixes=["recreated"])
     assert play.returncode == 0, play.output[-3000:]
 
 

@@ -194,13 +194,13 @@ def test_the_next_build_is_refused_and_by_name_publishes_its_own_and_going_back_
     source = write(shop, front="until the next\n")["front"]
     succeeded(shop.play(playbook="hotfix", hotfix_frontend={assets(shop)[3]: source}, hotfix_name="until"))
     for refused in (
-        shop.update("frontend-2", update_drop_hotfixes=in_force(shop)),
+        shop.update("frontend-2", update_allow_lost_hotfixes=in_force(shop)),
         shop.play(playbook="hotfix", hotfix_restart="frontend_builder"),
     ):
         assert refused.returncode != 0 and "over the hotfix until of built" in refused.message, refused.output[-3000:]
     assert live(shop, files={"badge.txt": "fixed\n", "seal.txt": "fixed\n"}, name="badge")["changed"]
     in_api(shop, "rm media/seal.txt")
-    play = succeeded(shop.update("frontend-2", update_drop_hotfixes=[*in_force(shop), "until"]))
+    play = succeeded(shop.update("frontend-2", update_allow_lost_hotfixes=[*in_force(shop), "until"]))
     assert "note: seal.txt is again as before the hotfix badge: IT IS LOST" in play.flat
     succeeded(shop.rollback(rollback_hotfix="badge"))
     built = served(shop)

@@ -55,13 +55,13 @@ def test_what_staging_has_not_found_good_needs_a_reason(shop: Shop) -> None:
     looked = there(shop)
     refused = hotfix(shop, files, *inventory, hotfix_staging_hosts="tests", hotfix_name="tried")
     assert refused.returncode != 0 and "st does not know it" in refused.message, refused.output[-3000:]
-    assert "hotfix_skip_staging" in refused.message and there(shop) == looked
+    assert "hotfix_allow_untried" in refused.message and there(shop) == looked
     nobody = hotfix(shop, files, *inventory, hotfix_staging_hosts="nowhere", hotfix_name="tried")
     assert nobody.returncode != 0 and "names no host" in nobody.message, nobody.output[-3000:]
     given = {"hotfix_staging_hosts": "tests", "hotfix_name": "tried"}
     placed = hotfix(shop, files, *inventory, hotfix_staging_hosts="tests", hotfix_name="tried", hotfix_mode="in_place")
     assert placed.returncode != 0 and "st does not know it" in placed.message, placed.output[-3000:]
-    taken = succeeded(hotfix(shop, files, *inventory, hotfix_skip_staging="it burns", **given))
+    taken = succeeded(hotfix(shop, files, *inventory, hotfix_allow_untried="it burns", **given))
     assert "not tried on staging, since: it burns" in taken.flat and about(shop, "tried")["untried"] == "it burns"
     # There already, it is asked of nobody.
     assert succeeded(hotfix(shop, files, *inventory, **given)).changed == 0

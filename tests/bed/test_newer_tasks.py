@@ -223,7 +223,7 @@ def test_an_update_that_is_undone_after_its_web_has_served_loses_no_task(newer: 
         version, wrong = "n2", {"app_health_url": f"{shop.url}/nowhere/"}
     else:
         # It has the commits of n2, which was gone back from.
-        version, wrong = "n3", {"app_verify_paths": [{"path": "/served/"}], "update_accept_bad": revision}
+        version, wrong = "n3", {"app_verify_paths": [{"path": "/served/"}], "update_allow_bad": revision}
     with shop.load() as load:
         play = forward(shop, version, **wrong)
         result = load.stop()

@@ -126,9 +126,9 @@ def test_back_and_not_further_back_and_on_again(site: Site) -> None:
     assert (again.returncode, again.changed) == (0, 0) and site.page() == "v1", again.output
     refused = site.update("v2")
     left = site.manifests()[-1]["id"]
-    assert refused.returncode != 0 and f"update_accept_bad={left}" in refused.output and site.page() == "v1"
+    assert refused.returncode != 0 and f"update_allow_bad={left}" in refused.output and site.page() == "v1"
     # What was marked bad is made anew.
-    on = site.update("v2", update_accept_bad=left)
+    on = site.update("v2", update_allow_bad=left)
     assert on.returncode == 0 and site.page() == "v2", on.output
     assert site.states()[-1] == "verified"
 

@@ -92,7 +92,7 @@ def commit_versions(shop: Shop) -> None:
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
-    made = Shop("rehearsal", {"backup_min_free": "0", "update_rehearse_min_free": "0", "update_rehearse": True})
+    made = Shop("rehearsal", {"backup_min_free": "0", "update_rehearsal": {"min_free": "0"}, "update_rehearse": True})
     made.destroy()
     try:
         made.create(f"PAYMENT_TOKEN={SECRET}\n")

@@ -162,9 +162,9 @@ def test_an_update_rehearses_it_before_it_migrates(app: Rehearsing) -> None:
     try:
         more = {
             "app_name": NAME,
-            "backup_client_image": IMAGE,
+            "backup_connection": {"client_image": IMAGE},
             "update_rehearse": True,
-            "update_rehearse_min_free": "0",
+            "update_rehearsal": {"min_free": "0"},
         }
         with app.migration(NUMBERS):
             output = update.update(**more)

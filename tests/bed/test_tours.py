@@ -185,7 +185,7 @@ def test_it_is_brought_back_to_what_was_adopted_and_forward_again(tours: Tours) 
     sound(tours)
     (bad,) = {m["revision"] for m in manifests(tours) if m["version"] == "v2"}
     with tours.users("forward to v2"):
-        succeeded(tours.update("v2", update_accept_bad=bad))
+        succeeded(tours.update("v2", update_allow_bad=bad))
     assert (tours.version(), season(tours)) == ("v2", "summer")
     assert tours.lives(*_STANDING) == standing
     sound(tours)

@@ -172,7 +172,7 @@ def test_a_hotfix_changes_over_is_never_lost_unawares_and_goes_back(shop: Shop) 
         again = hotfix(shop, files, hotfix_name="mended", app_services=QUICK)
         assert (again.returncode, again.changed) == (0, 0) and "has it already" in again.output, again.output[-3000:]
         lacking = shop.update(version, **QUICKLY)
-        assert lacking.returncode != 0 and "update_drop_hotfixes" in lacking.message, lacking.output[-3000:]
+        assert lacking.returncode != 0 and "update_allow_lost_hotfixes" in lacking.message, lacking.output[-3000:]
         back = shop.rollback(app_services=QUICK)
         result = load.stop()
     assert back.returncode == 0, back.output[-4000:]

@@ -8,11 +8,16 @@ A call (``calls/``) reads its parameters once, into a frozen dataclass; below it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
+
+from .errors import BadInput
+from .values import seconds, size
 
 Request = TypeVar("Request")
 
+_WITH_UNIT: dict[Any, Callable[[Any], Any]] = {"float": seconds, "int": size}
 #: What is not given, by type: numbers and booleans without a default stay None.
 _EMPTY: dict[str, Any] = {"str": "", "path": "", "list": (), "dict": {}}
 
@@ -22,10 +27,20 @@ def read(
 ) -> Request:
     """A request with the options of a spec, each under its own name.
 
+    What is text and has a number for its field has a unit: a duration for seconds (``float``), a size for bytes (``int``).
+
     :param params: the module's; others than those of the spec are left alone.
     :param more: fields that are no options of this spec.
+    :raises BadInput: a duration or a size is none.
     """
-    return request(**{name: _value(option, params.get(name)) for name, option in spec.items()}, **more)
+    values = {name: _value(option, params.get(name)) for name, option in spec.items()}
+    for name, kind in ((f.name, f.type) for f in fields(request)):  # type: ignore[arg-type]
+        if kind in _WITH_UNIT and spec.get(name, {}).get("type") == "str":
+            try:
+                values[name] = _WITH_UNIT[kind](values[name])
+            except ValueError as error:
+                raise BadInput(f"{name}: {error}") from None
+    return request(**values, **more)
 
 
 def _value(option: Mapping[str, Any], given: Any) -> Any:

@@ -16,7 +16,7 @@ from ..rolling.host import worker_queues
 
 _OWN: dict[str, Any] = {
     "state": {"type": "str", "choices": ["known", "returned"], "default": "known"},
-    "timeout": {"type": "float", "default": 60},
+    "timeout": {"type": "str", "default": "1m"},
     "leave_unread": {"type": "bool", "default": False},
     "removed": {"type": "list", "elements": "str", "default": []},
     "service_options": {"type": "dict", "default": {}},

@@ -17,7 +17,7 @@ from ..operation.options import LOCK_SPEC, lock_options
 _OWN: dict[str, Any] = {
     "rebuild": {"type": "bool", "default": False},
     "build": {"type": "str", "choices": ["policy", "never"], "default": "policy"},
-    "memory": {"type": "int"},
+    "memory": {"type": "str"},
     "brief": {"type": "bool", "default": False},
     "registry": {
         "type": "dict",

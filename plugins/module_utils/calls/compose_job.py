@@ -18,7 +18,7 @@ _OWN: dict[str, Any] = {
     "point": {"type": "str", "choices": ["before", "after", "all"], "default": "all"},
     "service_options": {"type": "dict", "default": {}},
     "django_service": {"type": "str"},
-    "timeout": {"type": "float", "default": 1800.0},
+    "timeout": {"type": "str", "default": "30m"},
 }
 SPEC: dict[str, Any] = {
     **PROJECT_SPEC,

@@ -36,7 +36,7 @@ _OWN: dict[str, Any] = {
     "service_options": {"type": "dict", "default": {}},
     "django_service": {"type": "str"},
     "prove": {"type": "list", "elements": "dict"},
-    "timeout": {"type": "float", "default": 1800.0},
+    "timeout": {"type": "str", "default": "30m"},
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 

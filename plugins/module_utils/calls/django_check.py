@@ -27,7 +27,7 @@ _OWN: dict[str, Any] = {
     "service_options": {"type": "dict", "default": {}},
     "manage_py": {"type": "str", "default": "manage.py"},
     "take_over_from": {"type": "str"},
-    "timeout": {"type": "float", "default": 3600.0},
+    "timeout": {"type": "str", "default": "1h"},
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **PROGRESS_SPEC, **_OWN}
 

@@ -21,9 +21,9 @@ _OWN: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "state": {"type": "str", "choices": STATES, "required": True},
     "release": {"type": "str"},
-    "lock_timeout": {"type": "float", "default": 2.0},
+    "lock_timeout": {"type": "str", "default": "2s"},
     "retries": {"type": "int", "default": 8},
-    "wait": {"type": "float", "default": 60.0},
+    "wait": {"type": "str", "default": "1m"},
     "allow_data_loss": {"type": "list", "elements": "str", "default": []},
     "additive_only": {"type": "bool", "default": False},
     "interrupted": {"type": "dict", "default": {}},
@@ -36,7 +36,7 @@ _OWN: dict[str, Any] = {
     "only_data_moves": {"type": "bool", "default": False},
     "manage_py": {"type": "str", "default": "manage.py"},
     "take_over_from": {"type": "str"},
-    "timeout": {"type": "float", "default": 3600.0},
+    "timeout": {"type": "str", "default": "1h"},
 }
 SPEC: dict[str, Any] = {
     **PROJECT_SPEC,

@@ -19,7 +19,7 @@ _OWN: dict[str, Any] = {
     "state": {"type": "str", "choices": ["published", "restored"], "default": "published"},
     "releases_dir": {"type": "path"},
     "manage_py": {"type": "str", "default": "manage.py"},
-    "timeout": {"type": "float", "default": 600.0},
+    "timeout": {"type": "str", "default": "10m"},
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 

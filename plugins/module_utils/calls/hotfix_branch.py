@@ -23,7 +23,7 @@ _OWN: dict[str, Any] = {
     "how": {"type": "str", "choices": list(branches.HOWS), "default": "merge"},
     "delete": {"type": "bool", "default": True},
     "push": {"type": "bool", "default": True},
-    "timeout": {"type": "float", "default": 60},
+    "timeout": {"type": "str", "default": "1m"},
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}

@@ -27,11 +27,11 @@ _OWN: dict[str, Any] = {
     "database": {"type": "str"},
     "service_options": {"type": "dict", "default": {}},
     "django_service": {"type": "str"},
-    "lock_timeout": {"type": "float", "default": 2},
+    "lock_timeout": {"type": "str", "default": "2s"},
     "retries": {"type": "int", "default": 5},
-    "statement_timeout": {"type": "float", "default": 5},
+    "statement_timeout": {"type": "str", "default": "5s"},
     "take_over_from": {"type": "str"},
-    "timeout": {"type": "float", "default": 120},
+    "timeout": {"type": "str", "default": "2m"},
 }
 SPEC: dict[str, Any] = {**EXTERNAL_DATABASE_SPEC, **STAGING_SPEC, **LOCK_SPEC, **_OWN}
 RULES = {"required_if": [("state", "reverted", ["name"])]}

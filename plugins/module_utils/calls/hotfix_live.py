@@ -26,7 +26,7 @@ _OWN: dict[str, Any] = {
     "state": {"type": "str", "choices": ["applied", "reverted", "checked"], "default": "applied"},
     "service_options": {"type": "dict", "default": {}},
     "django_service": {"type": "str", "required": True},
-    "timeout": {"type": "float", "default": 300},
+    "timeout": {"type": "str", "default": "5m"},
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {

@@ -32,11 +32,11 @@ _OWN: dict[str, Any] = {
     "release": {"type": "str"},
     "releases_dir": {"type": "path"},
     "optional": {"type": "bool", "default": False},
-    "lock_timeout": {"type": "float", "default": 30.0},
+    "lock_timeout": {"type": "str", "default": "30s"},
     "min_free": {"type": "str", "default": "256M"},
     "verify_memory": {"type": "str", "default": "512M"},
     "take_over_from": {"type": "str"},
-    "timeout": {"type": "float", "default": 7200.0},
+    "timeout": {"type": "str", "default": "2h"},
 }
 SPEC: dict[str, Any] = {
     **PROJECT_SPEC,

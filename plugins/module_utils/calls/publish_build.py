@@ -22,7 +22,7 @@ _OWN: dict[str, Any] = {
     "drop_edits": {"type": "bool", "default": False},
     "releases_dir": {"type": "path"},
     "state": {"type": "str", "choices": ["offered", "published", "restored"], "default": "published"},
-    "timeout": {"type": "float", "default": 600.0},
+    "timeout": {"type": "str", "default": "10m"},
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 

@@ -18,7 +18,7 @@ _OWN: dict[str, Any] = {
     "release": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["prepared", "reloaded"], "required": True},
     "commands": {"type": "list", "elements": "list", "required": True},
-    "timeout": {"type": "int", "default": 900},
+    "timeout": {"type": "str", "default": "15m"},
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **progress.PROGRESS_SPEC, **_OWN}

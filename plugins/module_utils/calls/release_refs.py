@@ -21,7 +21,7 @@ _OWN: dict[str, Any] = {
     "branch": {"type": "str"},
     "before": {"type": "str"},
     "push": {"type": "bool", "default": True},
-    "timeout": {"type": "float", "default": 10},
+    "timeout": {"type": "str", "default": "10s"},
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}

@@ -37,7 +37,7 @@ _OWN: dict[str, Any] = {
     "memory": {"type": "str", "default": "512M"},
     "io_rate": {"type": "str", "default": "100M"},
     "min_free": {"type": "str", "default": "1G"},
-    "timeout": {"type": "float", "default": 3600.0},
+    "timeout": {"type": "str", "default": "1h"},
     "manage_py": {"type": "str", "default": "manage.py"},
     "ran": {"type": "dict", "default": {}},
 }

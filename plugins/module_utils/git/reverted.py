@@ -134,6 +134,6 @@ def refusal(version: str, release: str, brought: Sequence[Commit], report: bool)
     )
     advice = (
         "revert them there (git revert), or, where what was wrong is mended by later commits, run the same command "
-        f"with -e update_accept_bad={release}"
+        f"with -e update_allow_bad={release}"
     )
     return f"{version} still has what was rolled back with release {release}: {named}{unsure}", advice

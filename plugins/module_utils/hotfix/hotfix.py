@@ -84,7 +84,7 @@ class Limits:
     def text(self) -> str:
         """As people read what is small."""
         files, lines = (f"up to {n}" if n else "any number of" for n in (self.files, self.lines))
-        return f"{files} files (hotfix_max_files) and {lines} lines (hotfix_max_lines) are a hotfix"
+        return f"{files} files and {lines} lines (hotfix_limits) are a hotfix"
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ def _lines(changes: Sequence[Change]) -> int:
 def _too_much(changes: Sequence[Change], limits: Limits, chain: int, update: str, forced: bool) -> list[Refusal]:
     found = []
     lines = _lines(changes)
-    also = f"{update} (or hotfix_force=true, which is recorded)"
+    also = f"{update} (or hotfix_allow_large=true, which is recorded)"
     if limits.files and len(changes) > limits.files and not forced:
         found.append(Refusal("large", f"{len(changes)} files are changed, more than {limits.files}", also))
     if limits.lines and lines > limits.lines and not forced:

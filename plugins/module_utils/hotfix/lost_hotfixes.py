@@ -75,7 +75,7 @@ def refusal_of_built(version: str, name: str, paths: Sequence[str]) -> tuple[str
     )
     advice = (
         "put the change into the source of the front end, or let it go; then run the same command with "
-        f'-e \'{{"update_drop_hotfixes": ["{name}"]}}\''
+        f'-e \'{{"update_allow_lost_hotfixes": ["{name}"]}}\''
     )
     return what, advice
 
@@ -96,6 +96,6 @@ def refusal(version: str, hotfix: Applied, verdict: str, diff: str) -> tuple[str
     )
     advice = (
         f"merge or cherry-pick it there ({hotfix.commit[:10]}, branch hotfix/{hotfix.name}), or, where it is not wanted any "
-        f'more, run the same command with -e \'{{"update_drop_hotfixes": ["{hotfix.name}"]}}\''
+        f'more, run the same command with -e \'{{"update_allow_lost_hotfixes": ["{hotfix.name}"]}}\''
     )
     return f"{what}:\n{shown}{more}", advice

@@ -159,6 +159,6 @@ def refusal(verdict: Verdict, name: str, asked: Sequence[Host]) -> tuple[str, st
     known = ",".join(host.name for host in asked if not host.problem)
     advice = (
         f"run the same command for the staging hosts first (-e app_hosts={shlex.quote(known or 'STAGING')}), and then again; where that "
-        "cannot wait, with -e 'hotfix_skip_staging=\"WHY\"', which is recorded"
+        "cannot wait, with -e 'hotfix_allow_untried=\"WHY\"', which is recorded"
     )
     return what, advice

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..nginx.config import Route, may_be_for
+from ..nginx.config import Route, may_lead
 from ..traffic.site_url import SiteUrl
 
 _URL = re.compile(r"\bhttps?://[\w.-]+(?::\d+)?(/[\w./-]*)?")
@@ -45,7 +45,7 @@ def addresses(routes: Sequence[Route], published: Mapping[int, int] | None, path
     below = [f"{b.rstrip('/')}{path}" for path in paths for b in beginnings if b.strip("/")]
     found = []
     for path in dict.fromkeys([*paths, *below, "/", *beginnings]):
-        found += [f"{_site(r, published)}{path}" for r in ordered if may_be_for(r.location, path)]
+        found += [f"{_site(r, published)}{path}" for r in ordered if may_lead(r.location, path)]
     return list(dict.fromkeys(found))
 
 

@@ -305,6 +305,11 @@ def may_be_for(location: str, path: str) -> bool:
         return False
 
 
+def may_lead(location: str, path: str) -> bool:
+    """Whether a request for a path may be passed on from a location; a named one is where ``try_files`` of another leads."""
+    return location.startswith("@") or may_be_for(location, path)
+
+
 def named(leading: Sequence[Route], url: str) -> tuple[Route, ...]:
     """These routes with the host of a URL that users ask, where the server block has no name of its own.
 

@@ -42,7 +42,7 @@ def advice(given: str, withheld: Sequence[str]) -> str:
     text = given or "correct it, and run the same command again"
     names = some(withheld, 12)
     more = (
-        f"; the rehearsal was not told these variables: {names} (update_rehearse_environment names those it may know)"
+        f"; the rehearsal was not told these variables: {names} (update_rehearsal.environment names those it may know)"
     )
     return text + more if withheld else text
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..base.masking import shown_address
-from ..nginx.config import Route, may_be_for
+from ..nginx.config import Route, may_lead
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -149,8 +149,7 @@ def named_in_nginx(
         port = route.listen if published is None else published.get(route.listen, 0)
         at_home = _is_localhost(route.host) or route.host in ("127.0.0.1", "::1")
         mine = not backends or (at_home and route.port in backends)
-        # A named location is where `try_files` of another one leads to.
-        serves = route.location.startswith("@") or may_be_for(route.location, path)
+        serves = may_lead(route.location, path)
         if not (port and mine and serves and route.server_name):
             continue
         url = SiteUrl("https" if route.tls else "http", route.server_name.lower(), port, target)

@@ -55,7 +55,7 @@ def test_the_same_and_what_comes_after_it_are_refused(app: App) -> None:
     assert "still has what was rolled back with release" in said and "git revert" in said
     later = commit(app.source, other="1")
     said = refusal(app)
-    assert later[:12] in said and "update_accept_bad=" in said
+    assert later[:12] in said and "update_allow_bad=" in said
     # Before the bad ones, or beside them: nothing of theirs.
     git(app.source, "switch", "--quiet", "--create", "beside", app.first)
     commit(app.source, beside="1")
@@ -210,7 +210,7 @@ def test_what_is_picked_again_under_another_id_is_refused(beside: App) -> None:
     git(beside.source, "cherry-pick", "main~1")
     picked = git(beside.source, "rev-parse", "HEAD")
     said = refusal(beside, version="beside")
-    assert picked[:10] in said and "update_accept_bad=" in said
+    assert picked[:10] in said and "update_allow_bad=" in said
     git(beside.source, "revert", "--no-edit", "HEAD")
     assert beside(version="beside")["changed"]
 

@@ -83,7 +83,10 @@ def test_a_version_that_lacks_it_is_refused_with_what_it_was_and_by_name_it_may_
     commit(app.source, more="1")
     said = refusal(app)
     assert (
-        "lacks the hotfix a" in said and "+line ten" in said and "hotfix/a" in said and "update_drop_hotfixes" in said
+        "lacks the hotfix a" in said
+        and "+line ten" in said
+        and "hotfix/a" in said
+        and "update_allow_lost_hotfixes" in said
     )
     assert len(app.names()) == 2
     said = refusal(app, drop_hotfixes=["b"])

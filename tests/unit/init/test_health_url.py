@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.init.health_url import (
@@ -50,6 +52,8 @@ def test_the_paths_of_urls_py() -> None:
         # The page is the front end's; only what begins with /api/ is the app's.
         ([Route("api", 8000, "", 80, location="/api/")], {80: 80}, ["/health/"], "http://127.0.0.1/api/health/"),
         ([Route("api", 8000, "", 80, location="/api/")], {80: 80}, [], "http://127.0.0.1/api/"),
+        # As gunicorn's own example has it: try_files $uri @proxy_to_app.
+        ([replace(TLS, location="@proxy_to_app")], BOTH, ["/health/"], "https://shop.example.org/health/"),
         ([Route("api", 8000, "", 80, location="^/(api|health)")], {80: 80}, ["/health/"], "http://127.0.0.1/health/"),
     ],
 )

@@ -311,7 +311,7 @@ def test_a_registry_that_says_nothing_is_not_waited_for() -> None:
     ("told", "params", "said"),
     [
         ({"parameters": APP, "version": 0, "problem": "it is down"}, {}, "(it is down)"),
-        ({"parameters": {**APP, "host": "pooler"}}, {}, "set backup_database_host"),
+        ({"parameters": {**APP, "host": "pooler"}}, {}, "set backup_connection.host"),
         ({"parameters": {**APP, "host": "pg"}}, {}, "through pooler"),
         ({"vendor": "mysql"}, {}, "the app's database is mysql"),
         ({"error": "KeyError: X"}, {}, "could not be asked for its database: KeyError"),

@@ -261,7 +261,7 @@ def test_a_failure_says_that_production_has_nothing_of_it() -> None:
     cause = summary.cause("What: tours.0004 failed: no\nNow: nothing was changed; the code that serves …\nNext: x")
     text = summary.failure(cause, ["a.dump"], summary.advice("", ["PARTNER"]))
     assert text.startswith("What: in the rehearsal on a.dump: tours.0004 failed: no\nNow: production was not touched")
-    assert "PARTNER" in text and "update_rehearse_environment" in text
+    assert "PARTNER" in text and "update_rehearsal.environment" in text
 
 
 def test_there_has_to_be_room() -> None:

@@ -47,7 +47,7 @@ _PULL = 600.0
 # Bytes of a key that is used once: a password, and a private key of TLS.
 _PAD = 16 * 1024
 _ANSWERS = 120.0
-_CREDENTIALS = "see host, port, user, password and name of the database in the app's settings, or name them (backup_database_host, …)"
+_CREDENTIALS = "see host, port, user, password and name of the database in the app's settings, or name them (backup_connection.host, …)"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class ExternalDatabase:
             raise BadInput(
                 f"{self.connection.place} is no container of the project, and the image {self.image}, whose pg_dump would dump it, {why}",
                 f"docker pull {self.image}; or set client_image to one that is there, of the same or a newer version of PostgreSQL "
-                "(backup_client_image in a playbook); update_backup: never updates without a backup",
+                "(backup_connection in a playbook); update_backup: never updates without a backup",
             )
         return str(found["Id"])
 
@@ -159,26 +159,26 @@ class ExternalDatabase:
             except EngineFailed as error:
                 raise BadInput(
                     f"a container of {self.image} that reaches {place} could not be started: {error}",
-                    "correct that, or set client_image and client_network (backup_… in a playbook)",
+                    "correct that, or set client_image and client_network (backup_connection in a playbook)",
                 ) from error
             code, said = engine.run_inside(str(made.get("Id") or ""), ["pg_dump", "--version"], timeout=_ANSWERS)
             own = decide.major_of(said) if code == 0 else 0
             if not own:
                 raise BadInput(
                     f"the image {self.image} has no pg_dump of PostgreSQL (exit code {code})",
-                    f"set client_image to one that has, such as {decide.default_image(17)} (backup_client_image in a playbook)",
+                    f"set client_image to one that has, such as {decide.default_image(17)} (backup_connection in a playbook)",
                 )
             theirs = self._version(str(made["Id"]))
             if own < theirs:
                 raise BadInput(
                     f"{place} is PostgreSQL {theirs}, and the pg_dump of {self.image} is {own}: an older one cannot dump it",
-                    f"docker pull {decide.default_image(theirs)}, and set client_image to it (backup_client_image in a playbook)",
+                    f"docker pull {decide.default_image(theirs)}, and set client_image to it (backup_connection in a playbook)",
                 )
             if self.exact and own != theirs:
                 raise BadInput(
                     f"{place} is PostgreSQL {theirs}, and the pg_restore of {self.image} is {own}: a newer one sets what an older "
                     "server does not know",
-                    f"docker pull {decide.default_image(theirs)}, and set client_image to it (backup_client_image in a playbook); a "
+                    f"docker pull {decide.default_image(theirs)}, and set client_image to it (backup_connection in a playbook); a "
                     "dump that a newer client made is refused by that as well",
                 )
             yield made
@@ -302,7 +302,7 @@ def _fitting(report: Mapping[str, Any], place: str) -> str:
     why = str(report.get("problem") or "") or "the app was not asked for it"
     raise BadInput(
         f"it is not known which version of PostgreSQL {place} is ({why})",
-        "see that the app reaches its database, or set client_image (backup_client_image in a playbook)",
+        "see that the app reaches its database, or set client_image (backup_connection in a playbook)",
     )
 
 
@@ -312,6 +312,6 @@ def _refuse_a_service(project: Mapping[str, Any], service: str, host: str) -> No
         if other != service and host in names_in(project, service, other):
             raise BadInput(
                 f"the app reaches its database through {other}, a service of the project that is not known to be PostgreSQL",
-                "set app_database_service where it is; where it is a pooler, set backup_database_host (database_host) to the "
+                "set app_database_service where it is; where it is a pooler, set backup_connection.host (database_host) to the "
                 "server behind it",
             )

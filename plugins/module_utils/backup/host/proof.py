@@ -118,7 +118,7 @@ class Proof:
         except PostgresFailed as error:
             advice = "make another one, and keep those before"
             if self._source.is_external and "is not available" in error.stderr:
-                advice = "set client_image to one whose server has that extension (backup_client_image in a playbook)"
+                advice = "set client_image to one whose server has that extension (backup_connection in a playbook)"
             raise BackupFailed(f"{name} could not be restored: {error}", advice, _NOW) from error
         took = round(time.monotonic() - began, 1)
         if not manifest:

@@ -27,7 +27,7 @@ _ANSWERS = 120.0
 _TRIES = 3
 EXTERNAL = (
     "one that is no service of it is found by the settings of the app's Django (app_django_service), or named by "
-    "backup_database_host"
+    "backup_connection.host"
 )
 
 
@@ -52,7 +52,7 @@ class Source:
     def credentials(self) -> str:
         """Where it is said as whom to connect."""
         if self.is_external:
-            return "user, password and name of the database in the app's settings, or backup_database_user and its like"
+            return "user, password and name of the database in the app's settings, or backup_connection"
         return f"POSTGRES_USER, POSTGRES_DB and POSTGRES_PASSWORD of {self.service}, or name the database"
 
     @contextlib.contextmanager
@@ -91,7 +91,7 @@ def source_of(wanted: Wanted) -> Source | None:
     if named and host:
         raise BadInput(
             f"service {service} and database_host {host} are two databases",
-            "leave one of them out (app_database_service, backup_database_host)",
+            "leave one of them out (app_database_service, backup_connection.host)",
         )
     service = service or ("" if host else _found(kinds))
     if not service:

@@ -155,7 +155,7 @@ class Request:
     :ivar rebuild: those that are there too, without a cache.
     :ivar build: ``never`` loads what is missing from an archive instead, or refuses.
     :ivar registry: the login of a registry: ``url``, ``username``, ``password`` or ``password_file``; empty for none.
-    :ivar memory: MiB that a build may take; 0 for what the machine has room for.
+    :ivar memory: bytes that a build may take; 0 for what the machine has room for.
     :ivar brief: do it only where nothing has to be built or pulled, and say so otherwise (``due``).
     """
 
@@ -164,7 +164,7 @@ class Request:
     progress: ProgressOptions = field(default_factory=ProgressOptions)
     rebuild: bool = False
     build: str = "policy"
-    memory: int | None = None
+    memory: int = 0
     brief: bool = False
     registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -236,7 +236,7 @@ def build_missing(
     missing = [image for image in sorted(wanted) if request.rebuild or not engine.image(image)]
     parent = ""
     if missing and logs:
-        parent = limit_builds(engine, memory_limit(memory_of_machine()[1], request.memory or 0))
+        parent = limit_builds(engine, memory_limit(memory_of_machine()[1], request.memory))
     commands = []
     tree = request.project.project_src if missing and logs and MARK in project else ""
     with clean_context(tree, os.path.dirname(logs)) if tree else nullcontext(None) as move:

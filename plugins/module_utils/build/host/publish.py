@@ -219,8 +219,7 @@ def _in_container(
         raise kind(
             f"somebody changed {some(answer['edited'], 10)} by hand in the live files since they were published, and what "
             f"{group[0].job} built would replace that",
-            "put the change into the source; or run the same command again with -e update_drop_edits=true (hotfix_drop_edits), by "
-            "which it goes",
+            "put the change into the source; or run the same command again with -e app_allow_lost_edits=true, by which it goes",
         )
     if "refused" in answer:
         raise BadInput(

@@ -40,7 +40,7 @@ def refused(
             f"somebody changed files by hand in containers that would be replaced: {some(left, _SHOWN, '; ')}",
             advice
             or "make them a hotfix of their own first (-e hotfix_capture=true; what is no file of the repository docker cp brings "
-            "out), or run the same command with -e hotfix_drop_edits=true, by which they go",
+            "out), or run the same command with -e app_allow_lost_edits=true, by which they go",
         )
     gone = f"changed by hand, and gone with their containers: {'; '.join(left[:_SHOWN])}"
     return [*edits.notes, *([gone] if left else [])]

@@ -117,7 +117,7 @@ def refuse_losing(
         in_place,
         dropped,
         what,
-        "update_drop_edits",
+        "app_allow_lost_edits",
     )
 
 
@@ -140,7 +140,7 @@ def refuse_replacing(engine: Engine, project: str, service: str, tree: str, stat
         in_place,
         (),
         what,
-        "hotfix_drop_edits",
+        "app_allow_lost_edits",
     )
 
 

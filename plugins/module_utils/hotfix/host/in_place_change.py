@@ -55,7 +55,7 @@ class _Stuck(BadInput):
         return (
             f"What: {self}\nNow: it stopped where it was, and what the files were is kept on the server\n"
             "Next: run the same command again, which goes on with it; or replace the containers by new ones, which have what their "
-            "image has: ansible-playbook evenkeel.deploy.hotfix -e hotfix_restart=SERVICE -e hotfix_drop_edits=true"
+            "image has: ansible-playbook evenkeel.deploy.hotfix -e hotfix_restart=SERVICE -e app_allow_lost_edits=true"
         )
 
 

@@ -34,7 +34,7 @@ SOURCE_SPEC: dict[str, Any] = {
     "max_files": {"type": "int", "default": 20},
     "max_lines": {"type": "int", "default": 400},
     "force": {"type": "bool", "default": False},
-    "timeout": {"type": "float", "default": 300},
+    "timeout": {"type": "str", "default": "5m"},
     "owner": {"type": "str"},
 }
 _SHOWN = 15

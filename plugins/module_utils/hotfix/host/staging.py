@@ -32,7 +32,7 @@ STAGING_SPEC: dict[str, Any] = {
             "problem": {"type": "str"},
         },
     },
-    "staging_max_age": {"type": "float", "default": 86400},
+    "staging_max_age": {"type": "str", "default": "24h"},
     "skip_staging": {"type": "str"},
 }
 

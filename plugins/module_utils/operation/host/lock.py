@@ -55,8 +55,8 @@ class Request:
     app_name: str = ""
     target: str = ""
     who: str = ""
-    lease: int = 1800
-    wait: int = 0
+    lease: float = 1800.0
+    wait: float = 0.0
     at_once: bool = False
     take_over: bool = False
     goal: str = ""

@@ -31,8 +31,8 @@ OPERATION_SPEC: dict[str, Any] = {
             "app_name": {"type": "str", "required": True},
             "target": {"type": "str", "default": ""},
             "who": {"type": "str"},
-            "lease": {"type": "int", "default": 1800},
-            "wait": {"type": "int", "default": 0},
+            "lease": {"type": "str", "default": "30m"},
+            "wait": {"type": "str", "default": "0s"},
             "take_over": {"type": "bool", "default": False},
         },
     },
@@ -47,8 +47,8 @@ class OperationOptions:
     app_name: str
     target: str = ""
     who: str = ""
-    lease: int = 1800
-    wait: int = 0
+    lease: float = 1800.0
+    wait: float = 0.0
     take_over: bool = False
 
 

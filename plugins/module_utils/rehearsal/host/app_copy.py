@@ -138,7 +138,7 @@ class Stage:
                 self.fence.check()
                 disk = os.statvfs(self.disk)
                 if time.monotonic() > self.until:
-                    self._why = Rehearsed("it took longer than it may", "give it more time (update_rehearse_timeout)")
+                    self._why = Rehearsed("it took longer than it may", "give it more time (update_rehearsal.timeout)")
                 elif disk.f_bavail * disk.f_frsize < self.spare:
                     self._why = Rehearsed(
                         f"less than {self.spare // 2**20} MiB would have been left on the disk of {self.disk}",

@@ -61,7 +61,7 @@ def rehearse(request: Request, check_mode: bool) -> dict[str, Any]:
             )
         if problem:
             raise BadInput(
-                problem, "make room, see memory and min_free (update_rehearse_memory), or leave the rehearsal out"
+                problem, "make room, see memory and min_free (update_rehearsal.memory), or leave the rehearsal out"
             )
         with working(request.lock, view.state_dir, f"update_rehearsal of {view.name}") as fence:
             return fence.reported(
@@ -120,7 +120,7 @@ def _rehearsed(view: View, request: Request, fence: Fence, limits: decide.Limits
 def image_advice(view: View, error: Exception) -> str:
     """What to do where the server that is thrown away lacks what the other one has; empty for any other error."""
     if view.source.is_external and "is not available" in f"{error}{getattr(error, 'stderr', '')}":
-        return "set client_image to one whose server has that extension (backup_client_image in a playbook)"
+        return "set client_image to one whose server has that extension (backup_connection in a playbook)"
     return ""
 
 

@@ -202,7 +202,7 @@ def _refuse_unread(look: Look, step: Go | Wait, leave: bool) -> None:
         raise BadInput(
             f"{number:,} tasks wait, this broker does not show of which names, and older workers would discard some: {some}",
             "wait until the queues are empty, or give it longer: -e rollback_tasks_timeout=600; where none of these is among "
-            "them, -e rollback_leave_unread=true",
+            "them, -e rollback_allow_unread=true",
         )
 
 
