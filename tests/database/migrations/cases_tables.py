@@ -54,6 +54,8 @@ case("DeleteModel with a ManyToManyField", lambda: m.DeleteModel("Note"),
      start=lambda: [*base(), model("Note", items=d.ManyToManyField("shop.Item"))])  # fmt: skip
 case("RenameModel", lambda: m.RenameModel("Item", "Thing"), quick=True)
 case("RenameModel of what is referred to", lambda: m.RenameModel("Place", "Spot"))
+case("RenameModel with a ManyToManyField, nobody upserts", lambda: m.RenameModel("Item", "Thing"), upserts=False,
+     start=having(tags=lambda: d.ManyToManyField("shop.Place", related_name="+")))  # fmt: skip
 case(
     "RenameModel with a unique column",
     lambda: m.RenameModel("Item", "Thing"),

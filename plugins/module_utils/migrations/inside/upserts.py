@@ -19,29 +19,35 @@ from collections.abc import Iterator
 _SIGNS = re.compile(rb"update_conflicts|on_conflict|ON\s+CONFLICT|upsert", re.IGNORECASE)
 #: Folders of a project that hold no code of the app which serves; migrations are judged by themselves.
 _NO_CODE = {"site-packages", "dist-packages", "node_modules", "migrations", "__pycache__", "venv"}
-#: Files that are read at most; an app has some thousand.
-MOST_FILES = 20_000
+#: Files that are looked at at most; an app has some thousand, and a folder of uploads may have a million.
+MOST_FILES = 100_000
 
 
 @functools.cache
 def found() -> str:
     """Where the app may upsert, as ``file:line``, or why that is not known; empty where it does not."""
-    read = 0
+    try:
+        return _found()
+    except OSError as error:
+        return f"{error.filename} cannot be read ({error.strerror})"
+
+
+def _found() -> str:
+    seen = 0
     for folder in sorted(_folders()):
         own = 0
-        for path in _sources(folder):
-            own, read = own + 1, read + 1
-            if read > MOST_FILES:
+        for path in _files(folder):
+            seen += 1
+            if seen > MOST_FILES:
                 return f"{folder} has too many files to look for it"
-            try:
+            if path.endswith(".py"):
+                own += 1
                 with open(path, "rb") as stream:
                     text = stream.read()
-            except OSError as error:
-                return f"{path} cannot be read ({error.strerror})"
-            sign = _SIGNS.search(text)
-            if sign:
-                line = text[: sign.start()].count(b"\n") + 1
-                return f"{path}:{line}"
+                sign = _SIGNS.search(text)
+                if sign:
+                    line = text[: sign.start()].count(b"\n") + 1
+                    return f"{path}:{line}"
         if not own:
             return f"{folder} has no sources"
     return ""
@@ -68,7 +74,11 @@ def _is_within(folder: str, other: str) -> bool:
     return not _NO_CODE & set(os.path.relpath(folder, other).split(os.sep))
 
 
-def _sources(folder: str) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
+def _files(folder: str) -> Iterator[str]:
+    for place, folders, files in os.walk(folder, onerror=_give_up):
         folders[:] = [f for f in folders if f not in _NO_CODE and not f.startswith(".")]
-        yield from (os.path.join(place, name) for name in files if name.endswith(".py"))
+        yield from (os.path.join(place, name) for name in files)
+
+
+def _give_up(error: OSError) -> None:
+    raise error
