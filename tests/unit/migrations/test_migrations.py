@@ -98,6 +98,28 @@ def test_what_cannot_be_known_has_to_be_declared() -> None:
     assert phases(database(ITEM, DATA), {"app.0002:0": "either", "app.0002": "after"}) == [("either", "now")]
 
 
+def renamed(*columns: str) -> s.Database:
+    """A column that goes from one name to the next."""
+    return database(*(having(replace(NAME, column=column)) for column in columns))
+
+
+def test_a_name_that_the_next_operation_takes_back_is_seen_by_nobody() -> None:
+    assert phases(renamed("name", "title", "name")) == [("either", "now")] * 2
+    assert [action for _phase, action in phases(renamed("name", "title", "other"))] == ["defer", "refuse"]
+    # With anything between, or outside of a transaction, somebody may meet it.
+    between = database(ITEM, having(replace(NAME, column="title")), DATA, ITEM, declared="either")
+    assert "refuse" in [action for _phase, action in phases(between)]
+    (migration,) = (of := renamed("name", "title", "name")).migrations
+    apart = replace(of, migrations=(replace(migration, atomic=False),))
+    assert "now" not in [action for _phase, action in phases(apart)]
+
+
+def test_a_collation_that_sorts_as_the_database_does_is_no_other_one() -> None:
+    of = database(ITEM, having(replace(NAME, collation="C.utf8")))
+    assert phases(of) == [("downtime", "refuse")]
+    assert phases(replace(of, own_collations=frozenset({"C.utf8"}))) == [("either", "now")]
+
+
 def test_data_is_not_moved_before_what_it_comes_after() -> None:
     assert phases(database(having(NOTE), ITEM, DATA, declared="before")) == [("after", "defer"), ("refuse", "refuse")]
     assert phases(database(ITEM, having(NOTE), DATA, declared="before")) == [("before", "now"), ("before", "now")]
