@@ -77,6 +77,8 @@ def _unique_already(change: Change, world: World, columns: tuple[str, ...], exac
 def unique_removed(change: Change, world: World) -> Effect:
     old, table = of_kind(change.old, Unique), change.table
     found = Effect(lock=ACCESS_EXCLUSIVE, declarable=True, safe_way=safe_ways.REMOVE_UNIQUE)
+    if old.upsert_target and world.twice_unique(table, old.columns):
+        return replace(found, safe_way="")
     if old.upsert_target and world.old(table) and world.old_code_upserts:
         reason = f"an upsert of the old code (ON CONFLICT) on {', '.join(old.columns)} has no index to go by any more"
         found = replace(found, breaks_old=reason)

@@ -20,7 +20,7 @@ from .bridges import KEEP_DEFAULT, USUAL, WHOLE_TABLE, over
 from .constraints import effect_of
 from .data_moves import BETWEEN, way_of
 from .rules import Effect, World, together
-from .schema import Column, Database, Migration, Operation, Table
+from .schema import Column, Database, Migration, Operation, Table, Unique
 from .schema_changes import Change, changes_of
 
 PHASES = ("either", "before", "after", BETWEEN, "downtime", "unknown", "refuse")
@@ -197,7 +197,8 @@ class _Court:
             reason = f"{self.database.alias} is {self.database.vendor}"
             return Effect(unknown=reason, safe_way=safe_ways.OTHER_DATABASE)
         if migration.atomic and operation.index in _there_and_back(migration):
-            return Effect(lock="ACCESS EXCLUSIVE")
+            built = any(change.kind == "unique added" for change in changes)
+            return Effect(lock="ACCESS EXCLUSIVE", grows=built, safe_way=safe_ways.UNIQUE_FIRST if built else "")
         # What is done outside of a transaction, or to the database alone, has no bridge.
         allowed = self.bridges if migration.atomic and not operation.separate else ()
         parts = [over(effect_of(change, self.world), change, self.world, allowed) for change in changes]
@@ -364,13 +365,22 @@ def all_changes(operation: Operation) -> list[Change]:
 
 
 def _there_and_back(migration: Migration) -> set[int]:
-    """Operations of which one gives a column another name and the next takes it back: nobody ever sees that."""
+    """Operations of which one takes away what the next brings again, in the same transaction: nobody ever sees that.
+
+    A column gets another name and its own again, or what keeps columns unique is another constraint.
+    """
     found: set[int] = set()
-    renames = [(o.index, changes_of(o.difference)) for o in migration.operations if not o.opaque and not o.separate]
-    for (index, one), (following, other) in zip(renames, renames[1:]):
-        if following != index + 1 or [c.kind for c in (*one, *other)] != ["column renamed"] * 2:
+    known = [(o.index, changes_of(o.difference)) for o in migration.operations if not o.opaque and not o.separate]
+    for (index, one), (following, other) in zip(known, known[1:]):
+        if following != index + 1 or len(one) != 1 or len(other) != 1 or one[0].table != other[0].table:
             continue
-        if one[0].table == other[0].table and one[0].columns == other[0].columns[::-1]:
+        kinds, columns = (one[0].kind, other[0].kind), (one[0].columns, other[0].columns)
+        rules = [side for side in (one[0].old, other[0].new) if isinstance(side, Unique) and side.upsert_target]
+        renamed = kinds == ("column renamed", "column renamed") and columns[0] == columns[1][::-1]
+        replaced = (
+            kinds == ("unique removed", "unique added") and len(rules) == 2 and set(columns[0]) == set(columns[1])
+        )
+        if renamed or replaced:
             found |= {index, following}
     return found
 

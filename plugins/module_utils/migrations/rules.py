@@ -11,10 +11,12 @@ breaks.  The rules of tables are here, those of columns in ``migration_columns``
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from . import safe_ways
-from .schema import Column, Database, LiveColumn, LiveTable, Table
+from .schema import Column, Database, LiveColumn, LiveTable, Table, Unique
 from .schema_changes import Change, of_kind
 
 # From the weakest: what each keeps others from doing.
@@ -68,6 +70,8 @@ class World:
     made: set[str] = field(default_factory=set)
     nullable: dict[tuple[str, str], LiveColumn] = field(default_factory=dict)
     no_longer_unique: set[tuple[str, frozenset[str]]] = field(default_factory=set)
+    #: How many more rules (or, below zero, fewer) keep these columns unique than there were.
+    more_unique: Counter[tuple[str, frozenset[str]]] = field(default_factory=Counter)
     unreferenced: set[tuple[str, str]] = field(default_factory=set)
     #: Columns that a deferred operation makes: as long as the new code waits they are not there.
     not_yet: set[tuple[str, str]] = field(default_factory=set)
@@ -100,13 +104,27 @@ class World:
         given = bool(as_stated.db_default or as_stated.generated or as_stated.automatic)
         return known or LiveColumn(not as_stated.null, given)
 
+    def twice_unique(self, table: str, columns: Collection[str]) -> bool:
+        """Whether one rule that keeps exactly these columns unique may go, since another one does."""
+        live = self.live(table)
+        known = live.indexes.values() if live is not None else ()
+        plain = [
+            i for i in known if i.valid and i.unique and i.plain and i.immediate and set(i.columns) == set(columns)
+        ]
+        return len(plain) + self.more_unique[table, frozenset(columns)] > 1
+
     def note(self, change: Change) -> None:
         """A change that runs at once is made from here on."""
         new = change.new
         if change.kind == "table added":
             self.made.add(change.table)
+        elif isinstance(new, Unique) and new.upsert_target:
+            self.more_unique[change.table, frozenset(new.columns)] += 1
+            self.no_longer_unique.discard((change.table, frozenset(new.columns)))
         elif change.kind == "unique removed":
-            self.no_longer_unique.add((change.table, frozenset(change.columns)))
+            if not self.twice_unique(change.table, change.columns):
+                self.no_longer_unique.add((change.table, frozenset(change.columns)))
+            self.more_unique[change.table, frozenset(change.columns)] -= 1
         elif isinstance(new, Column):
             given = bool(new.db_default or new.generated or new.automatic)
             self.nullable[(change.table, new.column)] = LiveColumn(not new.null, given)

@@ -38,6 +38,9 @@ PREPARED = (
     "switch prepared statements off for the update (OPTIONS prepare_threshold: None), or add a field of the new type "
     "beside it"
 )
+UNIQUE_FIRST = (
+    "on a big table first AddConstraint, in a migration of its own, and what takes the other one away in the next"
+)
 COLLATION = "add a field with the new collation beside it, or say by evenkeel_phase that the code does not rely on it"
 NOT_NULL = (
     "it waits until the old code is gone; on a big table first a CheckConstraint that the field is not null by "

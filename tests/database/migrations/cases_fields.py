@@ -278,5 +278,9 @@ case("AddField db_default, then unique with it", add("stock", lambda: d.IntegerF
      lambda: m.AddConstraint("Item", unique("stock")), since=(5, 0), seeds=1)  # fmt: skip
 case("AddField null=True, then unique with it", add("code", lambda: char(null=True)),
      lambda: m.AddConstraint("Item", unique("code")))  # fmt: skip
+case("unique_together becomes a constraint", lambda: m.AlterUniqueTogether("Item", set()),
+     lambda: m.AddConstraint("Item", unique("name", "number")), start=lambda: base({"unique_together": {("name", "number")}}))  # fmt: skip
+case("unique_together becomes a constraint, in two migrations", [lambda: m.AddConstraint("Item", unique("name", "number"))],
+     [lambda: m.AlterUniqueTogether("Item", set())], start=lambda: base({"unique_together": {("name", "number")}}))  # fmt: skip
 case("unique over what is unique already", lambda: m.AddConstraint("Item", unique("name", "number", name="both")),
      start=constrained(lambda: unique("name")))  # fmt: skip

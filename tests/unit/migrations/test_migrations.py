@@ -114,6 +114,24 @@ def test_a_name_that_the_next_operation_takes_back_is_seen_by_nobody() -> None:
     assert "now" not in [action for _phase, action in phases(apart)]
 
 
+def test_what_keeps_rows_apart_may_become_another_constraint() -> None:
+    one, two = replace(ITEM, uniques=unique("name")), replace(ITEM, uniques={"two": s.Unique("two", ("name",), "two")})
+    index = {"one": s.LiveIndex(("name",), unique=True)}
+    # Away and there again in one transaction, as makemigrations orders it.
+    at_once = database(one, ITEM, two, live={"item": live_of(one, indexes=index)})
+    assert phases(at_once) == [("either", "now")] * 2
+    # There before the other one goes.
+    both = replace(ITEM, uniques={**one.uniques, **two.uniques})
+    beside = database(one, both, two, live={"item": live_of(one, indexes=index)})
+    assert phases(beside) == [("either", "now")] * 2
+    # But not both of them, and not where a big table would be searched under a lock.
+    gone = database(one, both, two, ITEM, live={"item": live_of(one, indexes=index)})
+    assert [action for _phase, action in phases(gone)] == ["now", "now", "refuse"]
+    big = database(one, ITEM, two, live={"item": live_of(one, indexes=index, bytes=2**30)})
+    judged = decide.judge(big, {})
+    assert [o.action for o in judged.operations] == ["now", "refuse"] and "AddConstraint" in judged.refused[0].safe_way
+
+
 def test_a_collation_that_sorts_as_the_database_does_is_no_other_one() -> None:
     of = database(ITEM, having(replace(NAME, collation="C.utf8")))
     assert phases(of) == [("downtime", "refuse")]
