@@ -97,9 +97,7 @@ def commit_versions(shop: Shop) -> None:
     """m1 has a note; m2 has none, but a channel, and an index on the big table; m3 is code alone.
 
     m4 writes the address under another name too and copies those of years, m5 asks each order for a channel, m6 knows
-    the address by its new name alone, which it asks of each order, m7 is code alone, m8 has a note again. m9 is m7 with a table
-    that has another name, which no code survives that knows the old one, and m10 fails after that; m11 gives it a third name,
-    and m12 is code alone.
+    the address by its new name alone, which it asks of each order, m7 is code alone, m8 has a note again.
     """
     field = "models.CharField(max_length={}, null=True)"
     commit(shop, "m1", "v2", models_of(NOTE), "0003_note", "0002_first_tours",
@@ -122,15 +120,6 @@ def commit_versions(shop: Shop) -> None:
     commit(shop, "m7", "m6", models_of(filled + _REQUIRED, ""), files=forms)
     commit(shop, "m8", "m7", models_of(filled + _REQUIRED + NOTE, ""), "0009_note", "0008_contact",
            f'migrations.AddField("order", "note", {field.format(80)})', files=forms)  # fmt: skip
-    slot = "    slot = models.BigIntegerField(db_index=True)\n"
-    moved = models_of(filled + _REQUIRED, "").replace(slot, f'    class Meta:\n        db_table = "beats"\n\n{slot}')
-    table = 'migrations.AlterModelTable("heartbeat", "beats")'
-    commit(shop, "m9", "m7", moved, "0009_beats", "0008_contact", table, files=forms)
-    commit(shop, "m10", "m7", moved, "0009_beats", "0008_contact", table,
-           "migrations.RunPython(lambda apps, schema_editor: 1 / 0)", files=forms)  # fmt: skip
-    again = moved.replace('"beats"', '"pulses"')
-    commit(shop, "m11", "m9", again, "0010_pulses", "0009_beats", table.replace("beats", "pulses"), files=forms)
-    commit(shop, "m12", "m11", again, files=forms)
 
 
 def renamed_forms() -> dict[str, str]:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.bridges import KINDS
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
 from tests.bed.migrated_shop import columns, commit_versions, fill, sql
@@ -148,51 +147,6 @@ def test_a_lock_that_is_never_given_leaves_the_version_before_serving(migrated: 
     assert play.returncode != 0 and "nightly-report (pid" in play.message, play.output[-4000:]
     assert migrated.version() == version
     assert_nothing_lost(migrated, load, result)
-
-
-def test_what_needs_a_gap_is_refused_where_the_answer_of_a_survey_was_no(migrated: Shop) -> None:
-    version, before = migrated.version(), columns(migrated)
-    with migrated.load() as load:
-        play = migrated.update("m9", update_allow_downtime="false")
-        result = load.stop()
-    assert play.returncode != 0 and "update_allow_downtime" in play.message, play.output[-4000:]
-    assert (migrated.version(), columns(migrated)) == (version, before)
-    assert_nothing_lost(migrated, load, result)
-
-
-def test_where_a_gap_is_allowed_the_old_code_is_stopped_for_it_and_started_again_if_it_fails(migrated: Shop) -> None:
-    version = migrated.version()
-    with migrated.load() as load:
-        play = migrated.update("m10", update_allow_downtime=True)
-        result = load.stop()
-    assert play.returncode != 0 and "division by zero" in play.message, play.output[-4000:]
-    assert migrated.version() == version
-    assert_only_nobody_was_met(migrated, load, result)
-    with migrated.load() as load:
-        good = migrated.update("m9", update_allow_downtime=True)
-        result = load.stop()
-    assert good.returncode == 0, good.output[-6000:]
-    assert migrated.version() == "m9" and migrated.leftovers() == []
-    assert_only_nobody_was_met(migrated, load, result)
-    print(f"\nevidence: a table gets another name, with a gap: {result.failed:,} of {result.total:,} requests met nobody, "
-          f"for {result.longest_app_gap_ms / 1000:.1f} s at most")  # fmt: skip
-
-
-def test_a_table_has_two_names_beside_both_codes_where_that_is_asked_for(migrated: Shop) -> None:
-    kind = "SELECT relname, relkind FROM pg_class WHERE relname IN ('beats', 'pulses') ORDER BY 1"
-    update(migrated, "m11", "a table has two names", update_bridges=[*KINDS])
-    assert sql(migrated, kind) == "beats|r\npulses|p"
-    update(migrated, "m9", "back to the version that knows the old one")
-    update(migrated, "m11", "and on again", update_bridges=[*KINDS])
-    update(migrated, "m12", "the old name is gone")
-    assert sql(migrated, kind) == "pulses|r"
-
-
-def assert_only_nobody_was_met(shop: Shop, load: LoadRun, result: Result) -> None:
-    """Requests failed because nothing ran, none because code and schema did not fit; what was acknowledged is there."""
-    assert result.failed > 0 and "500" not in {str(code) for code in result.status_codes}, result.status_codes
-    verdict = shop.settle_accounts(load, result)
-    assert verdict.acknowledged > 0 and not (verdict.lost_rows or verdict.lost_tasks or verdict.double_rows), verdict
 
 
 def test_what_plain_migrate_costs_in_comparison(migrated: Shop) -> None:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A table gets another name, which neither code survives: refused, in a gap, and with both names where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.bridges import KINDS
+from tests.bed.load.process import LoadRun
+from tests.bed.load.result import Result
+from tests.bed.migrated_shop import columns, commit, models_of, sql
+from tests.bed.nothing_lost import assert_nothing_lost
+from tests.bed.shop import Shop
+
+SLOT = "    slot = models.BigIntegerField(db_index=True)\n"
+FIRST = "0002_first_tours"
+
+
+def named(table: str) -> str:
+    """The demo's models, with another table for its heartbeats."""
+    text = models_of("")
+    assert SLOT in text
+    return text.replace(SLOT, f'    class Meta:\n        db_table = "{table}"\n\n{SLOT}')
+
+
+def renamed(table: str) -> str:
+    return f'migrations.AlterModelTable("heartbeat", "{table}")'
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    """A shop of its own at v1; r-bad and r1 rename a table, of which r-bad fails then, r2 again, and r3 is code alone."""
+    made = Shop("renames")
+    made.destroy()
+    try:
+        made.create()
+        fails = "migrations.RunPython(lambda apps, schema_editor: 1 / 0)"
+        commit(made, "r-bad", "v2", named("beats"), "0003_beats", FIRST, renamed("beats"), fails)
+        commit(made, "r1", "v2", named("beats"), "0003_beats", FIRST, renamed("beats"))
+        commit(made, "r2", "r1", named("pulses"), "0004_pulses", "0003_beats", renamed("pulses"))
+        commit(made, "r3", "r2", named("pulses"))
+        first = made.update("v2")
+        assert first.returncode == 0, first.output[-6000:]
+        yield made
+    finally:
+        made.destroy()
+
+
+def assert_only_nobody_was_met(shop: Shop, load: LoadRun, result: Result) -> None:
+    """Requests failed because nothing ran, none because code and schema did not fit; what was acknowledged is there."""
+    assert result.failed > 0 and "500" not in {str(code) for code in result.status_codes}, result.status_codes
+    verdict = shop.settle_accounts(load, result)
+    assert verdict.acknowledged > 0 and not (verdict.lost_rows or verdict.lost_tasks or verdict.double_rows), verdict
+
+
+def test_what_needs_a_gap_is_refused_where_the_answer_of_a_survey_was_no(shop: Shop) -> None:
+    before = columns(shop)
+    with shop.load() as load:
+        play = shop.update("r1", update_allow_downtime="false")
+        result = load.stop()
+    assert play.returncode != 0 and "update_allow_downtime" in play.message, play.output[-4000:]
+    assert (shop.version(), columns(shop)) == ("v2", before)
+    assert_nothing_lost(shop, load, result)
+
+
+def test_where_a_gap_is_allowed_the_old_code_is_stopped_for_it_and_started_again_if_it_fails(shop: Shop) -> None:
+    with shop.load() as load:
+        play = shop.update("r-bad", update_allow_downtime=True)
+        # Through nginx, which has learned where it is now.
+        assert shop.version() == "v2", play.output[-6000:]
+        result = load.stop()
+    assert play.returncode != 0 and "division by zero" in play.message, play.output[-4000:]
+    assert shop.leftovers() == []
+    assert_only_nobody_was_met(shop, load, result)
+    with shop.load() as load:
+        good = shop.update("r1", update_allow_downtime=True)
+        result = load.stop()
+    assert good.returncode == 0, good.output[-6000:]
+    assert shop.version() == "r1" and shop.leftovers() == []
+    assert_only_nobody_was_met(shop, load, result)
+    print(f"\nevidence: a table gets another name, with a gap: {result.failed:,} of {result.total:,} requests met nobody, "
+          f"for {result.longest_app_gap_ms / 1000:.1f} s at most")  # fmt: skip
+
+
+def test_a_table_has_two_names_beside_both_codes_where_that_is_asked_for(shop: Shop) -> None:
+    kind = "SELECT relname, relkind FROM pg_class WHERE relname IN ('beats', 'pulses') ORDER BY 1"
+    for version, what, found in (
+        ("r2", "a table gets another name, and has two", "beats|r\npulses|p"),
+        ("r1", "back to the version that knows the old one", None),
+        ("r2", "and on again", "beats|r\npulses|p"),
+        ("r3", "the old name is gone", "pulses|r"),
+    ):
+        with shop.load(rate=100) as load:
+            play = shop.update(version, update_bridges=[*KINDS])
+            result = load.stop()
+        assert play.returncode == 0, play.output[-6000:]
+        assert shop.version() == version and shop.leftovers() == []
+        assert_nothing_lost(shop, load, result)
+        assert found is None or sql(shop, kind) == found
+        print(f"\nevidence: {what}: {result.total:,} requests, 0 failed, no answer for at most {result.longest_app_gap_ms:.0f} ms, "
+              f"the slowest answer after {result.latency_ms['max']:.0f} ms")  # fmt: skip
