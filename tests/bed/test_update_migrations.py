@@ -11,8 +11,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.bed.load.process import LoadRun
-from tests.bed.load.result import Result
 from tests.bed.migrated_shop import columns, commit_versions, fill, sql
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import LABEL, Play, Shop, run
