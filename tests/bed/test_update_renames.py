@@ -92,7 +92,7 @@ def test_a_table_has_two_names_beside_both_codes_where_that_is_asked_for(shop: S
         ("r2", "and on again", "beats|r\npulses|p"),
         ("r3", "the old name is gone", "pulses|r"),
     ):
-        with shop.load(rate=100) as load:
+        with shop.load() as load:
             play = shop.update(version, update_bridges=[*KINDS])
             result = load.stop()
         assert play.returncode == 0, play.output[-6000:]
