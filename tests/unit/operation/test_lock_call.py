@@ -131,7 +131,7 @@ def test_an_undo_that_is_owed_is_told_to_whoever_comes_next(call: Call) -> None:
         ({"state_dir": "state"}, "must be absolute"),
         ({"state_dir": "/srv/../etc"}, "without .."),
         ({"lease": 0}, "lease: 0 seconds"),
-        ({"wait": -1}, "wait: -1 seconds"),
+        ({"wait": -1}, "wait: -1 is not a duration"),
     ],
 )
 def test_bad_input(call: Call, more: dict[str, Any], said: str) -> None:

@@ -176,7 +176,7 @@ def _hold(keeper: Keeper, request: Request) -> dict[str, Any]:
         )
     for name, seconds in (("lease", request.lease), ("wait", request.wait)):
         if seconds < 0 or (name == "lease" and seconds < 1):
-            raise BadInput(f"{name}: {seconds} seconds cannot be")
+            raise BadInput(f"{name}: {seconds:g} seconds cannot be")
     wanted, over = _wanted(request), request.take_over
     mine = Progress.open(keeper.directory, request.progress.progress_id)
     relay = Relay(mine, keeper.directory)
