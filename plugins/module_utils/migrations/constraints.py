@@ -12,7 +12,7 @@ from . import column_types, safe_ways
 from . import columns as of_columns
 from . import rules as of_tables
 from .rules import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Effect, World
-from .schema import Check, Column, Index, LiveIndex, Reference, Table, Unique
+from .schema import Check, Column, Index, Reference, Table, Unique
 from .schema_changes import Change, of_kind
 
 # -- unique -------------------------------------------------------------------------------------------------------
@@ -65,19 +65,18 @@ def _old_may_repeat(change: Change, unique: Unique, world: World) -> bool:
 def _unique_already(change: Change, world: World, columns: tuple[str, ...], exactly: bool) -> bool:
     """Whether the database keeps these (or, not ``exactly``, some of them) unique as it is."""
     live = world.live(change.table)
-    known: list[LiveIndex] = list(live.indexes.values()) if live is not None else []
-    sets = [set(i.columns) for i in known if i.valid and i.unique and i.plain and i.immediate]
+    known = live.indexes.values() if live is not None else ()
+    sets = [set(i.columns) for i in known if i.keeps_apart and world.unique_rules(change.table, i.columns) > 0]
     if live is None and change.within is not None:
         sets = [set(u.columns) for u in change.within.uniques.values() if u.upsert_target]
         sets.append(set(change.within.primary_key))
-    sets = [s for s in sets if (change.table, frozenset(s)) not in world.no_longer_unique]
     return any(s == set(columns) if exactly else s and s <= set(columns) for s in sets)
 
 
 def unique_removed(change: Change, world: World) -> Effect:
     old, table = of_kind(change.old, Unique), change.table
     found = Effect(lock=ACCESS_EXCLUSIVE, declarable=True, safe_way=safe_ways.REMOVE_UNIQUE)
-    if old.upsert_target and world.twice_unique(table, old.columns):
+    if old.upsert_target and world.unique_rules(table, old.columns) > 1:
         return replace(found, safe_way="")
     if old.upsert_target and world.old(table) and world.old_code_upserts:
         reason = f"an upsert of the old code (ON CONFLICT) on {', '.join(old.columns)} has no index to go by any more"

@@ -19,7 +19,7 @@ from . import safe_ways
 from .bridges import KEEP_DEFAULT, USUAL, WHOLE_TABLE, over
 from .constraints import effect_of
 from .data_moves import BETWEEN, way_of
-from .rules import Effect, World, together
+from .rules import ACCESS_EXCLUSIVE, Effect, World, together
 from .schema import Column, Database, Migration, Operation, Table, Unique
 from .schema_changes import Change, changes_of
 
@@ -158,6 +158,7 @@ class _Court:
         self.judged: list[Judged] = []
         self.refused: list[Refused] = []
         self._deferred: list[tuple[Migration, Operation, frozenset[tuple[str, ...]], bool]] = []
+        self._unseen = {(m.app, m.name, i) for m in database.migrations if m.atomic for i in _there_and_back(m)}
         # Nothing has ever been migrated and nothing is there: no code runs on it.
         nothing = not database.applied and all(t is None for t in database.live.values())
         self._empty = nothing and database.vendor == "postgresql"
@@ -196,9 +197,9 @@ class _Court:
         if self.database.vendor != "postgresql" and (changes or _is_opaque(operation)):
             reason = f"{self.database.alias} is {self.database.vendor}"
             return Effect(unknown=reason, safe_way=safe_ways.OTHER_DATABASE)
-        if migration.atomic and operation.index in _there_and_back(migration):
+        if (migration.app, migration.name, operation.index) in self._unseen:
             built = any(change.kind == "unique added" for change in changes)
-            return Effect(lock="ACCESS EXCLUSIVE", grows=built, safe_way=safe_ways.UNIQUE_FIRST if built else "")
+            return Effect(lock=ACCESS_EXCLUSIVE, grows=built, safe_way=safe_ways.UNIQUE_FIRST if built else "")
         # What is done outside of a transaction, or to the database alone, has no bridge.
         allowed = self.bridges if migration.atomic and not operation.separate else ()
         parts = [over(effect_of(change, self.world), change, self.world, allowed) for change in changes]
@@ -370,19 +371,27 @@ def _there_and_back(migration: Migration) -> set[int]:
     A column gets another name and its own again, or what keeps columns unique is another constraint.
     """
     found: set[int] = set()
-    known = [(o.index, changes_of(o.difference)) for o in migration.operations if not o.opaque and not o.separate]
-    for (index, one), (following, other) in zip(known, known[1:]):
-        if following != index + 1 or len(one) != 1 or len(other) != 1 or one[0].table != other[0].table:
-            continue
-        kinds, columns = (one[0].kind, other[0].kind), (one[0].columns, other[0].columns)
-        rules = [side for side in (one[0].old, other[0].new) if isinstance(side, Unique) and side.upsert_target]
-        renamed = kinds == ("column renamed", "column renamed") and columns[0] == columns[1][::-1]
-        replaced = (
-            kinds == ("unique removed", "unique added") and len(rules) == 2 and set(columns[0]) == set(columns[1])
-        )
-        if renamed or replaced:
-            found |= {index, following}
+    for one, other in zip(migration.operations, migration.operations[1:]):
+        # What is taken back cannot take back anything itself.
+        if one.index not in found and _takes_back(one, other):
+            found |= {one.index, other.index}
     return found
+
+
+def _takes_back(one: Operation, other: Operation) -> bool:
+    if one.opaque or one.separate or other.opaque or other.separate:
+        return False
+    first, second = changes_of(one.difference), changes_of(other.difference)
+    if len(first) != 1 or len(second) != 1 or first[0].table != second[0].table:
+        return False
+    (there, back), old, new = (first[0], second[0]), first[0].old, second[0].new
+    if (
+        (there.kind, back.kind) == ("unique removed", "unique added")
+        and isinstance(old, Unique)
+        and isinstance(new, Unique)
+    ):
+        return old.upsert_target and new.upsert_target and set(old.columns) == set(new.columns)
+    return there.kind == back.kind == "column renamed" and there.columns == back.columns[::-1]
 
 
 def _is_opaque(operation: Operation) -> bool:

@@ -69,7 +69,6 @@ class World:
     old_code_upserts: bool = True
     made: set[str] = field(default_factory=set)
     nullable: dict[tuple[str, str], LiveColumn] = field(default_factory=dict)
-    no_longer_unique: set[tuple[str, frozenset[str]]] = field(default_factory=set)
     #: How many more rules (or, below zero, fewer) keep these columns unique than there were.
     more_unique: Counter[tuple[str, frozenset[str]]] = field(default_factory=Counter)
     unreferenced: set[tuple[str, str]] = field(default_factory=set)
@@ -104,14 +103,12 @@ class World:
         given = bool(as_stated.db_default or as_stated.generated or as_stated.automatic)
         return known or LiveColumn(not as_stated.null, given)
 
-    def twice_unique(self, table: str, columns: Collection[str]) -> bool:
-        """Whether one rule that keeps exactly these columns unique may go, since another one does."""
+    def unique_rules(self, table: str, columns: Collection[str]) -> int:
+        """How many rules keep exactly these columns of a table in the catalogue unique, now."""
         live = self.live(table)
         known = live.indexes.values() if live is not None else ()
-        plain = [
-            i for i in known if i.valid and i.unique and i.plain and i.immediate and set(i.columns) == set(columns)
-        ]
-        return len(plain) + self.more_unique[table, frozenset(columns)] > 1
+        there = sum(index.keeps_apart and set(index.columns) == set(columns) for index in known)
+        return there + self.more_unique[table, frozenset(columns)]
 
     def note(self, change: Change) -> None:
         """A change that runs at once is made from here on."""
@@ -120,10 +117,7 @@ class World:
             self.made.add(change.table)
         elif isinstance(new, Unique) and new.upsert_target:
             self.more_unique[change.table, frozenset(new.columns)] += 1
-            self.no_longer_unique.discard((change.table, frozenset(new.columns)))
         elif change.kind == "unique removed":
-            if not self.twice_unique(change.table, change.columns):
-                self.no_longer_unique.add((change.table, frozenset(change.columns)))
             self.more_unique[change.table, frozenset(change.columns)] -= 1
         elif isinstance(new, Column):
             given = bool(new.db_default or new.generated or new.automatic)

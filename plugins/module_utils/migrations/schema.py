@@ -144,6 +144,11 @@ class LiveIndex:
     plain: bool = True
     immediate: bool = True
 
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether no two rows have the same in its columns, so that ``ON CONFLICT (columns)`` can mean it."""
+        return self.valid and self.unique and self.plain and self.immediate
+
 
 @dataclass(frozen=True)
 class LiveReference:

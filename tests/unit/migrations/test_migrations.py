@@ -106,6 +106,9 @@ def renamed(*columns: str) -> s.Database:
 def test_a_name_that_the_next_operation_takes_back_is_seen_by_nobody() -> None:
     assert phases(renamed("name", "title", "name")) == [("either", "now")] * 2
     assert [action for _phase, action in phases(renamed("name", "title", "other"))] == ["defer", "refuse"]
+    # A third one is not taken back by anything.
+    assert phases(renamed("name", "title", "name", "title"))[:2] == [("either", "now")] * 2
+    assert phases(renamed("name", "title", "name", "title"))[2][1] == "defer"
     # With anything between, or outside of a transaction, somebody may meet it.
     between = database(ITEM, having(replace(NAME, column="title")), DATA, ITEM, declared="either")
     assert "refuse" in [action for _phase, action in phases(between)]

@@ -309,8 +309,12 @@ def described(
     report["catalogue"] = _catalogue(connection, walk) if connection.vendor == "postgresql" else {}
     moving = {m["app"] for m in report["migrations"] if any(o.get("opaque") == "python" for o in m["operations"])}
     if connection.vendor == "postgresql":
-        report["upserts"] = upserts.found()
-        report["own_collations"] = catalogue.own_collations(connection)
+        concerned = [*report["old"], *report["new"]]
+        # Hundreds of files are read for it, and a catalogue asked.
+        if any(table["uniques"] for table in concerned):
+            report["upserts"] = upserts.found()
+        if any(column["collation"] for table in concerned for column in table["columns"].values()):
+            report["own_collations"] = catalogue.own_collations(connection)
         report["sizes"] = {app: _sizes(connection, walk.first, app) for app in sorted(moving)}
     return report
 
