@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from .errors import BadInput
 from .values import seconds, size
 
-Request = TypeVar("Request")
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Request = TypeVar("Request", bound=_Dataclass)
 
 _WITH_UNIT: dict[Any, Callable[[Any], Any]] = {"float": seconds, "int": size}
 #: What is not given, by type: numbers and booleans without a default stay None.
@@ -34,12 +39,12 @@ def read(
     :raises BadInput: a duration or a size is none.
     """
     values = {name: _value(option, params.get(name)) for name, option in spec.items()}
-    for name, kind in ((f.name, f.type) for f in fields(request)):  # type: ignore[arg-type]
-        if kind in _WITH_UNIT and spec.get(name, {}).get("type") == "str":
+    for field in fields(request):
+        if field.type in _WITH_UNIT and spec.get(field.name, {}).get("type") == "str":
             try:
-                values[name] = _WITH_UNIT[kind](values[name])
+                values[field.name] = _WITH_UNIT[field.type](values[field.name])
             except ValueError as error:
-                raise BadInput(f"{name}: {error}") from None
+                raise BadInput(f"{field.name}: {error}") from None
     return request(**values, **more)
 
 

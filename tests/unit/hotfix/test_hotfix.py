@@ -167,7 +167,10 @@ BUILDER = Home(IMAGE, "builder", "job", "/app/src/App.vue")
 def test_what_a_job_builds_from_replaces_nobody_and_says_what_is_small() -> None:
     verdict = of(Change(SOURCE, added=2, removed=1), homes={SOURCE: [BUILDER]}, sources={SOURCE: ["builder"]})
     assert verdict.kinds == {FRONTEND: (SOURCE,)} and verdict.jobs == ("builder",) and verdict.services == ()
-    assert not verdict.refusals and "1 changed files and 3 lines; up to 20 files" in verdict.notes[0]
+    assert (
+        not verdict.refusals
+        and "1 changed files and 3 lines; up to 20 files and up to 400 lines (hotfix_limits)" in verdict.notes[0]
+    )
     both = of(
         Change(SOURCE), Change(VIEW), homes={SOURCE: [BUILDER], VIEW: [API, WORKER]}, sources={SOURCE: ["builder"]}
     )

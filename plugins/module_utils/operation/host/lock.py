@@ -174,9 +174,8 @@ def _hold(keeper: Keeper, request: Request) -> dict[str, Any]:
         return _answer(
             held, False, "the lock is held already", unfinished=unfinished, taken_over="", last=_last(keeper, held)
         )
-    for name, seconds in (("lease", request.lease), ("wait", request.wait)):
-        if seconds < 0 or (name == "lease" and seconds < 1):
-            raise BadInput(f"{name}: {seconds:g} seconds cannot be")
+    if request.lease < 1:
+        raise BadInput(f"lease: {request.lease:g} seconds cannot be")
     wanted, over = _wanted(request), request.take_over
     mine = Progress.open(keeper.directory, request.progress.progress_id)
     relay = Relay(mine, keeper.directory)
