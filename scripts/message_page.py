@@ -8,6 +8,7 @@ Run it after adding or changing a message; a unit test fails where the page is n
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -26,16 +27,6 @@ A message that tells how far something came, or what was undone, is made of what
 
 `scripts/message_page.py` writes it from the code.
 """
-#: Exceptions that are programming, not messages.
-_INNER = {
-    "TypeError",
-    "RuntimeError",
-    "KeyError",
-    "AttributeError",
-    "NotImplementedError",
-    "ImportError",
-    "AssertionError",
-}
 TITLES = {
     "adopt": "Taking over what was started by hand", "backup": "Backups and restores", "base": "Files, processes, options",
     "build": "Images, static files, front ends", "celery": "Celery", "django": "Django", "drift": "Edits made by hand",
@@ -51,19 +42,38 @@ def text_of(node: ast.expr | None) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(p.value if isinstance(p, ast.Constant) else "…" for p in node.values)  # type: ignore[misc]
+        return "".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return text_of(node.left) + (text_of(node.right) or "…")
     return ""
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """A file of the code."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def own_errors() -> frozenset[str]:
+    """The exceptions that the rooms define, and the two of Python's that they say something by."""
+    classes = [
+        node for path in UTILS.rglob("*.py") for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)
+    ]
+    found, before = {"OSError", "ValueError"}, 0
+    while len(found) > before:
+        before = len(found)
+        found |= {c.name for c in classes for b in c.bases if isinstance(b, ast.Name) and b.id in {"Exception", *found}}
+    return frozenset(found)
+
+
 def raised(path: Path) -> Iterator[tuple[str, str]]:
     """What a file's exceptions say, and what they advise."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if not (isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute))):
             continue
         name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-        if not _is_error(name) or not node.args:
+        if name not in own_errors() or not node.args:
             continue
         what = " ".join(text_of(node.args[0]).split())
         advice = next(
@@ -83,15 +93,6 @@ def said(path: Path) -> Iterator[tuple[str, str]]:
 
 def _advice(text: str) -> str:
     return " ".join(text.split()) if re.search(r"\w{2}", text) else ""
-
-
-def _is_error(name: str) -> bool:
-    return name not in _INNER and bool(
-        re.search(
-            r"^(Bad|Un|No|Cannot)[A-Z]?[a-z]+|Failed$|Error$|Foreign|Absent|Wrong|Refused$|TakenBack|NotDone|Stuck",
-            name,
-        )
-    )
 
 
 def page() -> str:
