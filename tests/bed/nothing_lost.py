@@ -7,7 +7,7 @@ import json
 
 from tests.bed.load.process import LoadRun, proxy_log
 from tests.bed.load.result import Result
-from tests.bed.shop import Shop
+from tests.bed.shop import RATE, Play, Shop
 
 
 def assert_nothing_lost(shop: Shop, load: LoadRun, result: Result) -> None:
@@ -25,3 +25,21 @@ def assert_nothing_lost(shop: Shop, load: LoadRun, result: Result) -> None:
     assert not verdict.lost_tasks, verdict
     assert not verdict.double_tasks, verdict
     assert verdict.acknowledged > 0
+
+
+def update_under_load(shop: Shop, version: str, what: str = "", rate: float = RATE, **variables: object) -> Play:
+    """An update that loses nothing; what was measured is printed.
+
+    :param rate: requests a second.
+    """
+    with shop.load(rate=rate) as load:
+        play = shop.update(version, **variables)
+        result = load.stop()
+    assert play.returncode == 0, play.output[-6000:]
+    assert shop.version() == version
+    assert shop.leftovers() == []
+    assert_nothing_lost(shop, load, result)
+    gap, slowest = result.longest_app_gap_ms, result.latency_ms["max"]
+    print(f"\nevidence: {what or version}: {result.total:,} requests, 0 failed, no answer for at most {gap:.0f} ms, the "
+          f"slowest answer after {slowest:.0f} ms, {play.seconds:.0f} s")  # fmt: skip
+    return play

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bed.migrated_shop import columns, commit, fill, models_of, renamed_forms, sql
-from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import LABEL, Play, Shop, run
+from tests.bed.nothing_lost import update_under_load
+from tests.bed.shop import LABEL, Shop, deployed, run
 
 SOURCE = '    source = models.CharField(max_length=20, default="web")\n'
 CONTACT = "    contact = models.EmailField()\n"
@@ -38,32 +38,10 @@ def commit_versions(shop: Shop) -> None:
 @pytest.fixture(scope="module")
 def bridged() -> Iterator[Shop]:
     """A shop of its own at v2, with orders of years."""
-    made = Shop("bridges")
-    made.destroy()
-    try:
-        made.create()
+    with deployed("bridges", version="v2") as made:
         commit_versions(made)
-        first = made.update("v2")
-        assert first.returncode == 0, first.output[-6000:]
         fill(made, ROWS)
         yield made
-    finally:
-        made.destroy()
-
-
-def update(shop: Shop, version: str, what: str, **variables: object) -> Play:
-    """An update under load that loses nothing; what was measured is printed."""
-    with shop.load(rate=RATE) as load:
-        play = shop.update(version, **variables)
-        result = load.stop()
-    assert play.returncode == 0, play.output[-6000:]
-    assert shop.version() == version
-    assert shop.leftovers() == []
-    assert_nothing_lost(shop, load, result)
-    gap, slowest = result.longest_app_gap_ms, result.latency_ms["max"]
-    print(f"\nevidence: {what}: {result.total:,} requests, 0 failed, no answer for at most {gap:.0f} ms, the slowest "
-          f"answer after {slowest:.0f} ms, {play.seconds:.0f} s")  # fmt: skip
-    return play
 
 
 def bridges(shop: Shop) -> str:
@@ -75,7 +53,7 @@ def bridges(shop: Shop) -> str:
 
 
 def test_a_field_with_a_default_comes(bridged: Shop) -> None:
-    update(bridged, "b1", "AddField NOT NULL with a default")
+    update_under_load(bridged, "b1", "AddField NOT NULL with a default", RATE)
     assert bridges(bridged) == "keep_default"
     assert sql(bridged, "SELECT count(*) FROM tours_order WHERE source <> 'web'") == "0"
     again = bridged.update("b1")
@@ -83,22 +61,22 @@ def test_a_field_with_a_default_comes(bridged: Shop) -> None:
 
 
 def test_a_field_gets_another_name_that_every_order_is_written_with(bridged: Shop) -> None:
-    update(bridged, "b2", f"RenameField, {ROWS:,} rows copied")
+    update_under_load(bridged, "b2", f"RenameField, {ROWS:,} rows copied", RATE)
     # The default of the version before was taken down first: nothing runs any more that needs it.
     assert bridges(bridged) == "mirror_column"
     assert "source" in columns(bridged) and sql(
         bridged, "SELECT count(*) FROM tours_order WHERE email IS DISTINCT FROM contact"
     ) == "0"  # fmt: skip
-    update(bridged, "b1", "back to the name of before")
+    update_under_load(bridged, "b1", "back to the name of before", RATE)
     assert sql(bridged, "SELECT count(*) FROM tours_order WHERE email IS DISTINCT FROM contact") == "0"
-    update(bridged, "b2", "and on again")
+    update_under_load(bridged, "b2", "and on again", RATE)
 
 
 def test_a_field_goes_that_is_not_null(bridged: Shop) -> None:
-    update(bridged, "b3", "RemoveField NOT NULL, and RENAME COLUMN of the version before")
+    update_under_load(bridged, "b3", "RemoveField NOT NULL, and RENAME COLUMN of the version before", RATE)
     assert bridges(bridged) == "set_default" and "email" not in columns(bridged)
     allowed = {"update_allow_data_loss": ["tours.0005_source"]}
-    update(bridged, "b4", "code alone, the column of the version before is dropped", **allowed)
+    update_under_load(bridged, "b4", "code alone, the column of the version before is dropped", RATE, **allowed)
     assert bridges(bridged) == ""
     assert columns(bridged) == sorted({*AT_FIRST, "contact"} - {"email"})
     left = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'tours_order'::regclass AND NOT tgisinternal"

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.bed.migrated_shop import columns, commit_versions, fill, sql
-from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import LABEL, Play, Shop, run
+from tests.bed.nothing_lost import assert_nothing_lost, update_under_load
+from tests.bed.shop import LABEL, Shop, run
 
 AT_FIRST = ["created_at", "email", "id", "note", "reference", "tour_id"]
 
@@ -35,23 +35,8 @@ def migrated() -> Iterator[Shop]:
         made.destroy()
 
 
-def update(shop: Shop, version: str, what: str = "", **variables: object) -> Play:
-    """An update under load that loses nothing; what was measured is printed."""
-    with shop.load() as load:
-        play = shop.update(version, **variables)
-        result = load.stop()
-    assert play.returncode == 0, play.output[-6000:]
-    assert shop.version() == version
-    assert shop.leftovers() == []
-    assert_nothing_lost(shop, load, result)
-    gap, slowest = result.longest_app_gap_ms, result.latency_ms["max"]
-    print(f"\nevidence: {what or version}: {result.total:,} requests, 0 failed, no answer for at most {gap:.0f} ms, the "
-          f"slowest answer after {slowest:.0f} ms, {play.seconds:.0f} s")  # fmt: skip
-    return play
-
-
 def test_a_column_goes_one_comes_and_an_index_is_built_while_orders_are_written(migrated: Shop) -> None:
-    play = update(migrated, "m2")
+    play = update_under_load(migrated, "m2")
     assert columns(migrated) == sorted([*AT_FIRST, "channel"])
     assert "going back needs no reversal" in play.output
     index = "SELECT indisvalid FROM pg_index i JOIN pg_class c ON c.oid = indexrelid WHERE relname LIKE 'tours_order_email%'"
@@ -62,23 +47,23 @@ def test_a_column_goes_one_comes_and_an_index_is_built_while_orders_are_written(
 
 
 def test_going_back_reverses_nothing_and_another_update_drops_nothing_that_is_used(migrated: Shop) -> None:
-    update(migrated, "m1")
+    update_under_load(migrated, "m1")
     assert columns(migrated) == sorted([*AT_FIRST, "channel"])
     # By name it may be dropped, but it is used.
-    update(migrated, "v3", update_allow_data_loss=["tours.0004_channel"])
+    update_under_load(migrated, "v3", update_allow_data_loss=["tours.0004_channel"])
     assert "note" in columns(migrated)
     looked = migrated.update("m2", "--check", update_allow_data_loss=["tours.0004_channel"])
     assert looked.returncode == 0 and migrated.version() == "v3", looked.output[-4000:]
-    update(migrated, "m2", update_allow_data_loss=["tours.0004_channel"])
+    update_under_load(migrated, "m2", update_allow_data_loss=["tours.0004_channel"])
     assert "note" in columns(migrated)
     # By name, and nothing that runs needs it: but the version that comes does.
-    update(migrated, "m1", update_allow_data_loss=["tours.0004_channel"])
+    update_under_load(migrated, "m1", update_allow_data_loss=["tours.0004_channel"])
     assert "note" in columns(migrated)
-    update(migrated, "m2")
+    update_under_load(migrated, "m2")
 
 
 def test_the_next_update_drops_what_nobody_uses_any_more_if_it_is_named(migrated: Shop) -> None:
-    unnamed = update(migrated, "m3", "code alone")
+    unnamed = update_under_load(migrated, "m3", "code alone")
     assert "note" in columns(migrated) and "allow_data_loss" in unnamed.output
     with migrated.load() as load, ThreadPoolExecutor(1) as beside:
         running = beside.submit(migrated.update, "m4", update_allow_data_loss=["tours.0004_channel"])
@@ -93,7 +78,7 @@ def test_the_next_update_drops_what_nobody_uses_any_more_if_it_is_named(migrated
     assert migrated.version() == "m4" and "note" not in columns(migrated) and migrated.leftovers() == []
     assert_nothing_lost(migrated, load, result)
     assert sql(migrated, "SELECT count(*) FROM tours_order WHERE contact IS NULL") != "0"
-    update(migrated, "m4", "rows of years are copied in batches by the same command again",
+    update_under_load(migrated, "m4", "rows of years are copied in batches by the same command again",
            update_allow_data_loss=["tours.0004_channel"])  # fmt: skip
     assert sql(migrated, "SELECT count(*) FROM tours_order WHERE contact IS NULL OR contact <> email") == "0"
     assert sql(migrated, "SELECT count(*) FROM evenkeel_migrations WHERE name = '0006_copy' AND op_index = 0 "
@@ -121,16 +106,18 @@ def not_null(shop: Shop, column: str) -> bool:
 
 
 def test_not_null_and_the_rest_of_the_new_name_come_when_nobody_is_left_who_does_not_know_them(migrated: Shop) -> None:
-    update(migrated, "m5", "a channel is asked of each order (waits)")
+    update_under_load(migrated, "m5", "a channel is asked of each order (waits)")
     assert not not_null(migrated, "channel")
-    update(migrated, "m6", "NOT NULL with a default, rows of years filled; the old name is not used any more")
+    update_under_load(
+        migrated, "m6", "NOT NULL with a default, rows of years filled; the old name is not used any more"
+    )
     assert not_null(migrated, "channel") and not not_null(migrated, "contact")
     assert sql(migrated, "SELECT count(*) FROM tours_order WHERE channel = 'web'") != "0"
     # Of one that is in the middle nothing is missing: the one before goes on with what the new one writes.
-    update(migrated, "m5", "back to the version that writes both names")
-    update(migrated, "m6", "and on again")
+    update_under_load(migrated, "m5", "back to the version that writes both names")
+    update_under_load(migrated, "m6", "and on again")
     assert "email" in columns(migrated)
-    update(
+    update_under_load(
         migrated, "m7", "the old name is dropped, the new one NOT NULL", update_allow_data_loss=["tours.0008_contact"]
     )
     assert "email" not in columns(migrated) and not_null(migrated, "contact")

@@ -11,8 +11,8 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.bridges
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
 from tests.bed.migrated_shop import columns, commit, models_of, sql
-from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Shop
+from tests.bed.nothing_lost import assert_nothing_lost, update_under_load
+from tests.bed.shop import Shop, deployed
 
 SLOT = "    slot = models.BigIntegerField(db_index=True)\n"
 FIRST = "0002_first_tours"
@@ -31,21 +31,14 @@ def renamed(table: str) -> str:
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
-    """A shop of its own at v1; r-bad and r1 rename a table, of which r-bad fails then, r2 again, and r3 is code alone."""
-    made = Shop("renames")
-    made.destroy()
-    try:
-        made.create()
+    """A shop of its own at v2; r-bad and r1 rename a table, of which r-bad fails then, r2 again, and r3 is code alone."""
+    with deployed("renames", version="v2") as made:
         fails = "migrations.RunPython(lambda apps, schema_editor: 1 / 0)"
         commit(made, "r-bad", "v2", named("beats"), "0003_beats", FIRST, renamed("beats"), fails)
         commit(made, "r1", "v2", named("beats"), "0003_beats", FIRST, renamed("beats"))
         commit(made, "r2", "r1", named("pulses"), "0004_pulses", "0003_beats", renamed("pulses"))
         commit(made, "r3", "r2", named("pulses"))
-        first = made.update("v2")
-        assert first.returncode == 0, first.output[-6000:]
         yield made
-    finally:
-        made.destroy()
 
 
 def assert_only_nobody_was_met(shop: Shop, load: LoadRun, result: Result) -> None:
@@ -92,12 +85,5 @@ def test_a_table_has_two_names_beside_both_codes_where_that_is_asked_for(shop: S
         ("r2", "and on again", "beats|r\npulses|p"),
         ("r3", "the old name is gone", "pulses|r"),
     ):
-        with shop.load() as load:
-            play = shop.update(version, update_bridges=[*KINDS])
-            result = load.stop()
-        assert play.returncode == 0, play.output[-6000:]
-        assert shop.version() == version and shop.leftovers() == []
-        assert_nothing_lost(shop, load, result)
+        update_under_load(shop, version, what, update_bridges=[*KINDS])
         assert found is None or sql(shop, kind) == found
-        print(f"\nevidence: {what}: {result.total:,} requests, 0 failed, no answer for at most {result.longest_app_gap_ms:.0f} ms, "
-              f"the slowest answer after {result.latency_ms['max']:.0f} ms")  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from demo.repository import add_commit
 from tests.bed.migrated_shop import sql
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import ROOT, Shop
+from tests.bed.shop import ROOT, Shop, deployed
 
 SHARDS = ("default", "east", "west")
 SETTINGS = """
@@ -72,10 +72,7 @@ def name_of(shard: str) -> str:
 
 @pytest.fixture(scope="module")
 def sharded() -> Iterator[Shop]:
-    made = Shop("shards")
-    made.destroy()
-    try:
-        made.create()
+    with deployed("shards", version="v2") as made:
         settings = (ROOT / "demo/shop/shop/settings.py").read_text(encoding="utf-8")
         models = (ROOT / "demo/shop/tours/models.py").read_text(encoding="utf-8")
         noted = models.replace("    email = models.EmailField()\n", "    email = models.EmailField()\n"
@@ -89,14 +86,11 @@ def sharded() -> Iterator[Shop]:
         add_commit(repository, {"shop/version.py": 'VERSION = "s2"\n', "tours/models.py": indexed,
                                 "tours/migrations/0003_note.py": NOTE, "tours/migrations/0004_index.py": MIGRATION},
                    "s2", "s1")  # fmt: skip
-        assert made.update("v2").returncode == 0
         for shard in ("east", "west"):
             sql(made, f"CREATE DATABASE {name_of(shard)}")
         first = made.update("s1")
         assert first.returncode == 0, first.output[-5000:]
         yield made
-    finally:
-        made.destroy()
 
 
 def noted(shop: Shop) -> list[str]:
