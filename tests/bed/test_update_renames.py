@@ -65,6 +65,7 @@ def test_where_a_gap_is_allowed_the_old_code_is_stopped_for_it_and_started_again
         assert shop.version() == "v2", play.output[-6000:]
         result = load.stop()
     assert play.returncode != 0 and "division by zero" in play.message, play.output[-4000:]
+    assert "does not serve again" not in play.message, play.output[-4000:]
     assert shop.leftovers() == []
     assert_only_nobody_was_met(shop, load, result)
     with shop.load() as load:
