@@ -78,8 +78,12 @@ def test_the_next_update_drops_what_nobody_uses_any_more_if_it_is_named(migrated
     assert migrated.version() == "m4" and "note" not in columns(migrated) and migrated.leftovers() == []
     assert_nothing_lost(migrated, load, result)
     assert sql(migrated, "SELECT count(*) FROM tours_order WHERE contact IS NULL") != "0"
-    update_under_load(migrated, "m4", "rows of years are copied in batches by the same command again",
-           update_allow_data_loss=["tours.0004_channel"])  # fmt: skip
+    update_under_load(
+        migrated,
+        "m4",
+        "rows of years are copied in batches by the same command again",
+        update_allow_data_loss=["tours.0004_channel"],
+    )
     assert sql(migrated, "SELECT count(*) FROM tours_order WHERE contact IS NULL OR contact <> email") == "0"
     assert sql(migrated, "SELECT count(*) FROM evenkeel_migrations WHERE name = '0006_copy' AND op_index = 0 "
                "AND state IN ('done', 'settled')") == "1"  # fmt: skip
