@@ -43,9 +43,10 @@ options:
     description:
       - A part of the services that would be replaced. V(workers) are those that run Celery's tasks, V(others) are the rest.
         On the way back to an older version the others go first, since they send what older workers do not know
-        (M(evenkeel.deploy.celery_queues)).
+        (M(evenkeel.deploy.celery_queues)). V(proxies) are the nginx that run with another definition and whose published ports can be
+        handed over, which RV(rest) names as C(handed). No other call replaces these. Let it come last.
     type: str
-    choices: [workers, others]
+    choices: [workers, others, proxies]
   leave_workers:
     description:
       - Where a new version does not hold, everything goes back but the services that run Celery's tasks. The new workers go on, and
@@ -322,11 +323,12 @@ ways:
 rest:
   description:
     - Services that are not replaced one beside the other. C(start) and C(start_last) do not run yet, C(recreate) and
-      C(recreate_last) run with another definition, C(removed) are not in the project any more. Proxies are the C(last) ones.
+      C(recreate_last) run with another definition, C(removed) are not in the project any more. Proxies are the C(last) ones,
+      and C(handed), which O(only=proxies) replaces without a gap.
     - None of it is done by this module, but that O(remove_orphans) takes C(removed) away.
   returned: always
   type: dict
-  sample: {"start": ["search-db"], "start_last": [], "recreate": [], "recreate_last": [], "removed": ["flower"]}
+  sample: {"start": ["search-db"], "start_last": [], "recreate": [], "recreate_last": [], "handed": [], "removed": ["flower"]}
 tasks_aside:
   description: Names of the tasks that a rollback has kept from older workers, which M(evenkeel.deploy.celery_queues) puts back.
   returned: always

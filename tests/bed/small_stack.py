@@ -45,10 +45,12 @@ class SmallStack:
     :param folder: a folder of its own, removed with everything else by :meth:`destroy`.
     :param services: definitions as in a Compose file; what they leave out of image and command is the small program.
     :param site: nginx's server block; with it comes a service ``front``, published on ``port`` of 127.0.0.1.
+    :ivar front: what its definition has besides.
     """
 
     def __init__(self, name: str, folder: Path, services: Mapping[str, Any], site: str = "", port: int = 0) -> None:
         self.name, self.folder, self.services, self.site, self.port = name, folder, dict(services), site, port
+        self.front: dict[str, Any] = {}
 
     def write(self, version: str) -> None:
         """Write the Compose file of a version."""
@@ -73,6 +75,7 @@ class SmallStack:
                 "ports": [f"127.0.0.1:{self.port}:80"],
                 "volumes": [f"{self.folder}/site.conf:/etc/nginx/conf.d/default.conf:ro"],
                 "depends_on": [name for name in services if f"//{name}:" in self.site],
+                **self.front,
             }
         project = {
             "name": self.name,

@@ -48,6 +48,7 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "internal": ((_NETWORK, f"{_NETWORK}    internal: true\n"),),
     "tuned": ((_DB_IMAGE, f"{_DB_IMAGE}    command: postgres -c work_mem=8MB\n"),),
+    "front": (("      - \"127.0.0.1:${SHOP_PORT:-8080}:80\"\n", "      - \"127.0.0.1:${SHOP_PORT:-8080}:80\"\n    mem_limit: 200m\n"),),
     "pgdata": ((_PGDATA, "      - ./pgdata:/var/lib/postgresql/data\n"),),
 }  # fmt: skip
 

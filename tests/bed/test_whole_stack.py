@@ -175,6 +175,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "nothing but nginx.conf": {"header": "other"},
     "api scaled from 1 to 3": {"edits": ["three"]},
     "code that is mounted": {"edits": ["code"]},
+    "nginx itself": {"edits": ["front"]},
 }
 
 

@@ -26,7 +26,7 @@ _PROVE = {
 _OWN: dict[str, Any] = {
     "services": {"type": "list", "elements": "str", "default": []},
     "service_options": {"type": "dict", "default": {}},
-    "only": {"type": "str", "choices": ["workers", "others"]},
+    "only": {"type": "str", "choices": ["workers", "others", "proxies"]},
     "leave_workers": {"type": "bool", "default": False},
     "backward": {"type": "bool", "default": False},
     "log_lines": {"type": "int", "default": 0},

@@ -181,6 +181,12 @@ def chosen_kind(
     return str(kind)
 
 
+def replicas_of(service: Mapping[str, Any]) -> Any:
+    """How many containers of a resolved service there are to be, as it is written."""
+    deploy = service.get("deploy") or {}
+    return next(n for n in (deploy.get("replicas"), service.get("scale"), 1) if n is not None)
+
+
 def words_in(service: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
     """The whole command line of a service, its image's entrypoint and command included, as words."""
     whole_one = completed(service, image)
@@ -230,12 +236,11 @@ def settings_of(
         grace = seconds(service.get("stop_grace_period"), 10.0)
         drain = seconds(pick("drain_timeout"))
         test, test_timeout = _health_command(service.get("healthcheck") or {}, image.get("Healthcheck") or {})
-        replicas = [n for n in (deploy.get("replicas"), service.get("scale"), 1) if n is not None]
         resources = deploy.get("resources") or {}
         settings = Settings(
             name=name,
             kind=kind,
-            replicas=whole(replicas[0], "replicas"),
+            replicas=whole(replicas_of(service), "replicas"),
             order=str(pick("order")),
             parallelism=whole(pick("parallelism", 0), "parallelism"),
             delay=seconds(pick("delay")),

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+from ..traffic.port_rules import on_loopback
 
 _LOCAL = ("127.", "::1", "[::1]", "localhost")
 
@@ -44,7 +46,11 @@ def note(name: str, ports: list[str]) -> str:
     )
 
 
-def without_ports(project: Mapping[str, Any], services: Iterable[str]) -> dict[str, Any]:
-    """The resolved project in which these services publish nothing."""
+def without_ports(
+    project: Mapping[str, Any], services: Iterable[str], handed: Collection[str] = frozenset()
+) -> dict[str, Any]:
+    """The resolved project in which these services publish nothing; ``handed`` of them their ports on this host's loopback."""
     plain = {n: {k: v for k, v in project["services"][n].items() if k != "ports"} for n in services}
+    for name in handed:
+        plain[name]["ports"] = on_loopback(project["services"][name])
     return {**project, "services": {**project["services"], **plain}}

@@ -54,7 +54,7 @@ class Rest:
     """What is to be done about the services that no roll replaces, databases and brokers apart from the proxies.
 
     :ivar start: what does not run yet and others depend on; ``start_last`` what depends on others.
-    :ivar recreate: what runs with another definition than is wanted.
+    :ivar recreate: what runs with another definition than is wanted; ``handed`` of it what takes over its own ports.
     :ivar removed: services that the project had and has no longer.
     """
 
@@ -62,10 +62,11 @@ class Rest:
     start_last: tuple[str, ...] = ()
     recreate: tuple[str, ...] = ()
     recreate_last: tuple[str, ...] = ()
+    handed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return any((self.start, self.start_last, self.recreate, self.recreate_last, self.removed))
+        return any((self.start, self.start_last, self.recreate, self.recreate_last, self.handed, self.removed))
 
 
 def rest_of(
@@ -105,15 +106,17 @@ def _is_ours(container: Present, sources: Collection[str]) -> bool:
     return bool(container.files) and all(f in sources or _RELEASE.search(f) for f in container.files)
 
 
-def gap_of(service: str, kind: str, keys: Sequence[str]) -> str:
+def gap_of(service: str, kind: str, keys: Sequence[str], obstacle: str = "") -> str:
     """Why a service cannot be created anew just so, and what to do.
 
     :param keys: what differs in its definition, where that is known.
+    :param obstacle: why its ports cannot be handed over.
     """
     what = f" ({', '.join(keys)})" if keys else ""
+    unhanded = f" Its ports cannot be handed over without a gap: {obstacle}." if obstacle else ""
     return (
         f"{service}: the definition of this {kind} differs from the one it runs with{what}; creating it anew takes the "
-        f"time of its stop and start, in which {_GAPS[kind]}. Leave its definition as it is, or allow this with "
+        f"time of its stop and start, in which {_GAPS[kind]}.{unhanded} Leave its definition as it is, or allow this with "
         f"allow_downtime: true (update_allow_downtime in a playbook)"
     )
 

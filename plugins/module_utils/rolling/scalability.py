@@ -16,9 +16,12 @@ from .published_ports import published
 
 def objections(name: str, service: Mapping[str, Any], settings: Settings, image: Mapping[str, Any]) -> list[str]:
     """Why a service of this definition cannot run twice for a while; each with what to write instead."""
+    return [] if settings.order == STOP_FIRST else only_once(name, service, image)
+
+
+def only_once(name: str, service: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
+    """What of a definition only one container can have, be it started first or not."""
     found: list[str] = []
-    if settings.order == STOP_FIRST:
-        return found
     if service.get("container_name"):
         found.append(
             f"{name}: container_name: {service['container_name']} lets only one exist, so nothing can be started "

@@ -49,3 +49,5 @@ def test_a_stand_in_differs_in_its_ports_alone() -> None:
     plain = published_ports.without_ports(project, ["api"])
     assert plain == {"name": "x", "services": {"api": {"image": "a"}, "nginx": {"ports": [LOCAL]}}}
     assert project["services"]["api"]["ports"] == [LOCAL]
+    handed = published_ports.without_ports(project, ["api"], ["api"])["services"]["api"]["ports"]
+    assert handed == [{"mode": "ingress", "target": 8000, "protocol": "tcp", "host_ip": "127.0.0.1"}]

@@ -38,7 +38,8 @@ def create(
 
     beside(compose.create_beside, [(n, c) for n, c in step.create if n not in step.surges])
     if step.surges:
-        definition = without_ports(project, step.surges)
+        handed = [name for name in step.surges if targets[name].handed]
+        definition = without_ports(project, step.surges, handed)
         beside(partial(compose.create_by, definition), [(n, c) for n, c in step.create if n in step.surges])
 
 

@@ -119,9 +119,9 @@ class ComposeMachine:
         nginx, loaded = self._nginx, loaded_at(workers)
         mine = [(i, self.targets[s]) for i in found if (s := label_of(i, SERVICE_LABEL)) in self.targets]
         leads = {
-            name: t.steering.look(nginx, self._endpoints(name), loaded)
+            name: t.steering.look(nginx or Master(), self._endpoints(name), loaded)
             for name, t in self.targets.items()
-            if nginx and t.steering and t.route
+            if t.steering and t.route and (nginx or t.door)
         }
         containers = []
         for inspection, target in mine:
@@ -136,7 +136,8 @@ class ComposeMachine:
             tuple(sorted(n for n, lead in leads.items() if getattr(lead, what)))
             for what in ("held", "stale", "cooling")
         )
-        proxy = Proxy(nginx is not None, held, stale, cooling, draining(workers))
+        led = nginx is not None or any(t.door for t in self.targets.values())
+        proxy = Proxy(led, held, stale, cooling, draining(workers))
         return Seen(tuple(containers), proxy, restarts, endings)
 
     def _endpoints(self, service: str) -> list[Endpoint]:
@@ -257,10 +258,10 @@ class ComposeMachine:
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         result = self._ask_each(ids, self._is_proven)
-        if proxied and self._nginx:
+        if proxied:
             asked = {self.targets[label_of(self._inspections[i], SERVICE_LABEL)] for i in ids if i in self._inspections}
             for target in asked:
-                result[f"proxy of {target.settings.name}"] = self._through_proxy(target)
+                result[f"proxy of {target.settings.name}"] = self._as_users(target)
         return result
 
     def _is_proven(self, inspection: Mapping[str, Any], target: Target) -> Answer:
@@ -272,17 +273,18 @@ class ComposeMachine:
                 return answer
         return Answer(True)
 
-    def _through_proxy(self, target: Target) -> Answer:
-        route, nginx = target.route, self._nginx
-        if route is None or nginx is None or route.proxy_protocol:
+    def _as_users(self, target: Target) -> Answer:
+        route, nginx, door = target.route, self._nginx, target.door
+        if route is None or route.proxy_protocol or not (nginx or door):
             return Answer(True)
         inside = sorted(self._proxy_networks().values()) if isinstance(nginx, Nginx) else ["127.0.0.1"]
-        address = (inside or [""])[0]
+        address, port = (door.asked_at, door.port) if door else ((inside or [""])[0], route.listen)
         headers = {"Host": route.server_name or "localhost"}
         for probe in target.settings.prove:
-            answer = ask(address, route.listen, probe, headers, tls_name=headers["Host"] if route.tls else "")
+            answer = ask(address, port, probe, headers, tls_name=headers["Host"] if route.tls else "")
             if not answer.ok:
-                return Answer(False, f"{target.settings.name}: through {nginx.name}, {answer.text}")
+                way = f"at port {port}" if door else f"through {nginx.name if nginx else ''}"
+                return Answer(False, f"{target.settings.name}: {way}, {answer.text}")
         return Answer(True)
 
     def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
@@ -323,10 +325,10 @@ class ComposeMachine:
 
     def _steer(self, service: str, act: Callable[[Steering, Master], None]) -> None:
         strategy = self.targets[service].steering
-        if self._nginx is None or strategy is None:
+        if strategy is None or not (self._nginx or self.targets[service].door):
             raise StepFailed(f"{service}: {self.proxy_name} cannot be led to its containers")
         try:
-            act(strategy, self._nginx)
+            act(strategy, self._nginx or Master())
         except (NginxFailed, FirewallFailed, EngineFailed) as error:
             raise StepFailed(str(error)) from error
 
@@ -387,7 +389,10 @@ class ComposeMachine:
             return Answer(False, "nobody in it listens at its socket yet")
         headers = request_headers(route) if route else {"Host": "localhost"}
         uwsgi = route is not None and route.how == "uwsgi_pass"
-        return ask(address, target.settings.ready_port, probe, headers, any_success=any_success, uwsgi=uwsgi)
+        # Before what nginx passes on to, nginx has ended TLS; what users knock at themselves, does so.
+        tls_name = headers["Host"] if target.door and route and route.tls else ""
+        port = target.settings.ready_port
+        return ask(address, port, probe, headers, tls_name=tls_name, any_success=any_success, uwsgi=uwsgi)
 
     def _ask_each(
         self, ids: Sequence[str], ask_one: Callable[[Mapping[str, Any], Target], Answer]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...base.errors import BadInput
@@ -23,9 +23,9 @@ from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABE
 from ...engine.host.kinds import evidence_of
 from ...engine.host.project import compose_of, connect, image_name, state_dir_of
 from ...engine.jobs import is_off
-from ...engine.kinds import Evidence
+from ...engine.kinds import Evidence, judge
 from ...engine.options import ProjectOptions
-from ...engine.programs import OTHER, SCHEDULER, WEB
+from ...engine.programs import OTHER, PROXY, SCHEDULER, WEB
 from ...engine.services import (
     ROLLED_KINDS,
     STOP_FIRST,
@@ -33,6 +33,7 @@ from ...engine.services import (
     CommonSettings,
     chosen_kind,
     longest_gap_note,
+    replicas_of,
     settings_of,
     words_in,
 )
@@ -49,6 +50,7 @@ from ..rest_of_stack import Present, Rest, changed_networks, gap_of, left_behind
 from ..scalability import alone, objections
 from ..stack import Policy, Stack, view_of
 from . import generations
+from .doors import main_door, obstacle, route_by, with_ports
 from .machine import ComposeMachine
 from .rest_of_stack import files_of, present_of, removed_targets
 from .targets import Target, main_route
@@ -59,7 +61,8 @@ class Request:
     """Which services are replaced, and how.
 
     :ivar services: these alone; all that can be rolled where none is named.
-    :ivar only: ``workers`` are those of them that fetch tasks, ``others`` all but these.
+    :ivar only: ``workers`` are those of them that fetch tasks, ``others`` all but these; ``proxies`` the nginx whose ports
+        can be handed over, which no other call replaces.
     :ivar leave_workers: whether workers are left as they are, outdated or not.
     :ivar backward: whether it goes back to an older version, which turns the order of services round.
     :ivar log_lines: how many lines of what new containers write are told.
@@ -167,8 +170,17 @@ def prepare(request: Request, planning: bool = False) -> Call:
     except BadService as error:
         raise BadInput(str(error)) from error
     names = asked or [n for n, s in services.items() if kinds[n] in ROLLED_KINDS and not is_off(s)]
+    obstacles = {
+        n: obstacle(n, s, images[n].get("Config") or {})
+        for n, s in services.items()
+        if kinds[n] == PROXY and not is_off(s) and judge(s, evidence[n]).is_nginx
+    }
+    if request.only == "proxies":
+        names = asked = [n for n, why in obstacles.items() if not why]
+        # Those in front are what is replaced: nobody else leads to them.
+        proxied = replace(proxied, name="")
     runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], evidence[n].image))}
-    if request.only:
+    if request.only in ("workers", "others"):
         names = [n for n in names if (n in runs) == (request.only == "workers")]
     call = Call(
         compose,
@@ -189,7 +201,10 @@ def prepare(request: Request, planning: bool = False) -> Call:
     try:
         ordered = in_order(names, kinds)
         running = {p.service for p in present if p.running}
-        call.targets = [_target(n, call, images[n], evidence[n], request, strategies[n], n in running) for n in ordered]
+        call.targets = [
+            _target(n, call, images[n], evidence[n], request, strategies[n], n in running, proxied.routes)
+            for n in ordered
+        ]
         for container in (p for p in present if p.service in ordered and p.anonymous):
             # Over all else that speaks against it: no order of steps and no allowed gap keeps this data.
             call.problems[container.service] = BadInput(left_behind(container, min(container.anonymous)))
@@ -200,7 +215,7 @@ def prepare(request: Request, planning: bool = False) -> Call:
                 f"let {proxied.beside[name]} lead to {proxied.name} instead, which leads on to {name}; of an nginx with several "
                 f"replicas run one",
             )
-        _see_to_the_rest(call, asked, images, present)
+        _see_to_the_rest(call, asked, images, present, obstacles)
         if request.remove_orphans:
             call.targets = [
                 *removed_targets(
@@ -222,11 +237,16 @@ def prepare(request: Request, planning: bool = False) -> Call:
 
 
 def _see_to_the_rest(
-    call: Call, asked: Sequence[str], images: Mapping[str, Mapping[str, Any]], present: Sequence[Present]
+    call: Call,
+    asked: Sequence[str],
+    images: Mapping[str, Mapping[str, Any]],
+    present: Sequence[Present],
+    obstacles: Mapping[str, str],
 ) -> None:
     """Look what becomes of the services that this call does not replace.
 
     :param asked: the services that were named; none where all are meant.
+    :param obstacles: each nginx → why its ports cannot be handed over, empty where they can.
     :raises BadInput: data would not be where it was, a network cannot be as it is defined, or a gap was not allowed.
     """
     mine = [p for p in present if not asked or p.service in asked]
@@ -254,9 +274,12 @@ def _see_to_the_rest(
         note = "runs with another definition than this project has; a plain docker compose up -d recreates it"
         call.notes += [f"{name}: {note}" for name in differing if name not in asked]
         return
-    for name in differing if not call.allow_downtime else ():
-        raise BadInput(gap_of(name, call.kinds[name], _differing_keys(call, name, present)), "")
-    call.rest = rest
+    handed = [n for n in rest.recreate_last if obstacles.get(n) == ""]
+    for name in (n for n in differing if n not in handed and not call.allow_downtime):
+        keys = _differing_keys(call, name, present)
+        raise BadInput(gap_of(name, call.kinds[name], keys, obstacles.get(name, "")), "")
+    last = tuple(n for n in rest.recreate_last if n not in handed)
+    call.rest = replace(rest, recreate_last=last, handed=tuple(handed))
     call.notes += notes_on(present, wanted, sources)
 
 
@@ -287,9 +310,15 @@ def _target(
     request: Request,
     leading: tuple[Route, ...],
     serves: bool,
+    every: Sequence[Route],
 ) -> Target:
     service, options = call.project["services"][name], request.service_options.get(name) or {}
-    leading = named(leading, request.common.health_url or "")
+    door, url = None, request.common.health_url or ""
+    if _is_knocked_at(name, call, image, leading):
+        door = main_door(service, url)
+        leading = (route_by(name, door, every if call.kinds[name] == PROXY else (), url),)
+        options = {**options, "kind": WEB}
+    leading = named(leading, url)
     first = main_route(leading)
     settings = settings_of(
         name,
@@ -311,14 +340,17 @@ def _target(
             call.problems[name] = BadInput(problem)
     # Only who comes through nginx can be led to a surge container.
     ports = published_ports.published(service) if leading and settings.order != STOP_FIRST else []
-    if ports:
+    handed = bool(ports) and (door is not None or _can_be_handed(name, service, image))
+    if ports and not handed:
         call.notes.append(published_ports.note(name, ports))
     front = Front(call.engine, call.name, call.proxy_name, request.proxy_mode == "pin")
     strategy = None
     try:
-        strategy = way_to(name, service, settings, leading, front) if leading else None
+        strategy = way_to(name, service, settings, leading, front) if leading and not door else None
     except BadInput as error:
         call.problems[name] = error
+    if handed:
+        strategy = with_ports(strategy, call.engine, call.name, service, settings)
     if strategy:
         call.strategies[name] = strategy.why
         call.notes += [strategy.note] if strategy.note else []
@@ -331,9 +363,28 @@ def _target(
         call.newer_than,
         strategy.dns_seconds if strategy else None,
         strategy.folder if strategy else None,
-        call.compose.hashes(published_ports.without_ports(call.project, [name]))[name] if ports else "",
+        call.compose.hashes(published_ports.without_ports(call.project, [name], [name] if handed else ()))[name]
+        if ports
+        else "",
         needed_by(call.project["services"], name),
+        door=door,
+        handed=handed,
     )
+
+
+def _can_be_handed(name: str, service: Mapping[str, Any], image: Mapping[str, Any]) -> bool:
+    return str(replicas_of(service)) == "1" and not obstacle(name, service, image.get("Config") or {})
+
+
+def _is_knocked_at(name: str, call: Call, image: Mapping[str, Any], leading: Sequence[Route]) -> bool:
+    """Whether users reach a service by its port, and that can be handed over: nothing else leads to it."""
+    service, around = call.project["services"][name], call.around
+    if leading or call.kinds[name] not in (WEB, PROXY):
+        return False
+    # Who comes by another proxy is led by that.
+    if call.kinds[name] == WEB and (around.strangers or around.down or name in around.beside):
+        return False
+    return _can_be_handed(name, service, image)
 
 
 def _chosen_order(service: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
@@ -359,7 +410,7 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
             ports = published_ports.published(service)
             steered = target.route is not None
             problem = published_ports.objection(name, ports, settings.replicas, steered, call.allow_downtime)
-            if problem:
+            if problem and not target.handed:
                 call.problems.setdefault(name, BadInput(problem))
         if complaints and serving:
             call.problems.setdefault(name, BadInput(complaints[0]))

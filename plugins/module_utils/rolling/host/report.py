@@ -151,6 +151,7 @@ def rest_sentences(rest: Rest, kinds: Mapping[str, str]) -> list[str]:
     gap = "would be created anew, with a gap"
     lines = [f"{n} ({kinds.get(n)}): would be started" for n in (*rest.start, *rest.start_last)]
     lines += [f"{n} ({kinds.get(n)}): {gap}" for n in (*rest.recreate, *rest.recreate_last)]
+    lines += [f"{n} ({kinds.get(n)}): would be replaced, its ports handed over without a gap" for n in rest.handed]
     return lines + [f"{n}: would be taken away, since the project no longer has it" for n in rest.removed]
 
 

@@ -14,6 +14,7 @@ from ...nginx.config import Route
 from ...traffic.host.steering import Steering
 from ...traffic.host.strategies import ports_of
 from ...traffic.host.unix_sockets import SocketFolder
+from ...traffic.port_rules import Door
 from ..stack import Container, Wanted, is_current, wanted_of
 
 
@@ -29,6 +30,8 @@ class Target:
     ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``surge`` is its configuration hash
     without published ports, if it has any; ``after`` are the services it depends on.
 
+    :ivar door: where users knock, of one that has no proxy before it.
+    :ivar handed: whether the ports that it publishes are handed over, be it that nginx leads to it too.
     :ivar removed: the project no longer has it: what runs of it is to go; ``listening`` are the ports it listens on.
     """
 
@@ -44,6 +47,8 @@ class Target:
     after: tuple[str, ...] = ()
     removed: bool = False
     listening: frozenset[int] = frozenset()
+    door: Door | None = None
+    handed: bool = False
 
     @property
     def wanted(self) -> Wanted:

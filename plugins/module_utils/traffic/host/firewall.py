@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules of our own in the network namespaces of containers: who may open a connection, and to whom none is opened.
 
-Only nft in namespaces, never on the host itself.  What is refused gets an RST at once, so that nginx tries the next
-address, for a POST too, since nothing was sent (measured).  Every element has a timeout: what a killed run leaves ends.
+Of this host's own namespace only the tables of ports that change hands (``port_handover.py``).  What is refused gets an RST
+at once, so that nginx tries the next address, for a POST too, since nothing was sent (measured).  Every element has a timeout: what a killed run leaves ends.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-_TABLE, _HELD = "evenkeel", "evenkeel_held"
+from ..port_rules import Door, StandIn, rules
+
+_TABLE, _HELD, _DOORS = "evenkeel", "evenkeel_held", "evenkeelports"
 #: Sets of a service's table, by family: addresses that are refused, and ranges that nobody has yet.
 _REFUSED, _UNUSED = ("four", "six"), ("unused_four", "unused_six")
 PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
@@ -238,6 +240,45 @@ def refuse_nobody(pid: int, service: str) -> None:
     """
     table = _own_table(service)
     _apply(pid, f"add table inet {table}\ndelete table inet {table}\n")
+
+
+# -- doors: published ports of this host that lead to another container for a while ---------------------------------
+
+
+def _door_table(key: str) -> str:
+    return f"{_DOORS}_{key.encode('utf-8').hex()}"
+
+
+def led_to(key: str) -> tuple[bool, str]:
+    """Whether there is a table of ours for these doors, and the address that they lead to now (empty for none).
+
+    :param key: the service, with its project.
+    """
+    listed = _listed(os.getpid(), _door_table(key))
+    address, led = "", False
+    for known in (e.get("set") for e in listed or []):
+        if isinstance(known, dict) and known.get("name") == "to":
+            address = "".join(str(a) for a in (known.get("elem") or [])[:1])
+        elif isinstance(known, dict):
+            led = led or bool(known.get("elem"))
+    return listed is not None, address if led else ""
+
+
+def lead(key: str, doors: Sequence[Door], to: StandIn, bridged: Iterable[str], seconds: float) -> None:
+    """Lead new connections to these doors to a container, see :func:`..port_rules.rules`.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    _apply(os.getpid(), rules(_door_table(key), doors, to, bridged, seconds))
+
+
+def lead_no_more(key: str) -> None:
+    """Let the engine's own rules decide again.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    table = _door_table(key)
+    _apply(os.getpid(), f"add table inet {table}\ndelete table inet {table}\n")
 
 
 # -- holding: what comes to a container waits ------------------------------------------------------------------

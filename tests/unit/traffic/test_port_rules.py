@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Published ports: which can be handed over, and the rules that lead to another container meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.nginx.config import Route
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.doors import main_door, route_by
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.port_rules import (
+    Door,
+    StandIn,
+    doors_of,
+    on_loopback,
+    reason_against,
+    rules,
+)
+
+HTTP = {"mode": "ingress", "target": 80, "published": "80", "protocol": "tcp"}
+TLS = {"mode": "ingress", "target": 443, "published": "443", "protocol": "tcp"}
+LOCAL = {"target": 8000, "published": "8000", "host_ip": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("ports", "six", "words"),
+    [
+        ([HTTP, TLS, LOCAL], False, ""),
+        ([LOCAL], True, ""),
+        ([{**HTTP, "host_ip": "0.0.0.0"}], True, ""),
+        ([HTTP], True, "IPv6"),
+        ([{**HTTP, "host_ip": "::"}], True, "IPv6"),
+        ([{**HTTP, "host_ip": "2001:db8::1"}], False, "on the IPv6 address 2001:db8::1 alone"),
+        ([HTTP, {**TLS, "protocol": "udp"}], False, "443/udp is no TCP port"),
+        ([{**HTTP, "published": "8000-8010"}], False, "is a range"),
+        ([{"target": 80}, {"target": 81, "published": "0"}], False, ""),
+    ],
+)
+def test_what_cannot_be_handed_over_is_named(ports: list[dict[str, Any]], six: bool, words: str) -> None:
+    said = reason_against({"ports": ports}, six)
+    assert words in said if words else said == ""
+
+
+def test_doors_are_the_fixed_tcp_ports() -> None:
+    ports = [
+        HTTP,
+        {**TLS, "protocol": "udp"},
+        LOCAL,
+        {"target": 9},
+        {**TLS, "host_ip": "::"},
+        {**HTTP, "published": "8000-8010"},
+    ]
+    assert doors_of({"ports": ports}) == (Door("", 80, 80), Door("127.0.0.1", 8000, 8000), Door("", 443, 443))
+    assert doors_of({}) == ()
+    assert [p["target"] for p in on_loopback({"ports": [HTTP, {**HTTP, "published": "8080"}, TLS]})] == [80, 443]
+    assert not any("published" in p for p in on_loopback({"ports": [HTTP]}))
+
+
+def lines(
+    doors: list[Door], local: dict[int, int], bridged: tuple[str, ...] = ("172.17.0.0/16", "172.20.0.0/16")
+) -> list[str]:
+    to = StandIn("172.20.0.7", local, {"172.20.0.0/16": "172.20.0.7"})
+    return rules("t", doors, to, bridged, 59.2).splitlines()
+
+
+def test_everybody_is_led_and_neighbours_back() -> None:
+    found = lines([Door("", 8080, 80)], {80: 41000})
+    assert "add element inet t led { 8080 timeout 60s }" in found
+    match = "tcp dport 8080 tcp dport @led"
+    coming = [f.split("coming ")[1] for f in found if f.startswith("add rule inet t coming")]
+    assert coming == [
+        f"ip saddr 172.20.0.0/16 fib daddr type local {match} dnat ip to 172.20.0.7:80",
+        f"ip saddr {{ 172.17.0.0/16 }} fib daddr type local {match} return",
+        f"meta nfproto ipv4 fib daddr type local {match} dnat ip to 172.20.0.7:80",
+    ]
+    going = [f.split("going ")[1] for f in found if f.startswith("add rule inet t going")]
+    assert going == [
+        f"ip daddr 127.0.0.0/8 {match} redirect to :41000",
+        f"meta nfproto ipv4 fib daddr type local {match} dnat ip to 172.20.0.7:80",
+    ]
+    assert any("back" in f and "masquerade" in f for f in found)
+
+
+def test_a_port_of_this_host_alone_leads_nobody_from_outside() -> None:
+    found = lines([Door("127.0.0.1", 8080, 80)], {80: 41000})
+    assert not [f for f in found if f.startswith("add rule inet t coming")]
+    assert [f for f in found if "going ip daddr 127.0.0.1 tcp dport 8080 tcp dport @led redirect to :41000" in f]
+
+
+def test_where_nothing_listens_on_loopback_it_is_led_to_the_container() -> None:
+    assert [f for f in lines([Door("", 80, 80)], {}) if "127.0.0.0/8" in f and f.endswith("dnat ip to 172.20.0.7:80")]
+
+
+def test_one_address_of_many_is_the_only_one_led() -> None:
+    found = [f for f in lines([Door("10.0.0.1", 80, 80)], {}, ()) if f.startswith("add rule")]
+    assert found and all("ip daddr 10.0.0.1" in f for f in found if " back " not in f)
+    assert not any("fib" in f or "return" in f for f in found)
+
+
+@pytest.mark.parametrize(
+    ("url", "door"),
+    [
+        ("https://shop.example/health/", 443),
+        ("http://127.0.0.1/health/", 80),
+        ("http://127.0.0.1:8080/health/", 8080),
+        ("", 80),
+        ("http://127.0.0.1:9/", 443),
+    ],
+)
+def test_the_door_of_the_health_url_is_the_main_one(url: str, door: int) -> None:
+    ports = [HTTP, TLS, {**HTTP, "published": "8080"}]
+    assert main_door({"ports": ports}, url).port == door
+    assert main_door({"ports": [LOCAL]}, url).port == 8000
+
+
+def test_nginx_is_asked_by_a_name_that_it_knows() -> None:
+    own = [
+        Route("api", 8000, "a.example", 443, True), Route("api", 8000, "b.example", 443, True, proxy_protocol=True),
+        Route("api", 8000, "", 80),
+    ]  # fmt: skip
+    door = Door("", 443, 443)
+    first, second = route_by("front", door, own, ""), route_by("front", door, own, "https://b.example/health/")
+    assert (first.server_name, first.tls, first.proxy_protocol) == ("a.example", True, False)
+    assert (second.server_name, second.tls, second.proxy_protocol) == ("b.example", True, True)
+    assert route_by("front", Door("", 80, 80), own, "http://c.example/").server_name == "c.example"
+    alone = route_by("api", Door("", 8000, 8000), (), "http://d.example:8000/")
+    assert (alone.server_name, alone.tls, alone.port) == ("d.example", False, 8000)
