@@ -60,7 +60,7 @@ test: setup ## what every change has to pass, in a quarter of an hour
 .PHONY: nightly
 nightly: setup ## every bed that judges right or wrong
 	@EVENKEEL_HISTORIES=10000 $(PYTEST) -p tests.bed.nightly $(SIDE_BY_SIDE) \
-		tests/bed tests/database tests/stacks tests/property tests/checks $(ARGS)
+		tests/bed tests/database tests/stacks tests/property tests/checks tests/molecule $(ARGS)
 
 .PHONY: stacks
 stacks: setup ## generated stacks on the real engine: ARGS="--seed N --count N"

@@ -25,7 +25,7 @@ PAGE = ROOT / "docs/nightly.md"
 FOLDERS = ("bed", "database")
 INTRODUCTION = """# What the last nights judged
 
-`make nightly` wrote this page: every test but the units and the scenarios of `make test`, on a real engine, with real nginx, gunicorn,
+`make nightly` wrote this page: every test that `make test` left to it, and all of `tests/database`, on a real engine, with real nginx, gunicorn,
 Celery, PostgreSQL and Redis. *seconds* are of one of two workers that run side by side. Where a row says *older*,
 `plugins/`, `roles/` or `playbooks/` have changed since that commit. Figures, one machine beside another, are in [evidence.md](evidence.md).
 """
@@ -54,6 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if not _on_a_worker(config):
         config.stash[_FILES] = {}
         config.pluginmanager.register(_Listener(config.stash[_FILES]))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what ``make test`` has run, but for what has a row, and for histories, of which the night simulates more."""
+    kept = {*FOLDERS, "property"}
+    again = [i for i in items if not i.get_closest_marker("nightly") and not kept & set(i.path.parts)]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [i for i in items if i not in set(again)]
 
 
 class _Listener:

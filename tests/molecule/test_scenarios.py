@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 GOES_ON = {"hotfix": "update"}
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 CHAINS = [[first, *(s for s in SCENARIOS if GOES_ON.get(s) == first)] for first in SCENARIOS if first not in GOES_ON]
+#: Of the servers, whose is run by `make test`.
+DAILY = ("update",)
 # a whole scenario: create, check, converge, again, verify
 LIMIT_SECONDS = 900
 
@@ -45,7 +47,10 @@ def molecule(chain: list[str], *words: str) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("chain", CHAINS, ids="-".join)
+@pytest.mark.parametrize(
+    "chain",
+    [pytest.param(c, id="-".join(c), marks=[] if c[0] in DAILY else [pytest.mark.nightly]) for c in CHAINS],
+)
 def test_scenario(chain: list[str]) -> None:
     away = ("destroy", "--scenario-name", chain[0])
     assert molecule(chain, *away)

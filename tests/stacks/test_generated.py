@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ten generated stacks on the real engine, the beginning of their lives, other ones at each commit; ``make stacks`` runs hundreds.
+"""Four generated stacks on the real engine, the beginning of their lives, other ones at each commit; ``make stacks`` runs hundreds.
 
 At night whole lives, and those that something did not hold in once: a change of ``drawn_stacks.py`` draws others by these seeds.
 """
@@ -27,7 +27,7 @@ KEPT = {
 
 # Each group is one worker's.
 @pytest.mark.parametrize(
-    "number", [pytest.param(n, marks=pytest.mark.xdist_group(f"stacks/{n % 2}")) for n in range(10)]
+    "number", [pytest.param(n, marks=pytest.mark.xdist_group(f"stacks/{n % 2}")) for n in range(4)]
 )
 def test_a_stack_of_any_shape_comes_through_its_life(number: int) -> None:
     run(FIRST + number, most=1)
@@ -38,7 +38,7 @@ def test_a_stack_of_any_shape_comes_through_its_life(number: int) -> None:
     "seed",
     [
         pytest.param(seed, marks=pytest.mark.xdist_group(f"stacks/{number % 2}"))
-        for number, seed in enumerate([*KEPT, *range(FIRST + 10, FIRST + 20)])
+        for number, seed in enumerate([*KEPT, *range(FIRST + 4, FIRST + 20)])
     ],
 )
 def test_a_whole_life(seed: int) -> None:
