@@ -25,8 +25,8 @@ PAGE = ROOT / "docs/nightly.md"
 FOLDERS = ("bed", "database")
 INTRODUCTION = """# What the last nights judged
 
-`make nightly` wrote this page: every test that `make test` left to it, and all of `tests/database`, on a real engine, with real nginx, gunicorn,
-Celery, PostgreSQL and Redis. *seconds* are of one of two workers that run side by side. Where a row says *older*,
+`make nightly` wrote this page: every test that `make test` left to it, and all of `tests/database`, on a real engine, with real
+nginx, gunicorn, Celery, PostgreSQL and Redis. *seconds* are of one of two workers that run side by side. Where a row says *older*,
 `plugins/`, `roles/` or `playbooks/` have changed since that commit. Figures, one machine beside another, are in [evidence.md](evidence.md).
 """
 HEAD = "| tests | what they hold | passed | failed | seconds | date | commit | |\n|---|---|---|---|---|---|---|---|"
