@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules of our own in the network namespaces of containers: who may open a connection, and to whom none is opened.
 
-Of this host's own namespace only the tables of ports that change hands (``port_handover.py``).  What is refused gets an RST
-at once, so that nginx tries the next address, for a POST too, since nothing was sent (measured).  Every element has a timeout: what a killed run leaves ends.
+Of this host's own namespace only the tables of ports that change hands (``port_handover.py``).  What is refused gets an
+RST at once, so that nginx tries the next address, for a POST too, since nothing was sent (measured).  Every element has a
+timeout: what a killed run leaves ends.
 """
 
 from __future__ import annotations
