@@ -11,7 +11,7 @@ short_description: Replace the containers of Compose services without losing a r
 description:
   - Brings services of a Docker Compose project to their present definition and image while they go on serving.
   - New containers are started beside the old ones, have to become ready and to answer real requests on a private
-    path, and only then does nginx send users to them. The old ones finish what they have, are stopped and removed.
+    path, and only then does nginx, Caddy or Traefik send users to them. The old ones finish what they have, are stopped and removed.
   - Whatever fails on the way is undone. The old version never stopped serving.
   - Containers that already are as wanted are left alone. A run that was killed is finished by the same call again.
   - How a service is replaced is read from C(deploy.update_config), C(healthcheck), C(stop_grace_period) and
@@ -165,12 +165,12 @@ options:
     choices: [cut, wait]
   proxy_service:
     description:
-      - The service that is nginx. Without it the one that looks like it.
+      - The service that is nginx or Caddy. Without it the one that looks like it.
     type: str
   proxy_mode:
     description:
       - How nginx is told. Its configuration stays untouched in any case.
-      - V(auto) is for a name that nginx resolves when it is loaded the same as V(pin). A name that nginx asks for again
+      - V(auto) does what fits the proxy; for a name that nginx resolves when it is loaded it is V(pin). A name that is asked for again
         (a variable with C(resolver), or C(resolve)) is left alone; the containers it must not use are kept from it by
         rules in its network namespace and in theirs, which needs root and nftables on the target.
       - An upstream block may include a file C(evenkeel/<project name>-<service>.conf); the addresses of the containers are

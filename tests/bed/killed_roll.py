@@ -59,6 +59,7 @@ def arm(place: str) -> None:
     roller.Roller.perform = performed  # type: ignore[method-assign]
     if place == "inside:Start":
         machine.Engine.start = die  # type: ignore[method-assign]
+        machine.start_closed = die  # type: ignore[assignment]
     elif place == "inside:Join":
         nginx.Nginx.reload = die  # type: ignore[method-assign]
     elif place == "inside:Remove":

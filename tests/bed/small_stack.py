@@ -2,7 +2,7 @@
 """A Compose project of any shape whose services boot in a moment, rolled by the module in this process.
 
 Every service is the same small program unless its definition says otherwise: it answers each request with its version,
-and with the status that its environment names.
+and with the status that its environment names, ``SOURS`` seconds after its start with 500; with ``CLOSES`` it keeps no connection.
 """
 
 from __future__ import annotations
@@ -24,18 +24,27 @@ from tests.bed.front import docker, remove_labelled
 LABEL = "evenkeel.bed"
 IMAGE = "evenkeel/python:3.13"
 _SERVE = """
-import http.server, os
+import http.server, os, time
+BORN = time.monotonic()
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 2
     def do_GET(self):
+        # A whole body, as an app reads it; what is left unread would make the kernel reset the connection.
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
         text = os.environ["VERSION"].encode()
-        self.send_response(int(os.environ.get("STATUS", "200")))
+        sour = time.monotonic() - BORN > float(os.environ.get("SOURS", "inf"))
+        self.send_response(500 if sour else int(os.environ.get("STATUS", "200")))
         self.send_header("Content-Length", str(len(text)))
+        if "CLOSES" in os.environ:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(text)
     do_POST = do_GET
     def log_message(self, *_words): pass
-http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+Server(("", 8000), Handler).serve_forever()
 """
 
 
@@ -144,10 +153,11 @@ class SmallStack:
             thread.join(10)
             listener.wait(10)
 
-    def ask(self) -> str:
-        """What nginx answers to one request: a version, or why there is none."""
+    def ask(self, host: str = "localhost") -> str:
+        """What users get as the answer to one request: a version, or why there is none."""
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/", headers={"Host": host})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as answer:
+            with urllib.request.urlopen(asked, timeout=10) as answer:
                 return str(answer.read().decode())
         except OSError as error:
             return f"failed: {error}"

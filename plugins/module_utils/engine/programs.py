@@ -14,6 +14,9 @@ from .commands import base, django_command
 
 PROXY, DATABASE, BROKER, JOB = "proxy", "database", "broker", "job"
 
+#: Proxies that can be led from one container to another.
+NGINX, CADDY, TRAEFIK = "nginx", "caddy", "traefik"
+
 WEB = "web"
 
 WORKER = "worker"
@@ -41,10 +44,15 @@ class Judgement:
         return not self.because or bool(set(re.split(r"[ _]", self.because)) & _WAITED_FOR)
 
     @property
+    def front(self) -> str:
+        """Which proxy it is whose configuration a person writes (``nginx``, ``caddy``, ``traefik``); empty for all others."""
+        name = self.because.removeprefix("image ")
+        return _FRONTS.get(name.split("-")[0], "") if name not in _GENERATED else ""
+
+    @property
     def is_nginx(self) -> bool:
         """Whether it is an nginx whose configuration a person writes, and no program beside it."""
-        name = self.because.removeprefix("image ")
-        return name.split("-")[0] in _NGINX and name not in _GENERATED
+        return self.front == NGINX
 
 
 _PROGRAMS: Mapping[str, tuple[str, ...]] = {
@@ -83,9 +91,9 @@ _PROGRAMS: Mapping[str, tuple[str, ...]] = {
         *("cadvisor", "jupyter", "jupyter-lab", "tail", "adminer", "phpmyadmin", "telegraf", "netdata", "tempo", "jaeger"),
     ),
 }  # fmt: skip
-_NGINX = {"nginx", "openresty", "angie"}
-#: Images in which something else writes nginx's configuration anew whenever containers come and go.
-_GENERATED = {"nginx-proxy", "nginx-proxy-manager"}
+_FRONTS = {**dict.fromkeys(("nginx", "openresty", "angie"), NGINX), "caddy": CADDY, "traefik": TRAEFIK}
+#: Images in which something else writes the proxy's configuration anew whenever containers come and go.
+_GENERATED = {"nginx-proxy", "nginx-proxy-manager", "caddy-docker-proxy"}
 #: Of what is no part of an app those that it cannot do without for a moment.
 _WAITED_FOR = {
     *("pgbouncer", "pgcat", "cloudflared", "tor", "browserless", "chrome", "chromium", "google-chrome", "selenium"),

@@ -245,8 +245,9 @@ def _problems(seen: Seen, django: Service | None) -> list[str]:
     for web in (s for s in seen.services if s.kind == WEB and not s.routes):
         why, way = why_unled(web.name, seen.around)
         port = ", ".join(map(str, web.published.values()))
-        if port and not seen.around.proxy and not seen.around.strangers:
-            why, way = f"users come to its port {port} with no nginx before it", "put an nginx before it"
+        if port and not (seen.around.proxy or seen.around.strangers or seen.around.down):
+            # Its port is handed over.
+            continue
         found.append(f"{web.name}: {why}; {way}")
     if seen.repository and posixpath.relpath(seen.folder, seen.repository.top) != ".":
         inside = posixpath.relpath(seen.folder, seen.repository.top)

@@ -18,7 +18,7 @@ class Around:
 
     :ivar proxy: the nginx that is led, empty where there is none.
     :ivar beside: service → the container of another nginx that leads to it; ``strangers``: service → what it is, of proxies
-        that are no nginx; ``down``: service → the state of its container, of nginx that do not run.
+        that cannot be led; ``down``: service → the state of its container, of nginx that do not run.
     :ivar unheard: sockets at which nobody knows who listens.
     """
 
@@ -48,7 +48,7 @@ def why_unled(name: str, around: Around) -> tuple[str, str]:
         return f"{front}, an nginx of the project, does not run ({state}), so nobody knows what it leads to", hint
     if around.strangers and not proxy:
         front, what = min(around.strangers.items())
-        why = f"users come by {front} ({what}), and only an nginx can be led from one container to another"
+        why = f"users come by {front} ({what}), which cannot be led from one container to another; nginx, Caddy and Traefik can"
         return why, f"let {front} lead to an nginx of the project, and that to {name}"
     unheard = f" (it cannot be told who listens at {', '.join(around.unheard)})" if around.unheard else ""
     why = f"{proxy} has no proxy_pass to {name}{unheard}" if proxy else "no running nginx was found in the project"

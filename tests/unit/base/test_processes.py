@@ -264,3 +264,9 @@ def test_where_somebody_listens_is_told_as_people_write_it() -> None:
     assert processes.addresses_listening(six, 8000) == ["::"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert processes.listening_addresses(listener.getsockname()[1]) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(("state", "waiting"), [("0A", 3), ("01", 0), ("03", 1)])
+def test_connections_that_wait_to_be_accepted(state: str, waiting: int) -> None:
+    row = f"   0: 00000000:1F40 00000000:0000 {state} 00000000:00000003 00:00000000 00000000     0        0 1 1 0000 100 0 0 10 0\n"
+    assert processes.queued(HEAD + row) == waiting

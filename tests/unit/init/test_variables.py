@@ -78,10 +78,10 @@ def test_no_usual_value_is_repeated() -> None:
 
 def test_what_an_update_refuses_is_said() -> None:
     unled = replace(WEB, routes=(), published={8000: 80})
-    by_caddy = replace(SEEN, services=(unled,), around=Around("shop", strangers={"gate": "caddy"}))
-    assert any("users come by gate (caddy)" in p for p in describe(by_caddy, "", True).problems)
-    alone = replace(SEEN, services=(unled,), around=Around("shop"))
-    assert any("its port 80 with no nginx" in p for p in describe(alone, "", True).problems)
+    balanced = replace(SEEN, services=(unled,), around=Around("shop", strangers={"gate": "haproxy"}))
+    assert any("users come by gate (haproxy)" in p for p in describe(balanced, "", True).problems)
+    # A port of its own is handed over.
+    assert describe(replace(SEEN, services=(unled,), around=Around("shop")), "", True).problems == ()
     assert any("no service of Django" in p for p in describe(replace(SEEN, services=(DB,)), "", True).problems)
     deeper = replace(SEEN, folder="/srv/shop/deploy", files=("/srv/shop/deploy/docker-compose.yml",))
     assert any("lies in deploy/" in p for p in describe(deeper, "", True).problems)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 # Linux include/net/tcp_states.h: a connection in one of these has, or may still get, somebody waiting for bytes.
 _OPEN_STATES = {"01", "03", "04"}
 _LISTENING = "0A"
+_HALF_OPEN = "03"
 _TICKS = os.sysconf("SC_CLK_TCK")
 # Seconds for which a process may still be on its way to handling signals.
 _BOOT = 20.0
@@ -77,6 +78,19 @@ def is_listening(table: str, port: int) -> bool:
 def listening_ports(pid: int) -> frozenset[int]:
     """The TCP ports that somebody listens on in the network namespace of ``pid``, loopback alone left out."""
     return frozenset().union(*(listeners(text_of(f"/proc/{pid}/net/{table}")) for table in ("tcp", "tcp6")))
+
+
+def waiting_connections(pid: int) -> int:
+    """How many connections wait in a process's network to be accepted."""
+    return sum(queued(text_of(f"/proc/{pid}/net/{name}")) for name in ("tcp", "tcp6"))
+
+
+def queued(table: str) -> int:
+    """How many connections wait to be accepted, or for the end of their handshake, by the rows of ``/proc/net/tcp``."""
+    rows = [words for words in map(str.split, table.splitlines()[1:]) if len(words) > 4]
+    # Of a listening socket rx_queue is the number of those that wait.
+    waiting = sum(int(row[4].partition(":")[2], 16) for row in rows if row[3] == _LISTENING)
+    return waiting + sum(row[3] == _HALF_OPEN for row in rows)
 
 
 def listeners(table: str) -> frozenset[int]:

@@ -60,6 +60,19 @@ class LiveRoot:
         except OSError as error:
             raise RootFailed(f"{path} cannot be read in the container: {error.strerror}") from error
 
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder, nothing where there is none.
+
+        :raises RootFailed: a link is on the way, or it cannot be read.
+        """
+        try:
+            with self._folder(posixpath.join(folder, "x")) as handle:
+                return sorted(os.listdir(handle))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RootFailed(f"{folder} cannot be read in the container: {error.strerror}") from error
+
     def changed(self, path: str) -> float | None:
         """When what stands at a path was last put there or changed (UNIX time); of what is not there, when its folder was.
 

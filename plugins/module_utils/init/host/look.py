@@ -35,7 +35,7 @@ from ...nginx.host.nginx import HOST
 from ...traffic.host.proxy_routes import Proxied, proxy_of, routes_to
 from ..health_url import paths_checked, paths_written
 from ..variables import Repository, Seen, Service
-from .nginx_files import edge_of, proxied_by_files
+from .proxy_files import edge_of, proxied_by_files
 
 #: The names that Compose looks for by itself; docs.docker.com/compose/intro/compose-application-model.
 _BY_ITSELF = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")

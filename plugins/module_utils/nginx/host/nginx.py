@@ -20,7 +20,7 @@ from typing import Any
 from ...base.host.processes import Process, processes, tree
 from ...base.host.root_owned import changeable, executable, is_roots
 from ...engine.host.engine import Engine
-from ...engine.host.inspection import addresses_of, pid_of
+from ...engine.host.inspection import addresses_of, networks_of, pid_of
 from ...engine.host.live_root import LiveRoot, RootFailed
 from ..complaint import complaint_of
 from ..syntax import includes_in
@@ -89,8 +89,12 @@ class Master:
 
     name = ""
     pid = 0
+    #: Of its container, where it is in one.
+    id = ""
     #: By which others see its connections come.
     addresses: Sequence[str] = ()
+    #: Network of the engine → its address there.
+    by_network: Mapping[str, str] = {}
     #: Of the engine, in which it is.
     networks: Sequence[str] = ()
 
@@ -272,6 +276,7 @@ class Nginx(Master):
         self.name = str(inspection.get("Name", "")).lstrip("/")
         self.pid = pid_of(inspection) or 0
         self.addresses = addresses_of(inspection)
+        self.by_network = networks_of(inspection)
         self.networks = tuple((inspection.get("NetworkSettings") or {}).get("Networks") or ())
         self._hosts_path = str(inspection.get("HostsPath") or "")
         self._pins: dict[str, Pin] | None = None

@@ -37,11 +37,13 @@ from ...engine.host.stop_signal import signal_behind_shell
 from ...engine.programs import WORKER
 from ...engine.services import Probe
 from ...nginx.config import request_headers
-from ...nginx.host.nginx import HOST, HostNginx, Master, Nginx, NginxFailed, draining, loaded_at
+from ...nginx.host.nginx import HOST, HostNginx, Master, NginxFailed, draining, loaded_at
 from ...releases.host.data_mounts import anonymous_data
 from ...traffic.host.firewall import FirewallFailed
 from ...traffic.host.probing import ask
+from ...traffic.host.proxy_routes import master_of
 from ...traffic.host.steering import Endpoint, Steering
+from ...traffic.traefik_labels import BY_FILES, BY_LABELS
 from ...traffic.unused_addresses import unused_in
 from ..stack import Container, Proxy, is_crashing
 from ..steps import Start
@@ -102,14 +104,18 @@ class ComposeMachine:
 
     def _find_nginx(self, found: Sequence[Mapping[str, Any]]) -> tuple[Master | None, list[processes.Process]]:
         if self.proxy_name == HOST:
-            own = HostNginx()
-            return own, own.workers()
+            nginx = HostNginx()
+            return nginx, nginx.workers()
+        if self.proxy_name and self.proxy_name not in (self.project.get("services") or {}):
+            own = self.engine.inspect(self.proxy_name)
+            other = master_of(self.engine, own) if own and pid_of(own) else None
+            if other:
+                return other, other.workers()
         for inspection in found:
             if self.proxy_name and label_of(inspection, SERVICE_LABEL) == self.proxy_name and pid_of(inspection):
-                nginx = Nginx(self.engine, inspection)
-                workers = nginx.workers()
-                if workers:
-                    return nginx, workers
+                master = master_of(self.engine, inspection)
+                if master:
+                    return master, master.workers()
         if self.proxy_name:
             # It ran when this began. Going on without it would take away containers it may come back to.
             raise NginxFailed(gone(self.proxy_name, found))
@@ -277,7 +283,10 @@ class ComposeMachine:
         route, nginx, door = target.route, self._nginx, target.door
         if route is None or route.proxy_protocol or not (nginx or door):
             return Answer(True)
-        inside = sorted(self._proxy_networks().values()) if isinstance(nginx, Nginx) else ["127.0.0.1"]
+        if route.how in (BY_LABELS, BY_FILES) and not route.server_name:
+            # No rule of it says by which name it would lead there.
+            return Answer(True)
+        inside = sorted(self._proxy_networks().values()) if nginx and nginx.id else ["127.0.0.1"]
         address, port = (door.asked_at, door.port) if door else ((inside or [""])[0], route.listen)
         headers = {"Host": route.server_name or "localhost"}
         for probe in target.settings.prove:
@@ -373,7 +382,7 @@ class ComposeMachine:
 
     def _proxy_networks(self) -> dict[str, str]:
         """The networks that nginx is in; this host is in all."""
-        return networks_of(self._inspections.get(self._nginx.id, {})) if isinstance(self._nginx, Nginx) else {}
+        return dict(self._nginx.by_network) if self._nginx else {}
 
     def _old(self, target: Target) -> list[dict[str, Any]]:
         """Those of another version that run."""

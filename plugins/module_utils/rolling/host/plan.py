@@ -173,7 +173,7 @@ def prepare(request: Request, planning: bool = False) -> Call:
     obstacles = {
         n: obstacle(n, s, images[n].get("Config") or {})
         for n, s in services.items()
-        if kinds[n] == PROXY and not is_off(s) and judge(s, evidence[n]).is_nginx
+        if kinds[n] == PROXY and not is_off(s) and judge(s, evidence[n]).front
     }
     if request.only == "proxies":
         names = asked = [n for n, why in obstacles.items() if not why]
@@ -346,12 +346,14 @@ def _target(
     front = Front(call.engine, call.name, call.proxy_name, request.proxy_mode == "pin")
     strategy = None
     try:
-        strategy = way_to(name, service, settings, leading, front) if leading and not door else None
+        config = image.get("Config") or {}
+        strategy = way_to(name, service, settings, leading, front, config) if leading and not door else None
     except BadInput as error:
         call.problems[name] = error
     if handed:
         strategy = with_ports(strategy, call.engine, call.name, service, settings)
     if strategy:
+        settings = strategy.settings or settings
         call.strategies[name] = strategy.why
         call.notes += [strategy.note] if strategy.note else []
     return Target(
@@ -369,6 +371,7 @@ def _target(
         needed_by(call.project["services"], name),
         door=door,
         handed=handed,
+        lingers=strategy.lingers if strategy else 0.0,
     )
 
 

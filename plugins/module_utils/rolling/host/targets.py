@@ -31,6 +31,7 @@ class Target:
     without published ports, if it has any; ``after`` are the services it depends on.
 
     :ivar door: where users knock, of one that has no proxy before it.
+    :ivar lingers: see ``Strategy``.
     :ivar handed: whether the ports that it publishes are handed over, be it that nginx leads to it too.
     :ivar removed: the project no longer has it: what runs of it is to go; ``listening`` are the ports it listens on.
     """
@@ -49,6 +50,7 @@ class Target:
     listening: frozenset[int] = frozenset()
     door: Door | None = None
     handed: bool = False
+    lingers: float = 0.0
 
     @property
     def wanted(self) -> Wanted:
@@ -58,6 +60,7 @@ class Target:
             return replace(own, image="", config_hash="", replicas=0)
         return replace(
             own,
+            drain_timeout=own.drain_timeout + self.lingers,
             newer_than=self.newer_than,
             dns_seconds=self.dns_seconds,
             surge=self.surge,

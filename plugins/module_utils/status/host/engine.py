@@ -28,7 +28,7 @@ from ...engine.host.inspection import (
 from ...engine.host.kinds import evidence_of
 from ...engine.host.project import image_name
 from ...engine.kinds import Evidence, judge
-from ...engine.programs import JOB, PROXY
+from ...engine.programs import JOB, NGINX, PROXY
 from ...engine.services import BadService, chosen_kind
 from ...nginx.host.nginx import Nginx, NginxFailed
 from ...nginx.twin import TWIN_LABEL
@@ -39,6 +39,7 @@ from ...rehearsal.scratch import LABEL as SCRATCH
 from ...releases.host import adopted
 from ...releases.project import REVISION_LABEL
 from ...traffic.host import firewall
+from ...traffic.host.proxy_routes import front_of
 from ..findings import Container, Service
 
 _COVER = "/.evenkeel-"
@@ -199,8 +200,7 @@ class EngineView:
             definition = (self.project.get("services") or {}).get(label_of(inspection, SERVICE_LABEL)) or {}
             name_of = label_of(inspection, SERVICE_LABEL)
             seen = self._evidence.get(name_of) or Evidence()
-            nginx = judge(definition, seen).is_nginx or (definition.get("x-evenkeel") or {}).get("kind") == PROXY
-            if nginx and self._kind(name_of, definition, [inspection])[0] == PROXY:
+            if front_of(definition, seen) == NGINX and self._kind(name_of, definition, [inspection])[0] == PROXY:
                 found += self._of_nginx(Nginx(self.engine, inspection), pid)
         made = [i for label in _OURS for i in self.engine.containers({label: self.app})]
         return found + [f"container {str(i.get('Name') or '').lstrip('/')} of a check that was ended" for i in made]

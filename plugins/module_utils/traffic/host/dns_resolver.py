@@ -55,7 +55,8 @@ class Asking:
         barred = set(refused or {})
         inside = frozenset(b.id for b in endpoints if not self.gates.closed(b) and not barred & set(b.addresses))
         # One that ended by itself: nginx may know its address for as long as it keeps answers.
-        recent = {a for a, seen in self._seen.items() if now - seen < (self.kept or 600.0) + _MARGIN}
+        known_for = (600.0 if self.kept is None else self.kept) + _MARGIN
+        recent = {a for a, seen in self._seen.items() if now - seen < known_for}
         return Route(inside, refused is not None, bool(recent - alive - barred), bool(barred - alive))
 
     def hold(self, nginx: Master, addresses: Sequence[str], unused: Unused) -> None:

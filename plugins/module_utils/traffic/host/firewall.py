@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from ..port_rules import Door, StandIn, rules
 
 _TABLE, _HELD, _DOORS = "evenkeel", "evenkeel_held", "evenkeelports"
+_HEALTH, _MOVED = "evenkeelhealth", "evenkeelmoved"
 #: Sets of a service's table, by family: addresses that are refused, and ranges that nobody has yet.
 _REFUSED, _UNUSED = ("four", "six"), ("unused_four", "unused_six")
 PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
@@ -104,6 +105,10 @@ def tables(pid: int) -> list[str]:
     found = [f"refusals for {service}" for service in refusals]
     if _TABLE in names:
         found.insert(0, "a gate" if is_closed(pid) else "a gate that has ended by itself")
+    if _HEALTH in names:
+        found.append("a health check that is refused")
+    hexed = [n.removeprefix(f"{_MOVED}_") for n in names if n.startswith(f"{_MOVED}_")]
+    found += [f"new connections to {bytes.fromhex(h).decode('utf-8', 'replace')} are led elsewhere" for h in hexed]
     if _HELD in names:
         found.append("requests that wait" if _has_elements(pid, _HELD, "held") else "a hold that has ended by itself")
     return found
@@ -243,6 +248,90 @@ def refuse_nobody(pid: int, service: str) -> None:
     _apply(pid, f"add table inet {table}\ndelete table inet {table}\n")
 
 
+# -- health checks, and connections that are led to another container -------------------------------------------
+
+
+def unhealthy(ports: Iterable[int], seconds: float) -> str:
+    """Rules for a container that refuse its own health check, as ``nft -f`` reads them: what it asks of itself by these ports.
+
+    :param seconds: after which it is answered again by itself.
+    """
+    shut = _with_timeout((str(p) for p in sorted(set(ports))), seconds)
+    lines = [
+        f"add table inet {_HEALTH}",
+        f"delete table inet {_HEALTH}",
+        f"add table inet {_HEALTH}",
+        f"add set inet {_HEALTH} shut {{ type inet_service; flags timeout; }}",
+        f"add chain inet {_HEALTH} in {{ type filter hook input priority -15; policy accept; }}",
+        f'add rule inet {_HEALTH} in iif "lo" tcp dport @shut {_NEW} reject with tcp reset',
+        f"add element inet {_HEALTH} shut {{ {shut} }}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def refuse_health(pid: int, ports: Iterable[int], seconds: float) -> None:
+    """Refuse a container its own health check, see :func:`unhealthy`.
+
+    :raises FirewallFailed: nft refuses, or the process is in this host's own network.
+    """
+    if _is_of_this_host(pid):
+        raise FirewallFailed(f"process {pid} is no container's: it has ended, and its number is another's now")
+    _apply(pid, unhealthy(ports, seconds))
+
+
+def is_health_refused(pid: int) -> bool:
+    """Whether a container is refused its own health check by us."""
+    return _has_elements(pid, _HEALTH, "shut")
+
+
+def allow_health(pid: int) -> None:
+    """Let the health check be answered again.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    _apply(pid, f"add table inet {_HEALTH}\ndelete table inet {_HEALTH}\n")
+
+
+def _moved_table(service: str) -> str:
+    return f"{_MOVED}_{service.encode('utf-8').hex()}"
+
+
+def moved(pid: int, service: str) -> set[str] | None:
+    """From which addresses the connections of this namespace are led to others; None where there is no table of ours."""
+    listed = _listed(pid, _moved_table(service))
+    if listed is None:
+        return None
+    found: set[str] = set()
+    for known in (e.get("set") for e in listed):
+        if isinstance(known, dict) and known.get("name") == "leaving":
+            found |= {str(e["elem"]["val"] if isinstance(e, dict) else e) for e in known.get("elem") or []}
+    return found
+
+
+def move(pid: int, service: str, leaving: Iterable[str], to: Sequence[str], seconds: float) -> None:
+    """Lead new connections of this namespace, which are meant for some addresses, to others in turn.
+
+    What is established goes on where it is.
+
+    :param leaving: IPv4 addresses; none end it. :param to: IPv4 addresses, at least one.
+    :param seconds: after which it ends by itself.
+    :raises FirewallFailed: nft refuses.
+    """
+    table, gone = _moved_table(service), sorted(set(leaving))
+    lines = [f"add table inet {table}", f"delete table inet {table}"]
+    if gone:
+        turns = ", ".join(f"{number} : {address}" for number, address in enumerate(to))
+        target = to[0] if len(to) == 1 else f"numgen inc mod {len(to)} map {{ {turns} }}"
+        lines += [
+            f"add table inet {table}",
+            f"add set inet {table} leaving {{ type ipv4_addr; flags timeout; }}",
+            f"add element inet {table} leaving {{ {_with_timeout(gone, seconds)} }}",
+            f"add chain inet {table} out {{ type nat hook output priority -101; policy accept; }}",
+            f"add rule inet {table} out ip daddr @leaving meta l4proto tcp dnat ip to {target}",
+        ]
+    _apply(pid, "\n".join(lines) + "\n")
+
+
 # -- doors: published ports of this host that lead to another container for a while ---------------------------------
 
 
@@ -285,10 +374,12 @@ def lead_no_more(key: str) -> None:
 # -- holding: what comes to a container waits ------------------------------------------------------------------
 
 
-def hold(pid: int, ports: Iterable[int], seconds: float, passing: Iterable[str] = ()) -> None:
+def hold(pid: int, ports: Iterable[int], seconds: float, passing: Iterable[str] = (), only_new: bool = False) -> None:
     """Let everything that comes to these ports from outside wait: those who sent it send it again until it is let in.
 
     What is established waits as well, or one that keeps its connections would not; answers go out.
+
+    :param only_new: let what is established go on.
 
     :param seconds: after which it is let in by itself.
     :param passing: addresses of those who are let in all the same.
@@ -304,7 +395,7 @@ def hold(pid: int, ports: Iterable[int], seconds: float, passing: Iterable[str] 
         f"add chain inet {_HELD} in {{ type filter hook input priority -20; policy accept; }}",
         *[f"add rule inet {_HELD} in ip saddr {address} accept" for address in four],
         *[f"add rule inet {_HELD} in ip6 saddr {address} accept" for address in six],
-        f'add rule inet {_HELD} in iif != "lo" tcp dport @held drop',
+        f'add rule inet {_HELD} in iif != "lo" tcp dport @held {f"{_NEW} " if only_new else ""}drop',
         f"add element inet {_HELD} held {{ {held} }}",
     ]
     _apply(pid, "\n".join(lines) + "\n")

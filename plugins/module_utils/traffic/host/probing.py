@@ -100,6 +100,20 @@ def ask(
     return Answer(good, said, reply.status)
 
 
+def ends_connections(address: str, port: int, path: str, headers: Mapping[str, str], timeout: float = 10.0) -> bool:
+    """Whether a server closes a connection after one answer, though it is asked to keep it."""
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={**headers, "User-Agent": "evenkeel"})
+        answer = connection.getresponse()
+        answer.read(_BODY_READ)
+        return answer.will_close
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def reply_over(
     connection: http.client.HTTPConnection,
     method: str,

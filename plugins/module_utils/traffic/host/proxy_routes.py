@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which nginx is in front of a project, and by which ways it leads to a service."""
+"""Which proxy is in front of a project, and by which ways it leads to a service."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from ...engine.host.project import names_of
 from ...engine.kinds import Evidence, judge
-from ...engine.programs import PROXY
+from ...engine.programs import CADDY, NGINX, PROXY, TRAEFIK, WEB
 from ...engine.services import chosen_kind
 from ...nginx.config import UNIX, Route, routes
-from ...nginx.host.nginx import HOST, HostNginx, Nginx, NginxFailed
+from ...nginx.host.nginx import HOST, HostNginx, Master, Nginx, NginxFailed
 from ...nginx.include import is_managed
 from ...nginx.syntax import UnreadableConfig, load
+from ..caddy_config import UnreadableCaddy
+from ..traefik_labels import file_routes, is_enabled, label_routes
 from ..unroutable import Around
+from .caddy import Caddy
 from .strategies import service_at
+from .traefik import Traefik, traefiks
 
 
 @dataclass(frozen=True)
 class Proxied:
-    """The nginx that leads to a project.
+    """The proxy that leads to a project: an nginx, a Caddy, or a Traefik that goes by labels.
 
-    :ivar name: its service, ``nginx.HOST``, or empty where there is none.
+    :ivar name: its service, its container where it is another project's, ``nginx.HOST``, or empty where there is none.
     :ivar routes: every route of its configuration; ``listeners``: who listens at each UNIX socket of them.
-    :ivar beside: service → the container of another nginx that leads to it too.
-    :ivar strangers: service → what it is, of proxies that are no nginx; ``down``: service → the state of its container, of
-        nginx that do not run.
+    :ivar beside: service → the container of another one that leads to it too.
+    :ivar strangers: service → what it is, of proxies that cannot be led; ``down``: service → the state of its container, of
+        those that do not run.
     """
 
     name: str = ""
@@ -56,17 +60,19 @@ def proxy_of(
     options: Mapping[str, Any],
     named: str = "",
 ) -> Proxied:
-    """Find the nginx that a roll is to lead: of several the one that leads to most services.
+    """Find the proxy that a roll is to lead: of several the one that leads to most services.
 
     :param options: ``service_options``.
     :param named: the service that is the one to lead (``proxy_service``).
-    :raises BadInput: ``proxy_service`` is no service, or what an nginx leads to cannot be told.
+    :raises BadInput: ``proxy_service`` is no service, or what a proxy leads to cannot be told.
     """
     services, project_name = project["services"], str(project["name"])
     if named and named not in services:
         raise BadInput(f"proxy_service: there is no service {named}; the project has {', '.join(sorted(services))}")
     kinds = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
-    proxies = [n for n, kind in kinds.items() if n == named or (kind == PROXY and _is_nginx(services[n], evidence[n]))]
+    fronts = {n: front_of(services[n], evidence[n]) for n in services}
+    by_labels = [n for n, kind in kinds.items() if kind == PROXY and fronts[n] == TRAEFIK]
+    proxies = [n for n, kind in kinds.items() if n not in by_labels and (n == named or (kind == PROXY and fronts[n]))]
     there = engine.containers({PROJECT_LABEL: project_name, ONE_OFF_LABEL: "False"})
     found: list[tuple[str, Proxied]] = []
     down: dict[str, str] = {}
@@ -75,21 +81,26 @@ def proxy_of(
         if mine and not any(pid_of(i) for i in mine):
             down[service] = _status_of(mine[0])
         for inspection in (i for i in mine if pid_of(i)):
-            nginx = Nginx(engine, inspection)
             try:
-                every = routes_of(nginx, service)
+                every = _routes_of(engine, inspection, service, fronts[service])
             except NginxFailed as error:
                 now = engine.inspect(str(inspection["Id"]))
                 if pid_of(now):
-                    raise BadInput(str(error), f"docker exec {nginx.name} nginx -t") from error
+                    hint = "" if fronts[service] == CADDY else f"docker exec {_name_of(inspection)} nginx -t"
+                    raise BadInput(str(error), hint) from error
                 down[service] = _status_of(now)
                 continue
             sockets = [r for r in every if r.host.startswith(UNIX)]
             listeners = {r.host: service_at(r, inspection, there) for r in sockets}
-            found.append((str(inspection["Name"]).lstrip("/"), Proxied(service, every, listeners)))
+            found.append((_name_of(inspection), Proxied(service, every, listeners)))
     if not named:
         found += [(HOST, own) for own in [_host_proxy(project_name, services)] if own.name]
-    rest = {n: s for n, s in services.items() if n not in proxies}
+    labelled = any(_labels(s, "traefik.") for s in services.values())
+    for traefik, its in traefiks(engine, there, labelled) if labelled or by_labels else ():
+        service = label_of(its, SERVICE_LABEL) if label_of(its, PROJECT_LABEL) == project_name else traefik.name
+        every = _by_labels(traefik, services, kinds)
+        found += [(traefik.name, Proxied(service, every))] if every else []
+    rest = {n: s for n, s in services.items() if n not in (*proxies, *by_labels)}
     routed = {
         container: {n for n, s in rest.items() if routes_to(project_name, n, s, one.routes, one.listeners)}
         for container, one in found
@@ -98,7 +109,7 @@ def proxy_of(
     strangers = {
         n: judge(services[n], evidence[n]).because.removeprefix("image ")
         for n, kind in kinds.items()
-        if kind == PROXY and n not in proxies
+        if kind == PROXY and n not in proxies and n not in {one.name for _container, one in found}
     }
     if not leaders:
         return Proxied(strangers=strangers, down=down)
@@ -107,9 +118,49 @@ def proxy_of(
     return replace(leader, beside=beside, strangers=strangers, down=down)
 
 
-def _is_nginx(service: Mapping[str, Any], evidence: Evidence) -> bool:
-    """Whether a proxy is an nginx, or somebody wrote that it is one of ours to lead."""
-    return judge(service, evidence).is_nginx or (service.get("x-evenkeel") or {}).get("kind") == PROXY
+def front_of(service: Mapping[str, Any], evidence: Evidence) -> str:
+    """Which proxy one is that can be led, empty for none; an nginx where somebody wrote that it is one of ours to lead."""
+    written = NGINX if (service.get("x-evenkeel") or {}).get("kind") == PROXY else ""
+    return judge(service, evidence).front or written
+
+
+def master_of(engine: Engine, inspection: Mapping[str, Any]) -> Master | None:
+    """The proxy that runs in a container, None where none does."""
+    known: tuple[Master, ...] = (Nginx(engine, inspection), Caddy(inspection), Traefik(inspection))
+    return next((master for master in known if master.workers()), None)
+
+
+def _name_of(inspection: Mapping[str, Any]) -> str:
+    return str(inspection["Name"]).lstrip("/")
+
+
+def _routes_of(engine: Engine, inspection: Mapping[str, Any], service: str, front: str) -> tuple[Route, ...]:
+    if front != CADDY:
+        return routes_of(Nginx(engine, inspection), service)
+    try:
+        return Caddy(inspection).routes()
+    except UnreadableCaddy as error:
+        raise BadInput(f"{service}: {error}", error.advice) from error
+
+
+def _labels(service: Mapping[str, Any], start: str) -> dict[str, str]:
+    given = service.get("labels") or {}
+    return {str(k): str(v) for k, v in given.items() if str(k).lower().startswith(start)}
+
+
+def _by_labels(traefik: Traefik, services: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Route, ...]:
+    """The ways of a Traefik that finds containers by their labels, and those that its files have."""
+    provider = traefik.provider()
+    written = file_routes(traefik.written(provider.files), traefik.listening, provider.keeps)
+    if not provider.docker:
+        return written
+    led = {
+        n: labels
+        for n, s in services.items()
+        if ((labels := _labels(s, "traefik.")) or kinds[n] == WEB) and is_enabled(labels, provider.exposed)
+    }
+    labelled = (r for n, labels in led.items() if kinds[n] != PROXY for r in label_routes(n, labels, traefik.listening))
+    return (*labelled, *written)
 
 
 def _host_proxy(project: str, services: Iterable[str]) -> Proxied:

@@ -17,8 +17,8 @@ from ...engine.host.inspection import addresses_of, gateways_of
 from ...nginx.host.nginx import Master
 from . import firewall
 
-# Seconds after which a gate opens by itself: far longer than any run, and yet no gate is for ever.
-_GATE = 6 * 3600.0
+#: Seconds after which a gate opens by itself: far longer than any run, and yet no gate is for ever.
+GATE = 6 * 3600.0
 
 
 #: Ranges of addresses that nobody has, see :mod:`..unused_addresses`.
@@ -115,7 +115,7 @@ class Gates:
     @property
     def first(self) -> str:
         """Rules for a container from its first moment on, see :func:`.firewall.gate`; empty where there can be none."""
-        return firewall.gate(self.ports, _GATE) if self.able else ""
+        return firewall.gate(self.ports, GATE) if self.able else ""
 
     def closed(self, endpoint: Endpoint) -> bool:
         """Whether a container is kept from others; asked once, since only we change it."""
@@ -127,7 +127,7 @@ class Gates:
     def close(self, endpoint: Endpoint, passing: Sequence[str] = ()) -> None:
         """Keep others out but this host, which probes it."""
         if self.able:
-            firewall.close(endpoint.pid, self.ports, [*gateways_of(endpoint.inspection), *passing], _GATE)
+            firewall.close(endpoint.pid, self.ports, [*gateways_of(endpoint.inspection), *passing], GATE)
             self._closed[(endpoint.id, endpoint.pid)] = True
 
     def open(self, endpoint: Endpoint) -> None:

@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...base.errors import BadInput
 from ...base.host import processes
 from ...engine.host.engine import Engine
-from ...engine.host.inspection import PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from ...engine.host.inspection import PROJECT_LABEL, SERVICE_LABEL, health_of, label_of, networks_of, pid_of
 from ...engine.host.project import names_of
 from ...engine.services import Settings
 from ...nginx import twin as twins
-from ...nginx.config import UNIX, Route
+from ...nginx.config import UNIX, Route, request_headers
 from ...nginx.host.nginx import HOST
 from ...nginx.host.site import ContainerSite, HostSite, SiteFailed
 from ...nginx.include import is_managed
+from ..traefik_labels import BY_FILES, BY_LABELS, THROTTLE, health_check_of
 from . import firewall, unix_sockets
 from .dns_resolver import LONGEST_WAIT, Asking, Both, learning_seconds, reloads
+from .health_state import ByHealth
 from .hosts_pin import Pinning
+from .probing import ends_connections
 from .socket_view import Linking
 from .steering import Gates, Steering
 from .unix_sockets import SocketFolder
 from .upstream_include import AddressFile, Including
+
+#: Routes of proxies that ask for a name at each connection.
+_AT_EACH = ("reverse_proxy", BY_FILES)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ class Strategy:
     """How a service is steered, why so, for how long nginx may go on with what it knew (see ``Wanted``), what is missing.
 
     ``folder`` is where it listens at a UNIX socket.
+
+    :ivar lingers: seconds for which the proxy goes on to use connections to one that leaves, before it lets go of it.
+    :ivar settings: those of the service where it is asked in another way than it says.
     """
 
     steering: Steering
@@ -52,24 +61,37 @@ class Strategy:
     dns_seconds: float | None = None
     note: str = ""
     folder: SocketFolder | None = None
+    lingers: float = 0.0
+    settings: Settings | None = None
 
 
 def way_to(
-    name: str, service: Mapping[str, Any], settings: Settings, leading: Sequence[Route], front: Front
+    name: str,
+    service: Mapping[str, Any],
+    settings: Settings,
+    leading: Sequence[Route],
+    front: Front,
+    image: Mapping[str, Any],
 ) -> Strategy:
-    """How nginx is led to the containers of a service, chosen by how it names them.
+    """How a proxy is led to the containers of a service, chosen by how it names them.
 
     :param leading: every route to it, at least one.
+    :param image: the configuration of its image.
 
     :raises BadInput: it cannot be led without losing requests; the message says what would make it possible.
     """
     missing = firewall.unavailable()
+    if leading[0].how == BY_LABELS:
+        return _by_health(name, service, settings, leading, front, image)
     gates = Gates(sorted(ports_of(leading, settings)), not missing)
+    if leading[0].how == BY_FILES and leading[0].keepalive:
+        leading = _without_kept(name, settings, leading, front)
     for route in leading:
-        if route.how not in ("proxy_pass", "uwsgi_pass"):
+        if route.how not in ("proxy_pass", "uwsgi_pass", *_AT_EACH):
             raise BadInput(
                 f"{front.proxy} reaches {name} by {route.how}, which this version cannot steer",
-                f"write proxy_pass http://{name}:PORT; or uwsgi_pass {name}:PORT; with a plain name",
+                f"write proxy_pass http://{name}:PORT; or uwsgi_pass {name}:PORT; with a plain name (in Caddy: reverse_proxy "
+                f"{name}:PORT)",
             )
     if any(r.host.startswith(UNIX) for r in leading):
         return _linking(name, front, settings, leading)
@@ -88,10 +110,11 @@ def way_to(
             "use proxy_mode: auto",
         )
     if missing:
+        nginx = asked[0].how not in _AT_EACH
         raise BadInput(
-            f"{front.proxy} resolves {asked[0].host} again while it runs (a variable or resolve); containers have to be "
-            f"kept from it by rules in its network namespace, and {missing}",
-            f"mend that, or write proxy_pass http://{name}:PORT; with a plain name",
+            f"{front.proxy} resolves {asked[0].host} again while it runs{' (a variable or resolve)' if nginx else ''}; containers "
+            f"have to be kept from it by rules in its network namespace, and {missing}",
+            f"mend that{f', or write proxy_pass http://{name}:PORT; with a plain name' if nginx else ''}",
         )
     # The one that learns last decides.
     kept = None if any(r.kept is None for r in asked) else max(r.kept or 0.0 for r in asked)
@@ -108,11 +131,80 @@ def way_to(
     # What is pinned is told by a reload, which makes variables be asked for anew too.
     asking = Asking(name, gates, None if mixed and not keepalive else kept, keepalive, patience)
     answer = f"{kept:g} s" if kept is not None else "as long as it says"
-    how = f"asked for again by nginx, which keeps an answer for {answer}: kept from it and let in by rules in its network namespace"
+    each_time = asked[0].how in _AT_EACH
+    asks = (
+        f"by {front.proxy} at each connection" if each_time else f"again by nginx, which keeps an answer for {answer}"
+    )
+    how = f"asked for {asks}: kept from it and let in by rules in its network namespace"
     return Strategy(
         Both(pinning, asking) if mixed else asking,
         f"pinned by name in one place, in another {how}" if mixed else how,
         learning_seconds(asking.kept, avoided),
+    )
+
+
+def _by_health(
+    name: str,
+    service: Mapping[str, Any],
+    settings: Settings,
+    leading: Sequence[Route],
+    front: Front,
+    image: Mapping[str, Any],
+) -> Strategy:
+    own, inherited = service.get("healthcheck") or {}, image.get("Healthcheck") or {}
+    check = health_check_of(own, inherited, settings.ready_command)
+    if check is None:
+        has = "a health check that does not ask http://localhost" if settings.ready_command else "no health check"
+        raise BadInput(
+            f"{name}: {front.proxy} (Traefik) sends requests to a container as soon as it starts, and it has {has}, by which it "
+            f"could be kept from that until it is proven",
+            f"give {name} a healthcheck in the Compose file, such as test: [CMD, curl, -fsS, http://localhost:PORT/health/], "
+            f"interval: 2s, retries: 2 (without curl: python -c with urllib.request); that is all it takes",
+        )
+    missing = firewall.unavailable()
+    if missing:
+        raise BadInput(
+            f"{name}: {front.proxy} (Traefik) sends requests to whatever is healthy; a new container has to be kept from that by "
+            f"rules in its network namespace, and {missing}",
+            "mend that",
+        )
+    patience = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
+    ports = sorted({check.port, *ports_of(leading, settings)})
+    running = front.engine.containers({PROJECT_LABEL: front.project, SERVICE_LABEL: name})
+    bare = [i for i in running if pid_of(i) and not health_of(i)]
+    note = (
+        f"{name}: what runs now has no health check, so {front.proxy} goes on with connections that it keeps to it until it has "
+        f"ended: this once, a request on one of them may fail"
+    )
+    return Strategy(
+        ByHealth(name, Gates(ports, True), patience),
+        f"by its health check: {front.proxy} (Traefik) sends to what is healthy; a health check is refused until a container is "
+        f"proven (at most {check.up:g} s more), and to one that leaves (at most {check.down:g} s)",
+        check.up,
+        note if bare else "",
+        None,
+        check.down + THROTTLE,
+        # Its own command is what is refused to it: this host asks the same from outside.
+        replace(settings, ready_path=settings.ready_path or check.path, ready_port=settings.ready_port or check.port,
+                ready_command=()),
+    )  # fmt: skip
+
+
+def _without_kept(name: str, settings: Settings, leading: Sequence[Route], front: Front) -> Sequence[Route]:
+    """The same routes, where the app ends each connection after its answer, so that a Traefik has none to keep.
+
+    :raises BadInput: it goes on with them, and Traefik would use them until the old container ends.
+    """
+    running = front.engine.containers({PROJECT_LABEL: front.project, SERVICE_LABEL: name})
+    addresses = [a for i in running if pid_of(i) for a in sorted(networks_of(i).values())[:1]]
+    port, headers = settings.ready_port or leading[0].port, request_headers(leading[0])
+    if all(ends_connections(a, port, settings.ready_path or "/", headers) for a in addresses):
+        return [replace(route, keepalive=0) for route in leading]
+    raise BadInput(
+        f"{name}: {front.proxy} (Traefik) keeps connections to it open and goes on to use them until the old container ends: the "
+        f"request that is on its way then would fail",
+        "add --serversTransport.maxIdleConnsPerHost=-1 to Traefik's command (in its file: serversTransport: {maxIdleConnsPerHost: "
+        "-1}), or let the app end each connection (gunicorn: its sync worker does, others with --keep-alive 0)",
     )
 
 
