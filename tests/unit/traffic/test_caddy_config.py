@@ -113,27 +113,27 @@ def test_one_that_leads_nowhere(tree: dict[str, Any]) -> None:
 
 
 CADDYFILE = """{
-	email webmaster@example.org
+    email webmaster@example.org
 }
 
 {$SITE:shop.example.org}, www.example.org {
-	@backend path /api/* /docs
-	handle @backend {
-		reverse_proxy backend:9000 {
-			header_up X-Real-IP {remote_host}
-		}
-	}
-	reverse_proxy /old/* http://legacy:81 http://legacy:82
-	handle {
-		reverse_proxy nuxt:3000 # pages
-	}
+    @backend path /api/* /docs
+    handle @backend {
+        reverse_proxy backend:9000 {
+            header_up X-Real-IP {remote_host}
+        }
+    }
+    reverse_proxy /old/* http://legacy:81 http://legacy:82
+    handle {
+        reverse_proxy nuxt:3000 # pages
+    }
 }
 
 http://status.example.org {
-	reverse_proxy status:80
+    reverse_proxy status:80
 }
 :8080 {
-	respond "ok"
+    respond "ok"
 }
 """
 
