@@ -124,6 +124,18 @@ def test_having_it_load_again_loses_no_connection(stack: Behind) -> None:
     assert stack.leftovers() == []
 
 
+def test_it_is_replaced_itself_by_handing_its_port_over(stack: Behind) -> None:
+    stack.front["environment"] = {"NUMBER": "1"}
+    options = {"service_options": {"front": {**QUICK, "drain_timeout": 30}}}
+    with users(stack.port) as answers:
+        assert stack.roll("v1")["rest"]["handed"] == ["front"]
+        result = stack.roll(only="proxies", **options)
+        assert not result.get("failed") and result["changed"], result["msg"]
+        assert not stack.roll(only="proxies", **options)["changed"]
+    assert failures(answers) == {} and sum(answers.values()) > 100, answers
+    assert stack.leftovers() == []
+
+
 def test_several_replicas(image: str, tmp_path: Path) -> None:
     stack = Behind(tmp_path / "project", image, replicas=3)
     try:
