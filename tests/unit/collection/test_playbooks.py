@@ -18,8 +18,8 @@ PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").glob("*.yml") if path.s
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
 def test_each_looks_whether_there_is_a_server(playbook: Path) -> None:
     (play,) = yaml.safe_load(playbook.read_text(encoding="utf-8"))
-    (first, *_others) = [yaml.safe_load(p.read_text(encoding="utf-8"))[0]["hosts"] for p in PLAYBOOKS]
-    assert play["hosts"] == first and "no server is known here" in first
+    assert "localhost" in play["hosts"], "a play without hosts runs nothing"
+    assert play["pre_tasks"][0]["ansible.builtin.import_tasks"] == "tasks/known_server.yml"
 
 
 def test_without_one_nothing_is_called_done() -> None:
@@ -31,4 +31,4 @@ def test_without_one_nothing_is_called_done() -> None:
     ]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
     assert done.returncode != 0
-    assert "run this in the folder that init wrote" in " ".join(f"{done.stdout}{done.stderr}".split())
+    assert "run the same command in the folder that init wrote" in " ".join(f"{done.stdout}{done.stderr}".split())
