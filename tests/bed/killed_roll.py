@@ -38,7 +38,7 @@ UNDO_PLACES = ("undo:Undo", "undo:Quiesce", "undo:Stop", "undo:Remove", "undo:Un
 QUICK = {"api": {"prove_seconds": 0.5, "monitor": 0.5}, "celery": {"monitor": 0.5}}
 
 
-def die(*_args: Any, **_kwargs: Any) -> None:
+def die(*_args: Any, **_kwargs: Any) -> Any:
     """End as a power cut would."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -59,7 +59,7 @@ def arm(place: str) -> None:
     roller.Roller.perform = performed  # type: ignore[method-assign]
     if place == "inside:Start":
         machine.Engine.start = die  # type: ignore[method-assign]
-        machine.start_closed = die  # type: ignore[assignment]
+        machine.start_closed = die
     elif place == "inside:Join":
         nginx.Nginx.reload = die  # type: ignore[method-assign]
     elif place == "inside:Remove":

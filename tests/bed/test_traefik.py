@@ -20,7 +20,7 @@ from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.proxy_images import newest
 from tests.bed.small_stack import LABEL, SmallStack
-from tests.bed.users import RACE, rules_of, until, users
+from tests.bed.users import failures, rules_of, until, users
 
 NAME = f"evenkeel-traefik-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
 HOST = "site.example.org"
@@ -88,12 +88,6 @@ def stack(image: str, tmp_path: Path) -> Iterator[Behind]:
         yield one
     finally:
         one.destroy()
-
-
-def failures(answers: dict[str, int]) -> dict[str, int]:
-    """All that is no good answer; of what a client meets when a kept connection ends at most a few."""
-    assert answers.get(RACE, 0) <= 5, answers
-    return {said: count for said, count in answers.items() if said not in ("v1", "v2", RACE)}
 
 
 def test_three_versions_and_a_bad_one(stack: Behind) -> None:

@@ -111,6 +111,12 @@ def _uploaded(port: int, host: str) -> str:
         connection.close()
 
 
+def failures(answers: dict[str, int]) -> dict[str, int]:
+    """All that is no answer of v1 or v2; of what a client meets when a kept connection ends at most a few."""
+    assert answers.get(RACE, 0) <= 5, answers
+    return {said: count for said, count in answers.items() if said not in ("v1", "v2", RACE)}
+
+
 def rules_of(project: str) -> list[str]:
     """Rules of ours in any running container of a project."""
     found = Engine().containers({PROJECT_LABEL: project})

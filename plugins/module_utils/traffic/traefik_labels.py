@@ -90,15 +90,10 @@ def provider_of(words: Sequence[str], environment: Mapping[str, str], text: str)
 
     :param words: of its command line; ``text``: of its configuration file, in YAML or TOML.
     """
-    flags = [w.lower().lstrip("-") for w in words[1:]]
-    given = [
-        (k.lower().replace("_", "."), v.lower()) for k, v in environment.items() if k.upper().startswith("TRAEFIK_")
-    ]
-    flags += [f"{key.removeprefix('traefik.')}={value}" for key, value in given]
-    own = {f.partition("=")[0]: f.partition("=")[2] or "true" for f in flags if f.startswith("providers.docker")}
     pairs = [w.lstrip("-").partition("=")[::2] for w in words[1:]]
-    pairs += [(k.removeprefix("TRAEFIK_").replace("_", "."), v) for k, v in environment.items()]
+    pairs += [(k[8:].replace("_", "."), v) for k, v in environment.items() if k.upper().startswith("TRAEFIK_")]
     said = {key.lower(): value for key, value in pairs}
+    own = {key: value.lower() or "true" for key, value in said.items() if key.startswith("providers.docker")}
     files = [value for key in ("filename", "directory") if (value := said.get(f"providers.file.{key}"))]
     files = files or re.findall(r"\b(?:filename|directory)['\"]?\s*[:=]\s*['\"]?([^\s'\",}]+)", text)
     idle = re.findall(r"(?i)maxIdleConnsPerHost['\"]?\s*[:=]\s*(-?\d+)", text)[:1]
@@ -139,7 +134,7 @@ def label_routes(name: str, labels: Mapping[str, str], listening: Collection[int
             key.startswith(f"traefik.http.routers.{router}.tls") and value != "false" for key, value in known.items()
         )
         tls = tls and 443 in listening
-        listen = 443 if tls else 80 if 80 in listening else min(listening, default=80)
+        listen = _port(tls, listening)
         for port in sorted(ports) or [0]:
             found.append(
                 Route(
@@ -156,6 +151,11 @@ def label_routes(name: str, labels: Mapping[str, str], listening: Collection[int
     return tuple(found)
 
 
+def _port(tls: bool, listening: Collection[int]) -> int:
+    """The port of Traefik's at which users ask."""
+    return 443 if tls else 80 if 80 in listening else min(listening, default=80)
+
+
 def hosts_in(rules: str) -> list[str]:
     """The names of sites that rules of routers ask for, in their order."""
     return [host for inside in _HOST.findall(rules) for host in _QUOTED.findall(inside)]
@@ -169,7 +169,7 @@ def file_routes(text: str, listening: Collection[int], keeps: bool) -> tuple[Rou
     :param keeps: see :class:`Provider`.
     """
     tls = 443 in listening
-    listen = 443 if tls else 80 if 80 in listening else min(listening, default=80)
+    listen = _port(tls, listening)
     return tuple(
         Route(
             host,

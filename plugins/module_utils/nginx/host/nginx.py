@@ -264,7 +264,22 @@ def run_here(argv: Sequence[str], errors_too: bool = True, timeout: float = 30.0
     return done.returncode, text.decode("utf-8", "replace")
 
 
-class Nginx(Master):
+class Contained(Master):
+    """A proxy in a container.
+
+    :param inspection: the container's inspection, taken anew whenever it may have been restarted.
+    """
+
+    def __init__(self, inspection: Mapping[str, Any]) -> None:
+        self.id = str(inspection["Id"])
+        self.name = str(inspection.get("Name", "")).lstrip("/")
+        self.pid = pid_of(inspection) or 0
+        self.addresses = addresses_of(inspection)
+        self.by_network = networks_of(inspection)
+        self.networks = tuple((inspection.get("NetworkSettings") or {}).get("Networks") or ())
+
+
+class Nginx(Contained):
     """One nginx container.
 
     :param inspection: the container's inspection, taken anew whenever it may have been restarted.
@@ -272,12 +287,7 @@ class Nginx(Master):
 
     def __init__(self, engine: Engine, inspection: Mapping[str, Any]) -> None:
         self.engine = engine
-        self.id = str(inspection["Id"])
-        self.name = str(inspection.get("Name", "")).lstrip("/")
-        self.pid = pid_of(inspection) or 0
-        self.addresses = addresses_of(inspection)
-        self.by_network = networks_of(inspection)
-        self.networks = tuple((inspection.get("NetworkSettings") or {}).get("Networks") or ())
+        super().__init__(inspection)
         self._hosts_path = str(inspection.get("HostsPath") or "")
         self._pins: dict[str, Pin] | None = None
 

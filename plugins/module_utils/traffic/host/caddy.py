@@ -14,12 +14,10 @@ import os
 import time
 import urllib.parse
 from collections.abc import Mapping
-from typing import Any
 
 from ...base.host import processes
-from ...engine.host.inspection import addresses_of, networks_of, pid_of
 from ...nginx.config import Route
-from ...nginx.host.nginx import Master, NginxFailed
+from ...nginx.host.nginx import Contained, NginxFailed
 from ..caddy_config import caddy_routes
 from . import firewall
 from .network_namespace import connect_inside
@@ -30,19 +28,8 @@ _ADMIN = "localhost:2019"
 _HOLD = 4.0
 
 
-class Caddy(Master):
-    """One Caddy container, led as an nginx is that asks for names again.
-
-    :param inspection: the container's inspection, taken anew whenever it may have been restarted.
-    """
-
-    def __init__(self, inspection: Mapping[str, Any]) -> None:
-        self.id = str(inspection["Id"])
-        self.name = str(inspection.get("Name", "")).lstrip("/")
-        self.pid = pid_of(inspection) or 0
-        self.addresses = addresses_of(inspection)
-        self.by_network = networks_of(inspection)
-        self.networks = tuple((inspection.get("NetworkSettings") or {}).get("Networks") or ())
+class Caddy(Contained):
+    """One Caddy container, led as an nginx is that asks for names again."""
 
     def workers(self) -> list[processes.Process]:
         """Its process: Caddy has no workers, and goes on with what is in flight when it is loaded again."""

@@ -12,27 +12,16 @@ from typing import Any
 
 from ...base.host import processes
 from ...engine.host.engine import Engine
-from ...engine.host.inspection import addresses_of, networks_of, pid_of
+from ...engine.host.inspection import pid_of
 from ...engine.host.live_root import LiveRoot, RootFailed
-from ...nginx.host.nginx import Master
+from ...nginx.host.nginx import Contained
 from ..traefik_labels import Provider, provider_of
 
 _FILES = ("/etc/traefik/traefik.yml", "/etc/traefik/traefik.yaml", "/etc/traefik/traefik.toml")
 
 
-class Traefik(Master):
-    """One Traefik container.
-
-    :param inspection: the container's inspection, taken anew whenever it may have been restarted.
-    """
-
-    def __init__(self, inspection: Mapping[str, Any]) -> None:
-        self.id = str(inspection["Id"])
-        self.name = str(inspection.get("Name", "")).lstrip("/")
-        self.pid = pid_of(inspection) or 0
-        self.addresses = addresses_of(inspection)
-        self.by_network = networks_of(inspection)
-        self.networks = tuple((inspection.get("NetworkSettings") or {}).get("Networks") or ())
+class Traefik(Contained):
+    """One Traefik container."""
 
     def workers(self) -> list[processes.Process]:
         """Its process; it has no workers."""
