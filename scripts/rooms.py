@@ -48,7 +48,10 @@ FLOORS: tuple[dict[str, str], ...] = (
         "hotfix": "hotfixes of code, files and database objects; releases that would lose one",
         "rehearsal": "a version tried before it serves: checks, the app's tests, an update on real rows",
     },
-    {"status": "everything that is known of an app"},
+    {
+        "status": "everything that is known of an app",
+        "plan": "which change a version is, what an update to it does, by which strategy, and why",
+    },
     {"calls": "for each module what it takes, and one call of it"},
 )
 

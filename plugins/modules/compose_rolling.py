@@ -320,6 +320,17 @@ ways:
   returned: always
   type: dict
   sample: {"api": "pinned by name: nginx resolves it when it is loaded"}
+replaced:
+  description:
+    - In check mode each service that would be replaced, with its C(order), the C(reasons), and the C(strategy) by which the proxy
+      leads from the old containers to the new ones.
+  returned: always
+  type: list
+  elements: dict
+memory:
+  description: Bytes C(needed) beside what runs for a while, and C(available).
+  returned: always, empty where nothing is to be started
+  type: dict
 rest:
   description:
     - Services that are not replaced one beside the other. C(start) and C(start_last) do not run yet, C(recreate) and

@@ -44,6 +44,11 @@ def mib(number: int) -> str:
     return f"{number / MEBIBYTE:,.0f} MiB"
 
 
+def memory_needed(extras: Sequence[Extra]) -> int:
+    """The bytes that all of them take at once."""
+    return sum(extra.count * max(extra.used, extra.reserved) for extra in extras)
+
+
 def shortages(room: Room, extras: Sequence[Extra]) -> list[str]:
     """What is missing, each with its numbers; empty when there is room."""
     found: list[str] = []
@@ -53,7 +58,7 @@ def shortages(room: Room, extras: Sequence[Extra]) -> list[str]:
                 f"{extra.service}: reserves {mib(extra.reserved)} of memory, the machine has {mib(room.memory_total)}; "
                 f"lower deploy.resources.reservations.memory"
             )
-    needed = sum(extra.count * max(extra.used, extra.reserved) for extra in extras)
+    needed = memory_needed(extras)
     if not found and needed and needed + MEMORY_MARGIN > room.memory_available:
         parts = ", ".join(f"{e.count} x {e.service} at {mib(max(e.used, e.reserved))}" for e in extras if e.count)
         found.append(

@@ -13,6 +13,15 @@ from dataclasses import dataclass
 
 from ..engine.programs import JOB, PROXY, SCHEDULER, WEB, WORKER
 from ..engine.services import ROLLED_KINDS
+from ..git.changes import (
+    Change,
+    is_aside,
+    is_asset,
+    is_compose_file,
+    is_migration,
+    is_recipe,
+    names_packages,
+)
 from ..releases.choice import BACKEND
 
 #: The other kinds; each is brought to users in its own way.
@@ -24,43 +33,7 @@ IMAGE, MOUNT, LIVE, VOLUME = "image", "mount", "live", "volume"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: What to run instead of a hotfix.
 UPDATE = "ansible-playbook evenkeel.deploy.update -e update_version={}"
-_DEPENDENCIES = re.compile(
-    r"(?:requirements[^/]*\.(?:txt|in)|constraints[^/]*\.txt|Pipfile(?:\.lock)?|poetry\.lock|uv\.lock|pdm\.lock|pyproject\.toml"
-    r"|setup\.(?:py|cfg)|environment\.ya?ml|package(?:-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-(?:lock|workspace)\.yaml|bun\.lockb?"
-    r"|deno\.lock|\.npmrc|\.yarnrc(?:\.yml)?|\.nvmrc|\.node-version)"
-)
-_RECIPE = re.compile(
-    r"(?:Dockerfile.*|.*\.dockerfile|Containerfile.*|\.dockerignore|\.gitattributes|\.gitmodules)", re.I
-)
-_COMPOSE = re.compile(r"(?:docker-)?compose[^/]*\.ya?ml")
-# What a commit may have beside the fix, and what runs nowhere.
-_ASIDE = re.compile(
-    r"(?:.*\.(?:md|rst)|LICENSE.*|CHANGELOG.*|\.gitignore|\.gitkeep|\.editorconfig|\.pre-commit-config\.yaml)"
-)
-_ASIDE_FOLDERS = {"docs", "doc", "tests", ".github", ".gitlab", "changelogs"}
-_FILES = ("100644", "100755")
 _BINARY = "binary: a hotfix is text, or a picture, font, document or sound of static files or of a front end"
-# Content that nothing runs: pictures, fonts, documents and sounds.
-_ASSET = re.compile(
-    r".*\.(?:png|jpe?g|gif|webp|avif|ico|cur|bmp|woff2?|ttf|otf|eot|pdf|mp3|mp4|m4a|ogg|wav|webm)", re.I | re.S
-)
-
-
-@dataclass(frozen=True)
-class Change:
-    """One file that a commit changes, as git tells it.
-
-    :ivar status: git's letter: A, M, D or T.
-    :ivar mode: after it, such as ``100644``; ``before`` that before it, ``000000`` where there was none.
-    :ivar added: lines, -1 where git takes the file for binary; ``removed`` likewise.
-    """
-
-    path: str
-    status: str = "M"
-    mode: str = "100644"
-    before: str = "100644"
-    added: int = 0
-    removed: int = 0
 
 
 @dataclass(frozen=True)
@@ -222,7 +195,7 @@ def judge(
         places = homes.get(change.path) or ()
         if refusal:
             refusals.append(refusal)
-        elif not places and not named and _is_aside(change.path):
+        elif not places and not named and is_aside(change.path):
             aside.append(change.path)
         elif not places:
             what = f"{change.path} is in no container of this app as the revision has it"
@@ -278,16 +251,6 @@ def _once(refusals: Sequence[Refusal]) -> list[Refusal]:
     return list(dict.fromkeys(refusals))
 
 
-def _is_aside(path: str) -> bool:
-    *folders, name = path.split("/")
-    return bool(_ASIDE.fullmatch(name) or _ASIDE_FOLDERS & set(folders) or re.fullmatch(r"tests?(?:_.*)?\.py", name))
-
-
-def is_asset(path: str) -> bool:
-    """Whether a file is by its name a picture, a font, a document or a sound, which may be binary."""
-    return bool(_ASSET.fullmatch(path))
-
-
 def is_compiled_translation(path: str, others: Collection[str]) -> bool:
     """Whether a file is what a catalogue of gettext among ``others`` is compiled to: binary, and no person's work."""
     return path.endswith(".mo") and f"{path[:-3]}.po" in others
@@ -297,19 +260,19 @@ def _no_file_of_a_hotfix(
     change: Change, compose_files: Sequence[str], others: Collection[str], update: str
 ) -> Refusal | None:
     """Why this file's change is never one, wherever it lives."""
-    path, name = change.path, posixpath.basename(change.path)
+    path = change.path
     if change.status == "D":
         what = f"{path} is taken away: a hotfix puts files over others and can take none away"
         return Refusal("removal", what, update)
-    if change.mode not in _FILES or (change.status != "A" and change.before not in _FILES):
+    if not change.is_plain:
         return Refusal("kind of file", f"{path} is no plain file (a link or a submodule)", update)
-    if "migrations" in path.split("/")[:-1] and name.endswith(".py"):
+    if is_migration(path):
         return Refusal("migration", f"{path} is a migration, which has to run beside the code that serves", update)
-    if path in compose_files or _COMPOSE.fullmatch(name):
+    if is_compose_file(path, compose_files):
         return Refusal("compose file", f"{path} says what runs: services may be new, gone or other ones", update)
-    if _DEPENDENCIES.fullmatch(name) or re.search(r"(?:^|/)requirements/[^/]+\.(?:txt|in)$", path):
+    if names_packages(path):
         return Refusal("dependencies", f"{path} names packages, which only a build installs", update)
-    if _RECIPE.fullmatch(name):
+    if is_recipe(path):
         return Refusal("build", f"{path} says how images are built", update)
     if change.added < 0 and not (is_compiled_translation(path, others) or is_asset(path)):
         return Refusal("binary", f"{path} is {_BINARY}", update)

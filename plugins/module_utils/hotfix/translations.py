@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from ..engine.services import ROLLED_KINDS
-from .hotfix import IMAGE, MOUNT, UPDATE, Change, Home, Refusal
+from ..git.changes import Change
+from .hotfix import IMAGE, MOUNT, UPDATE, Home, Refusal
 from .in_place import SEALED
 
 

@@ -23,6 +23,8 @@ FACTS = (
 )
 #: Characters of a ``msg`` and number of ``notes`` that a record keeps: a plan of a large project may have hundreds of lines.
 _LONGEST, _MOST = 4000, 40
+#: The playbook that only tells what another one would do.
+PLAN = "plan"
 _ROLLBACK = "if it was wrong: ansible-playbook evenkeel.deploy.rollback"
 
 
@@ -69,6 +71,8 @@ def _headline(story: Story) -> str:
     changed = any(step.get("changed") for step in story.steps)
     of_release = _of_release(story)
     took = f"after {story.seconds:.1f} s"
+    if story.playbook == PLAN:
+        return f"{story.app}: {story.target or 'the update'} is planned, and nothing that runs was touched, {took}"
     if not of_release:
         if story.check_mode:
             return ""
@@ -105,7 +109,7 @@ def _said(story: Story) -> Iterable[str]:
 
 def _notes(story: Story) -> list[str]:
     found = [str(note) for step in story.steps for note in step.get("notes") or ()]
-    if not (_was_asked(story) or story.check_mode) and _of_release(story):
+    if not (_was_asked(story) or story.check_mode or story.playbook == PLAN) and _of_release(story):
         found.append("nobody looked whether it serves: app_health_url says what to ask")
     for step in story.steps:
         failed = str(step.get("result") or "ok")
@@ -115,6 +119,9 @@ def _notes(story: Story) -> list[str]:
 
 
 def _next(story: Story) -> list[str]:
+    if story.playbook == PLAN:
+        version = f" -e update_version={story.target}" if story.target else ""
+        return [f"to do it: ansible-playbook evenkeel.deploy.update{version}"]
     return [str(line) for step in story.steps for line in step.get("next") or ()]
 
 

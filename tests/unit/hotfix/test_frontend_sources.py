@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.git.changes import Change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.frontend_sources import (
     Builder,
     app_folders,
@@ -22,7 +23,6 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.hotfix impo
     IMAGE,
     MOUNT,
     VOLUME,
-    Change,
     Home,
     judge,
 )

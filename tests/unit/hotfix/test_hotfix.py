@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.git.changes import Change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix import hotfix
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.hotfix import (
     FRONTEND,
@@ -18,7 +19,6 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.hotfix impo
     NGINX,
     STATIC,
     VOLUME,
-    Change,
     Home,
     Limits,
     Refusal,

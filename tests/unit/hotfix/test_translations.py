@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.git.changes import Change
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.hotfix import (
     IMAGE,
     LIVE,
     MOUNT,
     VOLUME,
-    Change,
     Home,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.inside.translations import (

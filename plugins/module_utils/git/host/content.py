@@ -24,6 +24,14 @@ _MOST = 50
 _DIFF = ("--binary", "--full-index", "--no-renames", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=3")
 
 
+def content_of(git: Git, commit: str, path: str) -> bytes | None:
+    """A file of a commit, None where it has none; only for looking at it: what is no UTF-8 is replaced."""
+    try:
+        return git.inside("cat-file", "blob", f"{commit}:{path}").encode("utf-8", "replace")
+    except GitFailed:
+        return None
+
+
 def unlike(git: Git, one: str, other: str) -> set[str]:
     """The paths at which two trees differ."""
     return set(git.inside("diff-tree", "-r", "-z", "--no-renames", "--name-only", one, other).split("\0")) - {""}

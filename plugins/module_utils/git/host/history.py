@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..changes import Change
 from ..reverted import Commit, still_brought
 from . import content
 from .content import IDENTITY
@@ -33,6 +34,27 @@ def between(git: Git, before: str, after: str) -> str:
     if not more:
         return f"{_commits(left)} back"
     return f"{_commits(more)}, and {left} {'is' if left == 1 else 'are'} left out" if left else _commits(more)
+
+
+def changes_between(git: Git, base: str, commit: str) -> list[Change]:
+    """What a commit changes, file by file; a renamed one is gone and new."""
+    words = ("diff-tree", "-r", "-z", "--no-renames", "--no-ext-diff", "--raw", "--numstat", "--no-abbrev")
+    parts = git.inside(*words, base, commit).split("\0")
+    raw: list[tuple[str, str]] = []
+    while parts and parts[0].startswith(":"):
+        # :100644 100644 <blob> <blob> M, then its path; the numbers of all come after.
+        raw.append((parts.pop(0), parts.pop(0)))
+    numbers: dict[str, tuple[int, ...]] = {}
+    for entry in parts:
+        if entry.count("\t") >= 2:
+            *counts, name = entry.split("\t", 2)
+            numbers[name] = tuple(int(n) if n.isdigit() else -1 for n in counts)
+    found = []
+    for about, path in raw:
+        before, after, _old, _new, letter = about.lstrip(":").split(" ")
+        added, removed = numbers.get(path, (0, 0))
+        found.append(Change(path, letter[:1], after, before, added, removed))
+    return found
 
 
 def _commits(number: int) -> str:

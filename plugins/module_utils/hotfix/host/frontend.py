@@ -10,9 +10,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ...base.host.files import private_directory, read_json, write_private
+from ...git.changes import Change
 from .. import frontend_sources
 from ..frontend_sources import Builder
-from ..hotfix import Change, Home
+from ..hotfix import Home
 from . import ledger
 from .view import Serving
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from ...base.host.directory_handles import open_folder, write_below
 from ...git.host.content import IDENTITY
 from ...git.host.git import Git, GitFailed
-from ..hotfix import Change
 from ..lost_hotfixes import HAS, LACKS, UNSURE, Applied
 
 #: Where the mirror keeps them: a fetch takes away branches that the repository has not.
@@ -109,35 +108,6 @@ def committed(git: Git, base: str, tree: str, message: str) -> str:
     # The same fix on the same revision is the same commit, whenever it is made: a second run finds it.
     dates = tuple((f"GIT_{role}_DATE", f"{moment} +0000") for role in ("AUTHOR", "COMMITTER"))
     return git.inside("commit-tree", tree, "-p", base, "-m", message, extra=(*IDENTITY, *dates)).strip()
-
-
-def changes_between(git: Git, base: str, commit: str) -> list[Change]:
-    """What a commit changes, file by file; a renamed one is gone and new."""
-    words = ("diff-tree", "-r", "-z", "--no-renames", "--no-ext-diff", "--raw", "--numstat", "--no-abbrev")
-    parts = git.inside(*words, base, commit).split("\0")
-    raw: list[tuple[str, str]] = []
-    while parts and parts[0].startswith(":"):
-        # :100644 100644 <blob> <blob> M, then its path; the numbers of all come after.
-        raw.append((parts.pop(0), parts.pop(0)))
-    numbers: dict[str, tuple[int, ...]] = {}
-    for entry in parts:
-        if entry.count("\t") >= 2:
-            *counts, name = entry.split("\t", 2)
-            numbers[name] = tuple(int(n) if n.isdigit() else -1 for n in counts)
-    found = []
-    for about, path in raw:
-        before, after, _old, _new, letter = about.lstrip(":").split(" ")
-        added, removed = numbers.get(path, (0, 0))
-        found.append(Change(path, letter[:1], after, before, added, removed))
-    return found
-
-
-def content_of(git: Git, commit: str, path: str) -> bytes | None:
-    """A file of a commit, None where it has none; only for looking at it: what is no UTF-8 is replaced."""
-    try:
-        return git.inside("cat-file", "blob", f"{commit}:{path}").encode("utf-8", "replace")
-    except GitFailed:
-        return None
 
 
 def paths_of(git: Git, commit: str) -> list[str]:

@@ -21,10 +21,10 @@ from typing import Any
 from ...base.host.files import read_json, write_private
 from ...drift.drift import Difference
 from ...drift.host.container_edits import Edits, edit_text
+from ...git.host import content as git_content
 from ...git.host.git import Git, GitFailed
 from ...releases.host.store import Store
 from ..lost_hotfixes import Applied
-from . import git_hotfixes
 from .thin_image import Place
 
 APPLIED, REVERTED = "applied", "reverted"
@@ -210,7 +210,7 @@ def left_of(record: Record | None, git: Git, commit: str, edits: Edits, left: Se
         if d.path in every and d.after == every[d.path].sum
     }
     with contextlib.suppress(GitFailed):
-        if all((git_hotfixes.content_of(git, commit, e.tree) or b"") == (e.after or b"") for e in every.values()):
+        if all((git_content.content_of(git, commit, e.tree) or b"") == (e.after or b"") for e in every.values()):
             return [report for report in left if report not in mine], ""
     if not mine & set(left):
         return list(left), ""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from ...base.errors import BadInput
 from ...base.host.directory_handles import open_folder, write_below
 from ...base.host.files import private_directory
+from ...git.host import content as git_content
 from ...git.host.git import Git
 from ...operation.host.records import iso
 from ...operation.host.timeline import Steps
@@ -91,7 +92,7 @@ def record_of(found: Found, known: Record | None) -> Record:
 
 def _entry(found: Found, path: str, at: thin_image.Place, new: bool) -> Entry:
     given = found.source.files.get(path)
-    after = given if given is not None else git_hotfixes.content_of(found.git, found.commit, path)
+    after = given if given is not None else git_content.content_of(found.git, found.commit, path)
     before = None if new else thin_image.plain_file(found.here.path, path)
     # A colon would end the path where it is mounted to be tried.
     if after is None or (given is None and _NOT_UTF8 in after) or (before is None and not new) or ":" in at.path:

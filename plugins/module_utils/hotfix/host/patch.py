@@ -20,6 +20,7 @@ from ...engine.definition import GENERATED
 from ...engine.host.engine import EngineFailed
 from ...engine.host.project import connect
 from ...engine.options import ProjectOptions
+from ...git.changes import Change
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import Fence, working
 from ...operation.host.records import iso
@@ -109,7 +110,7 @@ class Found:
     git: Git
     source: Source
     commit: str
-    changes: list[hotfix.Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     places: dict[str, dict[str, Place]] = field(default_factory=dict)
     homes: dict[str, list[Home]] = field(default_factory=dict)
     verdict: hotfix.Verdict = field(default_factory=lambda: hotfix.Verdict({}))

@@ -19,6 +19,7 @@ from ...base.host.files import KEY
 from ...engine.definition import UNKNOWN_UNTIL_BUILT
 from ...engine.host.engine import EngineFailed
 from ...git import reverted
+from ...git.host import content as git_content
 from ...git.host import history
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import working
@@ -29,7 +30,7 @@ from ...releases.host.plain_folder import copy_into, is_plain_folder, revision_o
 from ...releases.host.retention import Act
 from ...releases.host.store import Store, store_of
 from ...releases.layout import NEXT
-from . import environment, git_hotfixes, hand_edits, in_place_record, ledger, losses
+from . import environment, hand_edits, in_place_record, ledger, losses
 from .thin_image import plain_file
 
 # Seconds before the moment of a switch from which nobody else acts; and the longest wait for it.
@@ -307,7 +308,7 @@ def _named(version: str, revision: str) -> str:
 
 
 def _contents(git: Git, commit: str) -> Callable[[str], bytes | None]:
-    return lambda path: git_hotfixes.content_of(git, commit, path)
+    return lambda path: git_content.content_of(git, commit, path)
 
 
 def _refuse_losing_hotfixes(store: Store, request: Request, revision: str, git: Git | None) -> list[str]:

@@ -36,7 +36,7 @@ def commit_of(
                 f"the commits of the hotfix {one.name} are not in the mirror of the repository on this host",
                 "ansible-playbook evenkeel.deploy.rollback goes back to the release before",
             )
-    touched = {n: [c.path for c in git_hotfixes.changes_between(git, h.base, h.commit)] for n, h in chain.items()}
+    touched = {n: [c.path for c in history.changes_between(git, h.base, h.commit)] for n, h in chain.items()}
     variables = environment.Change()
     try:
         parts = revert.due(entries, touched, source.back, source.back_files)
@@ -81,7 +81,7 @@ def _without(git: Git, one: Applied, files: Sequence[str]) -> str:
 
 
 def _refuse_removal(git: Git, here: Serving, commit: str, first: Applied) -> None:
-    changes = git_hotfixes.changes_between(git, here.revision, commit) if commit != here.revision else []
+    changes = history.changes_between(git, here.revision, commit) if commit != here.revision else []
     gone = [c.path for c in changes if c.status == "D"]
     if gone:
         raise BadInput(

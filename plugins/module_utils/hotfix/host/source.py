@@ -13,6 +13,8 @@ from typing import Any
 
 from ...base.errors import BadInput
 from ...base.options import read
+from ...git.changes import Change
+from ...git.host import content as git_content
 from ...git.host import history
 from ...git.host.git import Git, GitFailed
 from ...releases.choice import problem_with_ref
@@ -241,18 +243,18 @@ def _named(commits: Sequence[Any]) -> str:
     return (some + (f" and {len(commits) - _SHOWN} more" if len(commits) > _SHOWN else "")) or "nothing"
 
 
-def looked_at(git: Git, base: str, commit: str, source: Source, shared: Sequence[str]) -> list[hotfix.Change]:
+def looked_at(git: Git, base: str, commit: str, source: Source, shared: Sequence[str]) -> list[Change]:
     """What the commit changes.
 
     :raises BadInput: a path or a content that is refused whatever it is.
     """
-    changes = git_hotfixes.changes_between(git, base, commit)
+    changes = history.changes_between(git, base, commit)
     paths = {c.path for c in changes}
     for change in changes:
         _refuse(hotfix.problem_with_path(change.path, shared))
         if change.mode in ("100644", "100755"):
-            old = git_hotfixes.content_of(git, base, change.path)
-            new = source.files.get(change.path) or git_hotfixes.content_of(git, commit, change.path) or b""
+            old = git_content.content_of(git, base, change.path)
+            new = source.files.get(change.path) or git_content.content_of(git, commit, change.path) or b""
             size = None if change.path in source.files else git_hotfixes.size_of(git, commit, change.path)
             _refuse(
                 hotfix.problem_with_content(change.path, old, new, paths, size=size),

@@ -23,6 +23,7 @@ from typing import Any
 from ...base.host.directory_handles import open_below, open_file, open_folder
 from ...engine.host.container_files import ContainerFiles, TooMuch, image_files
 from ...engine.host.engine import DockerException, Engine, EngineFailed, NotFound, RequestException
+from ...git.changes import Change
 from .. import hotfix
 
 #: Labels of such an image.
@@ -42,7 +43,7 @@ class Place:
 
 
 def places(
-    engine: Engine, image: str, project: str, tree: str, known: Sequence[str], changes: Sequence[hotfix.Change]
+    engine: Engine, image: str, project: str, tree: str, known: Sequence[str], changes: Sequence[Change]
 ) -> dict[str, Place]:
     """For each changed file that an image has as the running revision does where it is in there; of new ones where they go.
 
@@ -74,7 +75,7 @@ def _of_old(files: ContainerFiles, folder: str, tree: str, path: str) -> Place |
     return None
 
 
-def _of_new(files: ContainerFiles, folder: str, tree: str, known: Sequence[str], change: hotfix.Change) -> Place | None:
+def _of_new(files: ContainerFiles, folder: str, tree: str, known: Sequence[str], change: Change) -> Place | None:
     for neighbour in hotfix.neighbours(change.path, known):
         # An empty one, such as __init__.py, is like many others; its path alone would have to tell.
         place = _of_old(files, folder, tree, neighbour) if plain_file(tree, neighbour) else None

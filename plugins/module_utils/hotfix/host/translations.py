@@ -17,12 +17,13 @@ from ...django.host.oneoff import OneOff
 from ...engine.host import app_script
 from ...engine.host.compose import Compose
 from ...engine.services import ROLLED_KINDS
+from ...git.changes import Change
+from ...git.host import content as git_content
 from ...git.host.git import Git
 from .. import hotfix
-from ..hotfix import Change, Home, Refusal
+from ..hotfix import Home, Refusal
 from ..inside import translations
 from ..translations import catalogues, compiled_path, uncompilable
-from . import git_hotfixes
 from .source import SourceOptions
 from .thin_image import Place, plain_file
 from .view import Serving
@@ -38,7 +39,7 @@ def planned(
     """
     due = catalogues(changes, homes)
     forms = [compiled_path(path) for path in due]
-    tracked = [form for form in forms if git_hotfixes.content_of(git, commit, form) is not None]
+    tracked = [form for form in forms if git_content.content_of(git, commit, form) is not None]
     refused = uncompilable(due, tracked, in_place, version)
     return [path for path in due if path not in refused], refused
 

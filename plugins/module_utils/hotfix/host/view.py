@@ -19,6 +19,7 @@ from ...engine.definition import GENERATED, LIVE, with_contexts
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of
 from ...engine.host.kinds import evidence_of, kinds_of
+from ...git.changes import Change
 from ...releases.adopted import ADOPTED
 from ...releases.choice import VERIFIED
 from ...releases.host.store import Store
@@ -127,7 +128,7 @@ def built_images(here: Serving) -> dict[str, str]:
     return {n: i for n, i in here.images.items() if n in names and i}
 
 
-def located(here: Serving, known: Sequence[str], changes: Sequence[hotfix.Change]) -> dict[str, dict[str, Place]]:
+def located(here: Serving, known: Sequence[str], changes: Sequence[Change]) -> dict[str, dict[str, Place]]:
     """Per image made from the tree: where in it the changed files are, or new ones go.
 
     :raises BadInput: an image cannot be read.
@@ -145,9 +146,7 @@ def located(here: Serving, known: Sequence[str], changes: Sequence[hotfix.Change
         raise BadInput(f"what runs cannot be looked at: {error}") from error
 
 
-def homes(
-    here: Serving, places: Mapping[str, Mapping[str, Place]], changes: Sequence[hotfix.Change]
-) -> dict[str, list[Home]]:
+def homes(here: Serving, places: Mapping[str, Mapping[str, Place]], changes: Sequence[Change]) -> dict[str, list[Home]]:
     """For each changed file every place where somebody has it."""
     found: dict[str, list[Home]] = {}
     mark = here.project[MARK]

@@ -20,7 +20,7 @@ from ...base.host.clock import lives, now
 from ...base.host.files import FilesFailed
 from .. import lease
 from ..lease import Operation, Wait
-from ..summary import Story, summary
+from ..summary import PLAN, Story, summary
 from . import state_folder
 from .journal import FencedOff, Keeper, begin_undo, end_undo
 from .progress import Progress, ProgressOptions, Relay
@@ -265,8 +265,9 @@ def _would_be(request: Request) -> list[str]:
 
 def _end_record(keeper: Keeper, run: str, record: Mapping[str, Any], request: Request, lines: Sequence[str]) -> None:
     result = request.result
-    if result == "ok" and not any(step.get("changed") for step in record.get("steps", [])):
-        # A run that changed nothing leaves nothing but its lines in the journal.
+    changed = any(step.get("changed") for step in record.get("steps", [])) and record.get("playbook") != PLAN
+    if result == "ok" and not changed:
+        # A run that changed nothing that runs leaves nothing but its lines in the journal.
         keeper.records.remove(run)
         return
     news: dict[str, Any] = {"result": result, "seconds": _seconds(record)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -129,6 +130,17 @@ class Records:
         second = max((run.partition("-")[0] for run in runs), default="")
         found = [self.read(run) for run in runs if run.startswith(f"{second}-")]
         return max(found, key=lambda record: int(record.get("number") or 0), default={})
+
+    def last(self, playbook: str, most: int) -> list[dict[str, Any]]:
+        """The records of the last runs of a playbook that ended well, the newest first.
+
+        :param most: how many at most; only the newest hundred are looked at.
+        """
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        runs = sorted((run for run in (name[: -len(".json")] for name in names) if is_run(run)), reverse=True)
+        found = (self.read(run) for run in runs[:100])
+        good = (record for record in found if record.get("playbook") == playbook and record.get("result") == "ok")
+        return list(itertools.islice(good, most))
 
     def write(self, run: str, record: Mapping[str, Any]) -> None:
         """Write one record whole (mode 0600).

@@ -94,7 +94,8 @@ class Request:
 class Call:
     """Everything one call has found out before it starts.
 
-    ``problems`` are why a service cannot change hands here: they matter only where it has to. ``rest`` is what is to be
+    ``problems`` are why a service cannot change hands here: they matter only where it has to. ``memory`` has the bytes that
+    are ``needed`` beside what runs, and those that are ``available``. ``rest`` is what is to be
     done about those that this does not replace, ``settled`` the services of which a container has the wanted definition.
     """
 
@@ -118,6 +119,7 @@ class Call:
     backward: bool = False
     log_lines: int = 0
     notes: list[str] = field(default_factory=list)
+    memory: dict[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -480,6 +482,7 @@ def refuse_without_room(call: Call, machine: ComposeMachine, stack: Stack) -> No
         )
     if any(e.count for e in extras) or any(e.reserved for e in extras):
         room = room_of(call.engine)
+        call.memory = {"needed": preflight.memory_needed(extras), "available": room.memory_available}
         missing = preflight.shortages(room, extras)
         alone = [s for e in extras for s in preflight.shortages(room, [e])]
         if missing and alone:

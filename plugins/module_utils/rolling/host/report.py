@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -70,11 +70,27 @@ def version_name(engine: Engine, image: str) -> str:
     return str(labels.get(REVISION_LABEL) or image.split(":")[-1])[:12]
 
 
-def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[str]]:
-    """Ansible's before/after texts and the sentences: what is replaced, by what, and why."""
+@dataclass(frozen=True)
+class Replaced:
+    """A service whose containers are replaced, the names of the old ones, why, and how users are led to the new ones."""
+
+    service: str
+    old: tuple[str, ...]
+    reasons: tuple[str, ...]
+    order: str
+    strategy: str = ""
+
+    def sentence(self) -> str:
+        """The same for people."""
+        why = "; ".join([*self.reasons, *([self.strategy] if self.strategy else [])])
+        return f"{self.service}: {', '.join(self.old) or 'nothing'} would be replaced ({why})"
+
+
+def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[Replaced]]:
+    """Ansible's before/after texts, and what is replaced, by what, and why."""
     before: list[str] = []
     after: list[str] = []
-    sentences: list[str] = []
+    found: list[Replaced] = []
     for target in call.targets:
         name = target.settings.name
         view = view_of(stack, target.wanted)
@@ -105,17 +121,23 @@ def difference(call: Call, stack: Stack) -> tuple[dict[str, str], list[str]]:
         after.append(
             f"{name}: {target.settings.replicas} x {version_name(call.engine, target.image)} {target.config_hash[:12]}"
         )
-        replaced = ", ".join(c.name for c in view.old) or "nothing"
-        strategy = f"; {call.strategies[name]}" if name in call.strategies else ""
-        sentences.append(f"{name}: {replaced} would be replaced ({'; '.join(dict.fromkeys(reasons))}{strategy})")
+        old_names = tuple(c.name for c in view.old)
+        why, order = tuple(dict.fromkeys(reasons)), target.settings.order
+        found.append(Replaced(name, old_names, why, order, call.strategies.get(name, "")))
     return {
         "before": "\n".join(before) + "\n" if before else "",
         "after": "\n".join(after) + "\n" if after else "",
-    }, sentences
+    }, found
 
 
 def result_of(
-    call: Call, stack: Stack, changed: bool, diff: Mapping[str, str], timeline: list[dict[str, Any]], msg: str
+    call: Call,
+    stack: Stack,
+    changed: bool,
+    diff: Mapping[str, str],
+    timeline: list[dict[str, Any]],
+    msg: str,
+    replaced: Sequence[Replaced] = (),
 ) -> dict[str, Any]:
     serving = {
         t.settings.name: [
@@ -134,6 +156,11 @@ def result_of(
         "notes": call.notes,
         "kinds": call.kinds,
         "ways": call.strategies,
+        "replaced": [
+            {"service": one.service, "order": one.order, "reasons": list(one.reasons), "strategy": one.strategy}
+            for one in replaced
+        ],
+        "memory": dict(call.memory),
         "tasks_aside": sorted(summed(recorded(call.state_dir))),
         "rest": {key: list(names) for key, names in asdict(call.rest).items()},
         "images": {

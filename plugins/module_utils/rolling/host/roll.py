@@ -67,13 +67,12 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
     refuse_what_cannot_change_hands(call, stack)
     refuse_without_room(call, machine, stack)
     roller.policy = call.policy()
-    diff, sentences = difference(call, stack)
+    diff, replaced = difference(call, stack)
     pending = not isinstance(next_step.next_step(stack, roller.policy), steps.Done)
     if check_mode:
         rest = rest_sentences(call.rest, call.kinds)
-        return result_of(
-            call, stack, pending or bool(rest), diff, [], "; ".join([*sentences, *rest]) or "nothing would be changed"
-        )
+        text = "; ".join([*(one.sentence() for one in replaced), *rest]) or "nothing would be changed"
+        return result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
     with working(request.lock, call.state_dir, f"compose_rolling of {call.name}") as fence:
         if pending and not fence.alone:
             kept_images.keep(call.engine, fence.keeper.records, fence.run, _images_of(stack))
