@@ -41,6 +41,14 @@ options:
       - Per service what C(x-evenkeel) may say as well, of which C(kind) matters here.
     type: dict
     default: {}
+  reuse_images:
+    description:
+      - Keep an image of the release in O(serving_src), under its own name, where a build would make it from the same files.
+        Outside of its context nothing counts. Of files in it that nothing in production reads (documentation, tests, CI,
+        Compose files, and nginx's configuration where its Dockerfile has no nginx) those count that its Dockerfile or another
+        file of the app mentions. RV(notes) names the images that are kept.
+    type: bool
+    default: false
   regenerate:
     description:
       - Whether the file is generated from the user's files and today's environment. V(false) leaves the one that is there, and

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.repository import add_commit
+from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.shop import Play, Shop, run
 from tests.bed.shop_snapshot import ids_of, there
 
@@ -82,18 +83,42 @@ def test_what_an_update_would_refuse_the_plan_shows_and_refuses(shop: Shop) -> N
     assert untouched(shop) == before and shop.leftovers() == []
 
 
-def test_only_nginx_changed_is_a_reload(shop: Shop) -> None:
-    version, repository = shop.version(), Path(shop.repository)
-    config = run(["git", "-C", str(repository), "show", f"{version}:{NGINX}"])
-    add_commit(repository, {NGINX: f"# by hand\n{config}"}, "nginx-only", version)
-    play = plan(shop, "nginx-only")
-    assert play.returncode == 0, play.output[-3000:]
-    assert rows(play)["files"] == f"1 nginx ({NGINX})", play.output[-3000:]
-
-
 def test_check_mode_builds_nothing_and_tells_by_the_files(shop: Shop) -> None:
     images = there(shop)["images"]
     play = plan(shop, "bad-oom", "--check")
     assert play.returncode == 0, play.output[-3000:]
     assert "unknown until built" in play.output
     assert there(shop)["images"] == images
+
+
+def test_where_only_documentation_and_nginx_changed_no_container_is_replaced(shop: Shop) -> None:
+    version, repository = shop.version(), Path(shop.repository)
+    config = run(["git", "-C", str(repository), "show", f"{version}:{NGINX}"])
+    changed = {"docs/guide.md": "read me\n", "tours/tests/test_more.py": "# more\n", NGINX: f"# by hand\n{config}"}
+    add_commit(repository, changed, "aside", version)
+    said = rows(plan(shop, "aside"))
+    assert said["strategy"].startswith("reload"), said
+    containers = ids_of(shop)
+    with shop.load() as load:
+        play = shop.update("aside")
+        result = load.stop()
+    assert play.returncode == 0, play.output[-4000:]
+    assert "not built, since no file of theirs changed" in play.flat, play.output[-3000:]
+    assert ids_of(shop) == containers and shop.leftovers() == []
+    assert run(["docker", "exec", shop.container("nginx"), "cat", "/etc/nginx/conf.d/default.conf"]).startswith(
+        "# by hand"
+    )
+    assert_nothing_lost(shop, load, result)
+    status = shop.play(playbook="status")
+    assert "differ" not in status.output.lower() or "none" in status.output, status.output[-3000:]
+
+    # What the app says of it elsewhere makes it a file of the app.
+    add_commit(
+        repository, {"docs/guide.md": "read me again\n", "tours/apps.py": "GUIDE = 'docs/guide.md'\n"}, "read", "aside"
+    )
+    assert rows(plan(shop, "read"))["strategy"].startswith("rolling")
+    again = shop.update("aside")
+    assert (again.returncode, again.changed) == (0, 0), again.output[-3000:]
+    back = shop.rollback()
+    assert back.returncode == 0, back.output[-3000:]
+    assert ids_of(shop) == containers and shop.version() == version

@@ -21,6 +21,7 @@ _OWN: dict[str, Any] = {
     "live_dir": {"type": "path"},
     "data_dir": {"type": "path"},
     "serving_src": {"type": "path"},
+    "reuse_images": {"type": "bool", "default": False},
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..engine.programs import BROKER, DATABASE, OTHER, WEB
 from ..engine.services import STOP_FIRST
-from . import classes
-from .classes import NONE, RELOAD, ROLLING
+from ..git import classes
+from ..git.classes import NONE, RELOAD, ROLLING
 
 #: With a gap, which has to be allowed.
 QUICK = "quick"
@@ -32,7 +32,7 @@ class Seen:
     :ivar before: the revision that runs, by the labels of its containers; empty where nothing runs.
     :ivar after: the revision that is wanted.
     :ivar commits: how many lie between, in words.
-    :ivar files: class → changed paths (:func:`.classes.classified`); None where the two cannot be compared.
+    :ivar files: class → changed paths (:func:`..git.classes.classified`); None where the two cannot be compared.
     :ivar edited_migrations: migrations that are changed or gone, and may have run.
     :ivar roll: what compose_rolling returned in check mode; None where the images are not there yet.
     :ivar migrations: what django_migrate returned with ``state: planned``; None where Django was not asked.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..base.truncate_list import some
 from ..engine.definition import UNKNOWN_UNTIL_BUILT
 from ..engine.preflight import mib
-from . import classes
+from ..git import classes
 from .plan import Act, Plan, Seen
 
 _SHOWN = 3

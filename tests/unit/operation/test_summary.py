@@ -117,6 +117,18 @@ def test_a_hotfix_of_no_release_says_what_was_done_and_how_it_goes_again() -> No
     ]  # fmt: skip
 
 
+def test_a_plan_says_that_nothing_was_touched_and_how_it_is_done() -> None:
+    built = step("compose_build of shop", changed=True, msg="built: shop-api:222")
+    lines = summary(Story("plan", "shop", "v2", 9.0, steps=[release(), built]))
+    assert lines == [
+        "shop: v2 is planned, and nothing that runs was touched, after 9.0 s",
+        "built: shop-api:222",
+        "to do it: ansible-playbook evenkeel.deploy.update -e update_version=v2",
+    ]
+    # A plain folder has one version.
+    assert summary(Story("plan", "shop", "", 9.0))[-1] == "to do it: ansible-playbook evenkeel.deploy.update"
+
+
 def test_check_mode_tells_what_would_be_and_promises_nothing() -> None:
     bare = {"changed": True, "release": "", "revision": V2, "current_revision": "", "msg": "unknown until built"}
     assert update(bare, check_mode=True) == ["shop: the first release would be 222222222222", "unknown until built"]

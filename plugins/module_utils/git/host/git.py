@@ -49,6 +49,10 @@ class GitFailed(Exception):
         self.advice = advice
 
 
+class NothingFound(GitFailed):
+    """git ended with 1 and said nothing, as where a search has no hit or a name is that of nothing."""
+
+
 class ForeignMirror(BadInput):
     """Others than git's own user may write to the mirror.  Not a failure of git's, which some who ask it pass over."""
 
@@ -99,6 +103,8 @@ class Git:
             raise GitFailed("git is missing on this host", "install the package git") from error
         except subprocess.TimeoutExpired as error:
             raise GitFailed(f"git {words[0]} did not end in {timeout:g} s") from error
+        if done.returncode == 1 and not done.stderr:
+            raise NothingFound(f"git failed as user {self._user.pw_name}: no reason given")
         if done.returncode != 0:
             raise self._failure(done.stderr)
         return done.stdout
@@ -239,6 +245,18 @@ class Git:
             return self.commit_of(ref)
         except GitFailed:
             return ref
+
+    def mentions(self, commit: str, words: Sequence[str]) -> list[str]:
+        """The text files of a commit that have one of these words, as they are written.
+
+        :raises GitFailed: git failed; that no file has one is no failure.
+        """
+        patterns = [part for word in words for part in ("-e", word)]
+        try:
+            found = self.inside("grep", "--files-with-matches", "--fixed-strings", "-I", "-z", *patterns, commit, "--")
+        except NothingFound:
+            return []
+        return [entry.partition(":")[2] for entry in found.split("\0") if entry]
 
     def size_of(self, commit: str) -> tuple[int, int]:
         """Bytes and files of a commit's tree."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ...git import classes
 from ...git.changes import Change
 from ...git.host import history
 from ...git.host.content import content_of
@@ -16,7 +17,6 @@ from ...git.host.git import Git, GitFailed
 from ...operation.host.records import Records
 from ...operation.options import LockOptions
 from ...releases.host.store import store_of
-from .. import classes
 from ..plan import RECENT, Seen, plan
 from ..text import text
 

@@ -38,7 +38,7 @@ from .. import project as generated
 from ..adopted import beside
 from ..layout import release_in
 from ..standing import keep_as_created
-from . import adopted
+from . import adopted, unchanged_images
 from .data_mounts import is_data, make_room_for_data
 from .kept_data import kept_data
 from .mounts import copy_path, place
@@ -55,6 +55,7 @@ class Request:
     :ivar live_dir: where proxies find their files at paths that never change; nowhere where it is not given.
     :ivar data_dir: where data is kept that a mount in the tree is for; such a mount stays as it is where it is not given.
     :ivar serving_src: the release that serves, whose jobs and untouched services are kept; this one where it is not given.
+    :ivar reuse_images: keep an image of the serving release whose files are the same in this revision.
     :ivar kept_images: service → the image it has already, for those whose image is that of another revision.
     """
 
@@ -67,6 +68,7 @@ class Request:
     live_dir: str = ""
     data_dir: str = ""
     serving_src: str = ""
+    reuse_images: bool = False
     kept_images: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -286,13 +288,16 @@ def _generate(
     placed, fresh = place_all(project, root, request.mounts_dir, request.data_dir, live, stays, check_mode, data)
     if not check_mode:
         fresh = place_first(live, root) or fresh
+    serving = read_json(os.path.join(request.serving_src or root, definition.GENERATED))
+    serving = serving if secret_values.MARK in serving else {}
+    kept, kept_notes = request.kept_images, []
+    if request.reuse_images and not kept:
+        kept = unchanged_images.found(project, serving, root, request.revision, compose.files)
+        kept_notes = unchanged_images.notes(kept)
     try:
-        kept = request.kept_images
         result = generated.generate(project, root, request.revision, os.path.basename(root), placed, live, kept)
     except generated.BadProject as error:
         raise BadInput(str(error)) from error
-    serving = read_json(os.path.join(request.serving_src or root, definition.GENERATED))
-    serving = serving if secret_values.MARK in serving else {}
     result = set_apart(result, request.service_options, serving)
     kinds = {n: engine_kinds.kind_without_image(s) for n, s in result.get("services", {}).items()}
     result, notes = keep_as_created(result, serving, kinds)
@@ -308,7 +313,7 @@ def _generate(
     return {
         **_facts(result, path),
         "changed": before != text or fresh,
-        "notes": notes + data_notes,
+        "notes": notes + data_notes + kept_notes,
         "diff": {
             "before": generated.shown(ours),
             "after": generated.shown(text),

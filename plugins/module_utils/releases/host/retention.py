@@ -30,6 +30,7 @@ from .store import Store
 #: Gives what a single removal is done under.
 Act = Callable[[str], AbstractContextManager[None]]
 _REMOVING = ".removing-"
+_OF_REVISION = re.compile(r":[0-9a-f]{12}$")
 #: Where an engine listens, and where its program is beside the folders of PATH.
 SOCKET, PROGRAMS = "/var/run/docker.sock", ("/usr/sbin", "/usr/bin", "/usr/local/bin", "/snap/bin")
 _WHERE = (FOLDER_LABEL, FILES_LABEL)
@@ -168,11 +169,14 @@ def generated(store: Store, release: str) -> dict[str, Any]:
 
 
 def _images_of(store: Store, release: str) -> set[str]:
-    """The images that were built for a release: named with its revision."""
+    """The images that were built for a release, or for an earlier one from the same files: named with a revision."""
     revision = str(store.manifest(release).get("revision") or "")
-    services = generated(store, release).get("services") or {}
-    names = {str(s.get("image") or "") for s in services.values() if isinstance(s, dict)}
-    return {name for name in names if revision and name.endswith(f":{revision[:12]}")}
+    services = [s for s in (generated(store, release).get("services") or {}).values() if isinstance(s, dict)]
+    built = {str(s.get("image") or "") for s in services if s.get("build")}
+    names = {str(s.get("image") or "") for s in services}
+    return {n for n in names if revision and n.endswith(f":{revision[:12]}")} | {
+        n for n in built if _OF_REVISION.search(n)
+    }
 
 
 def _remove_release(store: Store, release: str, act: Act) -> None:

@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from ..git.changes import Change, is_asset, is_compose_file, is_migration, is_recipe, names_packages
+from .changes import Change, is_asset, is_compose_file, is_migration, is_recipe, names_packages
 
 DOCS, STATIC, TEMPLATE, FRONTEND, CODE = "docs", "static", "template", "frontend", "code"
 NGINX, ENVIRONMENT, MIGRATION = "nginx", "environment", "migration"
@@ -24,6 +24,7 @@ NONE, RELOAD, ROLLING = "none", "reload", "rolling"
 _Content = Callable[[str], "str | None"]
 # An example is for people; what has this name before or after it is read by a server.
 _EXAMPLE = re.compile(r"(?:^|[._-])(?:example|sample|template|dist|tpl)(?:[._-]|$)", re.I)
+_EXAMPLE_FILE = re.compile(r".+\.(?:example|sample|dist)", re.I)
 _ENV_FILE = re.compile(r"\.env(?:rc)?(?:\..+)?|.+\.env", re.I)
 _ENV_FOLDERS = {".env", ".envs"}
 # What only people, linters, editors, test runners and CI read, wherever it lies.
@@ -34,13 +35,19 @@ _ASIDE_NAME = re.compile(
     r"|\.gitlab-ci\.yml|\.travis\.yml|appveyor\.yml|bitbucket-pipelines\.yml|azure-pipelines\.yml|Jenkinsfile|renovate\.json5?"
     r"|pytest\.ini|tox\.ini|noxfile\.py|mypy\.ini|ruff\.toml|\.ruff\.toml|\.isort\.cfg|\.readthedocs\.ya?ml|mkdocs\.ya?ml"
     r"|\.prettierrc.*|\.prettierignore|\.eslintrc.*|\.eslintignore|eslint\.config\.[cm]?[jt]s|\.stylelintrc.*|\.stylelintignore"
-    r"|\.djlintrc|\.yamllint|\.hadolint\.ya?ml|\.markdownlint.*|\.shellcheckrc|\.cspell\.json|crowdin\.yml|\.tx/config",
+    r"|\.djlintrc|\.yamllint|\.hadolint\.ya?ml|\.markdown-?lint.*|\.ecrc|stylelint\.config\..*|AGENTS\.md|CLAUDE\.md|\.shellcheckrc|\.cspell\.json|crowdin\.yml|\.tx/config",
 )
 _ASIDE_TOPS = {
-    ".github", ".gitlab", ".circleci", ".vscode", ".idea", ".devcontainer", ".tx", ".cursor", ".husky", "changelogs",
+    ".github", ".gitlab", ".circleci", ".vscode", ".idea", ".devcontainer", ".tx", ".cursor", ".husky", ".agents", ".claude",
+    "changelogs",
 }  # fmt: skip
-_DOCS_TOPS = {"docs", "doc"}
-_PROSE = re.compile(r".*\.(?:md|rst|txt|adoc|puml|drawio|svg|png|jpe?g|gif|webp)", re.I)
+_DOCS_TOPS = {"docs", "doc", "documentation"}
+_PROSE = re.compile(r".*\.(?:md|rst|txt|adoc|puml|drawio|svg|png|jpe?g|gif|webp|css|toml|ya?ml)", re.I)
+# What Django itself reads of an app, which may be called tests or docs.
+_OF_DJANGO = {"templates", "static", "templatetags", "management", "locale", "migrations"}
+_MODULE_OF_APP = re.compile(
+    r"(?:models|views|urls|admin|apps|forms|tasks|serializers|signals|managers|api|consumers|middleware|routing|context_processors)\.py"
+)
 _TEST_FOLDERS = {"tests", "test", "testing", "__tests__", "e2e", "cypress"}
 _TEST_NAME = re.compile(
     r"(?:test_.*|.*_tests?|tests?|conftest)\.py|.*\.(?:test|spec)\.[cm]?[jt]sx?|(?:cypress|jest|vitest|playwright)\.config\..*"
@@ -67,7 +74,7 @@ _DATA = re.compile(
     re.I,
 )
 _MARKUP = re.compile(r".*\.(?:html?|djhtml|jinja2?|j2|mjml)", re.I)
-_NGINX_FILE = re.compile(r".*\.(?:conf|template|tmpl|j2|conf\..*|include|inc)|nginx.*|mime\.types|.*_params", re.I)
+_NGINX_FILE = re.compile(r".*\.(?:conf|template|tmpl|j2|conf\..*|include|inc)|nginx[^.]*|mime\.types|.*_params", re.I)
 _NGINX_CONTENT = re.compile(r"^\s*(?:server|upstream|http|location\s\S.*)\s*\{|^\s*upstream\s+\S+\s*\{", re.M)
 
 
@@ -81,7 +88,11 @@ def class_of(change: Change, compose_files: Collection[str] = (), content: _Cont
         return UNKNOWN
     path = change.path
     *folders, name = path.split("/")
-    if is_compose_file(path, compose_files):
+    if path in compose_files:
+        return COMPOSE
+    if (folders and folders[0] in _ASIDE_TOPS) or _EXAMPLE_FILE.fullmatch(name):
+        return DOCS
+    if is_compose_file(path):
         return COMPOSE
     # The folder itself is code, as an app's first file in it is.
     if is_migration(path):
@@ -100,17 +111,21 @@ def class_of(change: Change, compose_files: Collection[str] = (), content: _Cont
 def _aside(path: str, folders: Sequence[str], name: str) -> str:
     """Whether nothing in production reads it; only where its place leaves no doubt."""
     top = folders[0] if folders else ""
-    if top in _ASIDE_TOPS or (_ASIDE_NAME.fullmatch(name) and not _TEMPLATE_FOLDERS & set(folders)):
+    # An app may be called docs or tests as well.
+    if _OF_DJANGO & set(folders):
+        return DOCS if _TEST_NAME.fullmatch(name) else ""
+    if _ASIDE_NAME.fullmatch(name):
         return DOCS
     # Prose at the top is about the repository; in a package it may be what the app shows.
     if not folders and re.fullmatch(r".*\.(?:md|rst|adoc)", name, re.I):
         return DOCS
-    # An app may be called docs as well: it has code.
     if top in _DOCS_TOPS and (
         _PROSE.fullmatch(name) or posixpath.basename(path) in ("conf.py", "Makefile", "make.bat")
     ):
         return DOCS
-    return DOCS if _TEST_FOLDERS & set(folders) or _TEST_NAME.fullmatch(name) else ""
+    if _TEST_FOLDERS & set(folders) and not _MODULE_OF_APP.fullmatch(name):
+        return DOCS
+    return DOCS if _TEST_NAME.fullmatch(name) else ""
 
 
 def _of_server(path: str, folders: Sequence[str], name: str, content: _Content) -> str:
@@ -118,6 +133,9 @@ def _of_server(path: str, folders: Sequence[str], name: str, content: _Content) 
     near_nginx = any("nginx" in part.lower() for part in [*folders, name])
     if near_nginx and _NGINX_FILE.fullmatch(name):
         return NGINX
+    if "nginx" in name.lower() and not name.endswith(".py"):
+        # NGINX Unit, an exporter, a page about it: no configuration of nginx.
+        return UNKNOWN
     if name.endswith((".conf", ".template")) and _NGINX_CONTENT.search(content(path) or ""):
         return NGINX
     return BUILD if _BUILD_NAME.fullmatch(name) else ""
@@ -133,6 +151,11 @@ def _of_app(path: str, folders: Sequence[str], name: str, content: _Content) -> 
         return FRONTEND
     if folders and folders[0] in _FRONTEND_TOPS:
         return FRONTEND if _SCRIPT_OR_STYLE.fullmatch(name) or is_asset(path) or name.endswith(".svg") else UNKNOWN
+    # Fixtures are loaded by management commands, files beside them too.
+    if "fixtures" in folders:
+        return CODE
+    if "bin" in folders and "." not in name:
+        return BUILD
     published = bool(_STATIC_FOLDERS & set(folders))
     if is_asset(path) or name.endswith(".svg") or (published and _SCRIPT_OR_STYLE.fullmatch(name)):
         return STATIC
