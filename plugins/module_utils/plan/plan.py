@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,7 +183,7 @@ def _risk(seen: Seen, gaps: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 def _duration(seen: Seen) -> tuple[float, float, float] | tuple[()]:
     took = list(seen.took)[:RECENT]
-    return (statistics.median(took), min(took), max(took)) if took else ()
+    return (sorted(took)[len(took) // 2], min(took), max(took)) if took else ()
 
 
 def _notes(seen: Seen, services: Sequence[Act]) -> tuple[str, ...]:

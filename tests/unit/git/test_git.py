@@ -418,3 +418,12 @@ def test_what_does_not_end_is_ended(mirror: Git, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GIT_SSH_COMMAND", "sleep 60 #")
     with pytest.raises(GitFailed, match=r"git ls-remote did not end in 0\.3 s"):
         mirror.run("ls-remote", "ssh://x/y", timeout=0.3)
+
+
+def test_files_that_mention_a_word_are_named_and_none_is_no_failure(source: Repository, mirror: Git) -> None:
+    head = source.commit("guide", {"readme.txt": "see docs/guide.md\n", "other.txt": "nothing\n"})
+    mirror.update(source.url)
+    assert mirror.mentions(head, ["guide.md", "nowhere.md"]) == ["readme.txt"]
+    assert mirror.mentions(head, ["nowhere.md"]) == []
+    with pytest.raises(GitFailed):
+        mirror.mentions("0" * 40, ["guide.md"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import pwd
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -57,7 +58,8 @@ def found(
                 continue
             key = (built_from, recipe.context, recipe.dockerfile)
             if key not in verdicts:
-                verdicts[key] = _is_same(git, built_from, revision, recipe, compose_files)
+                others = _named_images(project, but=str(service.get("image") or ""))
+                verdicts[key] = _is_same(git, built_from, revision, recipe, compose_files, others)
             if verdicts[key]:
                 kept[name] = image
     except (EngineFailed, GitFailed, OSError, KeyError):
@@ -81,6 +83,12 @@ def _owner_of(mirror: str) -> str:
     return pwd.getpwuid(os.stat(mirror).st_uid).pw_name
 
 
+def _named_images(project: Mapping[str, Any], but: str) -> list[str]:
+    """Names, without their tags, of images that the project builds: one may be the base of another."""
+    given = {str(s.get("image") or "") for s in (project.get("services") or {}).values() if s.get("build")}
+    return [re.sub(r":[^:/]+$", "", name) for name in given - {but, ""}]
+
+
 def _built_from(engine: Engine, image: str) -> str:
     """The commit that an image was built from; empty where it is not here, or was made on another one, as of a hotfix."""
     labels = (engine.image(image).get("Config") or {}).get("Labels") or {}
@@ -88,15 +96,17 @@ def _built_from(engine: Engine, image: str) -> str:
     return revision if revision and image.endswith(f":{revision[:12]}") else ""
 
 
-def _is_same(git: Git, before: str, after: str, recipe: Recipe, compose_files: Collection[str]) -> bool:
+def _is_same(
+    git: Git, before: str, after: str, recipe: Recipe, compose_files: Collection[str], others: Collection[str]
+) -> bool:
     if not (history.has(git, before) and history.has(git, after)):
         return False
     own = [os.path.normpath(path) for path in compose_files]
     dockerfile = content_of(git, after, recipe.dockerfile)
-    if dockerfile is None:
+    text = (dockerfile or b"").decode("utf-8", "replace")
+    if not text or any(name in text for name in others):
         return False
-    changes = history.changes_between(git, before, after)
-    sure, perhaps = differing(changes, recipe, dockerfile.decode("utf-8", "replace"), own)
+    sure, perhaps = differing(history.changes_between(git, before, after), recipe, text, own)
     if sure or len(perhaps) > MOST:
         return False
     if not perhaps:
