@@ -63,7 +63,8 @@ _STATIC_FOLDERS = {"static", "staticfiles", "public", "assets"}
 _FRONTEND_TOPS = {"frontend", "front-end", "client", "webapp", "ui", "src-ui", "web-ui", "spa"}
 _FRONTEND_END = re.compile(r".*\.(?:tsx?|jsx|mts|cts|vue|svelte|astro|s[ac]ss|less|styl|coffee|elm)", re.I)
 _FRONTEND_NAME = re.compile(
-    r"(?:vite|webpack|rollup|tailwind|postcss|babel|next|nuxt|svelte|vue|angular|gulp|grunt|craco|esbuild)(?:file)?(?:[.-].*)?\.(?:[cm]?[jt]s|json)"
+    r"(?:vite|webpack|rollup|tailwind|postcss|babel|next|nuxt|svelte|vue|angular|gulp|grunt|craco|esbuild)(?:file)?(?:[.-].*)?"
+    r"\.(?:[cm]?[jt]s|json)"
     r"|[tj]sconfig.*\.json|\.babelrc.*|\.browserslistrc|angular\.json|Gruntfile\.js|gulpfile\.js|\.swcrc|.*\.xlf",
     re.I,
 )
