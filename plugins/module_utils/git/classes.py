@@ -35,7 +35,8 @@ _ASIDE_NAME = re.compile(
     r"|\.gitlab-ci\.yml|\.travis\.yml|appveyor\.yml|bitbucket-pipelines\.yml|azure-pipelines\.yml|Jenkinsfile|renovate\.json5?"
     r"|pytest\.ini|tox\.ini|noxfile\.py|mypy\.ini|ruff\.toml|\.ruff\.toml|\.isort\.cfg|\.readthedocs\.ya?ml|mkdocs\.ya?ml"
     r"|\.prettierrc.*|\.prettierignore|\.eslintrc.*|\.eslintignore|eslint\.config\.[cm]?[jt]s|\.stylelintrc.*|\.stylelintignore"
-    r"|\.djlintrc|\.yamllint|\.hadolint\.ya?ml|\.markdown-?lint.*|\.ecrc|stylelint\.config\..*|AGENTS\.md|CLAUDE\.md|\.shellcheckrc|\.cspell\.json|crowdin\.yml|\.tx/config",
+    r"|\.djlintrc|\.yamllint|\.hadolint\.ya?ml|\.markdown-?lint.*|\.ecrc|stylelint\.config\..*|AGENTS\.md|CLAUDE\.md"
+    r"|\.shellcheckrc|\.cspell\.json|crowdin\.yml|\.tx/config",
 )
 _ASIDE_TOPS = {
     ".github", ".gitlab", ".circleci", ".vscode", ".idea", ".devcontainer", ".tx", ".cursor", ".husky", ".agents", ".claude",
