@@ -50,7 +50,9 @@ def found(
         for name, service in (project.get("services") or {}).items():
             before = old_services.get(name) or {}
             image = str(before.get("image") or "")
-            if not service.get("build") or not before.get("build") or not image:
+            # One that has this revision's name already is not kept, but this revision's own.
+            own = not image or image.endswith(f":{revision[:12]}")
+            if own or not service.get("build") or not before.get("build"):
                 continue
             recipe = recipe_of(service["build"], root)
             built_from = _built_from(engine, image)
