@@ -69,6 +69,7 @@ def test_an_update_under_load_loses_no_request_row_or_task(shop: Shop) -> None:
         play = shop.update(version)
         result = load.stop()
     assert play.returncode == 0, play.output[-6000:]
+    assert "rolling (new containers beside old ones)" in play.flat, "what is going to be done is told first"
     assert f"is at {version}" in play.flat and ", verified, after" in play.flat, play.output[-2000:]
     assert (shop.version(), shop.leftovers()) == (version, [])
     assert shop.container("nginx") == nginx
