@@ -67,6 +67,11 @@ options:
     type: list
     elements: str
     default: []
+  containers:
+    description:
+      - Whether the app runs in containers. Of another one files, time and risk are told.
+    type: bool
+    default: true
   backup:
     description:
       - Whether the database is backed up first.

@@ -23,6 +23,7 @@ _OWN: dict[str, Any] = {
     "rolled": {"type": "dict", "default": {}},
     "migrations": {"type": "dict", "default": {}},
     "built": {"type": "list", "elements": "str", "default": []},
+    "containers": {"type": "bool", "default": True},
     "backup": {"type": "bool", "default": False},
     "owner": {"type": "str"},
 }

@@ -72,7 +72,8 @@ def _headline(story: Story) -> str:
     of_release = _of_release(story)
     took = f"after {story.seconds:.1f} s"
     if story.playbook == PLAN:
-        return f"{story.app}: {story.target or 'the update'} is planned, and nothing that runs was touched, {took}"
+        after = "" if story.check_mode else f", {took}"
+        return f"{story.app}: {story.target or 'the update'} is planned, and nothing that runs was touched{after}"
     if not of_release:
         if story.check_mode:
             return ""

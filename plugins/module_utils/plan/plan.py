@@ -30,6 +30,7 @@ class Seen:
 
     :ivar before: the revision that runs, by the labels of its containers; empty where nothing runs.
     :ivar after: the revision that is wanted.
+    :ivar containers: whether the app runs in containers; of another one files, time and risk are told.
     :ivar commits: how many lie between, in words.
     :ivar files: class → changed paths (:func:`..git.classes.classified`); None where the two cannot be compared.
     :ivar edited_migrations: migrations that are changed or gone, and may have run.
@@ -52,6 +53,7 @@ class Seen:
     built: Sequence[str] = ()
     backup: bool = False
     took: Sequence[float] = ()
+    containers: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Act:
 class Plan:
     """What is going to be done.
 
-    :ivar strategy: ``none``, ``reload`` (nginx alone), ``rolling`` or ``quick``; empty where images are not built yet.
+    :ivar strategy: ``none``, ``reload`` (nginx alone), ``rolling`` or ``quick``; empty where that
+        cannot be known yet, or there are no containers.
     :ivar gaps: what is without service for a moment; empty for none.
     :ivar seconds: the expected duration and its bounds; empty where no update is on record.
     :ivar reasons: why the risk is what it is.
@@ -131,6 +134,8 @@ def _gaps(seen: Seen) -> tuple[str, ...]:
 
 
 def _strategy(seen: Seen, services: Sequence[Act], gaps: Sequence[str]) -> str:
+    if not seen.containers:
+        return ""
     if seen.roll is None:
         # By the files alone, until the images say more.
         return classes.weakest_strategy(seen.files) if seen.files is not None else ""

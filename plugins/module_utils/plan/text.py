@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..base.truncate_list import some
-from ..engine.definition import UNKNOWN_UNTIL_BUILT
 from ..engine.preflight import mib
 from ..git import classes
 from .plan import Act, Plan, Seen
 
 _SHOWN = 3
 _WIDTH = 10
+_LATER = "unknown until built"
 
 
 def text(seen: Seen, plan: Plan) -> list[str]:
@@ -28,8 +28,8 @@ def text(seen: Seen, plan: Plan) -> list[str]:
         ("backup", ["the database, before migrations"] if seen.backup else []),
         ("migrate", _migrations(seen)),
         *((_ACTIONS[action], [_service(a) for a in plan.services if a.action == action]) for action in _ACTIONS),
-        ("strategy", [_strategy(seen, plan)]),
-        ("gap", plan.gaps or ["none" if seen.roll is not None else UNKNOWN_UNTIL_BUILT]),
+        ("strategy", [_strategy(seen, plan)] if seen.containers else []),
+        ("gap", (plan.gaps or ["none" if seen.roll is not None else _LATER]) if seen.containers else []),
         ("time", _time(plan)),
         ("memory", _memory(seen)),
         ("risk", [f"{plan.risk}{': ' if plan.reasons else ''}{'; '.join(plan.reasons)}"]),
@@ -89,9 +89,9 @@ def _service(act: Act) -> str:
 
 def _strategy(seen: Seen, plan: Plan) -> str:
     if not plan.strategy:
-        return UNKNOWN_UNTIL_BUILT
+        return _LATER
     told = _STRATEGIES[plan.strategy]
-    return told if seen.roll is not None else f"{told}, by the changed files; {UNKNOWN_UNTIL_BUILT}"
+    return told if seen.roll is not None else f"{told}, by the changed files; which services: {_LATER}"
 
 
 def _time(plan: Plan) -> list[str]:

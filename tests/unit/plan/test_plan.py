@@ -121,6 +121,16 @@ def test_before_anything_is_built_the_files_alone_tell() -> None:
     assert any(line.startswith("  gap") and line.endswith("unknown until built") for line in lines), lines
 
 
+def test_of_an_app_without_containers_files_time_and_risk_are_told() -> None:
+    seen = replace(SEEN, roll=None, containers=False, took=[20])
+    assert plan(seen).strategy == ""
+    assert text(seen, plan(seen))[1:] == [
+        "  files     1 code (shop/views.py)",
+        "  time      about 20 s (the last updates took 20 to 20 s)",
+        "  risk      low",
+    ]
+
+
 def test_what_a_repository_names_cannot_steer_a_terminal() -> None:
     seen = replace(SEEN, files={"code": ("a\x1b[2J.py",)})
     assert all(line.isprintable() for line in text(seen, plan(seen)))

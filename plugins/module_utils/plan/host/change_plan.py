@@ -37,6 +37,7 @@ class Request:
     :ivar rolled: what compose_rolling returned in check mode; empty where it was not asked. A ``msg`` alone is
         why it refused, and makes the plan fail.
     :ivar migrations: what django_migrate returned with ``state: planned``; empty where it was not asked.
+    :ivar containers: whether the app runs in containers.
     :ivar backup: whether the database is backed up first.
     """
 
@@ -51,6 +52,7 @@ class Request:
     rolled: Mapping[str, Any] = field(default_factory=dict)
     migrations: Mapping[str, Any] = field(default_factory=dict)
     built: tuple[str, ...] = ()
+    containers: bool = True
     backup: bool = False
     owner: str = ""
 
@@ -69,7 +71,7 @@ def change_plan(request: Request, _check_mode: bool) -> dict[str, Any]:
     refusal = "" if roll or request.rolled.get("skipped") else str(request.rolled.get("msg") or "")
     seen = Seen(
         request.app_name, request.version or request.to_ref[:12], before, request.to_ref,
-        commits=_between(git, before, request.to_ref), files=_classified(git, request, changes, before),
+        containers=request.containers, commits=_between(git, before, request.to_ref), files=_classified(git, request, changes, before),
         edited_migrations=[c.path for c in changes or () if c.status != "A" and classes.class_of(c) == classes.MIGRATION],
         roll=roll, migrations=request.migrations if "plan" in request.migrations else None,
         built=request.built, backup=request.backup, took=_took(store.state_dir(request.lock)),
