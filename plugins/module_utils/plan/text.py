@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..base.printable import printable
 from ..base.truncate_list import some
 from ..engine.preflight import mib
 from ..git import classes
@@ -27,7 +28,7 @@ def text(seen: Seen, plan: Plan) -> list[str]:
         ("build", seen.built),
         ("backup", ["the database, before migrations"] if seen.backup else []),
         ("migrate", _migrations(seen)),
-        *((_ACTIONS[action], [_service(a) for a in plan.services if a.action == action]) for action in _ACTIONS),
+        *((action, [_service(a) for a in plan.services if a.action == action]) for action in _ACTIONS),
         ("strategy", [_strategy(seen, plan)] if seen.containers else []),
         ("gap", (plan.gaps or ["none" if seen.roll is not None else _LATER]) if seen.containers else []),
         ("time", _time(plan)),
@@ -35,26 +36,16 @@ def text(seen: Seen, plan: Plan) -> list[str]:
         ("risk", [f"{plan.risk}{': ' if plan.reasons else ''}{'; '.join(plan.reasons)}"]),
     ):
         lines += _rows(name, rows)
-    return [_printable(line) for line in lines]
+    return [printable(line) for line in lines]
 
 
-_ACTIONS = {
-    "replace": "replace",
-    "hand over": "hand over",
-    "start": "start",
-    "recreate": "recreate",
-    "remove": "remove",
-}
+_ACTIONS = ("replace", "hand over", "start", "recreate", "remove")
 _STRATEGIES = {
     "none": "none (nothing that runs is replaced)",
     "reload": "reload (nginx alone)",
     "rolling": "rolling (new containers beside old ones)",
     "quick": "quick (with a gap)",
 }
-
-
-def _printable(line: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
 def _rows(name: str, rows: Iterable[str]) -> list[str]:

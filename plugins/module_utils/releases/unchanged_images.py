@@ -36,7 +36,7 @@ class Recipe:
 def recipe_of(build: Mapping[str, Any], root: str) -> Recipe | None:
     """Where in the tree a build takes its files from; None where it takes some from elsewhere."""
     context = str(build.get("context") or "").rstrip("/")
-    if context != root and not is_inside(context, root):
+    if not is_inside(context, root):
         return None
     if build.get("additional_contexts") or build.get("ssh") or build.get("dockerfile_inline"):
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..base.printable import printable
 from ..base.truncate_list import some
 from .findings import ACT, Seen, findings, in_bytes, state_of
 
@@ -27,11 +28,7 @@ def text(seen: Seen) -> list[str]:
     }  # fmt: skip
     for name, lines_of in parts.items():
         lines += _named(name, lines_of(seen))
-    return [_printable(line) for line in lines]
-
-
-def _printable(line: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    return [printable(line) for line in lines]
 
 
 def _named(name: str, lines: Iterable[str]) -> list[str]:

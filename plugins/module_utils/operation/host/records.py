@@ -119,13 +119,16 @@ class Records:
         """One record, empty when there is none."""
         return read_json(self.path_of(run)) if is_run(run) else {}
 
+    def _runs(self) -> list[str]:
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        return [run for run in (name[: -len(".json")] for name in names) if is_run(run)]
+
     def newest(self, but: str = "") -> dict[str, Any]:
         """The record of the run that began last, empty when there is none.
 
         :param but: a run that is passed over.
         """
-        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
-        runs = [run for run in (name[: -len(".json")] for name in names) if is_run(run) and run != but]
+        runs = [run for run in self._runs() if run != but]
         # Names begin with a second, in which there may be several.
         second = max((run.partition("-")[0] for run in runs), default="")
         found = [self.read(run) for run in runs if run.startswith(f"{second}-")]
@@ -136,9 +139,7 @@ class Records:
 
         :param most: how many at most; only the newest hundred are looked at.
         """
-        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
-        runs = sorted((run for run in (name[: -len(".json")] for name in names) if is_run(run)), reverse=True)
-        found = (self.read(run) for run in runs[:100])
+        found = (self.read(run) for run in sorted(self._runs(), reverse=True)[:100])
         good = (record for record in found if record.get("playbook") == playbook and record.get("result") == "ok")
         return list(itertools.islice(good, most))
 

@@ -113,7 +113,7 @@ def _running(git: Git, request: Request) -> str:
     if len(names) == 1:
         name = names.pop()
         try:
-            return git.inside("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+            return git.commit_of(name)
         except GitFailed:
             # Built from a plain folder, or taken over as it ran: the label names no commit.
             return request.from_ref
