@@ -101,11 +101,18 @@ options:
     description:
       - With O(state=contracted), the migrations (C(app.migration)) that the release has which comes next. What it does not
         have waits, since its code may need what would be taken away. Without this list no other release is about to come.
+      - With O(state=reversed), instead of O(target), the migrations to take back, as far as they were run.
     type: list
     elements: str
   only_data_moves:
     description:
       - With O(state=contracted), run only what moves rows in batches, and leave everything else that was put off.
+    type: bool
+    default: false
+  nothing_written:
+    description:
+      - With O(state=reversed), take back also migrations that have filled a new column or table, since no code has written rows
+        after they were run. M(evenkeel.deploy.requests_hold) tells whether that is so (RV(evenkeel.deploy.requests_hold#module:unbroken)).
     type: bool
     default: false
   interrupted:

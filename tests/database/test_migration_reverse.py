@@ -113,3 +113,28 @@ def test_killed_at_any_statement_the_same_call_ends_it(make: Make) -> None:
         assert project.recorded() == ["0001_initial"] and project.columns() == ["id", "name", "old"], at
         assert project.ledger() == [], at
     assert ended >= 3
+
+
+def test_what_ran_in_a_gap_goes_by_name_where_nobody_has_written_since(make: Make) -> None:
+    project = make()
+    project.migration("0002_note", NOTE, "0001_initial")
+    filled = 'migrations.RunSQL("UPDATE shop_item SET note = name", migrations.RunSQL.noop)'
+    project.migration("0003_filled", filled, "0002_note")
+    project.migration("0004_remove", REMOVE, "0003_filled")
+    project.sql("INSERT INTO shop_item (name, old) VALUES ('a', 'b')", "planned")
+    project.serving = ()
+    assert project.run("migrated", "r1")["changed"]
+    named = ["shop.0002_note", "shop.0003_filled"]
+    wanting = {"target": "", "nothing_written": True}
+    needed = back(project, only=named, **wanting)
+    assert "0004_remove is recorded and needs it" in str(needed["msg"]) and len(project.recorded()) == 4
+    dropped = back(project, only=[*named, "shop.0004_remove"], **wanting)
+    assert "in a backup only" in str(dropped["msg"]) and len(project.recorded()) == 4
+    done = back(project, only=["shop.0004_remove"], allow_data_loss=["shop.0004_remove"], **wanting)
+    assert [m["name"] for m in done["reversed"]] == ["0004_remove"]  # type: ignore[attr-defined]
+    written = back(project, only=named, target="")
+    assert "its rows would be lost" in str(written["msg"]) and len(project.recorded()) == 3
+    done = back(project, only=[*named, "shop.0009_never"], **wanting)
+    assert [m["name"] for m in done["reversed"]] == ["0003_filled", "0002_note"]  # type: ignore[attr-defined]
+    assert "note" not in project.columns() and project.recorded() == ["0001_initial"]
+    assert not back(project, only=named, **wanting)["changed"]

@@ -34,6 +34,7 @@ _OWN: dict[str, Any] = {
     "declared_phases": {"type": "dict", "default": {}},
     "bridges": {"type": "list", "elements": "str", "choices": list(KINDS), "default": list(USUAL)},
     "only_data_moves": {"type": "bool", "default": False},
+    "nothing_written": {"type": "bool", "default": False},
     "manage_py": {"type": "str", "default": "manage.py"},
     "take_over_from": {"type": "str"},
     "timeout": {"type": "str", "default": "1h"},

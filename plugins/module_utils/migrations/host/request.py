@@ -34,7 +34,8 @@ class Request:
     :ivar target: ``app.migration`` up to which it is planned, or that stays when what follows is reversed.
     :ivar declared_phases: when an operation may run that cannot be judged, by migration or operation.
     :ivar bridges: the kinds of bridges that may be put up.
-    :ivar only: migrations that the release has which comes next; None where none does.
+    :ivar only: migrations that the release has which comes next, or that are reversed; None where none is named.
+    :ivar nothing_written: reverse also what has filled columns and tables, since nobody has written to them.
     :ivar only_data_moves: contract nothing but moves of rows.
     :ivar take_over_from: the host that a database belongs to so far (machine/project), where that is gone for good.
     :ivar timeout: seconds to wait for the container; a migration that takes longer goes on by itself in it.
@@ -60,6 +61,7 @@ class Request:
     bridges: tuple[str, ...] = USUAL
     only: tuple[str, ...] | None = None
     only_data_moves: bool = False
+    nothing_written: bool = False
     manage_py: str = "manage.py"
     take_over_from: str = ""
     timeout: float = 3600.0

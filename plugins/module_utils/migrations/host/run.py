@@ -154,8 +154,11 @@ def check_request(request: Request, code: Code, report: Mapping[str, Any], resul
     if canary and canary not in aliases:
         raise BadInput(f"canary_database: there is no database {canary}; there are {', '.join(aliases)}")
     if state == "reversed":
-        if not request.target:
-            raise BadInput("state: reversed needs the target to go back to", "target: app.migration, or app.zero")
+        if bool(request.target) == (request.only is not None):
+            raise BadInput(
+                "state: reversed needs the target to go back to, or only: the migrations that are taken back",
+                "target: app.migration, or app.zero",
+            )
         others = [d["alias"] for d in report["databases"] if d.get("vendor", "postgresql") != "postgresql"]
         if others:
             raise BadInput(f"only PostgreSQL is reversed, and {others[0]} is another kind", "name the databases")
@@ -211,7 +214,8 @@ def order_of(request: Request, code: Code, report: Mapping[str, Any], result: Ma
     return {
         "state": state,
         "databases": [d for d in databases if canary in ("", d["alias"])],
-        "only": request.release if state == "abandoned" else "",
+        "only": list(request.only or ()) if state == "reversed" else request.release if state == "abandoned" else "",
+        "nothing_written": request.nothing_written,
         "allowed": list(request.allow_data_loss),
         "running": [] if request.allow_downtime else list(code.running),
         "lock_timeout": max(1, round(request.lock_timeout * 1000)),

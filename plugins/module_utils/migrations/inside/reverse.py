@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs inside the app's own container: migrations are taken back to a target, the last one first, and never blindly.
+"""Runs inside the app's own container: migrations are taken back, the last one first, and never blindly.
 
 What was put off and has not been run is not taken back: there is nothing of it.  Each migration with its rows and
 Django's record is one transaction.
@@ -47,22 +47,29 @@ def resolved(executor: Any, target: str) -> tuple[str, str | None]:
 class Reverse:
     """What would be taken back in one database, and taking it back.
 
-    :param allowed: migrations that may lose data by it.
-    :param running: the containers of the app; none of them may run code that was made for what is taken back.
+    :param order: ``target`` that stays, or ``only``: the migrations (``app.name``) that are taken back as far as they were run;
+        ``allowed``: those that may lose data by it; ``nothing_written``: whether nobody has written rows since they were run;
+        ``running``: the containers of the app, none of which may run code that was made for what is taken back.
     """
 
-    def __init__(
-        self, run: Run, executor: Any, target: str, allowed: Sequence[str], running: Sequence[Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, run: Run, executor: Any, order: Mapping[str, Any]) -> None:
         self.run_, self.session, self.ledger, self.executor = run, run.session, run.ledger, executor
-        self.target = resolved(executor, target)
-        # Where it was not run yet nothing of what comes after it was.
-        self.plan = [m for m, backwards in executor.migration_plan([self.target]) if backwards]
+        self.target: tuple[str, str | None] | None = None
+        if order["target"]:
+            self.target = resolved(executor, order["target"])
+            # Where it was not run yet nothing of what comes after it was.
+            self.plan = [m for m, backwards in executor.migration_plan([self.target]) if backwards]
+        else:
+            graph, applied = executor.loader.graph, executor.loader.applied_migrations
+            every = executor.migration_plan(graph.leaf_nodes(), clean_start=True)
+            named = set(order["only"] or ())
+            self.plan = [m for m, _b in reversed(every) if said(m) in named and key_of(m) in applied]
         self.pairs = {key_of(m): found for m, found in states(executor, {key_of(m) for m in self.plan})}
         every = self.ledger.rows(settled=True)
         self.wholes = {(r["app"], r["name"]): r for r in every if r["index"] < 0}
         self.rows = {(r["app"], r["name"], r["index"]): r for r in every}
-        self.allowed, self.running = set(allowed), running
+        self.allowed, self.running = set(order["allowed"]), order["running"]
+        self.nothing_written = bool(order.get("nothing_written"))
         self.done: list[dict[str, Any]] = []
 
     def skipped(self, key: Key, index: int) -> bool:
@@ -80,6 +87,7 @@ class Reverse:
         why, lost = "", []
         if users:
             why = f"{users[0]} runs code that may be made for it"
+        why = why or self._needed_by(key)
         for index, operation in enumerate(operations_of(migration)):
             if self.skipped(key, index):
                 continue
@@ -90,7 +98,7 @@ class Reverse:
                 why = why or f"{operation.describe()} has begun and not ended: expand ends it"
             elif type(operation).__name__ in TAKERS:
                 lost.append(f"{operation.describe()}: its values are in a backup only")
-            elif type(operation).__name__ in ("AddField", "CreateModel") and not lossless(
+            elif type(operation).__name__ in ("AddField", "CreateModel") and not self.nothing_written and not lossless(
                 self.session.connection, operation, key[0], self.pairs[key][index]
             ):
                 lost.append(f"{operation.describe()}: its rows would be lost")
@@ -100,12 +108,21 @@ class Reverse:
             why = why or f"it loses data ({'; '.join(lost)}): name {said(migration)} in allow_data_loss"
         return {"app": key[0], "name": key[1], "lost": lost, "why": why}
 
+    def _needed_by(self, key: Key) -> str:
+        """What is recorded, needs a migration, and stays."""
+        loader, gone = self.executor.loader, {key_of(m) for m in self.plan}
+        above = [k for k in loader.graph.backwards_plan(key) if k in loader.applied_migrations and k not in gone]
+        return f"{'.'.join(above[0])} is recorded and needs it" if above else ""
+
     def run(self) -> None:
-        """Take everything back by Django's own command, with its signals.
+        """Take everything back; to a target by Django's own command, with its signals.
 
         :raises Stopped: one of them cannot be; those before it are taken back.
         """
-        if self.plan:
+        if self.target is None:
+            for migration in self.plan:
+                self._one(self.executor, migration)
+        elif self.plan:
             app, name = self.target
             call_migrate(self._executor(), self.session.connection.alias, [app, name or "zero"])
 

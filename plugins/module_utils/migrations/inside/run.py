@@ -89,7 +89,7 @@ def database(connection: Any, order: dict[str, Any], one: dict[str, Any]) -> dic
             abandon = Abandon(run, _executor(connection))
             abandon.run(release=order.get("only") or "")
         elif order["state"] == "reversed":
-            reverse = Reverse(run, _executor(connection), order["target"], order["allowed"], order["running"])
+            reverse = Reverse(run, _executor(connection), order)
             report["reverse"] = reverse.look()
             if not order.get("look"):
                 _hold_to(report["reverse"])
