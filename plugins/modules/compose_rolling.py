@@ -327,6 +327,10 @@ replaced:
   returned: always
   type: list
   elements: dict
+gap:
+  description: What is done in the gap that M(evenkeel.deploy.requests_hold) has begun, empty where none is open.
+  returned: always
+  type: dict
 memory:
   description: Bytes C(needed) beside what runs for a while, and C(available).
   returned: always, empty where nothing is to be started

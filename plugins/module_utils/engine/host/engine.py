@@ -385,6 +385,44 @@ class Engine:
         except (DockerException, RequestException) as error:
             raise EngineFailed(f"could not stop {container_id[:12]}: {error}") from error
 
+    def pause(self, container_id: str) -> None:
+        """Freeze all processes of a container where they are; one that is frozen already stays so.
+
+        :raises EngineFailed: it cannot be.
+        """
+        try:
+            self._call("pause", container_id)
+        except NotFound as error:
+            raise EngineFailed("it is not there any more") from error
+        except EngineFailed as error:
+            if "already paused" not in str(error):
+                raise
+
+    def unpause(self, container_id: str) -> None:
+        """Let the processes of a container go on; one that is not frozen, or gone, is left as it is."""
+        try:
+            self._call("unpause", container_id)
+        except NotFound:
+            return
+        except EngineFailed as error:
+            if "not paused" not in str(error) and "not running" not in str(error):
+                raise
+
+    def fill(self, container_id: str, folder: str, archive: bytes) -> None:
+        """Put what a tar archive holds into a folder of a container.
+
+        :raises EngineFailed: it cannot be, or the container is gone.
+        """
+        try:
+            self._call("put_archive", container_id, folder, archive)
+        except NotFound as error:
+            raise EngineFailed("it is not there any more") from error
+
+    def discard(self, container_id: str) -> None:
+        """End a container of ours at once and remove it, with its anonymous volumes."""
+        with contextlib.suppress(NotFound):
+            self._call("remove_container", container_id, v=True, force=True)
+
     def remove(self, container_id: str, volumes: bool = True) -> None:
         """Remove a container that does not run, with its anonymous volumes unless told otherwise; named ones stay."""
         try:

@@ -43,6 +43,7 @@ from ...traffic.host.firewall import FirewallFailed
 from ...traffic.host.probing import ask
 from ...traffic.host.proxy_routes import master_of
 from ...traffic.host.steering import Endpoint, Steering
+from ...traffic.host.waiting_rooms import WaitingRooms
 from ...traffic.traefik_labels import BY_FILES, BY_LABELS
 from ...traffic.unused_addresses import unused_in
 from ..stack import Container, Proxy, is_crashing
@@ -83,12 +84,21 @@ class ComposeMachine:
         self._usual = UsualAnswers(self._ask)
         self._nodes = CeleryNodes(engine)
         self._policies = RestartPolicies(engine)
+        self._rooms: WaitingRooms | None = None
+        #: What became of the requests that waited, of each room that was closed.
+        self.waited: list[Mapping[str, Any]] = []
 
     def now(self) -> float:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    @property
+    def rooms(self) -> WaitingRooms:
+        """Where requests wait, of an operation that has a gap; nobody else opens one while this one works."""
+        self._rooms = self._rooms or WaitingRooms(self.engine, self.project_name)
+        return self._rooms
 
     # -- looking --------------------------------------------------------------------------------------
 
@@ -174,9 +184,13 @@ class ComposeMachine:
             ),
             consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
             address=self._address(inspection),
-            connections=target.connections(self._nginx.pid if self._nginx else pid, pid) if pid else 0,
+            connections=self._connections(inspection, target, pid) if pid else 0,
             unkept=_is_new(inspection, target) and is_unkept(inspection, self._definition(target)),
         )
+
+    def _connections(self, inspection: Mapping[str, Any], target: Target, pid: int) -> int:
+        waiting = self.rooms.connections(str(inspection["Id"]), pid)
+        return waiting + target.connections(self._nginx.pid if self._nginx else pid, pid)
 
     def _restarts(self, inspection: Mapping[str, Any]) -> int:
         # A process killed for its memory is a restart too, although its container's master only forked another.
@@ -321,6 +335,22 @@ class ComposeMachine:
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None:
         self._steer(service, lambda strategy, nginx: strategy.rotate(nginx, self._endpoints(service), addresses))
+        self._lead_waiting(service, addresses)
+
+    def _lead_waiting(self, service: str, addresses: Sequence[str]) -> None:
+        """Pass on who waits for the end of a gap, once others than those that were frozen for it are led to."""
+        waiting = [e for e in self._endpoints(service) if e.id in self.rooms.beside]
+        try:
+            for endpoint in waiting:
+                if any(e.address in addresses for e in waiting):
+                    # Gone back to: whoever began the gap lets them in, once the database is theirs again.
+                    self.rooms.hold_again(endpoint.id)
+                else:
+                    self.rooms.lead(endpoint.id, addresses)
+                    # What was under way in it may end.
+                    self.engine.unpause(endpoint.id)
+        except EngineFailed as error:
+            raise StepFailed(f"{service}: requests that wait could not be passed on: {error}") from error
 
     def await_dns(self, service: str) -> None:
         self._steer(service, lambda strategy, nginx: strategy.await_dns(nginx, self._endpoints(service)))
@@ -348,12 +378,25 @@ class ComposeMachine:
         inspection = self._inspections[container_id]
         target = self.targets[label_of(inspection, SERVICE_LABEL)]
         settings, pid = target.settings, pid_of(inspection)
+        self._empty_room(inspection, target)
         # A worker that was told to be quiet had its time already.
         quiet = settings.kind == WORKER and pid and self._nodes.consumes(inspection) is False
         processes.await_handler(pid or 0, stop_signal_of(inspection))
         signal_behind_shell(self.engine, inspection)
         self._policies.stay_down(inspection)
         self.engine.stop(container_id, settings.stop_grace_period if quiet else settings.stop_timeout)
+
+    def _empty_room(self, inspection: Mapping[str, Any], target: Target) -> None:
+        """Pass on who still waits beside a container that ends: of a service that no proxy leads to nobody has done so yet."""
+        identity = str(inspection["Id"])
+        if identity not in self.rooms.beside:
+            return
+        others = [e.address for e in self._endpoints(target.settings.name) if e.id not in self.rooms.beside]
+        if others and self.rooms.is_full(identity):
+            self.rooms.lead(identity, others)
+        counts = self.rooms.close(identity, pid_of(inspection) or 0, target.settings.drain_timeout if others else 0.0)
+        self.waited.append(counts)
+        self.engine.unpause(identity)
 
     def remove(self, ids: Sequence[str]) -> None:
         self._each(ids, self._remove_one, "could not be removed")

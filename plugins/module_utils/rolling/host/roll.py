@@ -22,6 +22,7 @@ from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress
 from ...operation.host.records import Records, first_line
 from ...releases.host import adopted, kept_images
+from ...traffic import waiting_room
 from .. import next_step, steps
 from ..progress import Narrator
 from ..stack import Stack
@@ -82,7 +83,7 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
         steered = pending and any(t.steering for t in call.targets)
         try:
             with standing_by(call.name, call.state_dir) if steered else contextlib.nullcontext():
-                return _roll_locked(call, roller, diff, fence, progress)
+                return _roll_locked(call, roller, machine, diff, fence, progress)
         finally:
             progress.close()
 
@@ -96,7 +97,9 @@ def _images_of(stack: Stack) -> dict[str, list[str]]:
     return found
 
 
-def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence, progress: Progress) -> dict[str, Any]:
+def _roll_locked(
+    call: Call, roller: Roller, machine: ComposeMachine, diff: dict[str, str], fence: Fence, progress: Progress
+) -> dict[str, Any]:
     timeline = Timeline()
     narrator = Narrator(frozenset(t.settings.name for t in call.targets if t.settings.kind == WEB))
     log_tail: dict[str, str] = {}
@@ -111,6 +114,7 @@ def _roll_locked(call: Call, roller: Roller, diff: dict[str, str], fence: Fence,
     roller.on_step = on_step
     began = time.time()
     outcome = roller.run()
+    call.notes += list(filter(None, [waiting_room.sentence(waiting_room.summed(machine.waited))]))
     progress.tell(*narrator.look(outcome.stack))
     result = result_of(call, outcome.stack, outcome.changed, diff if outcome.changed else {}, timeline.entries, "")
     result["msg"] = message(call, outcome, log_tail)

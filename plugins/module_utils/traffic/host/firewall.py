@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from ..port_rules import Door, StandIn, rules
 
 _TABLE, _HELD, _DOORS = "evenkeel", "evenkeel_held", "evenkeelports"
-_HEALTH, _MOVED = "evenkeelhealth", "evenkeelmoved"
+_HEALTH, _MOVED, _ROOM = "evenkeelhealth", "evenkeelmoved", "evenkeelroom"
 #: Sets of a service's table, by family: addresses that are refused, and ranges that nobody has yet.
 _REFUSED, _UNUSED = ("four", "six"), ("unused_four", "unused_six")
 PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
@@ -109,6 +109,8 @@ def tables(pid: int) -> list[str]:
         found.append("a health check that is refused")
     hexed = [n.removeprefix(f"{_MOVED}_") for n in names if n.startswith(f"{_MOVED}_")]
     found += [f"new connections to {bytes.fromhex(h).decode('utf-8', 'replace')} are led elsewhere" for h in hexed]
+    if _ROOM in names:
+        found.append("requests that wait for the end of a gap, or get the maintenance page")
     if _HELD in names:
         found.append("requests that wait" if _has_elements(pid, _HELD, "held") else "a hold that has ended by itself")
     return found
@@ -412,3 +414,53 @@ def let_in(pid: int) -> None:
     :raises FirewallFailed: nft refuses.
     """
     _apply(pid, f"add table inet {_HELD}\ndelete table inet {_HELD}\n")
+
+
+# -- waiting rooms: for a gap new connections to a container are led to a server beside it ---------------------------
+
+
+def diversion(ports: Iterable[int], to: int, seconds: float, passing: Iterable[str] = ()) -> str:
+    """Rules for a container that lead new connections to some of its ports to another one, as ``nft -f`` reads them.
+
+    What is established goes on where it is, and so does what the container connects to itself.
+
+    :param seconds: after which it ends by itself.
+    :param passing: addresses of those who reach the container itself.
+    """
+    four, six = _families(passing)
+    led = _with_timeout((str(p) for p in sorted(set(ports) - {to})), seconds)
+    lines = [
+        f"add table inet {_ROOM}",
+        f"delete table inet {_ROOM}",
+        f"add table inet {_ROOM}",
+        f"add set inet {_ROOM} led {{ type inet_service; flags timeout; }}",
+        f"add chain inet {_ROOM} in {{ type nat hook prerouting priority -101; policy accept; }}",
+        *[f"add rule inet {_ROOM} in ip saddr {address} accept" for address in four],
+        *[f"add rule inet {_ROOM} in ip6 saddr {address} accept" for address in six],
+        f'add rule inet {_ROOM} in iif != "lo" fib daddr type local tcp dport @led redirect to :{to}',
+        f"add element inet {_ROOM} led {{ {led} }}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def divert(pid: int, ports: Iterable[int], to: int, seconds: float, passing: Iterable[str] = ()) -> None:
+    """Lead new connections to a container to another port of it, see :func:`diversion`.
+
+    :raises FirewallFailed: nft refuses, or the process is in this host's own network.
+    """
+    if _is_of_this_host(pid):
+        raise FirewallFailed(f"process {pid} is no container's: it has ended, and its number is another's now")
+    _apply(pid, diversion(ports, to, seconds, passing))
+
+
+def is_diverted(pid: int) -> bool:
+    """Whether new connections to a container are led to another port of it by us."""
+    return _has_elements(pid, _ROOM, "led")
+
+
+def divert_no_more(pid: int) -> None:
+    """Let new connections reach the container itself.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    _apply(pid, f"add table inet {_ROOM}\ndelete table inet {_ROOM}\n")
