@@ -243,6 +243,9 @@ plan:
     phase:
       description: The strictest phase of its operations; C(before) where some are C(before) and others C(after).
       type: str
+    atomic:
+      description: Whether all of it is one transaction.
+      type: bool
     operations:
       description:
         - Per operation its C(index) in the migration, C(operation) in words, C(phase), C(action) (V(now), V(defer) or

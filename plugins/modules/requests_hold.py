@@ -11,14 +11,14 @@ short_description: Hold requests during a gap in which no code of the app may ru
 description:
   - For what cannot be done beside running code, such as a migration that neither version survives, or another database image.
   - Schedulers and workers are stopped first, as long as their tasks need. The site answers meanwhile.
-  - Then new requests to each web container wait, requests under way end, and the container is paused. A request that waits longer
+  - Then new requests to each web container wait, requests under way end, and the processes of the container are frozen. A request that waits longer
     than O(hold_timeout) gets the maintenance page, with status 503 and C(Retry-After).
   - Requests wait in a small server beside each web container, in the same network namespace. So any proxy, a published port and other
     containers go on to connect where they did. The server has the container's image, and neither its environment nor its mounts.
   - M(evenkeel.deploy.compose_rolling) passes them on to the new containers as soon as it leads other requests there. Nothing else
-    has to be called then. O(state=released) is the way back, to the containers that were paused.
+    has to be called then. O(state=released) is the way back, to the containers that were frozen.
   - A killed call leaves requests waiting, then the page. The same call goes on; O(state=released) ends it.
-  - It needs root, C(nft) and a Python in the image of the web service.
+  - It needs root, C(nft), cgroup v2 and a Python in the image of the web service.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)
@@ -31,7 +31,7 @@ attributes:
 options:
   state:
     description:
-      - V(held) begins the gap. V(released) lets the paused containers go on, waits until they answer, and lets all requests in.
+      - V(held) begins the gap. V(released) lets the frozen containers go on, waits until they answer, and lets all requests in.
       - V(released) does not start workers and schedulers; M(evenkeel.deploy.compose_rolling) does.
     type: str
     choices: [held, released]

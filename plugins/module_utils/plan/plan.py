@@ -124,12 +124,13 @@ def _gaps(seen: Seen) -> tuple[str, ...]:
         if one["order"] == STOP_FIRST and kinds.get(one["service"]) in (WEB, OTHER) and serving.get(one["service"])
     ]
     found += [
-        f"{name} ({kinds.get(name)}): is recreated"
+        f"{name} ({kinds.get(name)}): is recreated{'; requests wait' if kinds.get(name) in (DATABASE, BROKER) else ''}"
         for name in (*(rest.get("recreate") or ()), *(rest.get("recreate_last") or ()))
     ]
     refused = (seen.migrations or {}).get("refused") or ()
     if refused:
-        found.append(f"migrations: {len(refused)} operations cannot run beside the version that serves")
+        number = f"{len(refused)} operation{'s' if len(refused) > 1 else ''}"
+        found.append(f"migrations: {number} cannot run beside the version that serves; requests wait")
     return tuple(found)
 
 

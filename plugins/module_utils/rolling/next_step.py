@@ -85,6 +85,8 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     changing = [v for v in views if v.changing]
     if policy.backward:
         changing = sorted(changing, key=lambda v: v.wanted.kind == WORKER)
+    elif policy.awaited:
+        changing = sorted(changing, key=lambda v: v.wanted.kind != WEB)
     all_of_them = backward if policy.backward else together
     step = _heal(changing) or (all_of_them(changing) if policy.together else _one_by_one(changing))
     return step or unpin(stack, views) or Done()

@@ -16,10 +16,15 @@ from typing import Any
 LABEL, BESIDE = "evenkeel.waiting", "evenkeel.waiting.beside"
 #: The port that rooms listen at. Nobody else may have it in the network namespace of a web container.
 PORT = 41987
-#: Requests that wait in one room; the next ones get the page at once. Each holds two connections of nginx, which has
-#: 512 to 1,024 per processor where nobody says otherwise.
-MOST = 300
-_MEMORY = 128 * 1024 * 1024
+#: Requests that wait in one room where nobody knows what the proxy can hold; the next ones get the page at once. And the most.
+USUAL, MOST = 300, 4000
+#: What ``worker_connections`` of nginx is where nobody says it (ngx_event_core_module).
+CONNECTIONS = 512
+# Each request that waits has two of nginx's connections, and some are left for everything else.
+_SHARE = 0.4
+_MEMORY = 256 * 1024 * 1024
+# Each request that is passed on has two of the room's.
+_FILES = 16384
 _PIDS = 32
 _PAGE = (
     "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>Maintenance</title>"
@@ -56,12 +61,22 @@ def room_of(inspection: Mapping[str, Any], project: str, command: Sequence[str])
             "PidsLimit": _PIDS,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
+            "Ulimits": [{"Name": "nofile", "Soft": _FILES, "Hard": _FILES}],
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}},
         },
     }
 
 
-def waiting(now: float, hold: float, expected: float = 0.0, page: str = "") -> dict[str, Any]:
+def most_of(proxies: Sequence[tuple[int, int]], rooms: int) -> int:
+    """How many requests may wait in each of several rooms.
+
+    :param proxies: of each nginx in front its workers, and the connections that each of them may have.
+    """
+    least = min((int(workers * connections * _SHARE) for workers, connections in proxies), default=USUAL * max(1, rooms))
+    return max(1, min(MOST, least // max(1, rooms)))
+
+
+def waiting(now: float, hold: float, expected: float = 0.0, page: str = "", most: int = USUAL) -> dict[str, Any]:
     """What a room is told first: requests wait, and after ``hold`` seconds they get the page.
 
     :param now: UNIX time.
@@ -70,7 +85,7 @@ def waiting(now: float, hold: float, expected: float = 0.0, page: str = "") -> d
     :param page: HTML; ours where it is empty.
     """
     until = now if expected > hold else now + hold
-    return {"until": until, "ends": now + expected, "hold": hold, "most": MOST, "page": page or _PAGE, "to": []}
+    return {"until": until, "ends": now + expected, "hold": hold, "most": most, "page": page or _PAGE, "to": []}
 
 
 def led(told: Mapping[str, Any], addresses: Sequence[str]) -> dict[str, Any]:

@@ -385,29 +385,6 @@ class Engine:
         except (DockerException, RequestException) as error:
             raise EngineFailed(f"could not stop {container_id[:12]}: {error}") from error
 
-    def pause(self, container_id: str) -> None:
-        """Freeze all processes of a container where they are; one that is frozen already stays so.
-
-        :raises EngineFailed: it cannot be.
-        """
-        try:
-            self._call("pause", container_id)
-        except NotFound as error:
-            raise EngineFailed("it is not there any more") from error
-        except EngineFailed as error:
-            if "already paused" not in str(error):
-                raise
-
-    def unpause(self, container_id: str) -> None:
-        """Let the processes of a container go on; one that is not frozen, or gone, is left as it is."""
-        try:
-            self._call("unpause", container_id)
-        except NotFound:
-            return
-        except EngineFailed as error:
-            if "not paused" not in str(error) and "not running" not in str(error):
-                raise
-
     def fill(self, container_id: str, folder: str, archive: bytes) -> None:
         """Put what a tar archive holds into a folder of a container.
 

@@ -236,7 +236,8 @@ def judged(
         decided = decide.as_dicts(verdict)
         waiting += still
         behind += schema_compatibility.behind(one.get("unknown") or [], one.get("history") or [], database.alias)
-        plan += decided["plan"]
+        whole = {(m["app"], m["name"]): bool(m.get("atomic", True)) for m in one["migrations"]}
+        plan += [{**m, "atomic": whole.get((m["app"], m["name"]), True)} for m in decided["plan"]]
         refused += decided["refused"]
         changes = changes or bool(decided["plan"] or database.to_record) or expansion.unfinished(rows, "", "")
         due = due or changes or expansion.unfinished(rows, code.revision, code.image)

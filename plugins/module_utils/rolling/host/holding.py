@@ -10,7 +10,9 @@ and the web containers are frozen. Going back is to let them go on, which starts
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from ...base.errors import BadInput
-from ...base.host import processes
+from ...base.host import freezer, processes
 from ...base.host.side_by_side import all_of
 from ...celery.host.nodes import CeleryNodes
 from ...engine.host.compose import ComposeFailed
@@ -55,6 +57,7 @@ HELD, RELEASED = "held", "released"
 # container that goes on answers; until whoever waited has its answer.
 _PATIENCE, _KEPT, _AWAKE, _EMPTY = 10.0, 1.0, 30.0, 60.0
 _POLL = 0.05
+_CONNECTIONS = re.compile(r"^\s*worker_connections\s+(\d+)\s*;", re.MULTILINE)
 #: Bytes of a page.
 _LARGEST = 256 * 1024
 
@@ -126,7 +129,7 @@ def hold(request: Request, check_mode: bool) -> dict[str, Any]:
 def _as_bad_input() -> Iterator[None]:
     try:
         yield
-    except (EngineFailed, FirewallFailed, NginxFailed) as error:
+    except (EngineFailed, FirewallFailed, NginxFailed, OSError) as error:
         raise BadInput(str(error), "docker ps -a shows the containers; then the same command again") from error
 
 
@@ -199,7 +202,7 @@ class Gap:
     @property
     def _unbroken(self) -> bool:
         """Whether nobody has been answered by any of them since a hold began."""
-        return bool(self.web) and all(self.rooms.is_full(str(i["Id"])) and _is_frozen(i) for i in self.web)
+        return bool(self.web) and all(self.rooms.is_full(str(i["Id"])) and freezer.is_frozen(pid_of(i) or 0) for i in self.web)
 
     def foreseen(self) -> dict[str, Any]:
         """What would be done."""
@@ -237,9 +240,22 @@ class Gap:
         text = f"requests to {_names(self._holdable)} wait" if self._holdable else "no request can wait"
         return self._result(True, "; ".join([text, *self._unheld_words()]), unbroken=unbroken)
 
+    @functools.cached_property
+    def _most(self) -> int:
+        """How many requests may wait beside each container, by what the project's nginx can hold."""
+        found = []
+        for inspection in self._by_kind[PROXY]:
+            master = master_of(self._engine, inspection)
+            with contextlib.suppress(NginxFailed):
+                if master:
+                    said = _CONNECTIONS.search(master.dump())
+                    found.append((len(master.workers()), int(said[1]) if said else waiting_room.CONNECTIONS))
+        return waiting_room.most_of(found, len(self._holdable))
+
     def _told(self) -> dict[str, Any]:
         """What a room is told when the hold begins now."""
-        return waiting_room.waiting(time.time(), self._request.hold_timeout, self._request.expected, self._page)
+        request = self._request
+        return waiting_room.waiting(time.time(), request.hold_timeout, request.expected, self._page, self._most)
 
     def _end_workers(self, fence: Fence, workers: Sequence[Mapping[str, Any]]) -> None:
         """Have schedulers and workers end by themselves, as long as their tasks need."""
@@ -275,7 +291,7 @@ class Gap:
         with self._step("freeze", self._holdable):
             for inspection in self._holdable:
                 with fence.act(f"freeze {_name(inspection)}"):
-                    self._engine.pause(str(inspection["Id"]))
+                    freezer.freeze(pid_of(inspection) or 0)
 
     def _await_quiet(self, fence: Fence) -> None:
         """Until no request is under way; a connection that is only kept is ended by its nginx, which is loaded again."""
@@ -316,7 +332,7 @@ class Gap:
             with self._step("release requests", [inspection]):
                 with fence.act(f"let {_name(inspection)} go on"):
                     self.rooms.divert(inspection, sorted(self._ports[identity]), but_this_host=True)
-                    self._engine.unpause(identity)
+                    freezer.thaw(main)
                 self._await_awake(inspection)
                 with fence.act(f"let requests to {_name(inspection)} in"):
                     self.rooms.lead(identity, addresses_of(inspection)[:1])
@@ -380,11 +396,9 @@ def _why_not(inspection: Mapping[str, Any], ports: frozenset[int]) -> str:
         return f"it has no network of its own (network_mode: {mode})"
     if not ports:
         return "it listens at no TCP port"
+    if not freezer.is_able(pid_of(inspection) or 0):
+        return "its processes cannot be frozen here (that needs cgroup v2)"
     return ""
-
-
-def _is_frozen(inspection: Mapping[str, Any]) -> bool:
-    return bool((inspection.get("State") or {}).get("Paused"))
 
 
 def _name(inspection: Mapping[str, Any]) -> str:

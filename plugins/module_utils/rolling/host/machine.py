@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Callable
 
-from ...base.host import processes
+from ...base.host import freezer, processes
 from ...base.host.side_by_side import all_of
 from ...celery.host.nodes import CeleryNodes
 from ...engine.answer import Answer
@@ -348,8 +348,8 @@ class ComposeMachine:
                 else:
                     self.rooms.lead(endpoint.id, addresses)
                     # What was under way in it may end.
-                    self.engine.unpause(endpoint.id)
-        except EngineFailed as error:
+                    freezer.thaw(endpoint.pid)
+        except (EngineFailed, OSError) as error:
             raise StepFailed(f"{service}: requests that wait could not be passed on: {error}") from error
 
     def await_dns(self, service: str) -> None:
@@ -396,7 +396,7 @@ class ComposeMachine:
             self.rooms.lead(identity, others)
         counts = self.rooms.close(identity, pid_of(inspection) or 0, target.settings.drain_timeout if others else 0.0)
         self.waited.append(counts)
-        self.engine.unpause(identity)
+        freezer.thaw(pid_of(inspection) or 0)
 
     def remove(self, ids: Sequence[str]) -> None:
         self._each(ids, self._remove_one, "could not be removed")

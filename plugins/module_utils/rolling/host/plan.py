@@ -49,11 +49,14 @@ from .. import published_ports
 from ..rest_of_stack import Present, Rest, changed_networks, gap_of, left_behind, moved_data, notes_on, rest_of
 from ..scalability import alone, objections
 from ..stack import Policy, Stack, view_of
-from . import generations
+from . import gap_record, generations
 from .doors import main_door, obstacle, route_by, with_ports
 from .machine import ComposeMachine
 from .rest_of_stack import files_of, present_of, removed_targets
 from .targets import Target, main_route
+
+# Seconds.
+_PROOF_IN_A_GAP = 2.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Call:
     settled: tuple[str, ...] = ()
     left: frozenset[str] = frozenset()
     backward: bool = False
+    awaited: bool = False
     log_lines: int = 0
     notes: list[str] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
@@ -127,7 +131,7 @@ class Call:
 
     def policy(self) -> Policy:
         action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
-        return Policy(tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward)
+        return Policy(tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward, self.awaited)
 
 
 def prepare(request: Request, planning: bool = False) -> Call:
@@ -197,6 +201,7 @@ def prepare(request: Request, planning: bool = False) -> Call:
         left=frozenset(runs if request.leave_workers else ()),
         backward=request.backward,
     )
+    call.awaited = bool(gap_record.read(call.state_dir))
     call.around = proxied.around(str(project["name"]))
     call.log_lines = request.log_lines
     call.newer_than = generations.moment_of(call.state_dir, request.generation)
@@ -336,6 +341,9 @@ def _target(
             f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
             f"wrong, or leave it out of services"
         )
+    if call.awaited:
+        # Who waits for it waits no longer than has to be.
+        settings = replace(settings, prove_seconds=min(settings.prove_seconds, _PROOF_IN_A_GAP))
     if settings.kind == OTHER:
         settings, problem = alone(service, settings, evidence, _chosen_order(service, options), serves)
         if problem and not call.allow_downtime:
