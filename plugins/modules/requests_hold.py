@@ -11,8 +11,8 @@ short_description: Hold requests during a gap in which no code of the app may ru
 description:
   - For what cannot be done beside running code, such as a migration that neither version survives, or another database image.
   - Schedulers and workers are stopped first, as long as their tasks need. The site answers meanwhile.
-  - Then new requests to each web container wait, requests under way end, and the processes of the container are frozen. A request that waits longer
-    than O(hold_timeout) gets the maintenance page, with status 503 and C(Retry-After).
+  - Then new requests to each web container wait, requests under way end, and the processes of the container are frozen.
+  - A request that waits longer than O(hold_timeout) gets the maintenance page, with status 503 and C(Retry-After).
   - Requests wait in a small server beside each web container, in the same network namespace. So any proxy, a published port and other
     containers go on to connect where they did. The server has the container's image, and neither its environment nor its mounts.
   - M(evenkeel.deploy.compose_rolling) passes them on to the new containers as soon as it leads other requests there. Nothing else

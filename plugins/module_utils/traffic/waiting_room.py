@@ -72,7 +72,9 @@ def most_of(proxies: Sequence[tuple[int, int]], rooms: int) -> int:
 
     :param proxies: of each nginx in front its workers, and the connections that each of them may have.
     """
-    least = min((int(workers * connections * _SHARE) for workers, connections in proxies), default=USUAL * max(1, rooms))
+    least = min(
+        (int(workers * connections * _SHARE) for workers, connections in proxies), default=USUAL * max(1, rooms)
+    )
     return max(1, min(MOST, least // max(1, rooms)))
 
 

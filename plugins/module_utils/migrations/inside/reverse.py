@@ -10,7 +10,7 @@ Django's record is one transaction.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from .. import expansion
@@ -98,8 +98,10 @@ class Reverse:
                 why = why or f"{operation.describe()} has begun and not ended: expand ends it"
             elif type(operation).__name__ in TAKERS:
                 lost.append(f"{operation.describe()}: its values are in a backup only")
-            elif type(operation).__name__ in ("AddField", "CreateModel") and not self.nothing_written and not lossless(
-                self.session.connection, operation, key[0], self.pairs[key][index]
+            elif (
+                type(operation).__name__ in ("AddField", "CreateModel")
+                and not self.nothing_written
+                and not lossless(self.session.connection, operation, key[0], self.pairs[key][index])
             ):
                 lost.append(f"{operation.describe()}: its rows would be lost")
         if not migration.atomic:

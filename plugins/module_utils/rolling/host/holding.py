@@ -106,7 +106,9 @@ def hold(request: Request, check_mode: bool) -> dict[str, Any]:
     kinds = kinds_of(engine, project, compose.project_src, request.service_options, evidence)
     try:
         patience = {
-            n: settings_of(n, project["services"][n], evidence[n], CommonSettings(), request.service_options.get(n) or {})
+            n: settings_of(
+                n, project["services"][n], evidence[n], CommonSettings(), request.service_options.get(n) or {}
+            )
             for n, kind in kinds.items()
             if kind in (WORKER, SCHEDULER)
         }
@@ -202,7 +204,9 @@ class Gap:
     @property
     def _unbroken(self) -> bool:
         """Whether nobody has been answered by any of them since a hold began."""
-        return bool(self.web) and all(self.rooms.is_full(str(i["Id"])) and freezer.is_frozen(pid_of(i) or 0) for i in self.web)
+        return bool(self.web) and all(
+            self.rooms.is_full(str(i["Id"])) and freezer.is_frozen(pid_of(i) or 0) for i in self.web
+        )
 
     def foreseen(self) -> dict[str, Any]:
         """What would be done."""
@@ -233,7 +237,7 @@ class Gap:
                     future.result()
         self._end_workers(fence, workers)
         try:
-            self._hold(fence)
+            self._hold(fence, [str(i["Id"]) for i in missing])
         except BaseException:
             self.end(fence)
             raise
@@ -280,12 +284,14 @@ class Gap:
         signal_behind_shell(self._engine, inspection)
         self._engine.stop(str(inspection["Id"]), settings.stop_grace_period if quiet else settings.stop_timeout)
 
-    def _hold(self, fence: Fence) -> None:
+    def _hold(self, fence: Fence, fresh: Sequence[str]) -> None:
+        """:param fresh: containers beside which a room was opened just now, so that waiting begins now."""
         with self._step("hold requests", self._holdable):
             for inspection in self._holdable:
                 identity = str(inspection["Id"])
                 with fence.act(f"hold requests to {_name(inspection)}"):
-                    self.rooms.tell(identity, self._told())
+                    if identity in fresh or not self.rooms.is_full(identity):
+                        self.rooms.tell(identity, self._told())
                     self.rooms.divert(inspection, sorted(self._ports[identity]))
             self._await_quiet(fence)
         with self._step("freeze", self._holdable):

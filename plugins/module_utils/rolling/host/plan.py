@@ -131,7 +131,9 @@ class Call:
 
     def policy(self) -> Policy:
         action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
-        return Policy(tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward, self.awaited)
+        return Policy(
+            tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward, self.awaited
+        )
 
 
 def prepare(request: Request, planning: bool = False) -> Call:

@@ -76,7 +76,9 @@ class Room:
         self.waiting += 1
         try:
             while not self.told.get("to"):
-                if gone() or time.time() >= float(self.told.get("until") or 0):
+                # Nobody waits longer than that, be it that the gap has begun anew meanwhile.
+                latest = min(float(self.told.get("until") or 0), began + float(self.told.get("hold") or 0))
+                if gone() or time.time() >= latest:
                     return ""
                 await self.news.wait()
         finally:
