@@ -105,4 +105,5 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     )
     backward = random.Random(f"backward {seed}").random() < 0.4
     action = "pause" if random.Random(f"pause {seed}").random() < 0.1 else "rollback"
-    return machine, Policy(tuple(services), action, together=rng.random() < 0.7, backward=backward), behaviour
+    together, awaited = rng.random() < 0.7, not backward and rng.random() < 0.3
+    return machine, Policy(tuple(services), action, together=together, backward=backward, awaited=awaited), behaviour

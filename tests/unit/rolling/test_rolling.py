@@ -316,6 +316,14 @@ def test_a_worker_that_never_says_how_many_tasks_it_has_is_not_waited_for_for_ev
     assert decide(replace(quiet, tasks=1), new, now=9000, wanted=wanted) == steps.Drain(("old",)), "it works"
 
 
+def test_where_requests_wait_the_web_changes_over_before_the_scheduler() -> None:
+    beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST)
+    ended = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1", state="exited")
+    stack = Stack(18, (OLD, PROVEN, ended))
+    assert next_step(stack, Policy((beat, WANTED))) == steps.Start(create=(("beat", 1),))
+    assert isinstance(next_step(stack, Policy((beat, WANTED), awaited=True)), steps.Join)
+
+
 def test_an_old_worker_fetches_no_more_before_anything_new_sends() -> None:
     worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=0)
     old = Container("old-celery", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True)

@@ -16,6 +16,7 @@ import os
 import socket
 import struct
 import time
+from typing import Any, Callable
 
 #: Where the file is in the container.
 STATE = "/evenkeel/room.json"
@@ -32,12 +33,25 @@ _BEFORE = {socket.AF_INET: (socket.SOL_IP, 80, 16), socket.AF_INET6: (socket.IPP
 _SOON = 5
 
 
+class Reader(asyncio.StreamReader):
+    """What comes over a connection.
+
+    :ivar ended: whether its other end has closed it, be it that what came before is unread.
+    """
+
+    ended = False
+
+    def feed_eof(self) -> None:
+        self.ended = True
+        super().feed_eof()
+
+
 class Room:
     """What it was told, and what it has done."""
 
     def __init__(self) -> None:
-        self.told: dict = {}
-        self.seen: tuple = ()
+        self.told: dict[str, Any] = {}
+        self.seen: tuple[int, ...] = ()
         self.news = asyncio.Event()
         self.waiting = 0
         self.counts = {"waited": 0, "longest": 0.0, "page": 0, "left": 0, "failed": 0}
@@ -65,7 +79,7 @@ class Room:
                 print(MARK + line, flush=True)
             await asyncio.sleep(_LOOK)
 
-    async def target(self, gone) -> str:
+    async def target(self, gone: Callable[[], bool]) -> str:
         """The address that a request is to be passed on to, after waiting for it; empty where it is answered with the page.
 
         :param gone: tells whether whoever sent it has left.
@@ -89,11 +103,11 @@ class Room:
         targets = self.told["to"]
         return str(targets[self.counts["waited"] % len(targets)])
 
-    async def serve(self, reader, writer) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         try:
-            target = await self.target(reader.at_eof)
-            if reader.at_eof():
+            target = await self.target(lambda: has_left(reader))
+            if has_left(reader):
                 self.counts["left"] += 1
             elif target:
                 await self.pass_on(reader, writer, target, port_of(writer))
@@ -104,7 +118,7 @@ class Room:
         finally:
             writer.close()
 
-    async def pass_on(self, reader, writer, target, port) -> None:
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str, port: int) -> None:
         """Lead a connection to where it is answered, until both sides have ended."""
         until = time.time() + _TRIES
         while True:
@@ -126,7 +140,7 @@ class Room:
         finally:
             outer.close()
 
-    async def answer(self, reader, writer) -> None:
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Say that it goes on later, to whoever speaks HTTP/1, or uwsgi's protocol, whose answers are the same."""
         said = b""
         with contextlib.suppress(asyncio.TimeoutError):
@@ -150,14 +164,19 @@ class Room:
             await asyncio.wait_for(exhaust(reader), _PATIENCE)
 
 
-def port_of(writer) -> int:
+def has_left(reader: asyncio.StreamReader) -> bool:
+    """Whether the other end has closed a connection."""
+    return isinstance(reader, Reader) and reader.ended
+
+
+def port_of(writer: asyncio.StreamWriter) -> int:
     """The port that a connection was for, before it was led here."""
     made = writer.get_extra_info("socket")
     level, name, size = _BEFORE[made.family]
     return int(struct.unpack_from("!H", made.getsockopt(level, name, size), 2)[0])
 
 
-async def copy(reader, writer) -> None:
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Pass on what comes until it ends, and say that it has."""
     while True:
         data = await reader.read(65536)
@@ -169,10 +188,20 @@ async def copy(reader, writer) -> None:
         writer.write_eof()
 
 
-async def exhaust(reader) -> None:
+async def exhaust(reader: asyncio.StreamReader) -> None:
     """Read what nobody wants until it ends."""
     while await reader.read(65536):
         pass
+
+
+async def listen(room: Room, host: str, port: int) -> asyncio.AbstractServer:
+    """Let a room have the connections to a port."""
+    loop = asyncio.get_event_loop()
+
+    def made() -> asyncio.StreamReaderProtocol:
+        return asyncio.StreamReaderProtocol(Reader(limit=_KEPT, loop=loop), room.serve, loop=loop)
+
+    return await loop.create_server(made, host, port, backlog=4096)
 
 
 async def run(port: int) -> None:
@@ -182,7 +211,7 @@ async def run(port: int) -> None:
     listening = []
     for host in ("::", "0.0.0.0"):
         with contextlib.suppress(OSError):
-            listening.append(await asyncio.start_server(room.serve, host, port, backlog=4096, limit=_KEPT))
+            listening.append(await listen(room, host, port))
     if not listening:
         raise SystemExit(f"port {port} is taken")
     await room.watch()
