@@ -143,11 +143,15 @@ def test_a_gap_loses_no_request(shop: Shop) -> None:
 
 
 def test_another_definition_of_the_database_loses_no_request(shop: Shop) -> None:
-    tuned = changed(shop, "g9", ["tuned"])
+    tuned, before = changed(shop, "g9", ["tuned"]), ids_of(shop)
     with shop.load() as load:
         play = shop.update(tuned, update_allow_downtime=True)
         result = load.stop()
     assert play.returncode == 0, play.output[-6000:]
+    after = ids_of(shop)
+    assert {name for name in before if before[name] != after[name]} == {"db", "api", "celery", "celery-beat"}, (
+        "no process goes on with a connection that it has lost"
+    )
     assert "work_mem=8MB" in run(["docker", "inspect", "--format", "{{.Config.Cmd}}", shop.container("db")])
     assert_nothing_left(shop)
     assert_nothing_lost(shop, load, result)

@@ -17,6 +17,7 @@ from ...base.host import processes
 from ...engine.host.inspection import pid_of
 from ...engine.programs import WEB
 from ...operation.host.journal import Fence
+from ...traffic import waiting_room
 from ...traffic.host import firewall
 from ...traffic.host.firewall import FirewallFailed
 from .pause_workers import running_of
@@ -38,7 +39,8 @@ class Hold:
 
     def __init__(self, source: Source) -> None:
         found = [(str(i["Name"]).lstrip("/"), pid_of(i) or 0) for i in running_of(source, WEB)]
-        self._ports = {pid: processes.listening_ports(pid) for _name, pid in found}
+        # Whoever waits beside a container that is frozen already waits on.
+        self._ports = {pid: processes.listening_ports(pid) - {waiting_room.PORT} for _name, pid in found}
         self._names = [name for name, _pid in found]
         silent = [name for name, pid in found if not self._ports[pid]]
         self.why = firewall.unavailable() if found else ""
