@@ -26,6 +26,8 @@ _GAPS = {
     BROKER: "tasks cannot be sent or fetched meanwhile, and its connections are cut",
     PROXY: "nobody is answered meanwhile",
 }
+#: Where PostgreSQL's own images, and Debian's packages, have their major version.
+_MAJOR = re.compile(r"^(?:PG_MAJOR=|PATH=(?:.*:)?/usr/lib/postgresql/)(\d+)(?:\.\d+)?(?:/bin.*)?$")
 
 
 @dataclass(frozen=True)
@@ -216,3 +218,20 @@ def notes_on(present: Sequence[Present], kinds: Mapping[str, str], sources: Coll
     """Services of the project's name that none of its files has: somebody's own, which are left alone."""
     strangers = sorted({p.service for p in present if p.service not in kinds and not _is_ours(p, sources)})
     return [f"{name}: was started from another Compose file, and is left alone" for name in strangers]
+
+
+def postgres_major(environment: Collection[str]) -> int | None:
+    """The major version of PostgreSQL in an image, by its environment (``NAME=value``); None where that does not say."""
+    found = [int(m[1]) for m in map(_MAJOR.match, environment) if m]
+    return found[0] if found else None
+
+
+def other_major(service: str, running: Collection[str], wanted: Collection[str]) -> str:
+    """Why a database cannot be created anew from an image, empty where it can: its files are of another major version.
+
+    :param running: the environment of the container that runs; ``wanted``: that of the image.
+    """
+    old, new = postgres_major(running), postgres_major(wanted)
+    if None in (old, new) or old == new:
+        return ""
+    return f"{service}: its data is of PostgreSQL {old}, and the image has PostgreSQL {new}, which cannot read it"

@@ -19,6 +19,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.rest_of_st
     gap_of,
     moved_data,
     notes_on,
+    other_major,
     rest_of,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.scalability import alone
@@ -243,3 +244,22 @@ def test_a_dependency_that_is_gone_is_not_kept() -> None:
     old = {"image": "nginx:1", "depends_on": {"api": {}, "live": {}}}
     project = {"services": {"nginx": {"image": "nginx:1", "depends_on": {"api": {}}}, "api": {}}}
     assert keep_as_created(project, {"services": {"nginx": old}}, {"nginx": "proxy"}) == (project, [])
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "refused"),
+    [
+        (["PG_MAJOR=16"], ["PG_MAJOR=17"], True),
+        (["PG_MAJOR=17", "PG_VERSION=17.2-1"], ["PG_MAJOR=17", "PG_VERSION=17.6-1"], False),
+        (["PATH=/usr/lib/postgresql/17/bin:/usr/bin"], ["PATH=/usr/local/bin:/usr/lib/postgresql/18/bin"], True),
+        (["PATH=/usr/lib/postgresql/17/bin:/usr/bin"], ["LANG=C", "PG_MAJOR=17"], False),
+        (["PG_MAJOR=9.6"], ["PG_MAJOR=10"], True),
+        (["PATH=/usr/bin"], ["PG_MAJOR=17"], False),
+        ([], [], False),
+    ],
+)
+def test_an_image_of_another_major_version_of_postgresql_is_refused(
+    running: list[str], wanted: list[str], refused: bool
+) -> None:
+    problem = other_major("db", running, wanted)
+    assert bool(problem) == refused and problem.startswith("db: its data is of PostgreSQL" if refused else "")

@@ -25,7 +25,7 @@ from ...engine.host.project import compose_of, connect, image_name, state_dir_of
 from ...engine.jobs import is_off
 from ...engine.kinds import Evidence, judge
 from ...engine.options import ProjectOptions
-from ...engine.programs import OTHER, PROXY, SCHEDULER, WEB
+from ...engine.programs import DATABASE, OTHER, PROXY, SCHEDULER, WEB
 from ...engine.services import (
     ROLLED_KINDS,
     STOP_FIRST,
@@ -46,7 +46,17 @@ from ...traffic.host.proxy_routes import Proxied, proxy_of, routes_to
 from ...traffic.host.strategies import Front, way_to
 from ...traffic.unroutable import Around, leading_perhaps, why_unled
 from .. import published_ports
-from ..rest_of_stack import Present, Rest, changed_networks, gap_of, left_behind, moved_data, notes_on, rest_of
+from ..rest_of_stack import (
+    Present,
+    Rest,
+    changed_networks,
+    gap_of,
+    left_behind,
+    moved_data,
+    notes_on,
+    other_major,
+    rest_of,
+)
 from ..scalability import alone, objections
 from ..stack import Policy, Stack, view_of
 from . import gap_record, generations
@@ -225,6 +235,7 @@ def prepare(request: Request, planning: bool = False) -> Call:
                 f"replicas run one",
             )
         _see_to_the_rest(call, asked, images, present, obstacles)
+        _refuse_another_major(call, images, found)
         if request.remove_orphans:
             call.targets = [
                 *removed_targets(
@@ -290,6 +301,22 @@ def _see_to_the_rest(
     last = tuple(n for n in rest.recreate_last if n not in handed)
     call.rest = replace(rest, recreate_last=last, handed=tuple(handed))
     call.notes += notes_on(present, wanted, sources)
+
+
+def _refuse_another_major(
+    call: Call, images: Mapping[str, Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+) -> None:
+    """:raises BadInput: a database would be created anew with a version that does not read its files, whatever is allowed."""
+    for name in (n for n in call.rest.recreate if call.kinds[n] == DATABASE):
+        wanted = (images[name].get("Config") or {}).get("Env") or ()
+        for inspection in (i for i in found if label_of(i, SERVICE_LABEL) == name and pid_of(i)):
+            problem = other_major(name, (inspection.get("Config") or {}).get("Env") or (), wanted)
+            if problem:
+                raise BadInput(
+                    problem,
+                    "keep its image in this update; a newer major version needs pg_upgrade, or a dump of it (playbook backup) that is "
+                    "restored into a new volume",
+                )
 
 
 def _alike(call: Call, present: Sequence[Present]) -> dict[str, str]:
