@@ -85,9 +85,7 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     changing = [v for v in views if v.changing]
     if policy.backward:
         changing = sorted(changing, key=lambda v: v.wanted.kind == WORKER)
-    elif policy.awaited:
-        changing = sorted(changing, key=lambda v: v.wanted.kind != WEB)
-    all_of_them = backward if policy.backward else together
+    all_of_them = in_a_gap if policy.awaited else backward if policy.backward else together
     step = _heal(changing) or (all_of_them(changing) if policy.together else _one_by_one(changing))
     return step or unpin(stack, views) or Done()
 
@@ -106,6 +104,22 @@ def together(views: list[View]) -> Step | None:
     """All services side by side: start and prove the new, switch to it, then drain, stop and remove the old."""
     first = [v for v in views if not v.stop_first]
     return _bring_up(first, views) or switch(views) or drain_and_stop(views) or _remove_old(views)
+
+
+def in_a_gap(views: list[View]) -> Step | None:
+    """Where requests wait, the web first: until it has them nothing may write that a way back would have to give up.
+
+    A worker would run the tasks that have waited (seen: they were lost with the backup that was restored).
+    """
+    if any(c.running for v in views if v.wanted.kind == WORKER for c in v.old):
+        # They fetch tasks yet, or could not be stopped: it is a roll as any other.
+        return together(views)
+    web = [v for v in views if v.wanted.kind == WEB and not v.stop_first]
+    step = _bring_up(web, views)
+    if not step and any(v.missing for v in web):
+        # What a web depends on comes with it.
+        return together(views)
+    return step or switch(web) or together(views)
 
 
 def backward(views: list[View]) -> Step | None:

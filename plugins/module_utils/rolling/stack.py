@@ -84,7 +84,7 @@ class Policy:
     :param left: services that a way back leaves as they are: the caller sees first to what only the new ones can do.
     :param backward: whether what is wanted has served before and was found good: what sends tasks changes over first, and
         workers last, since older ones may not know what newer code sends.
-    :param awaited: whether requests wait for it, in a gap in which nothing else runs: the web changes over before schedulers.
+    :param awaited: whether requests wait for it, in a gap in which nothing else runs: the web comes before all else.
     """
 
     services: tuple[Wanted, ...]

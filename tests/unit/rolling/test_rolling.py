@@ -316,12 +316,28 @@ def test_a_worker_that_never_says_how_many_tasks_it_has_is_not_waited_for_for_ev
     assert decide(replace(quiet, tasks=1), new, now=9000, wanted=wanted) == steps.Drain(("old",)), "it works"
 
 
-def test_where_requests_wait_the_web_changes_over_before_the_scheduler() -> None:
+def test_where_requests_wait_nothing_else_runs_before_the_web_has_them() -> None:
     beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST)
-    ended = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1", state="exited")
-    stack = Stack(18, (OLD, PROVEN, ended))
-    assert next_step(stack, Policy((beat, WANTED))) == steps.Start(create=(("beat", 1),))
-    assert isinstance(next_step(stack, Policy((beat, WANTED), awaited=True)), steps.Join)
+    worker = Wanted("celery", WORKER, "image-2", "hash-2")
+    ended = [
+        Container(name, f"shop-{name}-1", name, "image-1", "hash-1", state="exited", consumes=None)
+        for name in ("beat", "celery")
+    ]
+    policy = Policy((worker, beat, WANTED), awaited=True)
+
+    def step(*containers: Container, now: float = 18) -> steps.Step:
+        return next_step(Stack(now, (*containers, *ended)), policy)
+
+    started = step(OLD)
+    assert isinstance(started, steps.Start) and started.create == (("api", 1),)
+    assert isinstance(step(OLD, PROVEN), steps.Join)
+    assert step(LEFT, JOINED, now=JOINED.joined_at or 0) == steps.Prove(("new",), proxied=True), "users try it alone"
+    then = step(LEFT, JOINED, now=(JOINED.joined_at or 0) + 60)
+    assert isinstance(then, steps.Start) and then.create == (("celery", 1),)
+    # The web depends on a worker, which has to be there first.
+    needing = replace(policy, services=(worker, beat, replace(WANTED, after=("celery",))))
+    first = next_step(Stack(18, (OLD, *ended)), needing)
+    assert isinstance(first, steps.Start) and first.create == (("celery", 1),)
 
 
 def test_an_old_worker_fetches_no_more_before_anything_new_sends() -> None:
