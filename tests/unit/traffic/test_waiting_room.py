@@ -22,7 +22,7 @@ Ask = Callable[..., Awaitable[bytes]]
 
 
 def in_room(
-    scene: Callable[[server.Room, Ask], Awaitable[None]], monkeypatch: pytest.MonkeyPatch, **told: Any
+    scene: Callable[[server.Room, Ask], Awaitable[None]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **told: Any
 ) -> server.Room:
     """Play a scene with a room that was told something, in front of an app that answers with what it was asked.
 
@@ -42,7 +42,8 @@ def in_room(
         monkeypatch.setattr(server, "port_of", lambda _writer: port)
         door = await server.listen(room, "127.0.0.1", 0)
         at = door.sockets[0].getsockname()[1]
-        room.told.update(waiting_room.waiting(time.time(), 30.0), **told)
+        state.write_text(json.dumps({**waiting_room.waiting(time.time(), 30.0), **told}), encoding="utf-8")
+        room.look()
         watching = asyncio.ensure_future(room.watch())
 
         async def ask(what: bytes = GET, leaves: bool = False) -> bytes:
@@ -61,28 +62,38 @@ def in_room(
             door.close()
             behind.close()
 
-    monkeypatch.setattr(server, "STATE", "/nonexistent/room.json")
+    state = tmp_path / "room.json"
+    monkeypatch.setattr(server, "STATE", str(state))
     asyncio.run(play())
     return room
 
 
-def test_requests_wait_and_are_passed_on_as_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+def tell(told: dict[str, Any]) -> None:
+    """Write the file anew."""
+    fresh = f"{server.STATE}.new"
+    Path(fresh).write_text(json.dumps(told), encoding="utf-8")
+    os.replace(fresh, server.STATE)
+
+
+def test_requests_wait_and_are_passed_on_as_they_came(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     post = b"POST /orders/ HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\n\r\na=1&"
 
     async def scene(room: server.Room, ask: Ask) -> None:
         asked = [asyncio.ensure_future(ask(what)) for what in (GET, post)]
         await asyncio.sleep(0.3)
         assert room.waiting == 2 and not any(one.done() for one in asked)
-        room.told = waiting_room.led(room.told, ["127.0.0.1"])
+        tell(waiting_room.led(room.told, ["127.0.0.1"]))
         assert await asyncio.gather(*asked) == [b"answered " + GET, b"answered " + post]
         # Who comes from now on does not wait.
         assert await ask() == b"answered " + GET
 
-    counts = in_room(scene, monkeypatch).counts
+    counts = in_room(scene, monkeypatch, tmp_path).counts
     assert (counts["waited"], counts["page"], counts["failed"]) == (3, 0, 0) and counts["longest"] >= 0.3
 
 
-def test_nobody_waits_longer_than_was_said_and_then_gets_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_longer_than_was_said_and_then_gets_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async def scene(room: server.Room, ask: Ask) -> None:
         began = time.monotonic()
         head, _line, body = (await ask()).partition(b"\r\n\r\n")
@@ -93,39 +104,49 @@ def test_nobody_waits_longer_than_was_said_and_then_gets_the_page(monkeypatch: p
         assert b"503" in head and body == b""
 
     told = {"hold": 0.2, "ends": time.time() + 60, "page": "<h1>Soon</h1>"}
-    assert in_room(scene, monkeypatch, **told).counts["page"] == 2
+    assert in_room(scene, monkeypatch, tmp_path, **told).counts["page"] == 2
 
 
-def test_one_too_many_and_one_that_comes_too_late_get_the_page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_too_many_and_one_that_comes_too_late_get_the_page_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async def scene(room: server.Room, ask: Ask) -> None:
         first = asyncio.ensure_future(ask())
         await asyncio.sleep(0.1)
         assert (await ask()).startswith(b"HTTP/1.1 503 ") and not first.done()
-        room.told = waiting_room.led(room.told, ["127.0.0.1"])
+        tell(waiting_room.led(room.told, ["127.0.0.1"]))
         assert await first == b"answered " + GET
-        room.told = {**waiting_room.again(room.told, time.time()), "until": time.time() - 1}
+        tell({**waiting_room.again(room.told, time.time()), "until": time.time() - 1})
+        await asyncio.sleep(0.2)
         assert b"Retry-After: 5\r\n" in await ask()
 
-    in_room(scene, monkeypatch, most=1)
+    in_room(scene, monkeypatch, tmp_path, most=1)
 
 
-def test_whoever_has_left_is_not_passed_on_and_what_is_no_http_gets_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_has_left_is_not_passed_on_and_what_is_no_http_gets_no_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async def scene(room: server.Room, ask: Ask) -> None:
         await ask(leaves=True)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1.2)
         assert (room.counts["left"], room.waiting) == (1, 0)
-        room.told = {**room.told, "until": 0}
+        tell({**room.told, "until": 0})
+        await asyncio.sleep(0.2)
         assert await ask(b"\x16\x03\x01\x02\x00") == b""
         assert await ask(b"\x00\x05\x00\x00hello") != b"", "uwsgi's protocol, whose answers are HTTP's"
 
-    counts = in_room(scene, monkeypatch).counts
+    counts = in_room(scene, monkeypatch, tmp_path).counts
     assert (counts["waited"], counts["page"], counts["failed"]) == (0, 1, 1)
 
 
 def test_the_file_is_read_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "room.json"
     monkeypatch.setattr(server, "STATE", str(state))
-    room = server.Room()
+
+    async def begun() -> server.Room:
+        return server.Room()
+
+    room = asyncio.run(begun())
     room.look()
     assert room.told == {}
     state.write_text(json.dumps({"until": 1}), encoding="utf-8")

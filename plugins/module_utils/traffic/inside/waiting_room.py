@@ -21,9 +21,9 @@ from typing import Any, Callable
 #: Where the file is in the container.
 STATE = "/evenkeel/room.json"
 MARK = "EVENKEEL "
-# Seconds: between two looks at the file; until whoever is answered has said what it wants, and has taken the answer; for which
+# Seconds: between two looks at the file; between two looks of each request that waits, of which there may be thousands; until whoever is answered has said what it wants, and has taken the answer; for which
 # whoever is passed on is tried again where nobody listens yet.
-_LOOK, _PATIENCE, _TRIES = 0.05, 5.0, 5.0
+_LOOK, _GLANCE, _PATIENCE, _TRIES = 0.05, 1.0, 5.0, 5.0
 # Bytes of one request that are kept while it waits.
 _KEPT = 65536
 _METHODS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"PATCH ", b"DELETE ", b"OPTIONS ")
@@ -57,7 +57,7 @@ class Room:
         self.counts = {"waited": 0, "longest": 0.0, "page": 0, "left": 0, "failed": 0}
 
     def look(self) -> None:
-        """Read the file where it is another one; one that is being written is read at the next look."""
+        """Read the file where it is another one, and tell who waits; one that is being written is read at the next look."""
         with contextlib.suppress(OSError, ValueError):
             found = os.stat(STATE)
             seen = (found.st_ino, found.st_mtime_ns, found.st_size)
@@ -65,14 +65,14 @@ class Room:
                 with open(STATE, encoding="utf-8") as stream:
                     self.told = json.load(stream)
                 self.seen = seen
+                self.news.set()
+                self.news = asyncio.Event()
 
     async def watch(self) -> None:
-        """Look at the file for ever, and tell who waits; print what was done whenever that has changed."""
+        """Look at the file for ever; print what was done whenever that has changed."""
         printed = ""
         while True:
             self.look()
-            self.news.set()
-            self.news = asyncio.Event()
             line = json.dumps(self.counts)
             if line != printed and not self.waiting:
                 printed = line
@@ -92,9 +92,11 @@ class Room:
             while not self.told.get("to"):
                 # Nobody waits longer than that, be it that the gap has begun anew meanwhile.
                 latest = min(float(self.told.get("until") or 0), began + float(self.told.get("hold") or 0))
-                if gone() or time.time() >= latest:
+                left = latest - time.time()
+                if gone() or left <= 0:
                     return ""
-                await self.news.wait()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self.news.wait(), min(left, _GLANCE))
         finally:
             self.waiting -= 1
             took = time.time() - began
