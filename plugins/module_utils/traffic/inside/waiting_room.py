@@ -21,8 +21,9 @@ from typing import Any, Callable
 #: Where the file is in the container.
 STATE = "/evenkeel/room.json"
 MARK = "EVENKEEL "
-# Seconds: between two looks at the file; between two looks of each request that waits, of which there may be thousands; until whoever is answered has said what it wants, and has taken the answer; for which
-# whoever is passed on is tried again where nobody listens yet.
+# Seconds: between two looks at the file; between two looks of each request that waits, of which there may be thousands; until
+# whoever is answered has said what it wants, and has taken the answer; for which whoever is passed on is tried again where nobody
+# listens yet.
 _LOOK, _GLANCE, _PATIENCE, _TRIES = 0.05, 1.0, 5.0, 5.0
 # Bytes of one request that are kept while it waits.
 _KEPT = 65536
