@@ -55,7 +55,7 @@ from . import gap_record
 HELD, RELEASED = "held", "released"
 # Seconds: for which requests under way are waited for; after which connections that are still there count as kept open; until a
 # container that goes on answers; until whoever waited has its answer.
-_PATIENCE, _KEPT, _AWAKE, _EMPTY = 10.0, 1.0, 30.0, 60.0
+_PATIENCE, _KEPT, _AWAKE, _EMPTY = 10.0, 1.0, 10.0, 60.0
 _POLL = 0.05
 _CONNECTIONS = re.compile(r"^\s*worker_connections\s+(\d+)\s*;", re.MULTILINE)
 #: Bytes of a page.
@@ -233,8 +233,13 @@ class Gap:
         missing = [i for i in self._holdable if str(i["Id"]) not in self.rooms.beside]
         if missing:
             with self._step("open waiting rooms", missing), fence.act(f"open waiting rooms beside {_names(missing)}"):
-                for future in all_of({_name(i): partial(self.rooms.open, i, self._told()) for i in missing}).values():
-                    future.result()
+                opened = all_of({str(i["Id"]): partial(self.rooms.open, i, self._told()) for i in missing})
+            for inspection in missing:
+                try:
+                    opened[str(inspection["Id"])].result()
+                except EngineFailed as error:
+                    # Such as an image without a shell or Python.
+                    self.unheld[label_of(inspection, SERVICE_LABEL)] = str(error)
         self._end_workers(fence, workers)
         try:
             self._hold(fence, [str(i["Id"]) for i in missing])
