@@ -77,6 +77,11 @@ options:
       - Whether the database is backed up first.
     type: bool
     default: false
+  gap:
+    description:
+      - Whether a gap is asked for, also where nothing needs it.
+    type: bool
+    default: false
   owner:
     description:
       - The user who runs git. Without it the one who runs the module.

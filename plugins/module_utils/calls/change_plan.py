@@ -25,6 +25,7 @@ _OWN: dict[str, Any] = {
     "built": {"type": "list", "elements": "str", "default": []},
     "containers": {"type": "bool", "default": True},
     "backup": {"type": "bool", "default": False},
+    "gap": {"type": "bool", "default": False},
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}

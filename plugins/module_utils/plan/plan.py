@@ -37,7 +37,7 @@ class Seen:
     :ivar roll: what compose_rolling returned in check mode; None where the images are not there yet.
     :ivar migrations: what django_migrate returned with ``state: planned``; None where Django was not asked.
     :ivar built: names of the images that were built for it.
-    :ivar backup: whether the database is backed up first.
+    :ivar backup: whether the database is backed up first; ``gap``: whether a gap is asked for, be it that nothing needs it.
     :ivar took: seconds of the last updates that ended well, the newest first.
     """
 
@@ -54,6 +54,7 @@ class Seen:
     backup: bool = False
     took: Sequence[float] = ()
     containers: bool = True
+    gap: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def _gaps(seen: Seen) -> tuple[str, ...]:
         f"{name} ({kinds.get(name)}): is recreated{'; requests wait' if kinds.get(name) in (DATABASE, BROKER) else ''}"
         for name in (*(rest.get("recreate") or ()), *(rest.get("recreate_last") or ()))
     ]
+    if seen.gap and roll.get("replaced"):
+        found.append("asked for (update_strategy); requests wait")
     refused = (seen.migrations or {}).get("refused") or ()
     if refused:
         number = f"{len(refused)} operation{'s' if len(refused) > 1 else ''}"
