@@ -85,15 +85,15 @@ class Room:
 
         :param gone: tells whether whoever sent it has left.
         """
-        if self.waiting >= int(self.told.get("most") or 0):
-            return ""
         began = time.time()
+        late, full = began >= float(self.told.get("until") or 0), self.waiting >= int(self.told.get("most") or 0)
+        if (late or full) and not self.told.get("to"):
+            return ""
         self.waiting += 1
         try:
             while not self.told.get("to"):
-                # Nobody waits longer than that, be it that the gap has begun anew meanwhile.
-                latest = min(float(self.told.get("until") or 0), began + float(self.told.get("hold") or 0))
-                left = latest - time.time()
+                # Each has its own time: if all got the page at one moment, the first of them would wait for the last.
+                left = began + float(self.told.get("hold") or 0) - time.time()
                 if gone() or left <= 0:
                     return ""
                 with contextlib.suppress(asyncio.TimeoutError):
