@@ -38,9 +38,9 @@ options:
     default: held
   hold_timeout:
     description:
-      - Time that a request waits. Keep it below the timeouts of proxies and clients, which are often 60 s.
+      - Time that a request waits. Keep it below the timeouts of proxies and clients, which are often 30 s.
     type: str
-    default: 30s
+    default: 20s
   expected:
     description:
       - Time that the gap is going to take, if it is known. The maintenance page names it (C(Retry-After)). Where it is longer than
@@ -94,7 +94,7 @@ EXAMPLES = r"""
 - name: Hold requests, and stop all code that uses the database
   evenkeel.deploy.requests_hold:
     project_src: /srv/travel/current
-    hold_timeout: 20s
+    hold_timeout: 15s
 
 - name: Let the same containers go on
   evenkeel.deploy.requests_hold:

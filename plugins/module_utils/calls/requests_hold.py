@@ -17,7 +17,7 @@ from ..rolling.host.holding import HELD, RELEASED, Request, hold
 _OWN: dict[str, Any] = {
     "state": {"type": "str", "choices": [HELD, RELEASED], "default": HELD},
     "service_options": {"type": "dict", "default": {}},
-    "hold_timeout": {"type": "str", "default": "30s"},
+    "hold_timeout": {"type": "str", "default": "20s"},
     "expected": {"type": "str", "default": "0s"},
     "page": {"type": "str"},
     "health_url": {"type": "str"},

@@ -78,7 +78,7 @@ class Request:
     progress: ProgressOptions = field(default_factory=ProgressOptions)
     state: str = HELD
     service_options: Mapping[str, Any] = field(default_factory=dict)
-    hold_timeout: float = 30.0
+    hold_timeout: float = 20.0
     expected: float = 0.0
     page: str = ""
     health_url: str = ""
