@@ -19,6 +19,7 @@ class Migration(migrations.Migration):
     ]
 """
 _FIELD = "    email = models.EmailField()\n"
+_SLOT = "    slot = models.BigIntegerField(db_index=True)\n"
 #: Fields that a version has beside those of the demo.
 NOTE = "    note = models.CharField(max_length=80, null=True)\n"
 CHANNEL = "    channel = models.CharField(max_length=20, null=True)\n"
@@ -156,3 +157,15 @@ def fill(shop: Shop, rows: int) -> None:
         f"'old-' || n, 'somebody-' || n || '@example.com', now() FROM generate_series(1, {rows}) n",
     )
     sql(shop, "VACUUM ANALYZE tours_order")
+
+
+def named(table: str) -> str:
+    """The demo's models, with another table for its heartbeats, which neither code survives."""
+    text = models_of("")
+    assert _SLOT in text
+    return text.replace(_SLOT, f'    class Meta:\n        db_table = "{table}"\n\n{_SLOT}')
+
+
+def renamed(table: str) -> str:
+    """The operation that gives that table its name."""
+    return f'migrations.AlterModelTable("heartbeat", "{table}")'

@@ -12,27 +12,17 @@ import pytest
 
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
-from tests.bed.migrated_shop import commit, models_of, sql
+from tests.bed.migrated_shop import commit, named, renamed, sql
 from tests.bed.nothing_lost import assert_nothing_lost, update_under_load
 from tests.bed.running_update import Running
 from tests.bed.shop import ROOT, Shop, deployed, run
 from tests.bed.shop_snapshot import ids_of
 from tests.bed.stacks import changed
 
-SLOT = "    slot = models.BigIntegerField(db_index=True)\n"
 FIRST = "0002_first_tours"
 PAGE = "<h1>Back soon</h1>\n"
 #: A version that boots, is healthy, and answers 500 to what users ask.
 BAD = {"tours/catalogue.py": (ROOT / "demo/overlays/bad-500/tours/catalogue.py").read_text(encoding="utf-8")}
-
-
-def named(table: str) -> str:
-    """The demo's models, with another table for its heartbeats, which neither code survives."""
-    return models_of("").replace(SLOT, f'    class Meta:\n        db_table = "{table}"\n\n{SLOT}')
-
-
-def renamed(table: str) -> str:
-    return f'migrations.AlterModelTable("heartbeat", "{table}")'
 
 
 def sleeping(seconds: int) -> str:

@@ -8,24 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.bridges import KINDS
-from tests.bed.migrated_shop import columns, commit, models_of, sql
+from tests.bed.migrated_shop import columns, commit, named, renamed, sql
 from tests.bed.nothing_lost import assert_nothing_lost, update_under_load
 from tests.bed.shop import Shop, deployed
 from tests.bed.shop_snapshot import ids_of
 
-SLOT = "    slot = models.BigIntegerField(db_index=True)\n"
 FIRST = "0002_first_tours"
-
-
-def named(table: str) -> str:
-    """The demo's models, with another table for its heartbeats."""
-    text = models_of("")
-    assert SLOT in text
-    return text.replace(SLOT, f'    class Meta:\n        db_table = "{table}"\n\n{SLOT}')
-
-
-def renamed(table: str) -> str:
-    return f'migrations.AlterModelTable("heartbeat", "{table}")'
 
 
 @pytest.fixture(scope="module")

@@ -313,8 +313,8 @@ class Engine:
         except NotFound as error:
             raise EngineFailed(str(error.explanation or error)) from error
         finally:
-            with contextlib.suppress(EngineFailed, NotFound):
-                self._call("remove_container", made, v=True, force=True)
+            with contextlib.suppress(EngineFailed):
+                self.discard(made)
 
     def create(
         self, name: str, configuration: Mapping[str, Any], networks: Sequence[str], archives: Mapping[str, bytes],
@@ -336,8 +336,8 @@ class Engine:
             return made
         except BaseException as error:
             if made:
-                with contextlib.suppress(EngineFailed, NotFound):
-                    self._call("remove_container", made, v=True, force=True)
+                with contextlib.suppress(EngineFailed):
+                    self.discard(made)
             if isinstance(error, NotFound):
                 raise EngineFailed(str(error.explanation or error)) from error
             raise
@@ -346,8 +346,8 @@ class Engine:
         """Remove the containers, volumes and networks with a label, running or not, but those whose name is ``spared``."""
         for entry in self._call("containers", all=True, filters={"label": [label]}):
             if not any(spared(str(name).lstrip("/")) for name in entry.get("Names") or [""]):
-                with contextlib.suppress(EngineFailed, NotFound):
-                    self._call("remove_container", entry["Id"], v=True, force=True)
+                with contextlib.suppress(EngineFailed):
+                    self.discard(str(entry["Id"]))
         self.remove_volumes(name for name in self.volumes(label) if not spared(name))
         for entry in self._call("networks", filters={"label": [label]}):
             if not spared(str(entry["Name"])):

@@ -108,7 +108,7 @@ class Call:
     """Everything one call has found out before it starts.
 
     ``problems`` are why a service cannot change hands here: they matter only where it has to. ``memory`` has the bytes that
-    are ``needed`` beside what runs, and those that are ``available``. ``rest`` is what is to be
+    are ``needed`` beside what runs, and those that are ``available``. ``gap`` is what an open gap is about. ``rest`` is what is to be
     done about those that this does not replace, ``settled`` the services of which a container has the wanted definition.
     """
 
@@ -130,7 +130,7 @@ class Call:
     settled: tuple[str, ...] = ()
     left: frozenset[str] = frozenset()
     backward: bool = False
-    awaited: bool = False
+    gap: Mapping[str, Any] = field(default_factory=dict)
     log_lines: int = 0
     notes: list[str] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
@@ -142,7 +142,7 @@ class Call:
     def policy(self) -> Policy:
         action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
         return Policy(
-            tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward, self.awaited
+            tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward, bool(self.gap)
         )
 
 
@@ -213,7 +213,7 @@ def prepare(request: Request, planning: bool = False) -> Call:
         left=frozenset(runs if request.leave_workers else ()),
         backward=request.backward,
     )
-    call.awaited = bool(gap_record.read(call.state_dir))
+    call.gap = gap_record.read(call.state_dir)
     call.around = proxied.around(str(project["name"]))
     call.log_lines = request.log_lines
     call.newer_than = generations.moment_of(call.state_dir, request.generation)
@@ -370,7 +370,7 @@ def _target(
             f"{name} is a {settings.kind}, which is not replaced by this module; set kind under service_options if that is "
             f"wrong, or leave it out of services"
         )
-    if call.awaited:
+    if call.gap:
         # Who waits for it waits no longer than has to be.
         settings = replace(settings, prove_seconds=min(settings.prove_seconds, _PROOF_IN_A_GAP))
     if settings.kind == OTHER:

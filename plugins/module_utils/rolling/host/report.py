@@ -23,7 +23,6 @@ from .. import steps
 from ..rest_of_stack import Rest
 from ..stack import UNDO, Stack, view_of
 from ..steps import Step
-from . import gap_record
 from .plan import Call
 from .roller import Outcome
 
@@ -162,7 +161,7 @@ def result_of(
             for one in replaced
         ],
         "memory": dict(call.memory),
-        "gap": gap_record.read(call.state_dir),
+        "gap": dict(call.gap),
         "tasks_aside": sorted(summed(recorded(call.state_dir))),
         "rest": {key: list(names) for key, names in asdict(call.rest).items()},
         "images": {

@@ -453,11 +453,6 @@ def divert(pid: int, ports: Iterable[int], to: int, seconds: float, passing: Ite
     _apply(pid, diversion(ports, to, seconds, passing))
 
 
-def is_diverted(pid: int) -> bool:
-    """Whether new connections to a container are led to another port of it by us."""
-    return _has_elements(pid, _ROOM, "led")
-
-
 def divert_no_more(pid: int) -> None:
     """Let new connections reach the container itself.
 
