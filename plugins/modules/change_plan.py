@@ -77,11 +77,12 @@ options:
       - Whether the database is backed up first.
     type: bool
     default: false
-  gap:
+  strategy:
     description:
-      - Whether a gap is asked for, also where nothing needs it.
-    type: bool
-    default: false
+      - The strategy that was asked for. V(auto) is whichever the change needs.
+    type: str
+    choices: [auto, rolling, canary, blue_green, quick]
+    default: auto
   owner:
     description:
       - The user who runs git. Without it the one who runs the module.

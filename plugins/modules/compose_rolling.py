@@ -61,6 +61,36 @@ options:
         older ones may not know what newer code sends.
     type: bool
     default: false
+  strategy:
+    description:
+      - How the services that users reach are changed over. All others are replaced as ever.
+      - V(rolling) leads users to the new containers as soon as they are proven.
+      - V(canary) leads users to one new container of each service beside all old ones first, for O(canary_time). Where it does not hold,
+        or nginx's access log tells of more answers of 5xx than the old version lets expect, the old version serves on alone.
+      - V(blue_green) leads them to all new containers at once, and lets the old ones go on running for O(keep_old). A roll back to their
+        version takes no start. Memory has to be there for both.
+      - Neither has any effect with O(backward), and in a gap.
+    type: str
+    choices: [rolling, canary, blue_green]
+    default: rolling
+  canary_time:
+    description:
+      - With O(strategy=canary), how long one new container is tried.
+    type: str
+    default: 5m
+  canary_share:
+    description:
+      - With O(strategy=canary), how many requests in a hundred it gets, from 3 to 50. With V(0) as many as each old container.
+      - Where the proxy asks for the addresses of its containers while it runs, such as with a variable in C(proxy_pass), it takes turns
+        among them, and only V(0) is possible.
+    type: int
+    default: 0
+  keep_old:
+    description:
+      - With O(strategy=blue_green), how long the old containers go on running, at most V(24h). Then a process on the target removes them.
+        Before that the next roll without that strategy does. They do not come back after a reboot.
+    type: str
+    default: 15m
   order:
     description:
       - Whether new containers are started before old ones are stopped. Web services and workers do so by default,
@@ -221,6 +251,13 @@ EXAMPLES = r"""
         contains: Travel
       - path: /api/tours/
 
+- name: Let one request in twenty try the new version for ten minutes
+  evenkeel.deploy.compose_rolling:
+    project_src: /srv/travel/current
+    strategy: canary
+    canary_time: 10m
+    canary_share: 5
+
 - name: See what would be replaced, and why
   evenkeel.deploy.compose_rolling:
     project_src: /srv/travel/current
@@ -327,6 +364,11 @@ replaced:
   returned: always
   type: list
   elements: dict
+spares:
+  description: The C(containers) that were left running for a quick way back, by name, and C(until) when, in UNIX time. Empty for none.
+  returned: always
+  type: dict
+  sample: {"containers": ["travel-api-1"], "until": 1795722000.0}
 gap:
   description: What is done in the gap that M(evenkeel.deploy.requests_hold) has begun, empty where none is open.
   returned: always

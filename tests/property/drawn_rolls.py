@@ -26,7 +26,8 @@ BEHAVIOURS = {
 }
 AT_PORT = {"port-taken": Version(port_taken=True), "deaf-at-port": Version(deaf_at_port=True)}
 ANYWHERE = [name for name in BEHAVIOURS if name not in ("good", "slow")]
-BAD = [*ANYWHERE, *AT_PORT]
+IN_A_TRIAL = {"fails-users": Version(fails_users=True)}
+BAD = [*ANYWHERE, *AT_PORT, *IN_A_TRIAL]
 
 
 def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
@@ -74,6 +75,14 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
     if web.surge and behaviour in ("good", "slow") and fate.random() < 0.4:
         behaviour = fate.choice(list(AT_PORT))
         versions = {**dict.fromkeys(versions, Version()), "api": AT_PORT[behaviour]}
+    trial = random.Random(f"trial {seed}")
+    if not web.surge and trial.random() < 0.3:
+        tried = replace(web, canary_time=trial.choice([0.5, 4.0]), canary_share=trial.choice([0, 5]))
+        services = [tried if w is web else w for w in services]
+        web = tried
+        if behaviour in ("good", "slow") and trial.random() < 0.4:
+            behaviour = "fails-users"
+            versions = {**dict.fromkeys(versions, Version()), "api": IN_A_TRIAL[behaviour]}
     needs = random.Random(f"needs {seed}")
     if needs.random() < 0.3:
         # Others depend on each other in every direction, not only in that in which they go forward.
@@ -99,11 +108,16 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         services,
         versions,
         misfortune,
-        fresh=rng.random() < 0.05,
+        fresh=rng.random() < 0.05 and behaviour != "fails-users",
         start_replicas=scaled if all(w.kind != SCHEDULER for w in services) else None,
         added=added,
     )
     backward = random.Random(f"backward {seed}").random() < 0.4
     action = "pause" if random.Random(f"pause {seed}").random() < 0.1 else "rollback"
     together, awaited = rng.random() < 0.7, not backward and rng.random() < 0.3
-    return machine, Policy(tuple(services), action, together=together, backward=backward, awaited=awaited), behaviour
+    spares = not (web.surge or backward or awaited) and random.Random(f"spares {seed}").random() < 0.4
+    return (
+        machine,
+        Policy(tuple(services), action, together or spares, frozenset(), backward, awaited, spares),
+        behaviour,
+    )

@@ -66,7 +66,7 @@ def backwards(policy: Policy, added: Sequence[str]) -> Policy:
     ]
     gone = [replace(w, image="", config_hash="", replicas=0) for w in policy.services if w.name in added]
     services = tuple(replace(w, surge=w.surge.replace("new", "old")) for w in [*gone, *kept])
-    return replace(policy, services=services)
+    return replace(policy, services=services, spares=False)
 
 
 def check_a_change_of_mind(seed: int) -> None:
@@ -91,6 +91,21 @@ def check_a_change_of_mind(seed: int) -> None:
     assert not stopped, f"{stopped}: {story}"
 
 
+def check_spares(machine: SimulatedMachine, policy: Policy, outcome: Outcome, story: str) -> None:
+    """Hold that what was left running is all that served before, that nothing starts it again, and that it goes when it has to."""
+    left = [b for b in machine.boxes.values() if b.spare and b.state == "running"]
+    if outcome.failed:
+        return
+    if policy.spares and machine.original and not machine.disturbed and not machine.process_killed:
+        served = {b for b in machine.original if b in machine.boxes and machine.boxes[b].identity == OLD}
+        web = {w.name for w in policy.services if w.kind == WEB and w.replicas}
+        assert {b.id for b in left} == {b for b in served if machine.boxes[b].service in web}, (
+            f"not left running: {story}"
+        )
+        assert not web or left or not machine.capacity["api"], f"nothing was left running: {story}"
+    assert all(b.unkept for b in left), f"the engine would start again what users are not led to: {story}"
+
+
 def check(seed: int) -> None:
     """Run one history and hold every invariant."""
     machine, policy, behaviour = draw(seed)
@@ -109,7 +124,7 @@ def check(seed: int) -> None:
     assert not promised, f"{promised}: {story}"
     boxes = list(machine.boxes.values())
     for wanted in policy.services:
-        mine = [b for b in boxes if b.service == wanted.name]
+        mine = [b for b in boxes if b.service == wanted.name and not (b.spare and policy.spares)]
         current = [b for b in mine if b.identity == NEW]
         if not outcome.failed:
             assert len(current) == len(mine) == wanted.replicas, f"{wanted.name} not as wanted: {story}"
@@ -142,8 +157,10 @@ def check(seed: int) -> None:
     if not outcome.refused:
         paused = [b.id for b in boxes if b.state == "running" and not b.consuming]
         assert not paused, f"told to fetch no tasks, and left like that: {paused}: {story}"
+    spared = {b.service for b in boxes if b.spare}
     if not outcome.refused:
-        assert not machine.pins, f"a pin was left: {story}"
+        assert not machine.pins.keys() - spared, f"a pin was left: {story}"
+    check_spares(machine, policy, outcome, story)
     # Killed on an empty host, the next run finds nothing outdated to prove again; the role's verify does that.
     if not machine.disturbed and not (machine.process_killed and (machine.added or not had_old)):
         assert outcome.failed == (behaviour in BAD), f"{'failed' if outcome.failed else 'succeeded'}: {story}"

@@ -16,7 +16,14 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.answer impo
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import SCHEDULER, WEB, WORKER
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import START_FIRST
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import Seen, StepFailed
-from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import Container, Proxy, Wanted, is_crashing
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import (
+    SPARE,
+    SPENT,
+    Container,
+    Proxy,
+    Wanted,
+    is_crashing,
+)
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.steps import Start
 from tests.property.simulated_names import Names
 from tests.property.simulated_parts import Box, Killed, Misfortune, Version, Worker
@@ -291,6 +298,7 @@ class SimulatedMachine:
                 in_rotation=self._let_in(b),
                 connections=len(b.inflight) if self.wanted[b.service].kind == WEB else 0,
                 unkept=b.unkept,
+                spare=self._spare_of(b),
                 consumes=b.consuming if self.wanted[b.service].kind == WORKER and b.state == "running" else None,
             )
             for b in self.boxes.values()
@@ -375,10 +383,25 @@ class SimulatedMachine:
         if self._asks_again(box.service):
             self.names.isolate(box.address, self.clock)
 
+    def _spare_of(self, box: Box) -> str:
+        if not box.spare:
+            return ""
+        wanted = self.wanted[box.service]
+        return SPARE if (wanted.image, wanted.config_hash) != box.identity else SPENT
+
     def keep(self, ids: Sequence[str]) -> None:
         for box_id in ids:
             self._act(f"keep {box_id}", 0.05)
             self.boxes[box_id].unkept = False
+
+    def spare(self, ids: Sequence[str]) -> None:
+        for box_id in ids:
+            self._act(f"spare {box_id}", 0.05)
+            self.boxes[box_id].unkept = self.boxes[box_id].spare = True
+
+    def answered(self, ids: Sequence[str]) -> dict[str, Answer]:
+        bad = [i for i in ids if i in self.boxes and self._version(self.boxes[i]).fails_users]
+        return {"users": Answer(not bad, "users got answers of 5xx")}
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         self._act("ready", 0.02)

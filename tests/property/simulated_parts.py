@@ -17,6 +17,7 @@ class Version:
     """How containers of a version behave: seconds until ready (None: never), seconds until they end, answers.
 
     ``port_taken`` and ``deaf_at_port`` befall only those that hold a port: they cannot start, or never get ready.
+    ``fails_users`` shows in what users are answered alone.
     """
 
     boot: float | None = 0.5
@@ -26,6 +27,7 @@ class Version:
     dies_when_joined: bool = False
     port_taken: bool = False
     deaf_at_port: bool = False
+    fails_users: bool = False
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Box:
     consuming: bool = True
     unkept: bool = False
     proved: bool = False
+    spare: bool = False
     ends_at: float | None = None
 
 

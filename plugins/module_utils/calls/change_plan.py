@@ -25,7 +25,11 @@ _OWN: dict[str, Any] = {
     "built": {"type": "list", "elements": "str", "default": []},
     "containers": {"type": "bool", "default": True},
     "backup": {"type": "bool", "default": False},
-    "gap": {"type": "bool", "default": False},
+    "strategy": {
+        "type": "str",
+        "choices": ["auto", "rolling", "canary", "blue_green", "quick"],
+        "default": "auto",
+    },
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}

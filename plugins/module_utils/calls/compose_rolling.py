@@ -36,6 +36,10 @@ _OWN: dict[str, Any] = {
     "images": {"type": "dict", "default": {}},
     "allow_downtime": {"type": "bool", "default": False},
     "remove_orphans": {"type": "bool", "default": False},
+    "strategy": {"type": "str", "choices": ["rolling", "canary", "blue_green"], "default": "rolling"},
+    "canary_time": {"type": "str", "default": "5m"},
+    "canary_share": {"type": "int", "default": 0},
+    "keep_old": {"type": "str", "default": "15m"},
 }
 _COMMON: dict[str, Any] = {
     "order": {"type": "str", "choices": ["start-first", "stop-first"]},

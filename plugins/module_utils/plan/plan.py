@@ -16,6 +16,8 @@ from ..git.classes import NONE, RELOAD, ROLLING
 
 #: With a gap, which has to be allowed.
 QUICK = "quick"
+#: Of what users reach: one new container first; or all, and the old ones go on running.
+CANARY, BLUE_GREEN = "canary", "blue_green"
 LOW, MEDIUM, HIGH = "low", "medium", "high"
 #: Updates whose durations say how long the next one takes.
 RECENT = 5
@@ -37,7 +39,8 @@ class Seen:
     :ivar roll: what compose_rolling returned in check mode; None where the images are not there yet.
     :ivar migrations: what django_migrate returned with ``state: planned``; None where Django was not asked.
     :ivar built: names of the images that were built for it.
-    :ivar backup: whether the database is backed up first; ``gap``: whether a gap is asked for, be it that nothing needs it.
+    :ivar backup: whether the database is backed up first.
+    :ivar strategy: the one that was asked for, empty for whichever the change needs.
     :ivar took: seconds of the last updates that ended well, the newest first.
     """
 
@@ -54,7 +57,7 @@ class Seen:
     backup: bool = False
     took: Sequence[float] = ()
     containers: bool = True
-    gap: bool = False
+    strategy: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Act:
 class Plan:
     """What is going to be done.
 
-    :ivar strategy: ``none``, ``reload`` (nginx alone), ``rolling`` or ``quick``; empty where that
+    :ivar strategy: ``none``, ``reload`` (nginx alone), ``rolling``, ``canary``, ``blue_green`` or ``quick``; empty where that
         cannot be known yet, or there are no containers.
     :ivar gaps: what is without service for a moment; empty for none.
     :ivar seconds: the expected duration and its bounds; empty where no update is on record.
@@ -128,7 +131,7 @@ def _gaps(seen: Seen) -> tuple[str, ...]:
         f"{name} ({kinds.get(name)}): is recreated{'; requests wait' if kinds.get(name) in (DATABASE, BROKER) else ''}"
         for name in (*(rest.get("recreate") or ()), *(rest.get("recreate_last") or ()))
     ]
-    if seen.gap and roll.get("replaced"):
+    if seen.strategy == QUICK and roll.get("replaced"):
         found.append("asked for (update_strategy); requests wait")
     refused = (seen.migrations or {}).get("refused") or ()
     if refused:
@@ -145,6 +148,8 @@ def _strategy(seen: Seen, services: Sequence[Act], gaps: Sequence[str]) -> str:
         return classes.weakest_strategy(seen.files) if seen.files is not None else ""
     if gaps:
         return QUICK
+    if any(a.kind == WEB and a.action == "replace" for a in services) and seen.strategy in (CANARY, BLUE_GREEN):
+        return seen.strategy
     if services:
         return ROLLING
     return RELOAD if classes.NGINX in (seen.files or {}) else NONE

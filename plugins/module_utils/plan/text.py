@@ -44,6 +44,8 @@ _STRATEGIES = {
     "none": "none (nothing that runs is replaced)",
     "reload": "reload (nginx alone)",
     "rolling": "rolling (new containers beside old ones)",
+    "canary": "canary (one new container beside the old ones first)",
+    "blue_green": "blue_green (new containers beside old ones, which go on running)",
     "quick": "quick (with a gap)",
 }
 

@@ -13,8 +13,10 @@ containers proven, switched to and watched.  So undoing never has to create anyt
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..engine.programs import OTHER, SCHEDULER, WEB, WORKER
-from .stack import UNDO, Policy, Stack, View, ids_of, is_current, view_of
+from .stack import SPARE, UNDO, Policy, Stack, View, ids_of, is_current, is_outdated, view_of
 from .steps import (
     AwaitDns,
     AwaitReady,
@@ -28,6 +30,7 @@ from .steps import (
     Refuse,
     Remove,
     Resume,
+    Spare,
     Start,
     Step,
     Stop,
@@ -47,10 +50,14 @@ def next_step(stack: Stack, policy: Policy) -> Step:
     :param policy: what is wanted.
     :returns: one step; :class:`Done` and :class:`Refuse` end the roll.
     """
+    kept = [c for c in stack.containers if policy.spares and c.spare == SPARE and c.running and not c.in_rotation]
+    if stack.goal != UNDO:
+        stack = replace(stack, containers=tuple(c for c in stack.containers if c not in kept))
+    spared = {c.service for c in kept}
     views = [view_of(stack, wanted) for wanted in policy.services]
     if stack.goal == UNDO:
         return undo(stack, [v for v in views if v.wanted.name not in policy.left])
-    return _forward(stack, policy, views)
+    return _forward(stack, policy, views, spared)
 
 
 def failure_of(stack: Stack, views: list[View]) -> str:
@@ -72,7 +79,7 @@ def failure_of(stack: Stack, views: list[View]) -> str:
     return ""
 
 
-def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
+def _forward(stack: Stack, policy: Policy, views: list[View], spared: set[str]) -> Step:
     cause = failure_of(stack, views)
     if cause and stack.no_return:
         # All that serves is what this run has started and proven; taking it away would leave nothing.
@@ -86,8 +93,11 @@ def _forward(stack: Stack, policy: Policy, views: list[View]) -> Step:
     if policy.backward:
         changing = sorted(changing, key=lambda v: v.wanted.kind == WORKER)
     all_of_them = in_a_gap if policy.awaited else backward if policy.backward else together
+    if policy.spares:
+        all_of_them = sparing
     step = _heal(changing) or (all_of_them(changing) if policy.together else _one_by_one(changing))
-    return step or unpin(stack, views) or Done()
+    # What led requests away from those that go on running is what keeps them away.
+    return step or unpin(stack, [v for v in views if v.wanted.name not in spared]) or Done()
 
 
 def unpin(stack: Stack, views: list[View]) -> Step | None:
@@ -104,6 +114,14 @@ def together(views: list[View]) -> Step | None:
     """All services side by side: start and prove the new, switch to it, then drain, stop and remove the old."""
     first = [v for v in views if not v.stop_first]
     return _bring_up(first, views) or switch(views) or drain_and_stop(views) or _remove_old(views)
+
+
+def sparing(views: list[View]) -> Step | None:
+    """As :func:`together`, and what users reached before goes on running."""
+    first = [v for v in views if not v.stop_first]
+    step = _bring_up(first, views) or switch(views)
+    served = tuple(c for v in views if v.proxied for c in v.sound if is_outdated(c, v.wanted) and not c.spare)
+    return step or (Spare(ids_of(served)) if served else None) or together(views)
 
 
 def in_a_gap(views: list[View]) -> Step | None:
@@ -132,6 +150,11 @@ def backward(views: list[View]) -> Step | None:
     needed = {n for v in views if v.wanted.kind != WORKER and v.missing for n in v.wanted.after if n in lacking}
     workers = [v for v in views if v.wanted.kind == WORKER and v.wanted.name not in needed]
     senders = [v for v in views if v not in workers]
+    # What was left running for this is led to at once.
+    ready = [v for v in senders if v.proxied and v.current and not v.missing and all(c.spare for c in v.current)]
+    step = _await(ready) or _lead(ready)
+    if step:
+        return step
     first, later = ([v for v in several if not v.stop_first] for several in (senders, workers))
     meanwhile = [v for v in senders if v.wanted.kind == SCHEDULER]
     step = _start(first, views) or _end(meanwhile) or _bring_up([*first, *meanwhile], views) or switch(senders)
@@ -140,6 +163,15 @@ def backward(views: list[View]) -> Step | None:
     step = step or _start(later, views) or _end([v for v in senders if not v.wanted.surge])
     step = step or _await(later) or switch(workers)
     return step or drain_and_stop(views) or _remove_old(views)
+
+
+def _lead(views: list[View]) -> Step | None:
+    """Lead users to the new ones of all these services."""
+    for view in views:
+        step = _keep(view) or _join(view)
+        if step:
+            return step
+    return None
 
 
 def _end_of_senders(views: list[View]) -> Step | None:
@@ -263,6 +295,11 @@ def _join(view: View) -> Step | None:
     waiting = tuple(c for c in view.current if not c.in_rotation)
     inside = tuple(c for c in view.old if c.in_rotation)
     staying = tuple(c for c in inside if not c.crashes)
+    if wanted.canary_time and staying and not joined:
+        first = waiting[:1]
+        return Join(wanted.name, view.shared(first, staying), ids_of(first))
+    if wanted.canary_time and staying and view.now < view.tried_until:
+        return Prove(ids_of(joined), proxied=True, tried=True)
     if waiting:
         moments = [c.joined_at for c in joined if c.joined_at is not None]
         if moments and view.now < max(moments) + wanted.delay:

@@ -15,6 +15,8 @@ from ..engine.services import START_FIRST, STOP_FIRST, Settings
 
 FORWARD = "forward"
 UNDO = "undo"
+SPARE = "spare"
+SPENT = "spent"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Wanted:
     :param after: services of the same call that have to be ready before one of this is started, where none of theirs runs.
     :param replicas: 0 for a service that the project no longer has: what runs of it goes last.
     :param routed: whether the proxy that is there leads to it, or may have: to one that is new it may not lead yet.
+    :param canary_time: seconds for which the first new container has requests beside the old ones before any other has.
+    :param canary_share: of how many requests in a hundred, 0 for as many as each of the others.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Wanted:
     surge: str = ""
     after: tuple[str, ...] = ()
     routed: bool = True
+    canary_time: float = 0.0
+    canary_share: int = 0
 
     @property
     def proxied(self) -> bool:
@@ -85,6 +91,7 @@ class Policy:
     :param backward: whether what is wanted has served before and was found good: what sends tasks changes over first, and
         workers last, since older ones may not know what newer code sends.
     :param awaited: whether requests wait for it, in a gap in which nothing else runs: the web comes before all else.
+    :param spares: whether the old ones of what users reach go on running when nobody is led to them any more.
     """
 
     services: tuple[Wanted, ...]
@@ -93,6 +100,7 @@ class Policy:
     left: frozenset[str] = frozenset()
     backward: bool = False
     awaited: bool = False
+    spares: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,7 @@ class Container:
     :param age: seconds since its main process was started.
     :param crashes: whether it ends and is started again, over and over: what it is asked, nobody answers.
     :param unkept: whether the engine does not start it again by itself, although its definition says so.
+    :param spare: whether it was left running for a quick way back: ``SPARE`` from what is wanted now, ``SPENT`` from something else.
     """
 
     id: str
@@ -137,6 +146,7 @@ class Container:
     age: float = float("inf")
     crashes: bool = False
     unkept: bool = False
+    spare: str = ""
 
     @property
     def running(self) -> bool:
@@ -279,7 +289,9 @@ class View:
         if self.wanted.kind != WEB:
             return True
         since = container.proof_since
-        return since is not None and self.now - since >= self.wanted.prove_seconds
+        # One that has served until a moment ago has only to show that it still does.
+        need = 0.0 if container.spare else self.wanted.prove_seconds
+        return since is not None and self.now - since >= need
 
     @property
     def watched_until(self) -> float:
@@ -291,6 +303,16 @@ class View:
         # What the proxy has not learned yet was not tried by users.
         late = self.wanted.dns_seconds or 0.0
         return max(known) + late + self.wanted.monitor if known else 0.0
+
+    @property
+    def tried_until(self) -> float:
+        """Until when the first new container alone has requests, beside the old ones (0 where nobody has let it in).
+
+        A run that takes up a killed one has not seen what users met before: it begins anew.
+        """
+        moments = [c.inside_since if c.joined_at is None else c.joined_at for c in self.current if c.in_rotation]
+        known = [m for m in moments if m is not None]
+        return min(known) + (self.wanted.dns_seconds or 0.0) + self.wanted.canary_time if known else 0.0
 
     def is_consuming(self, container: Container) -> bool:
         """Whether a worker that is to go still fetches tasks; what a warm shutdown hands back may run twice."""
@@ -316,6 +338,32 @@ class View:
     def addresses(self, containers: tuple[Container, ...]) -> tuple[str, ...]:
         """Where they are reached; between two starts a container is nowhere."""
         return tuple(sorted(c.address for c in containers if c.address))
+
+    def shared(self, first: tuple[Container, ...], others: tuple[Container, ...]) -> tuple[str, ...]:
+        """A rotation in which some have their share of the requests: who is in it twice has twice as many."""
+        new, old = self.addresses(first), self.addresses(others)
+        each_new, each_old = weights(len(new), len(old), self.wanted.canary_share)
+        return tuple(sorted(new * each_new + old * each_old))
+
+
+#: A proxy takes turns among as many addresses at most.
+LONGEST_ROTATION = 40
+
+
+def weights(new: int, old: int, share: int) -> tuple[int, int]:
+    """How often each new and each old address is in a rotation, for the new to have a share of the requests.
+
+    :param share: percent, 0 for as many requests as each of the others.
+    :returns: the pair that comes nearest, of rotations that are not longer than :data:`LONGEST_ROTATION`.
+    """
+    if not (share and new and old):
+        return 1, 1
+    pairs = [
+        (a, b)
+        for a in range(1, LONGEST_ROTATION // new + 1)
+        for b in range(1, max(1, (LONGEST_ROTATION - a * new) // old) + 1)
+    ]
+    return min(pairs, key=lambda pair: (abs(pair[0] * new / (pair[0] * new + pair[1] * old) - share / 100), sum(pair)))
 
 
 def is_crashing(state: str, restarts: int, age: float, ready_timeout: float, healthy: bool = False) -> bool:

@@ -34,6 +34,13 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Spare:
+    """Let these, to which nobody is led any more, go on running for a quick way back."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class AwaitReady:
     """Ask each container once whether it is ready."""
 
@@ -42,10 +49,11 @@ class AwaitReady:
 
 @dataclass(frozen=True)
 class Prove:
-    """Ask for real endpoints once, on the private path or (``proxied``) as users do."""
+    """Ask for real endpoints once, on the private path or (``proxied``) as users do; ``tried``: what users were answered counts."""
 
     containers: tuple[str, ...]
     proxied: bool = False
+    tried: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class Refuse:
 
 
 Step = Union[
-    Start, Keep, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, AwaitDns, Unpin, Done, Refuse
+    Start, Keep, Spare, AwaitReady, Prove, Join, Leave, Quiesce, Resume, Drain, Stop, Remove, Undo, AwaitDns, Unpin, Done, Refuse
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .stack import Container, View, ids_of, is_current, is_outdated, is_surge
-from .steps import AwaitDns, AwaitReady, Drain, Join, Leave, Quiesce, Refuse, Remove, Resume, Start, Step, Stop
+from .steps import AwaitDns, AwaitReady, Drain, Join, Keep, Leave, Quiesce, Refuse, Remove, Resume, Start, Step, Stop
 
 
 def undo_service(view: View) -> Step | None:
@@ -42,6 +42,9 @@ def undo_service(view: View) -> Step | None:
     asleep = tuple(c for c in ended if c.ended_here) or ended[: max(0, number - len(alive))]
     if asleep:
         return make_room(view) or Start(restart=ids_of(asleep))
+    unkept = tuple(c for c in alive if c.unkept)
+    if unkept:
+        return Keep(ids_of(unkept))
     restarted = tuple(c for c in alive if c.awaited_since is not None and c.ready_since is None)
     if restarted:
         return AwaitReady(ids_of(restarted))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..build import baked_secrets
@@ -122,6 +122,9 @@ class Seen:
     :ivar disks: ``path``, ``free``, ``size`` in bytes.
     :ivar aside: tasks that a rollback has kept from older workers, by name how many.
     :ivar baked: images that may hold values of the server's environment: ``image``, ``variables``.
+    :ivar gap: what was begun in a gap that is open: ``migrations``, ``stores``; empty where none is.
+    :ivar spares: names of old containers that were left running for a quick way back, until ``spared_until`` (UNIX time); they are
+        ``overdue`` where that is over.
     :ivar wrong: what users do not get as they should, in a sentence, empty where all is well or nothing was asked.
     """
 
@@ -149,6 +152,10 @@ class Seen:
     looked: Sequence[str] = ()
     unseen: Mapping[str, str] = field(default_factory=dict)
     aside: Mapping[str, int] = field(default_factory=dict)
+    gap: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    spares: Sequence[str] = ()
+    spared_until: str = ""
+    overdue: bool = False
     wrong: str = ""
     baked: Sequence[Mapping[str, Any]] = ()
 
@@ -185,6 +192,7 @@ def findings(seen: Seen) -> list[Finding]:
     if not _works(seen):
         found += (
             _of_old_folder(seen, finish)
+            + _of_gap(seen, finish)
             + _of_services(seen, finish)
             + [Finding(ACT, "leftovers", what, finish or again(seen)) for what in seen.leftovers]
         )
@@ -297,6 +305,7 @@ def _of_services(seen: Seen, finish: str) -> list[Finding]:
     for service in seen.services:
         if service.kind == "job":
             continue
+        service = replace(service, containers=tuple(c for c in service.containers if c.name not in seen.spares))
         good = [c for c in service.containers if c.state == "running"]
         repair = finish or again(seen)
         if len(good) < service.replicas:
@@ -318,6 +327,24 @@ def _of_services(seen: Seen, finish: str) -> list[Finding]:
         found.append(
             Finding(NOTE, "leftovers", f"{container.name} ({container.state}) is of no service of this release")
         )
+    return found
+
+
+def _of_gap(seen: Seen, finish: str) -> list[Finding]:
+    """A gap that a killed run has left open, and containers that go on running for the way back."""
+    found = []
+    if seen.gap:
+        begun = [
+            f"{key} {', '.join(map(str, names))}" for key in ("migrations", "stores") if (names := seen.gap.get(key))
+        ]
+        what = f"a gap is open, and requests wait or get the maintenance page{': ' if begun else ''}{'; '.join(begun)}"
+        found.append(Finding(ACT, "gap", what, finish or again(seen)))
+    if seen.spares and seen.overdue:
+        what = f"{', '.join(seen.spares)} of the version before should have been removed at {seen.spared_until}"
+        found.append(Finding(ACT, "leftovers", what, finish or again(seen)))
+    elif seen.spares:
+        what = f"{', '.join(seen.spares)} of the version before can take over again at once, until {seen.spared_until}"
+        found.append(Finding(NOTE, "way back", what, "ansible-playbook evenkeel.deploy.rollback"))
     return found
 
 

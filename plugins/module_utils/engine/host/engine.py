@@ -413,10 +413,14 @@ class Engine:
             with contextlib.suppress(EngineFailed, NotFound):
                 self._call("wait", container_id, timeout=10, condition="removed")
 
-    def logs(self, container_id: str, lines: int = 50, times: bool = False) -> str:
-        """The last lines of a container's log, each after its moment where ``times``; empty when it cannot be read."""
+    def logs(self, container_id: str, lines: int = 50, times: bool = False, since: float = 0.0) -> str:
+        """The last lines of a container's log, each after its moment where ``times``; empty when it cannot be read.
+
+        :param lines: how many at most, 0 for all. :param since: none from before (UNIX time).
+        """
+        wanted = {"tail": lines or "all", **({"since": since} if since else {})}
         try:
-            output: bytes = self._call("logs", container_id, tail=lines, timestamps=times, stdout=True, stderr=True)
+            output: bytes = self._call("logs", container_id, timestamps=times, stdout=True, stderr=True, **wanted)
         except (EngineFailed, NotFound):
             return ""
         return output.decode("utf-8", "replace")

@@ -60,6 +60,30 @@ class LiveRoot:
         except OSError as error:
             raise RootFailed(f"{path} cannot be read in the container: {error.strerror}") from error
 
+    def link(self, path: str) -> str:
+        """Where a link leads by its own words, empty for what is none.
+
+        :raises RootFailed: a link is on the way.
+        """
+        try:
+            with self._folder(path) as folder:
+                return os.readlink(posixpath.basename(path), dir_fd=folder)
+        except OSError:
+            return ""
+
+    def grown(self, path: str, position: int) -> tuple[bytes, int]:
+        """What was written to a file behind a position, and the position behind that.
+
+        :param position: in bytes; negative ones count from the end. Of a file that is shorter by now all counts.
+        :raises OSError: it cannot be read. :raises RootFailed: a link is on the way.
+        """
+        with self._folder(path) as folder, open_file(posixpath.basename(path), folder) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            start = max(0, size + position) if position < 0 else position if position <= size else 0
+            stream.seek(start)
+            data = stream.read(_LARGEST)
+            return data, start + len(data)
+
     def names(self, folder: str) -> list[str]:
         """What lies in a folder, nothing where there is none.
 

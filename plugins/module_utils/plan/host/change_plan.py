@@ -38,7 +38,7 @@ class Request:
         why it refused, and makes the plan fail.
     :ivar migrations: what django_migrate returned with ``state: planned``; empty where it was not asked.
     :ivar containers: whether the app runs in containers.
-    :ivar backup: whether the database is backed up first; ``gap``: whether a gap is asked for.
+    :ivar backup: whether the database is backed up first; ``strategy``: the one that was asked for, ``auto`` for none.
     """
 
     lock: LockOptions
@@ -54,7 +54,7 @@ class Request:
     built: tuple[str, ...] = ()
     containers: bool = True
     backup: bool = False
-    gap: bool = False
+    strategy: str = "auto"
     owner: str = ""
 
 
@@ -75,7 +75,7 @@ def change_plan(request: Request, _check_mode: bool) -> dict[str, Any]:
         containers=request.containers, commits=_between(git, before, request.to_ref), files=_classified(git, request, changes, before),
         edited_migrations=[c.path for c in changes or () if c.status != "A" and classes.class_of(c) == classes.MIGRATION],
         roll=roll, migrations=request.migrations if "plan" in request.migrations else None,
-        built=request.built, backup=request.backup, gap=request.gap, took=_took(store.state_dir(request.lock)),
+        built=request.built, backup=request.backup, strategy=request.strategy, took=_took(store.state_dir(request.lock)),
     )  # fmt: skip
     found = plan(seen)
     lines = text(seen, found)

@@ -15,7 +15,7 @@ from ...engine.services import Settings
 from ...nginx.config import Route, named
 from ...traffic.host import firewall
 from ...traffic.host.port_handover import BesideNginx, HandedPorts, is_reached_by_six
-from ...traffic.host.strategies import Strategy
+from ...traffic.host.strategies import Strategy, patience_of
 from ...traffic.port_rules import Door, doors_of, reason_against
 from ..scalability import only_once
 
@@ -62,10 +62,11 @@ def with_ports(
 
     What a killed run leaves ends some time after all would have drained.
     """
-    patience = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
+    patience = patience_of(settings)
     ports = HandedPorts(engine, f"{project}/{settings.name}", doors_of(service), patience)
     numbers = ", ".join(str(door.port) for door in doors_of(service))
     why = f"new connections to port {numbers} of this host are led to a surge container while it changes hands"
+    alone = f"it publishes port {numbers} of this host, which one alone can hold"
     if led is None:
-        return Strategy(ports, why)
-    return replace(led, steering=BesideNginx(led.steering, ports), why=f"{led.why}; {why}")
+        return Strategy(ports, why, alone=alone)
+    return replace(led, alone=alone, steering=BesideNginx(led.steering, ports), why=f"{led.why}; {why}")

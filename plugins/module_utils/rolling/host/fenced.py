@@ -39,6 +39,13 @@ class FencedMachine:
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         return self._machine.prove(ids, proxied)
 
+    def answered(self, ids: Sequence[str]) -> dict[str, Answer]:
+        return self._machine.answered(ids)
+
+    def spare(self, ids: Sequence[str]) -> None:
+        with self._fence.act(f"spare {_said(_short(ids))}"):
+            self._machine.spare(ids)
+
     def start(self, step: Start) -> None:
         made = [f"{count} x {name}{' (surge)' if name in step.surges else ''}" for name, count in step.create]
         with self._fence.act(f"start {_said([*made, *_short(step.restart)])}"):

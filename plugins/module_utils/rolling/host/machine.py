@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from functools import partial
 from typing import Any, Callable
 
 from ...base.host import freezer, processes
+from ...base.host.files import FilesFailed
 from ...base.host.side_by_side import all_of
 from ...celery.host.nodes import CeleryNodes
 from ...engine.answer import Answer
@@ -43,14 +45,17 @@ from ...traffic.host.firewall import FirewallFailed
 from ...traffic.host.probing import ask
 from ...traffic.host.proxy_routes import master_of
 from ...traffic.host.steering import Endpoint, Steering
+from ...traffic.host.user_answers import UserAnswers
 from ...traffic.host.waiting_rooms import WaitingRooms
 from ...traffic.traefik_labels import BY_FILES, BY_LABELS
 from ...traffic.unused_addresses import unused_in
 from ..stack import Container, Proxy, is_crashing
 from ..steps import Start
+from . import spares
 from .creating import create, refuse_others
 from .restart_policy import RestartPolicies, is_unkept
 from .roller import Seen, StepFailed
+from .spares import Spares
 from .starting import start_closed
 from .targets import Target
 from .usual_answers import UsualAnswers
@@ -61,6 +66,8 @@ class ComposeMachine:
 
     :param proxy_name: Compose service of nginx, empty when no proxy takes part.
     :param project: the resolved project, for what is created without published ports.
+    :param state_dir: where it is on record which containers were left running for a way back.
+    :param keep_old: for how many seconds they are.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class ComposeMachine:
         targets: Sequence[Target],
         proxy_name: str = "",
         project: Mapping[str, Any] | None = None,
+        state_dir: str = "",
+        keep_old: float = 0.0,
     ) -> None:
         self.compose = compose
         self.engine = engine
@@ -85,6 +94,11 @@ class ComposeMachine:
         self._nodes = CeleryNodes(engine)
         self._policies = RestartPolicies(engine)
         self._rooms: WaitingRooms | None = None
+        self._state_dir = state_dir
+        self._keep_old = keep_old
+        self._spares = spares.read(state_dir) if state_dir else Spares()
+        #: What users were answered, of each service of which a new container is tried.
+        self.answers: dict[str, UserAnswers] = {}
         #: What became of the requests that waited, of each room that was closed.
         self.waited: list[Mapping[str, Any]] = []
 
@@ -169,6 +183,7 @@ class ComposeMachine:
         pid = pid_of(inspection)
         state = str((inspection.get("State") or {}).get("Status") or "dead")
         age, restarts = time.time() - started_at(inspection), restarts_of(inspection)
+        spare = self._spares.state_of(str(inspection["Id"]), target.settings.name, target.config_hash, target.image)
         return Container(
             id=str(inspection["Id"]),
             name=str(inspection["Name"]).lstrip("/"),
@@ -185,7 +200,8 @@ class ComposeMachine:
             consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
             address=self._address(inspection),
             connections=self._connections(inspection, target, pid) if pid else 0,
-            unkept=_is_new(inspection, target) and is_unkept(inspection, self._definition(target)),
+            unkept=(bool(spare) or _is_new(inspection, target)) and is_unkept(inspection, self._definition(target)),
+            spare=spare,
         )
 
     def _connections(self, inspection: Mapping[str, Any], target: Target, pid: int) -> int:
@@ -229,6 +245,27 @@ class ComposeMachine:
 
     def keep(self, ids: Sequence[str]) -> None:
         self._each(ids, self._keep_one, "was refused its restart policy")
+        # What comes back after a reboot serves. This run goes on to know that it was found good.
+        self._spare_no_more(ids)
+
+    def spare(self, ids: Sequence[str]) -> None:
+        # After a reboot both would be led to, so nothing starts these again.
+        self._each(ids, lambda i: self._policies.distrust(self._inspections[i]), "was refused its restart policy")
+        names = {i: str(self._inspections[i]["Name"]).lstrip("/") for i in ids}
+        services = {label_of(self._inspections[i], SERVICE_LABEL) for i in ids}
+        beside = {s: (self.targets[s].config_hash, self.targets[s].image) for s in services}
+        self._spares = Spares(names, beside, time.time() + self._keep_old)
+        try:
+            spares.write(self._state_dir, self._spares)
+        except (OSError, FilesFailed) as error:
+            raise StepFailed(f"which containers go on running cannot be written down: {error}") from error
+
+    def _spare_no_more(self, ids: Sequence[str]) -> None:
+        try:
+            if not self._spares.containers.keys().isdisjoint(ids):
+                spares.drop(self._state_dir, ids)
+        except (OSError, FilesFailed) as error:
+            raise StepFailed(f"which containers go on running cannot be written down: {error}") from error
 
     def _keep_one(self, container_id: str) -> None:
         inspection = self._inspections[container_id]
@@ -309,6 +346,23 @@ class ComposeMachine:
                 way = f"at port {port}" if door else f"through {nginx.name if nginx else ''}"
                 return Answer(False, f"{target.settings.name}: {way}, {answer.text}")
         return Answer(True)
+
+    def answered(self, ids: Sequence[str]) -> dict[str, Answer]:
+        found = {}
+        for name in sorted({label_of(self._inspections[i], SERVICE_LABEL) for i in ids if i in self._inspections}):
+            answers = self._answers_of(name, ids)
+            problem = answers.look() if answers else ""
+            found[f"users of {name}"] = Answer(not problem, f"{name}: {problem}")
+        return found
+
+    def _answers_of(self, service: str, ids: Sequence[str]) -> UserAnswers | None:
+        nginx = self._nginx
+        if service not in self.answers and nginx is not None and nginx.pid:
+            addresses = {e.address for e in self._endpoints(service) if e.id in ids}
+            # A proxy that is no nginx has no log that we can read: then its own questions say what the new one is worth.
+            with contextlib.suppress(NginxFailed):
+                self.answers[service] = UserAnswers(self.engine, nginx, addresses)
+        return self.answers.get(service)
 
     def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
         found = all_of({i: partial(self._nodes.tasks, self._inspections[i]) for i in ids if i in self._inspections})
@@ -400,6 +454,7 @@ class ComposeMachine:
 
     def remove(self, ids: Sequence[str]) -> None:
         self._each(ids, self._remove_one, "could not be removed")
+        self._spare_no_more(ids)
 
     def _remove_one(self, container_id: str) -> None:
         # Of a service that the project no longer has, data may be wanted yet; Compose leaves it too.

@@ -59,7 +59,8 @@ from ..rest_of_stack import (
 )
 from ..scalability import alone, objections
 from ..stack import Policy, Stack, view_of
-from . import gap_record, generations
+from . import chosen_strategy, gap_record, generations
+from .chosen_strategy import BLUE_GREEN, CANARY, ROLLING
 from .doors import main_door, obstacle, route_by, with_ports
 from .machine import ComposeMachine
 from .rest_of_stack import files_of, present_of, removed_targets
@@ -83,6 +84,11 @@ class Request:
     :ivar proxy_mode: ``none`` leads no nginx, ``pin`` leads it by pins alone.
     :ivar generation: a name of this wish to have all containers new, those as wanted too; its first call says since when.
     :ivar images: service → ids of images that its name is to mean again, before anything is compared.
+    :ivar strategy: how what users reach is changed over: see :mod:`.chosen_strategy`.
+    :ivar canary_time: for how many seconds one new container is tried by users; ``canary_share``: by how many in a hundred
+        requests, 0 for as many as each of the others.
+    :ivar keep_old: for how many seconds old containers go on running for a quick way back.
+    :ivar spares: ids of containers that were left running: where others are by now, nothing is done.
     """
 
     project: ProjectOptions
@@ -101,6 +107,11 @@ class Request:
     images: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     allow_downtime: bool = False
     remove_orphans: bool = False
+    strategy: str = ROLLING
+    canary_time: float = 300.0
+    canary_share: int = 0
+    keep_old: float = 900.0
+    spares: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -134,6 +145,7 @@ class Call:
     log_lines: int = 0
     notes: list[str] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
+    strategy: str = ROLLING
 
     @property
     def name(self) -> str:
@@ -142,7 +154,13 @@ class Call:
     def policy(self) -> Policy:
         action = "pause" if any(t.settings.failure_action == "pause" for t in self.targets) else "rollback"
         return Policy(
-            tuple(t.wanted for t in self.targets), action, self.together, self.left, self.backward, bool(self.gap)
+            tuple(t.wanted for t in self.targets),
+            action,
+            self.together,
+            self.left,
+            self.backward,
+            bool(self.gap),
+            self.strategy == BLUE_GREEN,
         )
 
 
@@ -152,6 +170,7 @@ def prepare(request: Request, planning: bool = False) -> Call:
     :param planning: nothing is to be done yet: nginx may still lead to what is to be removed.
     :raises BadInput: anything that would make the roll fail or lose a request.
     """
+    chosen_strategy.refuse_values(request.strategy, request.canary_share, request.keep_old)
     compose = compose_of(request.project)
     engine = connect(compose.project_src, request.lock)
     try:
@@ -214,6 +233,8 @@ def prepare(request: Request, planning: bool = False) -> Call:
         backward=request.backward,
     )
     call.gap = gap_record.read(call.state_dir)
+    # The old code could not serve on what was changed in a gap, and what is gone back to was found good.
+    call.strategy = ROLLING if call.gap or request.backward else request.strategy
     call.around = proxied.around(str(project["name"]))
     call.log_lines = request.log_lines
     call.newer_than = generations.moment_of(call.state_dir, request.generation)
@@ -382,7 +403,8 @@ def _target(
     handed = bool(ports) and (door is not None or _can_be_handed(name, service, image))
     if ports and not handed:
         call.notes.append(published_ports.note(name, ports))
-    front = Front(call.engine, call.name, call.proxy_name, request.proxy_mode == "pin")
+    lasting = chosen_strategy.AWAY if call.strategy == BLUE_GREEN else 0.0
+    front = Front(call.engine, call.name, call.proxy_name, request.proxy_mode == "pin", lasting)
     strategy = None
     try:
         config = image.get("Config") or {}
@@ -411,6 +433,10 @@ def _target(
         door=door,
         handed=handed,
         lingers=strategy.lingers if strategy else 0.0,
+        alone=strategy.alone if strategy else "",
+        weighs=bool(strategy and strategy.weighs),
+        canary_time=request.canary_time if call.strategy == CANARY else 0.0,
+        canary_share=request.canary_share if call.strategy == CANARY else 0,
     )
 
 
@@ -489,8 +515,11 @@ def refuse_what_cannot_change_hands(call: Call, stack: Stack) -> None:
     :raises BadInput: one cannot.
     """
     for target in call.targets:
-        problem = call.problems.get(target.settings.name)
-        if problem and view_of(stack, target.wanted).changing:
+        problem = call.problems.get(target.settings.name) or chosen_strategy.objection(
+            call.strategy, target, call.proxy_name
+        )
+        view = view_of(stack, target.wanted)
+        if problem and view.changing and (target.settings.name in call.problems or any(c.running for c in view.old)):
             raise problem
 
 
@@ -522,6 +551,11 @@ def refuse_without_room(call: Call, machine: ComposeMachine, stack: Stack) -> No
         call.memory = {"needed": preflight.memory_needed(extras), "available": room.memory_available}
         missing = preflight.shortages(room, extras)
         alone = [s for e in extras for s in preflight.shortages(room, [e])]
+        if missing and call.strategy == BLUE_GREEN:
+            raise BadInput(
+                f"there is no room for {BLUE_GREEN}, which has all new containers beside all old ones, and keeps these: {missing[0]}",
+                f"use strategy: {ROLLING} (update_strategy={ROLLING} in a playbook), which replaces one service after the other",
+            )
         if missing and alone:
             raise BadInput(f"there is no room for this: {alone[0]}")
         if missing:

@@ -23,6 +23,8 @@ from .. import steps
 from ..rest_of_stack import Rest
 from ..stack import UNDO, Stack, view_of
 from ..steps import Step
+from . import spares
+from .chosen_strategy import ROLLING
 from .plan import Call
 from .roller import Outcome
 
@@ -162,6 +164,9 @@ def result_of(
         ],
         "memory": dict(call.memory),
         "gap": dict(call.gap),
+        "spares": spares.still_there(
+            call.state_dir, {c.id for c in stack.containers if c.running and not c.in_rotation}
+        ),
         "tasks_aside": sorted(summed(recorded(call.state_dir))),
         "rest": {key: list(names) for key, names in asdict(call.rest).items()},
         "images": {
@@ -203,6 +208,9 @@ def message(call: Call, outcome: Outcome, log_tail: Mapping[str, str]) -> str:
         )
         if outcome.cut_tasks:
             cut += f"; {outcome.cut_tasks} tasks did not end within drain_timeout and were told to"
+        kept = spares.read(call.state_dir)
+        if kept.containers and call.strategy != ROLLING:
+            cut += f"; {', '.join(sorted(kept.containers.values()))} of before can take over again at once, until {kept.ends} (rollback)"
         return f"now serving: {serving}{cut}" if outcome.changed else f"already as wanted: {serving}"
     what = outcome.reason
     for name, text in log_tail.items():

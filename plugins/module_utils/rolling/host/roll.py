@@ -12,6 +12,8 @@ import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any, Callable
 
 from ...base.errors import BadInput
@@ -27,7 +29,8 @@ from .. import next_step, steps
 from ..progress import Narrator
 from ..stack import Stack
 from ..steps import Step
-from . import generations
+from . import generations, spares
+from .chosen_strategy import BLUE_GREEN, ROLLING
 from .fenced import FencedMachine
 from .machine import ComposeMachine
 from .plan import Call, Request, prepare, refuse_what_cannot_change_hands, refuse_without_room
@@ -59,7 +62,16 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
     if request.images and not check_mode:
         kept_images.bring_back(request.project, request.lock, request.images)
     call = prepare(request, planning=check_mode)
-    machine = ComposeMachine(call.compose, call.engine, call.name, call.targets, call.proxy_name, call.project)
+    machine = ComposeMachine(
+        call.compose,
+        call.engine,
+        call.name,
+        call.targets,
+        call.proxy_name,
+        call.project,
+        call.state_dir,
+        request.keep_old,
+    )
     roller = Roller(machine, call.policy(), successes=max([t.settings.ready_successes for t in call.targets] or [1]))
     try:
         stack = roller.observe()
@@ -75,6 +87,8 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
         text = "; ".join([*(one.sentence() for one in replaced), *rest]) or "nothing would be changed"
         return result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
     with working(request.lock, call.state_dir, f"compose_rolling of {call.name}") as fence:
+        if request.spares and request.spares != spares.read(call.state_dir).containers.keys():
+            return result_of(call, stack, False, {}, [], "others have taken their place")
         if pending and not fence.alone:
             kept_images.keep(call.engine, fence.keeper.records, fence.run, _images_of(stack))
         generations.keep(call.state_dir, request.generation, call.newer_than)
@@ -83,9 +97,21 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
         steered = pending and any(t.steering for t in call.targets)
         try:
             with standing_by(call.name, call.state_dir) if steered else contextlib.nullcontext():
-                return _roll_locked(call, roller, machine, diff, fence, progress)
+                result = _roll_locked(call, roller, machine, diff, fence, progress)
         finally:
             progress.close()
+    if call.strategy == BLUE_GREEN and result.get("spares"):
+        spares.end_when_due(call.state_dir, partial(_take_away, request, standing_by))
+    return result
+
+
+def _take_away(request: Request, standing_by: StandBy, due: spares.Spares) -> None:
+    """Replace nothing, and remove what was left running: a roll of these services that keeps nothing."""
+    after = replace(
+        request, lock=replace(request.lock, lock_token=""), services=tuple(due.beside), only="", strategy=ROLLING,
+        spares=frozenset(due.containers), generation="", remove_orphans=False, images={},
+    )  # fmt: skip
+    roll(after, False, standing_by)
 
 
 def _images_of(stack: Stack) -> dict[str, list[str]]:
@@ -115,6 +141,7 @@ def _roll_locked(
     began = time.time()
     outcome = roller.run()
     call.notes += list(filter(None, [waiting_room.sentence(waiting_room.summed(machine.waited))]))
+    call.notes += [answers.sentence(name) for name, answers in machine.answers.items()]
     progress.tell(*narrator.look(outcome.stack))
     result = result_of(call, outcome.stack, outcome.changed, diff if outcome.changed else {}, timeline.entries, "")
     result["msg"] = message(call, outcome, log_tail)

@@ -37,7 +37,8 @@ class Seen:
 class Machine(Protocol):
     """What a roll needs of the machine; every method may raise :class:`StepFailed`.
 
-    ``quiesce`` returns the ids of those that could not be told, ``tasks`` how many each worker has left.
+    ``quiesce`` returns the ids of those that could not be told, ``tasks`` how many each worker has left, ``answered`` what users
+    of these were answered since they have requests.
     """
 
     def now(self) -> float: ...
@@ -53,6 +54,10 @@ class Machine(Protocol):
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]: ...
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]: ...
+
+    def answered(self, ids: Sequence[str]) -> dict[str, Answer]: ...
+
+    def spare(self, ids: Sequence[str]) -> None: ...
 
     def quiesce(self, ids: Sequence[str]) -> list[str]: ...
 
@@ -272,6 +277,8 @@ class Roller:
             self._await_new(stack, step.restart)
         elif isinstance(step, steps.Keep):
             machine.keep(step.containers)
+        elif isinstance(step, steps.Spare):
+            machine.spare(step.containers)
         elif isinstance(step, steps.AwaitReady):
             self._await_ready(step.containers)
         elif isinstance(step, steps.Prove):
@@ -370,6 +377,8 @@ class Roller:
     def _prove(self, step: steps.Prove) -> None:
         began = self.machine.now()
         answers = self.machine.prove(step.containers, step.proxied)
+        if step.tried:
+            answers.update(self.machine.answered(step.containers))
         for container_id, answer in answers.items():
             if container_id not in self.evidence:
                 if not answer.ok:

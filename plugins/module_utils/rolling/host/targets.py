@@ -33,6 +33,8 @@ class Target:
     :ivar door: where users knock, of one that has no proxy before it.
     :ivar lingers: see ``Strategy``.
     :ivar handed: whether the ports that it publishes are handed over, be it that nginx leads to it too.
+    :ivar alone: see ``Strategy``; ``weighs`` too.
+    :ivar canary_time: see ``Wanted``; ``canary_share`` too.
     :ivar removed: the project no longer has it: what runs of it is to go; ``listening`` are the ports it listens on.
     """
 
@@ -51,6 +53,10 @@ class Target:
     door: Door | None = None
     handed: bool = False
     lingers: float = 0.0
+    alone: str = ""
+    weighs: bool = False
+    canary_time: float = 0.0
+    canary_share: int = 0
 
     @property
     def wanted(self) -> Wanted:
@@ -66,6 +72,8 @@ class Target:
             surge=self.surge,
             after=self.after,
             routed=bool(self.routes),
+            canary_time=self.canary_time,
+            canary_share=self.canary_share,
         )
 
     def is_of(self, container: Container) -> bool:

@@ -37,6 +37,7 @@ from ...operation.options import LockOptions
 from ...releases import choice
 from ...releases.host.retention import has_engine
 from ...releases.host.store import Store
+from ...rolling.host import gap_record, spares
 from ...traffic.host.smoke_test import SmokeTestOptions, questions, wrong
 from .. import findings
 from ..findings import RollbackTarget, Seen, Service
@@ -47,6 +48,8 @@ from .engine import EngineView
 #: What can be left out since it takes time: seconds for migrations, use and drift.
 PARTS = ("drift", "migrations", "use")
 _PATIENCE = 120.0
+# Seconds in which what is due is removed, with another operation in the way.
+_OVERDUE = 120.0
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ class _Look:
         with self._part("operations"):
             seen = replace(seen, records=files.records_of(self.state_dir))
             seen = replace(seen, aside=summed(recorded(self.state_dir)))
+            seen = replace(seen, gap=gap_record.read(self.state_dir))
         with self._part("backups"):
             seen = replace(seen, backups=files.backups_of(self.backups, self.app))
         with self._part("room"):
@@ -220,7 +224,7 @@ class _Look:
             used = beside.submit(view.use) if "use" in self.parts else None
             asks = "migrations" in self.parts and bool(project) and self.django in project.get("services", {})
             asked = beside.submit(self._asked, source) if asks else None
-            seen = replace(seen, services=view.services(), others=view.others())
+            seen = self._with_spares(replace(seen, services=view.services(), others=view.others()))
             with self._part("leftovers"):
                 seen = replace(seen, leftovers=view.leftovers())
             self.unseen.update(view.unseen)
@@ -243,6 +247,13 @@ class _Look:
             for part in set(self.parts) & {"drift", "migrations"}:
                 self._hide([part], self.unseen["services"])
         return seen
+
+    def _with_spares(self, seen: Seen) -> Seen:
+        record = spares.read(self.state_dir)
+        running = {c.name for s in seen.services for c in s.containers if c.state == "running"}
+        names = sorted(running.intersection(record.containers.values()))
+        overdue = time.time() > record.until + _OVERDUE
+        return replace(seen, spares=names, spared_until=record.ends, overdue=overdue) if names else seen
 
     # -- what somebody changed ------------------------------------------------------------------------
 

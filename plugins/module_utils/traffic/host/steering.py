@@ -102,20 +102,21 @@ class Steering(Protocol):
 class Gates:
     """Who may connect to each container of a service, besides nginx.
 
-    :param ports: those that are closed.
+    :param ports: those that are closed; ``lasting``: seconds after which they open by themselves.
     :param able: whether there can be gates on this host; without, other containers of the project may reach a new one
         by the service's name before it is proven.
     """
 
-    def __init__(self, ports: Sequence[int], able: bool) -> None:
+    def __init__(self, ports: Sequence[int], able: bool, lasting: float = GATE) -> None:
         self.ports = tuple(ports)
+        self.lasting = max(lasting, GATE)
         self.able = able and bool(ports)
         self._closed: dict[tuple[str, int], bool] = {}
 
     @property
     def first(self) -> str:
         """Rules for a container from its first moment on, see :func:`.firewall.gate`; empty where there can be none."""
-        return firewall.gate(self.ports, GATE) if self.able else ""
+        return firewall.gate(self.ports, self.lasting) if self.able else ""
 
     def closed(self, endpoint: Endpoint) -> bool:
         """Whether a container is kept from others; asked once, since only we change it."""
@@ -127,7 +128,7 @@ class Gates:
     def close(self, endpoint: Endpoint, passing: Sequence[str] = ()) -> None:
         """Keep others out but this host, which probes it."""
         if self.able:
-            firewall.close(endpoint.pid, self.ports, [*gateways_of(endpoint.inspection), *passing], GATE)
+            firewall.close(endpoint.pid, self.ports, [*gateways_of(endpoint.inspection), *passing], self.lasting)
             self._closed[(endpoint.id, endpoint.pid)] = True
 
     def open(self, endpoint: Endpoint) -> None:

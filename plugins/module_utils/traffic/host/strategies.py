@@ -38,12 +38,16 @@ _AT_EACH = ("reverse_proxy", BY_FILES)
 
 @dataclass(frozen=True)
 class Front:
-    """The nginx before a project: its Compose service or ``nginx.HOST``; ``pin_only`` where nothing else is allowed."""
+    """The nginx before a project: its Compose service or ``nginx.HOST``; ``pin_only`` where nothing else is allowed.
+
+    ``lasting`` is for how many seconds at least an old container is kept from it, which goes on running.
+    """
 
     engine: Engine
     project: str
     proxy: str
     pin_only: bool = False
+    lasting: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Strategy:
 
     :ivar lingers: seconds for which the proxy goes on to use connections to one that leaves, before it lets go of it.
     :ivar settings: those of the service where it is asked in another way than it says.
+    :ivar alone: why one container alone can be led to, and no two be kept ready; empty where they can.
+    :ivar weighs: whether some can get more of the requests than others.
     """
 
     steering: Steering
@@ -63,6 +69,14 @@ class Strategy:
     folder: SocketFolder | None = None
     lingers: float = 0.0
     settings: Settings | None = None
+    alone: str = ""
+    weighs: bool = False
+
+
+def patience_of(settings: Settings, lasting: float = 0.0) -> float:
+    """For how many seconds an old container is kept from a proxy: longer than it drains, and than it is wanted."""
+    drained = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
+    return max(drained, lasting)
 
 
 def way_to(
@@ -83,7 +97,7 @@ def way_to(
     missing = firewall.unavailable()
     if leading[0].how == BY_LABELS:
         return _by_health(name, service, settings, leading, front, image)
-    gates = Gates(sorted(ports_of(leading, settings)), not missing)
+    gates = Gates(sorted(ports_of(leading, settings)), not missing, front.lasting)
     if leading[0].how == BY_FILES and leading[0].keepalive:
         leading = _without_kept(name, settings, leading, front)
     for route in leading:
@@ -103,7 +117,7 @@ def way_to(
     if not asked:
         note = f"{name}: {missing}; other containers that call it by its name may reach a new one before it is proven"
         strategy = "pinned by name: nginx resolves it when it is loaded"
-        return Strategy(pinning, strategy, note=note if missing else "")
+        return Strategy(pinning, strategy, note=note if missing else "", weighs=True)
     if front.pin_only:
         raise BadInput(
             f"proxy_mode: pin, but {front.proxy} resolves {asked[0].host} again while it runs",
@@ -119,7 +133,7 @@ def way_to(
     # The one that learns last decides.
     kept = None if any(r.kept is None for r in asked) else max(r.kept or 0.0 for r in asked)
     avoided, keepalive = max(r.avoided for r in asked), max(r.keepalive for r in asked)
-    patience = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
+    patience = patience_of(settings, front.lasting)
     # An upstream block hands on what it has resolved when nginx is loaded again (1.27.3), with what is left of its time.
     if keepalive and reloads(kept):
         raise BadInput(
@@ -168,7 +182,7 @@ def _by_health(
             f"rules in its network namespace, and {missing}",
             "mend that",
         )
-    patience = 86400.0 if settings.drain_policy == "wait" else settings.drain_timeout + settings.stop_timeout + 600.0
+    patience = patience_of(settings, front.lasting)
     ports = sorted({check.port, *ports_of(leading, settings)})
     running = front.engine.containers({PROJECT_LABEL: front.project, SERVICE_LABEL: name})
     bare = [i for i in running if pid_of(i) and not health_of(i)]
@@ -177,7 +191,7 @@ def _by_health(
         f"ended: this once, a request on one of them may fail"
     )
     return Strategy(
-        ByHealth(name, Gates(ports, True), patience),
+        ByHealth(name, Gates(ports, True, front.lasting), patience),
         f"by its health check: {front.proxy} (Traefik) sends to what is healthy; a health check is refused until a container is "
         f"proven (at most {check.up:g} s more), and to one that leaves (at most {check.down:g} s)",
         check.up,
@@ -221,6 +235,7 @@ def _including(name: str, front: Front, included: Sequence[Route], leading: Sequ
     return Strategy(
         Including(AddressFile(front.project, name, site, included[0].port), gates),
         f"by the addresses in {dest}, which nginx includes",
+        weighs=True,
     )
 
 
@@ -292,6 +307,7 @@ def _linking(name: str, front: Front, settings: Settings, leading: Sequence[Rout
         Linking(folder, any(r.keepalive for r in leading)),
         f"by the socket {seen}: {front.proxy} is shown a folder of links to it while it changes over",
         folder=folder,
+        alone=f"it is reached by the socket {seen}, at which one alone listens",
     )
 
 
