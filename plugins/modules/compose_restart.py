@@ -7,9 +7,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: compose_restart
-short_description: Restart a Compose service without losing a request
+short_description: Restart Compose services without losing a request
 description:
-  - What C(docker restart) is used for. Nothing about the service is changed.
+  - What C(docker restart) is used for. Nothing about the services is changed.
   - The containers of a web service, worker or scheduler are replaced by new ones as M(evenkeel.deploy.compose_rolling) does it.
   - nginx starts its workers anew, and old ones finish what they have. Its container goes on, since no second one can have its ports.
   - A job, such as one that builds a front end, is run again for this release; M(evenkeel.deploy.publish_build) shows what it built.
@@ -24,10 +24,12 @@ attributes:
   diff_mode:
     support: none
 options:
-  service:
+  services:
     description:
-      - Its name in the project.
-    type: str
+      - Their names in the project.
+      - Web services, workers and schedulers are replaced together, in the order in which a roll does it. Jobs come next, then nginx.
+    type: list
+    elements: str
     required: true
   generation:
     description:
@@ -65,21 +67,22 @@ EXAMPLES = r"""
 - name: Have a worker that is stuck replaced by a new one
   evenkeel.deploy.compose_restart:
     project_src: /srv/travel/current
-    service: celery
+    services: [celery]
     generation: 2026-11-20-a
 
 - name: Build the front end again
   evenkeel.deploy.compose_restart:
     project_src: /srv/travel/current
-    service: frontend_builder
+    services: [frontend_builder]
     generation: 2026-11-20-b
 """
 
 RETURN = r"""
-kind:
-  description: What the service is, such as V(web), V(worker), V(proxy) or V(job), by which it was decided what to do.
+kinds:
+  description: What each service is, such as V(web), V(worker), V(proxy) or V(job), by which it was decided what to do.
   returned: always
-  type: str
+  type: dict
+  sample: {"celery": "worker"}
 timeline:
   description: The steps in the order in which they were done, as M(evenkeel.deploy.compose_rolling) returns them.
   returned: always

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ..base.errors import BadInput
@@ -30,7 +31,7 @@ from ..rolling.host.roll import roll
 from ..traffic.host.nginx_chain import reload_each, why_not
 
 _OWN: dict[str, Any] = {
-    "service": {"type": "str", "required": True},
+    "services": {"type": "list", "elements": "str", "required": True},
     "generation": {"type": "str", "required": True},
     "drop_edits": {"type": "bool", "default": False},
     "service_options": {"type": "dict", "default": {}},
@@ -43,7 +44,7 @@ SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
 
 @dataclass(frozen=True)
 class Request:
-    """Which service is started anew.
+    """Which services are started anew.
 
     :ivar generation: a name of this wish: its first call says since when, and what has begun later is left alone.
     :ivar drop_edits: whether what somebody changed in its containers may go with them.
@@ -53,7 +54,7 @@ class Request:
 
     project: ProjectOptions
     lock: LockOptions
-    service: str
+    services: tuple[str, ...]
     generation: str
     drop_edits: bool = False
     service_options: Mapping[str, Any] = field(default_factory=dict)
@@ -70,19 +71,43 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     request = read(Request, _OWN, params, project=project_options(params), lock=lock_options(params))
     # An empty list asks nothing; where none is given, what stands beside the service counts.
     request = replace(request, prove=params.get("prove"))
-    name, options = request.service, request.service_options
-    view = jobs_in(request.project, request.lock, [name], options, request.django_service)
-    kind, since = view.kinds[name], generations.moment_of(view.state_dir, request.generation)
-    if kind in ROLLED_KINDS:
-        return {**_rolled(request, check_mode, view, since), "kind": kind}
-    if kind == PROXY:
-        return {**_reloaded(request, check_mode, view, since), "kind": kind}
-    if kind == JOB:
-        return {**_run_again(request, check_mode, view, since), "kind": kind}
-    raise BadInput(
-        f"{name} is a {kind}, whose clients would lose their connections, and nobody could take its place meanwhile",
-        f"if that has to be: docker compose --project-directory {view.compose.project_src} restart {name}",
-    )
+    view = jobs_in(request.project, request.lock, request.services, request.service_options, request.django_service)
+    since = generations.moment_of(view.state_dir, request.generation)
+    kinds = {name: view.kinds[name] for name in request.services}
+    for name, kind in kinds.items():
+        if kind not in (*ROLLED_KINDS, PROXY, JOB):
+            raise BadInput(
+                f"{name} is a {kind}, whose clients would lose their connections, and nobody could take its place meanwhile",
+                f"if that has to be: docker compose --project-directory {view.compose.project_src} restart {name}",
+            )
+    rolled = tuple(name for name, kind in kinds.items() if kind in ROLLED_KINDS)
+    parts = [partial(_rolled, request, view, since, rolled)] if rolled else []
+    parts += [partial(_run_again, request, view, since, name) for name, kind in kinds.items() if kind == JOB]
+    parts += [partial(_reloaded, request, view, since, name) for name, kind in kinds.items() if kind == PROXY]
+    # What one of them refuses, it refuses before another is touched.
+    foreseen = [part(True) for part in parts] if check_mode or len(parts) > 1 else []
+    return {**_together(foreseen if check_mode else _done(parts)), "kinds": kinds}
+
+
+def _done(parts: Sequence[Callable[[bool], dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Do one after the other, as far as the first that fails."""
+    for part in parts:
+        result = part(False)
+        yield result
+        if result.get("failed"):
+            return
+
+
+def _together(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    every = list(results)
+    whole: dict[str, Any] = dict(every[-1])
+    whole["changed"] = any(one["changed"] for one in every)
+    whole["msg"] = str(every[-1]["msg"]) if every[-1].get("failed") else "; ".join(str(one["msg"]) for one in every)
+    for key in ("timeline", "notes", "logs"):
+        found = [entry for one in every for entry in one.get(key) or ()]
+        if found or key == "timeline":
+            whole[key] = found
+    return whole
 
 
 def _containers(view: Jobs, name: str) -> list[dict[str, Any]]:
@@ -90,25 +115,24 @@ def _containers(view: Jobs, name: str) -> list[dict[str, Any]]:
     return [inspection for inspection in found if pid_of(inspection)]
 
 
-def _rolled(request: Request, check_mode: bool, view: Jobs, since: float) -> dict[str, Any]:
-    name = request.service
-    older = any(moment_of(inspection.get("Created")) < since for inspection in _containers(view, name))
-    if older and not request.drop_edits:
-        hand_edits.refuse_replacing(view.engine, view.name, name, view.compose.project_src, view.state_dir)
+def _rolled(request: Request, view: Jobs, since: float, names: tuple[str, ...], check_mode: bool) -> dict[str, Any]:
+    for name in names:
+        older = any(moment_of(inspection.get("Created")) < since for inspection in _containers(view, name))
+        if older and not request.drop_edits:
+            hand_edits.refuse_replacing(view.engine, view.name, name, view.compose.project_src, view.state_dir)
     wanted = Roll(
         request.project,
         request.lock,
         common=CommonSettings(prove=request.prove),
-        services=(name,),
+        services=names,
         service_options=request.service_options,
         generation=request.generation,
     )
     return roll(wanted, check_mode, standing_by)
 
 
-def _reloaded(request: Request, check_mode: bool, view: Jobs, since: float) -> dict[str, Any]:
+def _reloaded(request: Request, view: Jobs, since: float, name: str, check_mode: bool) -> dict[str, Any]:
     """Have nginx start its workers anew: the old ones finish what they have."""
-    name = request.service
     masters = [Nginx(view.engine, inspection) for inspection in _containers(view, name)]
     if not masters:
         raise BadInput(
@@ -129,8 +153,7 @@ def _reloaded(request: Request, check_mode: bool, view: Jobs, since: float) -> d
         return fence.reported({**result, "msg": text})
 
 
-def _run_again(request: Request, check_mode: bool, view: Jobs, since: float) -> dict[str, Any]:
-    name = request.service
+def _run_again(request: Request, view: Jobs, since: float, name: str, check_mode: bool) -> dict[str, Any]:
     if name in view.left:
         raise BadInput(
             f"{name} is a job that an update runs itself",
