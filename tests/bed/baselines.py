@@ -301,10 +301,15 @@ class Releases(OnThisEngine):
         """See :class:`tests.bed.meter.World`."""
         settings = method.options.get("settings")
         # As users have it, who set nothing.
-        variables: dict[str, Any] = {"update_version": "v2", "app_image_archive": "auto"}
+        playbook = method.options.get("playbook", "update")
+        variables: dict[str, Any] = {"app_image_archive": "auto", **method.options.get("variables", {})}
+        if playbook == "update":
+            variables["update_version"] = method.version
         if settings is not None:
             variables["app_services"] = dict.fromkeys(OURS, settings)
-        return Command(self.shop.playbook_argv(**variables), ROOT, {**self.shop.environment, **AS_JSON})
+        return Command(
+            self.shop.playbook_argv(playbook=playbook, **variables), ROOT, {**self.shop.environment, **AS_JSON}
+        )
 
 
 def script(name: str, *arguments: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bed.baselines import COMPOSE_FILE, NO_PROOF, OURS, Bound, Checkout, Releases, script
+from tests.bed.baselines import COMPOSE_FILE, NO_PROOF, OURS, SCHEDULER, WORKER, Bound, Checkout, Releases, script
 from tests.bed.meter import Command, Measurement, Method, Operator, World, measure
 from tests.bed.processors import Turn
 from tests.bed.shop import ROOT, BedError, Shop
@@ -42,9 +42,21 @@ METHODS = (
     Method("update", "playbook update, without proof time", "releases", OURS, ours=True,
            note="export, static files, worker, beat, web, verification", options={"settings": NO_PROOF}),
     Method("update-default", "playbook update", "releases", OURS, ours=True),
+    Method("update-canary", "playbook update, canary of 20 s", "releases", OURS, ours=True,
+           note="20 s of its time one new container has users beside the old one",
+           options={"variables": {"update_strategy": "canary", "update_canary_time": "20s"}}),
+    Method("update-blue-green", "playbook update, blue_green", "releases", (WORKER, SCHEDULER), ours=True,
+           note="the old web container goes on running, which its memory shows",
+           options={"variables": {"update_strategy": "blue_green"}}),
+    Method("update-quick", "playbook update, quick", "releases", OURS, ours=True, note="a gap, in which requests wait",
+           options={"variables": {"update_strategy": "quick", "update_allow_downtime": True}}),
+    Method("restart-ours", "hotfix_restart=api,celery", "releases", ("api", WORKER), ours=True, version="v1",
+           note="nothing new is deployed", options={"playbook": "hotfix", "variables": {"hotfix_restart": "api,celery"}}),
+    Method("down-up", "docker compose down, up -d", "checkout", OURS, note=PUBLISHED,
+           options={"argv": ("sh", "-c", " ".join([*COMPOSE, "down", "&&", *COMPOSE, "up", "-d"]))}),
     Method("up", "docker compose up -d", "checkout", OURS, note=PUBLISHED, options={"argv": (*COMPOSE, "up", "-d")}),
-    Method("restart", "docker compose restart api", "checkout", ("api",), version="v1",
-           note="the hot reload: nothing new is deployed", options={"argv": (*COMPOSE, "restart", "api")}),
+    Method("restart", "docker compose restart api celery", "checkout", ("api", WORKER), version="v1",
+           note="the hot reload: nothing new is deployed", options={"argv": (*COMPOSE, "restart", "api", WORKER)}),
     Method("script", "rolling-update.sh", "checkout", OURS, note=PUBLISHED,
            options={"argv": script("rolling-update.sh"), "root": True}),
     Method("script-static", "rolling-update.sh, its own static files only", "checkout", OURS,

@@ -37,9 +37,15 @@ def switch_races() -> str:
     return switch_table(found) + verdict
 
 
-def bench() -> str:
-    """Run the bench and take over its table."""
-    argv = [sys.executable, "tests/bed/bench.py"]
+#: The ways of an update that a person may choose, beside what stands in guides for the same.
+STRATEGIES = (
+    "restart", "restart-ours", "up", "script", "down-up", "update-default", "update-canary", "update-blue-green", "update-quick",
+)  # fmt: skip
+
+
+def bench(*methods: str) -> str:
+    """Run the bench, all of it or some methods, and take over its table."""
+    argv = [sys.executable, "tests/bed/bench.py", *(["--only", ",".join(methods)] if methods else [])]
     done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return f"```\n{done.stdout.strip()}\n```"
 
@@ -91,6 +97,7 @@ CELLS = {
         pairs_table,
     ),
     "switch": Cell("Readers while the current release is switched", ("releases",), switch_races),
+    "strategies": Cell("Each strategy, beside the commands of a guide", _ROLL, lambda: bench(*STRATEGIES)),
     "bench": Cell("Beside the usual ways", _ROLL, bench),
 }
 TITLES = {name: cell.title for name, cell in CELLS.items()}

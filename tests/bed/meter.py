@@ -225,7 +225,7 @@ def wait_until_serving(url: str, version: str, seconds: float = 120.0) -> None:
 
 def load_on(world: World, rate: float, seconds: float = 400.0) -> LoadRun:
     """The load that every method meets."""
-    patience = ["--timeout", "10", "--connect-timeout", "5", "--drain", "20"]
+    patience = ["--timeout", "30", "--connect-timeout", "5", "--drain", "20"]
     return LoadRun(world.url, world.folder / "load", rate=rate, seconds=seconds, mix=MIX, arguments=patience)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -56,6 +57,38 @@ def test_a_disk_that_is_nearly_full_or_has_no_inodes_left_is_refused_before_anyt
         assert server.containers() == before
         assert server.version() == "v2"
     assert server.update("v2").changed == 0
+
+
+def room(server: Server) -> tuple[int, int]:
+    """What an update needs beside what runs, and what is available (MiB), as the plan says it."""
+    play = server.begin_playbook("plan", update_version="v1").end()
+    found = re.search(r"memory +([\d,]+) MiB more for a while, of ([\d,]+) MiB available", play.output)
+    assert found, play.output[-3000:]
+    needed, available = (int(number.replace(",", "")) for number in found.groups())
+    return needed, available
+
+
+def test_where_both_versions_do_not_fit_it_is_said_with_numbers_and_one_after_the_other_does(server: Server) -> None:
+    needed, available = room(server)
+    # 24 MiB more than is needed, where 64 are to be left; with 100 MiB less of it both fit.
+    ballast = available - needed - 24
+    server.engine.exec("sh", "-c", "mkdir -p /ballast && mount -t tmpfs -o size=2g tmpfs /ballast")
+    try:
+        server.engine.exec("sh", "-c", f"head -c {ballast}M /dev/zero > /ballast/f")
+        refused = server.update("v1", update_strategy="blue_green")
+        assert refused.returncode != 0 and "no room for blue_green" in refused.flat, refused.output[-3000:]
+        assert "MiB are available" in refused.flat and "update_strategy=rolling" in refused.flat, refused.output[-3000:]
+        assert server.version() == "v2"
+        rolled = server.update("v1")
+        assert rolled.returncode == 0 and "one service after the other" in rolled.flat, rolled.output[-3000:]
+        server.engine.exec("truncate", "--size", f"{ballast - 100}M", "/ballast/f")
+        both = server.update("v2", update_strategy="blue_green")
+        assert both.returncode == 0, both.output[-3000:]
+    finally:
+        server.engine.exec("umount", "/ballast")
+    ended = server.update("v2")
+    assert ended.returncode == 0 and (server.version(), server.leftovers()) == ("v2", []), ended.output[-3000:]
+    print(f"\nevidence: 2 GB: {needed} MiB needed of {available}; refused with 24 MiB to spare, done with 124")
 
 
 def test_somebody_prunes_everything_and_what_serves_goes_on(server: Server) -> None:

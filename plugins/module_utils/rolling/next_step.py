@@ -50,14 +50,20 @@ def next_step(stack: Stack, policy: Policy) -> Step:
     :param policy: what is wanted.
     :returns: one step; :class:`Done` and :class:`Refuse` end the roll.
     """
-    kept = [c for c in stack.containers if policy.spares and c.spare == SPARE and c.running and not c.in_rotation]
-    if stack.goal != UNDO:
-        stack = replace(stack, containers=tuple(c for c in stack.containers if c not in kept))
-    spared = {c.service for c in kept}
+    seen, stack = stack, without_spares(stack, policy)
+    spared = {c.service for c in seen.containers if c not in stack.containers}
     views = [view_of(stack, wanted) for wanted in policy.services]
     if stack.goal == UNDO:
         return undo(stack, [v for v in views if v.wanted.name not in policy.left])
     return _forward(stack, policy, views, spared)
+
+
+def without_spares(stack: Stack, policy: Policy) -> Stack:
+    """The same without the old containers that go on running, where that is wanted of just these; all of them on the way back."""
+    if not policy.spares or stack.goal == UNDO:
+        return stack
+    others = (c for c in stack.containers if c.spare != SPARE or not c.running or c.in_rotation)
+    return replace(stack, containers=tuple(others))
 
 
 def failure_of(stack: Stack, views: list[View]) -> str:
@@ -119,7 +125,7 @@ def together(views: list[View]) -> Step | None:
 def sparing(views: list[View]) -> Step | None:
     """As :func:`together`, and what users reached before goes on running."""
     first = [v for v in views if not v.stop_first]
-    step = _bring_up(first, views) or switch(views)
+    step = _bring_up(first, views) or switch(views) or _drain([v for v in views if v.proxied])
     served = tuple(c for v in views if v.proxied for c in v.sound if is_outdated(c, v.wanted) and not c.spare)
     return step or (Spare(ids_of(served)) if served else None) or together(views)
 

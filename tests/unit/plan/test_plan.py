@@ -56,8 +56,20 @@ def test_new_containers_beside_old_ones_have_no_gap_and_the_scheduler_makes_none
         (replace(SEEN, roll={**NOTHING, "rest": {"recreate": ["db"]}}), QUICK),
         (replace(SEEN, roll={**ROLL, "replaced": [{**REPLACED, "order": "stop-first"}]}), QUICK),
         (replace(SEEN, migrations=migrations(NOW, refused=1)), QUICK),
-        (replace(SEEN, gap=True), QUICK),
-        (replace(SEEN, roll=NOTHING, gap=True), "none"),
+        (replace(SEEN, strategy=QUICK), QUICK),
+        (replace(SEEN, roll=NOTHING, strategy=QUICK), "none"),
+        (replace(SEEN, strategy="canary"), "canary"),
+        (replace(SEEN, strategy="blue_green"), "blue_green"),
+        (replace(SEEN, roll=NOTHING, strategy="blue_green"), "none"),
+        # Nobody but a worker is replaced, so nobody tries anything.
+        (
+            replace(
+                SEEN,
+                roll={**ROLL, "replaced": [r for r in ROLL["replaced"] if r["service"] != "api"]},
+                strategy="canary",
+            ),
+            "rolling",
+        ),
         (replace(SEEN, roll=None), "rolling"),
         (replace(SEEN, roll=None, files={"docs": ("README.md",)}), "none"),
         (replace(SEEN, roll=None, files=None), ""),

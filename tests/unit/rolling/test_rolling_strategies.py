@@ -97,6 +97,10 @@ def test_what_nobody_is_led_to_goes_on_running() -> None:
     assert sparing(LEFT, WATCHED) == steps.Spare(("old",))
 
 
+def test_it_has_ended_what_it_had_by_then() -> None:
+    assert sparing(replace(LEFT, connections=2), WATCHED) == steps.Drain(("old",))
+
+
 def test_it_is_done_with_then_and_what_keeps_users_away_stays() -> None:
     assert sparing(KEPT, WATCHED, proxy=Proxy(pinned=("api",))) == steps.Done()
     # Gone by itself, as after a reboot.

@@ -78,6 +78,28 @@ def test_tasks_that_are_kept_aside_are_told() -> None:
     assert found.level == findings.NOTE and "3 of tours.voucher" in found.what and "puts them back" in found.next
 
 
+def test_a_gap_that_is_open_is_told_with_the_command_that_ends_it() -> None:
+    one = seen(gap={"migrations": ["tours.0003_beats"], "stores": []})
+    (found,) = [f for f in findings.findings(one) if f.about == "gap"]
+    assert found.level == findings.ACT and "migrations tours.0003_beats" in found.what
+    assert verdict(one)[1] == findings.again(one) != ""
+    # Whose run was killed says better what to run.
+    killed = seen(gap={"migrations": ["tours.0003_beats"]}, holder=held(process=DEAD), records=[record("")])
+    assert verdict(killed) == ("unfinished", UPDATE_V2)
+    assert [f for f in findings.findings(killed) if f.about == "gap" and f.next == UPDATE_V2]
+
+
+def test_old_containers_that_go_on_running_are_no_leftovers_until_their_time_is_over() -> None:
+    two = Service("api", "web", "shop", 1, (Container("shop-api-1", "running", outdated="runs another image"),
+                                            Container("shop-api-2", "running")))  # fmt: skip
+    kept = seen(services=[two], spares=["shop-api-1"], spared_until="21:10 UTC")
+    (found,) = [f for f in findings.findings(kept) if f.about == "way back" and "shop-api-1" in f.what]
+    assert verdict(kept) == ("fine", "") and found.next == "ansible-playbook evenkeel.deploy.rollback"
+    overdue = seen(services=[two], spares=["shop-api-1"], spared_until="21:10 UTC", overdue=True)
+    assert verdict(overdue) == ("attention", findings.again(overdue))
+    assert verdict(seen(services=[two]))[0] == "attention"
+
+
 def test_nothing_to_say_of_what_is_well() -> None:
     assert verdict(seen()) == ("fine", "")
     assert [f for f in findings.findings(seen()) if f.level == "act"] == []

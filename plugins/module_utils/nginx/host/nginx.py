@@ -107,8 +107,11 @@ class Master:
         raise NotImplementedError
 
     def command(self, *argv: str, errors_too: bool = True) -> tuple[int, str]:
-        """Run its own program; the options that it was started with are added."""
-        raise NotImplementedError
+        """Run its own program; the options that it was started with are added.
+
+        :raises NginxFailed: it is another proxy, and has no such program.
+        """
+        raise NginxFailed(f"{self.name} is no nginx")
 
     def signal_reload(self) -> tuple[int, str]:
         """Tell the master to load its configuration again."""

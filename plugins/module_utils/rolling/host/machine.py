@@ -98,7 +98,7 @@ class ComposeMachine:
         self._keep_old = keep_old
         self._spares = spares.read(state_dir) if state_dir else Spares()
         #: What users were answered, of each service of which a new container is tried.
-        self.answers: dict[str, UserAnswers] = {}
+        self.answers: dict[str, UserAnswers | None] = {}
         #: What became of the requests that waited, of each room that was closed.
         self.waited: list[Mapping[str, Any]] = []
 
@@ -359,7 +359,8 @@ class ComposeMachine:
         nginx = self._nginx
         if service not in self.answers and nginx is not None and nginx.pid:
             addresses = {e.address for e in self._endpoints(service) if e.id in ids}
-            # A proxy that is no nginx has no log that we can read: then its own questions say what the new one is worth.
+            self.answers[service] = None
+            # Without a log that we can read, our own questions say what the new one is worth.
             with contextlib.suppress(NginxFailed):
                 self.answers[service] = UserAnswers(self.engine, nginx, addresses)
         return self.answers.get(service)

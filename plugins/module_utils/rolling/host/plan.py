@@ -551,13 +551,13 @@ def refuse_without_room(call: Call, machine: ComposeMachine, stack: Stack) -> No
         call.memory = {"needed": preflight.memory_needed(extras), "available": room.memory_available}
         missing = preflight.shortages(room, extras)
         alone = [s for e in extras for s in preflight.shortages(room, [e])]
+        if missing and alone:
+            raise BadInput(f"there is no room for this: {alone[0]}")
         if missing and call.strategy == BLUE_GREEN:
             raise BadInput(
                 f"there is no room for {BLUE_GREEN}, which has all new containers beside all old ones, and keeps these: {missing[0]}",
                 f"use strategy: {ROLLING} (update_strategy={ROLLING} in a playbook), which replaces one service after the other",
             )
-        if missing and alone:
-            raise BadInput(f"there is no room for this: {alone[0]}")
         if missing:
             call.together = False
             call.notes.append("memory is short: one service after the other is replaced, and not all at once")

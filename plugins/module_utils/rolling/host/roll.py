@@ -25,6 +25,7 @@ from ...operation.host.progress import Progress
 from ...operation.host.records import Records, first_line
 from ...releases.host import adopted, kept_images
 from ...traffic import waiting_room
+from ...traffic.host import user_answers
 from .. import next_step, steps
 from ..progress import Narrator
 from ..stack import Stack
@@ -77,10 +78,11 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
         stack = roller.observe()
     except StepFailed as error:
         raise BadInput(str(error)) from error
-    refuse_what_cannot_change_hands(call, stack)
-    refuse_without_room(call, machine, stack)
+    wanted = next_step.without_spares(stack, roller.policy)
+    refuse_what_cannot_change_hands(call, wanted)
+    refuse_without_room(call, machine, wanted)
     roller.policy = call.policy()
-    diff, replaced = difference(call, stack)
+    diff, replaced = difference(call, wanted)
     pending = not isinstance(next_step.next_step(stack, roller.policy), steps.Done)
     if check_mode:
         rest = rest_sentences(call.rest, call.kinds)
@@ -141,7 +143,7 @@ def _roll_locked(
     began = time.time()
     outcome = roller.run()
     call.notes += list(filter(None, [waiting_room.sentence(waiting_room.summed(machine.waited))]))
-    call.notes += [answers.sentence(name) for name, answers in machine.answers.items()]
+    call.notes += [user_answers.sentence(name, answers) for name, answers in machine.answers.items()]
     progress.tell(*narrator.look(outcome.stack))
     result = result_of(call, outcome.stack, outcome.changed, diff if outcome.changed else {}, timeline.entries, "")
     result["msg"] = message(call, outcome, log_tail)

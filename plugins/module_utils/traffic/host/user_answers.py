@@ -50,11 +50,6 @@ class UserAnswers:
             raise NginxFailed(str(error)) from error
         self._readers = [reader for log in logs if (reader := self._begun(log))]
 
-    @property
-    def readable(self) -> bool:
-        """Whether there is any log to read."""
-        return bool(self._readers)
-
     def _begun(self, log: AccessLog) -> _Reader | None:
         try:
             stream = self._nginx.id != "" and (log.path in _STREAMS or self._root.link(log.path) in _STREAMS)
@@ -64,12 +59,6 @@ class UserAnswers:
             return None
         _mine, reader.usual = counted(log, before, ())
         return reader
-
-    def sentence(self, service: str) -> str:
-        """What the trial was worth, for the record."""
-        if not self.readable:
-            return f"{service}: nginx writes no access log that can be read; the new version was judged by its own answers alone"
-        return f"{service}: users got an answer of 5xx to {self.new} requests while it was tried, and to {self.old} besides"
 
     def look(self) -> str:
         """Read on, and say what is wrong with what users are answered; empty where nothing is."""
@@ -100,3 +89,10 @@ class UserAnswers:
             return [said for _moment, said in fresh]
         data, reader.position = self._root.grown(reader.log.path, reader.position)
         return data.decode("utf-8", "replace").splitlines()
+
+
+def sentence(service: str, answers: UserAnswers | None) -> str:
+    """What the trial of a service was worth, for the record; None where its proxy is no nginx."""
+    if answers is None or not answers.new.total:
+        return f"{service}: no access log of its proxy tells what users were answered; the new version was judged by its own answers alone"
+    return f"{service}: users got an answer of 5xx to {answers.new} requests while it was tried, and to {answers.old} besides"
