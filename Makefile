@@ -53,7 +53,7 @@ molecule: setup ## the roles on whole servers
 # everything. One worker has the shop of the scenarios, whose turn is first; the
 # others have what only computes. What is left to the night is named at the end.
 .PHONY: test
-test: setup ## what every change has to pass, in a quarter of an hour
+test: setup ## what every change has to pass, about 25 minutes
 	@$(PYTEST) $(SIDE_BY_SIDE) --no-loadscope-reorder -m "not nightly" tests/scenarios tests/checks tests/unit \
 		tests/stacks tests/property tests/molecule tests/database tests/bed $(ARGS)
 

@@ -87,8 +87,10 @@ def failure_of(stack: Stack, views: list[View]) -> str:
 
 def _forward(stack: Stack, policy: Policy, views: list[View], spared: set[str]) -> Step:
     cause = failure_of(stack, views)
-    if cause and stack.no_return:
-        # All that serves is what this run has started and proven; taking it away would leave nothing.
+    fallback = [c for v in views for c in v.old if c.spare != SPARE]
+    if cause and (stack.no_return or (not fallback and any(v.old for v in views))):
+        # All that serves is what this run has started and proven, and taking it away would leave nothing; or it is what was there
+        # before, and nobody asked for the old ones that were left running.
         return Refuse(cause)
     if cause:
         return Undo(cause) if policy.failure_action == "rollback" else Refuse(cause)

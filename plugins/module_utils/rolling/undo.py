@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .stack import Container, View, ids_of, is_current, is_outdated, is_surge
+from .stack import SPARE, Container, View, ids_of, is_current, is_outdated, is_surge
 from .steps import AwaitDns, AwaitReady, Drain, Join, Keep, Leave, Quiesce, Refuse, Remove, Resume, Start, Step, Stop
 
 
@@ -16,7 +16,9 @@ def undo_service(view: View) -> Step | None:
     """
     wanted = view.wanted
     doomed = view.current + view.broken
-    outgoing = tuple(c for c in view.old if is_outdated(c, wanted))
+    # What was left running beside something that this run has not made is not what served before it.
+    made = any(c.created_here for c in doomed)
+    outgoing = tuple(c for c in view.old if is_outdated(c, wanted) and (made or c.spare != SPARE))
     if not outgoing:
         # It was right before the call, or there was nothing before it: only what this run added may go.
         doomed = tuple(c for c in doomed if c.created_here)

@@ -124,7 +124,7 @@ class Seen:
     :ivar baked: images that may hold values of the server's environment: ``image``, ``variables``.
     :ivar gap: what was begun in a gap that is open: ``migrations``, ``stores``; empty where none is.
     :ivar spares: names of old containers that were left running for a quick way back, until ``spared_until`` (UNIX time); they are
-        ``overdue`` where that is over.
+        ``overdue`` where that is over, or one of them has ended.
     :ivar wrong: what users do not get as they should, in a sentence, empty where all is well or nothing was asked.
     """
 
@@ -340,7 +340,7 @@ def _of_gap(seen: Seen, finish: str) -> list[Finding]:
         what = f"a gap is open, and requests wait or get the maintenance page{': ' if begun else ''}{'; '.join(begun)}"
         found.append(Finding(ACT, "gap", what, finish or again(seen)))
     if seen.spares and seen.overdue:
-        what = f"{', '.join(seen.spares)} of the version before should have been removed at {seen.spared_until}"
+        what = f"{', '.join(seen.spares)} of the version before: their time was over at {seen.spared_until}, or they have ended"
         found.append(Finding(ACT, "leftovers", what, finish or again(seen)))
     elif seen.spares:
         what = f"{', '.join(seen.spares)} of the version before can take over again at once, until {seen.spared_until}"

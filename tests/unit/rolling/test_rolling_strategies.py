@@ -114,6 +114,24 @@ def test_a_second_run_changes_nothing_and_one_without_it_takes_them_away() -> No
     assert next_step(Stack(40, (KEPT, replace(WATCHED))), Policy((WANTED,))) == steps.Stop(("old",))
 
 
+def test_nothing_goes_back_to_them_by_itself_when_they_are_to_go() -> None:
+    broken = replace(WATCHED, fault="answered 500")
+    step = next_step(Stack(40, (KEPT, broken)), Policy((WANTED,)))
+    assert isinstance(step, steps.Refuse) and "answered 500" in step.reason
+    assert isinstance(next_step(Stack(40, (LEFT, broken)), Policy((WANTED,))), steps.Undo)
+
+
+def test_what_this_run_has_not_replaced_is_not_gone_back_to_either() -> None:
+    worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=0)
+    newer = Container("w2", "shop-celery-2", "celery", "image-2", "hash-2", consumes=False, tasks=0, created_here=True)
+    stack = Stack(40, (KEPT, WATCHED, newer), goal=UNDO, cause="x")
+    assert next_step(stack, Policy((worker, WANTED))) == steps.Stop(("w2",))
+    made = replace(WATCHED, created_here=True)
+    assert next_step(Stack(40, (KEPT, made), goal=UNDO, cause="x"), Policy((WANTED,))) == steps.Join(
+        "api", ("10.0.0.1",), ("old",), ("new",)
+    )
+
+
 def test_what_was_kept_beside_something_else_is_an_old_one_as_any_other() -> None:
     older = replace(KEPT, id="older", spare=SPENT)
     assert sparing(older, LEFT, WATCHED) == steps.Spare(("old",))
@@ -153,5 +171,6 @@ def test_going_back_leads_to_what_was_kept_before_anything_else_is_done() -> Non
 
 def test_gone_back_to_it_comes_back_with_the_machine_again() -> None:
     kept = replace(LEFT, spare=SPARE, unkept=True)
-    step = next_step(Stack(40, (kept, WATCHED), goal=UNDO, cause="x"), Policy((WANTED,), spares=True))
+    made = replace(WATCHED, created_here=True)
+    step = next_step(Stack(40, (kept, made), goal=UNDO, cause="x"), Policy((WANTED,), spares=True))
     assert step == steps.Keep(("old",))

@@ -17,6 +17,7 @@ from ...engine.host.inspection import gateways_of, pid_of
 from ...engine.host.live_root import LiveRoot, RootFailed
 from ...engine.programs import WEB
 from ...operation.host.journal import Fence
+from ...rolling.host import spares
 from ...rolling.host.fenced import FencedMachine
 from ...rolling.host.machine import ComposeMachine
 from ...rolling.host.plan import Call
@@ -39,7 +40,11 @@ _HOLD, _QUIET, _PAUSE, _TICK, _TOLD = 20.0, 1.0, 0.1, 0.02, 2.0
 
 def machine_of(call: Call) -> ComposeMachine:
     """The machine of what was found out for a roll."""
-    return ComposeMachine(call.compose, call.engine, call.name, call.targets, call.proxy_name, call.project)
+    # Nobody is led to the containers of another version that go on running.
+    kept = spares.read(call.state_dir).containers
+    return ComposeMachine(
+        call.compose, call.engine, call.name, call.targets, call.proxy_name, call.project, left_alone=kept
+    )
 
 
 class InPlace(InPlaceView):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Callable
@@ -68,6 +68,7 @@ class ComposeMachine:
     :param project: the resolved project, for what is created without published ports.
     :param state_dir: where it is on record which containers were left running for a way back.
     :param keep_old: for how many seconds they are.
+    :param left_alone: ids of containers that it does not see.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class ComposeMachine:
         project: Mapping[str, Any] | None = None,
         state_dir: str = "",
         keep_old: float = 0.0,
+        left_alone: Collection[str] = (),
     ) -> None:
         self.compose = compose
         self.engine = engine
@@ -96,6 +98,7 @@ class ComposeMachine:
         self._rooms: WaitingRooms | None = None
         self._state_dir = state_dir
         self._keep_old = keep_old
+        self._left_alone = frozenset(left_alone)
         self._spares = spares.read(state_dir) if state_dir else Spares()
         #: What users were answered, of each service of which a new container is tried.
         self.answers: dict[str, UserAnswers | None] = {}
@@ -119,7 +122,8 @@ class ComposeMachine:
     def look(self) -> Seen:
         try:
             labels = {PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"}
-            found = self.engine.containers(labels, {*self.targets, self.proxy_name})
+            every = self.engine.containers(labels, {*self.targets, self.proxy_name})
+            found = [i for i in every if i["Id"] not in self._left_alone]
             self._inspections = {i["Id"]: i for i in found}
             self._nginx, workers = self._find_nginx(found)
             return self._seen(found, workers)

@@ -250,9 +250,10 @@ class _Look:
 
     def _with_spares(self, seen: Seen) -> Seen:
         record = spares.read(self.state_dir)
-        running = {c.name for s in seen.services for c in s.containers if c.state == "running"}
-        names = sorted(running.intersection(record.containers.values()))
-        overdue = time.time() > record.until + _OVERDUE
+        there = {c.name: c.state for s in seen.services for c in s.containers}
+        names = sorted(there.keys() & set(record.containers.values()))
+        # Such that have ended are of no use any more, and nothing starts them again.
+        overdue = time.time() > record.until + _OVERDUE or any(there[name] != "running" for name in names)
         return replace(seen, spares=names, spared_until=record.ends, overdue=overdue) if names else seen
 
     # -- what somebody changed ------------------------------------------------------------------------
