@@ -20,13 +20,24 @@ _RECIPES = {
     "traefik": "FROM evenkeel/base:trixie\nCOPY traefik /usr/local/bin/traefik\nEXPOSE 80\n"
     'ENTRYPOINT ["traefik"]\nCMD ["--help"]\n',
 }
+_DEBIAN = (
+    "FROM evenkeel/base:trixie\nRUN apt-get update && apt-get install -y --no-install-recommends {package} ca-certificates "
+    "&& rm -rf /var/lib/apt/lists/*\nCMD {command}\n"
+)
+_COMMANDS = {
+    "caddy": '["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]',
+    "haproxy": '["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"]',
+    "apache2": '["apache2", "-DFOREGROUND", "-f", "/etc/apache2/site.conf"]',
+}
 
 
-def debian_caddy() -> str:
-    """An image with Debian's Caddy."""
-    folder = Path(__file__).parent / "debian_caddy"
-    docker("build", "--quiet", "--label", "evenkeel.base=1", "--tag", "evenkeel/caddy:debian", str(folder))
-    return "evenkeel/caddy:debian"
+def from_debian(package: str) -> str:
+    """An image with a proxy as Debian packages it."""
+    folder = ROOT / ".cache" / "proxies" / f"debian-{package}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "Dockerfile").write_text(_DEBIAN.format(package=package, command=_COMMANDS[package]), encoding="utf-8")
+    docker("build", "--quiet", "--label", "evenkeel.base=1", "--tag", f"evenkeel/{package}:debian", str(folder))
+    return f"evenkeel/{package}:debian"
 
 
 def newest(program: str) -> str:

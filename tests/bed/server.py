@@ -71,7 +71,7 @@ class Server:
     :param name: of the bed; container, label and folder are named after it.
     :param packages: what is installed on it besides.
     :param compose: what its Compose file is made of the shop's; users of a server come from outside of it.
-    :param memory: see :class:`NestedEngine`.
+    :param memory: see :class:`NestedEngine`; ``arguments`` too.
     :param variables: further variables of the playbooks.
     :param become: whether the plays become root; without it ``deploy`` owns ``app_root`` and is in the group docker.
     """
@@ -84,6 +84,7 @@ class Server:
         compose: Callable[[str], str] = lambda text: text.replace('"127.0.0.1:$', '"$'),
         memory: str = "",
         variables: Mapping[str, Any] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.name = f"evenkeel-{name}"
         self.variables = dict(variables or {})
@@ -101,6 +102,7 @@ class Server:
             packages=(*PACKAGES, "curl", "git", "python3-docker", *packages),
             keep_engine=True,
             memory=memory,
+            arguments=arguments,
         )
         self.login = Login(self.engine, self.folder / "ssh")
         # Short, since a socket's path is; and what of ssh is ours is found by it.

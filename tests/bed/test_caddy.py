@@ -21,7 +21,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.inspec
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.caddy import Caddy
 from tests.bed.front import docker
 from tests.bed.ports import free_port
-from tests.bed.proxy_images import debian_caddy, newest
+from tests.bed.proxy_images import from_debian, newest
 from tests.bed.small_stack import SmallStack
 from tests.bed.users import RACE, failures, rules_of, until, users
 
@@ -75,7 +75,7 @@ class Behind(SmallStack):
 
 @pytest.fixture(scope="module", params=["debian", "newest"])
 def image(request: pytest.FixtureRequest) -> str:
-    return debian_caddy() if request.param == "debian" else newest("caddy")
+    return from_debian("caddy") if request.param == "debian" else newest("caddy")
 
 
 @pytest.fixture

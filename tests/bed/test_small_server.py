@@ -61,7 +61,7 @@ def test_a_disk_that_is_nearly_full_or_has_no_inodes_left_is_refused_before_anyt
 
 def room(server: Server) -> tuple[int, int]:
     """What an update needs beside what runs, and what is available (MiB), as the plan says it."""
-    play = server.begin_playbook("plan", update_version="v1").end()
+    play = server.begin_playbook("plan", update_version="v1-server").end()
     found = re.search(r"memory +([\d,]+) MiB more for a while, of ([\d,]+) MiB available", play.output)
     assert found, play.output[-3000:]
     needed, available = (int(number.replace(",", "")) for number in found.groups())

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from tests.bed.ports import free_port
-from tests.bed.proxy_images import debian_caddy, newest
+from tests.bed.proxy_images import from_debian, newest
 from tests.bed.small_stack import LABEL, SmallStack
 from tests.bed.users import RACE, failures, rules_of, until, users
 
@@ -48,7 +48,7 @@ def made(folder: Path, front: str, replicas: int) -> SmallStack:
     stack = SmallStack(NAME, folder, {"app": app}, site, free_port())
     if front == "caddy":
         stack.front = {
-            "image": debian_caddy(),
+            "image": from_debian("caddy"),
             "volumes": [f"{folder}/site.conf:/etc/caddy/Caddyfile:ro"],
             "depends_on": ["app"],
         }
