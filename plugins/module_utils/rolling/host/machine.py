@@ -41,7 +41,8 @@ from ...engine.services import Probe
 from ...nginx.config import request_headers
 from ...nginx.host.nginx import HOST, HostNginx, Master, NginxFailed, draining, loaded_at
 from ...releases.host.data_mounts import anonymous_data
-from ...traffic.host.firewall import FirewallFailed
+from ...traffic import waiting_room
+from ...traffic.host.firewall import FirewallFailed, divert_no_more
 from ...traffic.host.probing import ask
 from ...traffic.host.proxy_routes import master_of
 from ...traffic.host.steering import Endpoint, Steering
@@ -96,6 +97,9 @@ class ComposeMachine:
         self._nodes = CeleryNodes(engine)
         self._policies = RestartPolicies(engine)
         self._rooms: WaitingRooms | None = None
+        # Of those that were frozen for a gap: who goes on, and whom of these users reach.
+        self._awake: set[str] = set()
+        self._admitted: set[str] = set()
         self._state_dir = state_dir
         self._keep_old = keep_old
         self._left_alone = frozenset(left_alone)
@@ -295,7 +299,21 @@ class ComposeMachine:
             self._steer(service, lambda _strategy, nginx: strategy.isolate(nginx, endpoints, ended))
 
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
+        for container_id in [i for i in ids if i in self.rooms.beside and i not in self._awake]:
+            self._wake(container_id)
         return self._ask_each(ids, self._is_ready)
+
+    def _wake(self, container_id: str) -> None:
+        """Let one go on that was frozen for a gap and is to serve again; users wait until whoever began the gap lets them in."""
+        inspection = self._inspections[container_id]
+        pid = pid_of(inspection) or 0
+        try:
+            ports = sorted(processes.listening_ports(pid) - {waiting_room.PORT})
+            self.rooms.divert(inspection, ports, but_this_host=True)
+            freezer.thaw(pid)
+        except (FirewallFailed, OSError) as error:
+            raise StepFailed(f"{inspection['Name']} could not be woken: {error}") from error
+        self._awake.add(container_id)
 
     def _is_ready(self, inspection: Mapping[str, Any], target: Target) -> Answer:
         settings = target.settings
@@ -320,6 +338,11 @@ class ComposeMachine:
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         result = self._ask_each(ids, self._is_proven)
         if proxied:
+            for name in {
+                label_of(self._inspections[i], SERVICE_LABEL) for i in (self._awake - self._admitted).intersection(ids)
+            }:
+                # The proxy leads to it already, so that nobody joins.
+                self._let_in(name)
             asked = {self.targets[label_of(self._inspections[i], SERVICE_LABEL)] for i in ids if i in self._inspections}
             for target in asked:
                 result[f"proxy of {target.settings.name}"] = self._as_users(target)
@@ -399,17 +422,30 @@ class ComposeMachine:
     def _lead_waiting(self, service: str, addresses: Sequence[str]) -> None:
         """Pass on who waits for the end of a gap, once others than those that were frozen for it are led to."""
         waiting = [e for e in self._endpoints(service) if e.id in self.rooms.beside]
+        # Gone back to: whoever began the gap lets them in, once the database is theirs again.
+        held = any(e.address in addresses and e.id not in self._awake for e in waiting)
         try:
             for endpoint in waiting:
-                if any(e.address in addresses for e in waiting):
-                    # Gone back to: whoever began the gap lets them in, once the database is theirs again.
+                if held:
                     self.rooms.hold_again(endpoint.id)
                 else:
-                    self.rooms.lead(endpoint.id, addresses)
+                    back = endpoint.address in addresses
+                    self.rooms.lead(endpoint.id, [endpoint.address] if back else addresses)
                     # What was under way in it may end.
                     freezer.thaw(endpoint.pid)
         except (EngineFailed, OSError) as error:
             raise StepFailed(f"{service}: requests that wait could not be passed on: {error}") from error
+        self._let_in(service)
+
+    def _let_in(self, service: str) -> None:
+        """Let users reach those that were woken, past their rooms: one that is full has but the page for who comes now."""
+        try:
+            for endpoint in (e for e in self._endpoints(service) if e.id in self._awake - self._admitted):
+                self.rooms.lead(endpoint.id, [endpoint.address])
+                divert_no_more(endpoint.pid)
+                self._admitted.add(endpoint.id)
+        except (EngineFailed, FirewallFailed) as error:
+            raise StepFailed(f"{service}: users could not be let in again: {error}") from error
 
     def await_dns(self, service: str) -> None:
         self._steer(service, lambda strategy, nginx: strategy.await_dns(nginx, self._endpoints(service)))
@@ -450,7 +486,8 @@ class ComposeMachine:
         identity = str(inspection["Id"])
         if identity not in self.rooms.beside:
             return
-        others = [e.address for e in self._endpoints(target.settings.name) if e.id not in self.rooms.beside]
+        frozen = self.rooms.beside.keys() - self._awake | {identity}
+        others = [e.address for e in self._endpoints(target.settings.name) if e.id not in frozen]
         if others and self.rooms.is_full(identity):
             self.rooms.lead(identity, others)
         counts = self.rooms.close(identity, pid_of(inspection) or 0, target.settings.drain_timeout if others else 0.0)

@@ -145,13 +145,22 @@ def _stand_in(endpoint: Endpoint) -> StandIn:
     local = {}
     for name, bindings in (settings.get("Ports") or {}).items():
         ports = [int(b["HostPort"]) for b in bindings or () if str(b.get("HostIp")) == "127.0.0.1"]
-        # With userland-proxy: false nobody listens there, and the engine has this host's own packets routed.
-        local.update({int(name.partition("/")[0]): p for p in ports if processes.listening_addresses(p)})
+        local.update({int(name.partition("/")[0]): p for p in ports if _is_passed_on(p)})
     networks = (settings.get("Networks") or {}).values()
     subnets = {_subnet(n): str(n["IPAddress"]) for n in networks if n.get("IPAddress")}
     gateway = default_gateway(endpoint.pid)
     ways = [str(n["IPAddress"]) for n in networks if n.get("IPAddress") and str(n.get("Gateway")) == gateway]
     return StandIn((ways or sorted(networks_of(endpoint.inspection).values()))[0], local, subnets)
+
+
+def _is_passed_on(port: int) -> bool:
+    """Whether a process of the engine passes on what comes to a port of 127.0.0.1.
+
+    With userland-proxy: false the engine has this host's own packets routed. It listens there all the same, to keep the port,
+    and answers nobody (``dummyProxy`` in its libnetwork/drivers/bridge).
+    """
+    every = (processes.words(p.pid) for p in processes.processes())
+    return any(("-host-port", str(port)) in zip(words, words[1:]) for words in every)
 
 
 def _subnet(network: Mapping[str, Any]) -> str:
