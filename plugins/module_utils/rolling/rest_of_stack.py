@@ -119,7 +119,7 @@ def gap_of(service: str, kind: str, keys: Sequence[str], obstacle: str = "") -> 
     return (
         f"{service}: the definition of this {kind} differs from the one it runs with{what}; creating it anew takes the "
         f"time of its stop and start, in which {_GAPS[kind]}.{unhanded} Leave its definition as it is, or allow this with "
-        f"allow_downtime: true (update_allow_downtime in a playbook)"
+        f"allow_downtime: true (in a playbook update_allow_downtime, or rollback_allow_downtime)"
     )
 
 
