@@ -354,15 +354,13 @@ def weights(new: int, old: int, share: int) -> tuple[int, int]:
     """How often each new and each old address is in a rotation, for the new to have a share of the requests.
 
     :param share: percent, 0 for as many requests as each of the others.
-    :returns: the pair that comes nearest, of rotations that are not longer than :data:`LONGEST_ROTATION`.
+    :returns: the pair that comes nearest, of rotations that are not longer than :data:`LONGEST_ROTATION`; each once where none is.
     """
     if not (share and new and old):
         return 1, 1
     pairs = [
-        (a, b)
-        for a in range(1, LONGEST_ROTATION // new + 1)
-        for b in range(1, max(1, (LONGEST_ROTATION - a * new) // old) + 1)
-    ]
+        (a, b) for a in range(1, LONGEST_ROTATION // new + 1) for b in range(1, (LONGEST_ROTATION - a * new) // old + 1)
+    ] or [(1, 1)]
     return min(pairs, key=lambda pair: (abs(pair[0] * new / (pair[0] * new + pair[1] * old) - share / 100), sum(pair)))
 
 
