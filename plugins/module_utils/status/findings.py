@@ -123,7 +123,7 @@ class Seen:
     :ivar aside: tasks that a rollback has kept from older workers, by name how many.
     :ivar baked: images that may hold values of the server's environment: ``image``, ``variables``.
     :ivar gap: what was begun in a gap that is open: ``migrations``, ``stores``; empty where none is.
-    :ivar spares: names of old containers that were left running for a quick way back, until ``spared_until`` (UNIX time); they are
+    :ivar spares: names of old containers that were left running for a quick way back, until ``spared_until`` (for people); they are
         ``overdue`` where that is over, or one of them has ended.
     :ivar wrong: what users do not get as they should, in a sentence, empty where all is well or nothing was asked.
     """

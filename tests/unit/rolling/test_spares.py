@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack impo
 KEPT = Spares({"c1": "shop-api-1", "c2": "shop-api-2"}, {"api": ("hash-2", "image-2")}, 1000.0)
 
 
-def until(met: object, seconds: float = 10.0) -> None:
+def until(met: Callable[[], bool], seconds: float = 10.0) -> None:
     end = time.monotonic() + seconds
-    while not met():  # type: ignore[operator]
+    while not met():
         assert time.monotonic() < end
         time.sleep(0.02)
 

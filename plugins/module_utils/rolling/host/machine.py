@@ -338,13 +338,10 @@ class ComposeMachine:
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         result = self._ask_each(ids, self._is_proven)
         if proxied:
-            for name in {
-                label_of(self._inspections[i], SERVICE_LABEL) for i in (self._awake - self._admitted).intersection(ids)
-            }:
-                # The proxy leads to it already, so that nobody joins.
-                self._let_in(name)
             asked = {self.targets[label_of(self._inspections[i], SERVICE_LABEL)] for i in ids if i in self._inspections}
             for target in asked:
+                # Where the proxy leads to what was woken already, nothing joins.
+                self._let_in(target.settings.name)
                 result[f"proxy of {target.settings.name}"] = self._as_users(target)
         return result
 
@@ -428,9 +425,8 @@ class ComposeMachine:
             for endpoint in waiting:
                 if held:
                     self.rooms.hold_again(endpoint.id)
-                else:
-                    back = endpoint.address in addresses
-                    self.rooms.lead(endpoint.id, [endpoint.address] if back else addresses)
+                elif endpoint.address not in addresses:
+                    self.rooms.lead(endpoint.id, addresses)
                     # What was under way in it may end.
                     freezer.thaw(endpoint.pid)
         except (EngineFailed, OSError) as error:

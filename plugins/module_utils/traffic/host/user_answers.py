@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from ...base.host.directory_handles import LinkMet
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import moment_of
 from ...engine.host.live_root import LiveRoot, RootFailed
@@ -55,7 +54,7 @@ class UserAnswers:
             stream = self._nginx.id != "" and (log.path in _STREAMS or self._root.link(log.path) in _STREAMS)
             reader = _Reader(log, stream)
             before = self._lines(reader, _BEFORE)
-        except (RootFailed, LinkMet, OSError):
+        except (RootFailed, OSError):
             return None
         _mine, reader.usual = counted(log, before, ())
         return reader
@@ -65,7 +64,7 @@ class UserAnswers:
         for reader in self._readers:
             try:
                 lines = self._lines(reader)
-            except (RootFailed, LinkMet, OSError):
+            except (RootFailed, OSError):
                 # Rotated away in between: what comes next is read.
                 continue
             mine, others = counted(reader.log, lines, self._addresses)
