@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import call as roll
 from tests.bed.front import docker, remove_labelled
+from tests.bed.users import until
 
 LABEL = "evenkeel.bed"
 IMAGE = "evenkeel/python:3.13"
@@ -60,6 +61,17 @@ class SmallStack:
     def __init__(self, name: str, folder: Path, services: Mapping[str, Any], site: str = "", port: int = 0) -> None:
         self.name, self.folder, self.services, self.site, self.port = name, folder, dict(services), site, port
         self.front: dict[str, Any] = {}
+
+    @contextmanager
+    def started(self) -> Iterator[SmallStack]:
+        """Run v1, begun by hand, with users who get it; everything is removed when the block is left."""
+        self.destroy()
+        try:
+            self.up("v1")
+            until(lambda: self.ask() == "v1")
+            yield self
+        finally:
+            self.destroy()
 
     def write(self, version: str) -> None:
         """Write the Compose file of a version."""

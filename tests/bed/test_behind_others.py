@@ -14,7 +14,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import
 from tests.bed.ports import free_port
 from tests.bed.proxy_images import from_debian
 from tests.bed.small_stack import SmallStack
-from tests.bed.users import failures, rules_of, until, users
+from tests.bed.users import failures, rules_of, users
 
 NAME = f"evenkeel-others-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
 QUICK = {"prove_seconds": 0.5, "monitor": 0.5, "drain_timeout": 6}
@@ -78,27 +78,17 @@ def other(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_it_is_refused_by_name_with_what_to_write(other: str, tmp_path: Path) -> None:
-    stack = Behind(tmp_path / "project", other, between=False)
-    try:
-        stack.destroy()
-        stack.up("v1")
-        until(lambda: stack.ask() == "v1")
+    with Behind(tmp_path / "project", other, between=False).started() as stack:
         before = stack.containers("app")
         with pytest.raises(BadInput) as refused:
             stack.roll("v2")
         assert "users come by gate" in str(refused.value) and "cannot be led" in str(refused.value)
         assert "let gate lead to an nginx of the project, and that to app" in refused.value.advice
         assert stack.containers("app") == before
-    finally:
-        stack.destroy()
 
 
 def test_with_an_nginx_between_no_request_fails(other: str, tmp_path: Path) -> None:
-    stack = Behind(tmp_path / "project", other, between=True)
-    try:
-        stack.destroy()
-        stack.up("v1")
-        until(lambda: stack.ask() == "v1")
+    with Behind(tmp_path / "project", other, between=True).started() as stack:
         with users(stack.port) as answers:
             for version in ("v2", "v1", "v2"):
                 result = stack.roll(version)
@@ -110,8 +100,5 @@ def test_with_an_nginx_between_no_request_fails(other: str, tmp_path: Path) -> N
             assert bad["failed"] and bad["rolled_back"], bad["msg"]
         assert failures(answers) == {} and sum(answers.values()) > 500, answers
         assert stack.containers("app") == serving and rules_of(NAME) == []
-        print(
-            f"\nevidence: {other} before nginx, 3 updates and one undone: {sum(answers.values()):,} requests, 0 failed"
-        )
-    finally:
-        stack.destroy()
+        total = sum(answers.values())
+        print(f"\nevidence: {other} before nginx, 3 updates and one undone: {total:,} requests, 0 failed")

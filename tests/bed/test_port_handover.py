@@ -22,6 +22,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.small_stack import IMAGE, SmallStack
+from tests.bed.users import until
 
 NAME = f"evenkeel-ports-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
 SITE = "server { listen 80; client_max_body_size 20m; location / { proxy_pass http://api:8000; } }"
@@ -40,21 +41,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @contextmanager
 def started(folder: Path, services: dict[str, Any], site: str, port: int) -> Iterator[SmallStack]:
-    one = SmallStack(NAME, folder, services, site, port)
-    one.destroy()
-    try:
-        one.up("v1")
-        until(lambda: one.ask() == "v1")
+    with SmallStack(NAME, folder, services, site, port).started() as one:
         yield one
-    finally:
-        one.destroy()
-
-
-def until(met: Any, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import
 from tests.bed.ports import free_port
 from tests.bed.proxy_images import from_debian, newest
 from tests.bed.small_stack import LABEL, SmallStack
-from tests.bed.users import RACE, failures, rules_of, until, users
+from tests.bed.users import RACE, failures, rules_of, users
 
 NAME = f"evenkeel-strategies-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
 QUICK = {"prove_seconds": 1, "monitor": 0.5, "drain_timeout": 6}
@@ -63,14 +63,8 @@ def made(folder: Path, front: str, replicas: int) -> SmallStack:
 )
 def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallStack]:
     front, replicas = request.param
-    one = made(tmp_path / "project", front, replicas)
-    try:
-        one.destroy()
-        one.up("v1")
-        until(lambda: one.ask() == "v1")
+    with made(tmp_path / "project", front, replicas).started() as one:
         yield one
-    finally:
-        one.destroy()
 
 
 def test_both_strategies_and_the_way_back_lose_nothing(stack: SmallStack) -> None:
@@ -99,11 +93,7 @@ def test_both_strategies_and_the_way_back_lose_nothing(stack: SmallStack) -> Non
 
 def test_a_canary_that_fails_users_later_is_taken_back(tmp_path: Path) -> None:
     """It is right in its proofs, and turns sour under its users; nginx writes its log into a file of its own."""
-    stack = made(tmp_path / "project", "least", 2)
-    try:
-        stack.destroy()
-        stack.up("v1")
-        until(lambda: stack.ask() == "v1")
+    with made(tmp_path / "project", "least", 2).started() as stack:
         before = stack.containers("app")
         stack.services["app"]["environment"] = {"SOURS": "8"}
         with users(stack.port, uploads=False) as answers:
@@ -113,8 +103,6 @@ def test_a_canary_that_fails_users_later_is_taken_back(tmp_path: Path) -> None:
         failed = sum(count for said, count in answers.items() if said not in ("v1", "v2", RACE))
         assert 0 < failed < 80, answers
         print(f"\nevidence: 1 of 3 turned sour: {failed} of {sum(answers.values()):,} requests met it")
-    finally:
-        stack.destroy()
 
 
 @pytest.mark.parametrize(
