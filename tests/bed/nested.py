@@ -105,6 +105,7 @@ class NestedEngine:
     :param arguments: further arguments of ``dockerd``.
     :param keep_engine: start the engine again 2 s after it ended, as systemd does; without that the server ends with it.
     :param memory: what all of it may take together, such as ``2g``; it swaps nothing.
+    :param ipv6: be in a network of its own where it has an IPv6 address, and be reached by that too: what is published, is at ::1 as well.
     :param systemd: whether the first process is systemd, which starts the engine as on a real server.
     """
 
@@ -120,6 +121,7 @@ class NestedEngine:
         keep_engine: bool = False,
         memory: str = "",
         systemd: bool = False,
+        ipv6: bool = False,
     ) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]+", name):
             raise NestedError(f"{name!r} cannot be the name of a container")
@@ -127,7 +129,8 @@ class NestedEngine:
         self.bed = bed
         self.publish = dict(publish or {})
         self.packages = (*packages, *(SYSTEMD if systemd else ()))
-        self.network = network
+        self.ipv6 = ipv6
+        self.network = name if ipv6 else network
         self.arguments = tuple(arguments)
         self.keep_engine = keep_engine
         self.memory = memory
@@ -162,10 +165,16 @@ class NestedEngine:
         argv += ["--memory", self.memory, "--memory-swap", self.memory] if self.memory else []
         for outside, inside in self.publish.items():
             argv += ["--publish", f"127.0.0.1:{outside}:{inside}"]
+            argv += ["--publish", f"[::1]:{outside}:{inside}"] if self.ipv6 else []
         first = ["sh", "-c", _START, "engine", *self.arguments]
         if self.systemd:
             first = ["/sbin/init", *(() if Path("/sys/fs/cgroup/cgroup.controllers").exists() else _LEGACY)]
-        for words in (["docker", "volume", "create", *label, self.volume], [*argv, image, *first]):
+        # An engine before 27 gives no network a range of its own choice.
+        subnet = f"fd65:{hashlib.sha256(self.name.encode()).hexdigest()[:4]}::/64"
+        network = (
+            [["docker", "network", "create", "--ipv6", "--subnet", subnet, *label, self.name]] if self.ipv6 else []
+        )
+        for words in (*network, ["docker", "volume", "create", *label, self.volume], [*argv, image, *first]):
             done = _run(words, 60)
             if done.returncode:
                 raise NestedError(f"{self.name} could not be started: {_log_tail(done)}")
@@ -188,7 +197,8 @@ class NestedEngine:
 
     def destroy(self) -> None:
         """Remove the server and its volume; nothing happens where there is none."""
-        for words in (["rm", "--force", "--volumes", self.name], ["volume", "rm", "--force", self.volume]):
+        network = [["network", "rm", "--force", self.name]] if self.ipv6 else []
+        for words in (["rm", "--force", "--volumes", self.name], ["volume", "rm", "--force", self.volume], *network):
             # At Ctrl-C too: what is not there any more is what was wanted.
             with contextlib.suppress(NestedError):
                 _run(["docker", *words], 120)

@@ -71,7 +71,7 @@ class Server:
     :param name: of the bed; container, label and folder are named after it.
     :param packages: what is installed on it besides.
     :param compose: what its Compose file is made of the shop's; users of a server come from outside of it.
-    :param memory: see :class:`NestedEngine`; ``arguments`` too.
+    :param memory: see :class:`NestedEngine`; ``arguments`` and ``ipv6`` too, by which users then come.
     :param variables: further variables of the playbooks.
     :param become: whether the plays become root; without it ``deploy`` owns ``app_root`` and is in the group docker.
     """
@@ -85,6 +85,7 @@ class Server:
         memory: str = "",
         variables: Mapping[str, Any] | None = None,
         arguments: Sequence[str] = (),
+        ipv6: bool = False,
     ) -> None:
         self.name = f"evenkeel-{name}"
         self.variables = dict(variables or {})
@@ -94,7 +95,7 @@ class Server:
         self.repository = self.folder / "shop.git"
         self.root = Path(_APP)
         self.port, self.spare_port = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{'[::1]' if ipv6 else '127.0.0.1'}:{self.port}"
         self.engine = NestedEngine(
             self.name,
             self.name,
@@ -103,6 +104,7 @@ class Server:
             keep_engine=True,
             memory=memory,
             arguments=arguments,
+            ipv6=ipv6,
         )
         self.login = Login(self.engine, self.folder / "ssh")
         # Short, since a socket's path is; and what of ssh is ours is found by it.
@@ -228,7 +230,9 @@ class Server:
     def version(self) -> str:
         """What users get from ``/health/``, empty when they get nothing."""
         try:
-            text = run(["curl", "--silent", "--fail", "--max-time", "2", f"{self.url}/health/"])
+            # An IPv6 address is no name that Django's ALLOWED_HOSTS has.
+            name = f"Host: 127.0.0.1:{self.port}"
+            text = run(["curl", "--silent", "--fail", "--max-time", "2", "--header", name, f"{self.url}/health/"])
             return str(json.loads(text)["version"])
         except (BedError, ValueError, KeyError):
             return ""

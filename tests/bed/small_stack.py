@@ -8,8 +8,11 @@ and with the status that its environment names, ``SOURS`` seconds after its star
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -22,6 +25,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_roll
 from tests.bed.front import docker, remove_labelled
 from tests.bed.users import until
 
+ROOT = Path(__file__).resolve().parents[2]
 LABEL = "evenkeel.bed"
 IMAGE = "evenkeel/python:3.13"
 _SERVE = """
@@ -126,6 +130,17 @@ class SmallStack:
     def parameters(self) -> dict[str, Any]:
         """What a call of the module is told of it."""
         return {"project_src": str(self.folder), "files": ["compose.yaml"], "state_dir": f"{self.folder}/state"}
+
+    def roll_killed(self, place: str, **parameters: Any) -> None:
+        """Begin such a call in a process of its own, which is killed at a place; see ``killed_roll.py``."""
+        told = self.folder / "parameters.json"
+        told.write_text(json.dumps({**self.parameters, **parameters}), encoding="utf-8")
+        argv = [sys.executable, "-m", "tests.bed.killed_roll", str(told), place]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}
+        killed = subprocess.run(
+            argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
 
     def until_event(self, start: str, seconds: float = 90.0) -> None:
         """Wait until the journal has a line that starts so."""

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,12 +144,8 @@ def test_several_replicas(image: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_anywhere_users_are_served_and_the_same_call_ends_it(stack: Behind, place: str) -> None:
     stack.write("v2")
-    parameters = stack.folder / "parameters.json"
-    parameters.write_text(json.dumps(stack.parameters), encoding="utf-8")
     with users(stack.port) as answers:
-        argv = [sys.executable, "-m", "tests.bed.killed_roll", str(parameters), place]
-        killed = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+        stack.roll_killed(place)
         time.sleep(2)
         result = stack.roll()
         assert not result.get("failed"), result["msg"]

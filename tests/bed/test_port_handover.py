@@ -6,9 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -148,17 +146,8 @@ def test_an_nginx_that_does_not_serve_is_met_by_nobody(behind_nginx: SmallStack,
 def test_killed_anywhere_users_are_served_and_the_same_call_ends_it(behind_nginx: SmallStack, place: str) -> None:
     behind_nginx.front = {"environment": {"PLACE": place}}
     behind_nginx.write("v1")
-    parameters = behind_nginx.folder / "parameters.json"
-    parameters.write_text(json.dumps({**behind_nginx.parameters, **PROXY}), encoding="utf-8")
     with behind_nginx.visited() as answers:
-        killed = subprocess.run(
-            [sys.executable, "-m", "tests.bed.killed_roll", str(parameters), place],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+        behind_nginx.roll_killed(place, **PROXY)
         time.sleep(1)
         result = behind_nginx.roll(**PROXY)
         assert not result.get("failed"), result["msg"]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx is replaced while users come from another machine, with the engine's own proxy for published ports and without it."""
+"""nginx is replaced while users come from another machine: by IPv4 and IPv6, with the engine's own proxy for published ports or without."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -14,12 +15,36 @@ from tests.bed.shop import run
 from tests.bed.stacks import COMPOSE
 
 _PORT = '      - "${SHOP_PORT:-8080}:80"\n'
+_NETWORK = "networks:\n  default:\n    labels: *labels\n"
+_SIX = "    enable_ipv6: true\n    ipam: {config: [{subnet: 'fd65:6b:9::/64'}]}\n"
 
 
-@pytest.fixture(scope="module", params=["with userland-proxy", "without"])
+@dataclass(frozen=True)
+class Way:
+    """How users come, and how the engine passes them on."""
+
+    arguments: tuple[str, ...] = ()
+    ipv6: bool = False
+    containers_have: bool = False
+
+    def compose(self, text: str) -> str:
+        assert text.count(_NETWORK) == 1
+        text = text.replace('"127.0.0.1:$', '"$')
+        return text.replace(_NETWORK, _NETWORK + _SIX) if self.containers_have else text
+
+
+WAYS = {
+    "IPv4": Way(),
+    "IPv4, no userland-proxy": Way(("--userland-proxy=false",)),
+    "IPv6": Way(ipv6=True),
+    "IPv6 to the container": Way(("--experimental", "--ip6tables"), ipv6=True, containers_have=True),
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    arguments = ["--userland-proxy=false"] if request.param == "without" else []
-    with Server("outside", arguments=arguments) as made:
+    way = WAYS[request.param]
+    with Server("outside", compose=way.compose, arguments=way.arguments, ipv6=way.ipv6) as made:
         for number, limit in enumerate(("200m", "210m", "220m"), 1):
             text = run(["git", "--git-dir", str(made.repository), "show", f"v2-server:{COMPOSE}"])
             assert text.count(_PORT) == 1
@@ -36,7 +61,7 @@ def test_nginx_is_replaced_three_times_and_nobody_from_outside_fails(server: Ser
     results = []
     for number in (1, 2, 3):
         # A load of its own for each: what nginx's log says of a request goes with its container.
-        with server.load(rate=60) as load:
+        with server.load(rate=30) as load:
             play = server.update(f"v2-server-{number}")
             results.append(load.stop())
         assert play.returncode == 0 and "Hand published ports over" in play.output, play.output[-4000:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ..traffic.port_rules import on_loopback
+from ..traffic.port_rules import beside
 
 _LOCAL = ("127.", "::1", "[::1]", "localhost")
 
@@ -47,10 +47,13 @@ def note(name: str, ports: list[str]) -> str:
 
 
 def without_ports(
-    project: Mapping[str, Any], services: Iterable[str], handed: Collection[str] = frozenset()
+    project: Mapping[str, Any], services: Iterable[str], handed: Collection[str] = frozenset(), six: bool = False
 ) -> dict[str, Any]:
-    """The resolved project in which these services publish nothing; ``handed`` of them their ports on this host's loopback."""
+    """The resolved project in which these services publish nothing; ``handed`` of them what :func:`beside` says.
+
+    :param six: whether others may reach this host by IPv6.
+    """
     plain = {n: {k: v for k, v in project["services"][n].items() if k != "ports"} for n in services}
     for name in handed:
-        plain[name]["ports"] = on_loopback(project["services"][name])
+        plain[name]["ports"] = beside(project["services"][name], six)
     return {**project, "services": {**project["services"], **plain}}

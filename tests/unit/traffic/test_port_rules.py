@@ -12,8 +12,9 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.doors
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.port_rules import (
     Door,
     StandIn,
+    Way,
+    beside,
     doors_of,
-    on_loopback,
     reason_against,
     rules,
 )
@@ -24,21 +25,21 @@ LOCAL = {"target": 8000, "published": "8000", "host_ip": "127.0.0.1"}
 
 
 @pytest.mark.parametrize(
-    ("ports", "six", "words"),
+    ("ports", "closed", "words"),
     [
-        ([HTTP, TLS, LOCAL], False, ""),
-        ([LOCAL], True, ""),
+        ([HTTP, TLS, LOCAL, {**LOCAL, "host_ip": "2001:db8::1"}], False, ""),
+        ([LOCAL, {**LOCAL, "host_ip": "::1"}], True, ""),
         ([{**HTTP, "host_ip": "0.0.0.0"}], True, ""),
-        ([HTTP], True, "IPv6"),
-        ([{**HTTP, "host_ip": "::"}], True, "IPv6"),
-        ([{**HTTP, "host_ip": "2001:db8::1"}], False, "on the IPv6 address 2001:db8::1 alone"),
+        ([HTTP], True, "chain INPUT drops"),
+        ([{**HTTP, "host_ip": "::"}], True, "0.0.0.0"),
+        ([{**HTTP, "host_ip": "2001:db8::1"}], True, "IPv6"),
         ([HTTP, {**TLS, "protocol": "udp"}], False, "443/udp is no TCP port"),
         ([{**HTTP, "published": "8000-8010"}], False, "is a range"),
         ([{"target": 80}, {"target": 81, "published": "0"}], False, ""),
     ],
 )
-def test_what_cannot_be_handed_over_is_named(ports: list[dict[str, Any]], six: bool, words: str) -> None:
-    said = reason_against({"ports": ports}, six)
+def test_what_cannot_be_handed_over_is_named(ports: list[dict[str, Any]], closed: bool, words: str) -> None:
+    said = reason_against({"ports": ports}, "chain INPUT" if closed else "")
     assert words in said if words else said == ""
 
 
@@ -51,16 +52,33 @@ def test_doors_are_the_fixed_tcp_ports() -> None:
         {**TLS, "host_ip": "::"},
         {**HTTP, "published": "8000-8010"},
     ]
-    assert doors_of({"ports": ports}) == (Door("", 80, 80), Door("127.0.0.1", 8000, 8000), Door("", 443, 443))
+    assert doors_of({"ports": ports}) == (Door("", 80, 80), Door("127.0.0.1", 8000, 8000), Door("::", 443, 443))
     assert doors_of({}) == ()
-    assert [p["target"] for p in on_loopback({"ports": [HTTP, {**HTTP, "published": "8080"}, TLS]})] == [80, 443]
-    assert not any("published" in p for p in on_loopback({"ports": [HTTP]}))
+
+
+@pytest.mark.parametrize(
+    ("ports", "six", "expected"),
+    [
+        ([HTTP, {**HTTP, "published": "8080"}, TLS], False, [(80, "127.0.0.1"), (443, "127.0.0.1")]),
+        ([HTTP, LOCAL], True, [(80, "127.0.0.1"), (80, "::"), (8000, "127.0.0.1")]),
+        ([{**HTTP, "host_ip": "0.0.0.0"}], True, [(80, "127.0.0.1")]),
+        ([{**HTTP, "host_ip": "[::1]"}], False, [(80, "127.0.0.1"), (80, "::1")]),
+        ([HTTP, {**HTTP, "host_ip": "::1", "published": "81"}], True, [(80, "127.0.0.1"), (80, "::")]),
+        ([{**HTTP, "host_ip": "2001:db8::1"}], False, [(80, "127.0.0.1"), (80, "::")]),
+    ],
+)
+def test_where_a_surge_container_has_its_ports(
+    ports: list[dict[str, Any]], six: bool, expected: list[tuple[int, str]]
+) -> None:
+    made = beside({"ports": ports}, six)
+    assert [(p["target"], p["host_ip"]) for p in made] == expected
+    assert not any("published" in p for p in made)
 
 
 def lines(
     doors: list[Door], local: dict[int, int], bridged: tuple[str, ...] = ("172.17.0.0/16", "172.20.0.0/16")
 ) -> list[str]:
-    to = StandIn("172.20.0.7", local, {"172.20.0.0/16": "172.20.0.7"})
+    to = StandIn(Way("172.20.0.7", local, {"172.20.0.0/16": "172.20.0.7"}))
     return rules("t", doors, to, bridged, 59.2).splitlines()
 
 
@@ -80,6 +98,53 @@ def test_everybody_is_led_and_neighbours_back() -> None:
         f"meta nfproto ipv4 fib daddr type local {match} dnat ip to 172.20.0.7:80",
     ]
     assert any("back" in f and "masquerade" in f for f in found)
+
+
+SIX = Way("fd00:2::7", {80: 41001}, {"fd00:2::/64": "fd00:2::7"})
+
+
+def by_six(door: Door, six: Way) -> list[str]:
+    """Rules of the chains ``coming`` and ``going`` that are about IPv6."""
+    four = Way("172.20.0.7", {80: 41000}, {"172.20.0.0/16": "172.20.0.7"})
+    found = rules("t", [door], StandIn(four, six), ["172.17.0.0/16", "fd00:1::/64"], 60).splitlines()
+    told = [f.removeprefix("add rule inet t ") for f in found]
+    return [f.replace("tcp dport 8080 tcp dport @led", "…") for f in told if "ip6" in f or "ipv6" in f or "::" in f]
+
+
+def test_by_six_the_engines_process_passes_it_on_where_the_container_has_no_such_address() -> None:
+    assert by_six(Door("", 8080, 80), Way("", {80: 41001})) == [
+        "coming ip6 saddr { fd00:1::/64 } fib daddr type local … return",
+        "coming meta nfproto ipv6 fib daddr type local … redirect to :41001",
+        "going ip6 daddr ::1 … redirect to :41001",
+        "going meta nfproto ipv6 fib daddr type local … redirect to :41001",
+    ]
+
+
+def test_by_six_it_is_led_straight_to_a_container_that_has_one() -> None:
+    assert by_six(Door("::", 8080, 80), SIX) == [
+        "coming ip6 saddr fd00:2::/64 fib daddr type local … dnat ip6 to [fd00:2::7]:80",
+        "coming ip6 saddr { fd00:1::/64 } fib daddr type local … return",
+        "coming meta nfproto ipv6 fib daddr type local … dnat ip6 to [fd00:2::7]:80",
+        "going ip6 daddr ::1 … redirect to :41001",
+        "going meta nfproto ipv6 fib daddr type local … dnat ip6 to [fd00:2::7]:80",
+        "back ip6 saddr fd00:2::/64 ip6 daddr fd00:2::7 tcp dport 80 ct status dnat masquerade",
+    ]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "10.0.0.1"])
+def test_a_port_of_one_family_leads_nobody_of_the_other(host: str) -> None:
+    assert by_six(Door(host, 8080, 80), SIX) == []
+    assert Door(host, 8080, 80).is_four
+
+
+def test_where_the_engine_serves_nobody_by_six_nobody_is_led() -> None:
+    assert by_six(Door("", 8080, 80), Way()) == []
+    assert by_six(Door("::1", 8080, 80), SIX) == ["going ip6 daddr ::1 … redirect to :41001"]
+
+
+def test_one_address_of_six_is_the_only_one_led() -> None:
+    found = by_six(Door("2001:db8::1", 8080, 80), SIX)
+    assert found and all("ip6 daddr 2001:db8::1" in f for f in found if not f.startswith("back"))
 
 
 def test_a_port_of_this_host_alone_leads_nobody_from_outside() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Callable
 from ...engine.host.compose import Compose
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, label_of
+from ...traffic.host.port_handover import is_reached_by_six
 from ..published_ports import without_ports
 from ..steps import Start
 from .roller import StepFailed
@@ -39,7 +40,7 @@ def create(
     beside(compose.create_beside, [(n, c) for n, c in step.create if n not in step.surges])
     if step.surges:
         handed = [name for name in step.surges if targets[name].handed]
-        definition = without_ports(project, step.surges, handed)
+        definition = without_ports(project, step.surges, handed, is_reached_by_six())
         beside(partial(compose.create_by, definition), [(n, c) for n, c in step.create if n in step.surges])
 
 

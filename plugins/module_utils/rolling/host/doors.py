@@ -27,7 +27,9 @@ def obstacle(name: str, service: Mapping[str, Any], image: Mapping[str, Any]) ->
     """
     if not doors_of(service):
         return "it publishes no fixed port"
-    reasons = [firewall.unavailable(), reason_against(service, is_reached_by_six()), *only_once(name, service, image)]
+    missing = firewall.unavailable()
+    closed = "" if missing or not is_reached_by_six() else firewall.six_closed()
+    reasons = [missing, reason_against(service, closed), *only_once(name, service, image)]
     return next((r.removeprefix(f"{name}: ") for r in reasons if r), "")
 
 

@@ -42,6 +42,7 @@ from ...operation.host.progress import ProgressOptions
 from ...operation.options import LockOptions
 from ...releases.adopted import ADOPTED
 from ...releases.host import adopted
+from ...traffic.host.port_handover import is_reached_by_six
 from ...traffic.host.proxy_routes import Proxied, proxy_of, routes_to
 from ...traffic.host.strategies import Front, way_to
 from ...traffic.unroutable import Around, leading_perhaps, why_unled
@@ -426,9 +427,7 @@ def _target(
         call.newer_than,
         strategy.dns_seconds if strategy else None,
         strategy.folder if strategy else None,
-        call.compose.hashes(published_ports.without_ports(call.project, [name], [name] if handed else ()))[name]
-        if ports
-        else "",
+        _surge_hash(name, call, handed) if ports else "",
         needed_by(call.project["services"], name),
         door=door,
         handed=handed,
@@ -438,6 +437,11 @@ def _target(
         canary_time=request.canary_time if call.strategy == CANARY else 0.0,
         canary_share=request.canary_share if call.strategy == CANARY else 0,
     )
+
+
+def _surge_hash(name: str, call: Call, handed: bool) -> str:
+    definition = published_ports.without_ports(call.project, [name], [name] if handed else (), is_reached_by_six())
+    return call.compose.hashes(definition)[name]
 
 
 def _can_be_handed(name: str, service: Mapping[str, Any], image: Mapping[str, Any]) -> bool:

@@ -10,13 +10,16 @@ timeout: what a killed run leaves ends.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from .. import input_chains
 from ..port_rules import Door, StandIn, rules
 
 _TABLE, _HELD, _DOORS = "evenkeel", "evenkeel_held", "evenkeelports"
@@ -362,6 +365,36 @@ def lead(key: str, doors: Sequence[Door], to: StandIn, bridged: Iterable[str], s
     :raises FirewallFailed: nft refuses.
     """
     _apply(os.getpid(), rules(_door_table(key), doors, to, bridged, seconds))
+
+
+def six_closed() -> str:
+    """Which chain of this host drops what comes by IPv6 to a port that nobody allowed, in words; empty for none.
+
+    :raises FirewallFailed: nft cannot be run, or refuses.
+    """
+    for chain in input_chains.of_input(_of_this_host("chains")):
+        if input_chains.drops(_of_this_host("chain", *chain)):
+            return "chain {2} of table {0} {1}".format(*chain)
+    legacy = shutil.which("ip6tables-legacy", path=PATH)
+    with contextlib.suppress(OSError), open("/proc/net/ip6_tables_names", encoding="ascii") as names:
+        if legacy and "filter" in names.read().split():
+            done = subprocess.run([legacy, "-S", "INPUT"], capture_output=True, text=True, check=False, timeout=20)
+            return "chain INPUT of ip6tables-legacy" if input_chains.legacy_drops(done.stdout.splitlines()) else ""
+    return ""
+
+
+def is_led_by_engine(address: str) -> bool:
+    """Whether the engine's own rules lead to an IPv6 address of a container: then what we lead there is let through."""
+    code, output, _complaint = _nft(os.getpid(), "list", "table", "ip6", "nat")
+    return code == 0 and f"[{address}]" in output
+
+
+def _of_this_host(*words: str) -> list[dict[str, Any]]:
+    code, output, complaint = _nft(os.getpid(), "-j", "list", *words)
+    if code != 0:
+        raise FirewallFailed(f"nft refused to list {' '.join(words)}: {complaint.strip()[:200] or code}")
+    found: list[dict[str, Any]] = json.loads(output).get("nftables") or []
+    return found
 
 
 def lead_no_more(key: str) -> None:

@@ -18,11 +18,14 @@ from typing import Any
 
 from ...base.host import processes
 from ...engine.host.engine import Engine
-from ...engine.host.inspection import networks_of
 from ...nginx.host.nginx import Master, Nginx, NginxFailed
-from ..port_rules import Door, StandIn
+from ..port_rules import Door, StandIn, Way
 from . import firewall
 from .steering import Endpoint, Route, Steering, Unused
+
+#: Of a network of a container in ``docker inspect``: its address, the length of its subnet's prefix, its gateway.
+_FOUR = ("IPAddress", "IPPrefixLen", "Gateway")
+_SIX = ("GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway")
 
 
 class HandedPorts:
@@ -85,7 +88,7 @@ class HandedPorts:
     def _bridged(self) -> list[str]:
         networks = [n for n in self._engine.networks().values() if n.get("Driver") == "bridge"]
         subnets = (str(c.get("Subnet") or "") for n in networks for c in (n.get("IPAM") or {}).get("Config") or [])
-        return [s for s in subnets if "." in s]
+        return [s for s in subnets if s]
 
     def await_dns(self, nginx: Master, endpoints: Sequence[Endpoint]) -> None:
         """Nothing is kept here."""
@@ -141,38 +144,52 @@ class BesideNginx:
 
 
 def _stand_in(endpoint: Endpoint) -> StandIn:
+    return StandIn(_way(endpoint, _FOUR), _way(endpoint, _SIX))
+
+
+def _way(endpoint: Endpoint, keys: tuple[str, str, str]) -> Way:
     settings: Mapping[str, Any] = endpoint.inspection.get("NetworkSettings") or {}
+    own, length, gateway = keys
     local = {}
     for name, bindings in (settings.get("Ports") or {}).items():
-        ports = [int(b["HostPort"]) for b in bindings or () if str(b.get("HostIp")) == "127.0.0.1"]
-        local.update({int(name.partition("/")[0]): p for p in ports if _is_passed_on(p)})
-    networks = (settings.get("Networks") or {}).values()
-    subnets = {_subnet(n): str(n["IPAddress"]) for n in networks if n.get("IPAddress")}
-    gateway = default_gateway(endpoint.pid)
-    ways = [str(n["IPAddress"]) for n in networks if n.get("IPAddress") and str(n.get("Gateway")) == gateway]
-    return StandIn((ways or sorted(networks_of(endpoint.inspection).values()))[0], local, subnets)
+        at = [(str(b.get("HostIp")), int(b["HostPort"])) for b in bindings or ()]
+        local.update(
+            {int(name.partition("/")[0]): p for h, p in at if (":" in h) == (keys == _SIX) and _is_passed_on(h, p)}
+        )
+    networks = [n for n in (settings.get("Networks") or {}).values() if n.get(own)]
+    out = default_gateway(endpoint.pid, keys == _SIX)
+    ways = [str(n[own]) for n in networks if str(n.get(gateway)) == out]
+    addresses = ways or sorted(str(n[own]) for n in networks)
+    if keys == _SIX:
+        # Others' firewalls let nobody through to a container that the engine itself leads nobody to.
+        addresses = [a for a in addresses if firewall.is_led_by_engine(a)]
+    subnets = {
+        str(ipaddress.ip_interface(f"{n[own]}/{n[length]}").network): str(n[own]) for n in networks if n.get(length)
+    }
+    return Way(addresses[0] if addresses else "", local, subnets)
 
 
-def _is_passed_on(port: int) -> bool:
-    """Whether a process of the engine passes on what comes to a port of 127.0.0.1.
+def _is_passed_on(address: str, port: int) -> bool:
+    """Whether a process of the engine passes on what comes to a port of this host.
 
     With userland-proxy: false the engine has this host's own packets routed. It listens there all the same, to keep the port,
     and answers nobody (``dummyProxy`` in its libnetwork/drivers/bridge).
     """
+    wanted = (("-host-ip", address), ("-host-port", str(port)))
     every = (processes.words(p.pid) for p in processes.processes())
-    return any(("-host-port", str(port)) in zip(words, words[1:]) for words in every)
+    return any(all(pair in zip(words, words[1:]) for pair in wanted) for words in every)
 
 
-def _subnet(network: Mapping[str, Any]) -> str:
-    return str(ipaddress.ip_interface(f"{network['IPAddress']}/{network.get('IPPrefixLen') or 32}").network)
-
-
-def default_gateway(pid: int) -> str:
-    """The IPv4 address that a process sends to what is in none of its networks, empty for none (``proc_pid_net(5)``)."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/net/route", encoding="ascii") as lines:
-        for line in lines:
-            words = line.split()
-            if len(words) > 7 and words[1] == "00000000" and words[7] == "00000000":
+def default_gateway(pid: int, six: bool = False) -> str:
+    """The address to which a process sends what is in none of its networks, empty for none (``proc_pid_net(5)``)."""
+    with (
+        contextlib.suppress(OSError),
+        open(f"/proc/{pid}/net/{'ipv6_route' if six else 'route'}", encoding="ascii") as lines,
+    ):
+        for words in map(str.split, lines):
+            if six and len(words) > 9 and words[1] == "00" and words[9] != "lo":
+                return str(ipaddress.IPv6Address(int(words[4], 16)))
+            if not six and len(words) > 7 and words[1] == "00000000" and words[7] == "00000000":
                 return socket.inet_ntoa(struct.pack("<I", int(words[2], 16)))
     return ""
 
