@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Listen where all reports come together: in the process that has the workers."""
     if not _on_a_worker(config):
         config.stash[_FILES] = {}
-        config.pluginmanager.register(_Listener(config.stash[_FILES]))
+        config.pluginmanager.register(_Listener(config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -65,8 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class _Listener:
-    def __init__(self, files: dict[str, File]) -> None:
-        self.files = files
+    def __init__(self, config: pytest.Config) -> None:
+        self.files = config.stash[_FILES]
+        self.plugins = config.pluginmanager
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._expect(item.nodeid for item in session.items)
@@ -84,6 +85,9 @@ class _Listener:
         seen.seconds += report.duration
         if report.when == "call" or report.outcome != "passed":
             seen.ended[report.outcome] += 1
+        if report.failed:
+            # The summary may be hours away, or never come.
+            self.plugins.get_plugin("terminalreporter").write_line(f"\n{report.nodeid}\n{report.longreprtext[-4000:]}")
         if report.when == "call":
             lines = (line.strip() for line in report.capstdout.splitlines())
             seen.figures += [line.removeprefix("evidence: ") for line in lines if line.startswith("evidence: ")]
