@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -26,6 +27,97 @@ def pid() -> Iterator[int]:
 
 def _namespace(pid: int | str) -> int:
     return os.stat(f"/proc/{pid}/ns/net").st_ino
+
+
+@pytest.fixture
+def other(pid: int) -> Iterator[int]:
+    """Another such process, which reaches the first by 10.7.0.1 and fd07::1, ``nodad``: at once."""
+    with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as made:
+        deadline = time.monotonic() + 10
+        while _namespace(made.pid) == _namespace("self") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        words = [
+            "ip",
+            "link",
+            "add",
+            "way",
+            "netns",
+            str(pid),
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "way",
+            "netns",
+            str(made.pid),
+        ]
+        subprocess.run(words, check=True)
+        for number, main in enumerate((pid, made.pid), 1):
+            for line in (
+                f"address add 10.7.0.{number}/24 dev way", f"address add fd07::{number}/64 dev way nodad", "link set way up"
+            ):  # fmt: skip
+                subprocess.run(["nsenter", f"--net=/proc/{main}/ns/net", "ip", *line.split()], check=True)
+        yield made.pid
+        made.kill()
+
+
+_SERVER = """
+import socket, threading
+def serve(connection, port):
+    while connection.recv(1):
+        connection.sendall(port.encode() + b"\\n")
+def listen(port):
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0], str(port)), daemon=True).start()
+threading.Thread(target=listen, args=(41987,), daemon=True).start()
+listen(8000)
+"""
+_CLIENT = """
+import socket, sys
+kept = {}
+for line in sys.stdin:
+    name, address = line.split()
+    try:
+        if name not in kept:
+            kept[name] = socket.create_connection((address, 8000), timeout=3)
+            kept[name].settimeout(3)
+        kept[name].sendall(b"?")
+        print(kept[name].recv(99).decode().strip() or "closed", flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+@pytest.mark.parametrize("address", ["10.7.0.1", "fd07::1"])
+def test_who_is_connected_when_others_are_led_elsewhere_goes_on_and_so_do_they(
+    pid: int, other: int, address: str
+) -> None:
+    """In namespaces in which nothing else has the kernel remember connections, as IPv6 has it in most containers."""
+    servers = subprocess.Popen(["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", _SERVER])
+    argv = ["nsenter", f"--net=/proc/{other}/ns/net", sys.executable, "-c", _CLIENT]
+    with servers, subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdin is not None and client.stdout is not None
+        time.sleep(1)
+
+        def ask(*names: str) -> list[str]:
+            said = []
+            for name in names:
+                print(name, address, file=client.stdin, flush=True)
+                said.append(client.stdout.readline().strip())
+            return said
+
+        try:
+            assert ask("first") == ["8000"]
+            firewall.divert(pid, [8000], 41987, 60)
+            assert ask("first", "second", "first", "second") == ["8000", "41987", "8000", "41987"]
+            firewall.divert_none_new(pid)
+            assert ask("first", "second", "third") == ["8000", "41987", "8000"]
+            firewall.divert_no_more(pid)
+            assert firewall.tables(pid) == [] and ask("first", "third", "fourth") == ["8000"] * 3
+        finally:
+            client.kill()
+            servers.kill()
 
 
 def _left(pid: int, expected: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from tests.bed.server import Server
 from tests.bed.shop import run
 from tests.bed.stacks import COMPOSE
 
+_CONF = "deploy/nginx.conf"
 _PORT = '      - "${SHOP_PORT:-8080}:80"\n'
 _NETWORK = "networks:\n  default:\n    labels: *labels\n"
 _SIX = "    enable_ipv6: true\n    ipam: {config: [{subnet: 'fd65:6b:9::/64'}]}\n"
@@ -45,13 +46,16 @@ WAYS = {
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     way = WAYS[request.param]
     with Server("outside", compose=way.compose, arguments=way.arguments, ipv6=way.ipv6) as made:
-        for number, limit in enumerate(("200m", "210m", "220m"), 1):
-            text = run(["git", "--git-dir", str(made.repository), "show", f"v2-server:{COMPOSE}"])
-            assert text.count(_PORT) == 1
+        told = "    listen 80;\n"
+        conf = run(["git", "--git-dir", str(made.repository), "show", f"v2-server:{_CONF}"])
+        text = run(["git", "--git-dir", str(made.repository), "show", f"v2-server:{COMPOSE}"])
+        assert (text.count(_PORT), conf.count(told)) == (1, 1)
+        conf = conf.replace(told, f"{told}    listen [::]:80;\n") if way.containers_have else conf
+        for number, limit in enumerate(("190m", "200m", "210m", "220m")):
             changed = text.replace(_PORT, f"{_PORT}    mem_limit: {limit}\n")
-            add_commit(made.repository, {COMPOSE: changed}, f"v2-server-{number}", parent="v2-server")
+            add_commit(made.repository, {COMPOSE: changed, _CONF: conf}, f"v2-server-{number}", parent="v2-server")
         made.push()
-        first = made.update("v2")
+        first = made.update("v2-server-0")
         assert first.returncode == 0, first.output[-4000:]
         yield made
 

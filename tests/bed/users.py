@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import http.client
 import select
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +75,42 @@ def users(port: int, host: str = "localhost", uploads: bool = True) -> Iterator[
         ended.set()
         for thread in [*threads, *begun]:
             thread.join(40)
+
+
+_HTTP2 = ("curl", "--silent", "--insecure", "--http2", "--max-time", "20")
+
+
+def by_http2(port: int, host: str) -> str:
+    """What one of them gets as the answer to one request, empty for none."""
+    argv = [*_HTTP2, "--resolve", f"{host}:{port}:127.0.0.1", f"https://{host}:{port}/"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+
+@contextmanager
+def users_by_http2(port: int, host: str, seconds: int) -> Iterator[dict[str, int]]:
+    """Three users who each keep one TLS connection and send their requests as streams of it, 20 a second.
+
+    A stream that never got an answer is a failure. As browsers do, curl sends a request anew whose kept connection had ended before it.
+
+    :param seconds: after which they end by themselves.
+    :return: how often each version, or a failure, was the answer; whole when the block is left.
+    """
+    answers: dict[str, int] = {}
+    argv = [*_HTTP2, "--no-buffer", "--rate", "20/s"]
+    argv += ["--resolve", f"{host}:{port}:127.0.0.1", "--write-out", r" %{http_code} %{http_version} %{errormsg}\n"]
+    argv += [f"https://{host}:{port}/?[1-{seconds * 20}]"]
+    clients = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _user in range(3)]
+    try:
+        yield answers
+    finally:
+        for client in clients:
+            client.send_signal(signal.SIGINT)
+            said = client.communicate(timeout=40)[0].splitlines()
+            # The last one is cut short by the signal.
+            for line in said[:-1] if client.returncode else said:
+                version, code, protocol = line.split(" ")[:3]
+                told = version if (code, protocol) == ("200", "2") else f"failed: {line}"
+                answers[told] = answers.get(told, 0) + 1
 
 
 def _is_closed(connection: http.client.HTTPConnection) -> bool:

@@ -5,6 +5,9 @@
 
 The engine's own rules stay as they are: these come one step before them (priority -101; the engine's are at -100). What is
 established goes on where it is, since the kernel translates a connection by what decided about its first packet.
+
+Where nothing else needs that, as it often is with IPv6, the kernel remembers no connection before these rules are there, and none once
+they are gone: so only what begins one is matched, and chains stay until all who were led have left.
 """
 
 from __future__ import annotations
@@ -167,7 +170,7 @@ def rules(table: str, doors: Sequence[Door], to: StandIn, bridged: Iterable[str]
 
 def _by(family: str, door: Door, way: Way, others: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Rules of one family for a door: for who comes from elsewhere, for this host, and for answers to neighbours."""
-    match = f"tcp dport {door.port} tcp dport @led"
+    match = f"tcp dport {door.port} tcp dport @led tcp flags & (syn | ack) == syn"
     here = "fib daddr type local" if door.is_everywhere else f"{family} daddr {door.asked_at}"
     local = way.local.get(door.inner)
     passed = f"redirect to :{local}" if local else ""

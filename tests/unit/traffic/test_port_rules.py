@@ -19,6 +19,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.port_rules
     rules,
 )
 
+BEGINS = "tcp flags & (syn | ack) == syn"
 HTTP = {"mode": "ingress", "target": 80, "published": "80", "protocol": "tcp"}
 TLS = {"mode": "ingress", "target": 443, "published": "443", "protocol": "tcp"}
 LOCAL = {"target": 8000, "published": "8000", "host_ip": "127.0.0.1"}
@@ -85,7 +86,7 @@ def lines(
 def test_everybody_is_led_and_neighbours_back() -> None:
     found = lines([Door("", 8080, 80)], {80: 41000})
     assert "add element inet t led { 8080 timeout 60s }" in found
-    match = "tcp dport 8080 tcp dport @led"
+    match = f"tcp dport 8080 tcp dport @led {BEGINS}"
     coming = [f.split("coming ")[1] for f in found if f.startswith("add rule inet t coming")]
     assert coming == [
         f"ip saddr 172.20.0.0/16 fib daddr type local {match} dnat ip to 172.20.0.7:80",
@@ -108,7 +109,11 @@ def by_six(door: Door, six: Way) -> list[str]:
     four = Way("172.20.0.7", {80: 41000}, {"172.20.0.0/16": "172.20.0.7"})
     found = rules("t", [door], StandIn(four, six), ["172.17.0.0/16", "fd00:1::/64"], 60).splitlines()
     told = [f.removeprefix("add rule inet t ") for f in found]
-    return [f.replace("tcp dport 8080 tcp dport @led", "…") for f in told if "ip6" in f or "ipv6" in f or "::" in f]
+    return [
+        f.replace(f"tcp dport 8080 tcp dport @led {BEGINS}", "…")
+        for f in told
+        if "ip6" in f or "ipv6" in f or "::" in f
+    ]
 
 
 def test_by_six_the_engines_process_passes_it_on_where_the_container_has_no_such_address() -> None:
@@ -150,7 +155,9 @@ def test_one_address_of_six_is_the_only_one_led() -> None:
 def test_a_port_of_this_host_alone_leads_nobody_from_outside() -> None:
     found = lines([Door("127.0.0.1", 8080, 80)], {80: 41000})
     assert not [f for f in found if f.startswith("add rule inet t coming")]
-    assert [f for f in found if "going ip daddr 127.0.0.1 tcp dport 8080 tcp dport @led redirect to :41000" in f]
+    assert [
+        f for f in found if f"going ip daddr 127.0.0.1 tcp dport 8080 tcp dport @led {BEGINS} redirect to :41000" in f
+    ]
 
 
 def test_where_nothing_listens_on_loopback_it_is_led_to_the_container() -> None:

@@ -207,6 +207,6 @@ def test_counts_of_rooms_are_one_sentence() -> None:
 def test_only_new_connections_from_outside_are_led_to_the_room() -> None:
     rules = firewall.diversion([8000, 41987, 9000], 41987, 60.0, ["10.0.0.1", "fd00::1"])
     assert "{ 8000 timeout 60s, 9000 timeout 60s }" in rules, "the room's own port leads nowhere else"
-    assert 'iif != "lo" fib daddr type local tcp dport @led redirect to :41987' in rules
+    assert 'iif != "lo" fib daddr type local tcp dport @led tcp flags & (syn | ack) == syn redirect to :41987' in rules
     assert rules.index("ip saddr 10.0.0.1 accept") < rules.index("redirect")
     assert "ip6 saddr fd00::1 accept" in rules

@@ -42,7 +42,7 @@ from ...nginx.config import request_headers
 from ...nginx.host.nginx import HOST, HostNginx, Master, NginxFailed, draining, loaded_at
 from ...releases.host.data_mounts import anonymous_data
 from ...traffic import waiting_room
-from ...traffic.host.firewall import FirewallFailed, divert_no_more
+from ...traffic.host.firewall import FirewallFailed, divert_none_new
 from ...traffic.host.probing import ask
 from ...traffic.host.proxy_routes import master_of
 from ...traffic.host.steering import Endpoint, Steering
@@ -438,7 +438,7 @@ class ComposeMachine:
         try:
             for endpoint in (e for e in self._endpoints(service) if e.id in self._awake - self._admitted):
                 self.rooms.lead(endpoint.id, [endpoint.address])
-                divert_no_more(endpoint.pid)
+                divert_none_new(endpoint.pid)
                 self._admitted.add(endpoint.id)
         except (EngineFailed, FirewallFailed) as error:
             raise StepFailed(f"{service}: users could not be let in again: {error}") from error

@@ -397,8 +397,17 @@ def _of_this_host(*words: str) -> list[dict[str, Any]]:
     return found
 
 
+def lead_none_new(key: str) -> None:
+    """Let the engine's own rules decide about new connections again; those that were led go on.
+
+    :raises FirewallFailed: nft refuses.
+    """
+    if led_to(key)[0]:
+        _apply(os.getpid(), f"flush set inet {_door_table(key)} led\n")
+
+
 def lead_no_more(key: str) -> None:
-    """Let the engine's own rules decide again.
+    """Take the rules away, once nobody is left who was led.
 
     :raises FirewallFailed: nft refuses.
     """
@@ -470,7 +479,7 @@ def diversion(ports: Iterable[int], to: int, seconds: float, passing: Iterable[s
         f"add chain inet {_ROOM} in {{ type nat hook prerouting priority -101; policy accept; }}",
         *[f"add rule inet {_ROOM} in ip saddr {address} accept" for address in four],
         *[f"add rule inet {_ROOM} in ip6 saddr {address} accept" for address in six],
-        f'add rule inet {_ROOM} in iif != "lo" fib daddr type local tcp dport @led redirect to :{to}',
+        f'add rule inet {_ROOM} in iif != "lo" fib daddr type local tcp dport @led {_NEW} redirect to :{to}',
         f"add element inet {_ROOM} led {{ {led} }}",
     ]
     return "\n".join(lines) + "\n"
@@ -486,8 +495,19 @@ def divert(pid: int, ports: Iterable[int], to: int, seconds: float, passing: Ite
     _apply(pid, diversion(ports, to, seconds, passing))
 
 
+def divert_none_new(pid: int) -> None:
+    """Let new connections reach the container itself; those that were led to the room go on there.
+
+    Without the chain the kernel may forget that it translates them (see :mod:`..port_rules`).
+
+    :raises FirewallFailed: nft refuses.
+    """
+    if _listed(pid, _ROOM) is not None:
+        _apply(pid, f"flush set inet {_ROOM} led\n")
+
+
 def divert_no_more(pid: int) -> None:
-    """Let new connections reach the container itself.
+    """Take the rules away, once nobody is in the room.
 
     :raises FirewallFailed: nft refuses.
     """

@@ -70,7 +70,7 @@ class HandedPorts:
         """See the protocol."""
         coming = [e for e in endpoints if e.address in addresses]
         if any(self._publishes(e) for e in coming) or not coming:
-            firewall.lead_no_more(self._key)
+            firewall.lead_none_new(self._key)
         else:
             firewall.lead(self._key, self._doors, _stand_in(coming[0]), self._bridged(), self._seconds)
         for endpoint in endpoints:

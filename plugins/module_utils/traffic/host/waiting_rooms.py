@@ -122,10 +122,11 @@ class WaitingRooms:
         if not room:
             return {}
         if pid:
-            firewall.divert_no_more(pid)
+            firewall.divert_none_new(pid)
             until = time.monotonic() + patience
             while processes.connections(pid, waiting_room.PORT) and time.monotonic() < until:
                 time.sleep(0.05)
+            firewall.divert_no_more(pid)
             # It prints what it has done at its next look.
             time.sleep(0.1)
         counts = app_script.answer_in(self._engine.logs(room)) or {}
