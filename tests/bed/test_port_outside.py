@@ -60,7 +60,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield made
 
 
-def test_nginx_is_replaced_three_times_and_nobody_from_outside_fails(server: Server) -> None:
+def test_nginx_is_replaced_three_times_and_nobody_from_outside_fails(
+    server: Server, request: pytest.FixtureRequest
+) -> None:
     seen = {server.nginx()}
     results = []
     for number in (1, 2, 3):
@@ -80,4 +82,7 @@ def test_nginx_is_replaced_three_times_and_nobody_from_outside_fails(server: Ser
     failed = [*map(json.dumps, [f for r in results for f in r.failures if f not in raced][:5])]
     assert sum(r.failed for r in results) == len(raced) <= 3, failed
     total = sum(r.total for r in results)
-    print(f"\nevidence: nginx replaced 3 times, users from outside: {total:,} requests, 0 failed, {len(raced)} raced")
+    way = request.node.callspec.params["server"]
+    print(
+        f"\nevidence: nginx replaced 3 times, users from outside by {way}: {total:,} requests, 0 failed, {len(raced)} raced"
+    )
