@@ -23,7 +23,7 @@ from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import call as roll
 from tests.bed.front import docker, remove_labelled
-from tests.bed.users import until
+from tests.bed.users import by_http2, failures, until, users_by_http2
 
 ROOT = Path(__file__).resolve().parents[2]
 LABEL = "evenkeel.bed"
@@ -141,6 +141,24 @@ class SmallStack:
             argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+
+    def life_by_http2(self, host: str) -> int:
+        """Three versions of ``app`` and a bad one, for users who keep their connections; returns how many requests none of which failed."""
+        try:
+            self.destroy()
+            self.up("v1")
+            until(lambda: by_http2(self.port, host) == "v1")
+            with users_by_http2(self.port, host, 120) as answers:
+                for version in ("v2", "v1", "v2"):
+                    result = self.roll(version)
+                    assert not result.get("failed") and result["changed"], result["msg"]
+                self.services["app"]["environment"] = {"STATUS": "500"}
+                bad = self.roll("v3", ready_timeout=5.0)
+                assert bad["failed"] and bad["rolled_back"], bad["msg"]
+            assert failures(answers) == {} and {"v1", "v2"} <= set(answers) and sum(answers.values()) > 300, answers
+            return sum(answers.values())
+        finally:
+            self.destroy()
 
     def until_event(self, start: str, seconds: float = 90.0) -> None:
         """Wait until the journal has a line that starts so."""

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+#: SYN and no ACK, as nft says it: what is established goes on.
+BEGINS = "tcp flags & (syn | ack) == syn"
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
@@ -170,7 +172,7 @@ def rules(table: str, doors: Sequence[Door], to: StandIn, bridged: Iterable[str]
 
 def _by(family: str, door: Door, way: Way, others: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Rules of one family for a door: for who comes from elsewhere, for this host, and for answers to neighbours."""
-    match = f"tcp dport {door.port} tcp dport @led tcp flags & (syn | ack) == syn"
+    match = f"tcp dport {door.port} tcp dport @led {BEGINS}"
     here = "fib daddr type local" if door.is_everywhere else f"{family} daddr {door.asked_at}"
     local = way.local.get(door.inner)
     passed = f"redirect to :{local}" if local else ""

@@ -20,15 +20,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import input_chains
-from ..port_rules import Door, StandIn, rules
+from ..port_rules import BEGINS, Door, StandIn, rules
 
 _TABLE, _HELD, _DOORS = "evenkeel", "evenkeel_held", "evenkeelports"
 _HEALTH, _MOVED, _ROOM = "evenkeelhealth", "evenkeelmoved", "evenkeelroom"
 #: Sets of a service's table, by family: addresses that are refused, and ranges that nobody has yet.
 _REFUSED, _UNUSED = ("four", "six"), ("unused_four", "unused_six")
 PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-#: SYN and no ACK: what is established goes on.
-_NEW = "tcp flags & (syn | ack) == syn"
 
 
 class FirewallFailed(Exception):
@@ -161,7 +159,7 @@ def gate(ports: Iterable[int], seconds: float, passing: Iterable[str] = ()) -> s
         'iif "lo" accept',
         f"ip saddr {{ {', '.join(four)} }} accept" if four else "",
         f"ip6 saddr {{ {', '.join(six)} }} accept" if six else "",
-        f"tcp dport @shut {_NEW} reject with tcp reset",
+        f"tcp dport @shut {BEGINS} reject with tcp reset",
     ]
     lines = [
         f"add table inet {_TABLE}",
@@ -236,7 +234,7 @@ def _fill(pid: int, service: str, names: tuple[str, str], elements: list[list[st
         for name, kind, family in zip(sets, ("ipv4_addr", "ipv6_addr"), ("ip", "ip6")):
             lines += [
                 f"add set inet {table} {name} {{ type {kind}; flags {flags}; }}",
-                f"add rule inet {table} out {family} daddr @{name} {_NEW} reject with tcp reset",
+                f"add rule inet {table} out {family} daddr @{name} {BEGINS} reject with tcp reset",
             ]
     for name, mine in zip(names, elements):
         lines += [f"flush set inet {table} {name}"]
@@ -268,7 +266,7 @@ def unhealthy(ports: Iterable[int], seconds: float) -> str:
         f"add table inet {_HEALTH}",
         f"add set inet {_HEALTH} shut {{ type inet_service; flags timeout; }}",
         f"add chain inet {_HEALTH} in {{ type filter hook input priority -15; policy accept; }}",
-        f'add rule inet {_HEALTH} in iif "lo" tcp dport @shut {_NEW} reject with tcp reset',
+        f'add rule inet {_HEALTH} in iif "lo" tcp dport @shut {BEGINS} reject with tcp reset',
         f"add element inet {_HEALTH} shut {{ {shut} }}",
     ]
     return "\n".join(lines) + "\n"
@@ -439,7 +437,7 @@ def hold(pid: int, ports: Iterable[int], seconds: float, passing: Iterable[str] 
         f"add chain inet {_HELD} in {{ type filter hook input priority -20; policy accept; }}",
         *[f"add rule inet {_HELD} in ip saddr {address} accept" for address in four],
         *[f"add rule inet {_HELD} in ip6 saddr {address} accept" for address in six],
-        f'add rule inet {_HELD} in iif != "lo" tcp dport @held {f"{_NEW} " if only_new else ""}drop',
+        f'add rule inet {_HELD} in iif != "lo" tcp dport @held {f"{BEGINS} " if only_new else ""}drop',
         f"add element inet {_HELD} held {{ {held} }}",
     ]
     _apply(pid, "\n".join(lines) + "\n")
@@ -479,7 +477,7 @@ def diversion(ports: Iterable[int], to: int, seconds: float, passing: Iterable[s
         f"add chain inet {_ROOM} in {{ type nat hook prerouting priority -101; policy accept; }}",
         *[f"add rule inet {_ROOM} in ip saddr {address} accept" for address in four],
         *[f"add rule inet {_ROOM} in ip6 saddr {address} accept" for address in six],
-        f'add rule inet {_ROOM} in iif != "lo" fib daddr type local tcp dport @led {_NEW} redirect to :{to}',
+        f'add rule inet {_ROOM} in iif != "lo" fib daddr type local tcp dport @led {BEGINS} redirect to :{to}',
         f"add element inet {_ROOM} led {{ {led} }}",
     ]
     return "\n".join(lines) + "\n"
