@@ -48,6 +48,11 @@ class Door:
         return not self.host or ":" in self.host
 
     @property
+    def is_six_outside(self) -> bool:
+        """Whether others than this host may knock by IPv6."""
+        return self.is_six and not self.is_local
+
+    @property
     def is_four(self) -> bool:
         """Whether users may knock by IPv4."""
         return ":" not in self.host
@@ -111,7 +116,7 @@ def reason_against(service: Mapping[str, Any], six_closed: str) -> str:
         if not published.isdigit():
             return f"port {published} is a range"
     for door in doors_of(service):
-        if six_closed and door.is_six and not door.is_local:
+        if six_closed and door.is_six_outside:
             return (
                 f"port {door.port} is published by IPv6 as well, and {six_closed} drops what would be led to a surge container. "
                 f"Publish it on 0.0.0.0 if nobody comes by IPv6"

@@ -25,10 +25,12 @@ def obstacle(name: str, service: Mapping[str, Any], image: Mapping[str, Any]) ->
 
     :param image: the configuration of its image.
     """
-    if not doors_of(service):
+    doors = doors_of(service)
+    if not doors:
         return "it publishes no fixed port"
     missing = firewall.unavailable()
-    closed = "" if missing or not is_reached_by_six() else firewall.six_closed()
+    asked = not missing and any(d.is_six_outside for d in doors) and is_reached_by_six()
+    closed = firewall.six_closed() if asked else ""
     reasons = [missing, reason_against(service, closed), *only_once(name, service, image)]
     return next((r.removeprefix(f"{name}: ") for r in reasons if r), "")
 
