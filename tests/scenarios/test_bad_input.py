@@ -80,12 +80,12 @@ def test_an_unknown_option(shop: Shop, project: Path) -> None:
     assert "unknown key 'redy_path'" in refusal(shop, project, service_options={"api": {"redy_path": "/"}})
 
 
-def test_a_published_port_on_a_web_service(shop: Shop, project: Path) -> None:
+def test_a_published_port_that_is_not_handed_over(shop: Shop, project: Path) -> None:
     spoil(
         project,
-        lambda s: s["api"].update(ports=[{"mode": "ingress", "target": 8000, "published": "8000", "protocol": "tcp"}]),
+        lambda s: s["api"].update(ports=[{"mode": "ingress", "target": 8000, "published": "8000", "protocol": "udp"}]),
     )
-    assert "publishes port 8000" in refusal(shop, project)
+    assert "publishes port 8000 to the outside" in refusal(shop, project)
 
 
 def test_a_container_name(shop: Shop, project: Path) -> None:
