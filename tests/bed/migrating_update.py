@@ -24,6 +24,7 @@ PLAY = """
     - module_defaults:
         group/evenkeel.deploy.all: {state_dir: "{{ app_state_dir }}", lock_token: "{{ lock.lock_token }}"}
       block:
+        - ansible.builtin.include_role: {name: evenkeel.deploy.update, tasks_from: pending.yml, public: true}
         - ansible.builtin.include_role: {name: evenkeel.deploy.update, tasks_from: migrations.yml, public: true}
         - ansible.builtin.debug: {msg: "told: {{ update_saved.results | default([]) | map(attribute='msg') | list }}"}
       always:
@@ -49,7 +50,8 @@ class App:
             "app_name": NAME, "app_root": str(self.root), "app_repo": "unused", "backup_min_free": "0",
             "app_state_dir": str(self.root / ".evenkeel"),
             "update_release": {"release_path": str(self.stack.folder), "revision": "1" * 40, "current": "", "release": RELEASE},
-            "operation_plan": {"rest": {"start": []}}, "operation_first": False, "operation_differs": True, **more,
+            "operation_plan": {"rest": {"start": []}}, "operation_first": False, "operation_differs": True,
+            "operation_touches": True, "update_checked": {}, **more,
         }  # fmt: skip
         argv = [str(Path(sys.executable).parent / "ansible-playbook"), str(play), "-i", "localhost,", "-c", "local"]
         done = subprocess.run(
