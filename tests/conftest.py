@@ -78,6 +78,6 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Name what was not run: nobody shall take this run for all there is."""
     left = config.stash.get(_LEFT, Counter())
-    if left:
+    if left and not config.getoption("hours", None):
         told = ", ".join(f"tests/{stage} {count}" for stage, count in sorted(left.items()))
         terminalreporter.write_line(f"left to `make nightly`: {sum(left.values())} tests ({told}); see docs/testing.md")

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a night judged, written into ``docs/nightly.md``: a plugin of pytest that ``make nightly`` loads.
+"""What a night judges, and what it judged, written into ``docs/nightly.md``: a plugin of pytest that ``make nightly`` loads.
 
-A row for each file of tests, with the commit that it was run on. Rows of files that this run left out, or ran in part,
-stay as they were, so a night that is stopped (Ctrl-C) keeps what it has judged; those of code that has changed since say so.
+There are more beds than one night has hours: with ``--hours`` a night takes the files whose turn it is, so that each comes
+round, and names what it leaves. A row for each file of tests, with the commit that it was run on. Rows of files that this
+run left out, or ran in part, stay as they were, so a night that is stopped (Ctrl-C) keeps what it has judged; those of code
+that has changed since say so.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
+import os
 import re
 import subprocess
 import time
@@ -29,6 +33,10 @@ INTRODUCTION = """# What the last nights judged
 nginx, gunicorn, Celery, PostgreSQL and Redis. *seconds* are of one of two workers that run side by side. Where a row says *older*,
 `plugins/`, `roles/` or `playbooks/` have changed since that commit. Figures, one machine beside another, are in [evidence.md](evidence.md).
 """
+#: Seconds that a file is taken to need which was never run.
+UNKNOWN = 300
+#: Of the hours of all workers: files differ in length, and no worker ends with the other.
+FILLED = 0.9
 HEAD = "| tests | what they hold | passed | failed | seconds | date | commit | |\n|---|---|---|---|---|---|---|---|"
 
 
@@ -49,6 +57,11 @@ def _on_a_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long a night is."""
+    parser.addoption("--hours", type=float, default=0.0, help="choose what is run within so many hours; 0: everything")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Listen where all reports come together: in the process that has the workers."""
     if not _on_a_worker(config):
@@ -62,6 +75,43 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     again = [i for i in items if not i.get_closest_marker("nightly") and not kept & set(i.path.parts)]
     config.hook.pytest_deselected(items=again)
     items[:] = [i for i in items if i not in set(again)]
+    if config.option.hours:
+        _leave_for_other_nights(config, items)
+
+
+def _leave_for_other_nights(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the files whose turn it is, the longest first, so that no worker is left alone with one at the end."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    names = dict.fromkeys(i.nodeid.partition("::")[0] for i in items)
+    rows = {name: known_rows().get(name, Row([], [])) for name in names}
+    turns = chosen(rows, config.option.hours * 3600 * workers * FILLED)
+    items.sort(key=lambda i: turns.index(name) if (name := i.nodeid.partition("::")[0]) in turns else len(turns))
+    cut = next((at for at, i in enumerate(items) if i.nodeid.partition("::")[0] not in turns), len(items))
+    config.hook.pytest_deselected(items=items[cut:])
+    del items[cut:]
+
+
+def chosen(rows: Mapping[str, Row], seconds: float) -> list[str]:
+    """The files whose turn it is, the longest first.
+
+    Those come first that failed or were never run, then those of older code, the longest ago first. One that does not fit is
+    passed over for others that do, and its turn stays.
+
+    :param seconds: of all workers together.
+    """
+
+    def turn(name: str) -> tuple[int, str, str]:
+        row = rows[name]
+        if not row.told or row.told[1] != "0":
+            return (0, "", name)
+        return (1 if _older(row.told[4]) else 2, row.told[3], name)
+
+    taken: dict[str, float] = {}
+    for name in sorted(rows, key=turn):
+        needed = float(rows[name].told[2]) if rows[name].told else UNKNOWN
+        if sum(taken.values()) + needed <= seconds:
+            taken[name] = needed
+    return sorted(taken, key=lambda name: (-taken[name], name))
 
 
 class _Listener:
@@ -102,6 +152,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"{seen.seconds:7.0f} s  {name}: {counts}")
         for figure in seen.figures:
             terminalreporter.write_line(f"            {figure}")
+    left = sorted(set(known_rows()) - set(config.stash.get(_FILES, {})))
+    if config.option.hours and left:
+        terminalreporter.write_line(
+            f"left to other nights: {len(left)} files ({', '.join(left)}); all of them: ARGS='--hours 0'"
+        )
 
 
 @pytest.hookimpl(trylast=True)
@@ -112,7 +167,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     judged = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
     if _on_a_worker(config) or in_part or exitstatus not in judged:
         return
-    known = rows_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+    known = dict(known_rows())
     date, commit = time.strftime("%Y-%m-%d", time.gmtime()), _git("rev-parse", "--short", "HEAD")
     for name, seen in config.stash[_FILES].items():
         if sum(seen.ended.values()) < seen.tests:
@@ -120,9 +175,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         bad = sum(number for outcome, number in seen.ended.items() if outcome != "passed")
         told = [str(seen.ended["passed"]), str(bad), f"{seen.seconds:.0f}", date, commit]
         known[name] = Row(told, seen.figures)
-    there = {str(p.relative_to(ROOT)) for folder in FOLDERS for p in (ROOT / "tests" / folder).glob("test_*.py")}
-    names = sorted(name for name in there | set(known) if (ROOT / name).exists())
-    PAGE.write_text(page({name: known.get(name, Row([], [])) for name in names}), encoding="utf-8")
+    PAGE.write_text(page(dict(sorted(known.items()))), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -131,6 +184,14 @@ class Row:
 
     told: list[str]
     figures: list[str]
+
+
+@functools.cache
+def known_rows() -> Mapping[str, Row]:
+    """The rows of the page as this run found it, and of the files that have none yet."""
+    rows = rows_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+    there = {str(p.relative_to(ROOT)) for folder in FOLDERS for p in (ROOT / "tests" / folder).glob("test_*.py")}
+    return {name: rows.get(name, Row([], [])) for name in there | set(rows) if (ROOT / name).exists()}
 
 
 def rows_of(text: str) -> dict[str, Row]:
@@ -163,6 +224,7 @@ def _about(name: str) -> str:
     return text.split("\n")[0].replace("|", "/")
 
 
+@functools.cache
 def _older(commit: str) -> bool:
     changed = _git("log", "-1", "--format=%H", "--", "plugins", "roles", "playbooks")
     asked = subprocess.run(
