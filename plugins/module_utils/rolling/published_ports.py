@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from ..traffic.port_rules import beside
 
 _LOCAL = ("127.", "::1", "[::1]", "localhost")
 
@@ -46,14 +44,13 @@ def note(name: str, ports: list[str]) -> str:
     )
 
 
-def without_ports(
-    project: Mapping[str, Any], services: Iterable[str], handed: Collection[str] = frozenset(), six: bool = False
-) -> dict[str, Any]:
-    """The resolved project in which these services publish nothing; ``handed`` of them what :func:`beside` says.
+def with_other_ports(project: Mapping[str, Any], ports: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The resolved project in which these services publish something else.
 
-    :param six: whether others may reach this host by IPv6.
+    :param ports: service → what it publishes instead, nothing at all included.
     """
-    plain = {n: {k: v for k, v in project["services"][n].items() if k != "ports"} for n in services}
-    for name in handed:
-        plain[name]["ports"] = beside(project["services"][name], six)
-    return {**project, "services": {**project["services"], **plain}}
+    services = {name: {k: v for k, v in project["services"][name].items() if k != "ports"} for name in ports}
+    for name, own in ports.items():
+        if own:
+            services[name]["ports"] = list(own)
+    return {**project, "services": {**project["services"], **services}}

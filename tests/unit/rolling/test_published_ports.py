@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling import published_ports
+from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.port_rules import beside
 
 LOCAL = {"target": 8000, "published": "8000", "host_ip": "127.0.0.1"}
 
@@ -46,8 +47,9 @@ def test_what_is_refused(ports: list[str], replicas: int, steered: bool, allowed
 
 def test_a_stand_in_differs_in_its_ports_alone() -> None:
     project = {"name": "x", "services": {"api": {"image": "a", "ports": [LOCAL]}, "nginx": {"ports": [LOCAL]}}}
-    plain = published_ports.without_ports(project, ["api"])
+    plain = published_ports.with_other_ports(project, {"api": ()})
     assert plain == {"name": "x", "services": {"api": {"image": "a"}, "nginx": {"ports": [LOCAL]}}}
     assert project["services"]["api"]["ports"] == [LOCAL]
-    handed = published_ports.without_ports(project, ["api"], ["api"])["services"]["api"]["ports"]
+    ports = beside(project["services"]["api"], False)
+    handed = published_ports.with_other_ports(project, {"api": ports})["services"]["api"]["ports"]
     assert handed == [{"mode": "ingress", "target": 8000, "protocol": "tcp", "host_ip": "127.0.0.1"}]

@@ -13,8 +13,7 @@ from typing import Any, Callable
 from ...engine.host.compose import Compose
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import HASH_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, label_of
-from ...traffic.host.port_handover import is_reached_by_six
-from ..published_ports import without_ports
+from ..published_ports import with_other_ports
 from ..steps import Start
 from .roller import StepFailed
 from .targets import Target
@@ -25,7 +24,7 @@ def create(
 ) -> None:
     """Create, and do not start, what a step asks for.
 
-    :param name: of the project; ``project`` its resolved definition, for what is created without published ports.
+    :param name: of the project; ``project`` its resolved definition, for what is created with other ports.
     :raises ComposeFailed: or :class:`.engine.EngineFailed`; some may be there then.
     """
 
@@ -39,8 +38,7 @@ def create(
 
     beside(compose.create_beside, [(n, c) for n, c in step.create if n not in step.surges])
     if step.surges:
-        handed = [name for name in step.surges if targets[name].handed]
-        definition = without_ports(project, step.surges, handed, is_reached_by_six())
+        definition = with_other_ports(project, {n: targets[n].surge_ports for n in step.surges})
         beside(partial(compose.create_by, definition), [(n, c) for n, c in step.create if n in step.surges])
 
 

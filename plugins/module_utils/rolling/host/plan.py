@@ -45,6 +45,7 @@ from ...releases.host import adopted
 from ...traffic.host.port_handover import is_reached_by_six
 from ...traffic.host.proxy_routes import Proxied, proxy_of, routes_to
 from ...traffic.host.strategies import Front, way_to
+from ...traffic.port_rules import beside
 from ...traffic.unroutable import Around, leading_perhaps, why_unled
 from .. import published_ports
 from ..rest_of_stack import (
@@ -404,6 +405,7 @@ def _target(
     handed = bool(ports) and (door is not None or _can_be_handed(name, service, image))
     if ports and not handed:
         call.notes.append(published_ports.note(name, ports))
+    instead = tuple(beside(service, is_reached_by_six())) if handed else ()
     lasting = chosen_strategy.AWAY if call.strategy == BLUE_GREEN else 0.0
     front = Front(call.engine, call.name, call.proxy_name, request.proxy_mode == "pin", lasting)
     strategy = None
@@ -427,7 +429,8 @@ def _target(
         call.newer_than,
         strategy.dns_seconds if strategy else None,
         strategy.folder if strategy else None,
-        _surge_hash(name, call, handed) if ports else "",
+        call.compose.hashes(published_ports.with_other_ports(call.project, {name: instead}))[name] if ports else "",
+        instead,
         needed_by(call.project["services"], name),
         door=door,
         handed=handed,
@@ -437,11 +440,6 @@ def _target(
         canary_time=request.canary_time if call.strategy == CANARY else 0.0,
         canary_share=request.canary_share if call.strategy == CANARY else 0,
     )
-
-
-def _surge_hash(name: str, call: Call, handed: bool) -> str:
-    definition = published_ports.without_ports(call.project, [name], [name] if handed else (), is_reached_by_six())
-    return call.compose.hashes(definition)[name]
 
 
 def _can_be_handed(name: str, service: Mapping[str, Any], image: Mapping[str, Any]) -> bool:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...base.host import processes
 from ...engine.services import Settings
@@ -28,7 +29,7 @@ class Target:
     """One service of the roll: its settings, identity, the way users reach it, and how that is steered.
 
     ``folder`` is where it listens at a UNIX socket, if nginx reaches it so; ``surge`` is its configuration hash
-    without published ports, if it has any; ``after`` are the services it depends on.
+    with ``surge_ports`` instead of its own, if it publishes any; ``after`` are the services it depends on.
 
     :ivar door: where users knock, of one that has no proxy before it.
     :ivar lingers: see ``Strategy``.
@@ -47,6 +48,7 @@ class Target:
     dns_seconds: float | None = None
     folder: SocketFolder | None = None
     surge: str = ""
+    surge_ports: tuple[Mapping[str, Any], ...] = ()
     after: tuple[str, ...] = ()
     removed: bool = False
     listening: frozenset[int] = frozenset()
