@@ -131,7 +131,9 @@ def test_what_nginx_answers_itself_is_not_asked_of_the_app(
         settings = settings_of(
             "api", {"command": "gunicorn x"}, Evidence(), CommonSettings(prove=["/api/", "/"]), {}, port, proxied=True
         )
-        target = Target(settings, "sha256:1", "new", (Route("api", port, "shop.example"),))
+        # It may publish a port besides.
+        ports = ({"target": port, "host_ip": "127.0.0.1"},)
+        target = Target(settings, "sha256:1", "new", (Route("api", port, "shop.example"),), surge_ports=ports)
         engine = Running({"127.0.0.2": "old", "127.0.0.3": "new"})
         machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])
         machine.look()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...base.host import processes
@@ -48,7 +48,7 @@ class Target:
     dns_seconds: float | None = None
     folder: SocketFolder | None = None
     surge: str = ""
-    surge_ports: tuple[Mapping[str, Any], ...] = ()
+    surge_ports: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     after: tuple[str, ...] = ()
     removed: bool = False
     listening: frozenset[int] = frozenset()
