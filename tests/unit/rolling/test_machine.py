@@ -137,5 +137,5 @@ def test_what_nginx_answers_itself_is_not_asked_of_the_app(
         engine = Running({"127.0.0.2": "old", "127.0.0.3": "new"})
         machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])
         machine.look()
-        answer = machine.prove(["127.0.0.3"], False)["127.0.0.3"]
+        answer = machine.prove(["127.0.0.3"], True)["127.0.0.3"]
     assert answer.ok is proven, answer
