@@ -23,7 +23,7 @@ from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.compose_rolling import call as roll
 from tests.bed.front import docker, remove_labelled
-from tests.bed.users import by_http2, failures, until, users_by_http2
+from tests.bed.users import by_http2, failures, rules_of, until, users, users_by_http2
 
 ROOT = Path(__file__).resolve().parents[2]
 LABEL = "evenkeel.bed"
@@ -141,6 +141,36 @@ class SmallStack:
             argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+
+    def three_versions(self, host: str = "localhost", **parameters: Any) -> int:
+        """Three versions of ``app``, each changed to once, and a bad one, of which users get nothing; returns how many requests there were.
+
+        :param parameters: further ones of each call.
+        """
+        app = self.services["app"]
+        before = app.get("environment", {})
+        with users(self.port, host) as answers:
+            for version in ("v2", "v1", "v2"):
+                result = self.roll(version, **parameters)
+                assert not result.get("failed") and result["changed"], result["msg"]
+                assert set(self.containers("app").values()) == {version}
+                assert not self.roll(**parameters)["changed"]
+            serving = self.containers("app")
+            app["environment"] = {**before, "STATUS": "500"}
+            bad = self.roll("v3", ready_timeout=5.0, **parameters)
+            assert bad["failed"] and bad["rolled_back"], bad["msg"]
+        assert failures(answers) == {} and sum(answers.values()) > 1000, answers
+        assert "v3" not in answers and self.containers("app") == serving
+        app["environment"] = before
+        self.write("v2")
+        assert self.leftovers() == []
+        return sum(answers.values())
+
+    def leftovers(self) -> list[str]:
+        """Rules of ours in any container of it, and what a plain ``up`` would create anew."""
+        argv = ["docker", "compose", "--project-directory", str(self.folder), "up", "--detach", "--dry-run"]
+        dry = subprocess.run(argv, capture_output=True, text=True, check=True)
+        return rules_of(self.name) + [line for line in dry.stderr.splitlines() if "ecreate" in line]
 
     def life_by_http2(self, host: str) -> int:
         """Three versions of ``app`` and a bad one, for users who keep their connections; returns how many requests none of which failed."""
