@@ -139,6 +139,19 @@ def beside(service: Mapping[str, Any], six: bool) -> list[dict[str, Any]]:
     return [{"mode": "ingress", "target": inner, "protocol": "tcp", "host_ip": ip} for inner, ip in sorted(set(ports))]
 
 
+def stands_in(inspection: Mapping[str, Any]) -> bool:
+    """Whether a container publishes at free ports alone, as :func:`beside` has it, where its service publishes fixed ones."""
+    every = ((inspection.get("HostConfig") or {}).get("PortBindings") or {}).values()
+    bindings = [binding for some in every for binding in some or ()]
+    return bool(bindings) and all(str(b.get("HostPort") or "0") == "0" for b in bindings)
+
+
+def lasting(service: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of containers of a resolved service those that stay: without surge containers of a killed run, where there are others."""
+    staying = [i for i in found if not (doors_of(service) and stands_in(i))]
+    return staying or list(found)
+
+
 def rules(table: str, doors: Sequence[Door], to: StandIn, bridged: Iterable[str], seconds: float) -> str:
     """What makes new connections to these doors be led to a container, as ``nft -f`` reads it.
 

@@ -15,6 +15,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.port_rules
     Way,
     beside,
     doors_of,
+    lasting,
     reason_against,
     rules,
 )
@@ -198,3 +199,27 @@ def test_nginx_is_asked_by_a_name_that_it_knows() -> None:
     assert route_by("front", Door("", 80, 80), own, "http://c.example/").server_name == "c.example"
     alone = route_by("api", Door("", 8000, 8000), (), "http://d.example:8000/")
     assert (alone.server_name, alone.tls, alone.port) == ("d.example", False, 8000)
+
+
+def published(*ports: str) -> dict[str, Any]:
+    return {"HostConfig": {"PortBindings": {f"{n}/tcp": [{"HostIp": "", "HostPort": p}] for n, p in enumerate(ports)}}}
+
+
+@pytest.mark.parametrize(
+    ("ports", "found", "staying"),
+    [
+        ([HTTP], [published("80")], [0]),
+        # A surge container that a killed run left beside the one that has the port, or alone.
+        ([HTTP], [published(""), published("80")], [1]),
+        ([HTTP], [published("80", ""), published("", "0")], [0]),
+        ([HTTP], [published("")], [0]),
+        # Several that publish nothing, or at free ports by their definition, are replicas.
+        ([HTTP], [{"HostConfig": {"PortBindings": None}}, published("80")], [0, 1]),
+        ([], [published(""), published("")], [0, 1]),
+        ([{**HTTP, "published": "0"}], [published(""), published("")], [0, 1]),
+    ],
+)
+def test_a_surge_container_that_was_left_stays_only_where_there_is_no_other(
+    ports: list[dict[str, Any]], found: list[dict[str, Any]], staying: list[int]
+) -> None:
+    assert lasting({"ports": ports}, found) == [found[n] for n in staying]

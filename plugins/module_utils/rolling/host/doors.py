@@ -11,12 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from ...engine.host.engine import Engine
+from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL
+from ...engine.programs import PROXY
 from ...engine.services import Settings
 from ...nginx.config import Route, named
 from ...traffic.host import firewall
 from ...traffic.host.port_handover import BesideNginx, HandedPorts, is_reached_by_six
 from ...traffic.host.strategies import Strategy, patience_of
-from ...traffic.port_rules import Door, doors_of, reason_against
+from ...traffic.port_rules import Door, doors_of, reason_against, stands_in
 from ..scalability import only_once
 
 
@@ -33,6 +35,13 @@ def obstacle(name: str, service: Mapping[str, Any], image: Mapping[str, Any]) ->
     closed = firewall.six_closed() if asked else ""
     reasons = [missing, reason_against(service, closed), *only_once(name, service, image)]
     return next((r.removeprefix(f"{name}: ") for r in reasons if r), "")
+
+
+def is_cut_off(engine: Engine, project: Mapping[str, Any], kinds: Mapping[str, str]) -> bool:
+    """Whether a run was killed while it handed over the port of a proxy: its surge container is there still."""
+    proxies = [name for name, kind in kinds.items() if kind == PROXY and doors_of(project["services"][name])]
+    labels = {PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"}
+    return bool(proxies) and any(map(stands_in, engine.containers(labels, set(proxies))))
 
 
 def main_door(service: Mapping[str, Any], health_url: str) -> Door:

@@ -21,7 +21,7 @@ from ...base.host.files import FilesFailed
 from ...engine.host import configurations
 from ...engine.programs import WEB
 from ...operation.host.journal import Fence, working
-from ...operation.host.progress import Progress
+from ...operation.host.progress import Progress, ProgressOptions
 from ...operation.host.records import Records, first_line
 from ...releases.host import adopted, kept_images
 from ...traffic import waiting_room
@@ -32,6 +32,7 @@ from ..stack import Stack
 from ..steps import Step
 from . import generations, spares
 from .chosen_strategy import BLUE_GREEN, ROLLING
+from .doors import is_cut_off
 from .fenced import FencedMachine
 from .machine import ComposeMachine
 from .plan import Call, Request, prepare, refuse_what_cannot_change_hands, refuse_without_room
@@ -63,6 +64,13 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
     if request.images and not check_mode:
         kept_images.bring_back(request.project, request.lock, request.images)
     call = prepare(request, planning=check_mode)
+    if not check_mode and request.only != "proxies" and is_cut_off(call.engine, call.project, call.kinds):
+        # Two of a proxy are one too many to be led. What fails goes back to one as well.
+        alone = replace(
+            request, only="proxies", progress=ProgressOptions(), images={}, generation="", remove_orphans=False
+        )
+        roll(alone, False, standing_by)
+        call = prepare(request)
     machine = ComposeMachine(
         call.compose,
         call.engine,

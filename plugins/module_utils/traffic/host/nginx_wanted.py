@@ -23,6 +23,7 @@ from ...nginx.host.proxy_files import files_of
 from ...nginx.host.site import ContainerSite, Contents, HostSite, Site
 from ...nginx.twin import checked
 from ...operation.options import LockOptions
+from ..port_rules import lasting
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,10 @@ def _container(request: Request) -> tuple[Engine, dict[str, Any], dict[str, Any]
     if service not in (project.get("services") or {}):
         known = ", ".join(sorted(project.get("services") or {}))
         raise BadInput(f"there is no service {service} in the project; it has {known}")
-    found = [
-        i
-        for i in engine.containers({PROJECT_LABEL: name, SERVICE_LABEL: service, ONE_OFF_LABEL: "False"})
-        if pid_of(i) and label_of(i, SERVICE_LABEL) == service
-    ]
+    every = engine.containers({PROJECT_LABEL: name, SERVICE_LABEL: service, ONE_OFF_LABEL: "False"})
+    found = lasting(
+        project["services"][service], [i for i in every if pid_of(i) and label_of(i, SERVICE_LABEL) == service]
+    )
     if not found:
         raise Absent(f"{service} does not run")
     if len(found) > 1:
@@ -127,4 +127,4 @@ def _container(request: Request) -> tuple[Engine, dict[str, Any], dict[str, Any]
     master = Nginx(engine, found[0])
     if not master.workers():
         raise BadInput(f"{master.name} is no nginx: no worker process of one was found in it", "see service")
-    return engine, found[0], project
+    return engine, dict(found[0]), project

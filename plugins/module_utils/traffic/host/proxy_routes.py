@@ -22,6 +22,7 @@ from ...nginx.host.nginx import HOST, HostNginx, Master, Nginx, NginxFailed
 from ...nginx.include import is_managed
 from ...nginx.syntax import UnreadableConfig, load
 from ..caddy_config import UnreadableCaddy
+from ..port_rules import lasting
 from ..traefik_labels import file_routes, is_enabled, label_routes
 from ..unroutable import Around
 from .caddy import Caddy
@@ -80,7 +81,7 @@ def proxy_of(
         mine = [i for i in there if label_of(i, SERVICE_LABEL) == service]
         if mine and not any(pid_of(i) for i in mine):
             down[service] = _status_of(mine[0])
-        for inspection in (i for i in mine if pid_of(i)):
+        for inspection in lasting(services[service], [i for i in mine if pid_of(i)]):
             try:
                 every = _routes_of(engine, inspection, service, fronts[service])
             except NginxFailed as error:
