@@ -23,6 +23,14 @@ from types import TracebackType
 BASE_IMAGE = "evenkeel/base:trixie"
 REPOSITORY = "evenkeel/engine"
 PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables", "nftables", "iproute2", "procps")
+SUITE = "trixie"
+#: The suite whose engine, Compose and Python are the newest that are packages.
+NEWER = "testing"
+# The mirror is the one that the base image has, as a line or in the newer form.
+_OTHER_SUITE = (
+    "echo \"deb [check-valid-until=no] $(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list* | head -n 1) {} main\" "
+    ">/etc/apt/sources.list.d/other.list"
+)
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
 # What systemd 256 and later want to be told on a machine with cgroup v1.
 _LEGACY = (
@@ -71,19 +79,24 @@ def _log_tail(done: subprocess.CompletedProcess[str]) -> str:
     return (done.stderr.strip() or done.stdout.strip())[-1500:] or f"exit code {done.returncode}"
 
 
-def engine_image(packages: Sequence[str] = ()) -> str:
+def engine_image(packages: Sequence[str] = (), suite: str = SUITE) -> str:
     """The name of the server's image; it is built from Debian packages if it is not there, or is of another recipe.
 
     :param packages: what a server needs besides the engine (``openssh-server``, ``python3-docker``, …).
+    :param suite: of Debian, from which its packages come.
     """
     extra = tuple(sorted(set(packages) - set(PACKAGES)))
-    install = f"apt-get install -y --no-install-recommends {' '.join((*PACKAGES, *extra))}"
-    text = f"FROM {BASE_IMAGE}\nRUN apt-get update && {install} && rm -rf /var/lib/apt/lists/*\n"
+    own = suite == SUITE
+    install = (
+        f"apt-get install -y --no-install-recommends {'' if own else f'-t {suite} '}{' '.join((*PACKAGES, *extra))}"
+    )
+    add = "" if own else f"{_OTHER_SUITE.format(suite)} && "
+    text = f"FROM {BASE_IMAGE}\nRUN {add}apt-get update && {install} && rm -rf /var/lib/apt/lists/*\n"
     base = _run(["docker", "image", "inspect", "--format", "{{.Id}}", BASE_IMAGE], 30)
     if base.returncode:
         raise NestedError(f"{BASE_IMAGE} is not there: make setup brings it")
     stamp = hashlib.sha256((text + base.stdout).encode()).hexdigest()[:32]
-    name = f"{REPOSITORY}:trixie" + (f"-{hashlib.sha256(' '.join(extra).encode()).hexdigest()[:8]}" if extra else "")
+    name = f"{REPOSITORY}:{suite}" + (f"-{hashlib.sha256(' '.join(extra).encode()).hexdigest()[:8]}" if extra else "")
     present = _run(["docker", "image", "inspect", "--format", _STAMP_OF, name], 30)
     if present.stdout.strip() == stamp:
         return name
@@ -105,6 +118,7 @@ class NestedEngine:
     :param arguments: further arguments of ``dockerd``.
     :param keep_engine: start the engine again 2 s after it ended, as systemd does; without that the server ends with it.
     :param memory: what all of it may take together, such as ``2g``; it swaps nothing.
+    :param suite: see :func:`engine_image`.
     :param ipv6: be in a network of its own where it has an IPv6 address, and be reached by that too: what is published, is at ::1 as well.
     :param systemd: whether the first process is systemd, which starts the engine as on a real server.
     """
@@ -122,6 +136,7 @@ class NestedEngine:
         memory: str = "",
         systemd: bool = False,
         ipv6: bool = False,
+        suite: str = SUITE,
     ) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]+", name):
             raise NestedError(f"{name!r} cannot be the name of a container")
@@ -129,6 +144,7 @@ class NestedEngine:
         self.bed = bed
         self.publish = dict(publish or {})
         self.packages = (*packages, *(SYSTEMD if systemd else ()))
+        self.suite = suite
         self.ipv6 = ipv6
         self.network = name if ipv6 else network
         self.arguments = tuple(arguments)
@@ -154,7 +170,7 @@ class NestedEngine:
 
         :param timeout: seconds for the engine; building the image has its own bound.
         """
-        image = engine_image(self.packages)
+        image = engine_image(self.packages, self.suite)
         self.destroy()
         label = ["--label", f"{BED}={self.bed}"]
         argv = ["docker", "run", "--detach", "--privileged", "--cgroupns", "private", *label]

@@ -22,7 +22,7 @@ from typing import Any
 from demo.repository import add_commit
 from tests.bed.load.process import LoadRun
 from tests.bed.login import PACKAGES, Login
-from tests.bed.nested import NestedEngine
+from tests.bed.nested import SUITE, NestedEngine
 from tests.bed.ports import free_port
 from tests.bed.shop import BEDS, ROOT, BedError, Play, run
 
@@ -71,7 +71,7 @@ class Server:
     :param name: of the bed; container, label and folder are named after it.
     :param packages: what is installed on it besides.
     :param compose: what its Compose file is made of the shop's; users of a server come from outside of it.
-    :param memory: see :class:`NestedEngine`; ``arguments`` and ``ipv6`` too, by which users then come.
+    :param memory: see :class:`NestedEngine`; ``arguments``, ``suite`` and ``ipv6`` too, by which users then come.
     :param variables: further variables of the playbooks.
     :param become: whether the plays become root; without it ``deploy`` owns ``app_root`` and is in the group docker.
     """
@@ -86,6 +86,7 @@ class Server:
         variables: Mapping[str, Any] | None = None,
         arguments: Sequence[str] = (),
         ipv6: bool = False,
+        suite: str = SUITE,
     ) -> None:
         self.name = f"evenkeel-{name}"
         self.variables = dict(variables or {})
@@ -105,6 +106,7 @@ class Server:
             memory=memory,
             arguments=arguments,
             ipv6=ipv6,
+            suite=suite,
         )
         self.login = Login(self.engine, self.folder / "ssh")
         # Short, since a socket's path is; and what of ssh is ours is found by it.

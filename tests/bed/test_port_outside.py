@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx is replaced while users come from another machine: by IPv4 and IPv6, with the engine's own proxy for published ports or without."""
+"""nginx is replaced while users come from another machine: by IPv4 and IPv6, with the engine's own proxy or without, by a newer engine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from demo.repository import add_commit
+from tests.bed.nested import NEWER, SUITE
 from tests.bed.server import Server
 from tests.bed.shop import run
 from tests.bed.stacks import COMPOSE
@@ -27,6 +28,7 @@ class Way:
     arguments: tuple[str, ...] = ()
     ipv6: bool = False
     containers_have: bool = False
+    suite: str = SUITE
 
     def compose(self, text: str) -> str:
         assert text.count(_NETWORK) == 1
@@ -38,6 +40,8 @@ WAYS = {
     "IPv4": Way(),
     "IPv4, no userland-proxy": Way(("--userland-proxy=false",)),
     "IPv6": Way(ipv6=True),
+    "IPv4, a newer engine": Way(suite=NEWER),
+    "IPv6, a newer engine": Way(ipv6=True, suite=NEWER),
     "IPv6 to the container": Way(("--experimental", "--ip6tables"), ipv6=True, containers_have=True),
 }
 
@@ -45,7 +49,7 @@ WAYS = {
 @pytest.fixture(scope="module", params=WAYS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     way = WAYS[request.param]
-    with Server("outside", compose=way.compose, arguments=way.arguments, ipv6=way.ipv6) as made:
+    with Server("outside", compose=way.compose, arguments=way.arguments, ipv6=way.ipv6, suite=way.suite) as made:
         told = "    listen 80;\n"
         conf = run(["git", "--git-dir", str(made.repository), "show", f"v2-server:{_CONF}"])
         text = run(["git", "--git-dir", str(made.repository), "show", f"v2-server:{COMPOSE}"])

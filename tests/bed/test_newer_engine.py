@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server with the newest engine, Compose and Python that are packages: a life of the shop, by ssh, with users from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bed.code_hotfix import VERSION, said
+from tests.bed.load.result import Result
+from tests.bed.nested import NEWER
+from tests.bed.server import Server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server("newer-engine", suite=NEWER) as made:
+        versions = made.engine.docker("version", "--format", "{{.Server.Version}}").strip()
+        compose = made.engine.docker("compose", "version", "--short").strip()
+        python = made.engine.exec("python3", "--version").split()[1]
+        print(f"\nevidence: engine {versions}, Compose {compose}, Python {python}")
+        first = made.update("v1")
+        assert first.returncode == 0, first.output[-4000:]
+        yield made
+
+
+def nobody_failed(result: Result) -> None:
+    raced = [f for f in result.failures if (f["kind"], f["client"]) == ("closed_before_response", "keepalive")]
+    assert result.failed == len(raced) <= 1 and result.total > 200, result.failures[:5]
+
+
+def test_an_update_loses_nothing_and_is_done_once(server: Server) -> None:
+    with server.load() as load:
+        play = server.update("v2")
+        result = load.stop()
+    assert play.returncode == 0, play.output[-4000:]
+    assert (server.version(), server.leftovers()) == ("v2", [])
+    nobody_failed(result)
+    print(f"\nevidence: an update: {result.total:,} requests, 0 failed, {play.seconds:.0f} s")
+    again = server.update("v2")
+    assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
+
+
+def test_a_bad_version_is_undone(server: Server) -> None:
+    with server.load() as load:
+        play = server.update("bad-500")
+        result = load.stop()
+    assert play.returncode != 0 and "answered 500" in play.message, play.output[-4000:]
+    assert (server.version(), server.leftovers()) == ("v2", [])
+    nobody_failed(result)
+
+
+def test_a_hotfix_of_code_and_the_ways_back(server: Server) -> None:
+    source = server.folder / "dev"
+    (source / VERSION).parent.mkdir(parents=True)
+    (source / VERSION).write_text(said("v2-h"), encoding="utf-8")
+    with server.load() as load:
+        fixed = server.begin_playbook("hotfix", hotfix_files=VERSION, hotfix_source=str(source)).end()
+        assert fixed.returncode == 0 and server.version() == "v2-h", fixed.output[-4000:]
+        back = server.rollback()
+        assert back.returncode == 0 and server.version() == "v2", back.output[-4000:]
+        before = server.rollback(rollback_to="v1-server")
+        result = load.stop()
+    assert before.returncode == 0, before.output[-4000:]
+    assert (server.version(), server.leftovers()) == ("v1", [])
+    nobody_failed(result)
