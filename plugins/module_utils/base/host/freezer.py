@@ -11,31 +11,20 @@ from __future__ import annotations
 import os
 import time
 
-from .processes import text_of
+from .processes import control_group, text_of
 
-# Where the second version of control groups is, alone or beside the first.
-_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 # Seconds until the kernel has stopped every process.
 _PATIENCE = 5.0
 
 
-def _group(pid: int) -> str:
-    """The folder of a container's control group, empty where it has none of its own."""
-    for line in text_of(f"/proc/{pid}/cgroup").splitlines():
-        if line.startswith("0::/") and line != "0::/":
-            found = [f"{root}{line[3:]}" for root in _ROOTS]
-            return next((group for group in found if os.path.exists(f"{group}/cgroup.freeze")), "")
-    return ""
-
-
 def is_able(pid: int) -> bool:
     """Whether the container with this main process can be frozen from here."""
-    return os.access(f"{_group(pid)}/cgroup.freeze", os.W_OK)
+    return os.access(f"{control_group(pid)[0]}/cgroup.freeze", os.W_OK)
 
 
 def is_frozen(pid: int) -> bool:
     """Whether it is frozen."""
-    return text_of(f"{_group(pid)}/cgroup.freeze").strip() == "1"
+    return text_of(f"{control_group(pid)[0]}/cgroup.freeze").strip() == "1"
 
 
 def freeze(pid: int) -> None:
@@ -45,7 +34,7 @@ def freeze(pid: int) -> None:
     """
     _write(pid, "1")
     until = time.monotonic() + _PATIENCE
-    while "frozen 1" not in text_of(f"{_group(pid)}/cgroup.events"):
+    while "frozen 1" not in text_of(f"{control_group(pid)[0]}/cgroup.events"):
         if time.monotonic() > until:
             _write(pid, "0")
             raise OSError(f"the processes of container {pid} did not stand still within {_PATIENCE:g} s")
@@ -59,5 +48,5 @@ def thaw(pid: int) -> None:
 
 
 def _write(pid: int, value: str) -> None:
-    with open(f"{_group(pid)}/cgroup.freeze", "w", encoding="ascii") as stream:
+    with open(f"{control_group(pid)[0]}/cgroup.freeze", "w", encoding="ascii") as stream:
         stream.write(value)

@@ -18,6 +18,8 @@ _OPEN_STATES = {"01", "03", "04"}
 _LISTENING = "0A"
 _HALF_OPEN = "03"
 _TICKS = os.sysconf("SC_CLK_TCK")
+# Where control groups are; the second has those of version 2 where both are in use.
+_GROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 # Seconds for which a process may still be on its way to handling signals.
 _BOOT = 20.0
 
@@ -246,16 +248,18 @@ def await_handler(pid: int, number: int, boot: float = _BOOT) -> None:
         time.sleep(0.1)
 
 
-def _memory_group(pid: int) -> tuple[str, bool]:
-    """The directory of a process's memory cgroup, and whether it is of version 2."""
-    for line in text_of(f"/proc/{pid}/cgroup").splitlines():
-        _number, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            return f"/sys/fs/cgroup/memory{path}", False
-    for line in text_of(f"/proc/{pid}/cgroup").splitlines():
-        if line.startswith("0::"):
-            return f"/sys/fs/cgroup{line[3:]}", True
-    return "", True
+def control_group(pid: int, controller: str = "") -> tuple[str, bool]:
+    """The directory of a process's control group for a controller, empty where it has none, and whether it is of version 2.
+
+    :param controller: such as ``memory``; without one only version 2 counts, be it beside the first.
+    """
+    found = [line.split(":", 2) for line in lines(f"/proc/{pid}/cgroup") if line.count(":") > 1]
+    for _number, controllers, path in found:
+        if controller and controller in controllers.split(","):
+            return f"{_GROUPS[0]}/{controller}{path}", False
+    paths = [path for number, controllers, path in found if (number, controllers) == ("0", "")]
+    folders = [f"{root}{path}" for path in paths for root in _GROUPS]
+    return next((f for f in folders if os.path.exists(f"{f}/cgroup.controllers")), ""), True
 
 
 def _table(text: str) -> dict[str, int]:
@@ -265,7 +269,7 @@ def _table(text: str) -> dict[str, int]:
 
 def memory_used(pid: int) -> int | None:
     """Bytes that a container's processes hold, page cache that can go left out; None when it cannot be told."""
-    group, second = _memory_group(pid)
+    group, second = control_group(pid, "memory")
     usage = text_of(f"{group}/{'memory.current' if second else 'memory.usage_in_bytes'}").strip()
     if not usage.isdigit():
         return None
@@ -275,7 +279,7 @@ def memory_used(pid: int) -> int | None:
 
 def kills_for_memory(pid: int) -> int:
     """How many processes of a container the kernel has killed because its memory limit was exceeded."""
-    group, second = _memory_group(pid)
+    group, second = control_group(pid, "memory")
     text = text_of(f"{group}/{'memory.events' if second else 'memory.oom_control'}")
     return _table(text).get("oom_kill", 0)
 
@@ -284,7 +288,7 @@ def memory_of_machine() -> tuple[int, int]:
     """``(total, available)`` bytes, within the limit of this process's own cgroup where there is one."""
     rows = dict(line.split(":", 1) for line in text_of("/proc/meminfo").splitlines() if ":" in line)
     total, available = (int(rows[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
-    group, second = _memory_group(os.getpid())
+    group, second = control_group(os.getpid(), "memory")
     limit = text_of(f"{group}/{'memory.max' if second else 'memory.limit_in_bytes'}").strip()
     used = memory_used(os.getpid())
     if limit.isdigit() and int(limit) < total and used is not None:

@@ -66,7 +66,7 @@ class ComposeMachine:
     """See the module's text; every method may raise :class:`StepFailed` with a message for the user.
 
     :param proxy_name: Compose service of nginx, empty when no proxy takes part.
-    :param project: the resolved project, for what is created without published ports.
+    :param project: the resolved project, for what is created with other ports.
     :param state_dir: where it is on record which containers were left running for a way back.
     :param keep_old: for how many seconds they are.
     :param left_alone: ids of containers that it does not see.
