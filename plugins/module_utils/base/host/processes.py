@@ -259,7 +259,7 @@ def control_group(pid: int, controller: str = "") -> tuple[str, bool]:
             return f"{_GROUPS[0]}/{controller}{path}", False
     paths = [path for number, controllers, path in found if (number, controllers) == ("0", "")]
     folders = [f"{root}{path}" for path in paths for root in _GROUPS]
-    return next((f for f in folders if os.path.exists(f"{f}/cgroup.controllers")), ""), True
+    return next((f for f in folders if os.path.exists(f"{f}/cgroup.controllers")), (folders or [""])[0]), True
 
 
 def _table(text: str) -> dict[str, int]:
