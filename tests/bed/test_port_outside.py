@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from demo.repository import add_commit
-from tests.bed.nested import NEWER, SUITE
+from tests.bed.nested import NEWER, SUITE, NestedEngine
 from tests.bed.server import Server
 from tests.bed.shop import run
 from tests.bed.stacks import COMPOSE
@@ -29,6 +29,7 @@ class Way:
     ipv6: bool = False
     containers_have: bool = False
     suite: str = SUITE
+    legacy: bool = False
 
     def compose(self, text: str) -> str:
         assert text.count(_NETWORK) == 1
@@ -40,16 +41,29 @@ WAYS = {
     "IPv4": Way(),
     "IPv4, no userland-proxy": Way(("--userland-proxy=false",)),
     "IPv6": Way(ipv6=True),
+    "IPv4, iptables-legacy": Way(legacy=True),
     "IPv4, a newer engine": Way(suite=NEWER),
     "IPv6, a newer engine": Way(ipv6=True, suite=NEWER),
     "IPv6 to the container": Way(("--experimental", "--ip6tables"), ipv6=True, containers_have=True),
 }
 
 
+def by_legacy_rules(engine: NestedEngine) -> None:
+    """Have the engine make its rules with the older program, whose tables are others."""
+    for name in ("iptables", "ip6tables"):
+        engine.exec("update-alternatives", "--set", name, f"/usr/sbin/{name}-legacy")
+    engine.end_engine("TERM")
+    engine.exec("nft", "flush", "ruleset")
+    engine.wait_for_engine()
+    assert "DOCKER" in engine.exec("iptables-legacy", "--table", "nat", "--list-rules")
+
+
 @pytest.fixture(scope="module", params=WAYS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     way = WAYS[request.param]
     with Server("outside", compose=way.compose, arguments=way.arguments, ipv6=way.ipv6, suite=way.suite) as made:
+        if way.legacy:
+            by_legacy_rules(made.engine)
         told = "    listen 80;\n"
         conf = run(["git", "--git-dir", str(made.repository), "show", f"v2-server:{_CONF}"])
         text = run(["git", "--git-dir", str(made.repository), "show", f"v2-server:{COMPOSE}"])
@@ -61,6 +75,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         made.push()
         first = made.update("v2-server-0")
         assert first.returncode == 0, first.output[-4000:]
+        assert "DOCKER" not in made.engine.exec("nft", "list", "ruleset") or not way.legacy
         yield made
 
 
