@@ -1,9 +1,10 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Long modules on the controller: started in the background, with their progress shown while they work.
+"""Long modules on the controller: they go on in the background, and their progress is shown while they work.
 
-The module goes on by itself on the target when this process ends or loses its connection.
+Ansible's own way, C(async), packs and sends two modules and cannot show anything; and each look is a module.  Here one look
+waits on the target for what is new.  The module goes on by itself on the target when this process ends or loses its connection.
 """
 
 from __future__ import annotations
@@ -20,17 +21,15 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import MISSING
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import JOB, MISSING
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.progress import read_lines
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_texts import progress_line
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.runtime import RuntimeAction
 
-#: Seconds after which Ansible's wrapper would end the module: far more than any module of ours allows itself.
-LIMIT = 7 * 24 * 3600
-INTERVAL = 0.5
+#: Seconds between two looks on the target, and how many of them one command makes where there is nothing new.
+INTERVAL, LOOKS = 0.2, 25
 #: Seconds for which a lost connection is tried again.
 PATIENCE = 60.0
-_OF_ASYNC = ("ansible_job_id", "results_file", "started", "finished")
 _KILLED = (
     "What: the module was killed on the target\nNow: what it had done stays, and nothing that served was taken away\n"
     "Next: run the same playbook again, it takes up from what it finds"
@@ -39,38 +38,50 @@ _LOST = (
     "What: the module has ended, but its result in {} cannot be read\nNow: what it had done stays\n"
     "Next: run the same playbook again, it takes up from what it finds"
 )
+_ENDED, _GONE = "#ended", "#gone"
+# Each look takes what the shell itself can do and one `tail`: users are served beside it.
+_LOOK = """i=0
+while :; do
+  w=gone
+  if [ -e {results} ]; then w=ended
+  elif {{ read -r s < /proc/{pid}/stat; }} 2>/dev/null; then
+    set -- ${{s##*) }}
+    case "$1" in Z|X) ;; *) [ "${{20}}" != {started} ] || w=works;; esac
+  fi
+  [ $w != gone ] || [ ! -e {results} ] || w=ended
+  t=$(for f in {files}; do [ -f "$f" ] && tail -n +{first} "$f"; done)
+  [ $w = works ] && [ -z "$t" ] && [ $i -lt {looks} ] || break
+  i=$((i+1)); sleep {interval} 2>/dev/null || sleep 1
+done
+printf '%s\\n' "$t" "#$w"
+[ $w != ended ] || cat {results}
+"""
 
 
-def look_command(state_dirs: Sequence[str], progress_id: str, shown: int, job: str, results: str) -> str:
-    """A shell command that prints the lines after the ``shown`` ones, and whether the module still works.
+def look_command(state_dirs: Sequence[str], progress_id: str, shown: int, job: Mapping[str, Any]) -> str:
+    """A shell command that waits for something new, prints the lines after the ``shown`` ones, and how it is with the module.
+
+    That is a line of its own; after ``#ended`` comes the result.  Where nothing is new it ends after some seconds all the same,
+    since a connection that is lost is seen only by using it.
 
     :param state_dirs: where it may be; none where only the target knows, and the file's name is found under any then.
-    :param results: Ansible's file for the job's result, which begins with "started" until that is there.
+    :param job: what the module answered, see ``answer_and_go_on``.
     """
     folders = [shlex.quote(folder) for folder in state_dirs] or ["/var/lib/evenkeel/*"]
-    files = " ".join(f"{folder}/progress/{progress_id}.jsonl" for folder in folders)
-    # The shell that runs this has these words in its own command line, and must not take itself for the job.
-    masked = f"{shlex.quote(os.path.dirname(results))}/[{job[:1]}]{shlex.quote(os.path.basename(results)[1:])}"
-    number = job.split(".")[0]
-    return (
-        f'for f in {files}; do [ -f "$f" ] && tail -n +{shown + 1} "$f"; done; '
-        f'case "$(head -c 11 {masked})" in \'{{"started":\') '
-        f"if grep -qs '[{number[:1]}]{number[1:]}' /proc/[0-9]*/cmdline; then echo '#works'; else echo '#gone'; fi;; "
-        f"*) echo '#ended';; esac"
+    return _LOOK.format(
+        results=shlex.quote(str(job["results"])),
+        pid=int(job["pid"]),
+        started=int(job["started"]),
+        files=" ".join(f"{folder}/progress/{progress_id}.jsonl" for folder in folders),
+        first=shown + 1,
+        looks=LOOKS,
+        interval=INTERVAL,
     )
 
 
-def fetch_command(results: str) -> str:
-    """A shell command that prints a job's result after a line of its own.
-
-    ``async_status`` does the same by a module on the target, half a second or more on a busy one.
-    """
-    return f"echo '#result'; cat {shlex.quote(results)}"
-
-
 def read_result(output: str) -> dict[str, Any]:
-    """The result in what :func:`fetch_command` printed, empty where there is none; a terminal may have changed line ends."""
-    text = output.partition("#result")[2]
+    """The result in what :func:`look_command` printed, empty where there is none; a terminal may have changed line ends."""
+    text = output.partition(f"\n{_ENDED}")[2]
     try:
         found = json.loads(text[text.index("{") : text.rindex("}") + 1])
     except ValueError:
@@ -106,39 +117,34 @@ class LiveAction(RuntimeAction):
         return {}
 
     def _attend(self, send: bool, task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        """Start the module in the background, show its progress, and return its result."""
-        task = self._task
+        """Start the module, show its progress while it goes on by itself, and return its result."""
         progress_id = secrets.token_hex(16)
-        arguments = {**task.args, "progress_id": progress_id}
-        task.async_val = LIMIT
-        try:
-            begun = self.with_code(send, module_args=arguments, task_vars=task_vars, wrap_async=True)
-        finally:
-            task.async_val = 0
-        job, results = str(begun.get("ansible_job_id") or ""), str(begun.get("results_file") or "")
-        if not job or not results:
+        arguments = {**self._task.args, "progress_id": progress_id}
+        begun = self.with_code(send, detach=True, module_args=arguments, task_vars=task_vars)
+        job = begun.get(JOB)
+        if not job:
+            # It was refused, or the target has no room for the answer and it was waited for.
             return begun
-        name = str(task.delegate_to or (task_vars or {}).get("inventory_hostname") or "target")
-        works = self._follow(name, progress_id, job, results)
-        return self._result_of(results) if works else {"failed": True, "msg": _KILLED}
+        name = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname") or "target")
+        return self._follow(name, progress_id, job)
 
-    def _follow(self, name: str, progress_id: str, job: str, results: str) -> bool:
-        """Show lines until the module has ended; False where it vanished without a result."""
-        display, shown, pause, gone = Display(), 0, 0.1, 0
+    def _follow(self, name: str, progress_id: str, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Show lines until the module has ended, and return its result."""
+        display, shown = Display(), 0
         while True:
-            output = self._ask(look_command(self._state_dirs(), progress_id, shown, job, results))
+            output = self._ask(look_command(self._state_dirs(), progress_id, shown, job))
             texts, shown = read_lines(output, shown)
             for text in texts:
                 display.display(progress_line(name, text), stderr=True)
-            words = output.split()
-            if "#ended" in words and not texts:
-                return True
-            gone = gone + 1 if "#gone" in words else 0
-            if gone > 2:
-                return False
-            if "#ended" not in words:
-                time.sleep(pause)
-                pause = min(INTERVAL, pause * 1.5)
+            # What the lines themselves say stands inside of JSON.
+            words = {line.strip() for line in output.splitlines()}
+            if _GONE in words:
+                self._forget(str(job["results"]))
+                return {"failed": True, "msg": _KILLED}
+            if _ENDED in words:
+                return self._result_of(output, str(job["results"]))
+            if not texts:
+                time.sleep(INTERVAL)
 
     def _state_dirs(self) -> list[str]:
         args = self._task.args
@@ -157,18 +163,17 @@ class LiveAction(RuntimeAction):
                     raise
                 time.sleep(2.0)
 
-    def _result_of(self, results: str) -> dict[str, Any]:
-        """The module's own result, without what running it in the background adds."""
-        result = read_result(self._ask(fetch_command(results)))
+    def _result_of(self, output: str, results: str) -> dict[str, Any]:
+        """The module's own result, without what following it adds."""
+        result = read_result(output) or read_result(self._ask(f"printf '\\n{_ENDED}\\n'; cat {shlex.quote(results)}"))
         if not result:
             return {"failed": True, "msg": _LOST.format(results)}
         # By a command of its own: a connection that is lost while it is read must find it there the next time.
-        self._ask(f"rm -f {shlex.quote(results)}")
-        if result.get("failed") and str(result.get("msg")).startswith("Traceback") and "cmd" in result:
-            return {"failed": True, "msg": _KILLED}
-        for key in _OF_ASYNC:
-            result.pop(key, None)
+        self._forget(results)
         result.get("invocation", {}).get("module_args", {}).pop("progress_id", None)
         # What it printed beside its result would be untrusted text; Ansible's own reader drops it as well.
         result.pop("stdout", None)
         return result
+
+    def _forget(self, results: str) -> None:
+        self._ask(f"rm -rf {shlex.quote(os.path.dirname(results))}")

@@ -17,7 +17,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import CALL, DIGEST, MISSING, SENT
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import CALL, DETACH, DIGEST, MISSING, SENT
 
 #: The module that runs the code of all others.
 _CARRIER = "evenkeel.deploy.call"
@@ -74,14 +74,18 @@ class RuntimeAction(ActionBase):
         begun = self.with_code(False, **how)
         return self.with_code(True, **how) if begun.get(MISSING) else begun
 
-    def with_code(self, send: bool, **how: Any) -> dict[str, Any]:
+    def with_code(self, send: bool, detach: bool = False, **how: Any) -> dict[str, Any]:
         """The same once, with or without sending the code; the result has ``MISSING`` where that was needed.
+
+        :param detach: let the module answer at once where its result will be, and go on by itself.
 
         What Ansible packs and sends is one small module for all, since it packs each anew: 0.14 s of a processor, measured.
         """
         task = self._task
         before = task.environment
-        variables = {CALL: task.action.rpartition(".")[2], DIGEST: digest(), **({SENT: self._send()} if send else {})}
+        variables = {CALL: task.action.rpartition(".")[2], DIGEST: digest()}
+        variables.update({SENT: self._send()} if send else {})
+        variables.update({DETACH: "1"} if detach else {})
         task.environment = [*(before if isinstance(before, list) else [before] if before else []), variables]
         try:
             result: dict[str, Any] = self._execute_module(module_name=_CARRIER, **how)

@@ -23,29 +23,40 @@ MODULE = """#!/usr/bin/python
 from __future__ import annotations
 import os, signal, time
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.detached import answer_and_go_on
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.progress import PROGRESS_SPEC, Progress
 
 module = AnsibleModule(
     {**PROGRESS_SPEC, "state_dir": {"type": "path"}, "lines": {"type": "int"}, "end": {"type": "str"}},
     supports_check_mode=True,
 )
-progress = Progress.open(module.params["state_dir"], module.params["progress_id"] or "")
-for number in range(module.params["lines"]):
-    progress.say(f"api: step {number} \\u00e9")
-    time.sleep(0.3)
-if module.params["end"] == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-if module.params["end"] == "failed":
-    module.fail_json(msg="What: it failed", rolled_back=True, timeline=[{"started": "now"}])
-module.exit_json(changed=module.params["end"] == "changed", user=os.getuid(), serving={"started": 1})
+
+def work():
+    progress = Progress.open(module.params["state_dir"], module.params["progress_id"] or "")
+    for number in range(module.params["lines"]):
+        progress.say(f"api: step {number} \\u00e9")
+        time.sleep(0.3)
+    if module.params["end"] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if module.params["end"] == "failed":
+        module.fail_json(msg="What: it failed", rolled_back=True, timeline=[{"started": "now"}])
+    # What is imported late is still there.
+    from ansible.module_utils.common import sys_info
+    module.exit_json(changed=module.params["end"] == "changed", user=os.getuid(), serving={"started": 1})
+
+if os.environ.get("DETACH"):
+    answer_and_go_on(work)
+else:
+    work()
 """
 ACTION = """from __future__ import annotations
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.live import LiveAction
 
 
 class ActionModule(LiveAction):
-    def with_code(self, send, **how):
+    def with_code(self, send, detach=False, **how):
         # No call of the collection's own code: the module is packed as any other.
+        self._task.environment = [{"DETACH": "1"}] if detach else []
         return self._execute_module(module_name="tell_slowly", **how)
 """
 DOCKERFILE = f"""FROM evenkeel/python:3.13

@@ -13,6 +13,10 @@ CALL = "EVENKEEL_CALL"
 DIGEST = "EVENKEEL_RUNTIME"
 #: Variable of a module's environment: the file in which the controller has sent that code along, where it has.
 SENT = "EVENKEEL_RUNTIME_SENT"
+#: Variable of a module's environment: set where it shall answer at once who it is, and go on by itself.
+DETACH = "EVENKEEL_DETACH"
+#: What the answer of such a module has: its process, when that began, and the file that will have its result.
+JOB = "evenkeel_job"
 #: What a result has, and is true, where the code has to be sent first. Nothing else was done then.
 MISSING = "evenkeel_runtime_missing"
 #: How many files of code are left in a folder: two versions of this collection, each for two versions of Python.

@@ -6,11 +6,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
+
+from ..runtime import JOB
+from .clock import identity
 
 # The lowest there is: those who are served come first.
 _NICENESS = 19
+# Bytes that are kept for a result.
+_ROOM = 1 << 16
+_RESULT = "result"
 
 
 def go_on_detached(work: Callable[[], None]) -> None:
@@ -33,6 +43,54 @@ def go_on_detached(work: Callable[[], None]) -> None:
     finally:
         # No clean-up of the process that it is a copy of.
         os._exit(0)
+
+
+def answer_and_go_on(work: Callable[[], None]) -> None:
+    """End an Ansible module for whoever called it, and do its work in a process of its own, without a terminal.
+
+    The answer is a result with ``JOB`` in it: ``pid``, ``started`` (in ticks, as ``/proc/PID/stat`` has it) and ``results``, the path
+    of a file in a private folder of its own.  It is there as soon as ``work`` has ended, and has all that ``work`` printed; who is
+    killed leaves none.  Where no such folder can be made ``work`` is done while the caller waits.
+
+    What ``work`` raises goes on to the caller, in the new process: so the folder that Ansible's wrapper has the module's code in
+    is there as long as that needs it.
+    """
+    folder = ""
+    try:
+        folder = tempfile.mkdtemp(prefix="evenkeel-")
+        part = open(f"{folder}/part", "w", encoding="utf-8")
+        # The disk may be full when there is something to say.
+        os.posix_fallocate(part.fileno(), 0, _ROOM)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return work()
+    mine, other = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(other)
+        # It has a session of its own before the one of this process ends.
+        os.read(mine, 1)
+        process = identity(pid)
+        job = {"pid": pid, "started": process.start if process else 0, "results": f"{folder}/{_RESULT}"}
+        answer = {"changed": False, JOB: job}
+        os.write(1, json.dumps(answer).encode())
+        # No clean-up of what the new process uses.
+        os._exit(0)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
+    os.write(other, b".")
+    os.close(other)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            work()
+    finally:
+        part.write(said.getvalue())
+        part.truncate()
+        part.close()
+        os.rename(part.name, f"{folder}/{_RESULT}")
 
 
 def _leave_everything() -> None:

@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, ModuleType
 from typing import Any, Callable, NoReturn
 
-from ..runtime import CALL, DIGEST, MISSING, PART, SENT, SUFFIX, folders, is_trusted, removable
+from ..runtime import CALL, DETACH, DIGEST, MISSING, PART, SENT, SUFFIX, folders, is_trusted, removable
 
 _ROOT = __name__[: -len(".base.host.runtime")]
 _UNSENT = (
@@ -160,13 +160,16 @@ def run(ansible_module: Callable[..., Any], name: str = "") -> None:
     :param ansible_module: Ansible's class of modules.
     :param name: the module's; empty for the one that the action plugin names.
     """
-    name = os.environ.pop(CALL, name)
+    name, detach = os.environ.pop(CALL, name), os.environ.pop(DETACH, "")
     if not name:
         ansible_module(argument_spec={}, supports_check_mode=True).fail_json(msg=_UNNAMED)
     (call,) = load(f"calls.{name}")
     os.nice(getattr(call, "NICE", 0))
     module = ansible_module(argument_spec=call.SPEC, supports_check_mode=True, **getattr(call, "RULES", {}))
-    finish(module, call.call)
+    if detach:
+        load("base.host.detached")[0].answer_and_go_on(lambda: finish(module, call.call))
+    else:
+        finish(module, call.call)
 
 
 def finish(module: Any, call: Callable[[Mapping[str, Any], bool], dict[str, Any]]) -> None:
