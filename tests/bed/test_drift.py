@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.drift import patch_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.host.containers import Drifts, containers_of
 from ansible_collections.evenkeel.deploy.plugins.module_utils.drift.host.trees import of_mounts, of_release
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host import overlay
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.container_files import Budget
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import Engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.host.mounts import place
@@ -100,6 +101,54 @@ def test_what_a_volume_hides_of_its_image_is_found(container: str) -> None:
     assert volume.where == "/etc/nginx/conf.d"
     assert [(d.path, d.change) for d in volume.differences] == [("/etc/nginx/conf.d/default.conf", "changed")]
     assert run(["docker", "ps", "--all", "--quiet", "--filter", "label=evenkeel.reader"]).split() == []
+
+
+#: What is done to a layer, one after the other, and what only the engine judges.
+ACTS = (
+    "mkdir -p /d/e && echo x > /d/e/f",
+    "echo x >> /etc/passwd",
+    "rm /etc/group",
+    "rm -r /usr/share/doc",
+    "chmod 600 /etc/fstab && chmod 700 /home",
+    "mv /etc/profile /etc/profile2 && mv /usr/share/perl5 /usr/share/perl6",
+    "ln -s /etc/passwd /link && ln /etc/shadow /hard && echo x >> /etc/shadow",
+    "mkfifo /pipe; printf x > '/two\nlines'; printf x > \"/$(printf '\\377')\"",
+    "rm -r /d && touch /d",
+)
+RARE = (
+    "rm -r /srv && mkdir /srv",
+    "rm -r /etc/skel && touch /etc/skel",
+    "rm /etc/issue && mkdir /etc/issue",
+    "mv /usr/share/perl5 /p && mv /p /usr/share/perl5",
+)
+
+
+def told_by(container: str, engine: Engine) -> tuple[dict[str, str] | None, dict[str, str]]:
+    """What the layer says of itself, and what the engine says, without folders that both have."""
+    kinds = ("changed", "added", "removed")
+    asked = {entry["Path"]: kinds[entry["Kind"]] for entry in engine.api.diff(container) or []}
+    script = 'for p in "$@"; do [ -d "$p" ] && [ ! -L "$p" ] && printf "%s\\0" "$p"; done; true'
+    changed = [path for path, kind in asked.items() if kind == "changed"]
+    folders = run(["docker", "exec", container, "sh", "-c", script, "sh", *changed]).split("\0")
+    return overlay.changed_paths(engine.inspect(container)["GraphDriver"]), {
+        path: kind for path, kind in asked.items() if path not in folders
+    }
+
+
+def test_a_layer_tells_what_the_engine_tells(container: str) -> None:
+    engine = Engine()
+    for act in ("true", *ACTS):
+        inside(container, act)
+        mine, asked = told_by(container, engine)
+        assert mine == asked, act
+
+
+@pytest.mark.parametrize("act", RARE)
+def test_what_is_rare_in_a_layer_is_left_to_the_engine(container: str, act: str) -> None:
+    inside(container, act)
+    engine = Engine()
+    assert told_by(container, engine)[0] is None
+    assert engine.changed_paths(container)
 
 
 def test_a_hand_edit_in_a_release_and_in_what_is_mounted_out_of_it_is_found(tmp_path: Path) -> None:

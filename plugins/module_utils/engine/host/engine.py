@@ -39,6 +39,7 @@ except ImportError:
 
 
 from ...base.host import known_secrets
+from . import overlay
 from .exec_output import LIMIT, TOO_MUCH, bounded, streams_of
 from .inspection import SERVICE_LABEL
 
@@ -255,7 +256,10 @@ class Engine:
                 os.kill(pid, signal.SIGKILL)
 
     def changed_paths(self, container_id: str) -> dict[str, str]:
-        """Paths that differ between a container's own layer and its image, folders on the way to them included, and how."""
+        """Paths that differ between a container's own layer and its image, and how; folders on the way to them may be among them."""
+        seen = overlay.changed_paths(self.inspect(container_id).get("GraphDriver") or {})
+        if seen is not None:
+            return seen
         kinds = ("changed", "added", "removed")
         return {str(entry["Path"]): kinds[int(entry["Kind"])] for entry in self._call("diff", container_id) or []}
 

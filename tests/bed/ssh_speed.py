@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What distance costs: operations over ssh with a delay each way, with pipelining and without, a cell of ``make evidence``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.bed.baselines import AS_JSON
+from tests.bed.killed_roll import QUICK
+from tests.bed.server import Server
+from tests.bed.shop import ROOT, BedError
+from tests.bed.tasks import Run, read_run
+
+#: Seconds each way.
+DELAYS = (0.0, 0.02)
+_RELAY = Path(__file__).with_name("delayed_connection.py")
+_VERSION = "shop/version.py"
+
+
+def timed(server: Server, delay: float, pipelining: bool, playbook: str, **variables: object) -> Run:
+    """One playbook over ssh, by a connection of its own."""
+    common = f"-F '{server.login.config}' -o 'ProxyCommand={sys.executable} {_RELAY} %h %p {delay}'"
+    told = {"app_services": QUICK, "ansible_ssh_common_args": common, **variables}
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), f"evenkeel.deploy.{playbook}"]
+    argv += ["-i", str(server.folder / "inventory.json"), "-e", json.dumps(told)]
+    own = {"ANSIBLE_PIPELINING": str(pipelining), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(server.control)}
+    began = time.monotonic()
+    done = subprocess.run(
+        argv, cwd=ROOT, env={**os.environ, **AS_JSON, **own}, capture_output=True, text=True, timeout=600, check=False
+    )
+    seconds = time.monotonic() - began
+    server.cut_connections()
+    if done.returncode:
+        raise BedError(done.stdout[-3000:] + done.stderr[-1000:])
+    return read_run(done.stdout, seconds)
+
+
+def measured() -> str:
+    """Each operation by each way, as a table: seconds of the playbook beside its roll, and those of the roll."""
+    ways = [(delay, pipelining) for delay in DELAYS for pipelining in (True, False)]
+    found: dict[str, list[Run]] = {}
+    with Server("ssh-speed") as server:
+        began = server.update("v1", app_services=QUICK)
+        if began.returncode:
+            raise BedError(began.output[-3000:])
+        for number, way in enumerate(ways):
+            word = f"far-{number}"
+            source = server.folder / word / _VERSION
+            source.parent.mkdir(parents=True)
+            source.write_text(f'VERSION = "{word}"\n', encoding="utf-8")
+            patch = {"hotfix_files": _VERSION, "hotfix_source": str(source.parents[1]), "hotfix_name": word}
+            acts: tuple[tuple[str, str, dict[str, object]], ...] = (
+                ("update", "update", {"update_version": "v2-server"}),
+                ("update, nothing to do", "update", {"update_version": "v2-server"}),
+                ("hotfix of code", "hotfix", patch),
+                ("its rollback", "rollback", {}),
+                ("status", "status", {}),
+            )
+            for name, playbook, variables in acts:
+                found.setdefault(name, []).append(timed(server, *way, playbook, **variables))
+            timed(server, 0.0, True, "update", update_version="v1-server")
+    head = [f"{delay * 1000:.0f} ms each way, {'' if pipelined else 'no '}pipelining" for delay, pipelined in ways]
+    rows = [
+        f"| {name} | {' | '.join(f'{run.seconds - run.roll:.1f} + {run.roll:.1f}' for run in runs)} |"
+        for name, runs in found.items()
+    ]
+    return "\n".join([f"| seconds beside the roll + of it | {' | '.join(head)} |", f"|{'---|' * (len(head) + 1)}", *rows])
+
+
+if __name__ == "__main__":
+    print(measured())
