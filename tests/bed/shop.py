@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes
 from tests.bed.load.audit import Audit, Heartbeats, audit_heartbeats
 from tests.bed.load.database import Database, wait_for_tasks
 from tests.bed.load.process import LoadRun
@@ -264,7 +265,7 @@ class Shop:
                 found.append(f"{service} has {number} containers")
         hosts = run(["docker", "exec", self.container(self.proxy), "cat", "/etc/hosts"])
         found += [f"pin left: {line}" for line in hosts.splitlines() if "evenkeel" in line and "# evenkeel" in line]
-        found += self.rules_left() + self.links_left()
+        found += self.rules_left() + self.links_left() + self.shares_left()
         plan = subprocess.run(
             ["docker", "compose", "up", "--detach", "--dry-run"],
             cwd=self.root / "current",
@@ -295,6 +296,16 @@ class Shop:
                 found += [
                     f"rule left in {inspection['Name']}: {line}" for line in tables.splitlines() if "evenkeel" in line
                 ]
+        return found
+
+    def shares_left(self) -> list[str]:
+        """Containers that still leave the processors to others, as new ones do while they boot."""
+        found = []
+        for inspection in self.inspections():
+            group, second = processes.control_group(inspection["State"]["Pid"], "cpu")
+            file = Path(group) / ("cpu.weight" if second else "cpu.shares")
+            share = file.read_text(encoding="ascii").strip() if group and file.exists() else ""
+            found += [f"share of {inspection['Name']} is {share}"] if share not in ("", "100", "1024") else []
         return found
 
     def links_left(self) -> list[str]:

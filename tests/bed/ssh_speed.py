@@ -69,7 +69,9 @@ def measured() -> str:
         f"| {name} | {' | '.join(f'{run.seconds - run.roll:.1f} + {run.roll:.1f}' for run in runs)} |"
         for name, runs in found.items()
     ]
-    return "\n".join([f"| seconds beside the roll + of it | {' | '.join(head)} |", f"|{'---|' * (len(head) + 1)}", *rows])
+    return "\n".join(
+        [f"| seconds beside the roll + of it | {' | '.join(head)} |", f"|{'---|' * (len(head) + 1)}", *rows]
+    )
 
 
 if __name__ == "__main__":

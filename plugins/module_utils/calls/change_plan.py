@@ -33,6 +33,8 @@ _OWN: dict[str, Any] = {
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
+#: It changes nothing that serves, and the processors belong to those who are served.
+NICE = 10
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

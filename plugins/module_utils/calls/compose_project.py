@@ -24,6 +24,8 @@ _OWN: dict[str, Any] = {
     "reuse_images": {"type": "bool", "default": False},
 }
 SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **_OWN}
+#: It changes nothing that serves, and the processors belong to those who are served.
+NICE = 10
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

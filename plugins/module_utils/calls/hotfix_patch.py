@@ -48,6 +48,8 @@ SPEC: dict[str, Any] = {
     **_OWN,
 }
 RULES = {"required_if": [("state", "served", ["release", "lock_token"])]}
+#: It changes nothing that serves, and the processors belong to those who are served.
+NICE = 10
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

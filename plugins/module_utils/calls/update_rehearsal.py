@@ -51,6 +51,8 @@ SPEC: dict[str, Any] = {
     "prove": {"type": "list", "elements": "raw"},
 }
 RULES = {"required_if": [("state", "rehearsed", ("service", "dest"))]}
+#: It changes nothing that serves, and the processors belong to those who are served.
+NICE = 10
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -51,7 +51,9 @@ class Begun:
     def answer(self) -> dict[str, Any]:
         path = os.pathsep.join([str(_ROOT / "collections"), *sys.path])
         argv = [sys.executable, "-c", _PROGRAM, str(self.busy), str(self.room)]
-        done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            argv, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=True
+        )
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 

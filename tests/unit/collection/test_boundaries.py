@@ -131,6 +131,7 @@ BY_PATH = {
     "base/host/directory_handles.py": "the one place; what it calls has a handle",
     "build/host/context.py": "the copy that is built from, in the private state folder",
     "base/host/freezer.py": "the kernel's own cgroup files",
+    "base/host/processor_share.py": "the kernel's own cgroup files",
     "build/host/build.py": "the kernel's own cgroup files, and a log in the private state folder",
     "guard/host/code.py": "/usr/local/lib/evenkeel, which only root can write to",
 }

@@ -58,9 +58,9 @@ def answer_and_go_on(work: Callable[[], None]) -> None:
     folder = ""
     try:
         folder = tempfile.mkdtemp(prefix="evenkeel-")
-        part = open(f"{folder}/part", "w", encoding="utf-8")
+        part = os.open(f"{folder}/part", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         # The disk may be full when there is something to say.
-        os.posix_fallocate(part.fileno(), 0, _ROOM)
+        os.posix_fallocate(part, 0, _ROOM)
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         return work()
@@ -87,10 +87,10 @@ def answer_and_go_on(work: Callable[[], None]) -> None:
         with contextlib.redirect_stdout(said):
             work()
     finally:
-        part.write(said.getvalue())
-        part.truncate()
-        part.close()
-        os.rename(part.name, f"{folder}/{_RESULT}")
+        with os.fdopen(part, "w", encoding="utf-8") as stream:
+            stream.write(said.getvalue())
+            stream.truncate()
+        os.rename(f"{folder}/part", f"{folder}/{_RESULT}")
 
 
 def _leave_everything() -> None:

@@ -92,7 +92,7 @@ class Drifts:
     def of_each(self, inspections: Sequence[Mapping[str, Any]]) -> list[ContainerDrift]:
         """What differs in the containers' own layers; mounts are not part of them.
 
-        The engine needs half a second for each (measured), so it is asked for several side by side.
+        Where the engine has to be asked it needs half a second for each (measured), so that is done for several side by side.
         """
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             asked = [pool.submit(self._engine.changed_paths, str(i["Id"])) for i in inspections]

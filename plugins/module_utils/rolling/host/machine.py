@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Callable
 
-from ...base.host import freezer, processes
+from ...base.host import freezer, processes, processor_share
 from ...base.host.files import FilesFailed
 from ...base.host.side_by_side import all_of
 from ...celery.host.nodes import CeleryNodes
@@ -61,6 +61,9 @@ from .starting import start_closed
 from .targets import Target
 from .usual_answers import UsualAnswers
 
+#: The part of its ``ready_timeout`` in which a new container leaves the processors to those that serve.
+_POLITE = 0.25
+
 
 class ComposeMachine:
     """See the module's text; every method may raise :class:`StepFailed` with a message for the user.
@@ -97,6 +100,8 @@ class ComposeMachine:
         self._nodes = CeleryNodes(engine)
         self._policies = RestartPolicies(engine)
         self._rooms: WaitingRooms | None = None
+        # New ones beside which others serve.
+        self._polite: set[str] = set()
         # Of those that were frozen for a gap: who goes on, and whom of these users reach.
         self._awake: set[str] = set()
         self._admitted: set[str] = set()
@@ -249,6 +254,8 @@ class ComposeMachine:
         refuse_others([(fresh[k], self.targets[s]) for k, s in mine.items()], step)
         unkept = [k for k, service in mine.items() if service in step.unkept]
         self._each(unkept, lambda i: self._policies.distrust(self._inspections[i]), "was refused its restart policy")
+        # A boot takes a processor for seconds, and others serve.
+        self._polite.update(unkept)
         return list(mine)
 
     def keep(self, ids: Sequence[str]) -> None:
@@ -279,6 +286,8 @@ class ComposeMachine:
         inspection = self._inspections[container_id]
         definition = self._definition(self.targets[label_of(inspection, SERVICE_LABEL)])
         self._policies.trust(inspection, definition)
+        # One that a killed run has started.
+        processor_share.restore(pid_of(inspection) or 0)
 
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
@@ -290,6 +299,8 @@ class ComposeMachine:
             self.engine.start(container_id)
         self._policies.as_before(container_id)
         fresh = self.engine.inspect(container_id)
+        if container_id in self._polite:
+            processor_share.lower(pid_of(fresh) or 0)
         if strategy and self._nginx:
             # Its name leads to it from now on; until its process listens, nobody can reach it.
             self._inspections[container_id] = fresh
@@ -301,7 +312,12 @@ class ComposeMachine:
     def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
         for container_id in [i for i in ids if i in self.rooms.beside and i not in self._awake]:
             self._wake(container_id)
-        return self._ask_each(ids, self._is_ready)
+        found = self._ask_each(ids, self._is_ready)
+        for inspection in [self._inspections[i] for i in found]:
+            patience = self.targets[label_of(inspection, SERVICE_LABEL)].settings.ready_timeout * _POLITE
+            if found[str(inspection["Id"])].ok or time.time() - started_at(inspection) > patience:
+                processor_share.restore(pid_of(inspection) or 0)
+        return found
 
     def _wake(self, container_id: str) -> None:
         """Let one go on that was frozen for a gap and is to serve again; users wait until whoever began the gap lets them in."""

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is written to a control group, and what is left alone; the kernel's own files stand in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
+
+FILES = ((False, "cpu.shares", "1024", "102"), (True, "cpu.weight", "100", "10"))
+
+
+@pytest.fixture(params=FILES, ids=["first", "second"])
+def group(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str, str]:
+    second, name, usual, low = request.param
+    monkeypatch.setattr(processor_share, "control_group", lambda _pid, _controller: (str(tmp_path), second))
+    (tmp_path / name).write_text(f"{usual}\n")
+    return tmp_path / name, usual, low
+
+
+def test_it_is_lowered_once_and_as_before_again(group: tuple[Path, str, str]) -> None:
+    file, usual, low = group
+    for _time in range(2):
+        processor_share.lower(7)
+        assert file.read_text() == low
+    for _time in range(2):
+        processor_share.restore(7)
+        assert file.read_text() == usual
+
+
+def test_a_share_of_its_own_is_left_alone(group: tuple[Path, str, str]) -> None:
+    file, _usual, _low = group
+    for act in (processor_share.lower, processor_share.restore):
+        file.write_text("512\n")
+        act(7)
+        assert file.read_text() == "512\n"
+
+
+def test_one_that_has_ended_or_may_not_be_written_is_no_failure(group: tuple[Path, str, str]) -> None:
+    file, usual, _low = group
+    processor_share.lower(0)
+    assert file.read_text().strip() == usual
+    file.unlink()
+    processor_share.lower(7)
+    assert not file.exists()
