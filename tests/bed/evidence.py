@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
-from tests.bed import rollback_speed  # noqa: E402 (the line above makes it importable)
+from tests.bed import growth, rollback_speed, ssh_speed  # noqa: E402 (the line above makes it importable)
 from tests.bed.evidence_page import sections, versions, written  # noqa: E402 (likewise)
 from tests.bed.evidence_rows import table, updates  # noqa: E402 (likewise)
 from tests.bed.fronts import FRONTS  # noqa: E402 (likewise)
@@ -97,6 +97,8 @@ CELLS = {
         pairs_table,
     ),
     "switch": Cell("Readers while the current release is switched", ("releases",), switch_races),
+    "growth": Cell("What more of it costs", ("releases", "status", *_ROLL), growth.measured),
+    "ssh": Cell("Over ssh, near and far", ("base", *_ROLL), ssh_speed.measured),
     "strategies": Cell("Each strategy, beside the commands of a guide", _ROLL, lambda: bench(*STRATEGIES)),
     "bench": Cell("Beside the usual ways", _ROLL, bench),
 }

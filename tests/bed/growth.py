@@ -147,7 +147,7 @@ def _seconds(shop: Shop) -> list[float]:
             raise BedError(f"there was something to do: {result['msg']}")
         return time.monotonic() - began
 
-    acts = (
+    acts: tuple[Callable[[], float], ...] = (
         lambda: _done(shop.update(version, "--check", app_services=QUICK)),
         lambda: _done(shop.play(playbook="status")),
         rolled,
