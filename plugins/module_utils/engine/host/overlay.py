@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _DRIVER = "overlay2"
@@ -37,12 +37,17 @@ def changed_paths(graph_driver: Mapping[str, Any]) -> dict[str, str] | None:
     own, below = str(data.get("UpperDir") or ""), str(data.get("LowerDir") or "")
     if graph_driver.get("Name") != _DRIVER or not own or not below or not _may_see_all():
         return None
-    image = _Image(below.split(":"))
+    return in_layer(own, below.split(":"))
+
+
+def in_layer(own: str, below: Sequence[str]) -> dict[str, str] | None:
+    """The same of a layer's folder over those ``below`` it, the topmost first."""
+    image = _Image(below)
     found: dict[str, str] = {}
     try:
         if not os.path.isdir(own):
             return None
-        for path, entry in _entries(own, b""):
+        for path, entry in _entries(os.fsencode(own)):
             known = image.has(path)
             name = "/" + path.decode("utf-8", "replace")
             if _is_whiteout(entry):
@@ -75,30 +80,34 @@ def _refuse_rare(path: bytes) -> None:
         raise _Rare
 
 
-def _entries(root: str, folder: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Everything below a folder of a layer, by its path without the leading slash; what goes away meanwhile is left out."""
-    top = os.path.join(os.fsencode(root), folder)
-    _refuse_rare(top)
-    with os.scandir(top) as several:
-        names = [one.name for one in several]
-    for name in names:
-        path = os.path.join(folder, name)
-        whole = os.path.join(top, name)
+def _entries(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Everything in a layer, by its path without the leading slash; what goes away meanwhile is left out."""
+    waiting = [b""]
+    while waiting:
+        folder = waiting.pop()
+        top = os.path.join(root, folder)
         try:
-            entry = os.lstat(whole)
-            if not _is_whiteout(entry):
-                _refuse_rare(whole)
+            _refuse_rare(top)
+            names = os.listdir(top)
         except FileNotFoundError:
             continue
-        yield path, entry
-        if stat.S_ISDIR(entry.st_mode):
-            yield from _entries(root, path)
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                entry = os.lstat(os.path.join(top, name))
+                if stat.S_ISDIR(entry.st_mode):
+                    waiting.append(path)
+                elif not _is_whiteout(entry):
+                    _refuse_rare(os.path.join(top, name))
+            except FileNotFoundError:
+                continue
+            yield path, entry
 
 
 class _Image:
     """The layers below a container's own, the topmost first."""
 
-    def __init__(self, layers: list[str]) -> None:
+    def __init__(self, layers: Sequence[str]) -> None:
         self._layers = [os.fsencode(layer) for layer in layers]
         self._folders: dict[bytes, list[bytes]] = {b"": self._layers}
 
