@@ -48,6 +48,8 @@ _TOO_OLD = (
     "What: the modules of evenkeel.deploy need Python 3.9 or newer on the target, and {} is {}.{}\nNow: nothing was touched\n"
     "Next: set ansible_python_interpreter to a newer Python that has the Docker SDK"
 )
+# What changes nothing leaves the processors to those who are served.
+_NICE = 10
 _notes: list[str] = []
 _given: dict[str, str] = {}
 
@@ -164,8 +166,8 @@ def run(ansible_module: Callable[..., Any], name: str = "") -> None:
     if not name:
         ansible_module(argument_spec={}, supports_check_mode=True).fail_json(msg=_UNNAMED)
     (call,) = load(f"calls.{name}")
-    os.nice(getattr(call, "NICE", 0))
     module = ansible_module(argument_spec=call.SPEC, supports_check_mode=True, **getattr(call, "RULES", {}))
+    os.nice(_NICE if module.check_mode else getattr(call, "NICE", 0))
     if detach:
         load("base.host.detached")[0].answer_and_go_on(lambda: finish(module, call.call))
     else:
