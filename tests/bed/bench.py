@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(_ROOT), str(_ROOT / "collections")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "collections"))
 
 from tests.bed.baselines import COMPOSE_FILE, NO_PROOF, OURS, SCHEDULER, WORKER, Bound, Checkout, Releases, script
 from tests.bed.meter import Command, Measurement, Method, Operator, World, measure
