@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,11 @@ def test_folders_within_folders_without_end_are_read(layers: Path) -> None:
         os.close(folder)
         folder = deeper
     os.close(folder)
-    assert len(told(layers) or {}) > 1500
+    try:
+        assert len(told(layers) or {}) > 1500
+    finally:
+        # Python's own way of removing a tree goes no deeper than its stack.
+        subprocess.run(["rm", "-rf", str(layers / OWN / "d")], check=True)
 
 
 @pytest.mark.parametrize(
