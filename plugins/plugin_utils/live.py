@@ -144,6 +144,7 @@ class LiveAction(RuntimeAction):
             if _ENDED in words:
                 return self._result_of(output, str(job["results"]))
             if not texts:
+                # A line that is none of ours would end each look at once.
                 time.sleep(INTERVAL)
 
     def _state_dirs(self) -> list[str]:

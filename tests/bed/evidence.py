@@ -13,20 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "collections"))
 
-from tests.bed import growth, rollback_speed, ssh_speed  # noqa: E402 (the line above makes it importable)
-from tests.bed.evidence_page import sections, versions, written  # noqa: E402 (likewise)
-from tests.bed.evidence_rows import table, updates  # noqa: E402 (likewise)
-from tests.bed.fronts import FRONTS  # noqa: E402 (likewise)
-from tests.bed.hotfix_speed import compared  # noqa: E402 (likewise)
-from tests.bed.plain_evidence import plain  # noqa: E402 (likewise)
-from tests.bed.server_evidence import accidents, accidents_table  # noqa: E402 (likewise)
-from tests.bed.switch_race import races  # noqa: E402 (likewise)
-from tests.bed.switch_race import table as switch_table  # noqa: E402 (likewise)
-from tests.database.migrations.truth import truth_table  # noqa: E402 (likewise)
-from tests.database.migrations.verdicts import pairs_table  # noqa: E402 (likewise)
+from tests.bed import growth, rollback_speed, ssh_speed
+from tests.bed.evidence_page import sections, versions, written
+from tests.bed.evidence_rows import table, updates
+from tests.bed.fronts import FRONTS
+from tests.bed.hotfix_speed import compared
+from tests.bed.plain_evidence import plain
+from tests.bed.server_evidence import accidents, accidents_table
+from tests.bed.shop import ROOT
+from tests.bed.switch_race import races
+from tests.bed.switch_race import table as switch_table
+from tests.database.migrations.truth import truth_table
+from tests.database.migrations.verdicts import pairs_table
 
 
 def switch_races() -> str:

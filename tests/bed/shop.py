@@ -303,8 +303,7 @@ class Shop:
         found = []
         for inspection in self.inspections():
             group, second = processes.control_group(inspection["State"]["Pid"], "cpu")
-            file = Path(group) / ("cpu.weight" if second else "cpu.shares")
-            share = file.read_text(encoding="ascii").strip() if group and file.exists() else ""
+            share = processes.text_of(f"{group}/{'cpu.weight' if second else 'cpu.shares'}").strip()
             found += [f"share of {inspection['Name']} is {share}"] if share not in ("", "100", "1024") else []
         return found
 

@@ -77,7 +77,9 @@ def left() -> set[str]:
 
 def test_who_asked_is_answered_at_once_and_gets_the_result_when_it_is_there(begun: Begun) -> None:
     job = begun.answer()[JOB]
-    assert not Path(job["results"]).exists() and identity(job["pid"]).start == job["started"]  # type: ignore[union-attr]
+    process = identity(job["pid"])
+    assert process is not None and process.start == job["started"]
+    assert not Path(job["results"]).exists()
     assert Path(job["results"]).parent.stat().st_mode & 0o777 == 0o700
     threading.Timer(0.5, begun.busy.unlink).start()
     said = begun.look(job)

@@ -62,7 +62,9 @@ def answer_and_go_on(work: Callable[[], None]) -> None:
         # The disk may be full when there is something to say.
         os.posix_fallocate(part, 0, _ROOM)
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder:
+            # What cannot be removed either is no reason to leave the work undone.
+            shutil.rmtree(folder, ignore_errors=True)
         return work()
     mine, other = os.pipe()
     pid = os.fork()
