@@ -12,56 +12,38 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.symlink_release import call as manage_release
 from demo.repository import add_commit
 from tests.bed.killed_roll import QUICK, roll_again
-from tests.bed.shop import BedError, Play, Shop, deployed, run
+from tests.bed.shop import BedError, Shop, deployed, run, succeeded
 
 _COMPOSE, _NGINX = "docker-compose.prod.yml", "deploy/nginx.conf"
 #: How often each is measured; the middle one counts.
 _TIMES = 3
 
 
-@dataclass(frozen=True)
-class Growth:
-    """One thing that can be many.
-
-    :param grown: makes it so, and as it was at the end; yields how many there were and are.
-    """
-
-    name: str
-    grown: Callable[[Shop], Iterator[tuple[int, int]]]
-
-
-def _done(play: Play) -> float:
-    if play.returncode:
-        raise BedError(play.output[-3000:])
-    return play.seconds
-
-
 def _at(shop: Shop, version: str) -> None:
-    _done(shop.update(version, app_services=QUICK))
+    succeeded(shop.update(version, app_services=QUICK))
 
 
-def _with(shop: Shop, tag: str, compose: Callable[[dict[str, object]], None]) -> str:
-    """A version of the shop whose Compose file is another one."""
+def _with(shop: Shop, tag: str, change: Callable[[dict[str, Any]], object]) -> str:
+    """A version of the shop whose Compose file has other services."""
     text = run(["git", "--git-dir", str(shop.repository), "show", f"v1:{_COMPOSE}"])
     project = yaml.safe_load(text)
-    compose(project)
+    change(project["services"])
     add_commit(shop.repository, {_COMPOSE: yaml.safe_dump(project, sort_keys=False)}, tag, parent="v1")
     return tag
 
 
+@contextmanager
 def services(shop: Shop) -> Iterator[tuple[int, int]]:
     """Services that only sleep."""
 
-    def more(project: dict[str, object]) -> None:
-        named = project["services"]
-        assert isinstance(named, dict)
+    def more(named: dict[str, Any]) -> None:
         idle = {"image": "evenkeel/base:trixie", "command": ["sleep", "infinity"], "init": True}
         for number in range(50 - len(named)):
             named[f"idle-{number}"] = {**idle, "labels": named["redis"]["labels"]}
@@ -71,19 +53,15 @@ def services(shop: Shop) -> Iterator[tuple[int, int]]:
     _at(shop, "v1")
 
 
+@contextmanager
 def replicas(shop: Shop) -> Iterator[tuple[int, int]]:
     """Containers of the web service."""
-
-    def more(project: dict[str, object]) -> None:
-        named = project["services"]
-        assert isinstance(named, dict)
-        named["api"]["deploy"] = {"replicas": 20}
-
-    _at(shop, _with(shop, "replicas", more))
+    _at(shop, _with(shop, "replicas", lambda named: named["api"].update(deploy={"replicas": 20})))
     yield 1, 20
     _at(shop, "v1")
 
 
+@contextmanager
 def releases(shop: Shop) -> Iterator[tuple[int, int]]:
     """Releases on the disk, each with a tree of its own."""
     folder = shop.root / "releases"
@@ -102,6 +80,7 @@ def releases(shop: Shop) -> Iterator[tuple[int, int]]:
             shutil.rmtree(path)
 
 
+@contextmanager
 def journal(shop: Shop) -> Iterator[tuple[int, int]]:
     """Lines of the journal."""
     file = shop.root / ".evenkeel/journal.jsonl"
@@ -115,6 +94,7 @@ def journal(shop: Shop) -> Iterator[tuple[int, int]]:
     file.write_text("".join(kept), encoding="utf-8")
 
 
+@contextmanager
 def nginx(shop: Shop) -> Iterator[tuple[int, int]]:
     """Lines of nginx's configuration."""
     before = run(["git", "--git-dir", str(shop.repository), "show", f"v1:{_NGINX}"])
@@ -126,13 +106,14 @@ def nginx(shop: Shop) -> Iterator[tuple[int, int]]:
     _at(shop, "v1")
 
 
-GROWTHS = (
-    Growth("journal, lines", journal),
-    Growth("releases", releases),
-    Growth("nginx configuration, lines", nginx),
-    Growth("services", services),
-    Growth("replicas of the web service", replicas),
-)
+#: What can be many → makes it so, and as it was at the end; yields how many there were and are.
+GROWTHS = {
+    "journal, lines": journal,
+    "releases": releases,
+    "nginx configuration, lines": nginx,
+    "services": services,
+    "replicas of the web service": replicas,
+}
 COLUMNS = ("`update --check`", "`status`", "a roll that finds nothing to do")
 
 
@@ -148,18 +129,11 @@ def _seconds(shop: Shop) -> list[float]:
         return time.monotonic() - began
 
     acts: tuple[Callable[[], float], ...] = (
-        lambda: _done(shop.update(version, "--check", app_services=QUICK)),
-        lambda: _done(shop.play(playbook="status")),
+        lambda: succeeded(shop.update(version, "--check", app_services=QUICK)).seconds,
+        lambda: succeeded(shop.play(playbook="status")).seconds,
         rolled,
     )
     return [statistics.median(act() for _time in range(_TIMES)) for act in acts]
-
-
-@contextmanager
-def _grown(growth: Growth, shop: Shop) -> Iterator[tuple[int, int]]:
-    steps = growth.grown(shop)
-    yield next(steps)
-    next(steps, None)
 
 
 def measured() -> str:
@@ -167,13 +141,13 @@ def measured() -> str:
     rows, good = [], True
     with deployed("growth") as shop:
         _at(shop, "v1")
-        for growth in GROWTHS:
+        for name, grown in GROWTHS.items():
             few = _seconds(shop)
-            with _grown(growth, shop) as (small, large):
+            with grown(shop) as (small, large):
                 many = _seconds(shop)
             good = good and all(m / f <= large / small for f, m in zip(few, many))
             cells = [f"{f:.1f} → {m:.1f} (x {m / f:.1f})" for f, m in zip(few, many)]
-            rows.append(f"| {growth.name} | {small:,} → {large:,} | {' | '.join(cells)} |")
+            rows.append(f"| {name} | {small:,} → {large:,} | {' | '.join(cells)} |")
             print(rows[-1], flush=True)
     head = f"| what is more | of it | {' | '.join(f'{c}, s' for c in COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 2)}"
     return "\n".join([head, *rows, *(() if good else ("", "**not ok**"))])

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.bed.baselines import AS_JSON
 from tests.bed.killed_roll import QUICK
 from tests.bed.server import Server
-from tests.bed.shop import ROOT, BedError
+from tests.bed.shop import ROOT, BedError, succeeded
 from tests.bed.tasks import Run, read_run
 
 #: Seconds each way.
@@ -45,9 +45,7 @@ def measured() -> str:
     ways = [(delay, pipelining) for delay in DELAYS for pipelining in (True, False)]
     found: dict[str, list[Run]] = {}
     with Server("ssh-speed") as server:
-        began = server.update("v1", app_services=QUICK)
-        if began.returncode:
-            raise BedError(began.output[-3000:])
+        succeeded(server.update("v1", app_services=QUICK))
         for number, way in enumerate(ways):
             word = f"far-{number}"
             source = server.folder / word / _VERSION

@@ -34,7 +34,7 @@ _OWN: dict[str, Any] = {
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 #: It changes nothing that serves, and the processors belong to those who are served.
-NICE = 10
+POLITE = True
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _OWN: dict[str, Any] = {
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 #: Compressing takes seconds of a processor that belongs to those who are served.
-NICE = 10
+POLITE = True
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -38,7 +38,7 @@ SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
 _OF_RELEASE = ("built", "next", "active", "bad", "absent")
 RULES = {"required_if": [("state", "present", ["repo"]), *(("state", state, ["release"]) for state in _OF_RELEASE)]}
 #: It changes nothing that serves, and the processors belong to those who are served.
-NICE = 10
+POLITE = True
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -52,7 +52,7 @@ SPEC: dict[str, Any] = {
 }
 RULES = {"required_if": [("state", "rehearsed", ("service", "dest"))]}
 #: It changes nothing that serves, and the processors belong to those who are served.
-NICE = 10
+POLITE = True
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -167,7 +167,8 @@ def run(ansible_module: Callable[..., Any], name: str = "") -> None:
         ansible_module(argument_spec={}, supports_check_mode=True).fail_json(msg=_UNNAMED)
     (call,) = load(f"calls.{name}")
     module = ansible_module(argument_spec=call.SPEC, supports_check_mode=True, **getattr(call, "RULES", {}))
-    os.nice(_NICE if module.check_mode else getattr(call, "NICE", 0))
+    if module.check_mode or getattr(call, "POLITE", False):
+        os.nice(_NICE)
     if detach:
         load("base.host.detached")[0].answer_and_go_on(lambda: finish(module, call.call))
     else:
