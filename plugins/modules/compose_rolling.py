@@ -386,6 +386,13 @@ rest:
   returned: always
   type: dict
   sample: {"start": ["search-db"], "start_last": [], "recreate": [], "recreate_last": [], "handed": [], "removed": ["flower"]}
+backlog:
+  description:
+    - What M(evenkeel.deploy.celery_queues) would do for what waits in the queues, as it tells it itself in check mode.
+    - The call fails where that cannot be known.
+  returned: in check mode with O(backward), where running containers would be replaced
+  type: dict
+  sample: {"changed": true, "msg": "newer workers know tours.tasks.print_voucher, ...", "waiting": {}, "notes": []}
 tasks_aside:
   description: Names of the tasks that a rollback has kept from older workers, which M(evenkeel.deploy.celery_queues) puts back.
   returned: always

@@ -87,7 +87,6 @@ _TABLE = (
     (_COMPOSE, "Restore recreated services", UNDO, "never"),
     ("community.docker.docker_prune", "Prune the build cache", "finish", "never"),
     ("nginx_reload", "", "roll", "changed"),
-    ("celery_queues", "Find", "check", "always"),
     ("celery_queues", "Requeue", "finish", "changed"),
     ("celery_queues", "", "roll", "changed"),
     ("django_check", "", "check", "always"),

@@ -106,9 +106,9 @@ class LiveAction(RuntimeAction):
         return result
 
     def is_brief(self, args: Mapping[str, Any]) -> bool:
-        """Whether these arguments ask for something short that changes nothing, which is not worth being followed.
+        """Whether these arguments ask for something short that changes nothing.
 
-        To start a module in the background, look at it, and fetch its result costs more than the start of another module.
+        To follow it takes a command more, a round trip where the target is far.
         """
         return False
 

@@ -188,12 +188,20 @@ class Server:
 
     def begin_playbook(self, playbook: str, **variables: Any) -> Begun:
         """Start a playbook of ours over ssh."""
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), f"evenkeel.deploy.{playbook}"]
-        argv += ["-i", str(self.folder / "inventory.json"), "-e", json.dumps(variables)]
         own = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}
-        own["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(self.control)
-        self._begun.append(Begun(argv, {**os.environ, **own}, self.folder / "playbook.log"))
+        argv = self.playbook_argv(playbook, **variables)
+        self._begun.append(Begun(argv, {**self.environment, **own}, self.folder / "playbook.log"))
         return self._begun[-1]
+
+    def playbook_argv(self, playbook: str, **variables: Any) -> list[str]:
+        """The command of a playbook of ours on this server, for a process with :attr:`environment`."""
+        argv = [str(Path(sys.executable).parent / "ansible-playbook"), f"evenkeel.deploy.{playbook}"]
+        return [*argv, "-i", str(self.folder / "inventory.json"), "-e", json.dumps(variables)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Ours, with ssh connections that no other bed shares."""
+        return {**os.environ, "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.control)}
 
     def update(self, version: str, **variables: Any) -> Play:
         """The playbook ``update``, to its end."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import time
@@ -26,13 +24,10 @@ def timed(server: Server, delay: float, pipelining: bool, playbook: str, **varia
     """One playbook over ssh, by a connection of its own."""
     common = f"-F '{server.login.config}' -o 'ProxyCommand={sys.executable} {_RELAY} %h %p {delay}'"
     told = {"app_services": QUICK, "ansible_ssh_common_args": common, **variables}
-    argv = [str(Path(sys.executable).parent / "ansible-playbook"), f"evenkeel.deploy.{playbook}"]
-    argv += ["-i", str(server.folder / "inventory.json"), "-e", json.dumps(told)]
-    own = {"ANSIBLE_PIPELINING": str(pipelining), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(server.control)}
+    argv = server.playbook_argv(playbook, **told)
+    environment = {**server.environment, **AS_JSON, "ANSIBLE_PIPELINING": str(pipelining)}
     began = time.monotonic()
-    done = subprocess.run(
-        argv, cwd=ROOT, env={**os.environ, **AS_JSON, **own}, capture_output=True, text=True, timeout=600, check=False
-    )
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     seconds = time.monotonic() - began
     server.cut_connections()
     if done.returncode:

@@ -30,7 +30,7 @@ class Look:
     :ivar registered: the names that the older workers register.
     :ivar waiting: by queue that they fetch from, how many messages of each name wait in it.
     :ivar held: by name, what was fetched by somebody and is not acknowledged, as the broker knows it (Redis).
-    :ivar elsewhere: the same as ``waiting`` of queues that only newer workers fetch from.
+    :ivar is_external: the same as ``waiting`` of queues that only newer workers fetch from.
     :ivar workers: those of the newer version that answer, by node.
     :ivar silent: how many of the newer version run and do not answer.
     """

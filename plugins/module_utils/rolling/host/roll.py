@@ -30,7 +30,7 @@ from .. import next_step, steps
 from ..progress import Narrator
 from ..stack import Stack
 from ..steps import Step
-from . import generations, spares
+from . import celery_workers, generations, spares, worker_queues
 from .chosen_strategy import BLUE_GREEN, ROLLING
 from .doors import is_cut_off
 from .fenced import FencedMachine
@@ -95,7 +95,10 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
     if check_mode:
         rest = rest_sentences(call.rest, call.kinds)
         text = "; ".join([*(one.sentence() for one in replaced), *rest]) or "nothing would be changed"
-        return result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
+        result = result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
+        if request.backward and result["changed"] and any(c.running for c in stack.containers):
+            result["backlog"] = _backlog(call, request)
+        return result
     with working(request.lock, call.state_dir, f"compose_rolling of {call.name}") as fence:
         if request.spares and request.spares != spares.read(call.state_dir).containers.keys():
             return result_of(call, stack, False, {}, [], "others have taken their place")
@@ -113,6 +116,16 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
     if call.strategy == BLUE_GREEN and result.get("spares"):
         spares.end_when_due(call.state_dir, partial(_take_away, request, standing_by))
     return result
+
+
+def _backlog(call: Call, request: Request) -> dict[str, Any]:
+    """What older workers would discard of what waits: see ``celery_queues``, which sees to it.
+
+    :raises BadInput: it cannot be known.
+    """
+    # Read anew: what was started by hand is asked for by another definition than it is compared with.
+    workers = celery_workers.workers_of(request.project, request.lock, request.service_options, call.rest.removed)
+    return worker_queues.foreseen(workers)
 
 
 def _take_away(request: Request, standing_by: StandBy, due: spares.Spares) -> None:

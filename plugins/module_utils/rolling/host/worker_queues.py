@@ -105,26 +105,38 @@ def _seen(workers: Workers, said: Mapping[str, Any]) -> Look:
 # -- before older workers are started ------------------------------------------------------------------------
 
 
+def foreseen(workers: Workers) -> dict[str, Any]:
+    """What a call with ``state: known`` would do, touching nothing.
+
+    :raises BadInput: it cannot be known.
+    """
+    return _first_look(workers)[1]
+
+
+def _first_look(workers: Workers) -> tuple[Look | None, dict[str, Any]]:
+    """What is seen, None where there is nothing to look at, and what it means."""
+    if not workers.newer or not workers.services:
+        return None, _result("no worker of another version is there, or none comes")
+    if workers.consumer is None:
+        return None, _result("the queues were not looked at", notes=[_UNKNOWN_APP.format(", ".join(workers.services))])
+    look = _look(workers)
+    notes = _notes(look)
+    if not backlog.concerns(look):
+        return look, _result("the queues hold nothing that the older workers do not register", notes=notes)
+    left = backlog.unknown(look)
+    return look, _result(_sentence(look, left), True, waiting=left, notes=notes)
+
+
 def _known(request: Request, check_mode: bool) -> dict[str, Any]:
     workers = workers_of(request.project, request.lock, request.service_options, request.removed)
-    if not workers.newer or not workers.services:
-        return _result("no worker of another version is there, or none comes")
-    if workers.consumer is None:
-        return _result(
-            "the queues were not looked at",
-            notes=[_UNKNOWN_APP.format(", ".join(workers.services) or "they")],
-        )
-    look = _look(workers)
-    left, notes = backlog.unknown(look), _notes(look)
-    if not backlog.concerns(look):
-        return _result("the queues hold nothing that the older workers do not register", notes=notes)
-    if check_mode:
-        return _result(_foreseen(look, left, request.timeout), True, waiting=left, notes=notes)
+    look, expected = _first_look(workers)
+    if look is None or check_mode or not expected["changed"]:
+        return expected
     directory = state_dir_of(request.lock, workers.project)
     with working(request.lock, directory, f"celery_queues of {workers.project}") as fence:
         progress = Progress.open(directory, request.progress.progress_id)
         try:
-            return fence.reported(_hand_over(request, workers, directory, fence, progress, look, notes))
+            return fence.reported(_hand_over(request, workers, directory, fence, progress, look, expected["notes"]))
         finally:
             progress.close()
 
@@ -137,11 +149,11 @@ def _notes(look: Look) -> list[str]:
     ]
 
 
-def _foreseen(look: Look, left: Mapping[str, int], timeout: float) -> str:
+def _sentence(look: Look, left: Mapping[str, int]) -> str:
     if left:
         return (
-            f"{backlog.counted(left)} wait, which the older workers do not register: the newer ones would have up to {timeout:g} s "
-            "for them; what is left then would be kept aside"
+            f"{backlog.counted(left)} wait, which the older workers do not register: the newer ones would have some time for them "
+            "(rollback_tasks_timeout in a playbook); what is left then would be kept aside"
         )
     if look.silent:
         return "newer workers run that do not answer: they would end before older ones start, and what they leave be looked at"
