@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from demo.repository import add_commit
 from tests.bed.shop import ROOT, Shop, run
@@ -82,8 +83,14 @@ def models_of(fields: str, first: str = _FIELD, methods: str = "") -> str:
                         f"{methods}    def __str__(self) -> str:\n        return self.reference\n")  # fmt: skip
 
 
+class HasRepository(Protocol):
+    """A bed with a repository of its own."""
+
+    repository: Path
+
+
 def commit(
-    shop: Shop, tag: str, parent: str, models: str, name: str = "", after: str = "", *operations: str,
+    shop: HasRepository, tag: str, parent: str, models: str, name: str = "", after: str = "", *operations: str,
     files: dict[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Add a version with these models, and a migration where it is named, which follows another."""

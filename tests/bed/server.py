@@ -224,10 +224,13 @@ class Server:
                 cut += 1
         return cut
 
-    def load(self, seconds: float = 900.0, rate: float = 25.0) -> LoadRun:
-        """A light load from outside; it gives up early what an engine that is away cannot answer."""
-        patience = ("--timeout", "10", "--connect-timeout", "3")
-        return LoadRun(self.url, self.folder / "load", rate=rate, seconds=seconds, mix=MIX, arguments=patience)
+    def load(self, seconds: float = 900.0, rate: float = 25.0, patience: float = 10.0) -> LoadRun:
+        """A light load from outside.
+
+        :param patience: seconds that an answer is waited for: few where an engine may be away, which cannot give one.
+        """
+        limits = ("--timeout", f"{patience:g}", "--connect-timeout", "3")
+        return LoadRun(self.url, self.folder / "load", rate=rate, seconds=seconds, mix=MIX, arguments=limits)
 
     # -- what is there --------------------------------------------------------------------------------
 

@@ -44,7 +44,8 @@ class Lock:
     :param lease: seconds that it is valid after ``renewed``.
     :param process: the module that works for the holder just now, None between modules.
     :param alone: held by a module that was called alone: it is free as soon as that process is dead.
-    :param owed: the run whose undo began and has not ended; it outlives holders until somebody has finished it.
+    :param unwritten: why not all of what the holder did is in its record, empty where all of it is.
+    :param pending_undo: the run whose undo began and has not ended; it outlives holders until somebody has finished it.
     """
 
     number: int = 0
@@ -57,6 +58,7 @@ class Lock:
     process: Process | None = None
     alone: bool = False
     pending_undo: str = ""
+    unwritten: str = ""
 
     @property
     def held(self) -> bool:
@@ -214,6 +216,7 @@ def from_json(value: Mapping[str, Any]) -> Lock | None:
             bool(value["alone"]),
             # Its name in state written by earlier versions.
             str(value["pending_undo"] if "pending_undo" in value else value["owed"]),
+            str(value.get("unwritten") or ""),
         )
     except (KeyError, TypeError, ValueError):
         return None

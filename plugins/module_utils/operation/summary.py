@@ -37,6 +37,7 @@ class Story:
     :ivar check_mode: ``steps`` are what modules said they would do.
     :ivar steps: in order; each has ``changed``, ``msg``, ``notes``, those of :data:`FACTS` that its module returned, and in a
         record ``step``, ``result`` (``ok``, or why it failed) and ``project`` (the release that it worked on).
+    :ivar unwritten: why there are steps that are not on record, empty where all are.
     """
 
     playbook: str
@@ -45,6 +46,7 @@ class Story:
     seconds: float = 0.0
     check_mode: bool = False
     steps: Sequence[Mapping[str, Any]] = ()
+    unwritten: str = ""
 
 
 def report(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def summary(story: Story) -> list[str]:
 
 
 def _headline(story: Story) -> str:
-    changed = any(step.get("changed") for step in story.steps)
+    changed = bool(story.unwritten) or any(step.get("changed") for step in story.steps)
     of_release = _of_release(story)
     took = f"after {story.seconds:.1f} s"
     if story.playbook == PLAN:
@@ -81,8 +83,8 @@ def _headline(story: Story) -> str:
     release, revision = str(of_release[-1]["release"]), str(of_release[-1]["revision"])[:12]
     name = (story.target if story.playbook == "update" else "") or release
     if not story.check_mode:
-        asked = "verified" if _was_asked(story) else "switched"
-        return f"{story.app} {'is at' if changed else 'already was at'} {name} ({revision}), {asked}, {took}"
+        asked = "verified, " if _was_asked(story) else "" if story.unwritten else "switched, "
+        return f"{story.app} {'is at' if changed else 'already was at'} {name} ({revision}), {asked}{took}"
     before = next((str(s["current_revision"])[:12] for s in story.steps if s.get("current_revision")), "")
     if not changed:
         return f"{story.app} is at {name} ({revision}): nothing would change"
@@ -110,7 +112,9 @@ def _said(story: Story) -> Iterable[str]:
 
 def _notes(story: Story) -> list[str]:
     found = [str(note) for step in story.steps for note in step.get("notes") or ()]
-    if not (_was_asked(story) or story.check_mode or story.playbook == PLAN) and _of_release(story):
+    if story.unwritten:
+        found.insert(0, f"what was done is not all told here, since it could not be written down: {story.unwritten}")
+    elif not (_was_asked(story) or story.check_mode or story.playbook == PLAN) and _of_release(story):
         found.append("nobody looked whether it serves: app_health_url says what to ask")
     for step in story.steps:
         failed = str(step.get("result") or "ok")
@@ -135,6 +139,8 @@ def _if_wrong(story: Story) -> str:
     if not revision or revision == last.get("revision"):
         return ""
     asked = [step for step in story.steps if _asks_of_rollback_target(story, step)]
+    if story.unwritten and not asked:
+        return f"{_ROLLBACK} --check tells whether it can go back to {revision[:12]}"
     verdict = asked[-1] if asked else {"comes_back": True}
     if verdict.get("comes_back"):
         return f"{_ROLLBACK} goes back to {revision[:12]}"

@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.file_lock import flock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.files import FilesFailed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_lock import call as deploy_lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host import journal, records
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import (
     FencedOff,
@@ -440,3 +442,40 @@ def test_what_a_module_returned_is_in_its_step_or_in_one_of_its_own(keeper: Keep
     keeper.release(lock.token)
     keeper.add_report(lock.token, "late", time.time(), {"notes": ["too late"]})
     assert len(keeper.records.read(lock.run)["steps"]) == 2
+
+
+def test_what_a_full_disk_keeps_from_the_record_is_told_and_that_it_ended_is_on_record(small_disk: Path) -> None:
+    keeper = Keeper(str(small_disk))
+    token = keeper.take(V2, "anna@laptop").lock.token
+    options = LockOptions(str(small_disk), token)
+
+    def done(step: str, **facts: Any) -> None:
+        with working(options, str(small_disk), f"{step} of /srv/travel") as fence:
+            fence.reported({"changed": True, **facts})
+
+    done("symlink_release", release="r2", revision="2" * 40, rollback_target="r1", rollback_target_revision="1" * 40)
+    fill(small_disk)
+    # As long as it fits into what the record takes on the disk, it is there.
+    done("django_static", msg="7 files")
+    done("compose_rolling", msg="x" * 8000)
+    done("smoke_test", msg="y" * 8000)
+    base = {
+        "state_dir": str(small_disk),
+        "playbook": "update",
+        "app_name": "travel",
+        "target": "v2",
+        "lease": 1800,
+        "wait": 0,
+    }
+    lines = deploy_lock({**base, "state": "released", "lock_token": token}, False)["summary"]
+    assert lines[0].startswith("travel is at v2 (222222222222), after ")
+    assert "7 files" in lines
+    assert (
+        "note: what was done is not all told here, since it could not be written down: No space left on device" in lines
+    )
+    assert lines[-1].endswith("rollback --check tells whether it can go back to 111111111111")
+    (record,) = (small_disk / "operations").glob("*.json")
+    assert json.loads(record.read_text())["result"] == "ok"
+    # The next holder's record is whole again.
+    (small_disk / "filler").unlink()
+    assert keeper.take(V2, "anna@laptop").lock.unwritten == ""

@@ -160,3 +160,15 @@ def test_what_makes_an_update_verified_is_kept_in_its_record() -> None:
 def test_a_record_does_not_grow_with_a_plan() -> None:
     kept = report({"msg": "x" * 10**6, "notes": ["n"] * 10**4})
     assert len(kept["msg"]) <= 4000 and len(kept["notes"]) <= 40
+
+
+def test_steps_that_are_missing_on_record_are_not_taken_for_steps_that_were_not_done() -> None:
+    told = Story("update", "shop", "v2", 41.26, steps=(release(),), unwritten="No space left on device")
+    assert summary(told) == [
+        "shop is at v2 (222222222222), after 41.3 s",
+        "note: what was done is not all told here, since it could not be written down: No space left on device",
+        "if it was wrong: ansible-playbook evenkeel.deploy.rollback --check tells whether it can go back to 111111111111",
+    ]
+    refused = step("django_migrate", project="r1", comes_back=False, schema_compatibility="restore", msg="gone")
+    assert "refuses 111111111111 (verdict restore)" in summary(replace(told, steps=(release(), refused, ASKED)))[-1]
+    assert "verified" in summary(replace(told, steps=(release(), ASKED)))[0]

@@ -300,8 +300,11 @@ def write_beside(
             if moment is not None:
                 os.utime(handle, (moment, moment))
             os.fsync(handle)
-    except BaseException:
+    except BaseException as error:
         os.unlink(name, dir_fd=folder)
+        if isinstance(error, OSError) and not error.filename:
+            # Which of the file systems has no room.
+            error.filename = os.readlink(f"/proc/self/fd/{folder}")
         raise
     return name
 
@@ -324,6 +327,28 @@ def write_below(
     :param beside: the name that it has before, as :func:`write_beside` takes it.
     """
     put_in_place(folder, write_beside(folder, [content], mode, owner, name=beside), name)
+
+
+def write_over(folder: int, name: str, text: str) -> None:
+    """Write a text of a line or more over a file of this user's own, into the blocks that it has; a longer file gets spaces at its end.
+
+    In one act, and never shorter than it was: others read it meanwhile.
+
+    :raises OSError: ENOSPC where the text takes more than these blocks, EPERM where the file is anything else than such a file.
+    """
+    handle = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        known = os.fstat(handle)
+        if not stat.S_ISREG(known.st_mode) or known.st_nlink != 1 or known.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
+        whole = text.rstrip("\n").encode().ljust(known.st_size - 1) + b"\n"
+        # In units of 512 bytes.
+        if len(whole) > max(known.st_size, known.st_blocks * 512):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        os.write(handle, whole)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def copy_below(source: int, name: str, target: int, left_out: Callable[[str], bool] = lambda _path: False) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -14,7 +15,7 @@ from typing import Any
 from ..errors import BadInput
 from ..secret_values import MARK
 from . import known_secrets
-from .directory_handles import give_away, open_file, open_folder, read_file, write_below
+from .directory_handles import give_away, open_file, open_folder, read_file, write_below, write_over
 
 
 class FilesFailed(BadInput):
@@ -48,6 +49,26 @@ def write_private(path: str, text: str) -> bool:
     folder, name = os.path.split(path)
     with open_folder(folder) as inside:
         return write_private_below(inside, name, text)
+
+
+def write_private_somehow(path: str, text: str) -> bool:
+    """As :func:`write_private`; where the disk is full, over what the file was, as far as its own blocks have room.
+
+    Torn by a power cut, it is neither then.
+
+    :raises OSError: it is not there yet, or too long for that.
+    """
+    folder, name = os.path.split(path)
+    with open_folder(folder) as inside:
+        try:
+            return write_private_below(inside, name, text)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            with contextlib.suppress(FileNotFoundError):
+                write_over(inside, name, text)
+                return True
+            raise
 
 
 def write_private_below(folder: int, name: str, text: str) -> bool:

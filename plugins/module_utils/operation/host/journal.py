@@ -12,7 +12,6 @@ orders the writers of the records, so that a lease is renewed during a long act 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -25,7 +24,7 @@ from typing import Any, Callable
 
 from ...base.host.clock import identity, lives, now
 from ...base.host.file_lock import flock
-from ...base.host.files import FilesFailed, private_directory, read_json, write_private
+from ...base.host.files import FilesFailed, private_directory, read_json, write_private_somehow
 from .. import lease, summary
 from ..lease import LEASE, Lock, Operation, Take
 from ..options import LockOptions
@@ -223,7 +222,7 @@ class Keeper:
 
     def add_step(self, run: str, step: Mapping[str, Any]) -> None:
         """Add a step to an operation's record; see :meth:`tell` for what a full disk does."""
-        with contextlib.suppress(OSError, FilesFailed), self._flock("mutex", fcntl.LOCK_EX):
+        with self._remembering(), self._flock("mutex", fcntl.LOCK_EX):
             self.records.add_step(run, step)
 
     def add_report(self, token: str, module: str, began: float, report: Mapping[str, Any], project: str = "") -> None:
@@ -233,7 +232,7 @@ class Keeper:
         :param began: when the module began (UNIX time); a step of its own that began since then is the one.
         :param project: the release that a module which only looked has looked at.
         """
-        with contextlib.suppress(OSError, FilesFailed, FencedOff), self._flock("mutex", fcntl.LOCK_EX):
+        with contextlib.suppress(FencedOff), self._remembering(), self._flock("mutex", fcntl.LOCK_EX):
             run = self.check(token).run
             steps = list(self.records.read(run).get("steps") or ())
             last = steps[-1] if steps else {}
@@ -246,25 +245,25 @@ class Keeper:
                 steps.append({**own, **({"project": project} if project else {}), **report})
             self.records.note(run, steps=steps)
 
+    @contextlib.contextmanager
+    def _remembering(self) -> Iterator[None]:
+        """What cannot be written into the record stops nobody; that it is missing there is part of the lock."""
+        try:
+            yield
+        except (OSError, FilesFailed) as error:
+            with contextlib.suppress(OSError, FilesFailed), self._flock("mutex", fcntl.LOCK_EX):
+                lock = self.read()
+                if lock.held and not lock.unwritten:
+                    self._write(replace(lock, unwritten=first_line(str(getattr(error, "strerror", None) or error))))
+
     # -- files ----------------------------------------------------------------------------------------
 
     def _flock(self, name: str, how: int, for_act: bool = False) -> contextlib.AbstractContextManager[bool]:
         return flock(f"{self._path}.{name}", how, for_act)
 
     def _write(self, lock: Lock) -> None:
-        text = json.dumps(lease.to_json(lock)) + "\n"
-        try:
-            write_private(self._path, text)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.isfile(self._path):
-                raise
-            # A full disk must not keep anybody from renewing or giving back: the file's own block has room.  Torn
-            # by a power cut, it is rebuilt from the journal.
-            # In one act, and never shorter than it was: others read it meanwhile.
-            whole = text.rstrip("\n").ljust(os.path.getsize(self._path) - 1) + "\n"
-            with open(self._path, "r+b", buffering=0) as stream:
-                stream.write(whole.encode())
-                os.fsync(stream.fileno())
+        # A full disk must not keep anybody from renewing or giving back. Torn by a power cut, it is rebuilt from the journal.
+        write_private_somehow(self._path, json.dumps(lease.to_json(lock)) + "\n")
 
     @staticmethod
     def _expires(lock: Lock) -> str:

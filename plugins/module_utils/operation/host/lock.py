@@ -8,7 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -234,12 +234,11 @@ def _release(keeper: Keeper, request: Request) -> dict[str, Any]:
         return _answer(keeper.read(), False, "no lock was held")
     run = split[1]
     lines: list[str] = []
-    with suppress(OSError, FencedOff):
-        keeper.check(token)
+    with suppress(FencedOff):
+        unwritten = keeper.check(token).unwritten
         record = keeper.records.read(run)
         if record:
-            lines = summary(_story(record))
-            _end_record(keeper, run, record, request, lines)
+            lines = _ended(keeper, run, record, request, unwritten)
     gone = keeper.release(token)
     held = keeper.read()
     if gone:
@@ -252,9 +251,10 @@ def _seconds(record: Mapping[str, Any]) -> float:
     return round(time.time() - started, 3)
 
 
-def _story(record: Mapping[str, Any]) -> Story:
+def _story(record: Mapping[str, Any], unwritten: str) -> Story:
     return Story(
-        str(record["playbook"]), str(record["app"]), str(record["target"]), _seconds(record), steps=record.get("steps") or ()
+        str(record["playbook"]), str(record["app"]), str(record["target"]), _seconds(record), steps=record.get("steps") or (),
+        unwritten=unwritten,
     )  # fmt: skip
 
 
@@ -263,18 +263,27 @@ def _would_be(request: Request) -> list[str]:
     return [known_secrets.masked_text(line) for line in summary(story)]
 
 
-def _end_record(keeper: Keeper, run: str, record: Mapping[str, Any], request: Request, lines: Sequence[str]) -> None:
-    result = request.result
+def _ended(keeper: Keeper, run: str, record: Mapping[str, Any], request: Request, unwritten: str) -> list[str]:
+    """Write down that a run has ended, and how; returns what a person reads of it.
+
+    :param unwritten: why not all that it did is on record.
+    """
+    result, lines = request.result, summary(_story(record, unwritten))
     changed = any(step.get("changed") for step in record.get("steps", [])) and record.get("playbook") != PLAN
-    if result == "ok" and not changed:
+    if result == "ok" and not changed and not unwritten:
         # A run that changed nothing that runs leaves nothing but its lines in the journal.
         keeper.records.remove(run)
-        return
+        return lines
     news: dict[str, Any] = {"result": result, "seconds": _seconds(record)}
-    if result == "ok":
-        news["summary"] = list(lines)
     if request.reason:
         news["reason"] = first_line(request.reason)
     if request.go_back:
         news["go_back"] = request.go_back
-    keeper.note(run, **news)
+    try:
+        keeper.note(run, **news, **({"summary": lines} if result == "ok" else {}))
+    except OSError as error:
+        # That it has ended, and how, takes less room than what it did.
+        lines = summary(_story(record, unwritten or str(error.strerror)))
+        with suppress(OSError):
+            keeper.note(run, **news, steps=[])
+    return lines

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ...base.host import known_secrets
-from ...base.host.files import private_directory, read_json, write_private
+from ...base.host.files import private_directory, read_json, write_private_somehow
 from ..lease import is_run
 
 #: A reason may quote a program's output, which may quote anything: its first line says what happened.
@@ -149,7 +149,7 @@ class Records:
         :raises OSError: full disk, no permission.
         """
         private_directory(self.folder)
-        write_private(self.path_of(run), json.dumps(known_secrets.masked(record), indent=1) + "\n")
+        write_private_somehow(self.path_of(run), json.dumps(known_secrets.masked(record), indent=1) + "\n")
 
     def note(self, run: str, **news: Any) -> None:
         """Add to a record that is there.

@@ -27,7 +27,7 @@ from ...base.host.directory_handles import (
     read_file,
     remove_below,
 )
-from ...base.host.files import read_json, secret_key, sync_directory, write_private, write_private_below
+from ...base.host.files import read_json, secret_key, sync_directory, write_private_below, write_private_somehow
 from ...operation.host.state_folder import where
 from ...operation.options import LockOptions
 from .. import choice
@@ -63,7 +63,7 @@ class Store:
     def note(self, release: str, **news: Any) -> bool:
         """Write something into a release's manifest; returns whether that changed it."""
         path = os.path.join(self.path_of(release), _OURS, _MANIFEST)
-        return write_private(path, _as_text({**self.manifest(release), **news}))
+        return write_private_somehow(path, _as_text({**self.manifest(release), **news}))
 
     def refuse_without_room(self, size: int, files: int) -> None:
         """Look whether a tree of so many bytes and files fits beside the others.
