@@ -386,6 +386,11 @@ rest:
   returned: always
   type: dict
   sample: {"start": ["search-db"], "start_last": [], "recreate": [], "recreate_last": [], "handed": [], "removed": ["flower"]}
+unheld:
+  description: Services to which requests could not wait in a gap (M(evenkeel.deploy.requests_hold)), and why.
+  returned: in check mode
+  type: dict
+  sample: {"ws": "it has no network of its own (network_mode: host)"}
 backlog:
   description:
     - What M(evenkeel.deploy.celery_queues) would do for what waits in the queues, as it tells it itself in check mode.

@@ -18,7 +18,7 @@ description:
   - M(evenkeel.deploy.compose_rolling) passes them on to the new containers as soon as it leads other requests there. Nothing else
     has to be called then. O(state=released) is the way back, to the containers that were frozen.
   - A killed call leaves requests waiting, then the page. The same call goes on; O(state=released) ends it.
-  - It needs root, C(nft), cgroup v2 and a Python in the image of the web service.
+  - It needs root, C(nft) and a Python in the image of the web service.
 version_added: 0.1.0
 author:
   - evenkeel contributors (@evenkeel)

@@ -13,6 +13,7 @@ from ..engine.programs import BROKER, DATABASE, OTHER, WEB
 from ..engine.services import STOP_FIRST
 from ..git import classes
 from ..git.classes import NONE, RELOAD, ROLLING
+from ..traffic import waiting_room
 
 #: With a gap, which has to be allowed.
 QUICK = "quick"
@@ -121,6 +122,7 @@ def _why(one: Mapping[str, Any]) -> str:
 
 def _gaps(seen: Seen) -> tuple[str, ...]:
     roll = seen.roll or {}
+    users = "; ".join(waiting_room.failing(roll.get("unheld") or {})) or "requests wait"
     kinds, rest, serving = roll.get("kinds") or {}, roll.get("rest") or {}, roll.get("serving") or {}
     found = [
         f"{one['service']}: the old one is stopped before the new one is started"
@@ -128,15 +130,15 @@ def _gaps(seen: Seen) -> tuple[str, ...]:
         if one["order"] == STOP_FIRST and kinds.get(one["service"]) in (WEB, OTHER) and serving.get(one["service"])
     ]
     found += [
-        f"{name} ({kinds.get(name)}): is recreated{'; requests wait' if kinds.get(name) in (DATABASE, BROKER) else ''}"
+        f"{name} ({kinds.get(name)}): is recreated{f'; {users}' if kinds.get(name) in (DATABASE, BROKER) else ''}"
         for name in (*(rest.get("recreate") or ()), *(rest.get("recreate_last") or ()))
     ]
     if seen.strategy == QUICK and roll.get("replaced"):
-        found.append("asked for (update_strategy); requests wait")
+        found.append(f"asked for (update_strategy); {users}")
     refused = (seen.migrations or {}).get("refused") or ()
     if refused:
         number = f"{len(refused)} operation{'s' if len(refused) > 1 else ''}"
-        found.append(f"migrations: {number} cannot run beside the version that serves; requests wait")
+        found.append(f"migrations: {number} cannot run beside the version that serves; {users}")
     return tuple(found)
 
 

@@ -100,6 +100,14 @@ def again(told: Mapping[str, Any], now: float) -> dict[str, Any]:
     return {**told, "until": now + float(told.get("hold") or 0.0), "to": []}
 
 
+def failing(unheld: Mapping[str, str]) -> list[str]:
+    """What becomes of requests that cannot wait.
+
+    :param unheld: service → why.
+    """
+    return [f"requests to {name} fail meanwhile: {why}" for name, why in sorted(unheld.items())]
+
+
 def sentence(counts: Mapping[str, Any]) -> str:
     """What became of the requests of a gap, empty where there were none.
 

@@ -45,6 +45,17 @@ def test_new_containers_beside_old_ones_have_no_gap_and_the_scheduler_makes_none
     assert found.services[0] == Act("api", "web", "replace", "image a -> b; pinned by name")
 
 
+def test_a_gap_says_what_becomes_of_requests() -> None:
+    seen = replace(SEEN, migrations=migrations(NOW, refused=1))
+    assert plan(seen).gaps == ("migrations: 1 operation cannot run beside the version that serves; requests wait",)
+    roll = {**ROLL, "rest": {"recreate": ["db"]}, "unheld": {"ws": "it listens at no TCP port"}}
+    told = "requests to ws fail meanwhile: it listens at no TCP port"
+    assert plan(replace(seen, roll=roll)).gaps == (
+        f"db (database): is recreated; {told}",
+        f"migrations: 1 operation cannot run beside the version that serves; {told}",
+    )
+
+
 @pytest.mark.parametrize(
     ("seen", "strategy"),
     [

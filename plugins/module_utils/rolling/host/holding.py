@@ -184,13 +184,8 @@ class Gap:
         self.progress: Progress | None = None
         self._notes: list[str] = []
         self._timeline: list[dict[str, Any]] = []
-        no_rules = firewall.unavailable()
-        self._ports = {str(i["Id"]): processes.listening_ports(pid_of(i) or 0) - {waiting_room.PORT} for i in self.web}
-        self.unheld: dict[str, str] = {}
-        for inspection in self.web:
-            why = no_rules or _why_not(inspection, self._ports[str(inspection["Id"])])
-            if why:
-                self.unheld[label_of(inspection, SERVICE_LABEL)] = why
+        self._ports = {str(i["Id"]): _ports_of(i) for i in self.web}
+        self.unheld = unheld_of(self.web)
 
     @property
     def web(self) -> list[Mapping[str, Any]]:
@@ -370,7 +365,7 @@ class Gap:
     # -- telling --------------------------------------------------------------------------------------
 
     def _unheld_words(self) -> list[str]:
-        return [f"requests to {name} fail meanwhile: {why}" for name, why in sorted(self.unheld.items())]
+        return waiting_room.failing(self.unheld)
 
     @contextlib.contextmanager
     def _step(self, step: str, about: Sequence[Mapping[str, Any]]) -> Iterator[None]:
@@ -400,6 +395,20 @@ class Gap:
         }
 
 
+def unheld_of(web: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Services to which requests cannot wait, and why.
+
+    :param web: inspections of their containers, as far as these run.
+    """
+    no_rules = firewall.unavailable()
+    found = {label_of(i, SERVICE_LABEL): no_rules or _why_not(i, _ports_of(i)) for i in web}
+    return {service: why for service, why in found.items() if why}
+
+
+def _ports_of(inspection: Mapping[str, Any]) -> frozenset[int]:
+    return processes.listening_ports(pid_of(inspection) or 0) - {waiting_room.PORT}
+
+
 def _why_not(inspection: Mapping[str, Any], ports: frozenset[int]) -> str:
     """Why requests to a container cannot wait, empty where they can."""
     mode = str((inspection.get("HostConfig") or {}).get("NetworkMode") or "")
@@ -408,7 +417,7 @@ def _why_not(inspection: Mapping[str, Any], ports: frozenset[int]) -> str:
     if not ports:
         return "it listens at no TCP port"
     if not freezer.is_able(pid_of(inspection) or 0):
-        return "its processes cannot be frozen here (that needs cgroup v2)"
+        return "its processes cannot be frozen here (that needs the control group of its container)"
     return ""
 
 
