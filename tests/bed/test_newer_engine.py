@@ -25,9 +25,10 @@ def server() -> Iterator[Server]:
         yield made
 
 
-def nobody_failed(result: Result) -> None:
-    raced = [f for f in result.failures if (f["kind"], f["client"]) == ("closed_before_response", "keepalive")]
-    assert result.failed == len(raced) <= 1 and result.total > 200, result.failures[:5]
+def nobody_failed(server: Server, result: Result) -> None:
+    # nginx closes idle connections when it reloads; its log has no line for what a client sent at that very moment.
+    result = result.judged_by(server.engine.docker("logs", server.nginx()))
+    assert result.failed_beyond_race == 0 and result.total > 200, result.failures[:5]
 
 
 def test_an_update_loses_nothing_and_is_done_once(server: Server) -> None:
@@ -36,7 +37,7 @@ def test_an_update_loses_nothing_and_is_done_once(server: Server) -> None:
         result = load.stop()
     assert play.returncode == 0, play.output[-4000:]
     assert (server.version(), server.leftovers()) == ("v2", [])
-    nobody_failed(result)
+    nobody_failed(server, result)
     print(f"\nevidence: an update: {result.total:,} requests, 0 failed, {play.seconds:.0f} s")
     again = server.update("v2")
     assert (again.returncode, again.changed) == (0, 0), again.output[-4000:]
@@ -48,7 +49,7 @@ def test_a_bad_version_is_undone(server: Server) -> None:
         result = load.stop()
     assert play.returncode != 0 and "answered 500" in play.message, play.output[-4000:]
     assert (server.version(), server.leftovers()) == ("v2", [])
-    nobody_failed(result)
+    nobody_failed(server, result)
 
 
 def test_a_hotfix_of_code_and_the_ways_back(server: Server) -> None:
@@ -64,4 +65,4 @@ def test_a_hotfix_of_code_and_the_ways_back(server: Server) -> None:
         result = load.stop()
     assert before.returncode == 0, before.output[-4000:]
     assert (server.version(), server.leftovers()) == ("v1", [])
-    nobody_failed(result)
+    nobody_failed(server, result)
