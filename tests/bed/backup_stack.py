@@ -17,9 +17,9 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import postgres_backup
-from tests.bed.shop import BEDS, LABEL, ROOT, run
+from tests.bed.shop import BEDS, LABEL, ROOT, WORKER, run
 
-NAME = "evenkeel-backup"
+NAME = f"evenkeel-backup-{WORKER}"
 PASSWORD = "never-told-4471"
 SCHEMA = """
 CREATE ROLE "Read Only" NOLOGIN;

@@ -13,10 +13,10 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import known_secrets
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import django_migrate
-from tests.bed.shop import BEDS, LABEL, run
+from tests.bed.shop import BEDS, LABEL, WORKER, run
 from tests.database.migrations.versions import django_site
 
-NAME = "evenkeel-django-migrate"
+NAME = f"evenkeel-django-migrate-{WORKER}"
 PASSWORD = "never-told-7713"
 FILES = {
     "manage.py": """

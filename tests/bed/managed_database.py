@@ -13,10 +13,10 @@ import pytest
 
 from tests.bed.backup_stack import PASSWORD, Stack, eventually
 from tests.bed.django_stack import FILES
-from tests.bed.shop import BEDS, LABEL, run
+from tests.bed.shop import BEDS, LABEL, WORKER, run
 from tests.database.migrations.versions import django_site
 
-NAME = "evenkeel-managed"
+NAME = f"evenkeel-managed-{WORKER}"
 SERVER, NETWORK, HOST, OLD = f"{NAME}-server", f"{NAME}-provider", "db.provider.test", f"{NAME}-client:15"
 IMAGE = "evenkeel/postgres:17"
 # A registry that there is never.

@@ -26,6 +26,8 @@ from tests.bed.ports import free_port
 ROOT = Path(__file__).resolve().parents[2]
 BEDS = ROOT / ".cache" / "beds"
 LABEL = "evenkeel.bed"
+#: Tells apart what two workers make side by side, of stacks that several files of tests use.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "0")
 #: What users do at the same time: new and persistent connections, orders, 2-s requests, uploads of 4 s.
 USERS = "new=4,keepalive=4,strict_keepalive=1,static=1,slow=2,upload=1"
 #: The same with requests of 12 s, and streams: each roll then drains for as long, and so it is for where draining is the subject.

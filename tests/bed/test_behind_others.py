@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from tests.bed.ports import free_port
 from tests.bed.proxy_images import from_debian
+from tests.bed.shop import WORKER
 from tests.bed.small_stack import SmallStack
 from tests.bed.users import failures, rules_of, users
 
-NAME = f"evenkeel-others-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
+NAME = f"evenkeel-others-{WORKER}"
 QUICK = {"prove_seconds": 0.5, "monitor": 0.5, "drain_timeout": 6}
 SITE = "server { listen 80; location / { proxy_pass http://app:8000; } }"
 _HAPROXY = """defaults

@@ -19,10 +19,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.caddy
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.proxy_images import from_debian, newest
+from tests.bed.shop import WORKER
 from tests.bed.small_stack import SmallStack
 from tests.bed.users import RACE, failures, until, users
 
-NAME = f"evenkeel-caddy-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
+NAME = f"evenkeel-caddy-{WORKER}"
 HOST = "site.localhost"
 QUICK = {"prove_seconds": 0.5, "monitor": 0.5, "drain_timeout": 6}
 SITE = """{

@@ -442,7 +442,7 @@ def test_the_role_shows_what_is_warned_of_and_stops_where_tests_fail(stack: Stac
     stack.write()
     known = {
         "app_django_service": "api", "app_services": {}, "update_checks": BOTH, "update_plan_with_checks": False,
-        "update_declared_phases": {}, "update_allow_data_loss": [],
+        "update_declared_phases": {}, "update_bridges": [], "update_allow_data_loss": [],
         "update_release": {"revision": "0123456789abcdef", "release_path": str(stack.folder)},
         "update_test_command": "manage.py test --noinput shop.failing",
         "operation_plan": {"rest": {"start": []}}, "operation_first": False,

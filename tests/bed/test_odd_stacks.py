@@ -24,11 +24,12 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine
 from ansible_collections.evenkeel.deploy.plugins.module_utils.status.host.engine import EngineView
 from tests.bed.front import docker
 from tests.bed.ports import free_port
+from tests.bed.shop import WORKER
 from tests.bed.small_stack import SmallStack
 
 SITE = "server { listen 80; location / { proxy_pass http://api:8000; } }"
 QUICK = {"prove_seconds": 0.5, "monitor": 0.5}
-NAME = f"evenkeel-odd-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
+NAME = f"evenkeel-odd-{WORKER}"
 Maker = Callable[..., SmallStack]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import subprocess
 import threading
 import time
@@ -19,10 +18,11 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from tests.bed.front import docker
 from tests.bed.ports import free_port
+from tests.bed.shop import WORKER
 from tests.bed.small_stack import IMAGE, SmallStack
 from tests.bed.users import until
 
-NAME = f"evenkeel-ports-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
+NAME = f"evenkeel-ports-{WORKER}"
 SITE = "server { listen 80; client_max_body_size 20m; location / { proxy_pass http://api:8000; } }"
 QUICK = {"prove_seconds": 0.5, "monitor": 0.5, "drain_timeout": 5}
 PROXY = {"only": "proxies", "service_options": {"front": {**QUICK, "drain_timeout": 30}}}

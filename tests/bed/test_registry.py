@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from demo.repository import add_commit
 from tests.bed.nothing_lost import assert_nothing_lost
 from tests.bed.registry import Registry
-from tests.bed.shop import LABEL, ROOT, Shop, run, succeeded
+from tests.bed.shop import LABEL, ROOT, WORKER, Shop, run, succeeded
 
 COMPOSE = "docker-compose.prod.yml"
 BUILD = "  build:\n    context: .\n    labels: *labels\n"
@@ -28,7 +27,7 @@ class FromCi(Shop):
     """The shop with images that CI has pushed, and no ``build:`` at all."""
 
     def __init__(self) -> None:
-        super().__init__(f"registry-{os.environ.get('PYTEST_XDIST_WORKER', '0')}")
+        super().__init__(f"registry-{WORKER}")
         self.registry = Registry(self.name, "ci", PASSWORD)
 
     def login(self, **login: str) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from tests.bed.ports import free_port
 from tests.bed.proxy_images import from_debian, newest
+from tests.bed.shop import WORKER
 from tests.bed.small_stack import LABEL, SmallStack
 from tests.bed.users import RACE, failures, rules_of, users
 
-NAME = f"evenkeel-strategies-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
+NAME = f"evenkeel-strategies-{WORKER}"
 QUICK = {"prove_seconds": 1, "monitor": 0.5, "drain_timeout": 6}
 NAMED = "server { listen 80; location / { proxy_pass http://app:8000; } }"
 LEAST = (

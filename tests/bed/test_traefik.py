@@ -17,10 +17,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import
 from tests.bed.front import docker
 from tests.bed.ports import free_port
 from tests.bed.proxy_images import newest
+from tests.bed.shop import WORKER
 from tests.bed.small_stack import LABEL, SmallStack
 from tests.bed.users import failures, rules_of, until, users
 
-NAME = f"evenkeel-traefik-{os.environ.get('PYTEST_XDIST_WORKER', '0')}"
+NAME = f"evenkeel-traefik-{WORKER}"
 HOST = "site.example.org"
 QUICK = {"prove_seconds": 0.5, "monitor": 0.5, "drain_timeout": 6}
 ASKS = "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/', timeout=2)"

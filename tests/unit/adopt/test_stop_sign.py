@@ -47,8 +47,12 @@ def test_it_comes_back_as_it_was(file: Path) -> None:
 def test_a_killed_call_is_taken_up_and_a_link_stays_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = file.parent / "compose.yml"
     link.symlink_to(file.name)
+
+    def killed(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stop_sign, "write_below", lambda *_args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(stop_sign, "write_below", killed)
         stop_sign.put([str(link)], "shop", "/srv/shop")
     assert link.read_text() == TEXT
     stop_sign.put([str(link)], "shop", "/srv/shop")

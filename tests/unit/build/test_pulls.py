@@ -69,10 +69,10 @@ class Fence:
         """It still is."""
 
 
-def pull(engine: Registry, project: Mapping[str, Any] = PROJECT, login: Login | None = LOGIN, rebuild: bool = False,
+def pull(engine: Registry, project: Mapping[str, Any] | None = None, login: Login | None = LOGIN, rebuild: bool = False,
          check: bool = False, built: tuple[str, ...] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:  # fmt: skip
     fakes: dict[str, Any] = {"engine": engine, "fence": None if check else Fence()}
-    found = pull_missing(project=project, built=built, login=login, rebuild=rebuild, **fakes)
+    found = pull_missing(project=project or PROJECT, built=built, login=login, rebuild=rebuild, **fakes)
     return found.images, found.notes
 
 

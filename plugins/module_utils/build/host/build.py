@@ -239,9 +239,10 @@ def build_missing(
         parent = limit_builds(engine, memory_limit(memory_of_machine()[1], request.memory))
     commands = []
     tree = request.project.project_src if missing and logs and MARK in project else ""
-    with clean_context(tree, os.path.dirname(logs)) if tree else nullcontext(None) as move:
+    copied = clean_context(tree, os.path.dirname(logs)) if tree else nullcontext()
+    with copied as move:
         for image in missing:
-            section = from_copy(wanted[image], move) if move else wanted[image]
+            section = wanted[image] if move is None else from_copy(wanted[image], move)
             try:
                 command = build_command(section, image, parent, request.rebuild, project.get("secrets"))
             except BadBuild as error:

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, Callable
 
 try:
@@ -214,36 +215,33 @@ class Engine:
             made = self.api.exec_create(
                 container_id, list(argv), user=user, environment=dict(environment or {}), workdir=folder or None
             )
-            streams = self._wait_for(made["Id"], timeout)
-            if not isinstance(streams, tuple):
+            streams = self._streams(made["Id"])
+            wait([streams], timeout)
+            if not streams.done() or streams.exception():
                 self._kill(made["Id"], argv)
-            if isinstance(streams, Exception):
-                raise streams
-            if streams is None:
+            if not streams.done():
                 return 124, f"no end within {timeout:g} s"
+            said, complaints = streams.result()
             code = self.api.exec_inspect(made["Id"]).get("ExitCode")
         except (DockerException, RequestException, OSError) as error:
             return 126, str(getattr(error, "explanation", None) or error)
         # The engine mixes both streams in the order in which it happens to read them.
-        said, complaints = streams
         text = said if code == 0 and not errors_too else said + complaints
         return (126 if code is None else int(code)), text.decode("utf-8", "replace")
 
-    def _wait_for(self, exec_id: str, timeout: float) -> tuple[bytes, bytes] | Exception | None:
-        """Both streams of a command, or None when it has not ended in time, or why it could not be asked."""
-        result: list[tuple[bytes, bytes] | Exception] = []
+    def _streams(self, exec_id: str) -> Future[tuple[bytes, bytes]]:
+        """Both streams of a command, once it has ended, or why it could not be asked."""
+        result: Future[tuple[bytes, bytes]] = Future()
 
         def read() -> None:
             try:
-                result.append(streams_of(self.api, exec_id))
+                result.set_result(streams_of(self.api, exec_id))
             except Exception as error:
-                result.append(error)
+                result.set_exception(error)
 
         # A daemon: reading from a command that never ends must hold up neither this call nor our own end.
-        thread = threading.Thread(target=read, daemon=True)
-        thread.start()
-        thread.join(timeout)
-        return result[0] if result else None
+        threading.Thread(target=read, daemon=True).start()
+        return result
 
     def _kill(self, exec_id: str, argv: Sequence[str]) -> None:
         """End a command that takes too long, where we may: else one more of it would hang with each question."""

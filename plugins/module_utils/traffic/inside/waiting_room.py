@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import struct
+import sys
 import time
 from typing import Any, Callable
 
@@ -77,7 +78,8 @@ class Room:
             line = json.dumps(self.counts)
             if line != printed and not self.waiting:
                 printed = line
-                print(MARK + line, flush=True)
+                sys.stdout.write(MARK + line + "\n")
+                sys.stdout.flush()
             await asyncio.sleep(_LOOK)
 
     async def target(self, gone: Callable[[], bool]) -> str:
