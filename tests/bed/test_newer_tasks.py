@@ -166,7 +166,8 @@ def test_under_load_no_order_is_left_without_its_task(newer: Shop) -> None:
         # Those of a low priority come after what users order meanwhile.
         play = back(shop, 240)
         result = load.stop()
-    assert "kept aside" not in play.output, play.output[-3000:]
+    # Nothing was kept from the older workers: the newer ones had time for all of it.
+    assert in_broker(shop, "keys", "evenkeel-aside*") == "", play.output[-3000:]
     assert_older_serves(shop)
     assert_nothing_lost(shop, load, result)
     all_run_once(shop, "queue")
