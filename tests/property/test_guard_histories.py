@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.guard import guard
 from tests.property.guarded_world import NEVER, SAFETY, World
-from tests.property.seeded_histories import FIRST, hold, in_parts, is_noticed
+from tests.property.seeded_histories import hold, in_parts, is_noticed
 
 #: Seconds without anything new after which nginx has to know everything: the longest of each patience.
 QUIET = guard.SLOW + guard.LONGEST_SETTLE + guard.GONE + 20
@@ -123,7 +123,8 @@ def test_histories(part: int) -> None:
 
 
 def test_the_histories_are_eventful() -> None:
-    worlds = [history(seed) for seed in range(FIRST, FIRST + 400)]
+    # Always the same: it is the generator that is judged, and others may by chance have few of one kind.
+    worlds = [history(seed) for seed in range(400)]
     acts = [act for world in worlds for act in world.acts]
     assert len(acts) > 400
     assert sum(act.dead for act in acts) > 100

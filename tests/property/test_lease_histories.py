@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.clock import Moment, Process
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation import lease
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.lease import Lock, Operation, Take, Wait
-from tests.property.seeded_histories import FIRST, hold, in_parts, is_noticed
+from tests.property.seeded_histories import hold, in_parts, is_noticed
 
 LEASE = 1800.0
 WANTED = [Operation("update", "travel", "v2"), Operation("update", "travel", "v3"), Operation("rollback", "travel", "")]
@@ -167,7 +167,8 @@ def test_histories(part: int) -> None:
 
 
 def test_the_histories_are_eventful() -> None:
-    worlds = [history(seed) for seed in range(FIRST, FIRST + 500)]
+    # Always the same: it is the generator that is judged.
+    worlds = [history(seed) for seed in range(500)]
     assert sum(len(w.accepted) for w in worlds) > 2000
     assert sum(len(w.numbers) > 3 for w in worlds) > 200
     # Fenced off by others, with a token in hand.
