@@ -17,14 +17,14 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import f
 _ROOTS = [
     path for path in ("/sys/fs/cgroup/freezer", "/sys/fs/cgroup/unified", "/sys/fs/cgroup") if os.path.exists(f"{path}/cgroup.procs")
 ]  # fmt: skip
+# None of them is a failure, and not an empty list of tests.
+_ROOTS = _ROOTS or ["/sys/fs/cgroup"]
 _COUNTS = "import sys, time\nwhile True:\n    sys.stdout.write('.')\n    sys.stdout.flush()\n    time.sleep(0.01)\n"
 
 
 @pytest.fixture(params=_ROOTS)
 def counting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """A process that writes on and on, and what it writes to."""
-    if os.geteuid():
-        pytest.skip("needs root to make a control group")
     group = Path(request.param) / f"evenkeel-test-{os.getpid()}"
     group.mkdir()
     said = tmp_path / "said"

@@ -304,7 +304,7 @@ def write_beside(
         os.unlink(name, dir_fd=folder)
         if isinstance(error, OSError) and not error.filename:
             # Which of the file systems has no room.
-            error.filename = os.readlink(f"/proc/self/fd/{folder}")
+            error.filename = os.readlink(path_of(folder))
         raise
     return name
 

@@ -64,6 +64,7 @@ from ..stack import Policy, Stack, view_of
 from . import chosen_strategy, gap_record, generations
 from .chosen_strategy import BLUE_GREEN, CANARY, ROLLING
 from .doors import main_door, obstacle, route_by, with_ports
+from .holding import unheld_of
 from .machine import ComposeMachine
 from .rest_of_stack import files_of, present_of, removed_targets
 from .targets import Target, main_route
@@ -122,7 +123,8 @@ class Call:
 
     ``problems`` are why a service cannot change hands here: they matter only where it has to. ``memory`` has the bytes that
     are ``needed`` beside what runs, and those that are ``available``. ``gap`` is what an open gap is about. ``rest`` is what is to be
-    done about those that this does not replace, ``settled`` the services of which a container has the wanted definition.
+    done about those that this does not replace, ``settled`` the services of which a container has the wanted definition,
+    ``unheld`` of a plan those to which requests could not wait, and why.
     """
 
     compose: Compose
@@ -148,6 +150,7 @@ class Call:
     notes: list[str] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
     strategy: str = ROLLING
+    unheld: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -234,6 +237,8 @@ def prepare(request: Request, planning: bool = False) -> Call:
         left=frozenset(runs if request.leave_workers else ()),
         backward=request.backward,
     )
+    if planning:
+        call.unheld = unheld_of([i for i in found if pid_of(i) and kinds.get(label_of(i, SERVICE_LABEL)) == WEB])
     call.gap = gap_record.read(call.state_dir)
     # The old code could not serve on what was changed in a gap, and what is gone back to was found good.
     call.strategy = ROLLING if call.gap or request.backward else request.strategy

@@ -19,7 +19,6 @@ from typing import Any, Callable
 from ...base.errors import BadInput
 from ...base.host.files import FilesFailed
 from ...engine.host import configurations
-from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from ...engine.programs import WEB
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress, ProgressOptions
@@ -35,7 +34,6 @@ from . import celery_workers, generations, spares, worker_queues
 from .chosen_strategy import BLUE_GREEN, ROLLING
 from .doors import is_cut_off
 from .fenced import FencedMachine
-from .holding import unheld_of
 from .machine import ComposeMachine
 from .plan import Call, Request, prepare, refuse_what_cannot_change_hands, refuse_without_room
 from .report import (
@@ -98,12 +96,7 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
         rest = rest_sentences(call.rest, call.kinds)
         text = "; ".join([*(one.sentence() for one in replaced), *rest]) or "nothing would be changed"
         result = result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
-        result["unheld"] = unheld_of(
-            [
-                i for i in call.engine.containers({PROJECT_LABEL: call.name, ONE_OFF_LABEL: "False"})
-                if pid_of(i) and call.kinds.get(label_of(i, SERVICE_LABEL)) == WEB
-            ]
-        )  # fmt: skip
+        result["unheld"] = call.unheld
         if request.backward and result["changed"] and any(c.running for c in stack.containers):
             result["backlog"] = _backlog(call, request)
             result["notes"] = [*call.notes, *result["backlog"]["notes"]]
