@@ -50,7 +50,7 @@ def filled_in(server: Server, task: str, version: str, **variables: object) -> P
         time.sleep(2)
         server.engine.try_exec("sh", "-c", _FILL)
         play = begun.end()
-        result = load.stop().judged_by(server.engine.docker("logs", server.nginx()))
+        result = server.judged(load.stop())
     print(
         f"\nevidence: disk full, {task}: {play.returncode}, {result.total:,} requests, {result.failed_beyond_race} failed"
     )

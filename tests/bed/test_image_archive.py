@@ -195,7 +195,7 @@ def test_pruned_of_everything_it_goes_back_without_git_registry_or_build(server:
         back = server.rollback(app_image_archive="auto")
         assert back.returncode == 0, back.output[-5000:]
         result = load.stop()
-    result = result.judged_by(server.engine.docker("logs", server.nginx()))
+    result = server.judged(result)
     assert result.failed_beyond_race == 0, [*map(json.dumps, result.failures[:5])]
     assert (server.version(), server.leftovers()) == ("v1", [])
     assert "loaded from the archive" in back.output

@@ -36,7 +36,7 @@ def test_two_gigabytes_are_enough_for_the_first_version_and_the_next(server: Ser
         play = server.update("v2")
         assert play.returncode == 0, play.output[-4000:]
         result = load.stop()
-    result = result.judged_by(server.engine.docker("logs", server.nginx()))
+    result = server.judged(result)
     assert result.failed_beyond_race == 0, [*map(json.dumps, result.failures[:5])]
     assert (server.version(), server.leftovers()) == ("v2", [])
     print(f"\nevidence: 2 GB, update under {result.total:,} requests: {result.failed_beyond_race} failed")

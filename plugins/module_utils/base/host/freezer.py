@@ -11,26 +11,44 @@ from __future__ import annotations
 
 import os
 import time
+from typing import NamedTuple
 
 from .processes import control_group, text_of
 
 # Seconds until the kernel has stopped every process.
 _PATIENCE = 5.0
-# The file, what is written to freeze and to thaw, and the file and words that tell when every process stands still.
-_SECOND = ("cgroup.freeze", "1", "0", "cgroup.events", "frozen 1")
-_FIRST = ("freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN")
+
+
+class _Group(NamedTuple):
+    """A control group: the file and words by which it is frozen and thawed, and by which it tells that every process stands still."""
+
+    folder: str
+    file: str
+    frozen: str
+    thawed: str
+    tells: str
+    sign: str
+
+    def is_frozen(self) -> bool:
+        return text_of(f"{self.folder}/{self.file}").strip() not in ("", self.thawed)
+
+    def stands_still(self) -> bool:
+        return self.sign in text_of(f"{self.folder}/{self.tells}")
+
+    def write(self, value: str) -> None:
+        with open(f"{self.folder}/{self.file}", "w", encoding="ascii") as stream:
+            stream.write(value)
 
 
 def is_able(pid: int) -> bool:
     """Whether the container with this main process can be frozen from here."""
-    group, (file, *_words) = _of(pid)
-    return os.access(f"{group}/{file}", os.W_OK)
+    group = _of(pid)
+    return os.access(f"{group.folder}/{group.file}", os.W_OK)
 
 
 def is_frozen(pid: int) -> bool:
     """Whether it is frozen, or about to be."""
-    group, (file, _freeze, thawed, *_sign) = _of(pid)
-    return text_of(f"{group}/{file}").strip() not in ("", thawed)
+    return _of(pid).is_frozen()
 
 
 def freeze(pid: int) -> None:
@@ -38,31 +56,26 @@ def freeze(pid: int) -> None:
 
     :raises OSError: it cannot be frozen; it goes on then.
     """
-    group, (file, frozen, thawed, tells, sign) = _of(pid)
-    _write(f"{group}/{file}", frozen)
+    group = _of(pid)
+    group.write(group.frozen)
     until = time.monotonic() + _PATIENCE
-    while sign not in text_of(f"{group}/{tells}"):
+    while not group.stands_still():
         if time.monotonic() > until:
-            _write(f"{group}/{file}", thawed)
+            group.write(group.thawed)
             raise OSError(f"the processes of container {pid} did not stand still within {_PATIENCE:g} s")
         time.sleep(0.01)
 
 
 def thaw(pid: int) -> None:
     """Let it go on; one that has ended, or is not frozen, is left as it is."""
-    if is_frozen(pid):
-        group, (file, _frozen, thawed, *_sign) = _of(pid)
-        _write(f"{group}/{file}", thawed)
+    group = _of(pid)
+    if group.is_frozen():
+        group.write(group.thawed)
 
 
-def _of(pid: int) -> tuple[str, tuple[str, str, str, str, str]]:
-    second = control_group(pid)[0]
-    if os.path.exists(f"{second}/{_SECOND[0]}"):
-        return second, _SECOND
+def _of(pid: int) -> _Group:
+    second = _Group(control_group(pid)[0], "cgroup.freeze", "1", "0", "cgroup.events", "frozen 1")
+    if os.path.exists(f"{second.folder}/{second.file}"):
+        return second
     first, is_second = control_group(pid, "freezer")
-    return ("", _FIRST) if is_second else (first, _FIRST)
-
-
-def _write(path: str, value: str) -> None:
-    with open(path, "w", encoding="ascii") as stream:
-        stream.write(value)
+    return _Group("" if is_second else first, "freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN")
