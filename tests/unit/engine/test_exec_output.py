@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
-import socket
+import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.client import parse_headers
 from itertools import count
 from pathlib import Path
 
@@ -39,31 +40,26 @@ def answer(content: object, status: str = "200 OK") -> bytes:
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     """What an engine sends to a command that is started, one after the other; as soon as it was asked."""
     sends: list[bytes] = []
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "engine"))
-        listener.listen()
 
-        def serve() -> None:
-            while True:
-                try:
-                    talk, _address = listener.accept()
-                except OSError:
-                    return
-                threading.Thread(target=answer_all, args=(talk,), daemon=True).start()
-
-        def answer_all(talk: socket.socket) -> None:
-            with talk, suppress(ConnectionError):  # hung up on with something still unread
-                while request := talk.recv(65536).decode().partition("\r\n")[0]:
+    class Talk(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # hung up on with something still unread
+                while request := self.rfile.readline().decode():
+                    # a socket that is closed with something unread takes back what it sent
+                    self.rfile.read(int(parse_headers(self.rfile).get("Content-Length", 0)))
                     if "/start" in request:
                         for piece in sends:
-                            talk.sendall(piece)
+                            self.wfile.write(piece)
                         return
                     known = {"/version": {"ApiVersion": "1.45"}, "/json": {"ExitCode": 0, "Running": False}}
-                    talk.sendall(answer(next((v for k, v in known.items() if k in request), {"Id": "e"})))
+                    self.wfile.write(answer(next((v for k, v in known.items() if k in request), {"Id": "e"})))
 
-        threading.Thread(target=serve, daemon=True).start()
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "engine"), Talk) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine")
         yield sends
+        server.shutdown()
 
 
 WHOLE = part(1, b"out") + part(2, b"err") + part(1, b"put")
