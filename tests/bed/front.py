@@ -19,10 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.bed.shop import WORKER
-
 ROOT = Path(__file__).resolve().parents[2]
-NAME = f"evenkeel-front-{WORKER}"
+NAME = "evenkeel-front"
 CONF = "/etc/nginx/conf.d/default.conf"
 QUITTING = "worker process is shutting down"
 #: nginx without root, without a writable file system and without a capability.

@@ -176,3 +176,8 @@ def named(table: str) -> str:
 def renamed(table: str) -> str:
     """The operation that gives that table its name."""
     return f'migrations.AlterModelTable("heartbeat", "{table}")'
+
+
+def sleeping(seconds: int) -> str:
+    """The operation that takes so many seconds."""
+    return f'migrations.RunSQL("SELECT pg_sleep({seconds})", migrations.RunSQL.noop)'

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bed.migrated_shop import commit, models_of, named, renamed
+from tests.bed.migrated_shop import commit, models_of, named, renamed, sleeping
 from tests.bed.server import Server
 from tests.bed.shop import Play
 
-_SLEEPS = 'migrations.RunSQL("SELECT pg_sleep(3)", migrations.RunSQL.noop)'
 # Releases, uploads and the records of operations: all that is written but the engine's own files.
 _SMALL = """set -e
 cp -a /srv/travel /tmp/kept
@@ -33,7 +32,14 @@ def server() -> Iterator[Server]:
         made.engine.exec("sh", "-c", _SMALL)
         commit(made, "roll-server", "v2-server", models_of(""))
         commit(
-            made, "gap-server", "v2-server", named("beats"), "0003_beats", "0002_first_tours", renamed("beats"), _SLEEPS
+            made,
+            "gap-server",
+            "v2-server",
+            named("beats"),
+            "0003_beats",
+            "0002_first_tours",
+            renamed("beats"),
+            sleeping(3),
         )
         made.push()
         for version in ("v1", "v2"):

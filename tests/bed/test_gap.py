@@ -12,7 +12,7 @@ import pytest
 
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Result
-from tests.bed.migrated_shop import commit, named, renamed, sql
+from tests.bed.migrated_shop import commit, named, renamed, sleeping, sql
 from tests.bed.nothing_lost import assert_nothing_lost, update_under_load
 from tests.bed.running_update import Running
 from tests.bed.shop import ROOT, Shop, deployed, run
@@ -23,10 +23,6 @@ FIRST = "0002_first_tours"
 PAGE = "<h1>Back soon</h1>\n"
 #: A version that boots, is healthy, and answers 500 to what users ask.
 BAD = {"tours/catalogue.py": (ROOT / "demo/overlays/bad-500/tours/catalogue.py").read_text(encoding="utf-8")}
-
-
-def sleeping(seconds: int) -> str:
-    return f'migrations.RunSQL("SELECT pg_sleep({seconds})", migrations.RunSQL.noop)'
 
 
 @pytest.fixture(scope="module")
