@@ -3,6 +3,7 @@
 
 ``python -m tests.bed.front serve`` is the shop inside its container; ``python -m tests.bed.front call PARAMETERS.json
 PLACE`` carries out one call of ``nginx_reload`` and prints what came of it, or is killed with -9 at a place in it.
+The shop's container has Python and no library, so at the top nothing is imported but what comes with it.
 """
 
 from __future__ import annotations
