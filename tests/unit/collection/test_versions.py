@@ -68,7 +68,7 @@ def test_python_of_both_machines() -> None:
     tools = text("pyproject.toml")
     assert found(r'target-version = "(\S+)"', tools) == f"py{target.replace('.', '')}"
     assert found(r'python_version = "(\S+)"', tools) == target
-    runtime = text("plugins/module_utils/base/host/runtime.py")
+    runtime = text("plugins/modules/call.py")
     assert found(r"sys\.version_info < \((\d+, \d+)\)", runtime) == target.replace(".", ", ")
 
 

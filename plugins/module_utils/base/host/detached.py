@@ -52,8 +52,7 @@ def answer_and_go_on(work: Callable[[], None]) -> None:
     of a file in a private folder of its own.  It is there as soon as ``work`` has ended, and has all that ``work`` printed; who is
     killed leaves none.  Where no such folder can be made ``work`` is done while the caller waits.
 
-    What ``work`` raises goes on to the caller, in the new process: so the folder that Ansible's wrapper has the module's code in
-    is there as long as that needs it.
+    What ``work`` raises goes on to the caller, in the new process.
     """
     folder = ""
     try:

@@ -20,7 +20,7 @@ from .guard import Guard
 from .info import is_guarded
 
 _WAIT = 'umask 077; read -r _ && exit 0; log=$1; shift; exec "$@" 2>> "$log"'
-_BEGIN = f"import sys; from {runtime.__name__} import load; sys.exit(load('guard.host.standby')[0].main(*sys.argv[1:]))"
+_BEGIN = f"{runtime.IMPORTING}; import sys; from {__name__} import main; sys.exit(main(*sys.argv[1:]))"
 #: Its words, in the app's state directory.
 LOG = "standby.log"
 
