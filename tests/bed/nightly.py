@@ -31,12 +31,15 @@ INTRODUCTION = """# What the last nights judged
 
 `make nightly` wrote this page: every test that `make test` left to it, and all of `tests/database`, on a real engine, with real
 nginx, gunicorn, Celery, PostgreSQL and Redis. *seconds* are of one of two workers that run side by side. Where a row says *older*,
-`plugins/`, `roles/` or `playbooks/` have changed since that commit. Figures, one machine beside another, are in [evidence.md](evidence.md).
+`plugins/`, `roles/` or `playbooks/` have changed since that commit; where a commit ends with *+edits*, some of what was judged
+was in none. Figures, one machine beside another, are in [evidence.md](evidence.md).
 """
 #: Seconds that a file is taken to need which was never run.
 UNKNOWN = 300
 #: Of the hours of all workers: files differ in length, and no worker ends with the other.
 FILLED = 0.9
+#: Behind a commit that did not have all that was judged.
+EDITED = "+edits"
 HEAD = "| tests | what they hold | passed | failed | seconds | date | commit | |\n|---|---|---|---|---|---|---|---|"
 
 
@@ -168,7 +171,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if _on_a_worker(config) or in_part or exitstatus not in judged:
         return
     known = dict(known_rows())
-    date, commit = time.strftime("%Y-%m-%d", time.gmtime()), _git("rev-parse", "--short", "HEAD")
+    date, commit = time.strftime("%Y-%m-%d", time.gmtime()), _commit()
     for name, seen in config.stash[_FILES].items():
         if sum(seen.ended.values()) < seen.tests:
             continue
@@ -224,8 +227,16 @@ def _about(name: str) -> str:
     return text.split("\n")[0].replace("|", "/")
 
 
+def _commit() -> str:
+    """The commit whose files these are, and whether some of them are none of it; the pages of results do not count."""
+    edited = _git("status", "--porcelain", "--", ".", ":!docs")
+    return _git("rev-parse", "--short", "HEAD") + (EDITED if edited else "")
+
+
 @functools.cache
 def _older(commit: str) -> bool:
+    if commit.endswith(EDITED):
+        return True
     changed = _git("log", "-1", "--format=%H", "--", "plugins", "roles", "playbooks")
     asked = subprocess.run(
         ["git", "merge-base", "--is-ancestor", changed, commit], cwd=ROOT, capture_output=True, check=False

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.bed.nightly import ROOT, UNKNOWN, Row, chosen, page, rows_of
+from tests.bed.nightly import EDITED, ROOT, UNKNOWN, Row, chosen, page, rows_of
 
 HEAD = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 FIRST = subprocess.run(
@@ -29,6 +29,11 @@ def test_each_row_says_how_it_ended() -> None:
 
 def test_a_row_of_code_that_has_changed_since_says_so() -> None:
     text = page({NAMES[0]: Row(["9", "0", "345", "2026-11-23", FIRST], [])})
+    assert "| ok, older |" in text
+
+
+def test_a_row_of_code_that_was_in_no_commit_is_of_no_code_of_today() -> None:
+    text = page({NAMES[0]: Row(["9", "0", "345", "2026-11-23", f"{HEAD}{EDITED}"], [])})
     assert "| ok, older |" in text
 
 
