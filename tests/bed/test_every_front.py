@@ -68,7 +68,7 @@ def test_behind(name: str) -> None:
         shop.start_behind("v1")
         with shop.load(mix=EVERYTHING) as load:
             rolled = shop.roll("v2", 120)
-            undone = shop.roll("bad-500", 15)
+            undone = shop.roll("bad-500", 60)
             result = load.stop()
         assert not rolled.get("failed"), rolled["msg"]
         assert undone["failed"] and "answered 500" in undone["msg"].splitlines()[0], undone["msg"]
