@@ -108,6 +108,14 @@ options:
       - What could not be taken away is said in RV(notes) and fails nothing.
     type: int
     default: 0
+  archive:
+    description:
+      - With O(state=active), have the images of the release to go back to in files as well, as M(evenkeel.deploy.image_archive)
+        does with this policy. A process of the lowest priority writes them, which the module leaves behind. Without it the files that there
+        are stay.
+      - What is in the way is said in RV(notes) and fails nothing.
+    type: str
+    choices: [auto, always, never]
   shared:
     description:
       - Files and folders that a release gets as links into C(shared), where they have to be there. Where the content of such a file has

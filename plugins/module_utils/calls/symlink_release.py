@@ -11,6 +11,7 @@ from typing import Any
 from ..base.options import read
 from ..hotfix.host import release
 from ..operation.options import LOCK_SPEC, lock_options
+from ..releases import archives
 
 _OWN: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -30,6 +31,7 @@ _OWN: dict[str, Any] = {
     "drop_edits": {"type": "bool", "default": False},
     "activate_at": {"type": "str"},
     "keep": {"type": "int", "default": 0},
+    "archive": {"type": "str", "choices": list(archives.POLICIES)},
     "shared": {"type": "list", "elements": "str", "default": []},
     "inputs": {"type": "dict", "default": {}},
     "owner": {"type": "str"},

@@ -241,3 +241,16 @@ def test_what_nobody_asked_is_gone_back_to_and_not_called_verified(app: App) -> 
     # Two of one second are in the order of their commits.
     (told,) = [r for r in releases_of(store) if r["id"] == name]
     assert told["state"] == "verified" and told["verified_at"]
+
+
+def test_a_way_back_that_cannot_be_archived_keeps_no_release_from_serving(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{app.root}/no-engine.sock")
+    name = app.built()
+    result = app("active", release=name, archive="auto")
+    assert result["changed"] and result["current"] == name
+    assert [note.partition(":")[0] for note in result["notes"]] == [
+        "the images of the release to go back to are not archived"
+    ]
+    assert "notes" not in app("active", release=name)

@@ -25,7 +25,7 @@ from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import working
 from ...operation.options import LockOptions
 from ...releases import choice
-from ...releases.host import adopted, retention
+from ...releases.host import adopted, image_archive, retention
 from ...releases.host.plain_folder import copy_into, is_plain_folder, revision_of, size_of
 from ...releases.host.retention import Act
 from ...releases.host.store import Store, store_of
@@ -53,6 +53,8 @@ class Request:
     :ivar drop_hotfixes: names or commits of those that the version may lose; ``drop_edits``: it may lose what was edited by hand.
     :ivar activate_at: ISO 8601 with its zone, not before which ``active`` switches; empty: at once.
     :ivar keep: how many releases are left when another one is the current one; 0 leaves all.
+    :ivar archive: of ``active``: whether the images of the release to go back to are kept in files, see ``releases/archives.py``; empty
+        leaves what there is. A process that is left behind writes them.
     :ivar shared: paths that a release gets from the folder ``shared``.
     :ivar inputs: what else the release is made from.
     :ivar owner: user to whom the app belongs; empty for whoever runs this.
@@ -72,6 +74,7 @@ class Request:
     drop_edits: bool = False
     activate_at: str = ""
     keep: int = 0
+    archive: str = ""
     shared: tuple[str, ...] = ()
     inputs: Mapping[str, Any] = field(default_factory=dict)
     owner: str = ""
@@ -88,7 +91,19 @@ def manage_release(request: Request, check_mode: bool) -> dict[str, Any]:
     if request.state == "present":
         store.make_folders()
     with working(request.lock, store.state_dir(request.lock), f"symlink_release of {store.root}") as fence:
-        return fence.reported(_manage(store, request, False, fence.act))
+        facts = fence.reported(_manage(store, request, False, fence.act))
+    return _with_archive(request, facts) if request.state == "active" and request.archive else facts
+
+
+def _with_archive(request: Request, facts: dict[str, Any]) -> dict[str, Any]:
+    """What is returned, after the archive of images was begun: the release serves, whatever becomes of that."""
+    wanted = image_archive.Request(request.lock, request.path, policy=request.archive, wait=False)
+    try:
+        kept = image_archive.keep_archive(wanted, False)
+    except (BadInput, EngineFailed, OSError) as error:
+        return _noted(facts, [f"the images of the release to go back to are not archived: {error}"])
+    said = "; ".join(filter(None, [facts["msg"], kept["msg"]]))
+    return _noted({**facts, "msg": said, "changed": facts["changed"] or kept["changed"]}, kept["notes"])
 
 
 def _manage(store: Store, request: Request, check_mode: bool, act: Act) -> dict[str, Any]:
