@@ -30,6 +30,7 @@ frontend users
 backend apps
     server one {to} check inter 1s
 """
+# Without `disablereuse` Apache sends a request on a connection that nginx, reloading, has just closed, and does not try again: 502.
 _APACHE = """ServerName localhost
 Listen 80
 PidFile /tmp/apache2.pid
@@ -38,7 +39,7 @@ LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
 LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
-ProxyPass / http://{to}/
+ProxyPass / http://{to}/ disablereuse=on
 """
 #: Where each reads in its container what it is told.
 OTHERS = {"haproxy": ("/etc/haproxy/haproxy.cfg", _HAPROXY), "apache2": ("/etc/apache2/site.conf", _APACHE)}
