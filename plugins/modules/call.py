@@ -158,9 +158,10 @@ class Importer:
         known: CodeType = marshal.loads(compiled)
         return known
 
-    def head(self, body: Any) -> bytes:
+    @staticmethod
+    def head(digest: str, body: Any) -> bytes:
         """The first line of a file of code: whose it is, for which byte code, and whether all of it is there."""
-        return f"evenkeel {self.digest} {importlib.util.MAGIC_NUMBER.hex()} {zlib.crc32(body):08x}\n".encode()
+        return f"evenkeel {digest} {importlib.util.MAGIC_NUMBER.hex()} {zlib.crc32(body):08x}\n".encode()
 
     @staticmethod
     @contextlib.contextmanager
@@ -199,10 +200,9 @@ def _read(place: str, name: str, digest: str) -> Importer:
             # What is not needed of it is not copied.
             data = memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_READ)) if found.st_size else memoryview(b"")
             head = stream.readline()
-    importer = Importer(digest, f"{place}/{name}", {})
     body = data[len(head) :]
     # Byte code is run only if the file is this user's or root's own, so what is looked for here is damage.
-    if head != importer.head(body):
+    if head != Importer.head(digest, body):
         raise Unusable("is damaged")
     # After the table the code and the source of each, one after the other, in its order.
     table = marshal.loads(body)
@@ -211,7 +211,7 @@ def _read(place: str, name: str, digest: str) -> Importer:
     for module, code, source in table:
         modules[module] = (body[at : at + code] or None, body[at + code : at + code + source])
         at += code + source
-    return Importer(digest, importer.where, modules)
+    return Importer(digest, f"{place}/{name}", modules)
 
 
 def _unpacked(sent: str, digest: str) -> dict[str, tuple[None, bytes]]:

@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import CARRIER, MISSING, WANTED
 
-_COLLECTION = "evenkeel.deploy"
+_CALL = f"evenkeel.deploy.{CARRIER}"
 # What of Ansible's own modules never need: 0.4 MB about the machine.
 _UNNEEDED = "facts"
 
@@ -103,15 +103,13 @@ class RuntimeAction(ActionBase):
         wanted = {"name": self._task.action.rpartition(".")[2], "digest": digest(), "detach": detach}
         wanted.update({"sent": self._send()} if send else {})
         arguments = {**(self._task.args if module_args is None else module_args), WANTED: wanted}
-        result: dict[str, Any] = self._execute_module(
-            module_name=f"{_COLLECTION}.{CARRIER}", module_args=arguments, **how
-        )
+        result: dict[str, Any] = self._execute_module(module_name=_CALL, module_args=arguments, **how)
         return result
 
     def _update_module_args(self, module_name: str, module_args: dict[str, Any], *more: Any, **also: Any) -> None:
         """As Ansible's own, but messages of the module and the target's log name what the user has called."""
         super()._update_module_args(module_name, module_args, *more, **also)
-        if module_name == f"{_COLLECTION}.{CARRIER}":
+        if module_name == _CALL:
             module_args["_ansible_module_name"] = self._task.action
 
     def _send(self) -> str:

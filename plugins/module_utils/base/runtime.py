@@ -36,7 +36,7 @@ def is_own(name: str) -> bool:
 def removable(files: Mapping[str, float], kept: str, now: float) -> list[str]:
     """Names of files of code that may go: all but ``kept`` and the newest besides, and what a killed process left.
 
-    A module has read all of its file before it begins, so none is in use.
+    A module has its file open before it begins, so none is in use under its name.
 
     :param files: name → when it was written, in seconds; files with other endings are not ours.
     :param now: in seconds, by the same clock.

@@ -23,6 +23,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime impor
     CARRIER,
     KEPT,
     MISSING,
+    SUFFIX,
     WANTED,
     is_own,
     removable,
@@ -104,7 +105,7 @@ def test_whatever_the_arguments_they_do_not_end_the_text_that_they_are_put_into(
 
 
 def test_both_sides_call_things_the_same() -> None:
-    assert (call.WANTED, call.MISSING) == (WANTED, MISSING)
+    assert (call.WANTED, call.MISSING, call.SUFFIX) == (WANTED, MISSING, SUFFIX)
     assert call.__name__.rpartition(".")[2] == CARRIER
     assert f"{call.PACKAGE}." == PREFIX
 

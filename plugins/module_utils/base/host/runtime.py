@@ -137,7 +137,7 @@ def _write(importer: Any, place: str, name: str) -> None:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(importer.head(body) + body)
+                stream.write(importer.head(importer.digest, body) + body)
             os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError:
             os.unlink(part, dir_fd=folder)
