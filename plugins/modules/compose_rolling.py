@@ -61,6 +61,23 @@ options:
         older ones may not know what newer code sends.
     type: bool
     default: false
+  schema:
+    description:
+      - Of a plan (check mode) with O(backward), which Django is asked whether this version's code can use the database as it is now,
+        while the queues are looked at. What it tells is in RV(schema).
+    type: dict
+    suboptions:
+      service:
+        description: The Django service.
+        type: str
+        required: true
+      manage_py:
+        description: Path of C(manage.py) in its image.
+        type: str
+        default: manage.py
+      take_over_from:
+        description: As in M(evenkeel.deploy.django_migrate).
+        type: str
   strategy:
     description:
       - How the services that users reach are changed over. All others are replaced as ever.
@@ -264,6 +281,14 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
+- name: See whether an older release can come back, before it does
+  evenkeel.deploy.compose_rolling:
+    project_src: /srv/travel/releases/20261119T101500Z-4f2a9c1
+    backward: true
+    schema:
+      service: api
+  check_mode: true
+
 - name: Renew the workers, as after a change of the world outside
   evenkeel.deploy.compose_rolling:
     project_src: /srv/travel/current
@@ -398,6 +423,13 @@ backlog:
   returned: in check mode with O(backward), where running containers would be replaced
   type: dict
   sample: {"changed": true, "msg": "newer workers know tours.tasks.print_voucher, ...", "waiting": {}, "notes": []}
+schema:
+  description:
+    - What M(evenkeel.deploy.django_migrate) tells of this version with O(evenkeel.deploy.django_migrate#module:state=planned).
+    - The call fails where that cannot be known.
+  returned: in check mode with O(backward) and O(schema), where containers run
+  type: dict
+  sample: {"schema_compatibility": "abandon", "comes_back": true, "msg": "no migration is pending; ...", "notes": []}
 tasks_aside:
   description: Names of the tasks that a rollback has kept from older workers, which M(evenkeel.deploy.celery_queues) puts back.
   returned: always

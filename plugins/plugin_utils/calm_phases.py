@@ -92,7 +92,6 @@ _TABLE = (
     ("django_check", "", "check", "always"),
     ("django_migrate", "Check that the rollback target", "finish", "never"),
     ("django_migrate", "Find interrupted", "finish", "never"),
-    ("django_migrate", "Check its code", "check", "never"),
     ("django_migrate", "Plan", "check", "always"),
     ("django_migrate", "Reverse migrations of", UNDO, "changed"),
     ("django_migrate", "", "migrate", "changed"),

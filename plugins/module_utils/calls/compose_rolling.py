@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ..base.options import read
 from ..engine.options import PROJECT_SPEC, project_options
@@ -22,6 +22,11 @@ _PROVE = {
     "status": {"type": "int", "default": 200},
     "contains": {"type": "str"},
     "method": {"type": "str", "default": "GET"},
+}
+_SCHEMA = {
+    "service": {"type": "str", "required": True},
+    "manage_py": {"type": "str", "default": "manage.py"},
+    "take_over_from": {"type": "str"},
 }
 _OWN: dict[str, Any] = {
     "services": {"type": "list", "elements": "str", "default": []},
@@ -59,7 +64,14 @@ _COMMON: dict[str, Any] = {
     "drain_policy": {"type": "str", "choices": ["cut", "wait"]},
     "stop_timeout": {"type": "float"},
 }
-SPEC: dict[str, Any] = {**PROJECT_SPEC, **LOCK_SPEC, **progress.PROGRESS_SPEC, **_OWN, **_COMMON}
+SPEC: dict[str, Any] = {
+    **PROJECT_SPEC,
+    **LOCK_SPEC,
+    **progress.PROGRESS_SPEC,
+    **_OWN,
+    **_COMMON,
+    "schema": {"type": "dict", "options": _SCHEMA},
+}
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -77,4 +89,22 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         # What is not given is told apart from what is empty: the one leaves the word to Compose and x-evenkeel.
         common=CommonSettings(**{name: params.get(name) for name in _COMMON}),
     )
-    return rolling.roll(request, check_mode, standing_by)
+    return rolling.roll(request, check_mode, standing_by, _schema_question(params, request))
+
+
+def _schema_question(params: Mapping[str, Any], request: Request) -> Callable[[], dict[str, Any]] | None:
+    """What tells whether this version's code can use the schema of today, as ``django_migrate`` does; None where nobody asks."""
+    asked = params.get("schema")
+    if not asked:
+        return None
+
+    def told() -> dict[str, Any]:
+        # Whoever only rolls does not wait for these to be imported.
+        from ..migrations.host.migrate import migrate
+        from ..migrations.host.request import PLANNED
+        from ..migrations.host.request import Request as Schema
+
+        given = {name: asked[name] for name in ("manage_py", "take_over_from") if asked.get(name)}
+        return migrate(Schema(request.project, request.lock, asked["service"], PLANNED, **given), False)
+
+    return told

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -52,10 +53,13 @@ from .roller import Roller, StepFailed
 StandBy = Callable[[str, str], AbstractContextManager[None]]
 
 
-def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, Any]:
+def roll(
+    request: Request, check_mode: bool, standing_by: StandBy, schema: Callable[[], dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Replace what is not as wanted.
 
     :param standing_by: given an app's name and its state directory, has a guard begin where this process is killed in the block.
+    :param schema: asked in a plan of the way back, where something runs: whether this version's code can use today's schema.
     :returns: what the module returns (``failed`` included when it failed).
     :raises BadInput: before anything is touched.
     """
@@ -97,9 +101,10 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
         text = "; ".join([*(one.sentence() for one in replaced), *rest]) or "nothing would be changed"
         result = result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
         result["unheld"] = call.unheld
-        if request.backward and result["changed"] and any(c.running for c in stack.containers):
-            result["backlog"] = _backlog(call, request)
-            result["notes"] = [*call.notes, *result["backlog"]["notes"]]
+        if request.backward and any(c.running for c in stack.containers):
+            asked = _asked_of_the_older(call, request, schema, result["changed"])
+            result.update(asked)
+            result["notes"] = [*call.notes, *(note for one in asked.values() for note in one["notes"])]
         return result
     with working(request.lock, call.state_dir, f"compose_rolling of {call.name}") as fence:
         if request.spares and request.spares != spares.read(call.state_dir).containers.keys():
@@ -118,6 +123,24 @@ def roll(request: Request, check_mode: bool, standing_by: StandBy) -> dict[str, 
     if call.strategy == BLUE_GREEN and result.get("spares"):
         spares.end_when_due(call.state_dir, partial(_take_away, request, standing_by))
     return result
+
+
+def _asked_of_the_older(
+    call: Call, request: Request, schema: Callable[[], dict[str, Any]] | None, replaces: bool
+) -> dict[str, dict[str, Any]]:
+    """What the older version would make of what there is now: ``schema`` where that is asked, ``backlog`` where it ``replaces``.
+
+    :raises BadInput: it cannot be known.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    # Each is a container of its own, and most of its time is that of the engine.
+    with ThreadPoolExecutor(1) as beside_it:
+        told = beside_it.submit(schema) if schema else None
+        if replaces:
+            found["backlog"] = _backlog(call, request)
+        if told:
+            found["schema"] = told.result()
+    return found
 
 
 def _backlog(call: Call, request: Request) -> dict[str, Any]:
