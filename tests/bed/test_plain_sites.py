@@ -172,7 +172,7 @@ def test_a_preparation_that_fails_leaves_everything_as_it_was(site: Site) -> Non
     "before",
     [
         "Run the prepare commands", "Mark the release as built", "Record the current state", "Activate the release",
-        "Run the reload command", "Run smoke tests: ", "Activate: ", "Release the lock",
+        "Run the reload command", "Run smoke tests: ", "Finish: ", "Release the lock",
     ],
 )  # fmt: skip
 def test_killed_between_any_two_steps_the_same_playbook_converges(site: Site, before: str) -> None:

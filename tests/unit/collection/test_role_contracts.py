@@ -156,6 +156,25 @@ def test_no_task_sets_an_option_that_it_takes_over(role: Path) -> None:
         assert node is None or set_twice(node) == [], path.name
 
 
+def imports_named_by_values(path: Path) -> list[str]:
+    """Names of imports with an expression in them: they are read before there are values, and Ansible warns the user of each."""
+
+    def walk(value: Any) -> list[str]:
+        if isinstance(value, list):
+            return [name for inner in value for name in walk(inner)]
+        if not isinstance(value, dict):
+            return []
+        mine = str(value.get("name")) if any("import_" in key for key in value) else ""
+        return ([mine] if "{{" in mine else []) + [name for inner in value.values() for name in walk(inner)]
+
+    return walk(list(yaml.safe_load_all(path.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize("role", ROLES, ids=by_name)
+def test_the_name_of_an_import_needs_no_value(role: Path) -> None:
+    assert [name for path in sorted(role.glob("tasks/*.yml")) for name in imports_named_by_values(path)] == []
+
+
 # -- values that come as text ----------------------------------------------------------------------------------------
 
 #: With ``-e name=value``, and from every survey of AWX, a value is text, and the text ``false`` is true to Jinja.
