@@ -269,11 +269,10 @@ def main() -> None:
         _end(msg=_UNNAMED)
     provide(wanted["digest"], wanted.get("sent") or "")
     try:
-        basic = importlib.import_module("ansible.module_utils.basic")
-        # As Ansible's own wrapper does; the second is there since 2.19.
-        basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode(), "legacy"
-        runtime = importlib.import_module(f"{PACKAGE}.base.host.runtime")
-        runtime.run(basic.AnsibleModule, wanted["name"], bool(wanted.get("detach")))
+        waiting = importlib.import_module(f"{PACKAGE}.base.host.waiting_process")
+        module = waiting.Next(wanted["name"], arguments, bool(wanted.get("detach")))
+        waiting.hand_over(sys.meta_path[0], module)
+        importlib.import_module(f"{PACKAGE}.base.host.runtime").run_next(module)
     except Exception as error:  # what a module itself raises becomes its result
         _end(msg=_DEFECT.format(type(error).__name__, error), exception=traceback.format_exc())
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,15 @@ class Target:
         return docker("exec", self.name, "sh", "-c", script)
 
     def kept(self, folder: str = SYSTEM) -> list[str]:
-        """What lies in a folder of code, with owner and mode."""
-        return self.sh(f"cd {folder} 2>/dev/null && stat -c '%U %a %n' * 2>/dev/null || true").splitlines()
+        """The files of code in a folder, with owner and mode."""
+        found = self.sh(f"cd {folder} 2>/dev/null && stat -c '%U %a %n' * 2>/dev/null || true").splitlines()
+        return [line for line in found if not line.endswith(".waiting")]
+
+    def waiting(self) -> list[int]:
+        """The processes that wait for a module; the kernel knows the names of their sockets from when they were made."""
+        return [
+            int(line.rpartition(".")[2]) for line in self.sh("cat /proc/net/unix").splitlines() if ".waiting." in line
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +97,18 @@ def target() -> Iterator[Target]:
 
 @pytest.fixture
 def bare(target: Target) -> Target:
-    """The target without any code of ours."""
+    """The target without any code of ours, and nobody who waits."""
+    for pid in target.waiting():
+        target.sh(f"kill -9 {pid}")
     target.sh(f"rm -rf {SYSTEM} /root/.cache /home/*/.cache /tmp/state-*")
     return target
+
+
+def until(met: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not met():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def held(answer: Answer) -> bool:
@@ -111,6 +127,24 @@ def test_it_is_sent_once(bare: Target, pipelining: bool) -> None:
     # A user without root's rights runs what root has left, and needs none of its own.
     user = bare.ansible("-u", "deploy", pipelining=pipelining)
     assert held(user) and not user.sent, user.output[-3000:]
+
+
+def test_the_next_module_of_an_operation_is_run_by_a_process_that_waits_for_it(bare: Target) -> None:
+    own = {"state_dir": "/tmp/state-root"}
+    taken = bare.ansible(**own)
+    assert held(taken), taken.output[-3000:]
+    until(lambda: len(bare.waiting()) == 1)
+    (waiting,) = bare.waiting()
+    token = {**own, "lock_token": taken.result["lock_token"]}
+    renewed = bare.ansible(**token, state="renewed")
+    assert "failed" not in renewed.result, renewed.output[-3000:]
+    # It has become the module and has ended, and its own copy waits.
+    until(lambda: len(bare.waiting()) == 1)
+    assert bare.waiting() != [waiting]
+    released = bare.ansible(**token, state="released", playbook="update", app_name="x", target="v1")
+    assert "failed" not in released.result, released.output[-3000:]
+    assert bare.waiting() == []
+    assert ".waiting" not in bare.sh(f"ls {SYSTEM}")
 
 
 def test_check_mode(bare: Target) -> None:

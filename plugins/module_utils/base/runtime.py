@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 #: The module that runs the code of all others, and the name of its own text among theirs.
 CARRIER = "call"
@@ -23,6 +24,8 @@ MISSING = "evenkeel_runtime_missing"
 KEPT = 4
 #: What their names end with.
 SUFFIX = ".runtime"
+#: What the name of a socket has beside them, behind which a process waits for the next module.
+WAITING = ".waiting"
 #: What the name of one ends with that is being written, and after how many seconds nobody writes it any more.
 PART = ".part"
 ABANDONED = 3600.0
@@ -31,6 +34,13 @@ ABANDONED = 3600.0
 def is_own(name: str) -> bool:
     """Whether a name among the code is of this collection's ``module_utils``: neither of Ansible's nor ``CARRIER``."""
     return name != CARRIER and not name.startswith("ansible.")
+
+
+def is_followed(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether another module comes soon after this one, in the same operation."""
+    if name == "deploy_lock":
+        return arguments.get("state") != "released"
+    return bool(arguments.get("lock_token") or arguments.get("operation"))
 
 
 def removable(files: Mapping[str, float], kept: str, now: float) -> list[str]:
@@ -42,5 +52,5 @@ def removable(files: Mapping[str, float], kept: str, now: float) -> list[str]:
     :param now: in seconds, by the same clock.
     """
     others = sorted((name for name in files if name.endswith(SUFFIX) and name != kept), key=lambda n: (-files[n], n))
-    left = sorted(name for name in files if name.endswith(PART) and now - files[name] > ABANDONED)
+    left = sorted(n for n in files if (n.endswith(PART) or WAITING in n) and now - files[n] > ABANDONED)
     return others[KEPT - 1 :] + left

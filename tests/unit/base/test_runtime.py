@@ -82,7 +82,8 @@ def test_the_newest_are_kept_and_the_one_that_was_just_written() -> None:
 
 def test_what_a_killed_process_left_goes_and_what_is_being_written_stays() -> None:
     now = 2 * ABANDONED
-    assert removable({"old.part": 0.0, "new.part": now - 1}, "a.runtime", now) == ["old.part"]
+    files = {"old.part": 0.0, "new.part": now - 1, "a.waiting": 0.0, "b.waiting.17": 0.0, "c.waiting": now - 1}
+    assert removable(files, "a.runtime", now) == ["a.waiting", "b.waiting.17", "old.part"]
 
 
 # -- what a module brings ----------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def test_what_is_missing_is_said_and_what_was_sent_is_kept(target: Target, code:
 
 def test_without_the_action_plugin_it_says_what_to_do(tmp_path: Path) -> None:
     """What Ansible packs where another plugin runs one of these modules by itself."""
-    for name in ("base/host/runtime.py", "base/runtime.py"):
+    for name in ("base/host/runtime.py", "base/host/waiting_process.py", "base/runtime.py"):
         path = tmp_path.joinpath(*PREFIX.rstrip(".").split(".")) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text((UTILS / name).read_text(encoding="utf-8"), encoding="utf-8")

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 
 from ..runtime import JOB
+from . import waiting_process
 from .clock import identity
 
 # The lowest there is: those who are served come first.
@@ -75,9 +76,11 @@ def answer_and_go_on(work: Callable[[], None]) -> None:
         job = {"pid": pid, "started": process.start if process else 0, "results": f"{folder}/{_RESULT}"}
         answer = {"changed": False, JOB: job}
         os.write(1, json.dumps(answer).encode())
+        waiting_process.tell(0)
         # No clean-up of what the new process uses.
         os._exit(0)
     os.setsid()
+    waiting_process.part()
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)

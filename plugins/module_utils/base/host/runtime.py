@@ -22,7 +22,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
-from ..runtime import CARRIER, DIGEST, LOADER, PART, is_own, removable
+from ..runtime import CARRIER, DIGEST, LOADER, PART, is_followed, is_own, removable
+from . import waiting_process
 
 _ROOT = __name__[: -len(".base.host.runtime")]
 _UNSENT = (
@@ -58,6 +59,27 @@ def sources() -> dict[str, str]:
         return {name: importer.source(name) for name in importer.modules if is_own(name)}
     root = pathlib.Path(__file__).parents[2]
     return {".".join(p.relative_to(root).with_suffix("").parts): p.read_text("utf-8") for p in root.rglob("*.py")}
+
+
+def run_next(module: waiting_process.Next) -> None:
+    """Run a module that module ``call`` was sent for; in a process that waits for what follows it, that, when it comes."""
+    basic: Any = importlib.import_module("ansible.module_utils.basic")
+    importer, following = _importer(), None
+    if is_followed(module.name, module.arguments):
+        # What it needs is there before the process is copied.
+        load(f"calls.{module.name}")
+        following = waiting_process.leave_one(importer)
+    if following:
+        return run_next(following)
+    # As Ansible's own wrapper does; the second is there since 2.19.
+    basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = (
+        json.dumps({"ANSIBLE_MODULE_ARGS": module.arguments}).encode(),
+        "legacy",
+    )
+    try:
+        run(basic.AnsibleModule, module.name, module.detach)
+    except SystemExit as error:
+        waiting_process.end(error.code)
 
 
 def run(ansible_module: Callable[..., Any], name: str, detach: bool = False) -> None:
