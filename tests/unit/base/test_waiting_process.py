@@ -24,8 +24,8 @@ _PROGRAM = """
 import json, os, sys, time
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import detached, waiting_process
 from ansible_collections.evenkeel.deploy.plugins.modules.call import Importer
-folder, patience = sys.argv[1], float(sys.argv[3])
-waiting_process._PATIENCE = patience
+folder = sys.argv[1]
+waiting_process._PATIENCE, waiting_process._ANSWERS = float(sys.argv[3]), float(sys.argv[4])
 importer = Importer("d" * 64, folder + "/code.runtime", {})
 
 def work(module):
@@ -78,21 +78,16 @@ def until(met: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 class Target:
-    """Modules of one user, one after the other."""
+    """Modules of one user, one after the other; seconds that each waits for a next one, and for the other side to answer."""
 
-    def __init__(self, folder: Path, patience: float = 20.0) -> None:
-        self.folder, self.patience = folder, patience
+    def __init__(self, folder: Path) -> None:
+        # On a busy machine an answer may take a while.
+        self.folder, self.patience, self.answers = folder, 20.0, 60.0
         self.env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT / "collections"), *filter(None, sys.path)])}
 
     def begin(self, name: str, cwd: str = "/", umask: int = -1, **asked: Any) -> subprocess.Popen[str]:
-        words = [
-            sys.executable,
-            "-c",
-            _PROGRAM,
-            str(self.folder),
-            json.dumps({"name": name, **asked}),
-            str(self.patience),
-        ]
+        waits = (str(self.patience), str(self.answers))
+        words = [sys.executable, "-c", _PROGRAM, str(self.folder), json.dumps({"name": name, **asked}), *waits]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             words, cwd=cwd, env=self.env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, umask=umask
@@ -278,6 +273,7 @@ def test_a_socket_behind_which_nobody_is_any_more_is_in_nobodys_way(target: Targ
 
 
 def test_one_behind_which_somebody_says_nothing_is_not_waited_for(target: Target) -> None:
+    target.answers = 0.5
     with bound(target.folder) as mute:
         mute.listen(1)
         told = target.run("first")
