@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The images that the demo and the beds stand on, where no registry answers too.
 # Each carries a stamp of its recipe: what is there and unchanged is left alone.
+# usage: base_images.sh [SUITE]; with a suite of Debian's, only the base image of that one.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache
 requirements=$root/demo/shop/requirements.txt
-base=evenkeel/base:trixie
+suite=${1:-trixie}
+base=evenkeel/base:$suite
 base_recipe=1 # raise it to have the base image made anew
 mkdir -p "$cache"
 
@@ -28,16 +30,17 @@ run_logged() {
 # A registry that does not answer at once is no registry: a wait here would be
 # paid on every fresh machine without one.
 pull_base() {
-    timeout 8 docker manifest inspect debian:trixie-slim >/dev/null 2>&1 || return 1
+    local image=debian:$suite-slim
+    timeout 8 docker manifest inspect "$image" >/dev/null 2>&1 || return 1
     # noted if it was not there before, for `make clean`
-    [ -n "$(id_of debian:trixie-slim)" ] || echo debian:trixie-slim >"$cache/pulled"
-    timeout 300 docker pull -q debian:trixie-slim >/dev/null 2>&1 || return 1
-    printf 'FROM debian:trixie-slim\n' |
+    [ -n "$(id_of "$image")" ] || echo "$image" >>"$cache/pulled"
+    timeout 300 docker pull -q "$image" >/dev/null 2>&1 || return 1
+    printf 'FROM %s\n' "$image" |
         docker build -q --label evenkeel.base=1 --label "evenkeel.stamp=$1" -t "$base" - >/dev/null
 }
 
 make_base() {
-    local tar=$cache/base.tar
+    local tar=$cache/base-$suite.tar
     say "no registry answers: $base from Debian packages"
     # as in the official image: no services started at installation, no man
     # pages, no package archives and caches kept in a layer
@@ -47,10 +50,10 @@ make_base() {
         --aptopt='Acquire::Languages "none"' \
         --customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d" && chmod 755 "$1/usr/sbin/policy-rc.d"' \
         --customize-hook='printf "%s\n" "DPkg::Post-Invoke { \"rm -f /var/cache/apt/archives/*.deb\"; };" "Dir::Cache::pkgcache \"\"; Dir::Cache::srcpkgcache \"\";" >"$1/etc/apt/apt.conf.d/docker-clean"; rm -f "$1"/var/cache/apt/*.bin' \
-        trixie "$tar" \
-        'deb http://deb.debian.org/debian trixie main' \
-        'deb http://deb.debian.org/debian trixie-updates main' \
-        'deb http://deb.debian.org/debian-security trixie-security main'
+        "$suite" "$tar" \
+        "deb http://deb.debian.org/debian $suite main" \
+        "deb http://deb.debian.org/debian $suite-updates main" \
+        "deb http://deb.debian.org/debian-security $suite-security main"
     run_logged docker import --change 'CMD ["bash"]' --change 'LABEL evenkeel.base=1' \
         --change "LABEL evenkeel.stamp=$1" "$tar" "$base"
     rm -f "$tar"
@@ -131,7 +134,9 @@ if [ "$(stamp_of "$base")" != "$stamp" ]; then
 fi
 base_id=$(id_of "$base")
 
-for image in python:3.13 postgres:17 redis:8 nginx:1.26; do
+images=(python:3.13 postgres:17 redis:8 nginx:1.26)
+[ "$suite" = trixie ] || images=()
+for image in "${images[@]}"; do
     name=${image%:*}
     stamp=$({
         echo "$base_id"
@@ -150,4 +155,4 @@ done
 for id in "${stale[@]}"; do
     [ -z "$id" ] || docker rmi "$id" >/dev/null 2>&1 || true
 done
-touch "$cache/engine-ready"
+[ "$suite" != trixie ] || touch "$cache/engine-ready"

@@ -46,7 +46,7 @@ clean_engine() {
     remove "images of the beds" images -aq --filter label=evenkeel.bed -- rmi -f
     remove "base images" images -aq --filter label=evenkeel.base -- rmi -f
     if [ -e "$cache/pulled" ]; then
-        docker rmi "$(cat "$cache/pulled")" >/dev/null 2>&1 || true
+        xargs -r docker rmi <"$cache/pulled" >/dev/null 2>&1 || true
     fi
     # build cache carries no labels: all of it is ours only in our own engine
     if engine_is_ours; then docker builder prune -af >/dev/null 2>&1 || true; fi

@@ -26,11 +26,17 @@ PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptab
 SUITE = "trixie"
 #: The suite whose engine, Compose and Python are the newest that are packages.
 NEWER = "testing"
+#: The one whose engine and SDK are the oldest that are supported. It has no Compose v2, so plugins of the engine come from ``SUITE``.
+OLDER = "bookworm"
 # The mirror is the one that the base image has, as a line or in the newer form.
 _OTHER_SUITE = (
     "echo \"deb [check-valid-until=no] $(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list* | head -n 1) {} main\" "
     ">/etc/apt/sources.list.d/other.list"
 )
+_INSTALL = "apt-get update && apt-get install -y --no-install-recommends"
+_CLEAN = "rm -rf /var/lib/apt/lists/*"
+_PLUGINS = ("docker-compose", "docker-buildx")
+_PLUGINS_FOLDER = "/usr/libexec/docker/cli-plugins"
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
 # What systemd 256 and later want to be told on a machine with cgroup v1.
 _LEGACY = (
@@ -86,15 +92,18 @@ def engine_image(packages: Sequence[str] = (), suite: str = SUITE) -> str:
     :param suite: of Debian, from which its packages come.
     """
     extra = tuple(sorted(set(packages) - set(PACKAGES)))
-    own = suite == SUITE
-    install = (
-        f"apt-get install -y --no-install-recommends {'' if own else f'-t {suite} '}{' '.join((*PACKAGES, *extra))}"
-    )
-    add = "" if own else f"{_OTHER_SUITE.format(suite)} && "
-    text = f"FROM {BASE_IMAGE}\nRUN {add}apt-get update && {install} && rm -rf /var/lib/apt/lists/*\n"
-    base = _run(["docker", "image", "inspect", "--format", "{{.Id}}", BASE_IMAGE], 30)
+    wanted = " ".join((*PACKAGES, *extra))
+    bases = [BASE_IMAGE]
+    if suite == SUITE:
+        text = f"FROM {BASE_IMAGE}\nRUN {_INSTALL} {wanted} && {_CLEAN}\n"
+    elif suite == OLDER:
+        text, older = _older_recipe(extra)
+        bases.append(older)
+    else:
+        text = f"FROM {BASE_IMAGE}\nRUN {_OTHER_SUITE.format(suite)} && {_INSTALL} -t {suite} {wanted} && {_CLEAN}\n"
+    base = _run(["docker", "image", "inspect", "--format", "{{.Id}}", *bases], 30)
     if base.returncode:
-        raise NestedError(f"{BASE_IMAGE} is not there: make setup brings it")
+        raise NestedError(f"{' or '.join(bases)} is not there: make setup brings it")
     stamp = hashlib.sha256((text + base.stdout).encode()).hexdigest()[:32]
     name = f"{REPOSITORY}:{suite}" + (f"-{hashlib.sha256(' '.join(extra).encode()).hexdigest()[:8]}" if extra else "")
     present = _run(["docker", "image", "inspect", "--format", _STAMP_OF, name], 30)
@@ -105,6 +114,22 @@ def engine_image(packages: Sequence[str] = (), suite: str = SUITE) -> str:
     if built.returncode:
         raise NestedError(f"{name} could not be built: {_log_tail(built)}")
     return name
+
+
+def _older_recipe(extra: Sequence[str]) -> tuple[str, str]:
+    """The recipe of a server of the suite ``OLDER``, and the base image that it needs, which is made where it is not there."""
+    base = f"evenkeel/base:{OLDER}"
+    made = _run([str(Path(__file__).parents[2] / "scripts/base_images.sh"), OLDER], 600)
+    if made.returncode:
+        raise NestedError(f"{base} could not be made: {_log_tail(made)}")
+    named = " ".join(name for name in (*PACKAGES, *extra) if name not in ("docker-cli", *_PLUGINS))
+    fetch = f"apt-get update && cd /tmp && apt-get download {' '.join(_PLUGINS)}"
+    unpack = 'for package in *.deb; do dpkg-deb -x "$package" /plugins; done'
+    text = (
+        f"FROM {BASE_IMAGE} AS newer\nRUN {fetch} && {unpack}\n"
+        f"FROM {base}\nRUN {_INSTALL} {named} && {_CLEAN}\nCOPY --from=newer /plugins{_PLUGINS_FOLDER} {_PLUGINS_FOLDER}\n"
+    )
+    return text, base
 
 
 class NestedEngine:

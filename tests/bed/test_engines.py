@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server with the newest engine, Compose and Python that are packages: a life of the shop, by ssh, with users from outside."""
+"""Servers with the oldest engine and SDK that are supported, and with the newest: a life of the shop, by ssh, with users from outside."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import pytest
 
 from tests.bed.code_hotfix import VERSION, said
 from tests.bed.load.result import Result
-from tests.bed.nested import NEWER
+from tests.bed.nested import NEWER, OLDER
 from tests.bed.server import Server
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server("newer-engine", suite=NEWER) as made:
-        versions = made.engine.docker("version", "--format", "{{.Server.Version}}").strip()
+@pytest.fixture(scope="module", params=[OLDER, NEWER])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with Server(f"engine-of-{request.param}", suite=request.param) as made:
+        version = made.engine.docker("version", "--format", "{{.Server.Version}}").strip()
         compose = made.engine.docker("compose", "version", "--short").strip()
         python = made.engine.exec("python3", "--version").split()[1]
-        print(f"\nevidence: engine {versions}, Compose {compose}, Python {python}")
+        sdk = made.engine.exec("python3", "-c", "import docker; print(docker.__version__)").strip()
+        print(f"\nevidence: engine {version}, Compose {compose}, Python {python}, Docker SDK {sdk}")
+        # What is supported has to be what is tried.
+        assert request.param != OLDER or version.startswith("20.10.")
         first = made.update("v1")
         assert first.returncode == 0, first.output[-4000:]
         yield made
