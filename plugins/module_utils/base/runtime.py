@@ -43,6 +43,11 @@ def is_followed(name: str, arguments: Mapping[str, Any]) -> bool:
     return bool(arguments.get("lock_token") or arguments.get("operation"))
 
 
+def is_last(arguments: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Whether no module comes after this one, by what it was given and what came of it: the operation has ended, or is none."""
+    return "summary" in result or not (result.get("lock_token") or arguments.get("lock_token"))
+
+
 def removable(files: Mapping[str, float], kept: str, now: float) -> list[str]:
     """Names of files of code that may go: all but ``kept`` and the newest besides, and what a killed process left.
 

@@ -23,7 +23,7 @@ _PROVE = {
     "contains": {"type": "str"},
     "method": {"type": "str", "default": "GET"},
 }
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "service": {"type": "str", "required": True},
     "manage_py": {"type": "str", "default": "manage.py"},
     "take_over_from": {"type": "str"},
@@ -104,7 +104,6 @@ def _schema_question(params: Mapping[str, Any], request: Request) -> Callable[[]
         from ..migrations.host.request import PLANNED
         from ..migrations.host.request import Request as Schema
 
-        given = {name: asked[name] for name in ("manage_py", "take_over_from") if asked.get(name)}
-        return migrate(Schema(request.project, request.lock, asked["service"], PLANNED, **given), False)
+        return migrate(read(Schema, _SCHEMA, asked, project=request.project, lock=request.lock, state=PLANNED), False)
 
     return told

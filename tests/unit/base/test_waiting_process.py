@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import is_followed
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host.clock import identity
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import is_followed, is_last
 
 _ROOT = Path(__file__).parents[3]
 # A module as module `call` runs one. It says who it is, and works until it is let go on.
@@ -31,11 +32,9 @@ importer = Importer("d" * 64, folder + "/code.runtime", {})
 def work(module):
     asked = module.arguments
     found = {"pid": os.getpid(), "cwd": os.getcwd(), "umask": os.umask(0o77), "X": os.environ.get("X"), "name": module.name}
-    print(json.dumps(found), flush=not asked.get("busy"))
-    if asked.get("busy"):
-        sys.stdout.flush()
-        while os.path.exists(asked["busy"]):
-            time.sleep(0.01)
+    print(json.dumps(found), flush="busy" in asked)
+    while os.path.exists(asked.get("busy", "")):
+        time.sleep(0.01)
     print("complaint", file=sys.stderr)
     if asked.get("last"):
         waiting_process.dismiss()
@@ -118,12 +117,18 @@ def target(tmp_path: Path) -> Iterator[Target]:
     until(lambda: not made.waiting())
 
 
-def is_there(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
+@pytest.fixture
+def busy(tmp_path: Path) -> Path:
+    """What a module works for as long as it is there."""
+    path = tmp_path / "busy"
+    path.touch()
+    return path
+
+
+def worker_of(module: subprocess.Popen[str]) -> int:
+    """The process that works for a module, which has begun."""
+    assert module.stdout
+    return int(json.loads(module.stdout.readline())["pid"])
 
 
 @pytest.mark.parametrize(
@@ -139,6 +144,22 @@ def is_there(pid: int) -> bool:
 )
 def test_who_waits_for_the_next_is_of_an_operation(name: str, arguments: dict[str, Any], followed: bool) -> None:
     assert is_followed(name, arguments) is followed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result", "last"),
+    [
+        ({"lock_token": "t"}, {"changed": True}, False),
+        ({}, {"lock_token": "t"}, False),
+        ({"lock_token": None}, {"failed": True}, True),
+        ({"operation": {"playbook": "hotfix"}}, {"whole": True, "summary": ["done"]}, True),
+        ({"lock_token": "t"}, {"summary": ["done"]}, True),
+    ],
+)
+def test_the_last_is_the_one_that_ends_the_operation(
+    arguments: dict[str, Any], result: dict[str, Any], last: bool
+) -> None:
+    assert is_last(arguments, result) is last
 
 
 def test_one_that_waits_runs_the_next_as_if_it_had_been_started_for_it(target: Target) -> None:
@@ -173,10 +194,8 @@ def test_whoever_waits_in_vain_ends(target: Target) -> None:
     assert target.run("later")["code"] == 0
 
 
-def test_one_waits_for_as_long_as_the_module_before_works(target: Target, tmp_path: Path) -> None:
+def test_one_waits_for_as_long_as_the_module_before_works(target: Target, busy: Path) -> None:
     target.patience = 0.1
-    busy = tmp_path / "busy"
-    busy.touch()
     long = target.begin("long", followed=True, busy=str(busy))
     until(target.waiting)
     time.sleep(0.5)
@@ -186,51 +205,42 @@ def test_one_waits_for_as_long_as_the_module_before_works(target: Target, tmp_pa
     until(lambda: not target.waiting(), 10.0)
 
 
-def test_killing_the_one_that_handed_over_kills_the_one_that_works(target: Target, tmp_path: Path) -> None:
+def test_killing_the_one_that_handed_over_kills_the_one_that_works(target: Target, busy: Path) -> None:
     target.first()
-    busy = tmp_path / "busy"
-    busy.touch()
     module = target.begin("second", busy=str(busy))
-    assert module.stdout
-    worker = int(json.loads(module.stdout.readline())["pid"])
-    assert worker != module.pid and is_there(worker)
+    worker = worker_of(module)
+    assert worker != module.pid and identity(worker)
     module.kill()
     module.communicate(timeout=30)
-    until(lambda: not is_there(worker), 5.0)
+    until(lambda: not identity(worker), 5.0)
 
 
-def test_where_the_one_that_works_is_killed_the_other_ends_as_killed(target: Target, tmp_path: Path) -> None:
+def test_where_the_one_that_works_is_killed_the_other_ends_as_killed(target: Target, busy: Path) -> None:
     target.first()
-    busy = tmp_path / "busy"
-    busy.touch()
     module = target.begin("second", busy=str(busy))
-    assert module.stdout
-    os.kill(int(json.loads(module.stdout.readline())["pid"]), signal.SIGKILL)
+    os.kill(worker_of(module), signal.SIGKILL)
     module.communicate(timeout=30)
     assert module.returncode == 128 + signal.SIGKILL
 
 
-def test_a_long_one_answers_and_goes_on(target: Target, tmp_path: Path) -> None:
+def test_a_long_one_answers_and_goes_on(target: Target, busy: Path) -> None:
     target.first()
-    busy = tmp_path / "busy"
-    busy.touch()
     module = target.begin("second", detach=True, followed=True, busy=str(busy))
     answer, _complaints = module.communicate(timeout=30)
     job = json.loads(answer)["evenkeel_job"]
-    assert module.returncode == 0 and is_there(job["pid"])
+    assert module.returncode == 0 and identity(job["pid"])
     until(target.waiting)
     busy.unlink()
     until(lambda: Path(job["results"]).exists())
     assert '"name": "second"' in Path(job["results"]).read_text(encoding="utf-8")
-    assert target.run("third")["started"] != target.run("fourth")["pid"]
+    third = target.run("third")
+    assert third["started"] != third["pid"]
 
 
-def test_of_two_at_once_one_is_run_by_its_own_process(target: Target, tmp_path: Path) -> None:
+def test_of_two_at_once_one_is_run_by_its_own_process(target: Target, busy: Path) -> None:
     target.first()
-    busy = tmp_path / "busy"
-    busy.touch()
     both = [target.begin(name, busy=str(busy)) for name in ("a", "b")]
-    pids = [json.loads(module.stdout.readline())["pid"] for module in both if module.stdout]
+    pids = [worker_of(module) for module in both]
     busy.unlink()
     for module in both:
         module.communicate(timeout=30)

@@ -39,7 +39,8 @@ def go_on_detached(work: Callable[[], None]) -> None:
     try:
         os.setsid()
         if not os.fork():
-            _leave_everything()
+            waiting_process.leave_everything()
+            os.nice(_NICENESS)
             work()
     finally:
         # No clean-up of the process that it is a copy of.
@@ -95,13 +96,3 @@ def answer_and_go_on(work: Callable[[], None]) -> None:
             stream.write(said.getvalue())
             stream.truncate()
         os.rename(f"{folder}/part", f"{folder}/{_RESULT}")
-
-
-def _leave_everything() -> None:
-    os.chdir("/")
-    for handle in sorted(map(int, os.listdir("/proc/self/fd"))):
-        with contextlib.suppress(OSError):
-            os.close(handle)
-    for _standard in range(3):
-        os.open(os.devnull, os.O_RDWR)
-    os.nice(_NICENESS)

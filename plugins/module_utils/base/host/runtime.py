@@ -64,18 +64,16 @@ def sources() -> dict[str, str]:
 def run_next(module: waiting_process.Next) -> None:
     """Run a module that module ``call`` was sent for; in a process that waits for what follows it, that, when it comes."""
     basic: Any = importlib.import_module("ansible.module_utils.basic")
-    importer, following = _importer(), None
-    if is_followed(module.name, module.arguments):
-        # What it needs is there before the process is copied.
-        load(f"calls.{module.name}")
-        following = waiting_process.leave_one(importer)
-    if following:
-        return run_next(following)
+    following: waiting_process.Next | None = module
+    while following:
+        module, following = following, None
+        if is_followed(module.name, module.arguments):
+            # What it needs is there before the process is copied.
+            load(f"calls.{module.name}", "operation.host.result")
+            following = waiting_process.leave_one(_importer())
     # As Ansible's own wrapper does; the second is there since 2.19.
-    basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = (
-        json.dumps({"ANSIBLE_MODULE_ARGS": module.arguments}).encode(),
-        "legacy",
-    )
+    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": module.arguments}).encode()
+    basic._ANSIBLE_PROFILE = "legacy"
     try:
         run(basic.AnsibleModule, module.name, module.detach)
     except SystemExit as error:

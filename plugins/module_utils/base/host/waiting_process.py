@@ -171,27 +171,18 @@ def leave_one(importer: Any) -> Next | None:
 
 def _waited(importer: Any, mine: int) -> Next | None:
     os.setsid()
-    os.write(os.open("/proc/self/comm", os.O_WRONLY), _TITLE)
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in range(3):
-        os.dup2(null, standard)
-    for handle in sorted(int(name) for name in os.listdir("/proc/self/fd")):
-        if handle > 2 and handle != mine:
-            with contextlib.suppress(OSError):
-                os.close(handle)
-    # Python would close their numbers once more, whoever has them then.
-    if _Mine.line:
-        _Mine.line.detach()
-    _Mine.line, _Mine.successor = None, -1
-    os.chdir("/")
+    leave_everything(mine)
+    handle = os.open("/proc/self/comm", os.O_WRONLY)
+    os.write(handle, _TITLE)
+    os.close(handle)
     folder, name = _folder(importer), _name(importer)
     with socket.socket(socket.AF_UNIX) as listener:
-        mask, part = os.umask(0o177), f"{name}.{os.getpid()}"
-        listener.bind(_at(folder, part))
+        mask, unready = os.umask(0o177), f"{name}.{os.getpid()}"
+        listener.bind(_at(folder, unready))
         os.umask(mask)
         listener.listen(1)
         # The newest knows most.
-        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.rename(unready, name, src_dir_fd=folder, dst_dir_fd=folder)
         own = os.stat(name, dir_fd=folder).st_ino
         try:
             line = _called(listener, mine)
@@ -300,6 +291,22 @@ def part() -> None:
     if _Mine.line:
         _Mine.line.close()
         _Mine.line = None
+
+
+def leave_everything(kept: int = -1) -> None:
+    """Have none of the files of the process that this is a copy of, nor its folder; standard files lead nowhere.
+
+    :param kept: a handle above 2 that stays.
+    """
+    part()
+    _Mine.successor = -1
+    os.chdir("/")
+    for handle in sorted(map(int, os.listdir("/proc/self/fd"))):
+        if handle != kept:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+    for _standard in range(3):
+        os.open(os.devnull, os.O_RDWR)
 
 
 def end(code: Any) -> NoReturn:

@@ -15,6 +15,7 @@ from typing import Any, Callable, Protocol
 from ...base.errors import BadInput
 from ...base.host import known_secrets, waiting_process
 from ...base.host.files import FilesFailed
+from ...base.runtime import is_last
 from .. import summary
 from .journal import FencedOff, Keeper, LockHeld
 from .records import first_line
@@ -43,7 +44,7 @@ def finish(module: Module, call: Callable[[Mapping[str, Any], bool], dict[str, A
     result = known_secrets.masked(_outcome(module, call))
     if module.params.get("lock_token") and module.params.get("state_dir"):
         _report(call.__module__.rpartition(".")[2], module, began, result)
-    if "summary" in result or not (result.get("lock_token") or module.params.get("lock_token")):
+    if is_last(module.params, result):
         waiting_process.dismiss()
     # Ansible shows them with -vvv.
     module.params = known_secrets.masked(module.params)
