@@ -28,6 +28,7 @@ SUITE = "trixie"
 NEWER = "testing"
 #: The one whose engine and SDK are the oldest that are supported. It has no Compose v2, so plugins of the engine come from ``SUITE``.
 OLDER = "bookworm"
+_OLDER_BASE = f"evenkeel/base:{OLDER}"
 # The mirror is the one that the base image has, as a line or in the newer form.
 _OTHER_SUITE = (
     "echo \"deb [check-valid-until=no] $(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list* | head -n 1) {} main\" "
@@ -92,15 +93,14 @@ def engine_image(packages: Sequence[str] = (), suite: str = SUITE) -> str:
     :param suite: of Debian, from which its packages come.
     """
     extra = tuple(sorted(set(packages) - set(PACKAGES)))
-    wanted = " ".join((*PACKAGES, *extra))
     bases = [BASE_IMAGE]
-    if suite == SUITE:
-        text = f"FROM {BASE_IMAGE}\nRUN {_INSTALL} {wanted} && {_CLEAN}\n"
-    elif suite == OLDER:
-        text, older = _older_recipe(extra)
-        bases.append(older)
+    if suite == OLDER:
+        _make_older_base()
+        bases.append(_OLDER_BASE)
+        text = _older_recipe(extra)
     else:
-        text = f"FROM {BASE_IMAGE}\nRUN {_OTHER_SUITE.format(suite)} && {_INSTALL} -t {suite} {wanted} && {_CLEAN}\n"
+        add, source = ("", "") if suite == SUITE else (f"{_OTHER_SUITE.format(suite)} && ", f"-t {suite} ")
+        text = f"FROM {BASE_IMAGE}\nRUN {add}{_INSTALL} {source}{' '.join((*PACKAGES, *extra))} && {_CLEAN}\n"
     base = _run(["docker", "image", "inspect", "--format", "{{.Id}}", *bases], 30)
     if base.returncode:
         raise NestedError(f"{' or '.join(bases)} is not there: make setup brings it")
@@ -116,20 +116,21 @@ def engine_image(packages: Sequence[str] = (), suite: str = SUITE) -> str:
     return name
 
 
-def _older_recipe(extra: Sequence[str]) -> tuple[str, str]:
-    """The recipe of a server of the suite ``OLDER``, and the base image that it needs, which is made where it is not there."""
-    base = f"evenkeel/base:{OLDER}"
+def _make_older_base() -> None:
     made = _run([str(Path(__file__).parents[2] / "scripts/base_images.sh"), OLDER], 600)
     if made.returncode:
-        raise NestedError(f"{base} could not be made: {_log_tail(made)}")
+        raise NestedError(f"{_OLDER_BASE} could not be made: {_log_tail(made)}")
+
+
+def _older_recipe(extra: Sequence[str]) -> str:
     named = " ".join(name for name in (*PACKAGES, *extra) if name not in ("docker-cli", *_PLUGINS))
     fetch = f"apt-get update && cd /tmp && apt-get download {' '.join(_PLUGINS)}"
     unpack = 'for package in *.deb; do dpkg-deb -x "$package" /plugins; done'
-    text = (
+    return (
         f"FROM {BASE_IMAGE} AS newer\nRUN {fetch} && {unpack}\n"
-        f"FROM {base}\nRUN {_INSTALL} {named} && {_CLEAN}\nCOPY --from=newer /plugins{_PLUGINS_FOLDER} {_PLUGINS_FOLDER}\n"
+        f"FROM {_OLDER_BASE}\nRUN {_INSTALL} {named} && {_CLEAN}\n"
+        f"COPY --from=newer /plugins{_PLUGINS_FOLDER} {_PLUGINS_FOLDER}\n"
     )
-    return text, base
 
 
 class NestedEngine:

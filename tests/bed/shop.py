@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.inspection import started_at
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.path_content import starting
 from tests.bed.load.audit import Audit, Heartbeats, audit_heartbeats
 from tests.bed.load.database import Database, wait_for_tasks
 from tests.bed.load.process import LoadRun
@@ -243,6 +245,19 @@ class Shop:
         if len(names) != 1:
             raise BedError(f"{service} has {len(names)} containers: {names}")
         return names[0]
+
+    def edit_by_hand(self, service: str, script: str, text: str = "") -> None:
+        """Change files of a service's one container as a person does by a shell, who is not there in its first seconds.
+
+        What is written in these is taken for its entrypoint's work.
+
+        :param text: what the script reads.
+        """
+        name = self.container(service)
+        _begin, end = starting(started_at(next(i for i in self.inspections() if i["Name"] == f"/{name}")))
+        # Archives tell whole seconds.
+        time.sleep(max(0.0, end + 1.0 - time.time()))
+        run(["docker", "exec", "-i", "-u", "0", name, "sh", "-c", script], input=text)
 
     def mount(self, service: str, target: str) -> Path:
         """Where on this host lies what a service's one container mounts at a path."""

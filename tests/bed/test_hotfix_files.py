@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
-from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.inspection import started_at
-from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.path_content import starting
 from tests.bed.built_frontend import assets, packed, served
 from tests.bed.killed_playbook import kill_when
 from tests.bed.killed_roll import QUICK
@@ -116,11 +113,8 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(shop: Shop, more: 
 
 
 def edit(shop: Shop, service: str, path: str, text: str) -> None:
-    """What nano does; in the first seconds of a container it would be taken for its entrypoint's work."""
-    container = shop.container(service)
-    _begin, end = starting(started_at(json.loads(run(["docker", "inspect", container]))[0]))
-    time.sleep(max(0.0, end + 1.0 - time.time()))
-    run(["docker", "exec", "-i", "-u", "0", container, "sh", "-c", f"cat > /app/{path}"], input=text)
+    """What nano does."""
+    shop.edit_by_hand(service, f"cat > /app/{path}", text)
 
 
 def of_release(shop: Shop, path: str) -> str:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.bed.front import docker, remove_labelled
+from tests.bed.users import until
 
 ROOT = Path(__file__).parents[2]
 LABEL = "evenkeel.bed=runtime"
@@ -102,13 +103,6 @@ def bare(target: Target) -> Target:
         target.sh(f"kill -9 {pid}")
     target.sh(f"rm -rf {SYSTEM} /root/.cache /home/*/.cache /tmp/state-*")
     return target
-
-
-def until(met: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not met():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def held(answer: Answer) -> bool:

@@ -83,7 +83,7 @@ def test_hand_edits_are_found_and_forgotten_when_they_are_taken_back(shop: Shop)
     conf = shop.root / "shared/proxy/nginx/deploy/nginx.conf"
     tree = shop.root / "current/manage.py"
     kept = {path: path.read_bytes() for path in (conf, tree)}
-    run(["docker", "exec", "-u", "0", api, "sh", "-c", f"cp -p {file} /tmp/kept; echo '# by hand' >> {file}"])
+    shop.edit_by_hand("api", f"cp -p {file} /tmp/kept; echo '# by hand' >> {file}")
     for path, content in kept.items():
         path.write_bytes(content + b"# by hand\n")
     told = look(shop, "drift")
