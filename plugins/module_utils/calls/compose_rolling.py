@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 from ..base.options import read
@@ -89,7 +90,12 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         # What is not given is told apart from what is empty: the one leaves the word to Compose and x-evenkeel.
         common=CommonSettings(**{name: params.get(name) for name in _COMMON}),
     )
-    return rolling.roll(request, check_mode, standing_by, _schema_question(params, request))
+    asked = _schema_question(params, request)
+    if not (asked and check_mode and request.backward):
+        return rolling.roll(request, check_mode, standing_by)
+    # It needs nothing of the plan, and most of its time is that of the engine, which starts a container for it.
+    with ThreadPoolExecutor(1) as beside_it:
+        return rolling.roll(request, check_mode, standing_by, beside_it.submit(asked).result)
 
 
 def _schema_question(params: Mapping[str, Any], request: Request) -> Callable[[], dict[str, Any]] | None:

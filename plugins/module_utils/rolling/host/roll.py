@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -59,7 +58,7 @@ def roll(
     """Replace what is not as wanted.
 
     :param standing_by: given an app's name and its state directory, has a guard begin where this process is killed in the block.
-    :param schema: asked in a plan of the way back, where something runs: whether this version's code can use today's schema.
+    :param schema: waits for what a plan of the way back tells where something runs: whether this version's code can use today's schema.
     :returns: what the module returns (``failed`` included when it failed).
     :raises BadInput: before anything is touched.
     """
@@ -102,7 +101,8 @@ def roll(
         result = result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
         result["unheld"] = call.unheld
         if request.backward and any(c.running for c in stack.containers):
-            asked = _asked_of_the_older(call, request, schema, result["changed"])
+            asked = {"backlog": _backlog(call, request)} if result["changed"] else {}
+            asked.update({"schema": schema()} if schema else {})
             result.update(asked)
             result["notes"] = [*call.notes, *(note for one in asked.values() for note in one["notes"])]
         return result
@@ -123,24 +123,6 @@ def roll(
     if call.strategy == BLUE_GREEN and result.get("spares"):
         spares.end_when_due(call.state_dir, partial(_take_away, request, standing_by))
     return result
-
-
-def _asked_of_the_older(
-    call: Call, request: Request, schema: Callable[[], dict[str, Any]] | None, replaces: bool
-) -> dict[str, dict[str, Any]]:
-    """What the older version would make of what there is now: ``schema`` where that is asked, ``backlog`` where it ``replaces``.
-
-    :raises BadInput: it cannot be known.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    # Each is a container of its own, and most of its time is that of the engine.
-    with ThreadPoolExecutor(1) as beside_it:
-        told = beside_it.submit(schema) if schema else None
-        if replaces:
-            found["backlog"] = _backlog(call, request)
-        if told:
-            found["schema"] = told.result()
-    return found
 
 
 def _backlog(call: Call, request: Request) -> dict[str, Any]:
