@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What users and operators notice of each operation on a server with one processor: a cell of ``make evidence``.
+
+Load generator and ``ansible-playbook`` have the first processor of this machine; a nested server, with its engine, its
+modules and all its containers, has the second. So neither is measured in the other's place.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.bed.killed_roll import QUICK
+from tests.bed.load.database import Database, wait_for_tasks
+from tests.bed.load.process import LoadRun
+from tests.bed.load.result import Measures, Result
+from tests.bed.server import Server
+from tests.bed.shop import BedError, run, succeeded
+from tests.bed.ssh_speed import acts, timed
+from tests.bed.tasks import Run
+
+#: Requests a second. One processor is half busy with the larger.
+RATES = (0, 50, 100)
+#: Seconds under load before the first operation, and between two.
+_BEFORE, _BETWEEN = 20.0, 4.0
+_COLUMNS = "requests a second | operation | beside its roll | its roll | p99 before | p99 | slowest | requests | failed"
+_LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh.
+*p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
+and are counted. The images of both versions are there.
+"""
+
+
+@contextmanager
+def _apart(server: Server) -> Iterator[None]:
+    """This process and its children have one processor meanwhile, the server has another."""
+    ours = sorted(os.sched_getaffinity(0))
+    if len(ours) < 2:
+        raise BedError("it takes two processors to keep a load apart from its server")
+    run(["docker", "update", "--cpuset-cpus", str(ours[1]), server.name])
+    os.sched_setaffinity(0, ours[:1])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, ours)
+
+
+def _operations(server: Server, word: str, mark: Callable[[str], None] = lambda _name: None) -> Mapping[str, Run]:
+    done = {}
+    for number, (name, playbook, variables) in enumerate(acts(server, word)):
+        mark(f"act{number}-start")
+        done[name] = timed(server, 0.0, True, playbook, **variables)
+        mark(f"act{number}-end")
+        time.sleep(_BETWEEN)
+    return done
+
+
+def _accounts(server: Server, load: LoadRun, result: Result) -> str:
+    """One sentence of what was asked and promised; raises BedError where something promised is not there."""
+    container = next(name for name in server.engine.docker("ps", "--format", "{{.Names}}").split() if "-db-" in name)
+    database = Database(container, "shop", "shop", run=lambda argv: server.engine.exec(*argv))
+    verdict = wait_for_tasks(database, load.acknowledged(), result.unknown_orders).audit
+    said = f"{result.total:,} requests at {result.rate['requests']:.0f} a second, {result.failed_beyond_race} failed beside "
+    said += (
+        f"{result.keepalive_race} that met nginx's keep-alive race; {verdict.acknowledged:,} orders were acknowledged"
+    )
+    if not verdict.flawless:
+        raise BedError(f"{said}, and not each has its row and task: {verdict}")
+    return f"{said}, and each has its row and its task"
+
+
+def _row(rate: int, name: str, done: Run, *seen: str) -> str:
+    cells = [str(rate), name, f"{done.seconds - done.roll:.1f} s", f"{done.roll:.1f} s", *(seen or ["-"] * 5)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _seen(before: Measures, during: Measures) -> list[str]:
+    calm, crowded = before.latency_ms, during.latency_ms
+    times = [f"{value:.0f} ms" for value in (calm["p99"], crowded["p99"], crowded["max"])]
+    return [*times, f"{during.total:,}", str(during.failed)]
+
+
+def _under_load(server: Server, rate: int) -> tuple[list[str], str]:
+    """Each operation at that many requests a second: rows, and what is to be said of the orders."""
+    with server.load(rate=rate) as load:
+        time.sleep(_BEFORE)
+        done = _operations(server, f"crowded-{rate}", load.mark)
+        result = server.judged(load.stop())
+    if result.abandoned:
+        raise BedError(f"{result.abandoned} requests were given up by the load generator itself")
+    phases = {phase.name: phase for phase in result.phases}
+    rows = [
+        _row(rate, name, each, *_seen(result.phases[0], phases[f"act{number}"]))
+        for number, (name, each) in enumerate(done.items())
+    ]
+    return rows, _accounts(server, load, result)
+
+
+def measured() -> str:
+    """Each operation with nobody there and under load, as a table."""
+    with Server("crowded") as server, _apart(server):
+        succeeded(server.update("v1", app_services=QUICK))
+        # Images of both versions are built then, and each cache is warm.
+        timed(server, 0.0, True, "update", update_version="v2-server")
+        timed(server, 0.0, True, "update", update_version="v1-server")
+        rows, said = [], []
+        for rate in RATES:
+            if rate:
+                more, line = _under_load(server, rate)
+                rows += more
+                said.append(line)
+            else:
+                rows += [_row(rate, name, each) for name, each in _operations(server, "quiet").items()]
+    head = [f"| {_COLUMNS} |", f"|{'---|' * (_COLUMNS.count('|') + 1)}"]
+    return "\n".join([_LEGEND, *head, *rows, "", *said])
+
+
+if __name__ == "__main__":
+    print(measured())
