@@ -272,10 +272,14 @@ class Server:
         lines = self.engine.docker("ps", "--all", "--format", form).splitlines()
         return dict(line.rsplit(" ", 1) for line in lines)
 
+    def container(self, service: str) -> str:
+        """The name of a service's container, its first where it has several."""
+        own = f"label=com.docker.compose.service={service}"
+        return self.engine.docker("ps", "--all", "--quiet", "--filter", own).split()[0]
+
     def nginx(self) -> str:
         """The name of the proxy's container."""
-        own = "label=com.docker.compose.service=nginx"
-        return self.engine.docker("ps", "--all", "--quiet", "--filter", own).split()[0]
+        return self.container("nginx")
 
     def leftovers(self) -> list[str]:
         """What a converged server does not have: pins, containers beside or ended, anything that ``up -d`` would do."""
