@@ -310,9 +310,14 @@ class View:
 
         A run that takes up a killed one has not seen what users met before: it begins anew.
         """
-        moments = [c.inside_since if c.joined_at is None else c.joined_at for c in self.current if c.in_rotation]
-        known = [m for m in moments if m is not None]
+        known = [m for m in (self._tried_since(c) for c in self.current if c.in_rotation) if m is not None]
         return min(known) + (self.wanted.dns_seconds or 0.0) + self.wanted.canary_time if known else 0.0
+
+    def _tried_since(self, container: Container) -> float | None:
+        """Since when this run can count what users were answered: where another run has let it in, once this one has proven it."""
+        if container.joined_at is not None or container.proof_since is None:
+            return container.joined_at
+        return max(container.inside_since or 0.0, container.proof_since + self.wanted.prove_seconds)
 
     def is_consuming(self, container: Container) -> bool:
         """Whether a worker that is to go still fetches tasks; what a warm shutdown hands back may run twice."""

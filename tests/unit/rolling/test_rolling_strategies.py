@@ -71,6 +71,13 @@ def test_a_run_that_takes_up_a_killed_one_tries_it_anew() -> None:
     assert decide(OLD, taken_up, wanted=TRIED, now=90) == steps.Leave("api", ("10.0.0.2",), ("old",))
 
 
+def test_the_time_in_which_it_proves_it_is_none_of_its_trial() -> None:
+    taken_up = replace(JOINED, joined_at=None, inside_since=30, proof_since=35)
+    wanted = replace(TRIED, prove_seconds=5)
+    assert decide(OLD, taken_up, wanted=wanted, now=99) == steps.Prove(("new",), proxied=True, tried=True)
+    assert decide(OLD, taken_up, wanted=wanted, now=100) == steps.Leave("api", ("10.0.0.2",), ("old",))
+
+
 def test_where_nothing_serves_there_is_nobody_to_compare_with() -> None:
     assert decide(PROVEN, wanted=TRIED) == steps.Join("api", ("10.0.0.2",), ("new",), ())
 
