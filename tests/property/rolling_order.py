@@ -20,7 +20,6 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack impo
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.steps import (
     Join,
-    Leave,
     Quiesce,
     Refuse,
     Start,
@@ -137,12 +136,10 @@ def _gap(order: _Order) -> str:
 
 
 def _rollback_target(order: _Order) -> str:
-    """What sends tasks goes first, the workers that know the new ones after it."""
-    if not isinstance(order.step, (Quiesce, Stop, Leave, Join, Start)):
+    """Users are led back first; then what sends tasks goes, the workers that know the new ones after it."""
+    if not isinstance(order.step, (Quiesce, Stop, Start)):
         return ""
-    ids = {
-        *getattr(order.step, "containers", ()), *getattr(order.step, "leaving", ()), *getattr(order.step, "restart", ()),
-    }  # fmt: skip
+    ids = {*getattr(order.step, "containers", ()), *getattr(order.step, "restart", ())}
     names = [n for n in order.touched(ids) if n not in order.policy.left]
     for name in names:
         rank = _LAST[order.wanted[name].kind]

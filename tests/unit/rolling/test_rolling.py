@@ -117,6 +117,19 @@ def test_a_scheduler_stops_before_the_next_starts_and_comes_back_on_undo() -> No
     assert decide(stopped, wanted=wanted, goal=UNDO) == steps.Start(restart=("old",))
 
 
+def test_users_are_led_back_before_a_scheduler_changes_over() -> None:
+    beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST)
+    ended = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1", state="exited", ended_here=True)
+    new = Container("b2", "shop-beat-2", "beat", "image-2", "hash-2", awaited_since=1, created_here=True)
+    broken = replace(JOINED, fault="answered 500", created_here=True)
+
+    def back(*containers: Container) -> steps.Step:
+        return next_step(Stack(18, containers, goal=UNDO, cause="x"), Policy((beat, WANTED)))
+
+    assert back(ended, new, LEFT, broken) == steps.Join("api", ("10.0.0.1",), ("old",), ("new",))
+    assert back(ended, new, OLD, replace(broken, in_rotation=False, left_at=17)) == steps.Stop(("b2",))
+
+
 def test_on_the_way_back_a_scheduler_changes_over_while_the_web_boots() -> None:
     beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST)
     old = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1")
