@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.answer import Answer
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import WEB
-from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import Roller, Seen
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import Roller, Seen, StepFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import Container, Policy, Proxy, Wanted
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.steps import Start
 
@@ -112,3 +114,29 @@ def test_what_a_killed_run_was_stopping_is_replaced_by_another_when_it_is_wanted
     outcome = Roller(machine, Policy((replace(WANTED, replicas=1),))).run()
     assert not outcome.failed, outcome.reason
     assert [c.name for c in machine.containers.values()] == ["shop-api-3"]
+
+
+class Refusing(Machine):
+    """The new version is never right, and the engine refuses to stop it so many times."""
+
+    def __init__(self, refusals: int, *containers: Container) -> None:
+        super().__init__(*containers)
+        self.refusals = refusals
+
+    def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
+        return dict.fromkeys(ids, Answer(False, "GET / answered 500"))
+
+    def stop(self, ids: Sequence[str]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise StepFailed("the engine said no")
+        super().stop(ids)
+
+
+@pytest.mark.parametrize("refusals, left", [(2, ["old"]), (3, ["old", "new3"])])
+def test_one_failure_of_the_engine_does_not_leave_the_way_back_half_done(refusals: int, left: list[str]) -> None:
+    machine = Refusing(refusals, OLD)
+    outcome = Roller(machine, Policy((replace(WANTED, replicas=1, prove_seconds=0),))).run()
+    assert outcome.failed and "GET / answered 500" in outcome.reason
+    assert list(machine.containers) == left
+    assert outcome.refused == ("undoing it failed: the engine said no" in outcome.reason) == (refusals == 3)

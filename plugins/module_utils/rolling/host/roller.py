@@ -100,6 +100,10 @@ class Evidence:
     last_answer: str = ""
 
 
+# On the way back nothing else is left to do: one failure of the engine's must not leave it half done.
+_ATTEMPTS = 3
+
+
 @dataclass
 class Outcome:
     """How a roll ended; ``steps`` are the merged timeline entries ``(step, service, container, seconds, result)``."""
@@ -215,7 +219,7 @@ class Roller:
 
         :returns: how it ended; never raises for a failing step, which is undone instead.
         """
-        changed = False
+        changed, attempts = False, 0
         while True:
             try:
                 stack = self._observe_patiently()
@@ -236,22 +240,18 @@ class Roller:
                 self.perform(step, stack)
             except StepFailed as error:
                 failure = str(error)
-                if self.goal == UNDO:
-                    self.on_step(step, stack, began, self.machine.now() - began, failure)
-                    return Outcome(
-                        changed,
-                        True,
-                        True,
-                        f"{self.cause}; and undoing it failed: {failure}",
-                        stack,
-                        self.cut,
-                        self.cut_tasks,
-                    )
-                self.fault = failure
             self.on_step(step, stack, began, self.machine.now() - began, failure)
+            attempts = attempts + 1 if failure and self.goal == UNDO else 0
+            if attempts == _ATTEMPTS:
+                reason = f"{self.cause}; and undoing it failed: {failure}"
+                return Outcome(changed, True, True, reason, stack, self.cut, self.cut_tasks)
+            if attempts:
+                self.machine.sleep(1.0)
+            elif failure:
+                self.fault = failure
 
     def _observe_patiently(self) -> Stack:
-        """Observe, over a hiccup of the engine too: giving up half way helps nobody."""
+        """Observe, over a hiccup of the engine too."""
         for _attempt in range(9):
             try:
                 return self.observe()
