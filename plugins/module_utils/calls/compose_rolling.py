@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Callable
 
 from ..base.options import read
@@ -90,12 +91,13 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         # What is not given is told apart from what is empty: the one leaves the word to Compose and x-evenkeel.
         common=CommonSettings(**{name: params.get(name) for name in _COMMON}),
     )
-    asked = _schema_question(params, request)
-    if not (asked and check_mode and request.backward):
+    if not (check_mode and request.backward):
         return rolling.roll(request, check_mode, standing_by)
-    # It needs nothing of the plan, and most of its time is that of the engine, which starts a container for it.
-    with ThreadPoolExecutor(1) as beside_it:
-        return rolling.roll(request, check_mode, standing_by, beside_it.submit(asked).result)
+    # They need nothing of the plan, and most of their time is that of the engine, which starts a container for each.
+    asked = {"backlog": partial(rolling.backlog, request), "schema": _schema_question(params, request)}
+    with ThreadPoolExecutor(len(asked)) as beside_it:
+        told = {name: beside_it.submit(ask).result for name, ask in asked.items() if ask}
+        return rolling.roll(request, check_mode, standing_by, told)
 
 
 def _schema_question(params: Mapping[str, Any], request: Request) -> Callable[[], dict[str, Any]] | None:

@@ -30,10 +30,14 @@ with open(os.path.join(here, "calls"), "a") as stream:
     stream.write("\\n")
 with open(os.path.join(here, "answers.json")) as stream:
     answers = json.load(stream)
-for words, (code, out, err, seconds) in answers:
+for words, (code, out, err, seconds, lingers) in answers:
     if all(w in sys.argv for w in words):
         time.sleep(seconds)
-        sys.stdout.write(out)
+        print(out, end="", flush=True)
+        while lingers and not os.path.exists(os.path.join(here, "go on")):
+            time.sleep(0.01)
+        print("said to nobody" if lingers else "", end="", flush=True)
+        open(os.path.join(here, "ended"), "w").close()
         sys.stderr.write(err)
         sys.exit(code)
 """
@@ -49,8 +53,10 @@ class Docker:
         program.write_text(STAND_IN.format(python=sys.executable))
         program.chmod(0o755)
 
-    def answer(self, *words: str, out: str = "", err: str = "", code: int = 0, seconds: float = 0) -> None:
-        self.answers.append((words, (code, out, err, seconds)))
+    def answer(
+        self, *words: str, out: str = "", err: str = "", code: int = 0, seconds: float = 0, lingers: bool = False
+    ) -> None:
+        self.answers.append((words, (code, out, err, seconds, lingers)))
         (self.folder / "answers.json").write_text(json.dumps(self.answers))
 
     @property
@@ -108,6 +114,31 @@ def test_failures_say_why(docker: Docker, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ComposeFailed, match=r"docker compose could not be started: .*No such file"):
         Compose(str(tmp_path)).run("config")
     assert Compose(str(tmp_path)).version() == ""
+
+
+def test_nobody_waits_for_the_end_of_a_command_that_has_said_enough(docker: Docker, tmp_path: Path) -> None:
+    docker.answer("run", out="yes, 1\n", lingers=True)
+    compose, ended = Compose(str(tmp_path)), docker.folder / "ended"
+    assert compose.run_until(lambda text: "yes" in text, "run", "api", stdin="a question") == "yes, 1\n"
+    assert not ended.exists() and docker.calls[-1]["stdin"] == "a question"
+    (docker.folder / "go on").touch()
+    deadline = time.monotonic() + 20
+    while not ended.exists():
+        assert time.monotonic() < deadline, "it was ended by what it printed to nobody"
+        time.sleep(0.05)
+
+
+def test_a_command_that_never_says_enough_is_waited_for(docker: Docker, tmp_path: Path) -> None:
+    docker.answer("run", out="no\n")
+    docker.answer("fails", out="no\n", err="no such image", code=1)
+    docker.answer("hangs", seconds=60)
+    compose = Compose(str(tmp_path))
+    assert compose.run_until(lambda text: "yes" in text, "run") == "no\n"
+    assert docker.calls[-1]["stdin"] == ""
+    with pytest.raises(ComposeFailed, match="no such image"):
+        compose.run_until(lambda text: "yes" in text, "fails")
+    with pytest.raises(ComposeFailed, match=r"docker compose hangs did not end in 0\.5 s"):
+        compose.run_until(lambda text: "yes" in text, "hangs", timeout=0.5)
 
 
 def test_version(docker: Docker, tmp_path: Path) -> None:

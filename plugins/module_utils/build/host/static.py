@@ -12,7 +12,7 @@ from typing import Any
 
 from ...base.errors import BadInput
 from ...engine.host import interpreter
-from ...engine.host.app_script import answer_in, as_text
+from ...engine.host.app_script import answer_in, as_text, has_answered
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
 from ...engine.host.project import compose_of, connect, image_name, refuse_without_django, state_dir_of
@@ -97,7 +97,8 @@ def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
             command += interpreter.run_by(
                 service, interpreter.those_that_run(engine, name, service), manage_py=request.manage_py
             )
-            printed = compose.run(*command, request.manage_py, "shell", "-c", script, timeout=request.timeout)
+            command += [request.manage_py, "shell", "-c", script]
+            printed = compose.run_until(has_answered, *command, timeout=request.timeout)
             return fence.reported(_result_in(printed, service, state))
     except ComposeFailed as error:
         raise BadInput(f"static files of {service} could not be collected: {error}") from error

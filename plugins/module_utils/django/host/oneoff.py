@@ -92,7 +92,9 @@ class OneOff:
         name, command = self._command("plan")
         self._sweep("plan", self.timeout)
         try:
-            printed = self.compose.run(*command, script, timeout=self.timeout, stdin=self.given)
+            printed = self.compose.run_until(
+                app_script.has_answered, *command, script, timeout=self.timeout, stdin=self.given
+            )
         except ComposeFailed as error:
             self._end_all(name)
             raise self.meaning(str(error)) from error

@@ -58,3 +58,8 @@ def answer_in(printed: str) -> dict[str, Any] | None:
                 answer: dict[str, Any] = json.loads(line[len("EVENKEEL ") :])
                 return answer
     return None
+
+
+def has_answered(printed: str) -> bool:
+    """Whether all of the answer is there."""
+    return answer_in(printed) is not None

@@ -11,9 +11,10 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, Callable
 
 from ...base.host import known_secrets
 from ...base.host.file_lock import held_for_acts
@@ -51,6 +52,23 @@ def stderr_summary(stderr: str) -> str:
                 # A value may go on over the lines that follow.
                 return pattern.sub(r"\1 (not shown, it may be secret)", line)
     return _DECORATION.sub(r"\1", lines[-1]).replace('\\"', '"') if lines else "it gave no reason"
+
+
+# Seconds between two looks at what a command has printed.
+_GLANCE = 0.02
+
+
+@contextlib.contextmanager
+def _memory(text: str = "") -> Iterator[BinaryIO]:
+    """A file that is in memory only, to be read from its beginning."""
+    with os.fdopen(os.memfd_create("evenkeel"), "r+b") as stream:
+        stream.write(text.encode())
+        stream.seek(0)
+        yield stream
+
+
+def _text_in(stream: BinaryIO) -> str:
+    return os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,39 @@ class Compose:
         if done.returncode != 0:
             raise ComposeFailed(stderr_summary(done.stderr))
         return done.stdout
+
+    def run_until(
+        self, enough: Callable[[str], bool], *words: str, timeout: float = 600.0, stdin: str | None = None
+    ) -> str:
+        """Run a sub-command until what it has printed is enough; without that all that it printed.
+
+        Nobody waits for what comes after it: an app's Python takes a while to end, and the engine to remove its container.
+
+        :raises ComposeFailed: non-zero exit before that, or longer than ``timeout`` seconds.
+        """
+        # It writes to memory, not to pipes: it would be killed by the first word after this process has ended.
+        with _memory(stdin or "") as given, _memory() as printed, _memory() as complaints:
+            try:
+                process = subprocess.Popen(
+                    self.argv(*words), cwd=self.project_src, env=environment(), stdin=given, stdout=printed,
+                    stderr=complaints, pass_fds=(*held_for_acts, *self.inherited),
+                )  # fmt: skip
+            except OSError as error:
+                raise ComposeFailed(f"docker compose could not be started: {error}") from error
+            deadline, seen = time.monotonic() + timeout, -1
+            while True:
+                ended, size = process.poll() is not None, os.fstat(printed.fileno()).st_size
+                if ended or size > seen:
+                    seen, text = size, _text_in(printed)
+                    if enough(text) or process.returncode == 0:
+                        return text
+                if ended:
+                    raise ComposeFailed(stderr_summary(_text_in(complaints)))
+                if time.monotonic() > deadline:
+                    process.kill()
+                    process.wait()
+                    raise ComposeFailed(f"docker compose {words[0]} did not end in {timeout:g} s")
+                time.sleep(_GLANCE)
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """Start a sub-command that is attended to afterwards, see ``engine/host/interactive_process.py``.
@@ -182,9 +233,7 @@ class Compose:
         """
         # An image that is missing is no reason to build it from a release's folder.
         same = without_contexts(project, self.project_src) if MARK in project else project
-        with os.fdopen(os.memfd_create("evenkeel"), "w", encoding="utf-8") as stream:
-            json.dump(same, stream)
-            stream.flush()
+        with _memory(json.dumps(same)) as stream:
             handle = stream.fileno()
             path = f"/proc/self/fd/{handle}"
             yield Compose(self.project_src, (path,), (), self.profiles, self.project_name, (handle,))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -71,6 +72,7 @@ from .targets import Target, main_route
 
 # Seconds.
 _PROOF_IN_A_GAP = 2.0
+_SHOWN_BY = "docker compose config shows it"
 
 
 @dataclass(frozen=True)
@@ -178,14 +180,16 @@ def prepare(request: Request, planning: bool = False) -> Call:
     chosen_strategy.refuse_values(request.strategy, request.canary_share, request.keep_old)
     compose = compose_of(request.project)
     engine = connect(compose.project_src, request.lock)
+    invalid = f"the Compose project in {compose.project_src} is not valid"
     try:
         project = compose.resolved()
-        compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, str(project["name"]))
-        hashes = compose.hashes(project)
     except ComposeFailed as error:
-        raise BadInput(
-            f"the Compose project in {compose.project_src} is not valid: {error}", "docker compose config shows it"
-        ) from error
+        raise BadInput(f"{invalid}: {error}", _SHOWN_BY) from error
+    compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, str(project["name"]))
+    # A process of Compose's, beside all that the engine and nginx are asked.
+    beside_it = ThreadPoolExecutor(1)
+    hashed = beside_it.submit(compose.hashes, project)
+    beside_it.shutdown(wait=False)
     services = project.get("services") or {}
     images = {n: engine.image(image_name(project, n)) for n in services}
     asked, options, common = list(request.services), request.service_options, request.common
@@ -224,6 +228,10 @@ def prepare(request: Request, planning: bool = False) -> Call:
     runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], evidence[n].image))}
     if request.only in ("workers", "others"):
         names = [n for n in names if (n in runs) == (request.only == "workers")]
+    try:
+        hashes = hashed.result()
+    except ComposeFailed as error:
+        raise BadInput(f"{invalid}: {error}", _SHOWN_BY) from error
     call = Call(
         compose,
         engine,

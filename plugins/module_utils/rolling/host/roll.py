@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -53,12 +53,15 @@ StandBy = Callable[[str, str], AbstractContextManager[None]]
 
 
 def roll(
-    request: Request, check_mode: bool, standing_by: StandBy, schema: Callable[[], dict[str, Any]] | None = None
+    request: Request,
+    check_mode: bool,
+    standing_by: StandBy,
+    beside: Mapping[str, Callable[[], dict[str, Any]]] | None = None,
 ) -> dict[str, Any]:
     """Replace what is not as wanted.
 
     :param standing_by: given an app's name and its state directory, has a guard begin where this process is killed in the block.
-    :param schema: waits for what a plan of the way back tells where something runs: whether this version's code can use today's schema.
+    :param beside: waits for what a plan of the way back tells where something runs, by its name in the result: ``backlog`` and ``schema``.
     :returns: what the module returns (``failed`` included when it failed).
     :raises BadInput: before anything is touched.
     """
@@ -101,8 +104,11 @@ def roll(
         result = result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
         result["unheld"] = call.unheld
         if request.backward and any(c.running for c in stack.containers):
-            asked = {"backlog": _backlog(call, request)} if result["changed"] else {}
-            asked.update({"schema": schema()} if schema else {})
+            told: dict[str, Callable[[], dict[str, Any]]] = {"backlog": partial(backlog, request), **(beside or {})}
+            if call.rest.removed:
+                told["backlog"] = partial(backlog, request, call.rest.removed)
+            # What would not be changed has no older workers to come.
+            asked = {name: tell() for name, tell in told.items() if name != "backlog" or result["changed"]}
             result.update(asked)
             result["notes"] = [*call.notes, *(note for one in asked.values() for note in one["notes"])]
         return result
@@ -125,13 +131,14 @@ def roll(
     return result
 
 
-def _backlog(call: Call, request: Request) -> dict[str, Any]:
+def backlog(request: Request, removed: Sequence[str] = ()) -> dict[str, Any]:
     """What older workers would discard of what waits: see ``celery_queues``, which sees to it.
 
+    :param removed: services that the version to come does not have.
     :raises BadInput: it cannot be known.
     """
     # Read anew: what was started by hand is asked for by another definition than it is compared with.
-    workers = celery_workers.workers_of(request.project, request.lock, request.service_options, call.rest.removed)
+    workers = celery_workers.workers_of(request.project, request.lock, request.service_options, removed)
     return worker_queues.foreseen(workers)
 
 
