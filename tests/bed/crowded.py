@@ -2,7 +2,8 @@
 """What users and operators notice of each operation on a server with one processor: a cell of ``make evidence``.
 
 Load generator and ``ansible-playbook`` have the first processor of this machine; a nested server, with its engine, its
-modules and all its containers, has the second. So neither is measured in the other's place.
+modules and all its containers, has the second. So neither is measured in the other's place. In the server processors are shared as
+systemd has it: with engine and containers all below one group, each process of the engine's would have as much as all containers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ RATES = (50, 100)
 #: Seconds under load before the first operation, and between two.
 _BEFORE, _BETWEEN = 20.0, 4.0
 _COLUMNS = "requests a second | operation | beside its roll | its roll | p99 before | p99 | slowest | requests | failed"
-_LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh.
+_LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares it as systemd
+does: half for engine and containers (`system.slice`), half for who is logged in (`user.slice`).
 *p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
 and are counted. The images of both versions are there.
 """
@@ -97,7 +99,7 @@ def _under_load(server: Server, rate: int) -> tuple[list[str], str]:
 
 def measured() -> str:
     """Each operation with nobody there and under load, as a table."""
-    with Server("crowded") as server, _apart(server):
+    with Server("crowded", slices=True) as server, _apart(server):
         warm(server)
         rows = [_row(0, name, each) for name, each in _operations(server, "quiet").items()]
         said = []

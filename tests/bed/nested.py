@@ -57,9 +57,16 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     while read -r pid; do echo "$pid" >/sys/fs/cgroup/init/cgroup.procs || :; done </sys/fs/cgroup/cgroup.procs
     sed 's/ / +/g; s/^/+/' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
 fi
+if [ -n "${SLICES:-}" ] && [ -d /sys/fs/cgroup/cpu ]; then
+    cd /sys/fs/cgroup/cpu
+    mkdir -p system.slice/docker.service user.slice
+    echo $$ >user.slice/cgroup.procs
+    set -- "$@" --cgroup-parent /system.slice
+fi
 # Where it starts again after a power cut: on a server /run is empty then.
 rm -rf /run/docker /run/containerd /run/docker.pid /run/docker.sock
 if [ -x /usr/sbin/sshd ]; then mkdir -p /run/sshd && /usr/sbin/sshd; fi
+if [ -n "${SLICES:-}" ] && [ -d /sys/fs/cgroup/cpu ]; then echo $$ >system.slice/docker.service/cgroup.procs; cd /; fi
 [ -n "${KEEP_ENGINE:-}" ] || exec dockerd "$@"
 while :; do
     dockerd "$@" || :
@@ -146,6 +153,8 @@ class NestedEngine:
     :param memory: what all of it may take together, such as ``2g``; it swaps nothing.
     :param suite: see :func:`engine_image`.
     :param ipv6: be in a network of its own where it has an IPv6 address, and be reached by that too: what is published, is at ::1 as well.
+    :param slices: share the processors as systemd has it: engine and each container in ``system.slice``, who is logged in in
+        ``user.slice``.
     :param systemd: whether the first process is systemd, which starts the engine as on a real server.
     """
 
@@ -163,6 +172,7 @@ class NestedEngine:
         systemd: bool = False,
         ipv6: bool = False,
         suite: str = SUITE,
+        slices: bool = False,
     ) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]+", name):
             raise NestedError(f"{name!r} cannot be the name of a container")
@@ -177,6 +187,7 @@ class NestedEngine:
         self.keep_engine = keep_engine
         self.memory = memory
         self.systemd = systemd
+        self.slices = slices
         self.volume = f"{name}-docker"
 
     def __enter__(self) -> NestedEngine:
@@ -204,6 +215,7 @@ class NestedEngine:
         argv += ["--name", self.name, "--hostname", self.name, "--volume", f"{self.volume}:/var/lib/docker"]
         argv += ["--network", self.network] if self.network else []
         argv += ["--env", "KEEP_ENGINE=1"] if self.keep_engine else []
+        argv += ["--env", "SLICES=1"] if self.slices else []
         argv += ["--memory", self.memory, "--memory-swap", self.memory] if self.memory else []
         for outside, inside in self.publish.items():
             argv += ["--publish", f"127.0.0.1:{outside}:{inside}"]

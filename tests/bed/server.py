@@ -72,7 +72,7 @@ class Server:
     :param name: of the bed; container, label and folder are named after it.
     :param packages: what is installed on it besides.
     :param compose: what its Compose file is made of the shop's; users of a server come from outside of it.
-    :param memory: see :class:`NestedEngine`; ``arguments``, ``suite`` and ``ipv6`` too, by which users then come.
+    :param memory: see :class:`NestedEngine`; ``arguments``, ``suite``, ``slices`` and ``ipv6`` too, by which users then come.
     :param variables: further variables of the playbooks.
     :param become: whether the plays become root; without it ``deploy`` owns ``app_root`` and is in the group docker.
     """
@@ -88,6 +88,7 @@ class Server:
         arguments: Sequence[str] = (),
         ipv6: bool = False,
         suite: str = SUITE,
+        slices: bool = False,
     ) -> None:
         self.name = f"evenkeel-{name}"
         self.variables = dict(variables or {})
@@ -108,6 +109,7 @@ class Server:
             arguments=arguments,
             ipv6=ipv6,
             suite=suite,
+            slices=slices,
         )
         self.login = Login(self.engine, self.folder / "ssh")
         # Short, since a socket's path is; and what of ssh is ours is found by it.

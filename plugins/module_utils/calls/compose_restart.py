@@ -63,6 +63,10 @@ class Request:
     timeout: float = 1800.0
 
 
+#: What it does is done by the engine: those who are served need the processors more.
+STEPS_BACK = True
+
+
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Carry out one call of the module.
 

@@ -74,6 +74,8 @@ SPEC: dict[str, Any] = {
     **_COMMON,
     "schema": {"type": "dict", "options": _SCHEMA},
 }
+#: What it does is done by the engine: those who are served need the processors more.
+STEPS_BACK = True
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

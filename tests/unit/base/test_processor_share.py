@@ -45,3 +45,37 @@ def test_one_that_has_ended_or_may_not_be_written_is_no_failure(group: tuple[Pat
     file.unlink()
     processor_share.lower(7)
     assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    "second, polite, path, share",
+    [
+        (False, True, "cpu/evenkeel-polite/cpu.shares", "102"),
+        (False, False, "cpu/evenkeel/cpu.shares", "256"),
+        (True, True, "evenkeel-polite/cpu.weight", "10"),
+        (True, False, "evenkeel/cpu.weight", "25"),
+    ],
+)
+def test_what_serves_nobody_has_a_group_of_its_own(
+    tmp_path: Path, second: bool, polite: bool, path: str, share: str
+) -> None:
+    file = tmp_path / path
+    file.parent.mkdir(parents=True)
+    # The kernel makes it with the group.
+    file.write_text("100\n")
+    for _time in range(2):
+        processor_share.step_back(polite, str(tmp_path))
+        assert file.read_text() == share and (file.parent / "cgroup.procs").read_text() == "0"
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_where_groups_share_no_processors_none_is_left(tmp_path: Path, polite: bool) -> None:
+    processor_share.step_back(polite, str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_no_group_can_be_made_nothing_changes(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/evenkeel").touch()
+    processor_share.step_back(False, str(tmp_path))
+    assert (tmp_path / "cpu/evenkeel").is_file()

@@ -1,23 +1,24 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of the processors a container gets where several want them, by its control group.
+"""How much of the processors a container, or this process, gets where several want them, by its control group.
 
-Not by ``docker update --cpu-shares``: nothing there means "as it was" again, and the engine would keep it.  A control group is
-made anew at each start of a container, so what is written here is never left longer than that.  Where this process may
-not write, nothing changes.
+Of a container not by ``docker update --cpu-shares``: nothing there means "as it was" again, and the engine would keep it.  A
+control group is made anew at each start of a container, so what is written here is never left longer than that.  Where this
+process may not write, nothing changes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 
 from .processes import control_group, text_of
 
-# By the version of control groups: the file, what the kernel gives to each, and a tenth of that
+# By the version of control groups: the file, what the kernel gives to each, a tenth of that, and a quarter
 # (https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/scheduler/sched-design-CFS.html).
-_SECOND = ("cpu.weight", "100", "10")
-_FIRST = ("cpu.shares", "1024", "102")
+_SECOND = ("cpu.weight", "100", "10", "25")
+_FIRST = ("cpu.shares", "1024", "102", "256")
 
 
 def lower(pid: int) -> None:
@@ -30,9 +31,34 @@ def restore(pid: int) -> None:
     _change(pid, True)
 
 
+def step_back(polite: bool, root: str = "/sys/fs/cgroup") -> None:
+    """Let this process and what it starts have less than what serves users, together with all others that have called this.
+
+    Priority counts within a control group only: with systemd what is started by ssh is in ``user.slice``, all that serves is in
+    ``system.slice``, and each of the two has half.
+
+    Not for what starts a program that is to stay: that would have as little.
+
+    :param polite: have a tenth; otherwise a quarter, since users may wait for what it does: the end of a bad version.
+    :param root: where control groups are.
+    """
+    first = os.path.isdir(f"{root}/cpu")
+    file, _usual, tenth, quarter = _FIRST if first else _SECOND
+    group = f"{root}{'/cpu' * first}/evenkeel{'-polite' * polite}"
+    with contextlib.suppress(OSError):
+        os.makedirs(group, exist_ok=True)
+        if not os.path.exists(f"{group}/{file}"):
+            # Processors are not shared by groups here.
+            os.rmdir(group)
+            return
+        for name, text in ((file, tenth if polite else quarter), ("cgroup.procs", "0")):
+            with open(f"{group}/{name}", "w", encoding="ascii") as stream:
+                stream.write(text)
+
+
 def _change(pid: int, back: bool) -> None:
     group, second = control_group(pid, "cpu") if pid else ("", False)
-    file, usual, low = _SECOND if second else _FIRST
+    file, usual, low, _quarter = _SECOND if second else _FIRST
     before, after = (low, usual) if back else (usual, low)
     if group and text_of(f"{group}/{file}").strip() == before:
         with contextlib.suppress(OSError), open(f"{group}/{file}", "w", encoding="ascii") as stream:

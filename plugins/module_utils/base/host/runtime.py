@@ -94,8 +94,11 @@ def run(ansible_module: Callable[..., Any], name: str, detach: bool = False) -> 
         sys.stdout.write(json.dumps({"failed": True, "changed": False, "msg": _UNSENT}))
         raise SystemExit(1) from None
     module = ansible_module(argument_spec=call.SPEC, supports_check_mode=True, **getattr(call, "RULES", {}))
-    if module.check_mode or getattr(call, "POLITE", False):
+    polite = module.check_mode or getattr(call, "POLITE", False)
+    if polite:
         os.nice(_NICE)
+    if polite or getattr(call, "STEPS_BACK", False):
+        load("base.host.processor_share")[0].step_back(polite)
     if detach:
         load("base.host.detached")[0].answer_and_go_on(lambda: finish(module, call.call))
     else:

@@ -98,7 +98,8 @@ def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
                 service, interpreter.those_that_run(engine, name, service), manage_py=request.manage_py
             )
             command += [request.manage_py, "shell", "-c", script]
-            printed = compose.run_until(has_answered, *command, timeout=request.timeout)
+            with compose.stepping_back(service) as same:
+                printed = same.run_until(has_answered, *command, timeout=request.timeout)
             return fence.reported(_result_in(printed, service, state))
     except ComposeFailed as error:
         raise BadInput(f"static files of {service} could not be collected: {error}") from error

@@ -54,6 +54,7 @@ class OneOff:
     :param about: what it is asked for, as messages name it.
     :param given: what a script that is asked finds at its input.
     :param over: files of this host that lie over those of the image: path in the container → path.
+    :param hurried: whether it has as much of the processors as what serves, since somebody waits for it: in a migration, a table.
     """
 
     engine: Engine
@@ -65,6 +66,10 @@ class OneOff:
     about: str = "migrations"
     given: str | None = field(default=None, repr=False)
     over: Mapping[str, str] = field(default_factory=dict)
+    hurried: bool = False
+
+    def _compose(self) -> contextlib.AbstractContextManager[Compose]:
+        return contextlib.nullcontext(self.compose) if self.hurried else self.compose.stepping_back(self.service)
 
     def _command(self, purpose: str) -> tuple[str, list[str]]:
         # Two at once are two containers: each takes away its own.
@@ -92,9 +97,10 @@ class OneOff:
         name, command = self._command("plan")
         self._sweep("plan", self.timeout)
         try:
-            printed = self.compose.run_until(
-                app_script.has_answered, *command, script, timeout=self.timeout, stdin=self.given
-            )
+            with self._compose() as compose:
+                printed = compose.run_until(
+                    app_script.has_answered, *command, script, timeout=self.timeout, stdin=self.given
+                )
         except ComposeFailed as error:
             self._end_all(name)
             raise self.meaning(str(error)) from error
@@ -109,7 +115,8 @@ class OneOff:
         name, command = self._command("migrate")
         self._sweep("migrate", 7 * 24 * 3600.0)
         try:
-            process = InteractiveProcess(self.compose.begin(*command, script))
+            with self._compose() as compose:
+                process = InteractiveProcess(compose.begin(*command, script))
         except ComposeFailed as error:
             raise self.meaning(str(error)) from error
         try:

@@ -56,6 +56,8 @@ def stderr_summary(stderr: str) -> str:
 
 # Seconds between two looks at what a command has printed.
 _GLANCE = 0.02
+# Of the share that a container has where nothing is said (1024).
+_TENTH = 102
 
 
 @contextlib.contextmanager
@@ -167,7 +169,7 @@ class Compose:
         try:
             return subprocess.Popen(
                 self.argv(*words), cwd=self.project_src, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe,
-                text=True, errors="replace",
+                text=True, errors="replace", pass_fds=self.inherited,
             )  # fmt: skip
         except OSError as error:
             raise ComposeFailed(f"docker compose could not be started: {error}") from error
@@ -198,11 +200,10 @@ class Compose:
         return project
 
     def _resolved(self) -> dict[str, Any]:
-        if len(self.files) < 2:
-            # A release's own file is resolved already: asking Compose twice more would only cost its time.
-            known = read_json(os.path.join(self.project_src, *(self.files or (GENERATED,))))
-            if MARK in known:
-                return with_contexts(known)
+        # A release's own file is resolved already: asking Compose twice more would only cost its time.
+        known = self._generated()
+        if known:
+            return known
         # Compose 2.26 leaves x- blocks of services out of its JSON unless it is told not to interpolate. Asked both at
         # once: each answer takes a third of a second.
         with concurrent.futures.ThreadPoolExecutor(1) as beside_it:
@@ -214,6 +215,11 @@ class Compose:
             if beside is not None:
                 service["x-evenkeel"] = beside
         return project
+
+    def _generated(self) -> dict[str, Any]:
+        """A release's own definition, empty where the project is the user's."""
+        known = read_json(os.path.join(self.project_src, *(self.files or (GENERATED,)))) if len(self.files) < 2 else {}
+        return with_contexts(known) if MARK in known else {}
 
     def hashes(self, project: Mapping[str, Any]) -> dict[str, str]:
         """Per service the configuration hash that ``up`` writes as a label for this resolved project.
@@ -237,6 +243,20 @@ class Compose:
             handle = stream.fileno()
             path = f"/proc/self/fd/{handle}"
             yield Compose(self.project_src, (path,), (), self.profiles, self.project_name, (handle,))
+
+    @contextlib.contextmanager
+    def stepping_back(self, service: str) -> Iterator[Compose]:
+        """The same, for containers that serve nobody: those of a release's service have a tenth of the processors where others
+        want them, unless its definition says how much.
+        """
+        project = self._generated()
+        own = (project.get("services") or {}).get(service) or {}
+        if not own or own.get("cpu_shares"):
+            yield self
+            return
+        changed = {**project["services"], service: {**own, "cpu_shares": _TENTH}}
+        with self._as_file({**project, "services": changed}) as other:
+            yield other
 
     def run_by(self, project: Mapping[str, Any], *words: str, timeout: float = 600.0, stdin: str | None = None) -> str:
         """:meth:`run`, by a resolved definition that no file of the user's has."""

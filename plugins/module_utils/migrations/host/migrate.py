@@ -75,10 +75,12 @@ def migrate(request: Request, check_mode: bool, running: Sequence[Mapping[str, s
     code = code_of(engine, project, service, compose.project_src)
     if running is not None:
         code = replace(code, running=[dict(one) for one in running])
-    oneoff = OneOff(engine, compose, str(project["name"]), service, request.manage_py, request.timeout)
-
     state = request.state
-    if state == PLANNED or (check_mode and state != REVERSED):
+    asks = state == PLANNED or (check_mode and state != REVERSED)
+    oneoff = OneOff(
+        engine, compose, str(project["name"]), service, request.manage_py, request.timeout, hurried=not asks
+    )
+    if asks:
         report, result = _looked(oneoff, lambda: oneoff.ask(_script(MODULES, request, code)), request, declared, code)
         return result if state == PLANNED else foresee(request, None, code, report, result)
     done: dict[str, Any] = {"again": True}

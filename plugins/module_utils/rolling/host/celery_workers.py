@@ -117,6 +117,8 @@ class Workers:
             timeout=_ANSWERS + float(more.get("seconds") or 0.0),
             about="queues",
             given=json.dumps({**self.variables, **broker}),
+            # Nobody works on a queue whose tasks are moved.
+            hurried=act != "look",
             interpreter=self.consumer.interpreter,
             folder=self.folder,
         )
