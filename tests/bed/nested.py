@@ -153,8 +153,8 @@ class NestedEngine:
     :param memory: what all of it may take together, such as ``2g``; it swaps nothing.
     :param suite: see :func:`engine_image`.
     :param ipv6: be in a network of its own where it has an IPv6 address, and be reached by that too: what is published, is at ::1 as well.
-    :param slices: share the processors as systemd has it: engine and each container in ``system.slice``, who is logged in in
-        ``user.slice``.
+    :param slices: share the processors as systemd has it, on a machine with cgroup v1: engine and each container in
+        ``system.slice``, who is logged in in ``user.slice``.
     :param systemd: whether the first process is systemd, which starts the engine as on a real server.
     """
 

@@ -14,7 +14,7 @@ from tests.bed.server import Server
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server("small", memory="2g") as made:
+    with Server("small", memory="2g", slices=True) as made:
         yield made
 
 
@@ -40,6 +40,15 @@ def test_two_gigabytes_are_enough_for_the_first_version_and_the_next(server: Ser
     assert result.failed_beyond_race == 0, [*map(json.dumps, result.failures[:5])]
     assert (server.version(), server.leftovers()) == ("v2", [])
     print(f"\nevidence: 2 GB, update under {result.total:,} requests: {result.failed_beyond_race} failed")
+
+
+def test_modules_have_less_of_the_processors_than_what_serves(server: Server) -> None:
+    first = server.engine.try_exec("test", "-d", "/sys/fs/cgroup/cpu").returncode == 0
+    root, file = ("/sys/fs/cgroup/cpu", "cpu.shares") if first else ("/sys/fs/cgroup", "cpu.weight")
+    expected = {"evenkeel-polite": "102" if first else "10", "evenkeel": "256" if first else "25"}
+    for group, share in expected.items():
+        assert server.engine.exec("cat", f"{root}/{group}/{file}").strip() == share
+        assert server.engine.exec("cat", f"{root}/{group}/cgroup.procs") == "", "what a module started has stayed there"
 
 
 def test_a_disk_that_is_nearly_full_or_has_no_inodes_left_is_refused_before_anything_is_touched(server: Server) -> None:

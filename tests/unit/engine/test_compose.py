@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.secret_values import MARK
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import (
     Compose,
     ComposeFailed,
@@ -171,6 +172,22 @@ def test_hashes_are_asked_of_the_resolved_project_by_a_memory_file(docker: Docke
     docker.answer("--hash", code=1, err="no\n")
     with pytest.raises(ComposeFailed):
         compose.hashes(project)
+
+
+def test_what_serves_nobody_has_a_tenth_of_the_processors(docker: Docker, tmp_path: Path) -> None:
+    services: dict[str, Any] = {"api": {"image": "a"}, "slow": {"image": "a", "cpu_shares": 50}}
+    (tmp_path / "compose.yaml").write_text(json.dumps({"name": "shop", MARK: {}, "services": services}))
+    docker.answer("run", out="yes\n")
+    compose = Compose(str(tmp_path))
+    for service, expected in (("api", [102, 50]), ("slow", None), ("gone", None)):
+        with compose.stepping_back(service) as other:
+            other.run_until(lambda text: "yes" in text, "run", service)
+        texts = docker.calls[-1]["texts"]
+        shares = [s.get("cpu_shares") for s in json.loads(texts[0])["services"].values()] if texts else None
+        assert shares == expected, service
+    (tmp_path / "compose.yaml").write_text(json.dumps({"name": "shop", "services": services}))
+    with compose.stepping_back("api") as other:
+        assert other is compose, "Compose would have to be asked for the user's own definition first"
 
 
 def test_a_kill_leaves_no_resolved_secret_in_a_file(docker: Docker, tmp_path: Path) -> None:
