@@ -26,8 +26,8 @@ RATES = (50, 100)
 #: Seconds under load before the first operation, and between two.
 _BEFORE, _BETWEEN = 20.0, 4.0
 _COLUMNS = "requests a second | operation | beside its roll | its roll | p99 before | p99 | slowest | requests | failed"
-_LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares it as systemd
-does: half for engine and containers (`system.slice`), half for who is logged in (`user.slice`).
+_LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares
+it as systemd does: half for engine and containers (`system.slice`), half for who is logged in (`user.slice`).
 *p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
 and are counted. The images of both versions are there.
 """
