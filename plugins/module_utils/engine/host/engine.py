@@ -55,6 +55,10 @@ class EngineBarred(EngineFailed):
     """It cannot be used from here, and waiting changes nothing: no SDK, no permission."""
 
 
+#: How many questions may be asked at once; a connection is made when it is needed.
+CONNECTIONS = 64
+
+
 class Engine:
     """A connection to the engine that ``DOCKER_HOST`` names, or the local socket.
 
@@ -67,7 +71,12 @@ class Engine:
         if not HAS_DOCKER:
             raise EngineBarred("the Docker SDK for Python is missing on this host; install the package python3-docker")
         try:
-            self.api = docker.APIClient(base_url=os.environ.get("DOCKER_HOST") or None, version="auto", timeout=timeout)
+            self.api = docker.APIClient(
+                base_url=os.environ.get("DOCKER_HOST") or None,
+                version="auto",
+                timeout=timeout,
+                max_pool_size=CONNECTIONS,
+            )
         except (DockerException, RequestException) as error:
             kind = EngineBarred if "Permission denied" in str(error) else EngineFailed
             raise kind(self._why(error)) from error

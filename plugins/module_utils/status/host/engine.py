@@ -12,7 +12,7 @@ from typing import Any
 
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.configurations import makes_the_same
-from ...engine.host.engine import DockerException, Engine, RequestException
+from ...engine.host.engine import CONNECTIONS, DockerException, Engine, RequestException
 from ...engine.host.inspection import (
     FILES_LABEL,
     HASH_LABEL,
@@ -164,7 +164,8 @@ class EngineView:
     def use(self) -> dict[str, tuple[float, int]]:
         """Name of a container → percent of a CPU, and bytes of memory without what could be dropped; takes two seconds."""
         running = {str(i.get("Name") or "").lstrip("/"): str(i["Id"]) for i in self.inspections if pid_of(i)}
-        with ThreadPoolExecutor(max_workers=8) as pool:
+        # All at once: the engine measures each for two seconds, and does nothing meanwhile.
+        with ThreadPoolExecutor(max_workers=CONNECTIONS) as pool:
             report = list(pool.map(self._stats, running.values()))
         return {name: used for name, used in zip(running, report) if used}
 
