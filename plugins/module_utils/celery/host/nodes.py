@@ -11,7 +11,6 @@ more, and has nothing left, hands nothing back.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import os
 import time
@@ -22,6 +21,7 @@ from ...base.host import processes
 from ...base.host.directory_handles import read_file
 from ...engine.answer import Answer
 from ...engine.commands import words_of
+from ...engine.host.app_script import source_of
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import pid_of, started_at
 from ..command_line import Node, is_ready_by, node_of
@@ -40,7 +40,7 @@ class CeleryNodes:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._script = inspect.getsource(worker)
+        self._script = source_of(worker)
         self._known: dict[tuple[str, str], tuple[Node | None, dict[str, str], str]] = {}
         self._quiet: dict[str, bool] = {}
         self._answered: set[tuple[str, str]] = set()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import inspect
 import json
 import zlib
 from collections.abc import Sequence
@@ -41,9 +40,16 @@ module.main(*json.loads({arguments!r}))
 """
 
 
+def source_of(module: ModuleType) -> str:
+    """The text of a module of ours; not by ``inspect``, whose cache of lines fails where two threads ask (seen)."""
+    loader: Any = module.__spec__ and module.__spec__.loader
+    source: str = loader.get_source(module.__name__)
+    return source
+
+
 def as_text(modules: Sequence[ModuleType], arguments: Sequence[Any]) -> str:
     """A script that loads these modules in order and calls ``main`` of the last one."""
-    sources = [(module.__name__[len(_ROOT) + 1 :], inspect.getsource(module)) for module in modules]
+    sources = [(module.__name__[len(_ROOT) + 1 :], source_of(module)) for module in modules]
     # All of it is one argument of a command line, and that holds 128 KiB.
     packed = base64.b64encode(zlib.compress(json.dumps(sources).encode(), 9)).decode()
     return _LOADER.format(package=_PACKAGE, sources=packed, arguments=json.dumps(list(arguments)))
