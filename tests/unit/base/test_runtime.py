@@ -148,8 +148,8 @@ import ansible.module_utils.basic as basic
 sys.setswitchinterval(1e-6)
 with concurrent.futures.ThreadPoolExecutor(8) as pool:
     scripts = {{*pool.map(lambda _number: text.as_text([lease, script], []), range(64))}}
-found = {{"scripts": len(scripts), "file": lease.__file__, "sources": len(inspect.getsource(script)), "script": len(text.as_text([lease], [])),
-    "basic": basic.__file__}}
+found = {{"scripts": len(scripts), "file": lease.__file__, "sources": len(inspect.getsource(script)),
+    "script": len(text.as_text([lease], [])), "basic": basic.__file__}}
 runtime.finish(Module(), lambda params, check: found)
 """
 
