@@ -25,7 +25,7 @@ from tests.bed.load.result import Result
 from tests.bed.login import PACKAGES, Login
 from tests.bed.nested import SUITE, NestedEngine
 from tests.bed.ports import free_port
-from tests.bed.shop import BEDS, ROOT, BedError, Play, run
+from tests.bed.shop import BEDS, ROOT, BedError, Play, run, settle
 
 IMAGES = ("evenkeel/nginx:1.26", "evenkeel/postgres:17", "evenkeel/python:3.13", "evenkeel/redis:8")
 #: Light: an engine that comes back needs the machine for itself.
@@ -285,6 +285,7 @@ class Server:
 
     def leftovers(self) -> list[str]:
         """What a converged server does not have: pins, containers beside or ended, anything that ``up -d`` would do."""
+        settle(self.engine.docker, "travel")
         seen = self.containers()
         found = [f"{name} is {state}" for name, state in seen.items() if state != "running"]
         services = sorted(name.rsplit("-", 1)[0] for name in seen)
