@@ -343,8 +343,8 @@ def _remove_old(views: list[View]) -> Step | None:
 def undo(stack: Stack, views: list[View]) -> Step:
     """The next step back to what served before: users first, then one service after the other."""
     due = [undo_service(view) for view in sorted(views, key=lambda v: _UNDONE.index(v.wanted.kind))]
-    found = sorted((step for step in due if step), key=lambda step: not isinstance(step, (Join, Leave)))
+    found = [step for step in due if step]
     if found:
-        return found[0]
+        return min(found, key=lambda step: not isinstance(step, (Join, Leave)))
     lost = [f"{c.name} of the old version did not come back" for v in views for c in fallen_of(v)]
     return unpin(stack, views) or Done(failed=True, reason="; ".join([stack.cause, *lost]))

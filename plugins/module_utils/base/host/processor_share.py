@@ -15,10 +15,12 @@ import os
 
 from .processes import control_group, text_of
 
+#: A tenth of what a container has where nothing is said, as Compose's ``cpu_shares`` and version 1 of control groups count.
+TENTH = 102
 # By the version of control groups: the file, what the kernel gives to each, a tenth of that, and a quarter
 # (https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/scheduler/sched-design-CFS.html).
 _SECOND = ("cpu.weight", "100", "10", "25")
-_FIRST = ("cpu.shares", "1024", "102", "256")
+_FIRST = ("cpu.shares", "1024", str(TENTH), "256")
 
 
 def lower(pid: int) -> None:

@@ -15,21 +15,13 @@ from ...engine.host import interpreter
 from ...engine.host.app_script import answer_in, as_text, has_answered
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
+from ...engine.host.one_offs import ONE_OFF, sweep
 from ...engine.host.project import compose_of, connect, image_name, refuse_without_django, state_dir_of
 from ...engine.options import ProjectOptions
 from ...operation.host.journal import working
 from ...operation.options import LockOptions
 from ...releases.choice import is_id
 from ..inside import publish_static, published
-
-_LABEL = "evenkeel.oneoff"
-
-
-def _sweep(engine: Engine, project: str) -> None:
-    """Remove what a killed run left: its client is gone, but its container may still run."""
-    for inspection in engine.containers({_LABEL: f"{project}-static"}):
-        engine.stop(str(inspection["Id"]), 1)
-        engine.remove(str(inspection["Id"]))
 
 
 def release_of(compose: Compose) -> str:
@@ -88,11 +80,11 @@ def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
             working(request.lock, state_dir_of(request.lock, name), f"django_static of {name}") as fence,
             fence.act(f"static files {state}"),
         ):
-            _sweep(engine, name)
+            sweep(engine, f"{name}-static")
             content = content_of(engine, project, service, request.revision)
             arguments = [state, content, release_of(compose), living_in(request.releases_dir)]
             script = as_text([published, publish_static], arguments)
-            label = f"{_LABEL}={name}-static"
+            label = f"{ONE_OFF}={name}-static"
             command = ["run", "--rm", "-T", "--no-deps", "--label", label]
             command += interpreter.run_by(
                 service, interpreter.those_that_run(engine, name, service), manage_py=request.manage_py

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable
 
-from ...base.host import known_secrets
+from ...base.host import known_secrets, processor_share
 from ...base.host.file_lock import held_for_acts
 from ...base.host.files import read_json
 from ...base.secret_values import MARK
@@ -56,8 +56,6 @@ def stderr_summary(stderr: str) -> str:
 
 # Seconds between two looks at what a command has printed.
 _GLANCE = 0.02
-# Of the share that a container has where nothing is said (1024).
-_TENTH = 102
 
 
 @contextlib.contextmanager
@@ -254,7 +252,7 @@ class Compose:
         if not own or own.get("cpu_shares"):
             yield self
             return
-        changed = {**project["services"], service: {**own, "cpu_shares": _TENTH}}
+        changed = {**project["services"], service: {**own, "cpu_shares": processor_share.TENTH}}
         with self._as_file({**project, "services": changed}) as other:
             yield other
 

@@ -104,7 +104,7 @@ def roll(
         result = result_of(call, stack, pending or bool(rest), diff, [], text, replaced)
         result["unheld"] = call.unheld
         if request.backward and any(c.running for c in stack.containers):
-            told: dict[str, Callable[[], dict[str, Any]]] = {"backlog": partial(backlog, request), **(beside or {})}
+            told = dict(beside or {})
             if call.rest.removed:
                 told["backlog"] = partial(backlog, request, call.rest.removed)
             # What would not be changed has no older workers to come.
