@@ -40,8 +40,12 @@ def work(module):
         waiting_process.dismiss()
     raise SystemExit(asked.get("code", 0))
 
+def prepare():
+    open(folder + "/preparing", "w").close()
+    return lambda: os.rename(folder + "/preparing", folder + "/prepared")
+
 def run_next(module):
-    following = waiting_process.leave_one(importer) if module.arguments.get("followed") else None
+    following = waiting_process.leave_one(importer, prepare) if module.arguments.get("followed") else None
     if following:
         return run_next(following)
     try:
@@ -174,6 +178,7 @@ def test_one_that_waits_runs_the_next_as_if_it_had_been_started_for_it(target: T
     assert (second["code"], second["complaints"]) == (3, "complaint\n")
     # It was the last, so nobody waits any more.
     assert target.waiting() == []
+    assert [path.name for path in target.folder.glob("prep*")] == ["prepared"]
 
 
 def test_each_has_one_wait_for_the_one_after_it(target: Target) -> None:

@@ -24,7 +24,7 @@ _FIRST = ("cpu.shares", "1024", str(TENTH), "256")
 
 
 def lower(pid: int) -> None:
-    """Let a container with this main process have a tenth as much as others, unless its definition has a share of its own."""
+    """Let a container with this main process, whose definition has no share of its own, have a tenth as much as others."""
     _change(pid, False)
 
 
@@ -33,7 +33,7 @@ def restore(pid: int) -> None:
     _change(pid, True)
 
 
-def step_back(polite: bool, root: str = "/sys/fs/cgroup") -> None:
+def step_back(polite: bool, root: str = "/sys/fs/cgroup") -> str:
     """Let this process and what it starts have less than what serves users, together with all others that have called this.
 
     Priority counts within a control group only: with systemd what is started by ssh is in ``user.slice``, all that serves is in
@@ -43,7 +43,9 @@ def step_back(polite: bool, root: str = "/sys/fs/cgroup") -> None:
 
     :param polite: have a tenth; otherwise a quarter, since users may wait for what it does: the end of a bad version.
     :param root: where control groups are.
+    :returns: the control group that was left, for :func:`step_forward`; empty where nothing changed.
     """
+    before, _second = control_group(os.getpid(), "cpu")
     first = os.path.isdir(f"{root}/cpu")
     file, _usual, tenth, quarter = _FIRST if first else _SECOND
     group = f"{root}{'/cpu' * first}/evenkeel{'-polite' * polite}"
@@ -52,10 +54,19 @@ def step_back(polite: bool, root: str = "/sys/fs/cgroup") -> None:
         if not os.path.exists(f"{group}/{file}"):
             # Processors are not shared by groups here.
             os.rmdir(group)
-            return
+            return ""
         for name, text in ((file, tenth if polite else quarter), ("cgroup.procs", "0")):
             with open(f"{group}/{name}", "w", encoding="ascii") as stream:
                 stream.write(text)
+        return before
+    return ""
+
+
+def step_forward(group: str) -> None:
+    """Let this process have as much as before :func:`step_back`, which returned the group."""
+    if group:
+        with contextlib.suppress(OSError), open(f"{group}/cgroup.procs", "w", encoding="ascii") as stream:
+            stream.write("0")
 
 
 def _change(pid: int, back: bool) -> None:

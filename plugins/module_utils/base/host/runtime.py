@@ -18,6 +18,7 @@ import os
 import pathlib
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
@@ -32,6 +33,10 @@ _UNSENT = (
 )
 # What changes nothing leaves the processors to those who are served.
 _NICE = 10
+# What most operations need, in the order in which they do.
+_AHEAD = (
+    "calls.symlink_release", "engine.host.engine", "calls.compose_project", "calls.compose_rolling", "migrations.host.migrate",
+)  # fmt: skip
 _notes: list[str] = []
 #: How a program for another Python begins that is to import the same code; it is started with :func:`environment`.
 IMPORTING = (
@@ -70,7 +75,7 @@ def run_next(module: waiting_process.Next) -> None:
         if is_followed(module.name, module.arguments):
             # What it needs is there before the process is copied.
             load(f"calls.{module.name}", "operation.host.result")
-            following = waiting_process.leave_one(_importer())
+            following = waiting_process.leave_one(_importer(), _prepare)
     # As Ansible's own wrapper does; the second is there since 2.19.
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": module.arguments}).encode()
     basic._ANSIBLE_PROFILE = "legacy"
@@ -78,6 +83,26 @@ def run_next(module: waiting_process.Next) -> None:
         run(basic.AnsibleModule, module.name, module.detach)
     except SystemExit as error:
         waiting_process.end(error.code)
+
+
+def _prepare() -> Callable[[], None]:
+    """Begin to import what an operation needs, while the controller gets the next module ready; returns what ends that."""
+    (share,) = load("base.host.processor_share")
+    wanted, group = threading.Event(), share.step_back(True)
+
+    def import_all() -> None:
+        for name in _AHEAD:
+            if not wanted.is_set():
+                load(name)
+
+    def end() -> None:
+        wanted.set()
+        share.step_forward(group)
+        importing.join()
+
+    importing = threading.Thread(target=import_all, daemon=True)
+    importing.start()
+    return end
 
 
 def run(ansible_module: Callable[..., Any], name: str, detach: bool = False) -> None:

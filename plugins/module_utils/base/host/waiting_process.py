@@ -26,7 +26,7 @@ import socket
 import struct
 import sys
 import time
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Callable, NamedTuple, NoReturn
 
 from ..runtime import WAITING
 
@@ -145,10 +145,11 @@ def _user_of(line: socket.socket) -> int:
 # -- the one that waits --------------------------------------------------------------------------------------
 
 
-def leave_one(importer: Any) -> Next | None:
+def leave_one(importer: Any, prepare: Callable[[], Callable[[], None]]) -> Next | None:
     """Make a process that waits for the next module. Return None here at once; there, later, what it is to run.
 
     :param importer: of module ``call``.
+    :param prepare: begins there what may be done ahead, and returns what ends that.
     """
     mine, successor = os.pipe()
     try:
@@ -163,13 +164,13 @@ def leave_one(importer: Any) -> Next | None:
         return None
     # What ends it must not look like an end of the process that it is a copy of.
     with contextlib.suppress(BaseException):
-        following = _waited(importer, mine)
+        following = _waited(importer, mine, prepare)
         if following:
             return following
     os._exit(0)
 
 
-def _waited(importer: Any, mine: int) -> Next | None:
+def _waited(importer: Any, mine: int, prepare: Callable[[], Callable[[], None]]) -> Next | None:
     os.setsid()
     leave_everything(mine)
     handle = os.open("/proc/self/comm", os.O_WRONLY)
@@ -184,8 +185,10 @@ def _waited(importer: Any, mine: int) -> Next | None:
         # The newest knows most.
         os.rename(unready, name, src_dir_fd=folder, dst_dir_fd=folder)
         own = os.stat(name, dir_fd=folder).st_ino
+        end_of_preparation = prepare()
         try:
             line = _called(listener, mine)
+            end_of_preparation()
         finally:
             with contextlib.suppress(OSError):
                 if os.stat(name, dir_fd=folder).st_ino == own:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Callable
 
-from ...base.host import freezer, processes, processor_share
+from ...base.host import freezer, processes
 from ...base.host.files import FilesFailed
 from ...base.host.side_by_side import all_of
 from ...celery.host.nodes import CeleryNodes
@@ -36,7 +36,7 @@ from ...engine.host.inspection import (
     stop_signal_of,
 )
 from ...engine.host.stop_signal import signal_behind_shell
-from ...engine.programs import WORKER
+from ...engine.programs import SCHEDULER, WORKER
 from ...engine.services import Probe
 from ...nginx.config import request_headers
 from ...nginx.host.nginx import HOST, HostNginx, Master, NginxFailed, draining, loaded_at
@@ -54,6 +54,7 @@ from ..stack import Container, Proxy, is_crashing
 from ..steps import Start
 from . import spares
 from .creating import create, refuse_others
+from .politeness import Politeness
 from .restart_policy import RestartPolicies, is_unkept
 from .roller import Seen, StepFailed
 from .spares import Spares
@@ -61,8 +62,8 @@ from .starting import start_closed
 from .targets import Target
 from .usual_answers import UsualAnswers
 
-#: The part of its ``ready_timeout`` in which a new container leaves the processors to those that serve.
-_POLITE = 0.25
+#: The answer of one that cannot be asked whether it is ready.
+_SILENT = Answer(True, "runs")
 
 
 class ComposeMachine:
@@ -100,8 +101,7 @@ class ComposeMachine:
         self._nodes = CeleryNodes(engine)
         self._policies = RestartPolicies(engine)
         self._rooms: WaitingRooms | None = None
-        # New ones beside which others serve.
-        self._polite: set[str] = set()
+        self._politeness = Politeness()
         # Of those that were frozen for a gap: who goes on, and whom of these users reach.
         self._awake: set[str] = set()
         self._admitted: set[str] = set()
@@ -134,6 +134,7 @@ class ComposeMachine:
             every = self.engine.containers(labels, {*self.targets, self.proxy_name})
             found = [i for i in every if i["Id"] not in self._left_alone]
             self._inspections = {i["Id"]: i for i in found}
+            self._politeness.look(self._inspections)
             self._nginx, workers = self._find_nginx(found)
             return self._seen(found, workers)
         except (EngineFailed, NginxFailed, FirewallFailed) as error:
@@ -254,8 +255,9 @@ class ComposeMachine:
         refuse_others([(fresh[k], self.targets[s]) for k, s in mine.items()], step)
         unkept = [k for k, service in mine.items() if service in step.unkept]
         self._each(unkept, lambda i: self._policies.distrust(self._inspections[i]), "was refused its restart policy")
-        # A boot takes a processor for seconds, and others serve.
-        self._polite.update(unkept)
+        # Others serve beside these; and nobody waits for a scheduler, though its old one has ended.
+        schedulers = [k for k, service in mine.items() if self.targets[service].settings.kind == SCHEDULER]
+        self._politeness.expect(self._timeouts([*unkept, *schedulers]))
         return list(mine)
 
     def keep(self, ids: Sequence[str]) -> None:
@@ -286,8 +288,8 @@ class ComposeMachine:
         inspection = self._inspections[container_id]
         definition = self._definition(self.targets[label_of(inspection, SERVICE_LABEL)])
         self._policies.trust(inspection, definition)
-        # One that a killed run has started.
-        processor_share.restore(pid_of(inspection) or 0)
+        # Users are led to it next.
+        self._politeness.look(self._inspections, [container_id])
 
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
@@ -299,8 +301,7 @@ class ComposeMachine:
             self.engine.start(container_id)
         self._policies.as_before(container_id)
         fresh = self.engine.inspect(container_id)
-        if container_id in self._polite:
-            processor_share.lower(pid_of(fresh) or 0)
+        self._politeness.started(fresh)
         if strategy and self._nginx:
             # Its name leads to it from now on; until its process listens, nobody can reach it.
             self._inspections[container_id] = fresh
@@ -313,11 +314,20 @@ class ComposeMachine:
         for container_id in [i for i in ids if i in self.rooms.beside and i not in self._awake]:
             self._wake(container_id)
         found = self._ask_each(ids, self._is_ready)
-        for inspection in [self._inspections[i] for i in found]:
-            patience = self.targets[label_of(inspection, SERVICE_LABEL)].settings.ready_timeout * _POLITE
-            if found[str(inspection["Id"])].ok or time.time() - started_at(inspection) > patience:
-                processor_share.restore(pid_of(inspection) or 0)
+        # One that says nothing of itself boots on.
+        booted = {i for i, answer in found.items() if answer.ok and answer != _SILENT}
+        self._politeness.expect(self._timeouts(found))
+        self._politeness.look(self._inspections, booted)
         return found
+
+    def _timeouts(self, ids: Collection[str]) -> dict[str, float]:
+        """In how many seconds each has to get ready."""
+        services = {i: label_of(self._inspections[i], SERVICE_LABEL) for i in ids}
+        return {i: self.targets[service].settings.ready_timeout for i, service in services.items()}
+
+    def end_politeness(self) -> None:
+        """Let each container have as much of the processors as its definition says."""
+        self._politeness.end(self._inspections.values())
 
     def _wake(self, container_id: str) -> None:
         """Let one go on that was frozen for a gap and is to serve again; users wait until whoever began the gap lets them in."""
@@ -349,7 +359,7 @@ class ComposeMachine:
             return self._nodes.ping(inspection)
         if target.route and (settings.ready_port or target.folder):
             return self._usual.of(inspection, target, self._old(target), healthy=bool(settings.ready_command))
-        return Answer(True, "runs")
+        return _SILENT
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         result = self._ask_each(ids, self._is_proven)

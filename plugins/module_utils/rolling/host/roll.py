@@ -176,7 +176,10 @@ def _roll_locked(
 
     roller.on_step = on_step
     began = time.time()
-    outcome = roller.run()
+    try:
+        outcome = roller.run()
+    finally:
+        machine.end_politeness()
     call.notes += list(filter(None, [waiting_room.sentence(waiting_room.summed(machine.waited))]))
     call.notes += [user_answers.sentence(name, answers) for name, answers in machine.answers.items()]
     progress.tell(*narrator.look(outcome.stack))

@@ -1,0 +1,55 @@
+# Copyright: evenkeel contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""New containers leave the processors to those that serve while they boot, which takes a processor for seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from ...base.host import processor_share
+from ...engine.host.inspection import pid_of, started_at
+
+#: The part of its ``ready_timeout`` for which one does.
+_PART = 0.25
+
+
+class Politeness:
+    """Of one roll; containers are named by their ids."""
+
+    def __init__(self) -> None:
+        self._booting: dict[str, float] = {}
+
+    def expect(self, timeouts: Mapping[str, float]) -> None:
+        """These boot, or will: id → seconds to get ready in."""
+        self._booting.update(timeouts)
+
+    def started(self, inspection: Mapping[str, Any]) -> None:
+        """One was started here, as it is seen since."""
+        if inspection["Id"] in self._booting:
+            _have_share(inspection, False)
+
+    def look(self, inspections: Mapping[str, Mapping[str, Any]], booted: Collection[str] = ()) -> None:
+        """Those that have booted have their usual share again, also what a killed run has started, and so have slow ones.
+
+        :param inspections: of all containers.
+        """
+        since = {i: started_at(inspections[i]) for i in self._booting.keys() & inspections.keys()}
+        slow = {i for i, began in since.items() if began and time.time() - began > self._booting[i] * _PART}
+        for container_id in slow.union(booted):
+            _have_share(inspections[container_id], True)
+            self._booting.pop(container_id, None)
+
+    def end(self, inspections: Iterable[Mapping[str, Any]]) -> None:
+        """All have their usual share again, also what a killed run has started."""
+        for inspection in inspections:
+            _have_share(inspection, True)
+        self._booting.clear()
+
+
+def _have_share(inspection: Mapping[str, Any], usual: bool) -> None:
+    # One whose definition has a share of its own keeps it.
+    if not (inspection.get("HostConfig") or {}).get("CpuShares"):
+        (processor_share.restore if usual else processor_share.lower)(pid_of(inspection) or 0)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When new containers have how much of the processors; what the kernel is told is noted."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
+from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.politeness import Politeness
+
+
+def container(number: int, age: float | None = 0.0, share: int = 0) -> dict[str, Any]:
+    """One by its number, which is its process too; created only, where it has no age (seconds)."""
+    began = "0001-01-01T00:00:00Z"
+    if age is not None:
+        began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age))
+    state = {"Pid": number if age is not None else 0, "Running": age is not None, "StartedAt": began}
+    return {"Id": f"c{number}", "State": state, "HostConfig": {"CpuShares": share}}
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    noted: list[tuple[str, int]] = []
+    for name in ("lower", "restore"):
+        monkeypatch.setattr(processor_share, name, lambda pid, name=name: noted.append((name, pid)))
+    return noted
+
+
+def test_one_that_was_expected_has_less_until_it_has_booted(told: list[tuple[str, int]]) -> None:
+    politeness, seen = Politeness(), {"c1": container(1), "c2": container(2)}
+    politeness.expect({"c1": 60.0})
+    for inspection in seen.values():
+        politeness.started(inspection)
+    politeness.look(seen)
+    assert told == [("lower", 1)]
+    politeness.look(seen, ["c1"])
+    politeness.look(seen)
+    assert told == [("lower", 1), ("restore", 1)]
+
+
+def test_a_slow_one_has_its_share_again_after_a_quarter_of_its_time(told: list[tuple[str, int]]) -> None:
+    politeness = Politeness()
+    politeness.expect({"c1": 60.0, "c2": 60.0, "c3": 60.0})
+    politeness.look({"c1": container(1, age=20.0), "c2": container(2, age=10.0), "c3": container(3, age=None)})
+    assert told == [("restore", 1)]
+
+
+def test_what_a_killed_run_has_started_has_its_share_again(told: list[tuple[str, int]]) -> None:
+    Politeness().look({"c1": container(1)}, ["c1"])
+    Politeness().end([container(2)])
+    assert told == [("restore", 1), ("restore", 2)]
+
+
+def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> None:
+    politeness, own = Politeness(), container(1, age=100.0, share=102)
+    politeness.expect({"c1": 60.0})
+    politeness.started(own)
+    politeness.look({"c1": own}, ["c1"])
+    politeness.end([own])
+    assert told == []
