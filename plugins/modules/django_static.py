@@ -42,6 +42,11 @@ options:
     description:
       - Folder with the releases that there are. Without it no file is ever taken away.
     type: path
+  asked_in:
+    description:
+      - A container of the same code that M(evenkeel.deploy.compose_rolling) has asked for the schema, and that waits for more. Where it
+        is not there any more, one is started.
+    type: str
   manage_py:
     description:
       - Path of C(manage.py) in the image, from its working directory.

@@ -93,12 +93,12 @@ def run(argv: Sequence[str], timeout: float = 300.0, **kwargs: Any) -> str:
 def settle(docker: Callable[..., str], project: str) -> None:
     """Wait for containers that have given their answer and are on their way out, for which no playbook waits.
 
-    After five seconds they are left: then nobody takes them away.
+    After fifteen seconds they are left: then nobody takes them away. One that waits for another script does so for ten.
 
     :param docker: runs ``docker`` with words, and returns what it printed.
     """
     label = ["--filter", f"label=com.docker.compose.project={project}", "--filter", "label=evenkeel.oneoff"]
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 15.0
     while docker("ps", "-aq", *label).strip() and time.monotonic() < deadline:
         time.sleep(0.1)
 

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes
 from tests.bed.killed_playbook import kill_when
 from tests.bed.migrated_shop import columns, commit_versions, sql
 from tests.bed.nothing_lost import assert_nothing_lost
@@ -32,11 +36,48 @@ def shop() -> Iterator[Shop]:
         made.destroy()
 
 
+@contextmanager
+def watched(shop: Shop) -> Iterator[dict[str, set[str]]]:
+    """The containers of a shop that ran meanwhile, those for one question too, each with the shares that its control group had."""
+    seen: dict[str, set[str]] = {}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.03):
+            for entry in engine.containers.list(
+                filters={"label": f"com.docker.compose.project={shop.name}"}, sparse=True
+            ):
+                seen.setdefault(entry.attrs["Names"][0].lstrip("/"), set()).add(share_of(entry.id))
+
+    def share_of(container: str) -> str:
+        with suppress(docker.errors.NotFound):
+            pids.setdefault(container, int(engine.api.inspect_container(container)["State"]["Pid"]))
+        pid = pids.get(container, 0)
+        group, second = processes.control_group(pid, "cpu") if pid else ("", False)
+        return processes.text_of(f"{group}/{'cpu.weight' if second else 'cpu.shares'}").strip()
+
+    engine, pids = docker.from_env(), dict[str, int]()
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
+
+
 def went_back(shop: Shop, to: str, **variables: Any) -> Play:
     """Go back under load; nothing may be lost by it."""
-    with shop.load(mix=EVERYTHING) as load:
+    with shop.load(mix=EVERYTHING) as load, watched(shop) as seen:
         play = shop.rollback(app_services=QUICK, **variables)
         result = load.stop()
+    # Django was started once for the schema and for static files, and what boots had less of the processors than what served.
+    assert len([name for name in seen if "-run-" in name or "-plan-" in name]) == 2, sorted(seen)
+    for service in ("api", "celery", "celery-beat"):
+        newest = max(
+            (n for n in seen if n.startswith(f"{shop.name}-{service}-")), key=lambda n: int(n.rpartition("-")[2])
+        )
+        assert seen[newest] & {"102", "10"}, (newest, seen[newest])
     assert play.returncode == 0, play.output[-5000:]
     assert shop.version() == to and shop.leftovers() == []
     assert_nothing_lost(shop, load, result)

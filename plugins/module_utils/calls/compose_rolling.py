@@ -114,6 +114,9 @@ def _schema_question(params: Mapping[str, Any], request: Request) -> Callable[[]
         from ..migrations.host.request import PLANNED
         from ..migrations.host.request import Request as Schema
 
-        return migrate(read(Schema, _SCHEMA, asked, project=request.project, lock=request.lock, state=PLANNED), False)
+        # In an operation, static files of the same code are published next.
+        stays = bool(request.lock.lock_token)
+        question = read(Schema, _SCHEMA, asked, project=request.project, lock=request.lock, state=PLANNED, stays=stays)
+        return migrate(question, False)
 
     return told

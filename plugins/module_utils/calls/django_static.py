@@ -18,6 +18,7 @@ _OWN: dict[str, Any] = {
     "revision": {"type": "str"},
     "state": {"type": "str", "choices": ["published", "restored"], "default": "published"},
     "releases_dir": {"type": "path"},
+    "asked_in": {"type": "str"},
     "manage_py": {"type": "str", "default": "manage.py"},
     "timeout": {"type": "str", "default": "10m"},
 }

@@ -133,6 +133,7 @@ BY_PATH = {
     "base/host/freezer.py": "the kernel's own cgroup files",
     "base/host/processor_share.py": "the kernel's own cgroup files",
     "build/host/build.py": "the kernel's own cgroup files, and a log in the private state folder",
+    "engine/host/staying.py": "the input of a process of the same user's, as the kernel shows it",
     "guard/host/code.py": "/usr/local/lib/evenkeel, which only root can write to",
 }
 _BY_PATH = re.compile(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...base.errors import BadInput
-from ...engine.host import interpreter
+from ...engine.host import interpreter, staying
 from ...engine.host.app_script import answer_in, as_text, has_answered
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine
@@ -49,6 +49,7 @@ class Request:
 
     :ivar service: the one whose Django collects them.
     :ivar releases_dir: where releases are; files of those that are gone are removed.
+    :ivar asked_in: a container that was begun for such scripts, see ``engine/host/staying.py``.
     :ivar timeout: seconds.
     """
 
@@ -58,6 +59,7 @@ class Request:
     revision: str = ""
     state: str = "published"
     releases_dir: str = ""
+    asked_in: str = ""
     manage_py: str = "manage.py"
     timeout: float = 600.0
 
@@ -84,17 +86,27 @@ def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
             content = content_of(engine, project, service, request.revision)
             arguments = [state, content, release_of(compose), living_in(request.releases_dir)]
             script = as_text([published, publish_static], arguments)
-            label = f"{ONE_OFF}={name}-static"
-            command = ["run", "--rm", "-T", "--no-deps", "--label", label]
-            command += interpreter.run_by(
-                service, interpreter.those_that_run(engine, name, service), manage_py=request.manage_py
-            )
-            command += [request.manage_py, "shell", "-c", script]
-            with compose.stepping_back(service) as same:
-                printed = same.run_until(has_answered, *command, timeout=request.timeout)
+            # One that a killed run has told to publish may still be at it.
+            staying.end(engine, name, request.asked_in)
+            printed = staying.ask(request.asked_in, compose, service, script, has_answered, request.timeout)
+            if not printed:
+                staying.end(engine, name)
+                printed = _asked_anew(request, engine, compose, name, script)
             return fence.reported(_result_in(printed, service, state))
     except ComposeFailed as error:
         raise BadInput(f"static files of {service} could not be collected: {error}") from error
+
+
+def _asked_anew(request: Request, engine: Engine, compose: Compose, name: str, script: str) -> str:
+    """What a container of its own printed."""
+    service = request.service
+    command = ["run", "--rm", "-T", "--no-deps", "--label", f"{ONE_OFF}={name}-static"]
+    command += interpreter.run_by(
+        service, interpreter.those_that_run(engine, name, service), manage_py=request.manage_py
+    )
+    command += [request.manage_py, "shell", "-c", script]
+    with compose.stepping_back(service) as same:
+        return same.run_until(has_answered, *command, timeout=request.timeout)
 
 
 def _result_in(printed: str, service: str, state: str) -> dict[str, Any]:

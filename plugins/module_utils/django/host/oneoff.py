@@ -18,7 +18,7 @@ from typing import Any
 
 from ...base.errors import BadInput
 from ...base.host import known_secrets
-from ...engine.host import app_script, interpreter
+from ...engine.host import app_script, interpreter, staying
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.interactive_process import InteractiveProcess
@@ -71,10 +71,11 @@ class OneOff:
     def _compose(self) -> contextlib.AbstractContextManager[Compose]:
         return contextlib.nullcontext(self.compose) if self.hurried else self.compose.stepping_back(self.service)
 
-    def _command(self, purpose: str) -> tuple[str, list[str]]:
+    def _command(self, purpose: str, stays: bool = False) -> tuple[str, list[str]]:
         # Two at once are two containers: each takes away its own.
         name = f"{self.project}-{purpose}-{uuid.uuid4().hex[:12]}"
         labels = ["--label", f"{LABEL}={name}", "--label", f"evenkeel.{purpose}={self.project}"]
+        labels += ["--label", f"{staying.LABEL}={self.project}"] if stays else []
         return name, ["run", "--rm", "-T", "--no-deps", "--name", name, *labels, *self._inside()]
 
     def _inside(self) -> list[str]:
@@ -89,22 +90,24 @@ class OneOff:
             "-c",
         ]
 
-    def ask(self, script: str) -> dict[str, Any]:
+    def ask(self, script: str, stays: bool = False) -> dict[str, Any]:
         """What a script that changes nothing tells.
 
+        :param stays: the script waits for one more (``engine/host/staying.py``), in the container that ``asked_in`` of the answer names.
         :raises BadInput: it told nothing.
         """
-        name, command = self._command("plan")
+        name, command = self._command("plan", stays)
         self._sweep("plan", self.timeout)
         try:
             with self._compose() as compose:
                 printed = compose.run_until(
-                    app_script.has_answered, *command, script, timeout=self.timeout, stdin=self.given
+                    app_script.has_answered, *command, script, timeout=self.timeout, stdin=self.given, stays=stays
                 )
         except ComposeFailed as error:
             self._end_all(name)
             raise self.meaning(str(error)) from error
-        return self._answer(printed, f"told nothing of its {self.about}")
+        answer = self._answer(printed, f"told nothing of its {self.about}")
+        return {**answer, "asked_in": name} if stays else answer
 
     @contextlib.contextmanager
     def talk(self, script: str) -> Iterator[Talk]:

@@ -33,10 +33,25 @@ def made(name):
     return module
 for name, source in json.loads(zlib.decompress(base64.b64decode({sources!r}))):
     module = made({package!r} + "." + name)
-    del module.__path__
+    vars(module).pop("__path__", None)
     module.__package__ = module.__name__.rpartition(".")[0]
     exec(compile(source, name.replace(".", "/") + ".py", "exec"), module.__dict__)
 module.main(*json.loads({arguments!r}))
+"""
+# A connection to a database that nobody uses could keep others waiting.
+_ONE_MORE = """
+import os, select
+from django.db import connections
+sys.stdout.flush()
+connections.close_all()
+text = b""
+while not text.endswith(b"\\n"):
+    part = os.read(0, 65536) if select.select([0], [], [], {patience})[0] else b""
+    if not part:
+        break
+    text += part
+else:
+    exec(json.loads(text), {{"__name__": "asked"}})
 """
 
 
@@ -47,12 +62,21 @@ def source_of(module: ModuleType) -> str:
     return source
 
 
-def as_text(modules: Sequence[ModuleType], arguments: Sequence[Any]) -> str:
-    """A script that loads these modules in order and calls ``main`` of the last one."""
+def as_text(modules: Sequence[ModuleType], arguments: Sequence[Any], patience: float = 0.0) -> str:
+    """A script that loads these modules in order and calls ``main`` of the last one.
+
+    :param patience: seconds for which it then waits for one more script; it is one for Django then.
+    """
     sources = [(module.__name__[len(_ROOT) + 1 :], source_of(module)) for module in modules]
     # All of it is one argument of a command line, and that holds 128 KiB.
     packed = base64.b64encode(zlib.compress(json.dumps(sources).encode(), 9)).decode()
-    return _LOADER.format(package=_PACKAGE, sources=packed, arguments=json.dumps(list(arguments)))
+    script = _LOADER.format(package=_PACKAGE, sources=packed, arguments=json.dumps(list(arguments)))
+    return script + (_ONE_MORE.format(patience=patience) if patience else "")
+
+
+def as_given(script: str) -> bytes:
+    """A script as one that waits for it reads it."""
+    return json.dumps(script).encode() + b"\n"
 
 
 def answer_in(printed: str) -> dict[str, Any] | None:

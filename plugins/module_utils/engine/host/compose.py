@@ -67,6 +67,18 @@ def _memory(text: str = "") -> Iterator[BinaryIO]:
         yield stream
 
 
+@contextlib.contextmanager
+def _input(text: str, stays: bool) -> Iterator[tuple[BinaryIO, tuple[int, ...]]]:
+    """What a process reads, and descriptors that it keeps: of a pipe the other end too, so that it never reads an end of file."""
+    if not stays:
+        with _memory(text) as stream:
+            yield stream, ()
+        return
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as stream, os.fdopen(writer, "wb"):
+        yield stream, (writer,)
+
+
 def _text_in(stream: BinaryIO) -> str:
     return os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0).decode("utf-8", "replace")
 
@@ -126,21 +138,28 @@ class Compose:
         return done.stdout
 
     def run_until(
-        self, enough: Callable[[str], bool], *words: str, timeout: float = 600.0, stdin: str | None = None
+        self,
+        enough: Callable[[str], bool],
+        *words: str,
+        timeout: float = 600.0,
+        stdin: str | None = None,
+        stays: bool = False,
     ) -> str:
         """Run a sub-command until what it has printed is enough; without that all that it printed.
 
         Nobody waits for what comes after it: an app's Python takes a while to end, and the engine to remove its container.
 
+        :param stays: keep its input open, for more that it will be given (``staying.py``); ``stdin`` is not used then.
         :raises ComposeFailed: non-zero exit before that, or longer than ``timeout`` seconds.
         """
         # It writes to memory, not to pipes: it would be killed by the first word after this process has ended.
-        with _memory(stdin or "") as given, _memory() as printed, _memory() as complaints:
+        with _memory() as printed, _memory() as complaints:
             try:
-                process = subprocess.Popen(
-                    self.argv(*words), cwd=self.project_src, env=environment(), stdin=given, stdout=printed,
-                    stderr=complaints, pass_fds=(*held_for_acts, *self.inherited),
-                )  # fmt: skip
+                with _input(stdin or "", stays) as (given, kept):
+                    process = subprocess.Popen(
+                        self.argv(*words), cwd=self.project_src, env=environment(), stdin=given, stdout=printed,
+                        stderr=complaints, pass_fds=(*held_for_acts, *self.inherited, *kept),
+                    )  # fmt: skip
             except OSError as error:
                 raise ComposeFailed(f"docker compose could not be started: {error}") from error
             deadline, seen = time.monotonic() + timeout, -1

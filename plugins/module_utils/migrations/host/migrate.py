@@ -18,7 +18,7 @@ from typing import Any
 
 from ...base.errors import BadInput
 from ...django.host.oneoff import OneOff
-from ...engine.host import app_script
+from ...engine.host import app_script, staying
 from ...engine.host.compose import ComposeFailed
 from ...engine.host.project import compose_of, connect, image_name, refuse_without_django
 from .. import bridges, column_types, database_host, expansion, schema_compatibility
@@ -81,7 +81,10 @@ def migrate(request: Request, check_mode: bool, running: Sequence[Mapping[str, s
         engine, compose, str(project["name"]), service, request.manage_py, request.timeout, hurried=not asks
     )
     if asks:
-        report, result = _looked(oneoff, lambda: oneoff.ask(_script(MODULES, request, code)), request, declared, code)
+        script = _script(MODULES, request, code, staying.PATIENCE if request.stays else 0.0)
+        report, result = _looked(oneoff, lambda: oneoff.ask(script, request.stays), request, declared, code)
+        if request.stays:
+            result["asked_in"] = report["asked_in"]
         return result if state == PLANNED else foresee(request, None, code, report, result)
     done: dict[str, Any] = {"again": True}
     for _attempt in range(2):
@@ -95,10 +98,10 @@ def migrate(request: Request, check_mode: bool, running: Sequence[Mapping[str, s
     return done
 
 
-def _script(modules: Sequence[ModuleType], request: Request, code: Code) -> str:
+def _script(modules: Sequence[ModuleType], request: Request, code: Code, patience: float = 0.0) -> str:
     # What is to be taken back is behind what has been run: that is looked at where it is done.
     target = "" if request.state == REVERSED else request.target
-    return app_script.as_text(modules, question(code.running, request.databases, target))
+    return app_script.as_text(modules, question(code.running, request.databases, target), patience)
 
 
 def _looked(

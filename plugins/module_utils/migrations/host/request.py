@@ -39,6 +39,7 @@ class Request:
     :ivar only_data_moves: contract nothing but moves of rows.
     :ivar take_over_from: the host that a database belongs to so far (machine/project), where that is gone for good.
     :ivar timeout: seconds to wait for the container; a migration that takes longer goes on by itself in it.
+    :ivar stays: whether the container that is asked for a plan then waits for one more script (``engine/host/staying.py``).
     """
 
     project: ProjectOptions
@@ -65,3 +66,4 @@ class Request:
     manage_py: str = "manage.py"
     take_over_from: str = ""
     timeout: float = 3600.0
+    stays: bool = False
