@@ -29,8 +29,10 @@ _COLUMNS = "requests a second | operation | beside its roll | its roll | p99 bef
 _LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares
 it as systemd does: half for engine and containers (`system.slice`), half for who is logged in (`user.slice`).
 *p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
-and are counted. The images of both versions are there.
+and are counted. The images of both versions are there. *six starts* is what the engine itself costs: six containers of the app's image,
+one every four seconds, with a tenth of the processors and a program that ends at once. An update starts five, and ends three.
 """
+_STARTS = "six starts"
 
 
 @contextmanager
@@ -55,6 +57,16 @@ def _operations(server: Server, word: str, mark: Callable[[str], None] = lambda 
         mark(f"act{number}-end")
         time.sleep(_BETWEEN)
     return done
+
+
+def _six_starts(server: Server) -> Run:
+    """Six containers that do nothing, started as an operation starts those that answer one question."""
+    image = server.engine.docker("inspect", "--format", "{{.Config.Image}}", server.container("api")).strip()
+    began = time.monotonic()
+    for _number in range(6):
+        server.engine.docker("run", "--rm", "--cpu-shares", "102", "--entrypoint", "true", image)
+        time.sleep(_BETWEEN)
+    return Run(time.monotonic() - began, ())
 
 
 def _accounts(server: Server, load: LoadRun, result: Result) -> str:
@@ -85,7 +97,10 @@ def _under_load(server: Server, rate: int) -> tuple[list[str], str]:
     """Each operation at that many requests a second: rows, and what is to be said of the orders."""
     with server.load(rate=rate) as load:
         time.sleep(_BEFORE)
-        done = _operations(server, f"crowded-{rate}", load.mark)
+        done = dict(_operations(server, f"crowded-{rate}", load.mark))
+        load.mark(f"act{len(done)}-start")
+        done[_STARTS] = _six_starts(server)
+        load.mark(f"act{len(done) - 1}-end")
         result = server.judged(load.stop())
     if result.abandoned:
         raise BedError(f"{result.abandoned} requests were given up by the load generator itself")
