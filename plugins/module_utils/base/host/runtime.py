@@ -74,7 +74,7 @@ def run_next(module: waiting_process.Next) -> None:
         module, following = following, None
         if is_followed(module.name, module.arguments):
             # What it needs is there before the process is copied.
-            load(f"calls.{module.name}", "operation.host.result")
+            _called(module.name)
             following = waiting_process.leave_one(_importer(), _prepare)
     # As Ansible's own wrapper does; the second is there since 2.19.
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": module.arguments}).encode()
@@ -87,11 +87,14 @@ def run_next(module: waiting_process.Next) -> None:
 
 def _prepare() -> Callable[[], None]:
     """Begin to import what an operation needs, while the controller gets the next module ready; returns what ends that."""
+    missing = [name for name in _AHEAD if f"{_ROOT}.{name}" not in sys.modules]
+    if not missing:
+        return lambda: None
     (share,) = load("base.host.processor_share")
     wanted, group = threading.Event(), share.step_back(True)
 
     def import_all() -> None:
-        for name in _AHEAD:
+        for name in missing:
             if not wanted.is_set():
                 load(name)
 
@@ -105,6 +108,18 @@ def _prepare() -> Callable[[], None]:
     return end
 
 
+def _called(name: str) -> Any:
+    """The call of a module; what the first one imports leaves the processors to those who are served, by three quarters."""
+    if f"{_ROOT}.calls.{name}" in sys.modules:
+        return load(f"calls.{name}")[0]
+    (share,) = load("base.host.processor_share")
+    group = share.step_back(False)
+    try:
+        return load(f"calls.{name}", "operation.host.result")[0]
+    finally:
+        share.step_forward(group)
+
+
 def run(ansible_module: Callable[..., Any], name: str, detach: bool = False) -> None:
     """Run a module of this collection, as ``calls/<name>.py`` says.
 
@@ -112,7 +127,7 @@ def run(ansible_module: Callable[..., Any], name: str, detach: bool = False) -> 
     :param detach: answer at once where its result will be, and go on.
     """
     try:
-        (call,) = load(f"calls.{name}")
+        call = _called(name)
     except ModuleNotFoundError as error:
         if _importer() or not str(error.name).startswith(_ROOT):
             raise
