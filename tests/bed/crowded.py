@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
 from tests.bed.load.database import Database, wait_for_tasks
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Measures, Result
@@ -64,7 +65,7 @@ def _six_starts(server: Server) -> Run:
     image = server.engine.docker("inspect", "--format", "{{.Config.Image}}", server.container("api")).strip()
     began = time.monotonic()
     for _number in range(6):
-        server.engine.docker("run", "--rm", "--cpu-shares", "102", "--entrypoint", "true", image)
+        server.engine.docker("run", "--rm", "--cpu-shares", str(processor_share.TENTH), "--entrypoint", "true", image)
         time.sleep(_BETWEEN)
     return Run(time.monotonic() - began, ())
 

@@ -16,8 +16,9 @@ import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import django_migrate
-from ansible_collections.evenkeel.deploy.plugins.module_utils.django.host.oneoff import LABEL, OneOff, Talk
+from ansible_collections.evenkeel.deploy.plugins.module_utils.django.host.oneoff import OneOff, Talk
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.compose import Compose
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.one_offs import ONE_OFF
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.host import migrate
 from ansible_collections.evenkeel.deploy.plugins.module_utils.migrations.inside import talk as migrations_talk
 
@@ -59,7 +60,7 @@ class Engine:
         return {"Id": "sha256:1", "Config": {}}
 
     def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        return [{"Id": name, "Created": "", "State": {}} for name in self.there if LABEL in labels]
+        return [{"Id": name, "Created": "", "State": {}} for name in self.there if ONE_OFF in labels]
 
     def stop(self, _container: str, _seconds: int) -> None:
         return

@@ -49,7 +49,7 @@ class Request:
 
     :ivar service: the one whose Django collects them.
     :ivar releases_dir: where releases are; files of those that are gone are removed.
-    :ivar asked_in: a container that was begun for such scripts, see ``engine/host/staying.py``.
+    :ivar asked_in: a container that stays for one more script, see ``engine/host/staying.py``.
     :ivar timeout: seconds.
     """
 
@@ -87,10 +87,10 @@ def static_files(request: Request, check_mode: bool) -> dict[str, Any]:
             arguments = [state, content, release_of(compose), living_in(request.releases_dir)]
             script = as_text([published, publish_static], arguments)
             # One that a killed run has told to publish may still be at it.
-            staying.end(engine, name, request.asked_in)
+            sweep(engine, name, staying.LABEL, request.asked_in)
             printed = staying.ask(request.asked_in, compose, service, script, has_answered, request.timeout)
             if not printed:
-                staying.end(engine, name)
+                sweep(engine, name, staying.LABEL)
                 printed = _asked_anew(request, engine, compose, name, script)
             return fence.reported(_result_in(printed, service, state))
     except ComposeFailed as error:

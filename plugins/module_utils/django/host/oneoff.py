@@ -22,8 +22,8 @@ from ...engine.host import app_script, interpreter, staying
 from ...engine.host.compose import Compose, ComposeFailed
 from ...engine.host.engine import Engine, EngineFailed
 from ...engine.host.interactive_process import InteractiveProcess
+from ...engine.host.one_offs import ONE_OFF, sweep, take_away
 
-LABEL = "evenkeel.oneoff"
 _SAID = "EVENKEEL+ "
 # Seconds for a client to end after its container has: it takes that away.
 _LEAVES = 60.0
@@ -74,7 +74,7 @@ class OneOff:
     def _command(self, purpose: str, stays: bool = False) -> tuple[str, list[str]]:
         # Two at once are two containers: each takes away its own.
         name = f"{self.project}-{purpose}-{uuid.uuid4().hex[:12]}"
-        labels = ["--label", f"{LABEL}={name}", "--label", f"evenkeel.{purpose}={self.project}"]
+        labels = ["--label", f"{ONE_OFF}={name}", "--label", f"evenkeel.{purpose}={self.project}"]
         labels += ["--label", f"{staying.LABEL}={self.project}"] if stays else []
         return name, ["run", "--rm", "-T", "--no-deps", "--name", name, *labels, *self._inside()]
 
@@ -104,7 +104,7 @@ class OneOff:
                     app_script.has_answered, *command, script, timeout=self.timeout, stdin=self.given, stays=stays
                 )
         except ComposeFailed as error:
-            self._end_all(name)
+            sweep(self.engine, name)
             raise self.meaning(str(error)) from error
         answer = self._answer(printed, f"told nothing of its {self.about}")
         return {**answer, "asked_in": name} if stays else answer
@@ -150,15 +150,7 @@ class OneOff:
             created = str(inspection.get("Created") or "")[:19]
             over = (inspection.get("State") or {}).get("Status") in ("exited", "dead")
             if (created and created < oldest and purpose == "plan") or (over and purpose == "migrate"):
-                self._end(str(inspection["Id"]))
-
-    def _end_all(self, name: str) -> None:
-        for inspection in self.engine.containers({LABEL: name}):
-            self._end(str(inspection["Id"]))
-
-    def _end(self, container: str) -> None:
-        self.engine.stop(container, 1)
-        self.engine.remove(container)
+                take_away(self.engine, str(inspection["Id"]))
 
 
 @dataclass(frozen=True)
@@ -185,7 +177,7 @@ class Talk:
 
         def end() -> None:
             with contextlib.suppress(EngineFailed):
-                self.oneoff._end_all(self.name)
+                sweep(self.oneoff.engine, self.name)
 
         if not self.process.read(read, self.oneoff.timeout, end):
             raise self.oneoff.meaning(f"docker compose run did not end in {self.oneoff.timeout:g} s")

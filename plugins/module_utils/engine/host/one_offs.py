@@ -11,8 +11,17 @@ from .engine import Engine
 ONE_OFF = "evenkeel.oneoff"
 
 
-def sweep(engine: Engine, label: str) -> None:
-    """Remove what a killed run left: its client is gone, but its container may still run."""
-    for inspection in engine.containers({ONE_OFF: label}):
-        engine.stop(str(inspection["Id"]), 1)
-        engine.remove(str(inspection["Id"]))
+def sweep(engine: Engine, value: str, label: str = ONE_OFF, but: str = "") -> None:
+    """Remove what a killed run left: its client is gone, but its container may still run.
+
+    :param but: the name of one that is left alone.
+    """
+    for inspection in engine.containers({label: value}):
+        if str(inspection.get("Name") or "").lstrip("/") != but:
+            take_away(engine, str(inspection["Id"]))
+
+
+def take_away(engine: Engine, container: str) -> None:
+    """End one, and remove it."""
+    engine.stop(container, 1)
+    engine.remove(container)

@@ -15,9 +15,8 @@ from typing import Callable
 
 from .app_script import as_given
 from .compose import Compose, ComposeFailed
-from .engine import Engine
 
-#: The label of such containers; its value is the project's name.
+#: The label of such containers, see ``one_offs.sweep``; its value is the project's name.
 LABEL = "evenkeel.stays"
 #: Seconds for which one waits: modules of one operation follow each other at once, and somebody may want its memory.
 PATIENCE = 10.0
@@ -51,14 +50,6 @@ def ask(name: str, compose: Compose, service: str, script: str, enough: Callable
                 time.sleep(_GLANCE)
     except OSError:
         return ""
-
-
-def end(engine: Engine, project: str, but: str = "") -> None:
-    """Remove those of a project but for one: a killed run may have given them something to do."""
-    for inspection in engine.containers({LABEL: project}):
-        if str(inspection["Name"]).lstrip("/") != but:
-            engine.stop(str(inspection["Id"]), 1)
-            engine.remove(str(inspection["Id"]))
 
 
 def _client_of(*words: str) -> str:

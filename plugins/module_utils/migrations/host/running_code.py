@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...django.host.oneoff import LABEL
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import PROJECT_LABEL, SERVICE_LABEL, label_of
+from ...engine.host.one_offs import ONE_OFF
 from ...engine.host.project import image_name
 from ...engine.kinds import Evidence, kind_without_image
 from ...engine.services import ROLLED_KINDS
@@ -51,7 +51,7 @@ def code_of(engine: Engine, project: Mapping[str, Any], service: str, project_sr
         ran_by = Evidence(image=inspection.get("Config") or {})
         other = of in services and of not in same and kind_without_image(services[of], ran_by) not in ROLLED_KINDS
         foreign = other or (of not in services and not revision)
-        if foreign or not (inspection.get("State") or {}).get("Running") or label_of(inspection, LABEL):
+        if foreign or not (inspection.get("State") or {}).get("Running") or label_of(inspection, ONE_OFF):
             continue
         name = str(inspection.get("Name") or "").lstrip("/")
         running.append({"container": name, "revision": revision, "image": str(inspection.get("Image") or "")})
