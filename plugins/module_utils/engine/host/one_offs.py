@@ -17,7 +17,7 @@ def sweep(engine: Engine, value: str, label: str = ONE_OFF, but: str = "") -> No
     :param but: the name of one that is left alone.
     """
     for inspection in engine.containers({label: value}):
-        if str(inspection.get("Name") or "").lstrip("/") != but:
+        if not but or str(inspection["Name"]).lstrip("/") != but:
             take_away(engine, str(inspection["Id"]))
 
 
