@@ -35,7 +35,9 @@ _UNSENT = (
 _NICE = 10
 # What most operations need, in the order in which they do.
 _AHEAD = (
-    "calls.symlink_release", "engine.host.engine", "calls.compose_project", "calls.compose_rolling", "migrations.host.migrate",
+    "calls.symlink_release", "engine.host.engine", "calls.compose_project", "calls.compose_build", "calls.compose_rolling",
+    "migrations.host.migrate", "calls.django_check", "calls.change_plan", "calls.django_static", "calls.nginx_reload", "calls.smoke_test",
+    "calls.release_refs",
 )  # fmt: skip
 _notes: list[str] = []
 #: How a program for another Python begins that is to import the same code; it is started with :func:`environment`.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -220,11 +221,15 @@ def workers_of(
         project = compose.resolved()
         name = str(project["name"])
         compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, name)
-        hashes = compose.hashes(project)
+        # A process of Compose's, beside all that the engine is asked.
+        with ThreadPoolExecutor(1) as beside_it:
+            hashed = beside_it.submit(compose.hashes, project)
+            found = engine.containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})
+            evidence = evidence_of(engine, project, compose.project_src, found)
+            hashes = hashed.result()
     except ComposeFailed as error:
         raise BadInput(f"the Compose project in {compose.project_src} is not valid: {error}") from error
     targets, consumers = [], []
-    evidence = evidence_of(engine, project, compose.project_src)
     try:
         for service, definition in sorted((project.get("services") or {}).items()):
             image = engine.image(image_name(project, service))
@@ -237,7 +242,6 @@ def workers_of(
                 )
                 targets.append(Target(settings, str(image.get("Id") or ""), hashes.get(service, "")))
                 consumers.append(consumer_of(words, environment_of(definition, config)))
-        found = engine.containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})
         services = [t.settings.name for t in targets]
         there = {label_of(i, SERVICE_LABEL) for i in found}
         gone = [s for s in removed if s in there and s not in (project.get("services") or {})]
