@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -42,8 +43,48 @@ def test_two_gigabytes_are_enough_for_the_first_version_and_the_next(server: Ser
     print(f"\nevidence: 2 GB, update under {result.total:,} requests: {result.failed_beyond_race} failed")
 
 
+def counts_as_the_first_version(server: Server) -> bool:
+    """Whether the processors are shared by control groups of version 1."""
+    return server.engine.try_exec("test", "-d", "/sys/fs/cgroup/cpu").returncode == 0
+
+
+def engine_share(server: Server) -> str:
+    """What the kernel knows of the engine; empty where it has no group of its own, as on a machine with version 2."""
+    return server.engine.try_exec("cat", "/sys/fs/cgroup/cpu/system.slice/docker.service/cpu.shares").stdout.strip()
+
+
+def has_share(server: Server, share: str, timeout: float) -> bool:
+    """Whether the engine has it within some seconds."""
+    until = time.monotonic() + timeout
+    while engine_share(server) != share and time.monotonic() < until:
+        time.sleep(0.1)
+    return engine_share(server) == share
+
+
+def test_the_engine_leaves_the_processors_to_what_serves_until_all_of_an_operation_has_ended(server: Server) -> None:
+    usual, low = ("1024", "257") if counts_as_the_first_version(server) else ("", "")
+    assert engine_share(server) == usual
+    begun = server.begin("v1", app_image_archive="always")
+    assert has_share(server, low, 60.0)
+    play = begun.end()
+    assert play.returncode == 0, play.output[-4000:]
+    # What was left behind has begun before, and keeps it to its end.
+    assert has_share(server, usual, 120.0)
+    packed = server.engine.exec("sh", "-c", "ls /srv/travel/releases/*/.evenkeel/images/")
+    assert ".tar.gz" in packed and ".part" not in packed
+
+    killed = server.begin("v2")
+    killed.wait_for("Roll services")
+    killed.process.kill()
+    killed.process.wait()
+    assert engine_share(server) == low
+    again = server.update("v2")
+    assert again.returncode == 0 and server.version() == "v2", again.output[-4000:]
+    assert engine_share(server) == usual
+
+
 def test_modules_have_less_of_the_processors_than_what_serves(server: Server) -> None:
-    first = server.engine.try_exec("test", "-d", "/sys/fs/cgroup/cpu").returncode == 0
+    first = counts_as_the_first_version(server)
     root, file = ("/sys/fs/cgroup/cpu", "cpu.shares") if first else ("/sys/fs/cgroup", "cpu.weight")
     expected = {"evenkeel-polite": "102" if first else "10", "evenkeel": "256" if first else "25"}
     for group, share in expected.items():

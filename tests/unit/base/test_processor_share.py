@@ -79,3 +79,53 @@ def test_where_no_group_can_be_made_nothing_changes(tmp_path: Path) -> None:
     (tmp_path / "cpu/evenkeel").touch()
     processor_share.step_back(False, str(tmp_path))
     assert (tmp_path / "cpu/evenkeel").is_file()
+
+
+ENGINES = ((False, "cpu.shares", "1024", "257"), (True, "cpu.weight", "100", "26"))
+
+
+@pytest.fixture(params=ENGINES, ids=["first", "second"])
+def units(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[Path], str, str]:
+    """The files of both units, what the kernel gives, and a quarter."""
+    second, name, usual, low = request.param
+    slices = tmp_path / ("" if second else "cpu") / "system.slice"
+    files = [slices / unit / name for unit in ("docker.service", "containerd.service")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{usual}\n")
+    return files, usual, low
+
+
+def test_the_engine_has_a_quarter_and_as_before_again(units: tuple[list[Path], str, str], tmp_path: Path) -> None:
+    files, usual, low = units
+    for act, text in ((processor_share.lower_engine, low), (processor_share.restore_engine, usual)):
+        for _time in range(2):
+            act(str(tmp_path))
+            assert [file.read_text() for file in files] == [text, text]
+
+
+@pytest.mark.parametrize("theirs", ["25", "10", "512"])
+def test_what_an_administrator_gave_the_engine_stays(
+    units: tuple[list[Path], str, str], tmp_path: Path, theirs: str
+) -> None:
+    files, usual, low = units
+    files[0].write_text(theirs)
+    processor_share.lower_engine(str(tmp_path))
+    assert [file.read_text() for file in files] == [theirs, low]
+    processor_share.restore_engine(str(tmp_path))
+    assert [file.read_text() for file in files] == [theirs, usual]
+
+
+def test_an_engine_with_its_containers_below_it_keeps_its_share(
+    units: tuple[list[Path], str, str], tmp_path: Path
+) -> None:
+    files, usual, low = units
+    (files[0].parent / "0123abcd").mkdir()
+    processor_share.lower_engine(str(tmp_path))
+    assert [file.read_text().strip() for file in files] == [usual, low]
+
+
+def test_an_engine_that_is_no_unit_of_systemd_is_left_alone(tmp_path: Path) -> None:
+    for act in (processor_share.lower_engine, processor_share.restore_engine):
+        act(str(tmp_path))
+    assert not list(tmp_path.iterdir())

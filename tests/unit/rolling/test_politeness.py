@@ -26,6 +26,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     noted: list[tuple[str, int]] = []
     for name in ("lower", "restore"):
         monkeypatch.setattr(processor_share, name, lambda pid, name=name: noted.append((name, pid)))
+    monkeypatch.setattr(processor_share, "restore_engine", lambda: noted.append(("restore engine", 0)))
     return noted
 
 
@@ -41,11 +42,13 @@ def test_one_that_was_expected_has_less_until_it_has_booted(told: list[tuple[str
     assert told == [("lower", 1), ("restore", 1)]
 
 
-def test_a_slow_one_has_its_share_again_after_a_quarter_of_its_time(told: list[tuple[str, int]]) -> None:
+def test_a_slow_one_has_its_share_again_after_a_quarter_of_its_time_and_the_engine_too(
+    told: list[tuple[str, int]],
+) -> None:
     politeness = Politeness()
     politeness.expect({"c1": 60.0, "c2": 60.0, "c3": 60.0})
     politeness.look({"c1": container(1, age=20.0), "c2": container(2, age=10.0), "c3": container(3, age=None)})
-    assert told == [("restore", 1)]
+    assert told == [("restore engine", 0), ("restore", 1)]
 
 
 def test_what_a_killed_run_has_started_has_its_share_again(told: list[tuple[str, int]]) -> None:
@@ -60,4 +63,4 @@ def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> No
     politeness.started(own)
     politeness.look({"c1": own}, ["c1"])
     politeness.end([own])
-    assert told == []
+    assert told == [("restore engine", 0)]

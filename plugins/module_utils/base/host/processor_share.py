@@ -21,6 +21,11 @@ TENTH = 102
 # (https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/scheduler/sched-design-CFS.html).
 _SECOND = ("cpu.weight", "100", "10", "25")
 _FIRST = ("cpu.shares", "1024", str(TENTH), "256")
+_ROOT = "/sys/fs/cgroup"
+# What starts containers, as Docker's packages and those of distributions name it. About a quarter, in numbers that nobody else would write:
+# what is found so is ours.
+_ENGINE = ("docker.service", "containerd.service")
+_QUARTERS = {"cpu.shares": "257", "cpu.weight": "26"}
 
 
 def lower(pid: int) -> None:
@@ -33,7 +38,7 @@ def restore(pid: int) -> None:
     _change(pid, True)
 
 
-def step_back(polite: bool, root: str = "/sys/fs/cgroup") -> str:
+def step_back(polite: bool, root: str = _ROOT) -> str:
     """Let this process and what it starts have less than what serves users, together with all others that have called this.
 
     Priority counts within a control group only: with systemd what is started by ssh is in ``user.slice``, all that serves is in
@@ -69,10 +74,39 @@ def step_forward(group: str) -> None:
             stream.write("0")
 
 
+def lower_engine(root: str = _ROOT) -> None:
+    """Let the engine have a quarter as much as each container: those serve, and what it does for an operation can wait.
+
+    Not where its unit has a share that somebody else has written, or its containers are below it. What carries users' requests below it, as
+    ``docker-proxy`` does, gains by it too (measured).
+    """
+    _change_engine(False, root)
+
+
+def restore_engine(root: str = _ROOT) -> None:
+    """Let it have as much as each container, where :func:`lower_engine` has taken it, also of a run that was killed."""
+    _change_engine(True, root)
+
+
 def _change(pid: int, back: bool) -> None:
     group, second = control_group(pid, "cpu") if pid else ("", False)
     file, usual, low, _quarter = _SECOND if second else _FIRST
-    before, after = (low, usual) if back else (usual, low)
-    if group and text_of(f"{group}/{file}").strip() == before:
-        with contextlib.suppress(OSError), open(f"{group}/{file}", "w", encoding="ascii") as stream:
+    if group:
+        _write(f"{group}/{file}", *((low, usual) if back else (usual, low)))
+
+
+def _change_engine(back: bool, root: str) -> None:
+    first = os.path.isdir(f"{root}/cpu")
+    file, usual, _tenth, _quarter = _FIRST if first else _SECOND
+    low = _QUARTERS[file]
+    for unit in _ENGINE:
+        group = f"{root}{'/cpu' * first}/system.slice/{unit}"
+        with contextlib.suppress(OSError):
+            if back or not any(entry.is_dir() for entry in os.scandir(group)):
+                _write(f"{group}/{file}", *((low, usual) if back else (usual, low)))
+
+
+def _write(path: str, before: str, after: str) -> None:
+    if text_of(path).strip() == before:
+        with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as stream:
             stream.write(after)

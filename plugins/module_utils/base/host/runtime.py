@@ -140,7 +140,11 @@ def run(ansible_module: Callable[..., Any], name: str, detach: bool = False) -> 
     if polite:
         os.nice(_NICE)
     if polite or getattr(call, "STEPS_BACK", False):
-        load("base.host.processor_share")[0].step_back(polite)
+        (share,) = load("base.host.processor_share")
+        share.step_back(polite)
+        if module.params.get("lock_token"):
+            # Until it is given back.
+            share.lower_engine()
     if detach:
         load("base.host.detached")[0].answer_and_go_on(lambda: finish(module, call.call))
     else:

@@ -21,7 +21,7 @@ from ...base.host.files import FilesFailed
 from .. import lease
 from ..lease import Operation, Wait
 from ..summary import PLAN, Story, summary
-from . import state_folder
+from . import left_behind, state_folder
 from .journal import FencedOff, Keeper, begin_undo, end_undo
 from .progress import Progress, ProgressOptions, Relay
 from .records import first_line, iso
@@ -242,6 +242,8 @@ def _release(keeper: Keeper, request: Request) -> dict[str, Any]:
     gone = keeper.release(token)
     held = keeper.read()
     if gone:
+        with suppress(FilesFailed):
+            left_behind.operation_has_ended(keeper.directory)
         return _answer(held, True, "the lock was given back", summary=lines)
     return _answer(held, False, f"not given back: {lease.objection(held, token)}", summary=lines)
 

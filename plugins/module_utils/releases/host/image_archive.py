@@ -11,7 +11,6 @@ release; of all releases only the one to go back to has any.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import json
 import os
@@ -23,10 +22,10 @@ from typing import Any
 
 from ...base.errors import BadInput
 from ...base.host.detached import go_on_detached
-from ...base.host.file_lock import flock, flock_if_there
 from ...base.host.files import private_directory, read_json, write_private
 from ...base.host.part_files import PART, NoRoom, Part, checksum, part_of
 from ...engine.host.engine import Engine, EngineFailed
+from ...operation.host import left_behind
 from ...operation.host.journal import Fence, working
 from ...operation.options import LockOptions
 from .. import archives, choice
@@ -166,7 +165,7 @@ def keep_archive(request: Request, check_mode: bool) -> dict[str, Any]:
         return archive_images(store, engine, used, release, policy, None)
     with working(request.lock, state_dir, f"image_archive of {store.root}") as fence:
         if request.wait:
-            with flock(_lock_of(state_dir), fcntl.LOCK_EX):
+            with left_behind.alone(state_dir):
                 return fence.reported(archive_images(store, engine, used, release, policy, fence.act))
         report = archive_images(store, engine, used, release, policy, fence.act, later=True)
         begun = is_being_written(store, state_dir, release)
@@ -177,22 +176,15 @@ def keep_archive(request: Request, check_mode: bool) -> dict[str, Any]:
     return report
 
 
-def _lock_of(state_dir: str) -> str:
-    return os.path.join(state_dir, "image_archive.lock")
-
-
 def is_being_written(store: Store, state_dir: str, release: str) -> bool:
     """Whether a process that was left behind is writing the archive of a release now."""
     parts = [n for n in _listed(Archive(store.path_of(release)).folder) if n.endswith(PART)] if release else []
-    if not parts:
-        return False
-    with flock_if_there(_lock_of(state_dir)) as free:
-        return not free
+    return bool(parts) and left_behind.goes_on(state_dir)
 
 
 def _write_later(path: str, state_dir: str, release: str, policy: str) -> None:
     """Write what is due by then, after others who do the same; what goes wrong is left to the next operation and to status."""
-    with flock(_lock_of(state_dir), fcntl.LOCK_EX):
+    with left_behind.alone(state_dir):
         store = Store(path)
         if release != choice.rollback_target(store.all(), store.current()):
             # An operation has passed by meanwhile, and has begun another one.

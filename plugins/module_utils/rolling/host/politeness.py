@@ -38,6 +38,9 @@ class Politeness:
         """
         since = {i: started_at(inspections[i]) for i in self._booting.keys() & inspections.keys()}
         slow = {i for i, began in since.items() if began and time.time() - began > self._booting[i] * _PART}
+        if slow:
+            # Where processors are that short, what starts and asks it needs them too.
+            processor_share.restore_engine()
         for container_id in slow.union(booted):
             _have_share(inspections[container_id], True)
             self._booting.pop(container_id, None)
