@@ -30,9 +30,9 @@ _COLUMNS = "requests a second | operation | beside its roll | its roll | p99 bef
 _LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares
 it as systemd does: half for engine and containers (`system.slice`), half for who is logged in (`user.slice`).
 *p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
-and are counted. The images of both versions are there. *six starts* is what the engine costs with its usual share of the processors, of which
-an operation leaves it a quarter: six containers of the app's image, one every four seconds, with a tenth of the processors
-and a program that ends at once. An update starts five, and ends three.
+and are counted. The images of both versions are there. *six starts* is what the engine costs with its usual share of the
+processors, of which an operation leaves it a quarter: six containers of the app's image, one every four seconds, with a tenth
+of the processors and a program that ends at once. An update starts five, and ends three.
 """
 _STARTS = "six starts"
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import Probe
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.host.journal import (
     Keeper,
@@ -29,6 +30,15 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.options 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.traffic.host.smoke_test import wrong
 
 OPERATION = OperationOptions("hotfix", "shop", "x", "me", 60)
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is told of the engine's share of the processors, in the place of the engine of this machine."""
+    noted: list[str] = []
+    for name in ("lower_engine", "restore_engine"):
+        monkeypatch.setattr(processor_share, name, lambda name=name: noted.append(name))
+    return noted
 
 
 def free(folder: Path) -> LockOptions:
@@ -50,7 +60,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [keeper.records.read(path.stem) for path in sorted((folder / "state/operations").glob("*.json"))]
 
 
-def test_it_takes_the_lock_keeps_a_record_and_gives_it_back(tmp_path: Path) -> None:
+def test_it_takes_the_lock_keeps_a_record_and_gives_it_back(tmp_path: Path, engine: list[str]) -> None:
     result = single_call(OPERATION, free(tmp_path), False, works, "hotfix_live")
     headline, what = result.pop("summary")
     assert headline.startswith("shop: x done, after ") and what == "done"
@@ -58,6 +68,7 @@ def test_it_takes_the_lock_keeps_a_record_and_gives_it_back(tmp_path: Path) -> N
     (record,) = records(tmp_path)
     assert (record["playbook"], record["who"], record["result"]) == ("hotfix", "me", "ok")
     assert [step["step"] for step in record["steps"]] == ["hotfix_live of shop"]
+    assert engine == ["lower_engine", "restore_engine"]
     assert not Keeper(str(tmp_path / "state")).read().held
 
 
@@ -69,7 +80,7 @@ def test_what_changes_nothing_leaves_no_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("raises", [True, False])
-def test_a_failure_is_on_record_and_the_lock_is_free(tmp_path: Path, raises: bool) -> None:
+def test_a_failure_is_on_record_and_the_lock_is_free(tmp_path: Path, raises: bool, engine: list[str]) -> None:
     def fails(lock: LockOptions, check_mode: bool) -> dict[str, Any]:
         works(lock, check_mode)
         if raises:
@@ -83,16 +94,16 @@ def test_a_failure_is_on_record_and_the_lock_is_free(tmp_path: Path, raises: boo
         assert single_call(OPERATION, free(tmp_path), False, fails, "hotfix_live")["failed"]
     (record,) = records(tmp_path)
     assert (record["result"], record["reason"]) == ("failed", "the page is gone")
-    assert not Keeper(str(tmp_path / "state")).read().held
+    assert not Keeper(str(tmp_path / "state")).read().held and engine == ["lower_engine", "restore_engine"]
 
 
-def test_whoever_has_to_be_waited_for_is_left_to_the_caller(tmp_path: Path) -> None:
+def test_whoever_has_to_be_waited_for_is_left_to_the_caller(tmp_path: Path, engine: list[str]) -> None:
     other = Keeper(str(tmp_path / "state")).take(Operation("update", "shop", "v2"), "she")
     with pytest.raises(LockHeld, match="update of shop"):
         single_call(OPERATION, free(tmp_path), False, never, "hotfix_live")
     patient = replace(OPERATION, wait=30)
     assert single_call(patient, free(tmp_path), False, never, "hotfix_live")["whole"] is False
-    assert Keeper(str(tmp_path / "state")).read().token == other.lock.token
+    assert Keeper(str(tmp_path / "state")).read().token == other.lock.token and engine == []
 
 
 def test_the_way_back_of_a_killed_run_comes_first(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.deploy_lock import call as lock
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host import project
 from ansible_collections.evenkeel.deploy.plugins.module_utils.guard.host.view import Deployment
@@ -240,7 +241,9 @@ def test_check_mode_and_questions_read_it_where_it_is(app: App) -> None:
 
 
 @needs_root
-def test_an_operation_of_one_call_moves_it_too(app: App) -> None:
+def test_an_operation_of_one_call_moves_it_too(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody gives the lock back, and with it the share of this machine's engine.
+    monkeypatch.setattr(processor_share, "lower_engine", lambda: None)
     operation = OperationOptions("hotfix", "shop", "x", "me", 60)
 
     def works(lock: LockOptions, _check: bool) -> dict[str, Any]:

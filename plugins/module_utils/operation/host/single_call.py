@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable
 
+from ...base.host import processor_share
 from ...base.options import read
 from ..options import LockOptions
 from ..summary import report
@@ -85,6 +86,8 @@ def single_call(
         if not error.waitable:
             raise
         return {"changed": False, "whole": False, "msg": str(error)}
+    # Until it is given back, as for modules that are given a lock (``base/host/runtime.py``).
+    processor_share.lower_engine()
     mine = LockOptions(held["state_dir"], held["lock_token"])
     ended = Request(mine.state_dir, "released", lock_token=mine.lock_token)
     if held["unfinished"]:
