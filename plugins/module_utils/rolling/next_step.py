@@ -254,12 +254,12 @@ def _end(views: list[View]) -> Step | None:
 
 
 def _await(views: list[View]) -> Step | None:
-    unready = tuple(c for v in views for c in v.unready)
-    if unready:
-        return AwaitReady(ids_of(unready))
-    # Proven while it serves, where it takes nobody's place.
-    unproven = tuple(c for v in views if not v.deserted for c in v.unproven)
-    return Prove(ids_of(unproven)) if unproven else None
+    unready = ids_of(tuple(c for v in views for c in v.unready))
+    # Proven while others boot; and while it serves, where it takes nobody's place.
+    unproven = ids_of(tuple(c for v in views if not (v.unready or v.deserted) for c in v.unproven))
+    if unproven:
+        return Prove(unproven, awaited=unready)
+    return AwaitReady(unready) if unready else None
 
 
 def _rotation(view: View) -> tuple[str, ...]:
@@ -267,8 +267,12 @@ def _rotation(view: View) -> tuple[str, ...]:
 
 
 def switch(views: list[View]) -> Step | None:
-    """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
-    for view in views:
+    """One service after the other: stop-first ones change over, proxied ones join; then the monitor window.
+
+    A scheduler changes over while the users of the last web are watched: old workers fetch nothing more by then.
+    """
+    due = _in_turn(views)
+    for place, view in enumerate(due):
         if view.wanted.kind in (SCHEDULER, WEB) and view.wanted.replicas:
             # Before anything new sends tasks: an old worker discards those that it does not know, so it fetches no more.
             step = _quiesce(views)
@@ -282,9 +286,22 @@ def switch(views: list[View]) -> Step | None:
         step = _keep(view) or (_join(view) if view.proxied else None)
         if step:
             return step
-        if view.now < view.watched_until:
+        last = view.wanted.kind in (SCHEDULER, WEB) and all(v.wanted.kind == SCHEDULER for v in due[place + 1 :])
+        if not last and view.now < view.watched_until:
             return Prove(ids_of(view.current), proxied=view.proxied)
-    return None
+    watched = [v for v in due if v.now < v.watched_until]
+    if not watched:
+        return None
+    # The change of a scheduler may take as long as that window, so the web is asked until the scheduler's ends.
+    asked = [v for v in due if v.proxied or v in watched]
+    return Prove(ids_of(tuple(c for v in asked for c in v.current)), proxied=any(v.proxied for v in asked))
+
+
+def _in_turn(views: list[View]) -> list[View]:
+    """Schedulers last, but where something new waits for one."""
+    if any(v.missing and not v.stop_first for v in views):
+        return views
+    return sorted(views, key=lambda v: v.wanted.kind == SCHEDULER)
 
 
 def _keep(view: View) -> Step | None:

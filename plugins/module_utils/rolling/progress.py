@@ -37,12 +37,12 @@ class Narrator:
         if isinstance(step, steps.Undo):
             lines.append(Line("undo", "", "", 0.0, f"going back: {step.reason}"))
         elif isinstance(step, steps.Prove):
-            lines += self._proving(step, stack)
+            lines += [*self._proving(step, stack), *self._waiting(step.awaited, stack, "awaitready")]
         elif isinstance(step, (steps.Quiesce, steps.Resume)):
             said = "fetches no more tasks" if isinstance(step, steps.Quiesce) else "fetches tasks again"
             lines += [_line(name, c, seconds, said) for c in _those(stack, step.containers) if not failure]
         elif isinstance(step, (steps.AwaitReady, steps.Drain)):
-            lines += self._waiting(step, stack, name)
+            lines += self._waiting(step.containers, stack, name)
         if failure:
             lines.append(Line(name, ", ".join(steps.services_of(step)), "", seconds, f"{name} failed: {failure}"))
         return lines
@@ -82,12 +82,12 @@ class Narrator:
                 where = where if container.service in self.web else "is watched"
                 yield _line("prove", container, 0.0, where)
 
-    def _waiting(self, step: steps.AwaitReady | steps.Drain, stack: Stack, name: str) -> Iterator[Line]:
-        for container in _those(stack, step.containers):
+    def _waiting(self, ids: tuple[str, ...], stack: Stack, name: str) -> Iterator[Line]:
+        drain = name == "drain"
+        for container in _those(stack, ids):
             key = f"{name} {container.id}"
             since = self.waited.setdefault(f"since {key}", stack.now)
             last = self.waited.get(key)
-            drain = isinstance(step, steps.Drain)
             if drain and container.consumes is False and container.tasks is None and stack.now - since < PATIENCE:
                 continue
             # That draining began is worth a line; that waiting for readiness began is told by the start.

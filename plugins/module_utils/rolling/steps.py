@@ -49,11 +49,15 @@ class AwaitReady:
 
 @dataclass(frozen=True)
 class Prove:
-    """Ask for real endpoints once, on the private path or (``proxied``) as users do; ``tried``: what users were answered counts."""
+    """Ask for real endpoints once, on the private path or (``proxied``) as users do; ``tried``: what users were answered counts.
+
+    ``awaited`` are others, asked meanwhile whether they are ready.
+    """
 
     containers: tuple[str, ...]
     proxied: bool = False
     tried: bool = False
+    awaited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

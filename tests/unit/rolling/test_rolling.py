@@ -117,6 +117,77 @@ def test_a_scheduler_stops_before_the_next_starts_and_comes_back_on_undo() -> No
     assert decide(stopped, wanted=wanted, goal=UNDO) == steps.Start(restart=("old",))
 
 
+def test_a_scheduler_changes_over_while_users_of_the_new_web_are_watched() -> None:
+    beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST, monitor=2)
+    worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=3)
+    quiet = Container("w1", "shop-celery-1", "celery", "image-1", "hash-1", consumes=False)
+    newer = replace(
+        quiet, id="w2", image="image-2", config_hash="hash-2", consumes=True, awaited_since=9, ready_since=10
+    )
+    old = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1")
+    new = Container("b2", "shop-beat-2", "beat", "image-2", "hash-2", awaited_since=25)
+    ended = replace(old, state="exited")
+
+    def seen(*containers: Container, now: float = 22) -> steps.Step:
+        return next_step(Stack(now, (quiet, newer, *containers)), Policy((worker, beat, WANTED)))
+
+    assert isinstance(seen(old, OLD, PROVEN), steps.Join), "what is not proven brings no scheduler to an end"
+    assert seen(old, LEFT, JOINED) == steps.Stop(("beat",))
+    assert seen(ended, LEFT, JOINED) == steps.Start(create=(("beat", 1),))
+    # It took longer than that window: the web is asked for as long as the scheduler is watched.
+    assert seen(ended, new, LEFT, JOINED, now=26) == steps.AwaitReady(("b2",))
+    ready = replace(new, ready_since=26)
+    assert seen(ended, ready, LEFT, JOINED, now=27) == steps.Prove(("new", "b2"), proxied=True)
+    assert seen(ended, ready, LEFT, JOINED, now=28) == steps.Drain(("w1",))
+
+
+def test_what_a_new_web_waits_for_is_there_before_it() -> None:
+    beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST)
+    step = next_step(Stack(18, (OLD,)), Policy((beat, replace(WANTED, after=("beat",)))))
+    assert step == steps.Start(create=(("beat", 1),), unkept=())
+
+
+def test_users_of_one_web_are_watched_before_another_has_any() -> None:
+    admin = replace(WANTED, name="admin")
+    waiting = replace(PROVEN, id="new2", service="admin", address="10.0.0.4")
+    step = next_step(
+        Stack(22, (LEFT, JOINED, replace(OLD, id="old2", service="admin"), waiting)), Policy((WANTED, admin))
+    )
+    assert step == steps.Prove(("new",), proxied=True)
+
+
+def test_without_a_web_a_scheduler_changes_over_once_its_workers_were_watched() -> None:
+    beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST, monitor=2)
+    worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=3)
+    older = Container("w1", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True)
+    newer = Container(
+        "w2", "shop-celery-2", "celery", "image-2", "hash-2", consumes=True, awaited_since=9, ready_since=10
+    )
+    old = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1")
+
+    def seen(now: float, **workers: Any) -> steps.Step:
+        return next_step(Stack(now, (replace(older, **workers), newer, old)), Policy((worker, beat)))
+
+    assert seen(12) == steps.Prove(("w2",))
+    assert seen(13) == steps.Quiesce(("w1",))
+    assert seen(13, consumes=False) == steps.Stop(("beat",))
+
+
+def test_what_is_ready_is_proven_while_others_boot() -> None:
+    worker = Wanted("celery", WORKER, "image-2", "hash-2")
+    booting = Container("w2", "shop-celery-2", "celery", "image-2", "hash-2", awaited_since=10)
+    ready = replace(NEW, ready_since=11)
+
+    def seen(*containers: Container, now: float = 12, replicas: int = 1) -> steps.Step:
+        return next_step(Stack(now, (OLD, *containers)), Policy((worker, replace(WANTED, replicas=replicas))))
+
+    assert seen(booting, NEW) == steps.AwaitReady(("w2", "new"))
+    assert seen(booting, ready) == steps.Prove(("new",), awaited=("w2",))
+    assert seen(booting, replace(ready, proof_since=11), now=16) == steps.AwaitReady(("w2",))
+    # Of several of one service none is known to be better than the others.
+    assert seen(ready, replace(NEW, id="new2"), booting, replicas=2) == steps.AwaitReady(("w2", "new2"))
+
+
 def test_users_are_led_back_before_a_scheduler_changes_over() -> None:
     beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST)
     ended = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1", state="exited", ended_here=True)

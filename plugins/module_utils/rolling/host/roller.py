@@ -280,7 +280,8 @@ class Roller:
         elif isinstance(step, steps.Spare):
             machine.spare(step.containers)
         elif isinstance(step, steps.AwaitReady):
-            self._await_ready(step.containers)
+            self._ask_whether_ready(step.containers)
+            machine.sleep(self.poll)
         elif isinstance(step, steps.Prove):
             self._prove(step)
         elif isinstance(step, steps.Join):
@@ -345,7 +346,7 @@ class Roller:
                     started_here=True,
                 )
 
-    def _await_ready(self, ids: Sequence[str]) -> None:
+    def _ask_whether_ready(self, ids: Sequence[str]) -> None:
         now = self.machine.now()
         for container_id in ids:
             if self.evidence[container_id].awaited_since is None:
@@ -356,7 +357,6 @@ class Roller:
             count = self.evidence[container_id].successes + 1 if answer.ok else 0
             ready = now if count >= self.successes else None
             self._learn([container_id], successes=count, last_answer=answer.text, ready_since=ready)
-        self.machine.sleep(self.poll)
 
     def _learn_more(self, services: Sequence[str]) -> None:
         now = self.machine.now()
@@ -375,6 +375,8 @@ class Roller:
         self.machine.sleep(self.poll)
 
     def _prove(self, step: steps.Prove) -> None:
+        if step.awaited:
+            self._ask_whether_ready(step.awaited)
         began = self.machine.now()
         answers = self.machine.prove(step.containers, step.proxied)
         if step.tried:
