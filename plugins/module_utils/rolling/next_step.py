@@ -120,14 +120,23 @@ def unpin(stack: Stack, views: list[View]) -> Step | None:
 
 def together(views: list[View]) -> Step | None:
     """All services side by side: start and prove the new, switch to it, then drain, stop and remove the old."""
+    return _bring_all_up(views) or switch(views) or drain_and_stop(views) or _remove_old(views)
+
+
+def _bring_all_up(views: list[View]) -> Step | None:
+    """Start and prove what comes beside the old; a scheduler changes over while the web is proven, so that no user meets one that fails."""
     first = [v for v in views if not v.stop_first]
-    return _bring_up(first, views) or switch(views) or drain_and_stop(views) or _remove_old(views)
+    step = _bring_up(first, views)
+    if isinstance(step, Prove) and not step.awaited:
+        meanwhile = switch([v for v in views if v.wanted.kind in (WORKER, SCHEDULER)])
+        # Its own time of watching goes by while the web is asked.
+        return step if meanwhile is None or isinstance(meanwhile, Prove) else meanwhile
+    return step
 
 
 def sparing(views: list[View]) -> Step | None:
     """As :func:`together`, and what users reached before goes on running."""
-    first = [v for v in views if not v.stop_first]
-    step = _bring_up(first, views) or switch(views) or _drain([v for v in views if v.proxied])
+    step = _bring_all_up(views) or switch(views) or _drain([v for v in views if v.proxied])
     served = tuple(c for v in views if v.proxied for c in v.sound if is_outdated(c, v.wanted) and not c.spare)
     return step or (Spare(ids_of(served)) if served else None) or together(views)
 
@@ -267,12 +276,8 @@ def _rotation(view: View) -> tuple[str, ...]:
 
 
 def switch(views: list[View]) -> Step | None:
-    """One service after the other: stop-first ones change over, proxied ones join; then the monitor window.
-
-    A scheduler changes over while the users of the last web are watched: old workers fetch nothing more by then.
-    """
-    due = _in_turn(views)
-    for place, view in enumerate(due):
+    """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
+    for view in views:
         if view.wanted.kind in (SCHEDULER, WEB) and view.wanted.replicas:
             # Before anything new sends tasks: an old worker discards those that it does not know, so it fetches no more.
             step = _quiesce(views)
@@ -286,22 +291,9 @@ def switch(views: list[View]) -> Step | None:
         step = _keep(view) or (_join(view) if view.proxied else None)
         if step:
             return step
-        last = view.wanted.kind in (SCHEDULER, WEB) and all(v.wanted.kind == SCHEDULER for v in due[place + 1 :])
-        if not last and view.now < view.watched_until:
+        if view.now < view.watched_until:
             return Prove(ids_of(view.current), proxied=view.proxied)
-    watched = [v for v in due if v.now < v.watched_until]
-    if not watched:
-        return None
-    # The change of a scheduler may take as long as that window, so the web is asked until the scheduler's ends.
-    asked = [v for v in due if v.proxied or v in watched]
-    return Prove(ids_of(tuple(c for v in asked for c in v.current)), proxied=any(v.proxied for v in asked))
-
-
-def _in_turn(views: list[View]) -> list[View]:
-    """Schedulers last, but where something new waits for one."""
-    if any(v.missing and not v.stop_first for v in views):
-        return views
-    return sorted(views, key=lambda v: v.wanted.kind == SCHEDULER)
+    return None
 
 
 def _keep(view: View) -> Step | None:

@@ -117,28 +117,31 @@ def test_a_scheduler_stops_before_the_next_starts_and_comes_back_on_undo() -> No
     assert decide(stopped, wanted=wanted, goal=UNDO) == steps.Start(restart=("old",))
 
 
-def test_a_scheduler_changes_over_while_users_of_the_new_web_are_watched() -> None:
+def test_a_scheduler_changes_over_while_the_new_web_is_proven() -> None:
     beat = Wanted("beat", SCHEDULER, "image-2", "hash-2", order=STOP_FIRST, monitor=2)
     worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=3)
-    quiet = Container("w1", "shop-celery-1", "celery", "image-1", "hash-1", consumes=False)
-    newer = replace(
-        quiet, id="w2", image="image-2", config_hash="hash-2", consumes=True, awaited_since=9, ready_since=10
-    )
+    older = Container("w1", "shop-celery-1", "celery", "image-1", "hash-1", consumes=True)
+    quiet = replace(older, consumes=False)
+    newer = replace(older, id="w2", image="image-2", config_hash="hash-2", awaited_since=9, ready_since=10)
     old = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1")
-    new = Container("b2", "shop-beat-2", "beat", "image-2", "hash-2", awaited_since=25)
+    new = Container("b2", "shop-beat-2", "beat", "image-2", "hash-2", awaited_since=14)
     ended = replace(old, state="exited")
+    web = replace(NEW, ready_since=11, proof_since=11)
 
-    def seen(*containers: Container, now: float = 22) -> steps.Step:
-        return next_step(Stack(now, (quiet, newer, *containers)), Policy((worker, beat, WANTED)))
+    def seen(now: float, *containers: Container) -> steps.Step:
+        return next_step(Stack(now, (newer, OLD, *containers)), Policy((worker, beat, WANTED)))
 
-    assert isinstance(seen(old, OLD, PROVEN), steps.Join), "what is not proven brings no scheduler to an end"
-    assert seen(old, LEFT, JOINED) == steps.Stop(("beat",))
-    assert seen(ended, LEFT, JOINED) == steps.Start(create=(("beat", 1),))
-    # It took longer than that window: the web is asked for as long as the scheduler is watched.
-    assert seen(ended, new, LEFT, JOINED, now=26) == steps.AwaitReady(("b2",))
-    ready = replace(new, ready_since=26)
-    assert seen(ended, ready, LEFT, JOINED, now=27) == steps.Prove(("new", "b2"), proxied=True)
-    assert seen(ended, ready, LEFT, JOINED, now=28) == steps.Drain(("w1",))
+    assert seen(10.5, older, old, NEW) == steps.AwaitReady(("new",))
+    assert seen(12, older, old, web) == steps.Prove(("new",)), "new workers are watched still"
+    assert seen(13, older, old, web) == steps.Quiesce(("w1",))
+    assert seen(13, quiet, old, web) == steps.Stop(("beat",))
+    assert seen(14, quiet, ended, web) == steps.Start(create=(("beat", 1),))
+    assert seen(14, quiet, ended, new, web) == steps.AwaitReady(("b2",))
+    ready = replace(new, ready_since=14.5)
+    assert seen(15, quiet, ended, ready, web) == steps.Prove(("new",))
+    assert seen(16, quiet, ended, ready, web) == steps.Prove(("b2",)), "no user meets a version whose scheduler ends"
+    assert isinstance(seen(16.5, quiet, ended, ready, web), steps.Join)
+    assert isinstance(seen(15, quiet, ended, replace(ready, fault="ended"), web), steps.Undo)
 
 
 def test_what_a_new_web_waits_for_is_there_before_it() -> None:
