@@ -280,7 +280,8 @@ def _settings(wanted: Wanted, compose: Compose, engine: Engine, project: Mapping
         min(_ANSWERS, wanted.timeout), "database", f"{pad.hex()}\n",
     )  # fmt: skip
     try:
-        report = oneoff.ask(app_script.as_text((django_connection,), [wanted.database]))
+        # Who puts a database back wants no session of it but the one that does.
+        report = oneoff.ask(app_script.as_text((django_connection,), [wanted.database]), gone=True)
     except NoDjango:
         if wanted.optional:
             return {"vendor": "unknown"}

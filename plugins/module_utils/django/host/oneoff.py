@@ -90,9 +90,10 @@ class OneOff:
             "-c",
         ]
 
-    def ask(self, script: str, stays: bool = False) -> dict[str, Any]:
+    def ask(self, script: str, stays: bool = False, gone: bool = False) -> dict[str, Any]:
         """What a script that changes nothing tells.
 
+        :param gone: wait until its container, and with it its session of the database, is gone too.
         :param stays: the script waits for one more (``engine/host/staying.py``), in the container that ``asked_in`` of the answer names.
         :raises BadInput: it told nothing.
         """
@@ -101,8 +102,9 @@ class OneOff:
         try:
             with self._compose() as compose:
                 printed = compose.run_until(
-                    app_script.has_answered, *command, script, timeout=self.timeout, stdin=self.given, stays=stays
-                )
+                    (lambda _: False) if gone else app_script.has_answered,
+                    *command, script, timeout=self.timeout, stdin=self.given, stays=stays,
+                )  # fmt: skip
         except ComposeFailed as error:
             sweep(self.engine, name)
             raise self.meaning(str(error)) from error
