@@ -66,7 +66,11 @@ def problem_with(step: Step, stack: Stack, policy: Policy) -> str:
         return _rollback_target(order)
     if stack.goal != FORWARD:
         return ""
-    return _refused(order) or _early_senders(order) or _early_hush(order) or _early_end(order) or _gap(order)
+    for rule in (_refused, _early_senders, _early_hush, _early_users, _early_end, _gap):
+        problem = rule(order)
+        if problem:
+            return problem
+    return ""
 
 
 def _refused(order: _Order) -> str:
@@ -90,20 +94,29 @@ def _early_senders(order: _Order) -> str:
 
 
 def _early_hush(order: _Order) -> str:
-    """A worker goes on until those in its place were watched."""
+    """A worker goes on until those in its place are ready."""
     if not isinstance(order.step, Quiesce):
         return ""
     for name in order.touched(order.step.containers):
-        wanted = order.wanted[name]
-        watched = [
-            c
-            for c in order.new(wanted)
-            if c.awaited_since is None
-            or (c.ready_since is not None and order.stack.now >= c.ready_since + wanted.monitor)
-        ]
-        if wanted.replicas and len(watched) < len(order.new(wanted)):
-            return f"{name}: told to fetch no more before the new ones were watched"
+        if order.wanted[name].replicas and not all(_trusted(c) for c in order.new(order.wanted[name])):
+            return f"{name}: told to fetch no more before the new ones are ready"
     return ""
+
+
+def _early_users(order: _Order) -> str:
+    """Together: no user meets a version whose workers or scheduler are watched yet."""
+    if not order.policy.together or order.policy.backward or order.policy.awaited:
+        return ""
+    if not (isinstance(order.step, Join) and order.senders_begin()):
+        return ""
+    watched = [
+        c.name
+        for w in order.policy.services
+        if w.kind in (WORKER, SCHEDULER)
+        for c in order.new(w)
+        if not _trusted(c) or (c.ready_since is not None and order.stack.now < c.ready_since + w.monitor)
+    ]
+    return f"{order.step.joining} have users while {watched} are watched" if watched else ""
 
 
 def _early_end(order: _Order) -> str:

@@ -31,7 +31,11 @@ def no_failure(_original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def retire_before_switch(original: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda views: rolling_next_step.drain_and_stop(views) or original(views)
+    return lambda views, **more: rolling_next_step.drain_and_stop(views) or original(views, **more)
+
+
+def nobody_watched(original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda views, **_more: original(views, watched=False)
 
 
 def start_singletons_first(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,6 +121,7 @@ def check_both(seed: int) -> None:
         (View, "is_proven", no_proof),
         (rolling_next_step, "failure_of", no_failure),
         (rolling_next_step, "switch", retire_before_switch),
+        (rolling_next_step, "switch", nobody_watched),
         (rolling_next_step, "view_of", start_singletons_first),
         (rolling_next_step, "undo", no_settling),
         (View, "is_consuming", never_busy),

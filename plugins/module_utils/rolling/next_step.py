@@ -128,9 +128,8 @@ def _bring_all_up(views: list[View]) -> Step | None:
     first = [v for v in views if not v.stop_first]
     step = _bring_up(first, views)
     if isinstance(step, Prove) and not step.awaited:
-        meanwhile = switch([v for v in views if v.wanted.kind in (WORKER, SCHEDULER)])
-        # Its own time of watching goes by while the web is asked.
-        return step if meanwhile is None or isinstance(meanwhile, Prove) else meanwhile
+        # They are watched together, while the web is asked.
+        return switch([v for v in views if v.wanted.kind in (WORKER, SCHEDULER)], watched=False) or step
     return step
 
 
@@ -275,8 +274,11 @@ def _rotation(view: View) -> tuple[str, ...]:
     return view.addresses(tuple(c for c in view.current + view.sound if c.in_rotation))
 
 
-def switch(views: list[View]) -> Step | None:
-    """One service after the other: stop-first ones change over, proxied ones join; then the monitor window."""
+def switch(views: list[View], watched: bool = True) -> Step | None:
+    """One service after the other: stop-first ones change over, proxied ones join; then the monitor window.
+
+    :param watched: whether that window is waited for.
+    """
     for view in views:
         if view.wanted.kind in (SCHEDULER, WEB) and view.wanted.replicas:
             # Before anything new sends tasks: an old worker discards those that it does not know, so it fetches no more.
@@ -291,7 +293,7 @@ def switch(views: list[View]) -> Step | None:
         step = _keep(view) or (_join(view) if view.proxied else None)
         if step:
             return step
-        if view.now < view.watched_until:
+        if watched and view.now < view.watched_until:
             return Prove(ids_of(view.current), proxied=view.proxied)
     return None
 

@@ -231,7 +231,8 @@ def wanted(**options: Any) -> Wanted:
 
 
 def found(engine: FakeEngine, told: dict[str, Any] | Exception, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
-    def ask(self: Any, script: str) -> dict[str, Any]:
+    def ask(self: Any, script: str, gone: bool) -> dict[str, Any]:
+        assert gone, "its session of the database would be there yet"
         assert PASSWORD not in script
         if isinstance(told, Exception):
             raise told

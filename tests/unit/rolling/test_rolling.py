@@ -124,24 +124,34 @@ def test_a_scheduler_changes_over_while_the_new_web_is_proven() -> None:
     quiet = replace(older, consumes=False)
     newer = replace(older, id="w2", image="image-2", config_hash="hash-2", awaited_since=9, ready_since=10)
     old = Container("beat", "shop-beat-1", "beat", "image-1", "hash-1")
-    new = Container("b2", "shop-beat-2", "beat", "image-2", "hash-2", awaited_since=14)
+    new = Container("b2", "shop-beat-2", "beat", "image-2", "hash-2", awaited_since=12)
     ended = replace(old, state="exited")
     web = replace(NEW, ready_since=11, proof_since=11)
 
-    def seen(now: float, *containers: Container) -> steps.Step:
-        return next_step(Stack(now, (newer, OLD, *containers)), Policy((worker, beat, WANTED)))
+    def seen(now: float, *containers: Container, fault: str = "") -> steps.Step:
+        workers = (replace(newer, fault=fault), OLD)
+        return next_step(Stack(now, (*workers, *containers)), Policy((worker, beat, WANTED)))
 
     assert seen(10.5, older, old, NEW) == steps.AwaitReady(("new",))
-    assert seen(12, older, old, web) == steps.Prove(("new",)), "new workers are watched still"
-    assert seen(13, older, old, web) == steps.Quiesce(("w1",))
-    assert seen(13, quiet, old, web) == steps.Stop(("beat",))
-    assert seen(14, quiet, ended, web) == steps.Start(create=(("beat", 1),))
-    assert seen(14, quiet, ended, new, web) == steps.AwaitReady(("b2",))
+    assert seen(11, older, old, web) == steps.Quiesce(("w1",))
+    assert seen(12, quiet, old, web) == steps.Stop(("beat",))
+    assert seen(12, quiet, ended, web) == steps.Start(create=(("beat", 1),))
+    assert seen(12, quiet, ended, new, web) == steps.AwaitReady(("b2",))
     ready = replace(new, ready_since=14.5)
-    assert seen(15, quiet, ended, ready, web) == steps.Prove(("new",))
+    assert seen(15, quiet, ended, ready, web) == steps.Prove(("new",)), "new workers are watched while it is"
     assert seen(16, quiet, ended, ready, web) == steps.Prove(("b2",)), "no user meets a version whose scheduler ends"
     assert isinstance(seen(16.5, quiet, ended, ready, web), steps.Join)
     assert isinstance(seen(15, quiet, ended, replace(ready, fault="ended"), web), steps.Undo)
+    assert isinstance(seen(15, quiet, ended, ready, web, fault="ended"), steps.Undo)
+
+
+def test_no_user_meets_a_version_whose_workers_are_watched_yet() -> None:
+    worker = Wanted("celery", WORKER, "image-2", "hash-2", monitor=9)
+    newer = Container("w2", "shop-celery-2", "celery", "image-2", "hash-2", awaited_since=9, ready_since=10)
+    web = replace(NEW, ready_since=11, proof_since=11)
+    policy = Policy((worker, WANTED))
+    assert next_step(Stack(18, (newer, OLD, web)), policy) == steps.Prove(("w2",))
+    assert isinstance(next_step(Stack(19, (newer, OLD, web)), policy), steps.Join)
 
 
 def test_what_a_new_web_waits_for_is_there_before_it() -> None:
