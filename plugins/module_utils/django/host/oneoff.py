@@ -12,7 +12,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,6 +153,16 @@ class OneOff:
             over = (inspection.get("State") or {}).get("Status") in ("exited", "dead")
             if (created and created < oldest and purpose == "plan") or (over and purpose == "migrate"):
                 take_away(self.engine, str(inspection["Id"]))
+
+
+def end_those_of(images: Collection[str], engine: Engine, project: str) -> None:
+    """End containers of these images that have answered (:meth:`OneOff.ask`) and are on their way out: an image in use cannot be removed.
+
+    :raises EngineFailed: one does not end.
+    """
+    for inspection in engine.containers({"evenkeel.plan": project}):
+        if (inspection.get("Config") or {}).get("Image") in images:
+            take_away(engine, str(inspection["Id"]))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from ...base.errors import BadInput
 from ...base.host.files import KEY, read_json
+from ...django.host.oneoff import end_those_of
 from ...engine.definition import GENERATED
 from ...engine.host.engine import EngineFailed
 from ...engine.host.project import connect
@@ -421,6 +422,8 @@ def _resolve(request: Request, found: Found, release: str, fence: Fence) -> None
 
 def _take_back(found: Found, release: str, made: Sequence[str]) -> None:
     """Leave nothing of a hotfix that was refused."""
+    with contextlib.suppress(EngineFailed):
+        end_those_of(made, found.here.engine, found.here.name)
     for name in made:
         with contextlib.suppress(EngineFailed):
             found.here.engine.untag(name)
