@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import known_secrets
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls import django_migrate
-from tests.bed.shop import BEDS, LABEL, WORKER, run
+from tests.bed.shop import BEDS, LABEL, WORKER, run, settle
 from tests.database.migrations.versions import django_site
 
 NAME = f"evenkeel-django-migrate-{WORKER}"
@@ -106,6 +106,7 @@ class Stack:
         return caught.value.message()
 
     def leftovers(self) -> list[str]:
+        settle(NAME)
         found = [
             container
             for purpose in ("plan", "migrate")

@@ -285,7 +285,7 @@ class Server:
 
     def leftovers(self) -> list[str]:
         """What a converged server does not have: pins, containers beside or ended, anything that ``up -d`` would do."""
-        settle(self.engine.docker, "travel")
+        settle("travel", self.engine.docker)
         seen = self.containers()
         found = [f"{name} is {state}" for name, state in seen.items() if state != "running"]
         services = sorted(name.rsplit("-", 1)[0] for name in seen)

@@ -90,12 +90,12 @@ def run(argv: Sequence[str], timeout: float = 300.0, **kwargs: Any) -> str:
     return done.stdout
 
 
-def settle(docker: Callable[..., str], project: str) -> None:
+def settle(project: str, docker: Callable[..., str] = lambda *words: run(["docker", *words])) -> None:
     """Wait for containers that have given their answer and are on their way out, for which no playbook waits.
 
     After fifteen seconds they are left: then nobody takes them away. One that waits for another script does so for ten.
 
-    :param docker: runs ``docker`` with words, and returns what it printed.
+    :param docker: runs ``docker`` with words, on another engine, and returns what it printed.
     """
     label = ["--filter", f"label=com.docker.compose.project={project}", "--filter", "label=evenkeel.oneoff"]
     deadline = time.monotonic() + 15.0
@@ -225,7 +225,7 @@ class Shop:
             check=False,
         )
         seconds = time.monotonic() - began
-        settle(lambda *words: run(["docker", *words]), self.name)
+        settle(self.name)
         return Play(done.returncode, done.stdout + done.stderr, seconds)
 
     def load(

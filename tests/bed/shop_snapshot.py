@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tests.bed.shop import Shop, run
+from tests.bed.shop import Shop, run, settle
 
 
 def there(shop: Shop) -> dict[str, Any]:
     """Everything that a refused hotfix may not have touched."""
+    settle(shop.name)
     own = ["--all", "--no-trunc", "--filter", f"label=evenkeel.bed={shop.name}"]
     images = run(["docker", "images", *own, "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"])
     # Others use this machine as well.

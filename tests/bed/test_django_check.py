@@ -20,7 +20,7 @@ import yaml
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.errors import BadInput
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import known_secrets
 from ansible_collections.evenkeel.deploy.plugins.module_utils.calls.django_check import call as check
-from tests.bed.shop import BEDS, LABEL, ROOT, run
+from tests.bed.shop import BEDS, LABEL, ROOT, run, settle
 from tests.database.migrations.versions import django_site
 
 NAME = "evenkeel-django-check"
@@ -202,6 +202,7 @@ class Stack:
 
     def leftovers(self) -> list[str]:
         """What is there of scratch copies, and one-offs."""
+        settle(NAME)
         found = run(["docker", "ps", "-aq", "--filter", SCRATCH]).split()
         found += run(["docker", "network", "ls", "-q", "--filter", SCRATCH]).split()
         return found + run(["docker", "ps", "-aq", "--filter", f"label=evenkeel.plan={NAME}"]).split()

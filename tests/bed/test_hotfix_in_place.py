@@ -20,7 +20,7 @@ from tests.bed.fronts import FRONTS, fronted
 from tests.bed.killed_in_place import PLACES, RESTARTED_PLACES, ROTATED_PLACES, kill_in_place
 from tests.bed.killed_roll import QUICK
 from tests.bed.nothing_lost import assert_nothing_lost
-from tests.bed.shop import Play, Shop, run
+from tests.bed.shop import Play, Shop, run, settle
 from tests.bed.shop_snapshot import ids_of
 
 pytestmark = pytest.mark.skipif(
@@ -84,6 +84,7 @@ def parameters(shop: Shop, files: Mapping[str, str], **more: Any) -> dict[str, A
 
 def started(shop: Shop) -> dict[str, tuple[str, str]]:
     """Name of a container → its id, and since when it runs."""
+    settle(shop.name)
     return {i["Name"].lstrip("/"): (i["Id"], i["State"]["StartedAt"]) for i in shop.inspections()}
 
 
