@@ -21,7 +21,7 @@ import pytest
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.answer import Answer
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix import in_place as decide
-from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import in_place_view
+from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host import in_place_view, loaded_code
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.in_place import InPlace
 from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.host.in_place_record import Entry, Record
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import Seen, StepFailed
@@ -353,6 +353,29 @@ def test_one_that_a_killed_run_has_told_to_end_is_written_to_by_the_engine(
     go(services)
     assert "write to celery-1" in services.done and services.said("celery-1")[-1] == "new"
     assert not any(c.due for c in of(services).look())
+
+
+def test_one_that_ends_while_it_is_looked_at_is_started_again(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.add("celery-1", "worker", CELERY)
+    go(services)
+    # A run that was killed has written to it, and told it to end.
+    (services.folder / "celery-1/evenkeelshop/version.py").write_bytes(OLD)
+    seen = services.inspection("celery-1")
+    monkeypatch.setattr(
+        services, "inspection", lambda name: Services.inspection(services, name) if services.alive(name) else seen
+    )
+    keeping = loaded_code.keeping
+
+    def ends(main: int, changed: float, words: Sequence[str]) -> list[processes.Process]:
+        if main == seen["State"]["Pid"]:
+            services.kill("celery-1")
+        return keeping(main, changed, words)
+
+    monkeypatch.setattr(loaded_code, "keeping", ends)
+    go(services, goal="reverted")
+    assert services.said("celery-1")[-1] == "old" and not any(c.due for c in of(services, goal="reverted").look())
 
 
 def test_requests_that_a_killed_run_holds_are_let_in_before_anything_else(services: Services) -> None:

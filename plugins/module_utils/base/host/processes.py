@@ -146,6 +146,12 @@ def process(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), _booted() + int(fields[19]) / _TICKS, command)
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone or on its way out: what it was started with goes with its memory, before the process does."""
+    seen = process(pid)
+    return seen is None or not seen.command
+
+
 def _booted() -> float:
     """When the clock began that the kernel counts starts by (UNIX seconds)."""
     # /proc/uptime may be a container's own (LXC) and is coarse.

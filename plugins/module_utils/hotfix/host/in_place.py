@@ -79,7 +79,8 @@ class InPlace(InPlaceView):
         self.unpin()
         for copy in self.look():
             if copy.due:
-                raise StepFailed(f"{copy.name}: a process of it goes on with what it had loaded before")
+                why = "a process of it goes on with what it had loaded before" if copy.running else "it ended meanwhile"
+                raise StepFailed(f"{copy.name}: {why}")
 
     def begin_workers(self, plan: Plan) -> list[Turn]:
         """Let workers fetch no more, before anything sends what they do not know; returns those that have tasks."""
@@ -269,7 +270,7 @@ class InPlace(InPlaceView):
             # Starts of processes are told to a hundredth of a second: who starts from now on is seen to be younger.
             time.sleep(_TICK)
         except RootFailed as error:
-            if processes.process(main):
+            if not processes.has_ended(main):
                 raise StepFailed(f"{copy.name}: {error}") from error
             # It was told to end by a run that was killed.
             self._put_in_stopped(copy)
@@ -302,7 +303,7 @@ class InPlace(InPlaceView):
         until = time.monotonic() + _TOLD
         while time.monotonic() < until and loaded_code.keeping(main, changed, words):
             time.sleep(_PAUSE)
-        if not processes.process(main):
+        if processes.has_ended(main):
             raise StepFailed(f"{copy.name}: it ended when its workers were told to load anew")
 
     def _await_gone(self, copy: Copy) -> None:

@@ -61,12 +61,15 @@ class InPlaceView:
         try:
             written = self._is_written(main, container)
         except RootFailed as error:
-            if processes.process(main):
+            if not processes.has_ended(main):
                 raise StepFailed(f"{container.name}: {error}") from error
             # It was told to end by a run that was killed, and has done so since it was inspected.
             return ended
         changed = self._moment(main, container.service) if written else float("inf")
         kept = loaded_code.keeping(main, changed, self._words(container.service))
+        if processes.has_ended(main):
+            # The same, since its files were looked at: in no memory is what it had loaded.
+            return ended
         steered = target.steering is not None and container.service not in self.call.problems
         return Copy(
             container.id, container.name, container.service, kind, written=written, keeps=bool(kept), steered=steered,
