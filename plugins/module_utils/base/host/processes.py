@@ -148,8 +148,7 @@ def process(pid: int) -> Process | None:
 
 def has_ended(pid: int) -> bool:
     """Whether a process is gone or on its way out: what it was started with goes with its memory, before the process does."""
-    seen = process(pid)
-    return seen is None or not seen.command
+    return not words(pid)
 
 
 def _booted() -> float:

@@ -78,9 +78,10 @@ class InPlace(InPlaceView):
         self._await([t.copy.id for t in plan.first], prove=False)
         self.unpin()
         for copy in self.look():
+            if not copy.running:
+                raise StepFailed(f"{copy.name}: it ended meanwhile")
             if copy.due:
-                why = "a process of it goes on with what it had loaded before" if copy.running else "it ended meanwhile"
-                raise StepFailed(f"{copy.name}: {why}")
+                raise StepFailed(f"{copy.name}: a process of it goes on with what it had loaded before")
 
     def begin_workers(self, plan: Plan) -> list[Turn]:
         """Let workers fetch no more, before anything sends what they do not know; returns those that have tasks."""
