@@ -19,8 +19,12 @@ DOCKER_HUB = "docker.io"
 _OF_DOCKER_HUB = (DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "hub.docker.com")
 # Another database is no part of an update of the app, and a stop of it is a gap for all users.
 _STANDING = (DATABASE, BROKER, PROXY)
-_LOGIN = re.compile(r"unauthorized|authentication required|no basic auth|denied|incorrect username|401", re.IGNORECASE)
-_ABSENT = re.compile(r"manifest unknown|manifest for .* not found|not found|name unknown|404", re.IGNORECASE)
+_LOGIN = re.compile(
+    r"unauthorized|authentication required|no basic auth|denied|incorrect username|\b401\b", re.IGNORECASE
+)
+_ABSENT = re.compile(r"manifest unknown|not found|name unknown|\b404\b", re.IGNORECASE)
+# Names and addresses: a port can have 404 in it, and an image "certificate".
+_NAMED = re.compile(r"\S*[/@]\S*|\S+:\d\S*")
 _TLS = re.compile(r"x509|certificate|server gave HTTP response to HTTPS client|tls:", re.IGNORECASE)
 
 
@@ -100,13 +104,14 @@ def explained(reference: str, services: Collection[str], said: str, login: Login
     host = registry_of(reference)
     what = f"the image {reference} of {' and '.join(services)} is not on this host and cannot be pulled: {said}"
     again = "then run the same command again"
-    if _LOGIN.search(said):
+    reason = _NAMED.sub("", said)
+    if _LOGIN.search(reason):
         if login:
             return what, f"correct username and password of app_registry, which {host} refuses, {again}"
         return what, f"write the login of {host} into app_registry (url, username, password), {again}"
-    if _ABSENT.search(said):
+    if _ABSENT.search(reason):
         return what, f"push it to {host}, or correct `image:` in the Compose file, {again}"
-    if _TLS.search(said):
+    if _TLS.search(reason):
         return what, (
             f"make the engine trust {host} (its authority in /etc/docker/certs.d/{host}/ca.crt, or insecure-registries), {again}"
         )

@@ -191,6 +191,12 @@ def test_a_password_comes_from_a_file_and_is_in_no_message(tmp_path: Path) -> No
         ("tls: failed to verify certificate: x509: unknown authority", LOGIN, f"make the engine trust {HOST}"),
         ("http: server gave HTTP response to HTTPS client", LOGIN, f"make the engine trust {HOST}"),
         ("dial tcp 10.0.0.9:5000: connect: connection refused", LOGIN, f"see that this server reaches {HOST} (docker pull {API})"),
+        ('Get "http://127.0.0.1:54045/v2/": dial tcp 127.0.0.1:54045: connect: refused', LOGIN, "see that this server reaches"),
+        ("read tcp 10.0.0.5:44012->10.0.0.9:5000: connection reset by peer", LOGIN, f"see that this server reaches {HOST}"),
+        ('Head "https://x/v2/shop/certificate/manifests/7": dial tcp: lookup x: no such host', LOGIN, "see that this server reaches"),
+        ("unexpected status from HEAD request to https://x/v2/shop/api/manifests/7: 401", LOGIN, "correct username and password"),
+        ("failed to resolve reference x/shop/api:7: unexpected status: 404", LOGIN, f"push it to {HOST}"),
+        ("x/shop/api:7: not found", LOGIN, f"push it to {HOST}"),
         ("it was not there after 1800 s", LOGIN, f"see that this server reaches {HOST}"),
     ],
 )  # fmt: skip
