@@ -330,27 +330,39 @@ def lib(tmp_path: Path) -> Path:
     return tmp_path / "lib"
 
 
-def begin(lib: Path, host: str) -> subprocess.Popen[str]:
-    words = [
-        sys.executable,
-        "-s",
-        "-B",
-        "-m",
-        "evenkeel.guard.host.guard",
-        "--app",
-        "travel",
-        "--state-dir",
-        "/nonexistent",
-    ]
-    return subprocess.Popen(words, cwd=lib, env={"DOCKER_HOST": host}, stderr=subprocess.PIPE, text=True)
+GUARD = ("-m", "evenkeel.guard.host.guard")
+# Hands the signal to a thread that is not the main one, as the kernel may.
+TOLD_ELSEWHERE = """
+import signal, sys, threading
+from evenkeel.guard.host.guard import main
+def tell():
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Thread(target=tell, daemon=True).start()
+sys.exit(main())
+"""
 
 
-def test_without_an_engine_it_waits_and_ends_cleanly_when_told_to(lib: Path) -> None:
-    running = begin(lib, f"unix://{lib}/none.sock")
-    assert running.stderr is not None
-    assert "no Docker engine answers on this host" in running.stderr.readline()
-    running.terminate()
-    assert running.wait(60) == 0
+def begin(lib: Path, *program: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-s", "-B", *program, "--app", "travel", "--state-dir", "/nonexistent"]
+    pipe, nobody = subprocess.PIPE, {"DOCKER_HOST": f"unix://{lib}/none.sock"}
+    return subprocess.Popen(words, cwd=lib, env=nobody, stdin=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize("program", [GUARD, ("-c", TOLD_ELSEWHERE)], ids=["main thread", "another thread"])
+def test_without_an_engine_it_waits_and_ends_cleanly_when_told_to(lib: Path, program: tuple[str, ...]) -> None:
+    with begin(lib, *program) as running:
+        try:
+            assert running.stdin and running.stderr
+            assert "no Docker engine answers on this host" in running.stderr.readline()
+            if program is GUARD:
+                running.terminate()
+            else:
+                running.stdin.write("\n")
+                running.stdin.flush()
+            assert running.wait(60) == 0
+        finally:
+            running.kill()
 
 
 def test_without_permission_it_says_so_and_does_not_try_again(lib: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +370,8 @@ def test_without_permission_it_says_so_and_does_not_try_again(lib: Path, monkeyp
         raise EngineBarred("no permission on the Docker socket; run with become: true")
 
     monkeypatch.setattr(guard, "Engine", barred)
-    monkeypatch.setattr(guard.signal, "signal", lambda *_: None)
+    for changed in ("signal", "set_wakeup_fd"):
+        monkeypatch.setattr(guard.signal, changed, lambda *_args, **_kwargs: None)
     said: list[str] = []
     assert guard.Guard("travel", "/nonexistent", said.append).run() == guard.BARRED == 78
     assert said == ["the guard of travel cannot go on: no permission on the Docker socket; run with become: true"]

@@ -108,6 +108,25 @@ class Events:
             backoff = min(_LAST_BACKOFF, backoff * 2)
 
 
+def _hear_signals(words: SimpleQueue[Word]) -> None:
+    """Pass on that this process is told to end, at any moment and whichever of its threads the signal meets.
+
+    A handler runs only once the main thread runs Python again, so one that puts the word itself can be late by a whole
+    wait; the interpreter writes to this pipe at once (Python's documentation, ``signal.set_wakeup_fd``).
+    """
+    told, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_ignored: None)
+
+    def listen() -> None:
+        os.read(told, 1)
+        words.put(_STOP)
+
+    threading.Thread(target=listen, name="signals", daemon=True).start()
+
+
 class Guard:
     """One app's guard.
 
@@ -143,8 +162,7 @@ class Guard:
 
         :returns: the exit code: 0 when stopped, 1 when it cannot go on, 78 when waiting would change nothing.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_ignored: self.words.put(_STOP))
+        _hear_signals(self.words)
         Events(self.words, self._say, self.hearing.concerns).start()
         pause = SAFETY
         while True:
