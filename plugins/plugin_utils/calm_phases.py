@@ -64,7 +64,7 @@ _TABLE = (
     ("release_command", "", "prepare", "changed"),
     ("compose_project", "", "build", "never"),
     ("compose_build", "", "build", "changed"),
-    ("change_plan", "", "plan", "always"),
+    ("change_plan", "", "plan", "never"),
     ("compose_rolling", "Plan", "check", "unchanged"),
     ("compose_rolling", "Remove services", "finish", "changed"),
     ("compose_rolling", "Roll services back", UNDO, "changed"),

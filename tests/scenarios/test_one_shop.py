@@ -89,6 +89,7 @@ def test_a_bad_version_is_undone_before_a_user_meets_it(shop: Shop) -> None:
     assert play.returncode != 0
     assert "answered 500" in play.message.splitlines()[0], play.message
     assert all(word in play.message for word in ("What:", "Now:", "Next:")), play.message
+    assert "Last log lines of evenkeel" in play.message and "celery-" not in play.message.split("Now:")[0], play.message
     assert "(api, celery, celery-beat)" in play.message, "one version serves, and is said to"
     assert (shop.version(), shop.leftovers()) == (serving, [])
     assert {i["Name"]: i["Id"] for i in shop.inspections()} == before

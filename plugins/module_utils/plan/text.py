@@ -90,8 +90,8 @@ def _strategy(seen: Seen, plan: Plan) -> str:
 def _time(plan: Plan) -> list[str]:
     if not plan.seconds:
         return []
-    middle, least, most = plan.seconds
-    return [f"about {middle:.0f} s (the last updates took {least:.0f} to {most:.0f} s)"]
+    middle, *span = (f"{value:.0f}" for value in plan.seconds)
+    return [f"about {middle} s (the last updates took {' to '.join(dict.fromkeys(span))} s)"]
 
 
 def _memory(seen: Seen) -> list[str]:

@@ -120,6 +120,16 @@ def test_each_module_of_ours_that_a_role_runs_has_a_phase() -> None:
     assert found == set(), "give it a row in calm_phases.py"
 
 
+def test_what_a_role_reports_whole_no_phase_tells_on_one_line() -> None:
+    for path in ROOT.glob("roles/*/tasks/*.yml"):
+        text = path.read_text("utf-8")
+        for entry in tasks_of(yaml.safe_load(text)):
+            module = next((key for key in entry if key.startswith("evenkeel.deploy.")), "")
+            if module and re.search(rf"msg: .*{entry.get('register')}\.text\b", text):
+                found = phase_of(Task("", entry["name"], module))
+                assert found and found.tells == "never", f"{entry['name']}: its message is the report"
+
+
 # -- a run that goes well ------------------------------------------------------------------------------------
 
 

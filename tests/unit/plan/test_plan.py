@@ -151,7 +151,7 @@ def test_of_an_app_without_containers_files_time_and_risk_are_told() -> None:
     assert plan(seen).strategy == ""
     assert text(seen, plan(seen))[1:] == [
         "  files     1 code (shop/views.py)",
-        "  time      about 20 s (the last updates took 20 to 20 s)",
+        "  time      about 20 s (the last updates took 20 s)",
         "  risk      low",
     ]
 

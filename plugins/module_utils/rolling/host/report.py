@@ -233,15 +233,11 @@ def message(call: Call, outcome: Outcome, log_tail: Mapping[str, str]) -> str:
 
 
 def logs_of_the_new(call: Call, stack: Stack) -> dict[str, str]:
-    """The last log lines of what failed."""
-    wanted = {t.settings.name: t for t in call.targets}
-    found: dict[str, str] = {}
-    for container in stack.containers:
-        target = wanted.get(container.service)
-        if target is None or not container.created_here or not (container.fault or container.ready_since is None):
-            continue
-        found[container.name] = call.engine.logs(container.id, 200)
-    return found
+    """The last log lines of what failed; where no container did, of what was not ready yet."""
+    wanted = {t.settings.name for t in call.targets}
+    new = [c for c in stack.containers if c.service in wanted and c.created_here]
+    failed = [c for c in new if c.fault] or [c for c in new if c.ready_since is None]
+    return {c.name: call.engine.logs(c.id, 200) for c in failed}
 
 
 def said_by_the_new(call: Call, stack: Stack) -> list[str]:
