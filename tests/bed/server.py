@@ -291,6 +291,8 @@ class Server:
         services = sorted(name.rsplit("-", 1)[0] for name in seen)
         if services != ["api", "celery", "celery-beat", "db", "nginx", "redis"]:
             found.append(f"containers of {services}")
+        if not any(name.startswith("nginx-") and state == "running" for name, state in seen.items()):
+            return [*found, "nginx does not run"]
         hosts = self.engine.docker("exec", self.nginx(), "cat", "/etc/hosts")
         found += [f"pin left: {line}" for line in hosts.splitlines() if "# evenkeel" in line]
         # As root: it is the owner's file, and only an owner reads it.
