@@ -24,6 +24,8 @@ from tests.bed.shop import ROOT, Play, run
 #: What the playbook prints at two places in the middle: nothing is switched yet, and old and new serve at once.
 BEFORE_SWITCH = r"api: \S+ is asked what users would ask"
 AFTER_SWITCH = r"api: \S+ gets the requests of users now"
+#: What a failed update says where users are served again.
+UNDONE = "Now: undone, the version from before is serving"
 #: Seconds for which a site may stay away before the playbook is run again.
 PATIENCE = 20.0
 #: Seconds after which nobody waits any more.
@@ -137,6 +139,8 @@ def suffer(server: Server, case: str, accident: Callable[[Server], None], place:
             seen.by_itself = served.done()
             seen.again = server.update(version)
             seen.site_after = served.result()
+        if seen.first and seen.first.returncode and seen.by_itself and UNDONE not in seen.first.flat_message:
+            seen.wrong.append(f"users were served, and it does not say so: {seen.first.message}")
         _hold(server, seen, version)
         time.sleep(3)
         result = load.stop()

@@ -148,6 +148,16 @@ def test_killed_in_the_middle_the_same_command_ends_it(shop: Shop, at: str, tmp_
     assert states(shop)["m3"] == "bad" and states(shop)["m2"] == "verified"
 
 
+def test_what_does_not_serve_any_more_is_left_again_and_not_held_for_bad(shop: Shop) -> None:
+    assert forward(shop, "m2").returncode == 0
+    assert forward(shop, "m3").returncode == 0
+    play = shop.rollback(app_services=QUICK, app_verify_paths=[{"path": "/", "contains": "nowhere on this page"}])
+    assert play.returncode != 0 and "nowhere on this page" in play.message, play.output[-5000:]
+    assert (shop.version(), shop.leftovers()) == ("m3", [])
+    assert states(shop)["m2"] == "verified" and "marked bad" not in play.message
+    assert "Now: undone, the version from before is serving and nothing of the new one is left: " in play.flat_message
+
+
 def test_an_image_that_is_gone_and_a_column_that_is_gone_are_said_first(shop: Shop) -> None:
     assert forward(shop, "m3").returncode == 0
     gone = shop.update("m4", app_services=QUICK, update_allow_data_loss=["tours.0004_channel"])
