@@ -124,7 +124,8 @@ options:
     type: float
   monitor:
     description:
-      - Seconds for which the new containers are watched after the switch, while going back is still instant.
+      - Seconds for which the new containers are watched after the switch, while going back is still instant. What cannot be asked whether
+        it is ready is watched until it has booted, which is when it is at work no more, for up to a quarter of its C(ready_timeout).
     type: float
   failure_action:
     description:

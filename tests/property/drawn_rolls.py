@@ -27,7 +27,9 @@ BEHAVIOURS = {
 AT_PORT = {"port-taken": Version(port_taken=True), "deaf-at-port": Version(deaf_at_port=True)}
 ANYWHERE = [name for name in BEHAVIOURS if name not in ("good", "slow")]
 IN_A_TRIAL = {"fails-users": Version(fails_users=True)}
-BAD = [*ANYWHERE, *AT_PORT, *IN_A_TRIAL]
+#: Longer than what says nothing of itself is watched.
+IN_SILENCE = {"crash-as-it-boots": Version(boot=0.0, ends_after=5.0, silent=True)}
+BAD = [*ANYWHERE, *AT_PORT, *IN_A_TRIAL, *IN_SILENCE]
 
 
 def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
@@ -83,6 +85,11 @@ def draw(seed: int) -> tuple[SimulatedMachine, Policy, str]:
         if behaviour in ("good", "slow") and trial.random() < 0.4:
             behaviour = "fails-users"
             versions = {**dict.fromkeys(versions, Version()), "api": IN_A_TRIAL[behaviour]}
+    silence = random.Random(f"silence {seed}")
+    mute = [w.name for w in services if w.kind in (SCHEDULER, OTHER) and w.replicas]
+    if mute and behaviour in ("good", "slow") and silence.random() < 0.3:
+        behaviour = "crash-as-it-boots"
+        versions = {**dict.fromkeys(versions, Version()), silence.choice(mute): IN_SILENCE[behaviour]}
     needs = random.Random(f"needs {seed}")
     if needs.random() < 0.3:
         # Others depend on each other in every direction, not only in that in which they go forward.

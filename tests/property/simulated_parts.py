@@ -17,7 +17,7 @@ class Version:
     """How containers of a version behave: seconds until ready (None: never), seconds until they end, answers.
 
     ``port_taken`` and ``deaf_at_port`` befall only those that hold a port: they cannot start, or never get ready.
-    ``fails_users`` shows in what users are answered alone.
+    ``fails_users`` shows in what users are answered alone. One that is ``silent`` is at work until it ends, and says nothing of it.
     """
 
     boot: float | None = 0.5
@@ -28,6 +28,7 @@ class Version:
     port_taken: bool = False
     deaf_at_port: bool = False
     fails_users: bool = False
+    silent: bool = False
 
 
 @dataclass

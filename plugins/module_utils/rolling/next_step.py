@@ -76,8 +76,7 @@ def failure_of(stack: Stack, views: list[View]) -> str:
         for container in view.current:
             if container.fault:
                 return f"{view.wanted.name}: {container.name} {container.fault}"
-            since = container.awaited_since
-            if container.ready_since is None and since is not None and stack.now - since >= view.wanted.ready_timeout:
+            if view.is_late(container):
                 said = f": {container.last_answer}" if container.last_answer else ""
                 return (
                     f"{view.wanted.name}: {container.name} never became ready in {view.wanted.ready_timeout:g} s{said}"

@@ -18,6 +18,9 @@ UNDO = "undo"
 SPARE = "spare"
 SPENT = "spent"
 
+#: Seconds after which one that was at work has booted, where it is seen at work no more.
+_SETTLED = 0.5
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -113,6 +116,8 @@ class Container:
         since when it has not said it each time.
     :param inside_since: since when this process has seen it in rotation without a break.
     :param ended_here: whether this run has stopped it.
+    :param answering: whether its last answer was the right one, of which more are wanted before it is ready.
+    :param boots_at: when it was last seen at work by this process, of one that may boot still.
     :param age: seconds since its main process was started.
     :param crashes: whether it ends and is started again, over and over: what it is asked, nobody answers.
     :param unkept: whether the engine does not start it again by itself, although its definition says so.
@@ -143,6 +148,8 @@ class Container:
     ended_here: bool = False
     fault: str = ""
     last_answer: str = ""
+    answering: bool = False
+    boots_at: float | None = None
     age: float = float("inf")
     crashes: bool = False
     unkept: bool = False
@@ -278,6 +285,13 @@ class View:
     def unready(self) -> tuple[Container, ...]:
         return tuple(c for c in self.current if c.ready_since is None)
 
+    def is_late(self, container: Container) -> bool:
+        """Whether its time to get ready is over; not while the answers come of which several are wanted."""
+        since = container.awaited_since
+        if since is None or container.ready_since is not None or container.answering:
+            return False
+        return self.now - since >= self.wanted.ready_timeout
+
     @property
     def unproven(self) -> tuple[Container, ...]:
         return tuple(c for c in self.current if not self.is_proven(c))
@@ -302,7 +316,11 @@ class View:
         known = [m for m in moments if m is not None]
         # What the proxy has not learned yet was not tried by users.
         late = self.wanted.dns_seconds or 0.0
-        return max(known) + late + self.wanted.monitor if known else 0.0
+        if not known:
+            return 0.0
+        # What says nothing of itself counts as ready at once: on a busy machine it may not have begun to work by then.
+        seen = [c.boots_at for c in self.current if c.boots_at is not None and self.wanted.monitor]
+        return max([max(known) + late + self.wanted.monitor, *(at + _SETTLED for at in seen)])
 
     @property
     def tried_until(self) -> float:

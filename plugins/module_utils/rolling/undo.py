@@ -62,13 +62,10 @@ def undo_service(view: View) -> Step | None:
 
 def fallen_of(view: View) -> tuple[Container, ...]:
     """Old containers that were started again to be gone back to, and have ended or are not ready in time."""
-    timeout = view.wanted.ready_timeout
     return tuple(
         c
         for c in view.old
-        if is_outdated(c, view.wanted)
-        and c.awaited_since is not None
-        and not (c.running and (c.ready_since is not None or view.now - c.awaited_since < timeout))
+        if is_outdated(c, view.wanted) and c.awaited_since is not None and (view.is_late(c) or not c.running)
     )
 
 
@@ -99,8 +96,7 @@ def make_room(view: View) -> Step | None:
     helpers = tuple(c for c in view.current + view.broken if is_surge(c, wanted))
     serving = tuple(c for c in holding if c.in_rotation)
     unready = tuple(c for c in helpers if c.ready_since is None)
-    late = [c for c in unready if c.awaited_since is not None and view.now - c.awaited_since >= wanted.ready_timeout]
-    if serving and helpers and not (late or any(c.fault for c in helpers)):
+    if serving and helpers and not any(c.fault or view.is_late(c) for c in helpers):
         asleep = tuple(c for c in helpers if not c.running)
         if asleep:
             return Start(restart=ids_of(asleep))

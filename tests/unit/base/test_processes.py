@@ -109,6 +109,28 @@ def test_the_tree_of_a_process_holds_its_grandchildren_and_nobody_else() -> None
     assert before - 0.02 <= family[child.pid].started <= family[grandchild].started <= time.time()
 
 
+@pytest.mark.parametrize(
+    ("work", "at_work"), [("while True: pass", True), ("time.sleep(60)", False)], ids=["counts", "sleeps"]
+)
+def test_what_a_process_or_a_thread_of_its_child_does_is_work(work: str, at_work: bool) -> None:
+    inner = f"import threading, time; t = threading.Thread(target=lambda: exec({work!r})); t.start(); print(flush=True); t.join()"
+    outer = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    with subprocess.Popen(
+        [sys.executable, "-c", outer, inner], stdout=subprocess.PIPE, start_new_session=True
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        try:
+            end = time.monotonic() + 10
+            while processes.at_work(parent.pid) is not at_work and time.monotonic() < end:
+                time.sleep(0.05)
+            found = {processes.at_work(parent.pid) for _look in range(20)}
+        finally:
+            os.killpg(parent.pid, 9)
+    assert at_work in found if at_work else found == {False}
+    assert not processes.at_work(2**22 + 1)
+
+
 def test_the_start_of_a_process_stays_what_it_is() -> None:
     starts = [next(p for p in processes.processes() if p.pid == os.getpid()).started for _look in range(5)]
     assert max(starts) - min(starts) < 0.05

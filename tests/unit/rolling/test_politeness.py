@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes, processor_share
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.politeness import Politeness
 
 
@@ -55,6 +55,25 @@ def test_what_a_killed_run_has_started_has_its_share_again(told: list[tuple[str,
     Politeness().look({"c1": container(1)}, ["c1"])
     Politeness().end([container(2)])
     assert told == [("restore", 1), ("restore", 2)]
+
+
+def test_one_that_may_boot_still_was_last_seen_at_work_at_a_moment(
+    told: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work = {1, 2}
+    monkeypatch.setattr(processes, "at_work", lambda pid: pid in at_work)
+    politeness, booting = Politeness(), container(1)
+    assert politeness.boots_at(booting) is None, "nobody has said that it boots"
+    politeness.expect({"c1": 60.0})
+    assert politeness.boots_at(container(2)) is None
+    first = politeness.boots_at(booting)
+    second = politeness.boots_at(booting)
+    assert first and second and first < second
+    at_work.clear()
+    assert politeness.boots_at(booting) == second
+    at_work.add(1)
+    politeness.look({"c1": booting}, ["c1"])
+    assert politeness.boots_at(booting) == second, "it has said that it has booted"
 
 
 def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> None:

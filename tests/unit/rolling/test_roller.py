@@ -140,3 +140,31 @@ def test_one_failure_of_the_engine_does_not_leave_the_way_back_half_done(refusal
     assert outcome.failed and "GET / answered 500" in outcome.reason
     assert list(machine.containers) == left
     assert outcome.refused == ("undoing it failed: the engine said no" in outcome.reason) == (refusals == 3)
+
+
+class Slow(Machine):
+    """Each round of questions takes so long that the time to get ready is over when the first right answer comes."""
+
+    def __init__(self, *containers: Container, answers: Sequence[bool]) -> None:
+        super().__init__(*containers)
+        self.answers = list(answers)
+
+    def ready(self, ids: Sequence[str]) -> dict[str, Answer]:
+        self.clock += WANTED.ready_timeout * 0.6
+        ok = self.answers.pop(0)
+        return dict.fromkeys(ids, Answer(ok, f"GET /health/ answered {200 if ok else 500}"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ([False, True, True], ""),
+        ([False, False], "api: shop-api-3 never became ready in 60 s: GET /health/ answered 500"),
+        ([False, True, False], "api: shop-api-3 never became ready in 60 s: GET /health/ answered 500"),
+    ],
+)
+def test_answers_of_which_several_are_wanted_may_come_late(answers: list[bool], reason: str) -> None:
+    wanted = replace(WANTED, replicas=1, prove_seconds=0)
+    machine = Slow(replace(OLD, connections=0), answers=answers)
+    assert Roller(machine, Policy((wanted,))).run().reason == reason
+    assert list(machine.containers) == (["old"] if reason else ["new3"])

@@ -91,6 +91,11 @@ def test_a_fault_leads_back_and_says_why() -> None:
     assert late == steps.Undo("api: shop-api-2 never became ready in 60 s: GET /health/ answered 500")
 
 
+def test_one_that_gives_the_right_answers_is_not_given_up_for_having_given_too_few() -> None:
+    answering = replace(NEW, last_answer="GET /health/ answered 200", answering=True)
+    assert decide(OLD, answering, now=70) == steps.AwaitReady(("new",))
+
+
 def test_pause_leaves_everything_as_it_is() -> None:
     policy = Policy((WANTED,), failure_action="pause")
     step = next_step(Stack(18, (OLD, replace(NEW, fault="ended"))), policy)

@@ -120,6 +120,7 @@ def test_where_they_do_not_whoever_runs_is_led_to_and_it_is_said_why() -> None:
     paused = replace(OLD, in_rotation=False, awaited_since=40 - WANTED.ready_timeout, last_answer="answered 502")
     said = "api: the old version did not come back either: shop-api-1 "
     assert back(paused, serving) == steps.Refuse(f"{said}answered 502")
+    assert back(replace(paused, answering=True), serving) == steps.AwaitReady(("old",))
     ended = replace(paused, state="exited")
     assert back(replace(ended, fault="ended with exit code 1"), serving) == steps.Refuse(
         f"{said}ended with exit code 1"

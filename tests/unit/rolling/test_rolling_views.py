@@ -149,6 +149,23 @@ def test_the_watch_begins_when_the_last_of_them_could_be_tried() -> None:
     assert view().watched_until == 0
 
 
+def test_what_says_nothing_of_itself_is_watched_until_it_is_seen_at_work_no_more() -> None:
+    assert view(replace(JOINED, boots_at=31)).watched_until == 31.5
+    assert view(replace(JOINED, boots_at=21)).watched_until == 20 + WANTED.monitor, "it has booted since long"
+    both = view(JOINED, replace(JOINED, id="b", boots_at=40), wanted=replace(WANTED, replicas=2))
+    assert both.watched_until == 40.5
+    unwatched = replace(WANTED, monitor=0)
+    assert view(replace(JOINED, boots_at=31), wanted=unwatched).watched_until == 20, "it was found good before"
+
+
+def test_the_time_to_get_ready_is_over_for_one_that_was_asked_and_gives_no_right_answer() -> None:
+    end = 10 + WANTED.ready_timeout
+    assert view(NEW, now=end).is_late(NEW)
+    assert not view(NEW, now=end - 1).is_late(NEW)
+    for other in (replace(NEW, answering=True), replace(NEW, ready_since=69), replace(NEW, awaited_since=None)):
+        assert not view(other, now=end).is_late(other)
+
+
 def test_who_fetches_tasks_is_told_to_end_that_before_it_goes() -> None:
     assert view(WORKING, wanted=CELERY).is_consuming(WORKING)
     assert not view(WORKING, wanted=replace(CELERY, order=STOP_FIRST)).is_consuming(WORKING), (

@@ -192,13 +192,16 @@ def processes() -> Iterator[Process]:
             yield seen
 
 
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return found
-    for thread in threads:
+    for thread in _threads(pid):
         found += [int(child) for child in text_of(f"/proc/{pid}/task/{thread}/children").split()]
     return found
 
@@ -214,6 +217,12 @@ def tree(root: int) -> list[Process]:
             found.append(seen)
             waiting += _children(pid)
     return found
+
+
+def at_work(root: int) -> bool:
+    """Whether a process, or one that descends from it, runs, or waits for a processor or a disk (proc(5), state R or D)."""
+    stats = (text_of(f"/proc/{seen.pid}/task/{thread}/stat") for seen in tree(root) for thread in _threads(seen.pid))
+    return any(stat.rsplit(")", 1)[-1].split()[:1] in (["R"], ["D"]) for stat in stats)
 
 
 def inner_pid(pid: int) -> int:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ...base.host import processor_share
+from ...base.host import processes, processor_share
 from ...engine.host.inspection import pid_of, started_at
 
 #: The part of its ``ready_timeout`` for which one does.
@@ -21,6 +21,7 @@ class Politeness:
 
     def __init__(self) -> None:
         self._booting: dict[str, float] = {}
+        self._at_work: dict[str, float] = {}
 
     def expect(self, timeouts: Mapping[str, float]) -> None:
         """These boot, or will: id → seconds to get ready in."""
@@ -44,6 +45,13 @@ class Politeness:
         for container_id in slow.union(booted):
             _have_share(inspections[container_id], True)
             self._booting.pop(container_id, None)
+
+    def boots_at(self, inspection: Mapping[str, Any]) -> float | None:
+        """When one that may boot still was last seen at work (monotonic seconds); None of one that was never."""
+        container_id = str(inspection["Id"])
+        if container_id in self._booting and processes.at_work(pid_of(inspection) or 0):
+            self._at_work[container_id] = time.monotonic()
+        return self._at_work.get(container_id)
 
     def end(self, inspections: Iterable[Mapping[str, Any]]) -> None:
         """All have their usual share again, also what a killed run has started."""

@@ -182,6 +182,7 @@ class Roller:
                     unanswered_since=known.unanswered_since,
                     fault=known.fault,
                     last_answer=known.last_answer,
+                    answering=known.successes > 0,
                 )
             )
         return Stack(now, tuple(containers), seen.proxy, self.goal, self.cause, self.fault, self.no_return)
