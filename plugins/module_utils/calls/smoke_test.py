@@ -21,6 +21,8 @@ _OWN: dict[str, Any] = {
     "advice": {"type": "str", "default": "look at the messages above and run the same command again"},
 }
 SPEC: dict[str, Any] = {**SMOKE_TEST_SPEC, **LOCK_SPEC, **_OWN}
+#: Those who are served need the processors more.
+STEPS_BACK = True
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

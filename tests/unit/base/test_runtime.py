@@ -317,3 +317,31 @@ def test_several_at_once_leave_one_file(target: Target, code: tuple[Path, str]) 
         answers = list(pool.map(lambda _n: target.run(*code), range(4)))
     assert all(answer == answers[0] for answer in answers)
     assert len(target.files()) == 1
+
+
+_FIRST = f"""
+import json, sys
+from {PREFIX}base.host import processor_share, runtime, waiting_process
+
+HEAVY, seen = ["ansible.module_utils.basic", "{PREFIX}calls.deploy_info"], []
+
+def note(*_all):
+    seen.append([name in sys.modules for name in HEAVY])
+    return "where it was"
+
+processor_share.step_back = processor_share.step_forward = note
+runtime.run = lambda _class, name, detach: print(json.dumps([name, seen]))
+runtime.run_next(waiting_process.Next("deploy_info", {{}}, False))
+"""
+
+
+def test_what_the_first_module_imports_leaves_the_processors_to_those_who_are_served() -> None:
+    path = os.pathsep.join([str(PLUGINS.parent / "collections"), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout or "[]") == ["deploy_info", [[False, False], [True, True]]], done.stderr

@@ -31,6 +31,7 @@ _UNSENT = (
     "What: the code of evenkeel.deploy is not on this target\nNow: nothing was touched\n"
     "Next: run the module by its full name (evenkeel.deploy.…), so that its action plugin sends the code"
 )
+_BASIC = "ansible.module_utils.basic"
 # What changes nothing leaves the processors to those who are served.
 _NICE = 10
 # What most operations need, in the order in which they do.
@@ -70,14 +71,14 @@ def sources() -> dict[str, str]:
 
 def run_next(module: waiting_process.Next) -> None:
     """Run a module that module ``call`` was sent for; in a process that waits for what follows it, that, when it comes."""
-    basic: Any = importlib.import_module("ansible.module_utils.basic")
     following: waiting_process.Next | None = module
     while following:
         module, following = following, None
+        # What it needs is there before the process is copied.
+        _called(module.name)
         if is_followed(module.name, module.arguments):
-            # What it needs is there before the process is copied.
-            _called(module.name)
             following = waiting_process.leave_one(_importer(), _prepare)
+    basic: Any = importlib.import_module(_BASIC)
     # As Ansible's own wrapper does; the second is there since 2.19.
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": module.arguments}).encode()
     basic._ANSIBLE_PROFILE = "legacy"
@@ -117,6 +118,8 @@ def _called(name: str) -> Any:
     (share,) = load("base.host.processor_share")
     group = share.step_back(False)
     try:
+        # Most of what the first one imports.
+        importlib.import_module(_BASIC)
         return load(f"calls.{name}", "operation.host.result")[0]
     finally:
         share.step_forward(group)
