@@ -33,6 +33,8 @@ RULES = {
     "required_one_of": [("src", "content", "from_release")],
     "required_by": {"src": "dest", "content": "dest"},
 }
+#: Those who are served need the processors more.
+STEPS_BACK = True
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -25,6 +25,8 @@ _OWN: dict[str, Any] = {
     "owner": {"type": "str"},
 }
 SPEC: dict[str, Any] = {**LOCK_SPEC, **_OWN}
+#: Those who are served need the processors more.
+STEPS_BACK = True
 
 
 def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -30,16 +30,27 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return noted
 
 
-def test_one_that_was_expected_has_less_until_it_has_booted(told: list[tuple[str, int]]) -> None:
+def test_one_that_was_expected_has_less_until_it_serves(told: list[tuple[str, int]]) -> None:
     politeness, seen = Politeness(), {"c1": container(1), "c2": container(2)}
     politeness.expect({"c1": 60.0})
     for inspection in seen.values():
         politeness.started(inspection)
     politeness.look(seen)
     assert told == [("lower", 1)]
-    politeness.look(seen, ["c1"])
+    politeness.booted(["c1"])
+    politeness.look(seen)
+    assert told == [("lower", 1)], "its other processes boot on"
+    politeness.serve([seen["c1"]])
     politeness.look(seen)
     assert told == [("lower", 1), ("restore", 1)]
+
+
+def test_one_that_has_answered_is_not_slow(told: list[tuple[str, int]]) -> None:
+    politeness = Politeness()
+    politeness.expect({"c1": 60.0})
+    politeness.booted(["c1"])
+    politeness.look({"c1": container(1, age=50.0)})
+    assert told == []
 
 
 def test_a_slow_one_has_its_share_again_after_a_quarter_of_its_time_and_the_engine_too(
@@ -52,9 +63,8 @@ def test_a_slow_one_has_its_share_again_after_a_quarter_of_its_time_and_the_engi
 
 
 def test_what_a_killed_run_has_started_has_its_share_again(told: list[tuple[str, int]]) -> None:
-    Politeness().look({"c1": container(1)}, ["c1"])
-    Politeness().end([container(2)])
-    assert told == [("restore", 1), ("restore", 2)]
+    Politeness().serve([container(1)])
+    assert told == [("restore", 1)]
 
 
 def test_one_that_may_boot_still_was_last_seen_at_work_at_a_moment(
@@ -72,7 +82,7 @@ def test_one_that_may_boot_still_was_last_seen_at_work_at_a_moment(
     at_work.clear()
     assert politeness.boots_at(booting) == second
     at_work.add(1)
-    politeness.look({"c1": booting}, ["c1"])
+    politeness.booted(["c1"])
     assert politeness.boots_at(booting) == second, "it has said that it has booted"
 
 
@@ -80,6 +90,6 @@ def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> No
     politeness, own = Politeness(), container(1, age=100.0, share=102)
     politeness.expect({"c1": 60.0})
     politeness.started(own)
-    politeness.look({"c1": own}, ["c1"])
-    politeness.end([own])
+    politeness.look({"c1": own})
+    politeness.serve([own])
     assert told == [("restore engine", 0)]

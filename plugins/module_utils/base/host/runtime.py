@@ -103,8 +103,10 @@ def _prepare() -> Callable[[], None]:
 
     def end() -> None:
         wanted.set()
-        share.step_forward(group)
+        # What it is at may be most of what the next module needs.
+        share.step_back(False)
         importing.join()
+        share.step_forward(group)
 
     importing = threading.Thread(target=import_all, daemon=True)
     importing.start()

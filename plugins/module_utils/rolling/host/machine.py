@@ -289,8 +289,7 @@ class ComposeMachine:
         inspection = self._inspections[container_id]
         definition = self._definition(self.targets[label_of(inspection, SERVICE_LABEL)])
         self._policies.trust(inspection, definition)
-        # Users are led to it next.
-        self._politeness.look(self._inspections, [container_id])
+        self._politeness.serve([inspection])
 
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
@@ -318,8 +317,15 @@ class ComposeMachine:
         # One that says nothing of itself boots on.
         booted = {i for i, answer in found.items() if answer.ok and answer != _SILENT}
         self._politeness.expect(self._timeouts(found))
-        self._politeness.look(self._inspections, booted)
+        self._politeness.booted(booted)
+        # Users come to others by themselves.
+        self._politeness.serve(self._inspections[i] for i in booted if not self._is_led(i))
         return found
+
+    def _is_led(self, container_id: str) -> bool:
+        """Whether users come to a container only once they are led to it."""
+        target = self.targets[label_of(self._inspections[container_id], SERVICE_LABEL)]
+        return bool(target.steering and target.route and (self._nginx or target.door))
 
     def _timeouts(self, ids: Collection[str]) -> dict[str, float]:
         """In how many seconds each has to get ready."""
@@ -328,7 +334,7 @@ class ComposeMachine:
 
     def end_politeness(self) -> None:
         """Let each container have as much of the processors as its definition says."""
-        self._politeness.end(self._inspections.values())
+        self._politeness.serve(self._inspections.values())
 
     def _wake(self, container_id: str) -> None:
         """Let one go on that was frozen for a gap and is to serve again; users wait until whoever began the gap lets them in."""
@@ -440,6 +446,7 @@ class ComposeMachine:
         self._steer(service, lambda strategy, nginx: strategy.hold(nginx, addresses, partial(self._unused, nginx)))
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None:
+        self._politeness.serve(e.inspection for e in self._endpoints(service) if e.address in addresses)
         self._steer(service, lambda strategy, nginx: strategy.rotate(nginx, self._endpoints(service), addresses))
         self._lead_waiting(service, addresses)
 

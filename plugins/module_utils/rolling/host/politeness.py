@@ -1,7 +1,7 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""New containers leave the processors to those that serve while they boot, which takes a processor for seconds."""
+"""New containers leave the processors to those that serve: to boot takes a processor for seconds, and so do first answers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Politeness:
         if inspection["Id"] in self._booting:
             _have_share(inspection, False)
 
-    def look(self, inspections: Mapping[str, Mapping[str, Any]], booted: Collection[str] = ()) -> None:
-        """Those that have booted have their usual share again, also what a killed run has started, and so have slow ones.
+    def look(self, inspections: Mapping[str, Mapping[str, Any]]) -> None:
+        """Those that boot slowly have their usual share again.
 
         :param inspections: of all containers.
         """
@@ -42,9 +42,18 @@ class Politeness:
         if slow:
             # Where processors are that short, what starts and asks it needs them too.
             processor_share.restore_engine()
-        for container_id in slow.union(booted):
-            _have_share(inspections[container_id], True)
+        self.serve([inspections[container_id] for container_id in slow])
+
+    def booted(self, ids: Collection[str]) -> None:
+        """They have answered; others of their processes boot on, and each answers its first questions slowly."""
+        for container_id in ids:
             self._booting.pop(container_id, None)
+
+    def serve(self, inspections: Iterable[Mapping[str, Any]]) -> None:
+        """They have their usual share again, also what a killed run has started."""
+        for inspection in inspections:
+            _have_share(inspection, True)
+            self._booting.pop(inspection["Id"], None)
 
     def boots_at(self, inspection: Mapping[str, Any]) -> float | None:
         """When one that may boot still was last seen at work (monotonic seconds); None of one that was never."""
@@ -52,12 +61,6 @@ class Politeness:
         if container_id in self._booting and processes.at_work(pid_of(inspection) or 0):
             self._at_work[container_id] = time.monotonic()
         return self._at_work.get(container_id)
-
-    def end(self, inspections: Iterable[Mapping[str, Any]]) -> None:
-        """All have their usual share again, also what a killed run has started."""
-        for inspection in inspections:
-            _have_share(inspection, True)
-        self._booting.clear()
 
 
 def _have_share(inspection: Mapping[str, Any], usual: bool) -> None:
