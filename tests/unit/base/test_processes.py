@@ -131,6 +131,24 @@ def test_what_a_process_or_a_thread_of_its_child_does_is_work(work: str, at_work
     assert not processes.at_work(2**22 + 1)
 
 
+def test_what_a_process_has_had_of_processors_counts_its_children_and_those_that_have_ended() -> None:
+    busy = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    idle = "print(flush=True); time.sleep(60)"
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]]); "
+    living = f"{busy}\n{idle}"
+    for program in (f"{child}import time; {idle}", f"{child.replace('1])', '2])')}"):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, busy, living], stdout=subprocess.PIPE, start_new_session=True
+        ) as parent:
+            assert parent.stdout is not None
+            parent.stdout.readline()
+            try:
+                assert processes.processor_seconds(parent.pid) >= 0.29
+            finally:
+                os.killpg(parent.pid, 9)
+    assert processes.processor_seconds(2**22 + 1) == 0.0
+
+
 def test_the_start_of_a_process_stays_what_it_is() -> None:
     starts = [next(p for p in processes.processes() if p.pid == os.getpid()).started for _look in range(5)]
     assert max(starts) - min(starts) < 0.05

@@ -72,6 +72,7 @@ def test_one_that_may_boot_still_was_last_seen_at_work_at_a_moment(
 ) -> None:
     at_work = {1, 2}
     monkeypatch.setattr(processes, "at_work", lambda pid: pid in at_work)
+    monkeypatch.setattr(processes, "processor_seconds", lambda pid: 1.0)
     politeness, booting = Politeness(), container(1)
     assert politeness.boots_at(booting) is None, "nobody has said that it boots"
     politeness.expect({"c1": 60.0})
@@ -84,6 +85,23 @@ def test_one_that_may_boot_still_was_last_seen_at_work_at_a_moment(
     at_work.add(1)
     politeness.booted(["c1"])
     assert politeness.boots_at(booting) == second, "it has said that it has booted"
+
+
+def test_one_may_boot_until_it_has_had_enough_of_the_processors_and_while_it_has_time_to_get_ready(
+    told: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    had = {1: 1.0}
+    monkeypatch.setattr(processes, "at_work", lambda pid: True)
+    monkeypatch.setattr(processes, "processor_seconds", lambda pid: had[pid])
+    politeness, slow, late = Politeness(), container(1, age=20.0), container(1, age=70.0)
+    politeness.expect({"c1": 60.0})
+    politeness.look({"c1": slow})
+    assert told == [("restore engine", 0), ("restore", 1)]
+    first = politeness.boots_at(slow)
+    assert first, "it has the share of others now, and boots still"
+    assert politeness.boots_at(late) == first, "its time is over"
+    had[1] = 15.0
+    assert politeness.boots_at(slow) == first, "no boot takes as much"
 
 
 def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> None:

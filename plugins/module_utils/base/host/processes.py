@@ -225,6 +225,13 @@ def at_work(root: int) -> bool:
     return any(stat.rsplit(")", 1)[-1].split()[:1] in (["R"], ["D"]) for stat in stats)
 
 
+def processor_seconds(root: int) -> float:
+    """How long a process and all that descend from it have been at work so far, those that have ended included (proc(5), seconds)."""
+    stats = (text_of(f"/proc/{seen.pid}/stat").rsplit(")", 1)[-1].split() for seen in tree(root))
+    # From utime to cstime.
+    return sum(int(ticks) for stat in stats for ticks in stat[11:15]) / _TICKS
+
+
 def inner_pid(pid: int) -> int:
     """A process's id inside its own PID namespace (the host's where the kernel does not tell)."""
     for line in text_of(f"/proc/{pid}/status").splitlines():

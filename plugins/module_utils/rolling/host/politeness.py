@@ -12,7 +12,7 @@ from typing import Any
 from ...base.host import processes, processor_share
 from ...engine.host.inspection import pid_of, started_at
 
-#: The part of its ``ready_timeout`` for which one does.
+#: The part of its ``ready_timeout`` for which one does; and as much of a processor as a boot takes at most.
 _PART = 0.25
 
 
@@ -21,11 +21,13 @@ class Politeness:
 
     def __init__(self) -> None:
         self._booting: dict[str, float] = {}
+        self._watched: dict[str, float] = {}
         self._at_work: dict[str, float] = {}
 
     def expect(self, timeouts: Mapping[str, float]) -> None:
         """These boot, or will: id → seconds to get ready in."""
         self._booting.update(timeouts)
+        self._watched.update(timeouts)
 
     def started(self, inspection: Mapping[str, Any]) -> None:
         """One was started here, as it is seen since."""
@@ -42,23 +44,31 @@ class Politeness:
         if slow:
             # Where processors are that short, what starts and asks it needs them too.
             processor_share.restore_engine()
-        self.serve([inspections[container_id] for container_id in slow])
+        for container_id in slow:
+            _have_share(inspections[container_id], True)
+            del self._booting[container_id]
 
     def booted(self, ids: Collection[str]) -> None:
         """They have answered; others of their processes boot on, and each answers its first questions slowly."""
         for container_id in ids:
             self._booting.pop(container_id, None)
+            self._watched.pop(container_id, None)
 
     def serve(self, inspections: Iterable[Mapping[str, Any]]) -> None:
         """They have their usual share again, also what a killed run has started."""
         for inspection in inspections:
             _have_share(inspection, True)
-            self._booting.pop(inspection["Id"], None)
+            self.booted([inspection["Id"]])
 
     def boots_at(self, inspection: Mapping[str, Any]) -> float | None:
-        """When one that may boot still was last seen at work (monotonic seconds); None of one that was never."""
-        container_id = str(inspection["Id"])
-        if container_id in self._booting and processes.at_work(pid_of(inspection) or 0):
+        """When one that may boot still was last seen at work (monotonic seconds); None of one that was never.
+
+        Where processors are short a boot takes long. So what counts is what it has had of them.
+        """
+        container_id, pid = str(inspection["Id"]), pid_of(inspection) or 0
+        timeout = self._watched.get(container_id, 0.0)
+        early = time.time() - started_at(inspection) < timeout
+        if early and processes.at_work(pid) and processes.processor_seconds(pid) < timeout * _PART:
             self._at_work[container_id] = time.monotonic()
         return self._at_work.get(container_id)
 
