@@ -9,53 +9,99 @@ systemd has it: with engine and containers all below one group, each process of 
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
 from tests.bed.load.database import Database, wait_for_tasks
 from tests.bed.load.process import LoadRun
-from tests.bed.load.result import Measures, Result
+from tests.bed.load.result import Phase, Result
 from tests.bed.server import Server
 from tests.bed.shop import BedError, run
 from tests.bed.ssh_speed import acts, timed, warm
 from tests.bed.tasks import Run
 
-#: Requests a second, after a round with nobody there. Beside an operation the larger is more than one processor carries.
-RATES = (50, 100)
+#: What part of the server's processor its users fill while nothing is done to it. Machines are not equally fast, and
+#: where users fill all of it nothing can be done for them.
+FILLED = (0.3, 0.6)
+#: Requests a second, and seconds, by which it is found how many that takes.
+_SAMPLE, _SAMPLED = 20, 20.0
 #: Seconds under load before the first operation, and between two.
-_BEFORE, _BETWEEN = 20.0, 4.0
-_COLUMNS = "requests a second | operation | beside its roll | its roll | p99 before | p99 | slowest | requests | failed"
+_BEFORE, _BETWEEN = 20.0, 10.0
+_COLUMNS = (
+    "filled by users | requests a second | operation | beside its roll | its roll | p99 before | p99 | ratio | slowest | "
+    "requests | failed"
+)
 _LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares
 it as systemd does: half for engine and containers (`system.slice`), half for who is logged in (`user.slice`).
+*Filled by users* is the part of that processor which requests take while nothing is done to the server, measured first.
 *p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
-and are counted. The images of both versions are there. *six starts* is what the engine costs with its usual share of the
-processors, of which an operation leaves it a quarter: six containers of the app's image, one every four seconds, with a tenth
+and are counted. *p99 before* is the median of the times in which nothing was done: before, between and after the operations.
+The images of both versions are there. *six starts* is what the engine costs with its usual share of the
+processors, of which an operation leaves it a quarter: six containers of the app's image, one every ten seconds, with a tenth
 of the processors and a program that ends at once. An update starts five, and ends three.
 """
 _STARTS = "six starts"
 
 
 @contextmanager
-def _apart(server: Server) -> Iterator[None]:
-    """This process and its children have one processor meanwhile, the server has another."""
+def _apart(server: Server) -> Iterator[int]:
+    """This process and its children have one processor meanwhile, the server has another: its number."""
     ours = sorted(os.sched_getaffinity(0))
     if len(ours) < 2:
         raise BedError("it takes two processors to keep a load apart from its server")
     run(["docker", "update", "--cpuset-cpus", str(ours[1]), server.name])
     os.sched_setaffinity(0, ours[:1])
     try:
-        yield
+        yield ours[1]
     finally:
         os.sched_setaffinity(0, ours)
+
+
+def _ticks(processor: int) -> tuple[int, int]:
+    """How long a processor was at work since the machine started, and how long it was there, as the kernel counts."""
+    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+        name, *counts = line.split()
+        if name == f"cpu{processor}":
+            # Guests are counted twice (man 5 proc).
+            ticks = [int(count) for count in counts[:8]]
+            return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+    raise BedError(f"/proc/stat has no processor {processor}")
+
+
+def _filled(processor: int) -> float:
+    """Which part of a processor is used."""
+    before = _ticks(processor)
+    time.sleep(_SAMPLED)
+    after = _ticks(processor)
+    return (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _rates(server: Server, processor: int) -> dict[float, int]:
+    """How many requests a second fill which part of the server's processor."""
+    idle = _filled(processor)
+    with server.load(rate=_SAMPLE) as load:
+        # New connections of each kind come first.
+        time.sleep(_BETWEEN)
+        each = (_filled(processor) - idle) / _SAMPLE
+        load.stop()
+    rates = {part: round((part - idle) / each) for part in FILLED}
+    if min(rates.values()) < 1:
+        raise BedError(
+            f"with nobody there {idle:.0%} of the server's processor is used, and {each:.1%} by each request"
+        )
+    return rates
 
 
 def _operations(server: Server, word: str, mark: Callable[[str], None] = lambda _name: None) -> Mapping[str, Run]:
     done = {}
     for number, (name, playbook, variables) in enumerate(acts(server, word)):
         mark(f"act{number}-start")
-        done[name] = timed(server, 0.0, True, playbook, **variables)
+        # With the proofs that users have.
+        done[name] = timed(server, 0.0, True, playbook, app_services={}, **variables)
         mark(f"act{number}-end")
         time.sleep(_BETWEEN)
     return done
@@ -84,18 +130,18 @@ def _accounts(server: Server, load: LoadRun, result: Result) -> str:
     return f"{said}, and each has its row and its task"
 
 
-def _row(rate: int, name: str, done: Run, *seen: str) -> str:
-    cells = [str(rate), name, f"{done.seconds - done.roll:.1f} s", f"{done.roll:.1f} s", *(seen or ["-"] * 5)]
+def _row(users: str, rate: int, name: str, done: Run, *seen: str) -> str:
+    cells = [users, str(rate), name, f"{done.seconds - done.roll:.1f} s", f"{done.roll:.1f} s", *(seen or ["-"] * 6)]
     return f"| {' | '.join(cells)} |"
 
 
-def _seen(before: Measures, during: Measures) -> list[str]:
-    calm, crowded = before.latency_ms, during.latency_ms
-    times = [f"{value:.0f} ms" for value in (calm["p99"], crowded["p99"], crowded["max"])]
+def _seen(calm: float, during: Phase) -> list[str]:
+    p99, slowest = during.latency_ms["p99"], during.latency_ms["max"]
+    times = [f"{calm:.0f} ms", f"{p99:.0f} ms", f"{p99 / calm:.1f}", f"{slowest:.0f} ms"]
     return [*times, f"{during.total:,}", str(during.failed)]
 
 
-def _under_load(server: Server, rate: int) -> tuple[list[str], str]:
+def _under_load(server: Server, part: float, rate: int) -> tuple[list[str], str]:
     """Each operation at that many requests a second: rows, and what is to be said of the orders."""
     with server.load(rate=rate) as load:
         time.sleep(_BEFORE)
@@ -103,25 +149,28 @@ def _under_load(server: Server, rate: int) -> tuple[list[str], str]:
         load.mark(f"act{len(done)}-start")
         done[_STARTS] = _six_starts(server)
         load.mark(f"act{len(done) - 1}-end")
+        time.sleep(_BETWEEN)
         result = server.judged(load.stop())
     if result.abandoned:
         raise BedError(f"{result.abandoned} requests were given up by the load generator itself")
     phases = {phase.name: phase for phase in result.phases}
+    acts_of = [f"act{number}" for number in range(len(done))]
+    calm = statistics.median(p.latency_ms["p99"] for name, p in phases.items() if name not in acts_of)
     rows = [
-        _row(rate, name, each, *_seen(result.phases[0], phases[f"act{number}"]))
-        for number, (name, each) in enumerate(done.items())
+        _row(f"{part:.0%}", rate, name, each, *_seen(calm, phases[act]))
+        for act, (name, each) in zip(acts_of, done.items(), strict=True)
     ]
     return rows, _accounts(server, load, result)
 
 
 def measured() -> str:
     """Each operation with nobody there and under load, as a table."""
-    with Server("crowded", slices=True) as server, _apart(server):
+    with Server("crowded", slices=True) as server, _apart(server) as processor:
         warm(server)
-        rows = [_row(0, name, each) for name, each in _operations(server, "quiet").items()]
+        rows = [_row("0%", 0, name, each) for name, each in _operations(server, "quiet").items()]
         said = []
-        for rate in RATES:
-            more, line = _under_load(server, rate)
+        for part, rate in _rates(server, processor).items():
+            more, line = _under_load(server, part, rate)
             rows += more
             said.append(line)
     head = [f"| {_COLUMNS} |", f"|{'---|' * (_COLUMNS.count('|') + 1)}"]
