@@ -166,7 +166,7 @@ def credentials_of(address: str) -> tuple[str, str]:
         return "", rest
     before_path = re.split(r"[/?#]", rest, maxsplit=1)[0]
     _host, colon, port = before_path.rpartition("]")[2].partition(":")
-    if scheme.lower() in _OF_PAGES and "@" not in before_path and (not colon or port.isdigit()):
+    if scheme.lower() in _OF_PAGES and "@" not in before_path and (not colon or port.isdecimal()):
         return "", rest
     # The last one ends a password that has others: of https://user:password@host/@name more is hidden than need be.
     who, _at, after = rest.rpartition("@")

@@ -88,7 +88,7 @@ class _Reader:
             return str(len(self.arguments))
         if name in "@*":
             value = " ".join(self.arguments)
-        elif name.isdigit():
+        elif name.isdecimal():
             number = int(name)
             value = self.arguments[number - 1] if 0 < number <= len(self.arguments) else ""
         else:
@@ -182,7 +182,7 @@ class _Reader:
         raw: list[str] = []
         while self.at < len(self.tokens) and self._next() not in _SEPARATORS:
             if self._next() in _REDIRECTS:
-                if raw and raw[-1].isdigit():
+                if raw and raw[-1].isdecimal():
                     # 2>&1: which of its outputs.
                     raw.pop()
                 self.at += 2
@@ -202,7 +202,7 @@ class _Reader:
         if not words or not live:
             return
         if words[0] == "shift":
-            del self.arguments[: int(words[1]) if words[1:] and words[1].isdigit() else 1]
+            del self.arguments[: int(words[1]) if words[1:] and words[1].isdecimal() else 1]
         elif words[:2] == ["set", "--"]:
             self.arguments[:] = words[2:]
         elif words[0] in ("exit", "return"):
@@ -252,7 +252,7 @@ def _compared(words: Sequence[str]) -> bool | None:
         return fnmatch.fnmatchcase(left, right) if set(right) & set("*?") else left == right
     if operator == "!=":
         return left != right
-    if operator in ("-eq", "-ne", "-gt", "-lt", "-ge", "-le") and left.isdigit() and right.isdigit():
+    if operator in ("-eq", "-ne", "-gt", "-lt", "-ge", "-le") and left.isdecimal() and right.isdecimal():
         one, two = int(left), int(right)
         return {
             "-eq": one == two, "-ne": one != two, "-gt": one > two, "-lt": one < two, "-ge": one >= two, "-le": one <= two,

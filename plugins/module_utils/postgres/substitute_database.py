@@ -71,7 +71,7 @@ def problem_with(places: Sequence[Place]) -> str:
     if len(where) > 1:
         return f"the databases are on different servers ({', '.join(where)}), and a rehearsal has one"
     ports = places[0].ports
-    if len(ports) > 1 or not ports[0].isdigit():
+    if len(ports) > 1 or not ports[0].isdecimal():
         return f"the app's settings name the ports {', '.join(ports)}, and a rehearsal's server listens at one"
     return ""
 

@@ -194,5 +194,5 @@ def awaited_port(image: Mapping[str, Any], service: Mapping[str, Any]) -> int:
     :param image: the image's configuration.
     """
     exposed = [*(image.get("ExposedPorts") or {}), *map(str, service.get("expose") or [])]
-    ports = {int(p.split("/")[0]) for p in exposed if p.split("/")[0].isdigit() and not p.endswith("/udp")}
+    ports = {int(p.split("/")[0]) for p in exposed if p.split("/")[0].isdecimal() and not p.endswith("/udp")}
     return min(ports & _PORTS, default=0)

@@ -64,7 +64,7 @@ def _port_of(listen: str) -> int:
     """The port of a listener such as ``:443``, ``tcp/0.0.0.0:80`` or ``:8080-8085``; 0 for a socket or UDP."""
     network, _slash, address = listen.rpartition("/")
     last = address.rpartition(":")[2].partition("-")[0]
-    return int(last) if last.isdigit() and not network.startswith(("unix", "udp", "fd")) else 0
+    return int(last) if last.isdecimal() and not network.startswith(("unix", "udp", "fd")) else 0
 
 
 def _routes(routes: Sequence[Mapping[str, Any]], asked: _Asked, environment: Mapping[str, str]) -> Iterator[Route]:
@@ -129,7 +129,7 @@ def _address_of(dial: str) -> tuple[str, int]:
     if dial.startswith("unix/"):
         return f"unix:{dial[5:]}", 0
     host, _colon, port = dial.removeprefix("tcp/").rpartition(":")
-    if not port.isdigit() or _PLACEHOLDER.search(host):
+    if not port.isdecimal() or _PLACEHOLDER.search(host):
         raise UnreadableCaddy(
             f"a reverse_proxy of Caddy leads to {dial or 'nothing'}, of which only a request says what it is",
             "write the name of the service and its port there",
@@ -186,5 +186,5 @@ def _site(addresses: Sequence[str]) -> _Asked:
     scheme, separator, rest = first.rpartition("://")
     host, _colon, port = rest.partition("/")[0].partition(":")
     plain = (separator and scheme == "http") or port == "80"
-    number = int(port) if port.isdigit() else 80 if plain else 443
+    number = int(port) if port.isdecimal() else 80 if plain else 443
     return _Asked((host,) if host else (), number, not plain)

@@ -92,7 +92,7 @@ def doors_of(service: Mapping[str, Any]) -> tuple[Door, ...]:
     return tuple(
         Door(_host_of(p), int(p["published"]), int(p["target"]))
         for p in _fixed(service)
-        if str(p["published"]).isdigit() and str(p.get("protocol") or "tcp") == "tcp"
+        if str(p["published"]).isdecimal() and str(p.get("protocol") or "tcp") == "tcp"
     )
 
 
@@ -113,7 +113,7 @@ def reason_against(service: Mapping[str, Any], six_closed: str) -> str:
         published = str(port["published"])
         if str(port.get("protocol") or "tcp") != "tcp":
             return f"port {published}/{port['protocol']} is no TCP port, and only these are handed over"
-        if not published.isdigit():
+        if not published.isdecimal():
             return f"port {published} is a range"
     for door in doors_of(service):
         if six_closed and door.is_six_outside:

@@ -123,7 +123,7 @@ def label_routes(name: str, labels: Mapping[str, str], listening: Collection[int
     ports = {
         int(value)
         for key, value in known.items()
-        if re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port", key) and value.isdigit()
+        if re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port", key) and value.isdecimal()
     }
     routers = {key.split(".")[3] for key in known if key.startswith("traefik.http.routers.")}
     found = []

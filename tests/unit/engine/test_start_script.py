@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.start_script import commands_of
@@ -101,6 +101,7 @@ def test_what_is_run_again_and_again_is_told_from_what_is_run_for_each() -> None
 
 
 @given(st.text(alphabet="abcdo$\"'{}()[];|&<>#!=-\n\\ 1@", max_size=80) | st.text(max_size=60))
+@example("$¹")  # a digit (str.isdigit), and no number (int)
 def test_no_script_is_too_odd(text: str) -> None:
     assert len(list(commands_of(text, ["a", "b"], {"X": "y"}))) <= len(text) + 2
 

@@ -192,7 +192,7 @@ class ExternalDatabase:
         except PostgresFailed as error:
             what = f"{here.database} at {self.connection.place} could not be asked: {error}"
             raise BadInput(what, _CREDENTIALS) from error
-        return int(printed) // 10000 if printed.isdigit() else 0
+        return int(printed) // 10000 if printed.isdecimal() else 0
 
 
 def external_of(

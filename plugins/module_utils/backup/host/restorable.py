@@ -213,7 +213,7 @@ class Plain:
         """The server's major version, 0 where it does not say."""
         words = self._server.words(*PSQL, "--dbname", self._server.database, "--command", "SHOW server_version_num")
         digits = self._server.run(words).strip()
-        return int(digits) // 10000 if digits.isdigit() else 0
+        return int(digits) // 10000 if digits.isdecimal() else 0
 
     def _knows_restrict(self) -> bool:
         """Whether the psql that is used can be kept from running commands (PostgreSQL 13.22, 14.19, 15.14, 16.10, 17.6)."""

@@ -302,7 +302,7 @@ class Restoring:
             self._source.server.container, ["df", "-P", "-k", str(known["folder"])]
         )
         fields = said.splitlines()[-1].split() if code == 0 else []
-        if len(fields) < 4 or not fields[3].isdigit():
+        if len(fields) < 4 or not fields[3].isdecimal():
             return
         free, needed = int(fields[3]) * 1024, size or int(known["size"])
         if needed + needed // 4 + self._spare > free:

@@ -187,7 +187,7 @@ def folder(pid: int) -> str:
 def processes() -> Iterator[Process]:
     """Every process that can be seen."""
     for entry in os.listdir("/proc"):
-        seen = process(int(entry)) if entry.isdigit() else None
+        seen = process(int(entry)) if entry.isdecimal() else None
         if seen is not None:
             yield seen
 
@@ -285,14 +285,14 @@ def control_group(pid: int, controller: str = "") -> tuple[str, bool]:
 
 def _table(text: str) -> dict[str, int]:
     rows = (line.split() for line in text.splitlines())
-    return {r[0]: int(r[1]) for r in rows if len(r) == 2 and r[1].isdigit()}
+    return {r[0]: int(r[1]) for r in rows if len(r) == 2 and r[1].isdecimal()}
 
 
 def memory_used(pid: int) -> int | None:
     """Bytes that a container's processes hold, page cache that can go left out; None when it cannot be told."""
     group, second = control_group(pid, "memory")
     usage = text_of(f"{group}/{'memory.current' if second else 'memory.usage_in_bytes'}").strip()
-    if not usage.isdigit():
+    if not usage.isdecimal():
         return None
     stat = _table(text_of(f"{group}/memory.stat"))
     return max(0, int(usage) - stat.get("inactive_file" if second else "total_inactive_file", 0))
@@ -312,6 +312,6 @@ def memory_of_machine() -> tuple[int, int]:
     group, second = control_group(os.getpid(), "memory")
     limit = text_of(f"{group}/{'memory.max' if second else 'memory.limit_in_bytes'}").strip()
     used = memory_used(os.getpid())
-    if limit.isdigit() and int(limit) < total and used is not None:
+    if limit.isdecimal() and int(limit) < total and used is not None:
         total, available = int(limit), min(available, int(limit) - used)
     return total, available

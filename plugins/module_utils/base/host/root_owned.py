@@ -77,7 +77,7 @@ def main_pid(cgroup: str, asked: Callable[[str], str]) -> int:
         unit = os.path.basename(path)
         if path.startswith("/system.slice/") and unit.endswith(".service"):
             said = asked(unit).strip()
-            return int(said) if said.isdigit() else 0
+            return int(said) if said.isdecimal() else 0
     return 0
 
 

@@ -62,7 +62,7 @@ def restarts_of(inspection: Mapping[str, Any]) -> int:
 def stop_signal_of(inspection: Mapping[str, Any]) -> int:
     """The signal by which a container wants to be stopped."""
     name = str((inspection.get("Config") or {}).get("StopSignal") or "SIGTERM")
-    return int(name) if name.isdigit() else int(getattr(signal, name, signal.SIGTERM))
+    return int(name) if name.isdecimal() else int(getattr(signal, name, signal.SIGTERM))
 
 
 def started_at(inspection: Mapping[str, Any]) -> float:

@@ -261,7 +261,7 @@ class Git:
     def size_of(self, commit: str) -> tuple[int, int]:
         """Bytes and files of a commit's tree."""
         entries = [e.split("\t")[0].split() for e in self.inside("ls-tree", "-r", "-l", "-z", commit).split("\0") if e]
-        return sum(int(e[3]) for e in entries if e[3].isdigit()), len(entries)
+        return sum(int(e[3]) for e in entries if e[3].isdecimal()), len(entries)
 
     def objections(self, commit: str) -> list[str]:
         """What of a commit's tree a folder of plain files could not be: submodules, large files kept elsewhere."""

@@ -48,7 +48,7 @@ def changes_between(git: Git, base: str, commit: str) -> list[Change]:
     for entry in parts:
         if entry.count("\t") >= 2:
             *counts, name = entry.split("\t", 2)
-            numbers[name] = tuple(int(n) if n.isdigit() else -1 for n in counts)
+            numbers[name] = tuple(int(n) if n.isdecimal() else -1 for n in counts)
     found = []
     for about, path in raw:
         before, after, _old, _new, letter = about.lstrip(":").split(" ")

@@ -223,7 +223,7 @@ def _published(service: Mapping[str, Any]) -> dict[int, int]:
     found = {}
     for port in service.get("ports") or []:
         published, target = str(port.get("published") or ""), str(port.get("target") or "")
-        if published.isdigit() and target.isdigit() and port.get("protocol", "tcp") == "tcp":
+        if published.isdecimal() and target.isdecimal() and port.get("protocol", "tcp") == "tcp":
             found[int(target)] = int(published)
     return found
 

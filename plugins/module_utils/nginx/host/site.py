@@ -253,7 +253,7 @@ class ContainerSite(Site):
 def _is_young(name: str) -> bool:
     """Whether a twin or its volume may belong to a call that runs now."""
     words = name.split("-")
-    return len(words) > 2 and words[2].isdigit() and time.time() - int(words[2]) < TWIN_LIFE
+    return len(words) > 2 and words[2].isdecimal() and time.time() - int(words[2]) < TWIN_LIFE
 
 
 def with_candidates(archive: bytes, folder: str, candidates: Contents) -> bytes:
