@@ -13,12 +13,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
 from tests.bed.load.database import Database, wait_for_tasks
 from tests.bed.load.process import LoadRun
 from tests.bed.load.result import Phase, Result
+from tests.bed.processors import busy_share
 from tests.bed.server import Server
 from tests.bed.shop import BedError, run
 from tests.bed.ssh_speed import acts, timed, warm
@@ -61,32 +61,13 @@ def _apart(server: Server) -> Iterator[int]:
         os.sched_setaffinity(0, ours)
 
 
-def _ticks(processor: int) -> tuple[int, int]:
-    """How long a processor was at work since the machine started, and how long it was there, as the kernel counts."""
-    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
-        name, *counts = line.split()
-        if name == f"cpu{processor}":
-            # Guests are counted twice (man 5 proc).
-            ticks = [int(count) for count in counts[:8]]
-            return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
-    raise BedError(f"/proc/stat has no processor {processor}")
-
-
-def _filled(processor: int) -> float:
-    """Which part of a processor is used."""
-    before = _ticks(processor)
-    time.sleep(_SAMPLED)
-    after = _ticks(processor)
-    return (after[0] - before[0]) / (after[1] - before[1])
-
-
 def _rates(server: Server, processor: int) -> dict[float, int]:
     """How many requests a second fill which part of the server's processor."""
-    idle = _filled(processor)
+    idle = busy_share(_SAMPLED, processor)
     with server.load(rate=_SAMPLE) as load:
         # New connections of each kind come first.
         time.sleep(_BETWEEN)
-        each = (_filled(processor) - idle) / _SAMPLE
+        each = (busy_share(_SAMPLED, processor) - idle) / _SAMPLE
         load.stop()
     rates = {part: round((part - idle) / each) for part in FILLED}
     if min(rates.values()) < 1:
@@ -154,11 +135,11 @@ def _under_load(server: Server, part: float, rate: int) -> tuple[list[str], str]
     if result.abandoned:
         raise BedError(f"{result.abandoned} requests were given up by the load generator itself")
     phases = {phase.name: phase for phase in result.phases}
-    acts_of = [f"act{number}" for number in range(len(done))]
-    calm = statistics.median(p.latency_ms["p99"] for name, p in phases.items() if name not in acts_of)
+    names = [f"act{number}" for number in range(len(done))]
+    calm = statistics.median(phase.latency_ms["p99"] for name, phase in phases.items() if name not in names)
     rows = [
         _row(f"{part:.0%}", rate, name, each, *_seen(calm, phases[act]))
-        for act, (name, each) in zip(acts_of, done.items(), strict=True)
+        for act, (name, each) in zip(names, done.items(), strict=True)
     ]
     return rows, _accounts(server, load, result)
 

@@ -12,19 +12,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def busy_and_idle() -> tuple[float, float]:
-    """Seconds that all processors together have been busy, and idle, since the machine was started."""
-    words = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
+def busy_and_idle(processor: int | None = None) -> tuple[float, float]:
+    """Seconds that a processor, or all together, have been busy, and idle, since the machine was started."""
+    rows = (line.split() for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines())
+    name = "cpu" if processor is None else f"cpu{processor}"
+    words = next(row[1:9] for row in rows if row[0] == name)
     ticks = [int(word) / os.sysconf("SC_CLK_TCK") for word in words]
     idle = ticks[3] + ticks[4]
     return sum(ticks) - idle, idle
 
 
-def busy_share(seconds: float) -> float:
-    """How much of all processors is in use during the next seconds (0 to 1)."""
-    before = busy_and_idle()
+def busy_share(seconds: float, processor: int | None = None) -> float:
+    """How much of a processor, or of all, is in use during the next seconds (0 to 1)."""
+    before = busy_and_idle(processor)
     time.sleep(seconds)
-    busy, idle = (now - then for now, then in zip(busy_and_idle(), before))
+    busy, idle = (now - then for now, then in zip(busy_and_idle(processor), before))
     return busy / max(busy + idle, 1e-6)
 
 

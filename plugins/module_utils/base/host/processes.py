@@ -137,13 +137,17 @@ def _is_loopback(address: str) -> bool:
 
 def process(pid: int) -> Process | None:
     """One process, None when it is gone."""
-    stat = text_of(f"/proc/{pid}/stat")
-    if not stat:
+    fields = _fields(f"/proc/{pid}/stat")
+    if not fields:
         return None
-    # The command in parentheses may hold spaces and parentheses itself.
-    fields = stat.rsplit(")", 1)[1].split()
     command = text_of(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
     return Process(pid, int(fields[1]), _booted() + int(fields[19]) / _TICKS, command)
+
+
+def _fields(stat: str) -> list[str]:
+    """What stands behind the command in such a file, its state first; empty when the process or thread is gone."""
+    # The command in parentheses may hold spaces and parentheses itself.
+    return text_of(stat).rsplit(")", 1)[-1].split()
 
 
 def has_ended(pid: int) -> bool:
@@ -221,13 +225,13 @@ def tree(root: int) -> list[Process]:
 
 def at_work(root: int) -> bool:
     """Whether a process, or one that descends from it, runs, or waits for a processor or a disk (proc(5), state R or D)."""
-    stats = (text_of(f"/proc/{seen.pid}/task/{thread}/stat") for seen in tree(root) for thread in _threads(seen.pid))
-    return any(stat.rsplit(")", 1)[-1].split()[:1] in (["R"], ["D"]) for stat in stats)
+    stats = (_fields(f"/proc/{seen.pid}/task/{thread}/stat") for seen in tree(root) for thread in _threads(seen.pid))
+    return any(stat[:1] in (["R"], ["D"]) for stat in stats)
 
 
 def processor_seconds(root: int) -> float:
     """How long a process and all that descend from it have been at work so far, those that have ended included (proc(5), seconds)."""
-    stats = (text_of(f"/proc/{seen.pid}/stat").rsplit(")", 1)[-1].split() for seen in tree(root))
+    stats = (_fields(f"/proc/{seen.pid}/stat") for seen in tree(root))
     # From utime to cstime.
     return sum(int(ticks) for stat in stats for ticks in stat[11:15]) / _TICKS
 

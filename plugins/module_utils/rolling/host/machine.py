@@ -446,8 +446,9 @@ class ComposeMachine:
         self._steer(service, lambda strategy, nginx: strategy.hold(nginx, addresses, partial(self._unused, nginx)))
 
     def rotate(self, service: str, addresses: Sequence[str]) -> None:
-        self._politeness.serve(e.inspection for e in self._endpoints(service) if e.address in addresses)
-        self._steer(service, lambda strategy, nginx: strategy.rotate(nginx, self._endpoints(service), addresses))
+        endpoints = self._endpoints(service)
+        self._politeness.serve(e.inspection for e in endpoints if e.address in addresses)
+        self._steer(service, lambda strategy, nginx: strategy.rotate(nginx, endpoints, addresses))
         self._lead_waiting(service, addresses)
 
     def _lead_waiting(self, service: str, addresses: Sequence[str]) -> None:
