@@ -13,7 +13,8 @@ from tests.bed.shop import Shop, run
 
 #: The version → what the message's first line has to say of it.
 BAD = {
-    "bad-unhealthy": "never became ready in 20 s: GET /health/ answered 500",
+    # On a starved machine it has not answered at all yet when its time is over.
+    "bad-unhealthy": "never became ready in 20 s: GET /health/ (answered 500|was not answered)",
     "bad-crash": "ended|was not answered",
     "bad-import": "ended",
     "bad-500": "answered 500",
