@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
 from tests.bed.load.database import Database, wait_for_tasks
@@ -29,22 +30,22 @@ from tests.bed.tasks import Run
 FILLED = (0.3, 0.6)
 #: Requests a second, and seconds, by which it is found how many that takes.
 _SAMPLE, _SAMPLED = 20, 20.0
-#: Seconds under load before the first operation, and between two.
-_BEFORE, _BETWEEN = 20.0, 10.0
+#: Seconds before the first operation, between two, and after the last.
+_BETWEEN = 10.0
 _COLUMNS = (
-    "filled by users | requests a second | operation | beside its roll | its roll | p99 before | p99 | ratio | slowest | "
+    "in use without it | requests a second | operation | beside its roll | its roll | p99 before | p99 | ratio | slowest | "
     "requests | failed"
 )
 _LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares
 it as systemd does: half for engine and containers (`system.slice`), half for who is logged in (`user.slice`).
-*Filled by users* is the part of that processor which requests take while nothing is done to the server, measured first.
+*In use without it* is the part of that processor that is in use in the ten seconds before and after
+the operation. The rates were chosen to fill 30 % and 60 % of it; machines change their speed meanwhile.
 *p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
 and are counted. *p99 before* is the median of the times in which nothing was done: before, between and after the operations.
 The images of both versions are there. *six starts* is what the engine costs with its usual share of the
 processors, of which an operation leaves it a quarter: six containers of the app's image, one every ten seconds, with a tenth
 of the processors and a program that ends at once. An update starts five, and ends three.
 """
-_STARTS = "six starts"
 
 
 @contextmanager
@@ -61,30 +62,43 @@ def _apart(server: Server) -> Iterator[int]:
         os.sched_setaffinity(0, ours)
 
 
-def _rates(server: Server, processor: int) -> dict[float, int]:
-    """How many requests a second fill which part of the server's processor."""
+def _rates(server: Server, processor: int) -> list[int]:
+    """How many requests a second fill those parts of the server's processor."""
     idle = busy_share(_SAMPLED, processor)
     with server.load(rate=_SAMPLE) as load:
         # New connections of each kind come first.
         time.sleep(_BETWEEN)
         each = (busy_share(_SAMPLED, processor) - idle) / _SAMPLE
         load.stop()
-    rates = {part: round((part - idle) / each) for part in FILLED}
-    if min(rates.values()) < 1:
+    rates = [round((part - idle) / each) for part in FILLED]
+    if min(rates) < 1:
         raise BedError(
             f"with nobody there {idle:.0%} of the server's processor is used, and {each:.1%} by each request"
         )
     return rates
 
 
-def _operations(server: Server, word: str, mark: Callable[[str], None] = lambda _name: None) -> Mapping[str, Run]:
-    done = {}
-    for number, (name, playbook, variables) in enumerate(acts(server, word)):
+def _operations(server: Server, word: str) -> dict[str, Callable[[], Run]]:
+    # With the proofs that users have.
+    return {
+        name: partial(timed, server, 0.0, True, playbook, app_services={}, **variables)
+        for name, playbook, variables in acts(server, word)
+    }
+
+
+def _one_by_one(
+    operations: Mapping[str, Callable[[], Run]], processor: int, mark: Callable[[str], None] = lambda _name: None
+) -> list[tuple[str, str, Run]]:
+    """How much of the processor is in use before and after each, its name, and what it took."""
+    done = []
+    before = busy_share(_BETWEEN, processor)
+    for number, (name, operation) in enumerate(operations.items()):
         mark(f"act{number}-start")
-        # With the proofs that users have.
-        done[name] = timed(server, 0.0, True, playbook, app_services={}, **variables)
+        run = operation()
         mark(f"act{number}-end")
-        time.sleep(_BETWEEN)
+        after = busy_share(_BETWEEN, processor)
+        done.append((f"{(before + after) / 2:.0%}", name, run))
+        before = after
     return done
 
 
@@ -111,8 +125,8 @@ def _accounts(server: Server, load: LoadRun, result: Result) -> str:
     return f"{said}, and each has its row and its task"
 
 
-def _row(users: str, rate: int, name: str, done: Run, *seen: str) -> str:
-    cells = [users, str(rate), name, f"{done.seconds - done.roll:.1f} s", f"{done.roll:.1f} s", *(seen or ["-"] * 6)]
+def _row(filled: str, rate: int, name: str, done: Run, *seen: str) -> str:
+    cells = [filled, str(rate), name, f"{done.seconds - done.roll:.1f} s", f"{done.roll:.1f} s", *(seen or ["-"] * 6)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -122,15 +136,13 @@ def _seen(calm: float, during: Phase) -> list[str]:
     return [*times, f"{during.total:,}", str(during.failed)]
 
 
-def _under_load(server: Server, part: float, rate: int) -> tuple[list[str], str]:
+def _under_load(server: Server, processor: int, rate: int) -> tuple[list[str], str]:
     """Each operation at that many requests a second: rows, and what is to be said of the orders."""
+    operations = {**_operations(server, f"crowded-{rate}"), "six starts": partial(_six_starts, server)}
     with server.load(rate=rate) as load:
-        time.sleep(_BEFORE)
-        done = dict(_operations(server, f"crowded-{rate}", load.mark))
-        load.mark(f"act{len(done)}-start")
-        done[_STARTS] = _six_starts(server)
-        load.mark(f"act{len(done) - 1}-end")
+        # New connections of each kind come first.
         time.sleep(_BETWEEN)
+        done = _one_by_one(operations, processor, load.mark)
         result = server.judged(load.stop())
     if result.abandoned:
         raise BedError(f"{result.abandoned} requests were given up by the load generator itself")
@@ -138,8 +150,8 @@ def _under_load(server: Server, part: float, rate: int) -> tuple[list[str], str]
     names = [f"act{number}" for number in range(len(done))]
     calm = statistics.median(phase.latency_ms["p99"] for name, phase in phases.items() if name not in names)
     rows = [
-        _row(f"{part:.0%}", rate, name, each, *_seen(calm, phases[act]))
-        for act, (name, each) in zip(names, done.items(), strict=True)
+        _row(filled, rate, name, run, *_seen(calm, phases[act]))
+        for act, (filled, name, run) in zip(names, done, strict=True)
     ]
     return rows, _accounts(server, load, result)
 
@@ -148,10 +160,11 @@ def measured() -> str:
     """Each operation with nobody there and under load, as a table."""
     with Server("crowded", slices=True) as server, _apart(server) as processor:
         warm(server)
-        rows = [_row("0%", 0, name, each) for name, each in _operations(server, "quiet").items()]
+        quiet = _one_by_one(_operations(server, "quiet"), processor)
+        rows = [_row(filled, 0, name, run) for filled, name, run in quiet]
         said = []
-        for part, rate in _rates(server, processor).items():
-            more, line = _under_load(server, part, rate)
+        for rate in _rates(server, processor):
+            more, line = _under_load(server, processor, rate)
             rows += more
             said.append(line)
     head = [f"| {_COLUMNS} |", f"|{'---|' * (_COLUMNS.count('|') + 1)}"]
