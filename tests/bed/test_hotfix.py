@@ -214,7 +214,10 @@ def test_static_files_and_a_picture_replace_the_web_alone_under_load(shop: Shop)
     gone.unlink()
     again = Path(sys.executable).parent / "ansible"
     words = [again, "all", "-i", shop.folder / "inventory.json", "-m", "evenkeel.deploy.django_static"]
-    run([*map(str, words), "-a", f"project_src={shop.root}/current service=api"], env=shop.environment)
+    run(
+        [*map(str, words), "-a", f"project_src={shop.root}/current service=api state_dir={shop.root}/.evenkeel"],
+        env=shop.environment,
+    )
     assert gone.read_bytes() == PICTURE and {n for n, one in ids_of(shop).items() if one != ids[n]} == {"api"}
     # An update that lacks it is refused, and what has code next is on top of it everywhere.
     lost = shop.update("v2", "--check")
