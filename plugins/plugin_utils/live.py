@@ -39,8 +39,11 @@ _LOST = (
     "Next: run the same playbook again, it takes up from what it finds"
 )
 _ENDED, _GONE = "#ended", "#gone"
-# Each look takes what the shell itself can do and one `tail`: users are served beside it.
-_LOOK = """i=0
+# Each look takes what the shell itself can do and one `tail`, with as little of the processors as the module: users are served beside it.
+_LOOK = """for g in /sys/fs/cgroup/cpu /sys/fs/cgroup; do
+  {{ echo 0 > $g/evenkeel/cgroup.procs; }} 2>/dev/null && break
+done
+i=0
 while :; do
   w=gone
   if [ -e {results} ]; then w=ended

@@ -10,7 +10,7 @@ what must never be true.  Violations are collected in ``violations``.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.answer import Answer
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import SCHEDULER, WEB, WORKER
@@ -466,9 +466,11 @@ class SimulatedMachine:
         if self._asks_again(service):
             self.names.refused = {}
 
-    def stop(self, ids: Sequence[str]) -> None:
+    def stop(self, ids: Sequence[str], idle: Collection[str] = ()) -> None:
         for box_id in ids:
             box = self.boxes[box_id]
+            if box_id in idle and box.inflight and not self.disturbed:
+                self._violate(f"{box.service}: said to be idle with {len(box.inflight)} requests or tasks in flight")
             if self.buried and box.identity[0] == NEW[0] and not self.process_killed:
                 self._violate(f"{box.service}: what serves was stopped, though what it replaced is gone")
             try:

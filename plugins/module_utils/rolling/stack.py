@@ -419,6 +419,15 @@ def is_outdated(container: Container, wanted: Wanted) -> bool:
     return not is_current(container, wanted) and not is_surge(container, wanted)
 
 
+def is_idle(container: Container, wanted: Wanted, proxy: Proxy) -> bool:
+    """Whether one that is to end has nothing of users' under way, and nobody waits for its end either."""
+    if wanted.order == STOP_FIRST or container.in_rotation:
+        return False
+    if wanted.kind == WORKER:
+        return container.consumes is False and container.tasks == 0
+    return wanted.proxied and proxy.present and not (container.connections or proxy.draining_workers)
+
+
 def _is_like(container: Container, wanted: Wanted, config_hash: str) -> bool:
     same = (container.config_hash, container.image) == (config_hash, wanted.image)
     return same and container.created >= wanted.newer_than

@@ -104,6 +104,12 @@ def test_the_engine_has_a_quarter_and_as_before_again(units: tuple[list[Path], s
             assert [file.read_text() for file in files] == [text, text]
 
 
+def test_it_says_whether_the_engine_had_less(units: tuple[list[Path], str, str], tmp_path: Path) -> None:
+    processor_share.lower_engine(str(tmp_path))
+    assert processor_share.restore_engine(str(tmp_path))
+    assert not processor_share.restore_engine(str(tmp_path))
+
+
 @pytest.mark.parametrize("theirs", ["25", "10", "512"])
 def test_what_an_administrator_gave_the_engine_stays(
     units: tuple[list[Path], str, str], tmp_path: Path, theirs: str

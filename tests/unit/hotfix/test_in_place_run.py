@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,7 +164,7 @@ class Services:
     def unpin(self, service: str) -> None:
         self.done.append(f"settle {service}")
 
-    def stop(self, ids: Sequence[str]) -> None:
+    def stop(self, ids: Sequence[str], idle: Collection[str] = ()) -> None:
         for one in ids:
             self.done.append(f"stop {one}")
             if one in self.running:

@@ -26,7 +26,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     noted: list[tuple[str, int]] = []
     for name in ("lower", "restore"):
         monkeypatch.setattr(processor_share, name, lambda pid, name=name: noted.append((name, pid)))
-    monkeypatch.setattr(processor_share, "restore_engine", lambda: noted.append(("restore engine", 0)))
+    for name in ("lower_engine", "restore_engine"):
+        # It had less.
+        monkeypatch.setattr(processor_share, name, lambda name=name: noted.append((name, 0)) or True)
     return noted
 
 
@@ -59,7 +61,47 @@ def test_a_slow_one_has_its_share_again_after_a_quarter_of_its_time_and_the_engi
     politeness = Politeness()
     politeness.expect({"c1": 60.0, "c2": 60.0, "c3": 60.0})
     politeness.look({"c1": container(1, age=20.0), "c2": container(2, age=10.0), "c3": container(3, age=None)})
-    assert told == [("restore engine", 0), ("restore", 1)]
+    assert told == [("restore_engine", 0), ("restore", 1)]
+
+
+def test_the_engine_has_less_again_once_all_slow_ones_have_answered(told: list[tuple[str, int]]) -> None:
+    politeness, seen = Politeness(), {f"c{number}": container(number, age=20.0) for number in (1, 2)}
+    politeness.expect({"c1": 60.0, "c2": 60.0, "c3": 60.0})
+    politeness.look(seen)
+    told.clear()
+    politeness.booted(["c3"])
+    politeness.booted(["c1"])
+    assert told == []
+    for _time in range(2):
+        politeness.booted(["c2"])
+        assert told == [("lower_engine", 0)]
+
+
+def test_an_engine_that_had_its_share_keeps_it(told: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor_share, "restore_engine", lambda: False)
+    politeness = Politeness()
+    politeness.expect({"c1": 60.0})
+    politeness.look({"c1": container(1, age=20.0)})
+    politeness.booted(["c1"])
+    assert told == [("restore", 1)]
+
+
+def test_one_that_ends_has_less_for_half_of_its_time(told: list[tuple[str, int]]) -> None:
+    politeness, seen = Politeness(), container(1)
+    with politeness.ending(seen, 600.0):
+        assert told == [("lower", 1)]
+    assert told == [("lower", 1)], "it has ended"
+    with politeness.ending(seen, 0.1):
+        deadline = time.monotonic() + 10
+        while len(told) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert told == [("lower", 1), ("lower", 1), ("restore", 1)]
+
+
+def test_one_that_could_not_be_ended_has_its_share_again(told: list[tuple[str, int]]) -> None:
+    with pytest.raises(ValueError), Politeness().ending(container(1), 600.0):
+        raise ValueError
+    assert told == [("lower", 1), ("restore", 1)]
 
 
 def test_what_a_killed_run_has_started_has_its_share_again(told: list[tuple[str, int]]) -> None:
@@ -96,7 +138,7 @@ def test_one_may_boot_until_it_has_had_enough_of_the_processors_and_while_it_has
     politeness, slow, late = Politeness(), container(1, age=20.0), container(1, age=70.0)
     politeness.expect({"c1": 60.0})
     politeness.look({"c1": slow})
-    assert told == [("restore engine", 0), ("restore", 1)]
+    assert told == [("restore_engine", 0), ("restore", 1)]
     first = politeness.boots_at(slow)
     assert first, "it has the share of others now, and boots still"
     assert politeness.boots_at(late) == first, "its time is over"
@@ -110,4 +152,4 @@ def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> No
     politeness.started(own)
     politeness.look({"c1": own})
     politeness.serve([own])
-    assert told == [("restore engine", 0)]
+    assert told == [("restore_engine", 0), ("lower_engine", 0)]

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
 
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.answer import Answer
-from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import WEB
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import WEB, WORKER
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.host.roller import Roller, Seen, StepFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import Container, Policy, Proxy, Wanted
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.steps import Start
@@ -28,6 +28,7 @@ class Machine:
         self.clock = 100.0
         self.joined = 0.0
         self.stopped: dict[str, float] = {}
+        self.idle: set[str] = set()
 
     def now(self) -> float:
         return self.clock
@@ -68,9 +69,10 @@ class Machine:
         self.joined = self.clock
         self.containers = {i: replace(c, in_rotation=c.address in addresses) for i, c in self.containers.items()}
 
-    def stop(self, ids: Sequence[str]) -> None:
+    def stop(self, ids: Sequence[str], idle: Collection[str] = ()) -> None:
         for container_id in ids:
             self.stopped[container_id] = self.clock
+            self.idle.update(idle)
             self.containers[container_id] = replace(self.containers[container_id], state="exited", connections=0)
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -97,6 +99,35 @@ def test_the_time_to_drain_begins_with_the_switch_for_whoever_was_thought_to_be_
     outcome = Roller(machine, Policy((WANTED,))).run()
     assert not outcome.failed
     assert machine.joined >= 106 and machine.stopped["unknown"] >= machine.joined + WANTED.drain_timeout
+
+
+@pytest.mark.parametrize("connections, idle", [(0, {"old"}), (1, set())])
+def test_a_stop_says_of_whom_nobody_waits_for_an_answer(connections: int, idle: set[str]) -> None:
+    machine = Machine(replace(OLD, connections=connections))
+    assert not Roller(machine, Policy((replace(WANTED, replicas=1),))).run().failed
+    assert machine.idle == idle and "old" in machine.stopped
+
+
+class Busy(Machine):
+    """A worker that has so many tasks left whenever it is asked, and fetches no more once it is told so."""
+
+    left = 0
+
+    def quiesce(self, ids: Sequence[str]) -> list[str]:
+        self.containers.update({i: replace(self.containers[i], consumes=False) for i in ids})
+        return []
+
+    def tasks(self, ids: Sequence[str]) -> dict[str, int | None]:
+        return dict.fromkeys(ids, self.left)
+
+
+@pytest.mark.parametrize("left, idle", [(0, {"old"}), (2, set())])
+def test_a_stop_says_which_worker_has_no_task_left(left: int, idle: set[str]) -> None:
+    machine = Busy(replace(OLD, in_rotation=False, consumes=True))
+    machine.left = left
+    outcome = Roller(machine, Policy((replace(WANTED, kind=WORKER, replicas=1),))).run()
+    assert not outcome.failed and outcome.cut_tasks == left
+    assert machine.idle == idle and "old" in machine.stopped
 
 
 class Ending(Machine):
@@ -126,11 +157,11 @@ class Refusing(Machine):
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
         return dict.fromkeys(ids, Answer(False, "GET / answered 500"))
 
-    def stop(self, ids: Sequence[str]) -> None:
+    def stop(self, ids: Sequence[str], idle: Collection[str] = ()) -> None:
         if self.refusals:
             self.refusals -= 1
             raise StepFailed("the engine said no")
-        super().stop(ids)
+        super().stop(ids, idle)
 
 
 @pytest.mark.parametrize("refusals, left", [(2, ["old"]), (3, ["old", "new3"])])

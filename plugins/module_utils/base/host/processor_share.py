@@ -83,9 +83,12 @@ def lower_engine(root: str = _ROOT) -> None:
     _change_engine(False, root)
 
 
-def restore_engine(root: str = _ROOT) -> None:
-    """Let it have as much as each container, where :func:`lower_engine` has taken it, also of a run that was killed."""
-    _change_engine(True, root)
+def restore_engine(root: str = _ROOT) -> bool:
+    """Let it have as much as each container, where :func:`lower_engine` has taken it, also of a run that was killed.
+
+    :returns: whether it had less.
+    """
+    return _change_engine(True, root)
 
 
 def _change(pid: int, back: bool) -> None:
@@ -95,18 +98,22 @@ def _change(pid: int, back: bool) -> None:
         _write(f"{group}/{file}", *((low, usual) if back else (usual, low)))
 
 
-def _change_engine(back: bool, root: str) -> None:
+def _change_engine(back: bool, root: str) -> bool:
     first = os.path.isdir(f"{root}/cpu")
     file, usual, _tenth, _quarter = _FIRST if first else _SECOND
-    low = _QUARTERS[file]
+    low, changed = _QUARTERS[file], False
     for unit in _ENGINE:
         group = f"{root}{'/cpu' * first}/system.slice/{unit}"
         with contextlib.suppress(OSError):
             if back or not any(entry.is_dir() for entry in os.scandir(group)):
-                _write(f"{group}/{file}", *((low, usual) if back else (usual, low)))
+                changed |= _write(f"{group}/{file}", *((low, usual) if back else (usual, low)))
+    return changed
 
 
-def _write(path: str, before: str, after: str) -> None:
+def _write(path: str, before: str, after: str) -> bool:
+    """Whether it held the one and holds the other now."""
     if text_of(path).strip() == before:
         with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as stream:
             stream.write(after)
+            return True
+    return False

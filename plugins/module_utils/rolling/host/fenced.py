@@ -9,7 +9,7 @@ whoever has taken over, nor be overtaken in the middle of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ...engine.answer import Answer
 from ...operation.host.journal import Fence
@@ -82,9 +82,9 @@ class FencedMachine:
         with self._fence.act(f"unpin {service}"):
             self._machine.unpin(service)
 
-    def stop(self, ids: Sequence[str]) -> None:
+    def stop(self, ids: Sequence[str], idle: Collection[str] = ()) -> None:
         with self._fence.act(f"stop {_said(_short(ids))}"):
-            self._machine.stop(ids)
+            self._machine.stop(ids, idle)
 
     def remove(self, ids: Sequence[str]) -> None:
         with self._fence.act(f"remove {_said(_short(ids))}"):

@@ -497,10 +497,10 @@ class ComposeMachine:
         except (NginxFailed, FirewallFailed, EngineFailed) as error:
             raise StepFailed(str(error)) from error
 
-    def stop(self, ids: Sequence[str]) -> None:
-        self._each(ids, self._stop_one, "could not be stopped")
+    def stop(self, ids: Sequence[str], idle: Collection[str] = ()) -> None:
+        self._each(ids, partial(self._stop_one, idle), "could not be stopped")
 
-    def _stop_one(self, container_id: str) -> None:
+    def _stop_one(self, idle: Collection[str], container_id: str) -> None:
         inspection = self._inspections[container_id]
         target = self.targets[label_of(inspection, SERVICE_LABEL)]
         settings, pid = target.settings, pid_of(inspection)
@@ -510,7 +510,9 @@ class ComposeMachine:
         processes.await_handler(pid or 0, stop_signal_of(inspection))
         signal_behind_shell(self.engine, inspection)
         self._policies.stay_down(inspection)
-        self.engine.stop(container_id, settings.stop_grace_period if quiet else settings.stop_timeout)
+        timeout = settings.stop_grace_period if quiet else settings.stop_timeout
+        with self._politeness.ending(inspection, timeout) if container_id in idle else contextlib.nullcontext():
+            self.engine.stop(container_id, timeout)
 
     def _empty_room(self, inspection: Mapping[str, Any], target: Target) -> None:
         """Pass on who still waits beside a container that ends: of a service that no proxy leads to nobody has done so yet."""

@@ -1,12 +1,14 @@
 # Copyright: evenkeel contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""New containers leave the processors to those that serve: to boot takes a processor for seconds, and so do first answers."""
+"""What serves nobody leaves the processors to what does: to boot takes a processor for seconds, as do first answers, and to end."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ...base.host import processes, processor_share
@@ -14,6 +16,8 @@ from ...engine.host.inspection import pid_of, started_at
 
 #: The part of its ``ready_timeout`` for which one does; and as much of a processor as a boot takes at most.
 _PART = 0.25
+#: The part of the time in which it has to end for which one that ends does; then the engine kills it.
+_ENDING = 0.5
 
 
 class Politeness:
@@ -23,6 +27,8 @@ class Politeness:
         self._booting: dict[str, float] = {}
         self._watched: dict[str, float] = {}
         self._at_work: dict[str, float] = {}
+        # For which of them the engine has its usual share, which it had not.
+        self._helped: set[str] = set()
 
     def expect(self, timeouts: Mapping[str, float]) -> None:
         """These boot, or will: id → seconds to get ready in."""
@@ -41,9 +47,9 @@ class Politeness:
         """
         since = {i: started_at(inspections[i]) for i in self._booting.keys() & inspections.keys()}
         slow = {i for i, began in since.items() if began and time.time() - began > self._booting[i] * _PART}
-        if slow:
-            # Where processors are that short, what starts and asks it needs them too.
-            processor_share.restore_engine()
+        # Where processors are that short, what starts and asks it needs them too.
+        if slow and processor_share.restore_engine():
+            self._helped.update(slow)
         for container_id in slow:
             _have_share(inspections[container_id], True)
             del self._booting[container_id]
@@ -53,6 +59,25 @@ class Politeness:
         for container_id in ids:
             self._booting.pop(container_id, None)
             self._watched.pop(container_id, None)
+        if self._helped and self._helped.issubset(ids):
+            processor_share.lower_engine()
+        self._helped.difference_update(ids)
+
+    @contextmanager
+    def ending(self, inspection: Mapping[str, Any], seconds: float) -> Iterator[None]:
+        """While one is told to end, and has that many seconds for it; it is nobody's who waits for an answer."""
+        _have_share(inspection, False)
+        late = threading.Timer(seconds * _ENDING, _have_share, (inspection, True))
+        late.daemon = True
+        late.start()
+        try:
+            yield
+        except Exception:
+            # It may have to serve again.
+            _have_share(inspection, True)
+            raise
+        finally:
+            late.cancel()
 
     def serve(self, inspections: Iterable[Mapping[str, Any]]) -> None:
         """They have their usual share again, also what a killed run has started."""
