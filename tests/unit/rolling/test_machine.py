@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import EngineFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.kinds import Evidence
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import CommonSettings, settings_of
@@ -51,6 +52,35 @@ def test_nothing_goes_on_or_begins_once_an_act_has_failed() -> None:
     at_the_end = (sorted(engine.begun), sorted(engine.ended))
     time.sleep(0.2)
     assert at_the_end == (sorted(engine.begun), sorted(engine.ended)) == (sorted(ids), sorted(ids[1:]))
+
+
+class Ending:
+    """An engine that notes what it is told."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def containers(self, *_asked: Any) -> list[dict[str, Any]]:
+        labels = {"com.docker.compose.service": "api"}
+        return [
+            {"Id": name, "Name": f"/{name}", "Image": "sha256:1", "Config": {"Labels": labels}} for name in ("c1", "c2")
+        ]
+
+    def stop(self, container_id: str, _seconds: float) -> None:
+        self.told.append(f"stop {container_id}")
+
+
+def test_only_what_is_idle_has_less_of_the_processors_while_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    compose: Any = None
+    monkeypatch.setattr(processor_share, "lower", lambda _pid: told.append("lower"))
+    settings = settings_of("api", {"command": ["gunicorn", "x"]}, Evidence(), CommonSettings(), {})
+    machine = ComposeMachine(compose, cast(Any, Ending(told)), "shop", [Target(settings, "sha256:1", "new", ())])
+    machine.look()
+    machine.stop(["c1"])
+    assert told == ["stop c1"]
+    machine.stop(["c2"], {"c2"})
+    assert told == ["stop c1", "lower", "stop c2"]
 
 
 @contextmanager
