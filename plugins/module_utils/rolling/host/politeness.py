@@ -88,12 +88,14 @@ class Politeness:
     def boots_at(self, inspection: Mapping[str, Any]) -> float | None:
         """When one that may boot still was last seen at work (monotonic seconds); None of one that was never.
 
-        Where processors are short a boot takes long. So what counts is what it has had of them.
+        Where processors are short a boot takes long. So what counts is what it has had of them. And the engine is late to say that one has
+        ended (a second, seen with 8 processes that wanted 2 processors).
         """
         container_id, pid = str(inspection["Id"]), pid_of(inspection) or 0
         timeout = self._watched.get(container_id, 0.0)
         early = time.time() - started_at(inspection) < timeout
-        if early and processes.at_work(pid) and processes.processor_seconds(pid) < timeout * _PART:
+        busy = processes.at_work(pid) or (pid and processes.has_ended(pid))
+        if early and busy and processes.processor_seconds(pid) < timeout * _PART:
             self._at_work[container_id] = time.monotonic()
         return self._at_work.get(container_id)
 
