@@ -94,8 +94,8 @@ class Politeness:
         container_id, pid = str(inspection["Id"]), pid_of(inspection) or 0
         timeout = self._watched.get(container_id, 0.0)
         early = time.time() - started_at(inspection) < timeout
-        busy = processes.at_work(pid) or (pid and processes.has_ended(pid))
-        if early and busy and processes.processor_seconds(pid) < timeout * _PART:
+        busy = early and (processes.at_work(pid) or (pid and processes.has_ended(pid)))
+        if busy and processes.processor_seconds(pid) < timeout * _PART:
             self._at_work[container_id] = time.monotonic()
         return self._at_work.get(container_id)
 
