@@ -358,6 +358,14 @@ class View:
             return True
         return self.now - container.left_at < self.wanted.drain_timeout
 
+    def is_idle(self, container: Container) -> bool:
+        """Whether one that is to end is known to have nothing of users' under way, and nobody waits for its end either."""
+        if self.stop_first or container.in_rotation:
+            return False
+        if self.wanted.kind == WORKER:
+            return container.consumes is False and container.tasks == 0
+        return self.visited and not (container.connections or self.proxy.draining_workers)
+
     def addresses(self, containers: tuple[Container, ...]) -> tuple[str, ...]:
         """Where they are reached; between two starts a container is nowhere."""
         return tuple(sorted(c.address for c in containers if c.address))
@@ -417,15 +425,6 @@ def is_surge(container: Container, wanted: Wanted) -> bool:
 def is_outdated(container: Container, wanted: Wanted) -> bool:
     """Whether a container is neither what is desired nor its surge container."""
     return not is_current(container, wanted) and not is_surge(container, wanted)
-
-
-def is_idle(container: Container, wanted: Wanted, proxy: Proxy) -> bool:
-    """Whether one that is to end has nothing of users' under way, and nobody waits for its end either."""
-    if wanted.order == STOP_FIRST or container.in_rotation:
-        return False
-    if wanted.kind == WORKER:
-        return container.consumes is False and container.tasks == 0
-    return wanted.proxied and proxy.present and not (container.connections or proxy.draining_workers)
 
 
 def _is_like(container: Container, wanted: Wanted, config_hash: str) -> bool:

@@ -17,7 +17,6 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack impo
     Stack,
     View,
     Wanted,
-    is_idle,
     is_outdated,
     view_of,
 )
@@ -199,17 +198,17 @@ def test_a_web_is_waited_for_while_requests_of_the_proxy_may_be_in_it() -> None:
 
 
 def test_what_has_nothing_under_way_and_whose_end_nobody_waits_for_is_idle() -> None:
-    proxy, quiet = Proxy(), replace(WORKING, consumes=False, tasks=0)
-    assert is_idle(LEFT, WANTED, proxy) and is_idle(quiet, CELERY, proxy)
-    assert not is_idle(replace(LEFT, connections=1), WANTED, proxy)
-    assert not is_idle(replace(LEFT, in_rotation=True), WANTED, proxy)
-    assert not is_idle(LEFT, WANTED, Proxy(draining_workers=1))
-    assert not is_idle(LEFT, WANTED, Proxy(present=False)), "others connect as they like"
-    assert not is_idle(LEFT, replace(WANTED, kind=OTHER), proxy)
-    assert not is_idle(LEFT, replace(WANTED, order=STOP_FIRST), proxy), "the next one waits for its place"
+    workers, quiet = view(wanted=CELERY), replace(WORKING, consumes=False, tasks=0)
+    assert view().is_idle(LEFT) and workers.is_idle(quiet)
+    assert not view().is_idle(replace(LEFT, connections=1))
+    assert not view().is_idle(replace(LEFT, in_rotation=True))
+    assert not view(proxy=Proxy(draining_workers=1)).is_idle(LEFT)
+    assert not view(proxy=Proxy(present=False)).is_idle(LEFT), "others connect as they like"
+    assert not view(wanted=replace(WANTED, kind=OTHER)).is_idle(LEFT)
+    assert not view(wanted=replace(WANTED, order=STOP_FIRST)).is_idle(LEFT), "the next one waits for its place"
     for left in (None, 1):
-        assert not is_idle(replace(quiet, tasks=left), CELERY, proxy)
-    assert not is_idle(replace(quiet, consumes=True), CELERY, proxy)
+        assert not workers.is_idle(replace(quiet, tasks=left))
+    assert not workers.is_idle(replace(quiet, consumes=True))
 
 
 def test_what_the_proxy_knows() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Protocol
 
 from ...engine.answer import Answer
 from .. import next_step, steps
-from ..stack import FORWARD, UNDO, Container, Policy, Proxy, Stack, is_idle, is_outdated, is_surge
+from ..stack import FORWARD, UNDO, Container, Policy, Proxy, Stack, is_outdated, is_surge, view_of
 from ..steps import Step
 
 
@@ -305,7 +305,7 @@ class Roller:
             ending = [c for c in stack.containers if c.id in step.containers]
             self.cut += sum(c.connections for c in ending if c.left_at is not None)
             self.cut_tasks += sum(c.tasks or 0 for c in ending if c.consumes is False)
-            machine.stop(step.containers, {c.id for c in ending if is_idle(c, self._wanted[c.service], stack.proxy)})
+            machine.stop(step.containers, {c.id for c in ending if view_of(stack, self._wanted[c.service]).is_idle(c)})
             self._learn(step.containers, ended_here=True)
             # That it has ended is no fault then: a surge container may have to serve once more, to go back over.
             self._learn([i for i in step.containers if not self.evidence[i].fault], awaited_since=None)
