@@ -21,7 +21,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import JOB, MISSING
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import GROUP, JOB, MISSING
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.progress import read_lines
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_texts import progress_line
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.runtime import RuntimeAction
@@ -41,7 +41,7 @@ _LOST = (
 _ENDED, _GONE = "#ended", "#gone"
 # Each look takes what the shell itself can do and one `tail`, with as little of the processors as the module: users are served beside it.
 _LOOK = """for g in /sys/fs/cgroup/cpu /sys/fs/cgroup; do
-  {{ echo 0 > $g/evenkeel/cgroup.procs; }} 2>/dev/null && break
+  {{ echo 0 > $g/{group}/cgroup.procs; }} 2>/dev/null && break
 done
 i=0
 while :; do
@@ -72,6 +72,7 @@ def look_command(state_dirs: Sequence[str], progress_id: str, shown: int, job: M
     """
     folders = [shlex.quote(folder) for folder in state_dirs] or ["/var/lib/evenkeel/*"]
     return _LOOK.format(
+        group=GROUP,
         results=shlex.quote(str(job["results"])),
         pid=int(job["pid"]),
         started=int(job["started"]),

@@ -20,6 +20,8 @@ LOADER = "EVENKEEL_LOADER"
 JOB = "evenkeel_job"
 #: What a result has, and is true, where the code has to be sent first. Nothing else was done then.
 MISSING = "evenkeel_runtime_missing"
+#: The control group of what has less of the processors than those who serve.
+GROUP = "evenkeel"
 #: How many files of code are left in a folder: two versions of this collection, each for two versions of Python.
 KEPT = 4
 #: What their names end with.

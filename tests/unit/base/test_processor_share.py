@@ -68,6 +68,17 @@ def test_what_serves_nobody_has_a_group_of_its_own(
         assert file.read_text() == share and (file.parent / "cgroup.procs").read_text() == "0"
 
 
+def test_another_process_is_moved_there_and_back(group: tuple[Path, str, str], tmp_path: Path) -> None:
+    file, _usual, _low = group
+    folder = tmp_path / "evenkeel"
+    folder.mkdir()
+    (folder / "cpu.weight").write_text("100\n")
+    left = processor_share.step_back(False, str(tmp_path), pid=7)
+    assert left == str(file.parent) and (folder / "cgroup.procs").read_text() == "7"
+    processor_share.step_forward(left, 7)
+    assert (file.parent / "cgroup.procs").read_text() == "7"
+
+
 @pytest.mark.parametrize("polite", [True, False])
 def test_where_groups_share_no_processors_none_is_left(tmp_path: Path, polite: bool) -> None:
     processor_share.step_back(polite, str(tmp_path))

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 docker_errors = pytest.importorskip("docker.errors")
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share  # noqa: E402
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import (  # noqa: E402
     Engine,
     EngineFailed,
@@ -105,6 +106,30 @@ def test_a_process_of_this_host_with_the_same_number_is_left_alone() -> None:
         time.sleep(0.1)
         assert other.poll() is None
         other.kill()
+
+
+@pytest.mark.parametrize("seconds, back", [(0.3, False), (60.0, True)], ids=["it ends soon", "it does not"])
+def test_a_command_that_takes_much_of_a_processor_leaves_it_to_others_for_a_while(
+    seconds: float, back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[tuple[str, int]] = []
+    monkeypatch.setattr(processor_share, "step_back", lambda _polite, pid: moved.append(("back", pid)) or "/its/own")
+    monkeypatch.setattr(processor_share, "step_forward", lambda group, pid: moved.append((group, pid)))
+    api = Api(b"said")
+    api.seconds = seconds
+    with subprocess.Popen(["sleep", "32"]) as asking:
+        api.pid = asking.pid
+        code, _text = engine(api).run_inside("c", ["sleep", "32"], timeout=0.2, behind=1.0)
+        assert moved == [("back", asking.pid), *([("/its/own", asking.pid)] if back else [])]
+        assert code == (124 if back else 0)
+        asking.kill()
+
+
+def test_a_command_that_is_found_nowhere_here_keeps_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor_share, "step_back", lambda *_words, **_more: pytest.fail("of which process?"))
+    api = Api()
+    api.seconds, api.pid = 60, os.getpid()
+    assert engine(api).run_inside("c", ["sleep", "33"], timeout=0.1, behind=0.3)[0] == 124
 
 
 @pytest.mark.parametrize("problem", [error("APIError", "no such thing"), OSError("socket closed")])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from ..runtime import GROUP
 from .processes import control_group, text_of
 
 #: A tenth of what a container has where nothing is said, as Compose's ``cpu_shares`` and version 1 of control groups count.
@@ -38,8 +39,8 @@ def restore(pid: int) -> None:
     _change(pid, True)
 
 
-def step_back(polite: bool, root: str = _ROOT) -> str:
-    """Let this process and what it starts have less than what serves users, together with all others that have called this.
+def step_back(polite: bool, root: str = _ROOT, pid: int = 0) -> str:
+    """Let a process and what it starts have less than what serves users, together with all others for which this was called.
 
     Priority counts within a control group only: with systemd what is started by ssh is in ``user.slice``, all that serves is in
     ``system.slice``, and each of the two has half.
@@ -48,30 +49,31 @@ def step_back(polite: bool, root: str = _ROOT) -> str:
 
     :param polite: have a tenth; otherwise a quarter, since users may wait for what it does: the end of a bad version.
     :param root: where control groups are.
+    :param pid: of the process; this one where there is none.
     :returns: the control group that was left, for :func:`step_forward`; empty where nothing changed.
     """
-    before, _second = control_group(os.getpid(), "cpu")
+    before, _second = control_group(pid or os.getpid(), "cpu")
     first = os.path.isdir(f"{root}/cpu")
     file, _usual, tenth, quarter = _FIRST if first else _SECOND
-    group = f"{root}{'/cpu' * first}/evenkeel{'-polite' * polite}"
+    group = f"{root}{'/cpu' * first}/{GROUP}{'-polite' * polite}"
     with contextlib.suppress(OSError):
         os.makedirs(group, exist_ok=True)
         if not os.path.exists(f"{group}/{file}"):
             # Processors are not shared by groups here.
             os.rmdir(group)
             return ""
-        for name, text in ((file, tenth if polite else quarter), ("cgroup.procs", "0")):
+        for name, text in ((file, tenth if polite else quarter), ("cgroup.procs", str(pid))):
             with open(f"{group}/{name}", "w", encoding="ascii") as stream:
                 stream.write(text)
         return before
     return ""
 
 
-def step_forward(group: str) -> None:
-    """Let this process have as much as before :func:`step_back`, which returned the group."""
+def step_forward(group: str, pid: int = 0) -> None:
+    """Let a process have as much as before :func:`step_back`, which returned the group; this one where there is no ``pid``."""
     if group:
         with contextlib.suppress(OSError), open(f"{group}/cgroup.procs", "w", encoding="ascii") as stream:
-            stream.write("0")
+            stream.write(str(pid))
 
 
 def lower_engine(root: str = _ROOT) -> None:

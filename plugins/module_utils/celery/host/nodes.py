@@ -29,6 +29,8 @@ from ..inside import worker
 
 #: Seconds that one visit waits at most for a worker's tasks to end.
 VISIT = 5.0
+# Seconds for which a question leaves the processors to those who are served: the app's Python takes 0.8 s of one (measured).
+_BEHIND = 5.0
 # Seconds in which one that logs that it is ready need not be asked; another handler of its app's may swallow that line.
 _TELLS = 6.0
 # Of its log; tasks that it has run since may have written some.
@@ -157,7 +159,7 @@ class CeleryNodes:
         argv = [node.interpreter, "-c", self._script, act, node.app, node.name, _mark(identity), _started(inspection)]
         code, output = self._engine.run_inside(
             identity, [*argv, str(VISIT)], timeout=VISIT + 20.0, errors_too=False, environment=environment,
-            folder=folder,
+            folder=folder, behind=0.0 if act == "resume" else _BEHIND,
         )  # fmt: skip
         for line in reversed(output.splitlines()):
             if line.startswith(worker.MARK):

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, Callable
@@ -39,7 +40,7 @@ except ImportError:
         """See above."""
 
 
-from ...base.host import known_secrets
+from ...base.host import known_secrets, processor_share
 from . import overlay
 from .exec_output import LIMIT, TOO_MUCH, bounded, streams_of
 from .inspection import SERVICE_LABEL
@@ -57,6 +58,8 @@ class EngineBarred(EngineFailed):
 
 #: How many questions may be asked at once; a connection is made when it is needed.
 CONNECTIONS = 64
+# Seconds between two looks whether a command has begun.
+_APPEARS = 0.02
 
 
 class Engine:
@@ -213,10 +216,12 @@ class Engine:
         errors_too: bool = True,
         environment: Mapping[str, str] | None = None,
         folder: str = "",
+        behind: float = 0.0,
     ) -> tuple[int, str]:
         """Run a command in a container and return its exit code and what it printed.
 
         :param errors_too: its error output as well; without it only where the command fails.
+        :param behind: for how many seconds it leaves the processors to those who are served, since it takes much of them.
         :param environment: variables over the container's own; ``folder``: where it runs, if not where the image says.
         :returns: ``(code, output)``; code 124 when it took longer than ``timeout`` seconds, 126 when it could not be run.
         """
@@ -225,6 +230,8 @@ class Engine:
                 container_id, list(argv), user=user, environment=dict(environment or {}), workdir=folder or None
             )
             streams = self._streams(made["Id"])
+            if behind:
+                self._step_back(made["Id"], argv, streams, behind)
             wait([streams], timeout)
             if not streams.done() or streams.exception():
                 self._kill(made["Id"], argv)
@@ -252,15 +259,35 @@ class Engine:
         threading.Thread(target=read, daemon=True).start()
         return result
 
+    def _step_back(self, exec_id: str, argv: Sequence[str], ended: Future[Any], seconds: float) -> None:
+        """Have a command leave the processors to those who are served; it was started with as much as its container has."""
+        pid, until = 0, time.monotonic() + seconds
+        while not pid and not ended.done() and time.monotonic() < until:
+            wait([ended], _APPEARS)
+            pid = self._process(exec_id, argv)
+        group = processor_share.step_back(False, pid=pid) if pid else ""
+        # Where all want the processors, somebody waits for this too.
+        wait([ended], until - time.monotonic())
+        if not ended.done():
+            processor_share.step_forward(group, pid)
+
     def _kill(self, exec_id: str, argv: Sequence[str]) -> None:
         """End a command that takes too long, where we may: else one more of it would hang with each question."""
+        pid = self._process(exec_id, argv)
+        if pid:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _process(self, exec_id: str, argv: Sequence[str]) -> int:
+        """The process of a command in a container; 0 where it does not run, or cannot be found here."""
         with contextlib.suppress(DockerException, RequestException, OSError):
             pid = int(self.api.exec_inspect(exec_id).get("Pid") or 0)
             with open(f"/proc/{pid}/cmdline", "rb") as stream:
                 running = stream.read().split(b"\0")[:-1]
             # An engine elsewhere counts other processes than this host does.
             if pid > 1 and running == [word.encode() for word in argv]:
-                os.kill(pid, signal.SIGKILL)
+                return pid
+        return 0
 
     def changed_paths(self, container_id: str) -> dict[str, str]:
         """Paths that differ between a container's own layer and its image, and how; folders on the way to them may be among them."""
