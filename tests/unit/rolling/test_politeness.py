@@ -77,6 +77,39 @@ def test_the_engine_has_less_again_once_all_slow_ones_have_answered(told: list[t
         assert told == [("lower_engine", 0)]
 
 
+@pytest.mark.parametrize("gone", [{}, {"c1": container(1, age=None)}], ids=["removed", "stopped"])
+def test_the_engine_has_less_again_once_a_slow_one_has_ended(
+    gone: dict[str, dict[str, Any]], told: list[tuple[str, int]]
+) -> None:
+    politeness, seen = Politeness(), {f"c{number}": container(number, age=20.0) for number in (1, 2)}
+    politeness.expect({"c1": 60.0, "c2": 60.0})
+    politeness.look(seen)
+    told.clear()
+    politeness.look(seen)
+    assert told == []
+    politeness.look({**gone, "c2": seen["c2"]})
+    assert told == [], "the other boots still"
+    for _time in range(2):
+        politeness.look(gone)
+        assert told == [("lower_engine", 0)]
+
+
+def test_the_engine_helps_also_those_that_are_found_slow_later(
+    told: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    politeness = Politeness()
+    politeness.expect({"c1": 60.0, "c2": 60.0})
+    politeness.look({"c1": container(1, age=20.0), "c2": container(2)})
+    # It has its share already.
+    monkeypatch.setattr(processor_share, "restore_engine", lambda: False)
+    politeness.look({"c1": container(1, age=30.0), "c2": container(2, age=20.0)})
+    told.clear()
+    politeness.booted(["c1"])
+    assert told == []
+    politeness.booted(["c2"])
+    assert told == [("lower_engine", 0)]
+
+
 def test_an_engine_that_had_its_share_keeps_it(told: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor_share, "restore_engine", lambda: False)
     politeness = Politeness()
@@ -124,13 +157,16 @@ def test_one_that_may_boot_still_was_last_seen_at_work_at_a_moment(
     second = politeness.boots_at(booting)
     assert first and second and first < second
     at_work.clear()
-    assert politeness.boots_at(booting) == second
-    ended.add(1)
     third = politeness.boots_at(booting)
-    assert third and third > second, "the engine has to say how it ended"
-    at_work.add(1)
+    assert third and third > second, "it may have been so until now"
+    assert politeness.boots_at(booting) == third
+    ended.add(1)
+    fourth = politeness.boots_at(booting)
+    assert fourth and fourth > third, "the engine has to say how it ended"
+    politeness.serve([booting])
+    assert politeness.boots_at(booting), "it is kept, and has said nothing yet"
     politeness.booted(["c1"])
-    assert politeness.boots_at(booting) == third, "it has said that it has booted"
+    assert politeness.boots_at(booting) is None, "it has said that it has booted"
 
 
 def test_one_may_boot_until_it_has_had_enough_of_the_processors_and_while_it_has_time_to_get_ready(
@@ -143,11 +179,10 @@ def test_one_may_boot_until_it_has_had_enough_of_the_processors_and_while_it_has
     politeness.expect({"c1": 60.0})
     politeness.look({"c1": slow})
     assert told == [("restore_engine", 0), ("restore", 1)]
-    first = politeness.boots_at(slow)
-    assert first, "it has the share of others now, and boots still"
-    assert politeness.boots_at(late) == first, "its time is over"
+    assert politeness.boots_at(slow), "it has the share of others now, and boots still"
+    assert politeness.boots_at(late) is None, "its time is over"
     had[1] = 15.0
-    assert politeness.boots_at(slow) == first, "no boot takes as much"
+    assert politeness.boots_at(slow) is None, "no boot takes as much"
 
 
 def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> None:

@@ -27,6 +27,7 @@ class Politeness:
         self._booting: dict[str, float] = {}
         self._watched: dict[str, float] = {}
         self._at_work: dict[str, float] = {}
+        self._busy: set[str] = set()
         # For which of them the engine has its usual share, which it had not.
         self._helped: set[str] = set()
 
@@ -47,8 +48,10 @@ class Politeness:
         """
         since = {i: started_at(inspections[i]) for i in self._booting.keys() & inspections.keys()}
         slow = {i for i, began in since.items() if began and time.time() - began > self._booting[i] * _PART}
+        # What has ended is helped no more.
+        self._await_no_more({i for i in self._helped if not pid_of(inspections.get(i, {}))})
         # Where processors are that short, what starts and asks it needs them too.
-        if slow and processor_share.restore_engine():
+        if slow and (self._helped or processor_share.restore_engine()):
             self._helped.update(slow)
         for container_id in slow:
             _have_share(inspections[container_id], True)
@@ -57,8 +60,13 @@ class Politeness:
     def booted(self, ids: Collection[str]) -> None:
         """They have answered; others of their processes boot on, and each answers its first questions slowly."""
         for container_id in ids:
-            self._booting.pop(container_id, None)
             self._watched.pop(container_id, None)
+        self._await_no_more(ids)
+
+    def _await_no_more(self, ids: Collection[str]) -> None:
+        """These boot no more, or not with less than others: the engine has less again, once none but these needed its help."""
+        for container_id in ids:
+            self._booting.pop(container_id, None)
         if self._helped and self._helped.issubset(ids):
             processor_share.lower_engine()
         self._helped.difference_update(ids)
@@ -80,23 +88,26 @@ class Politeness:
             late.cancel()
 
     def serve(self, inspections: Iterable[Mapping[str, Any]]) -> None:
-        """They have their usual share again, also what a killed run has started."""
+        """They have their usual share again, also what a killed run has started; what says nothing of itself may boot still."""
         for inspection in inspections:
             _have_share(inspection, True)
-            self.booted([inspection["Id"]])
+            self._await_no_more([inspection["Id"]])
 
     def boots_at(self, inspection: Mapping[str, Any]) -> float | None:
-        """When one that may boot still was last seen at work (monotonic seconds); None of one that was never.
+        """Until when one that may boot still was at work (monotonic seconds); None of one that was never, or has had its time.
 
-        Where processors are short a boot takes long. So what counts is what it has had of them. And the engine is late to say that one has
-        ended (a second, seen with 8 processes that wanted 2 processors).
+        That is now also where it is not, but was at the last look: those may be seconds apart. Where processors are short a boot takes
+        long, so what counts is what it has had of them. And the engine is late to say that one has ended (a second, seen with 8 processes
+        that wanted 2 processors).
         """
         container_id, pid = str(inspection["Id"]), pid_of(inspection) or 0
         timeout = self._watched.get(container_id, 0.0)
-        early = time.time() - started_at(inspection) < timeout
-        busy = early and (processes.at_work(pid) or (pid and processes.has_ended(pid)))
-        if busy and processes.processor_seconds(pid) < timeout * _PART:
+        if time.time() - started_at(inspection) >= timeout or processes.processor_seconds(pid) >= timeout * _PART:
+            return None
+        busy = processes.at_work(pid) or (pid and processes.has_ended(pid))
+        if busy or container_id in self._busy:
             self._at_work[container_id] = time.monotonic()
+        (self._busy.add if busy else self._busy.discard)(container_id)
         return self._at_work.get(container_id)
 
 
