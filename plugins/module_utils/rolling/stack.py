@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..engine.programs import WEB, WORKER
+from ..engine.programs import SCHEDULER, WEB, WORKER
 from ..engine.services import START_FIRST, STOP_FIRST, Settings
 
 FORWARD = "forward"
@@ -366,6 +366,8 @@ class View:
 
     def is_idle(self, container: Container) -> bool:
         """Whether one that is to end is known to have nothing of users' under way, and nobody waits for its end either."""
+        if self.wanted.kind == SCHEDULER:
+            return True
         if self.stop_first or container.in_rotation:
             return False
         if self.wanted.kind == WORKER:

@@ -32,6 +32,23 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return noted
 
 
+def look_twice(politeness: Politeness, seen: dict[str, dict[str, Any]]) -> None:
+    """As a roll does, which asks of each what it is at, and looks again."""
+    for inspection in seen.values():
+        politeness.boots_at(inspection)
+    politeness.look(seen)
+
+
+@pytest.fixture(autouse=True)
+def at_work(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The processes that are at work."""
+    working = {1, 2, 3}
+    monkeypatch.setattr(processes, "at_work", lambda pid: pid in working)
+    monkeypatch.setattr(processes, "has_ended", lambda pid: False)
+    monkeypatch.setattr(processes, "processor_seconds", lambda pid: 1.0)
+    return working
+
+
 def test_one_that_was_expected_has_less_until_it_serves(told: list[tuple[str, int]]) -> None:
     politeness, seen = Politeness(), {"c1": container(1), "c2": container(2)}
     politeness.expect({"c1": 60.0})
@@ -60,14 +77,24 @@ def test_a_slow_one_has_its_share_again_after_a_quarter_of_its_time_and_the_engi
 ) -> None:
     politeness = Politeness()
     politeness.expect({"c1": 60.0, "c2": 60.0, "c3": 60.0})
-    politeness.look({"c1": container(1, age=20.0), "c2": container(2, age=10.0), "c3": container(3, age=None)})
+    look_twice(politeness, {"c1": container(1, age=20.0), "c2": container(2, age=10.0), "c3": container(3, age=None)})
     assert told == [("restore_engine", 0), ("restore", 1)]
+
+
+def test_beside_one_that_says_nothing_of_itself_and_has_booted_the_engine_keeps_less(
+    told: list[tuple[str, int]], at_work: set[int]
+) -> None:
+    at_work.clear()
+    politeness = Politeness()
+    politeness.expect({"c1": 60.0})
+    look_twice(politeness, {"c1": container(1, age=20.0)})
+    assert told == [("restore", 1)]
 
 
 def test_the_engine_has_less_again_once_all_slow_ones_have_answered(told: list[tuple[str, int]]) -> None:
     politeness, seen = Politeness(), {f"c{number}": container(number, age=20.0) for number in (1, 2)}
     politeness.expect({"c1": 60.0, "c2": 60.0, "c3": 60.0})
-    politeness.look(seen)
+    look_twice(politeness, seen)
     told.clear()
     politeness.booted(["c3"])
     politeness.booted(["c1"])
@@ -83,7 +110,7 @@ def test_the_engine_has_less_again_once_a_slow_one_has_ended(
 ) -> None:
     politeness, seen = Politeness(), {f"c{number}": container(number, age=20.0) for number in (1, 2)}
     politeness.expect({"c1": 60.0, "c2": 60.0})
-    politeness.look(seen)
+    look_twice(politeness, seen)
     told.clear()
     politeness.look(seen)
     assert told == []
@@ -99,10 +126,10 @@ def test_the_engine_helps_also_those_that_are_found_slow_later(
 ) -> None:
     politeness = Politeness()
     politeness.expect({"c1": 60.0, "c2": 60.0})
-    politeness.look({"c1": container(1, age=20.0), "c2": container(2)})
+    look_twice(politeness, {"c1": container(1, age=20.0), "c2": container(2)})
     # It has its share already.
     monkeypatch.setattr(processor_share, "restore_engine", lambda: False)
-    politeness.look({"c1": container(1, age=30.0), "c2": container(2, age=20.0)})
+    look_twice(politeness, {"c1": container(1, age=30.0), "c2": container(2, age=20.0)})
     told.clear()
     politeness.booted(["c1"])
     assert told == []
@@ -114,7 +141,7 @@ def test_an_engine_that_had_its_share_keeps_it(told: list[tuple[str, int]], monk
     monkeypatch.setattr(processor_share, "restore_engine", lambda: False)
     politeness = Politeness()
     politeness.expect({"c1": 60.0})
-    politeness.look({"c1": container(1, age=20.0)})
+    look_twice(politeness, {"c1": container(1, age=20.0)})
     politeness.booted(["c1"])
     assert told == [("restore", 1)]
 
@@ -143,12 +170,10 @@ def test_what_a_killed_run_has_started_has_its_share_again(told: list[tuple[str,
 
 
 def test_one_that_may_boot_still_was_last_seen_at_work_at_a_moment(
-    told: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    told: list[tuple[str, int]], at_work: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_work, ended = {1, 2}, set[int]()
-    monkeypatch.setattr(processes, "at_work", lambda pid: pid in at_work)
+    ended = set[int]()
     monkeypatch.setattr(processes, "has_ended", lambda pid: pid in ended)
-    monkeypatch.setattr(processes, "processor_seconds", lambda pid: 1.0)
     politeness, booting = Politeness(), container(1)
     assert politeness.boots_at(booting) is None, "nobody has said that it boots"
     politeness.expect({"c1": 60.0})
@@ -173,11 +198,10 @@ def test_one_may_boot_until_it_has_had_enough_of_the_processors_and_while_it_has
     told: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     had = {1: 1.0}
-    monkeypatch.setattr(processes, "at_work", lambda pid: True)
     monkeypatch.setattr(processes, "processor_seconds", lambda pid: had[pid])
     politeness, slow, late = Politeness(), container(1, age=20.0), container(1, age=70.0)
     politeness.expect({"c1": 60.0})
-    politeness.look({"c1": slow})
+    look_twice(politeness, {"c1": slow})
     assert told == [("restore_engine", 0), ("restore", 1)]
     assert politeness.boots_at(slow), "it has the share of others now, and boots still"
     assert politeness.boots_at(late) is None, "its time is over"
@@ -186,9 +210,9 @@ def test_one_may_boot_until_it_has_had_enough_of_the_processors_and_while_it_has
 
 
 def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> None:
-    politeness, own = Politeness(), container(1, age=100.0, share=102)
+    politeness, own = Politeness(), container(1, age=20.0, share=102)
     politeness.expect({"c1": 60.0})
     politeness.started(own)
-    politeness.look({"c1": own})
+    look_twice(politeness, {"c1": own})
     politeness.serve([own])
     assert told == [("restore_engine", 0), ("lower_engine", 0)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import OTHER, WORKER
+from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.programs import OTHER, SCHEDULER, WORKER
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import STOP_FIRST
 from ansible_collections.evenkeel.deploy.plugins.module_utils.rolling.stack import (
     UNDO,
@@ -210,6 +210,8 @@ def test_what_has_nothing_under_way_and_whose_end_nobody_waits_for_is_idle() -> 
     assert not view(proxy=Proxy(present=False)).is_idle(LEFT), "others connect as they like"
     assert not view(wanted=replace(WANTED, kind=OTHER)).is_idle(LEFT)
     assert not view(wanted=replace(WANTED, order=STOP_FIRST)).is_idle(LEFT), "the next one waits for its place"
+    scheduler = replace(WANTED, kind=SCHEDULER, order=STOP_FIRST)
+    assert view(wanted=scheduler).is_idle(OLD), "what it would have sent is sent later"
     for left in (None, 1):
         assert not workers.is_idle(replace(quiet, tasks=left))
     assert not workers.is_idle(replace(quiet, consumes=True))

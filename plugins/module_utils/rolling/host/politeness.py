@@ -50,9 +50,11 @@ class Politeness:
         slow = {i for i, began in since.items() if began and time.time() - began > self._booting[i] * _PART}
         # What has ended is helped no more.
         self._await_no_more({i for i in self._helped if not pid_of(inspections.get(i, {}))})
-        # Where processors are that short, what starts and asks it needs them too.
-        if slow and (self._helped or processor_share.restore_engine()):
-            self._helped.update(slow)
+        # Where processors are that short, what starts and asks it needs them too. What says nothing of itself may have booted since long.
+        lately = {i for i, at in self._at_work.items() if time.monotonic() - at < self._booting.get(i, 0.0) * _PART / 2}
+        starved = slow & lately
+        if starved and (self._helped or processor_share.restore_engine()):
+            self._helped.update(starved)
         for container_id in slow:
             _have_share(inspections[container_id], True)
             del self._booting[container_id]
