@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,30 @@ def test_one_that_has_ended_or_may_not_be_written_is_no_failure(group: tuple[Pat
     file.unlink()
     processor_share.lower(7)
     assert not file.exists()
+
+
+@pytest.mark.parametrize("second, name, usual, low", FILES, ids=["first", "second"])
+def test_one_that_is_started_has_a_tenth_as_soon_as_it_has_a_group(
+    second: bool, name: str, usual: str, low: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor_share, "control_group", lambda _pid, _controller: (f"{tmp_path}/docker-abc", second))
+    with processor_share.lowered_at_start("def", "abc", 7):
+        (tmp_path / "docker-def").mkdir()
+        file = tmp_path / "docker-def" / name
+        file.write_text(f"{usual}\n")
+        deadline = time.monotonic() + 10
+        while file.read_text() != low and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert file.read_text() == low
+
+
+def test_one_whose_group_cannot_be_told_is_started_as_ever(
+    group: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, usual, _low = group
+    with processor_share.lowered_at_start("def", "abc", 7):
+        time.sleep(0.1)
+    assert file.read_text().strip() == usual
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -62,6 +63,19 @@ def test_one_that_was_expected_has_less_until_it_serves(told: list[tuple[str, in
     politeness.serve([seen["c1"]])
     politeness.look(seen)
     assert told == [("lower", 1), ("restore", 1)]
+
+
+def test_one_has_less_from_its_first_moment(told: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = []
+    monkeypatch.setattr(processor_share, "lowered_at_start", lambda *words: noted.append(words) or nullcontext())
+    politeness, others = Politeness(), [container(4, age=None), container(5)]
+    politeness.expect({"c1": 60.0, "c2": 60.0})
+    for new in (container(1, age=None), container(2, age=None, share=512), container(3, age=None)):
+        with politeness.starting(new, others):
+            pass
+    assert noted == [("c1", "c5", 5)], "not what has a share of its own, nor what was not expected"
+    with politeness.starting(container(1, age=None), others[:1]):
+        assert len(noted) == 1, "nothing runs that has a control group"
 
 
 def test_one_that_has_answered_is_not_slow(told: list[tuple[str, int]]) -> None:

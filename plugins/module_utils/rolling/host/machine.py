@@ -58,7 +58,7 @@ from .politeness import Politeness
 from .restart_policy import RestartPolicies, is_unkept
 from .roller import Seen, StepFailed
 from .spares import Spares
-from .starting import start_closed
+from .starting import start
 from .targets import Target
 from .usual_answers import UsualAnswers
 
@@ -294,11 +294,8 @@ class ComposeMachine:
     def _start_one(self, container_id: str) -> None:
         service = label_of(self._inspections[container_id], SERVICE_LABEL)
         strategy = self.targets[service].steering
-        addresses: list[str] = []
-        if strategy and strategy.gate:
-            addresses = start_closed(container_id, strategy.gate)
-        else:
-            self.engine.start(container_id)
+        with self._politeness.starting(self._inspections[container_id], self._inspections.values()):
+            addresses = start(self.engine, container_id, strategy.gate if strategy else "")
         self._policies.as_before(container_id)
         fresh = self.engine.inspect(container_id)
         self._politeness.started(fresh)

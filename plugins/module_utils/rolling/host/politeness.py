@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ...base.host import processes, processor_share
@@ -35,6 +35,15 @@ class Politeness:
         """These boot, or will: id → seconds to get ready in."""
         self._booting.update(timeouts)
         self._watched.update(timeouts)
+
+    def starting(
+        self, inspection: Mapping[str, Any], others: Iterable[Mapping[str, Any]]
+    ) -> AbstractContextManager[None]:
+        """While one is started here, beside others that run."""
+        other = next((o for o in others if pid_of(o)), None)
+        if other is None or inspection["Id"] not in self._booting or _has_own_share(inspection):
+            return nullcontext()
+        return processor_share.lowered_at_start(inspection["Id"], other["Id"], pid_of(other) or 0)
 
     def started(self, inspection: Mapping[str, Any]) -> None:
         """One was started here, as it is seen since."""
@@ -113,7 +122,11 @@ class Politeness:
         return self._at_work.get(container_id)
 
 
+def _has_own_share(inspection: Mapping[str, Any]) -> bool:
+    """Whether its definition says how much of the processors it has, which it keeps."""
+    return bool((inspection.get("HostConfig") or {}).get("CpuShares"))
+
+
 def _have_share(inspection: Mapping[str, Any], usual: bool) -> None:
-    # One whose definition has a share of its own keeps it.
-    if not (inspection.get("HostConfig") or {}).get("CpuShares"):
+    if not _has_own_share(inspection):
         (processor_share.restore if usual else processor_share.lower)(pid_of(inspection) or 0)

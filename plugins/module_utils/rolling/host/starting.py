@@ -13,7 +13,7 @@ import subprocess
 
 from ...base.host.file_lock import held_for_acts
 from ...engine.host.compose import environment, stderr_summary
-from ...engine.host.engine import EngineFailed
+from ...engine.host.engine import Engine, EngineFailed
 from ...traffic.host.firewall import PATH
 
 # $1 the container, $2 the rules, to which it adds those that let this host pass. That the container has ended again is found
@@ -41,13 +41,20 @@ printf '%s\n' "$gate" | nsenter "--net=/proc/$pid/ns/net" nft -f - || exit 4
 """
 
 
-def start_closed(container: str, gate: str) -> list[str]:
-    """Start a container of this host's engine and close it to all but this host.
+def start(engine: Engine, container: str, gate: str) -> list[str]:
+    """Start a container, and close it to all but this host where there is a gate.
 
-    :param gate: see :func:`.firewall.gate`.
-    :returns: its addresses. One that has ended since then is seen without any.
+    :param gate: see :func:`.firewall.gate`; the engine is this host's then. Empty for none.
+    :returns: its addresses, where it was closed. One that has ended since then is seen without any.
     :raises EngineFailed: it cannot be started, or no rules can be made for it while it runs.
     """
+    if gate:
+        return _start_closed(container, gate)
+    engine.start(container)
+    return []
+
+
+def _start_closed(container: str, gate: str) -> list[str]:
     argv = ["sh", "-c", _SCRIPT, "sh", container, gate]
     settings = {**environment(), "PATH": PATH}
     try:
