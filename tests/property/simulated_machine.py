@@ -298,7 +298,7 @@ class SimulatedMachine:
                 number=b.number,
                 address=b.address,
                 age=self.clock - b.started,
-                boots_at=self.clock if self._version(b).silent and b.state == "running" else None,
+                idle=0.0 if self._version(b).silent and b.state == "running" else None,
                 crashes=is_crashing(b.state, b.restarts, self.clock - b.started, self.wanted[b.service].ready_timeout),
                 in_rotation=self._let_in(b),
                 connections=len(b.inflight) if self.wanted[b.service].kind == WEB else 0,

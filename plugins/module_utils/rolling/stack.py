@@ -18,8 +18,8 @@ UNDO = "undo"
 SPARE = "spare"
 SPENT = "spent"
 
-#: Seconds after which one that was at work has booted, where it is seen at work no more, and the part of its boot so far for which
-#: that has to be so: on a busy machine what it waits for is late too (a database, the engine's names).
+#: For how many seconds one that may boot still has to be seen idle, and for which part of its time: on a busy machine what it waits for is
+#: late too (a database, the engine's names).
 _SETTLED, _PART = 0.5, 0.25
 
 
@@ -118,7 +118,7 @@ class Container:
     :param inside_since: since when this process has seen it in rotation without a break.
     :param ended_here: whether this run has stopped it.
     :param answering: whether its last answer was the right one, of which more are wanted before it is ready.
-    :param boots_at: until when it was at work, as far as this process has seen, of one that may boot still.
+    :param idle: for how many seconds this process has seen it idle so far, of one that may boot still.
     :param age: seconds since its main process was started.
     :param crashes: whether it ends and is started again, over and over: what it is asked, nobody answers.
     :param unkept: whether the engine does not start it again by itself, although its definition says so.
@@ -150,7 +150,7 @@ class Container:
     fault: str = ""
     last_answer: str = ""
     answering: bool = False
-    boots_at: float | None = None
+    idle: float | None = None
     age: float = float("inf")
     crashes: bool = False
     unkept: bool = False
@@ -320,13 +320,12 @@ class View:
         if not known:
             return 0.0
         # What says nothing of itself counts as ready at once: on a busy machine it may not have begun to work by then.
-        settled = [self._settled(c, c.boots_at) for c in self.current if c.boots_at is not None and self.wanted.monitor]
+        settled = [self._settled(c, c.idle) for c in self.current if c.idle is not None and self.wanted.monitor]
         return max([max(known) + late + self.wanted.monitor, *settled])
 
-    def _settled(self, container: Container, at: float) -> float:
-        """When one that was at work until then has booted, unless it goes on."""
-        most = self.wanted.ready_timeout * _PART
-        return at + max(_SETTLED, min(most, (container.age - self.now + at) * _PART))
+    def _settled(self, container: Container, idle: float) -> float:
+        """When one will have booted that was idle for so many seconds of its time, if it is so from now on."""
+        return self.now - idle + max(_SETTLED, min(container.age, self.wanted.ready_timeout) * _PART)
 
     @property
     def tried_until(self) -> float:

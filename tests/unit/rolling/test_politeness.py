@@ -36,7 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def look_twice(politeness: Politeness, seen: dict[str, dict[str, Any]]) -> None:
     """As a roll does, which asks of each what it is at, and looks again."""
     for inspection in seen.values():
-        politeness.boots_at(inspection)
+        politeness.idle(inspection)
     politeness.look(seen)
 
 
@@ -183,29 +183,35 @@ def test_what_a_killed_run_has_started_has_its_share_again(told: list[tuple[str,
     assert told == [("restore", 1)]
 
 
-def test_one_that_may_boot_still_was_last_seen_at_work_at_a_moment(
+def test_one_that_may_boot_still_was_idle_between_two_looks_that_find_it_so(
     told: list[tuple[str, int]], at_work: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = set[int]()
+    ended, clock = set[int](), [100.0]
     monkeypatch.setattr(processes, "has_ended", lambda pid: pid in ended)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     politeness, booting = Politeness(), container(1)
-    assert politeness.boots_at(booting) is None, "nobody has said that it boots"
+
+    def idle(after: float) -> float | None:
+        clock[0] += after
+        return politeness.idle(booting)
+
+    assert idle(0) is None, "nobody has said that it boots"
     politeness.expect({"c1": 60.0})
-    assert politeness.boots_at(container(2)) is None
-    first = politeness.boots_at(booting)
-    second = politeness.boots_at(booting)
-    assert first and second and first < second
+    assert politeness.idle(container(2)) is None
+    assert (idle(1), idle(1)) == (0, 0)
     at_work.clear()
-    third = politeness.boots_at(booting)
-    assert third and third > second, "it may have been so until now"
-    assert politeness.boots_at(booting) == third
+    assert idle(3) == 0, "it may have been at work until now"
+    assert idle(2) == 2
+    at_work.add(1)
+    assert idle(1) == 2
+    at_work.clear()
+    assert (idle(1), idle(1)) == (2, 3), "what was seen before counts too: others are at work all the time"
     ended.add(1)
-    fourth = politeness.boots_at(booting)
-    assert fourth and fourth > third, "the engine has to say how it ended"
+    assert (idle(1), idle(1)) == (3, 3), "the engine has to say how it ended"
     politeness.serve([booting])
-    assert politeness.boots_at(booting), "it is kept, and has said nothing yet"
+    assert idle(1) == 3, "it is kept, and has said nothing yet"
     politeness.booted(["c1"])
-    assert politeness.boots_at(booting) is None, "it has said that it has booted"
+    assert idle(1) is None, "it has said that it has booted"
 
 
 def test_one_may_boot_until_it_has_had_enough_of_the_processors_and_while_it_has_time_to_get_ready(
@@ -217,10 +223,10 @@ def test_one_may_boot_until_it_has_had_enough_of_the_processors_and_while_it_has
     politeness.expect({"c1": 60.0})
     look_twice(politeness, {"c1": slow})
     assert told == [("restore_engine", 0), ("restore", 1)]
-    assert politeness.boots_at(slow), "it has the share of others now, and boots still"
-    assert politeness.boots_at(late) is None, "its time is over"
+    assert politeness.idle(slow) == 0, "it has the share of others now, and boots still"
+    assert politeness.idle(late) is None, "its time is over"
     had[1] = 15.0
-    assert politeness.boots_at(slow) is None, "no boot takes as much"
+    assert politeness.idle(slow) is None, "no boot takes as much"
 
 
 def test_one_with_a_share_of_its_own_keeps_it(told: list[tuple[str, int]]) -> None:

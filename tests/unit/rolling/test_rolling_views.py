@@ -150,16 +150,16 @@ def test_the_watch_begins_when_the_last_of_them_could_be_tried() -> None:
 
 
 def test_what_says_nothing_of_itself_is_watched_until_it_is_seen_at_work_no_more() -> None:
-    quick = replace(JOINED, age=2)
-    assert view(replace(quick, boots_at=31), now=32).watched_until == 31.5
-    assert view(replace(quick, boots_at=21)).watched_until == 20 + WANTED.monitor, "it has booted since long"
-    both = view(JOINED, replace(quick, id="b", boots_at=40), wanted=replace(WANTED, replicas=2), now=41)
-    assert both.watched_until == 40.5
-    slow = replace(JOINED, boots_at=32, age=14)
-    assert view(slow, now=34).watched_until == 32 + 3, "for a quarter of its boot of 12 s"
-    assert view(replace(slow, age=500), now=34).watched_until == 32 + WANTED.ready_timeout / 4
+    quick = replace(JOINED, age=2, idle=0.1)
+    assert view(quick, now=32).watched_until == pytest.approx(32.4)
+    assert view(replace(quick, idle=9), now=23).watched_until == 20 + WANTED.monitor, "it has booted since long"
+    assert view(JOINED, replace(quick, id="b"), wanted=replace(WANTED, replicas=2), now=41).watched_until > 41
+    slow = replace(JOINED, age=12)
+    assert view(replace(slow, idle=2), now=40).watched_until == 41, "for a quarter of its time"
+    assert view(replace(slow, idle=3), now=40).watched_until == 40
+    assert view(replace(slow, idle=9, age=500), now=40).watched_until == 31 + WANTED.ready_timeout / 4
     unwatched = replace(WANTED, monitor=0)
-    assert view(replace(JOINED, boots_at=31), wanted=unwatched).watched_until == 20, "it was found good before"
+    assert view(replace(JOINED, idle=0), wanted=unwatched).watched_until == 20, "it was found good before"
 
 
 def test_the_time_to_get_ready_is_over_for_one_that_was_asked_and_gives_no_right_answer() -> None:

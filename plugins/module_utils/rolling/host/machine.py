@@ -207,7 +207,7 @@ class ComposeMachine:
             state=state,
             number=int(label_of(inspection, NUMBER_LABEL) or 0),
             created=moment_of(inspection.get("Created")),
-            boots_at=self._politeness.boots_at(inspection),
+            idle=self._politeness.idle(inspection),
             age=age,
             crashes=is_crashing(
                 state, restarts, age, target.settings.ready_timeout, health_of(inspection) == "healthy"

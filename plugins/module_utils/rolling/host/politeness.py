@@ -27,7 +27,9 @@ class Politeness:
         self._booting: dict[str, float] = {}
         self._watched: dict[str, float] = {}
         self._at_work: dict[str, float] = {}
-        self._busy: set[str] = set()
+        # For how many seconds each was seen idle, and the last look if it was so then (monotonic seconds).
+        self._idle: dict[str, float] = {}
+        self._rests: dict[str, float] = {}
         # For which of them the engine has its usual share, which it had not.
         self._helped: set[str] = set()
 
@@ -104,22 +106,25 @@ class Politeness:
             _have_share(inspection, True)
             self._await_no_more([inspection["Id"]])
 
-    def boots_at(self, inspection: Mapping[str, Any]) -> float | None:
-        """Until when one that may boot still was at work (monotonic seconds); None of one that was never, or has had its time.
+    def idle(self, inspection: Mapping[str, Any]) -> float | None:
+        """For how many seconds one that may boot still was seen idle so far; None of one that is not watched, or has had its time.
 
-        That is now also where it is not, but was at the last look: those may be seconds apart. Where processors are short a boot takes
-        long, so what counts is what it has had of them. And the engine is late to say that one has ended (a second, seen with 8 processes
-        that wanted 2 processors).
+        Looks may be seconds apart: between two it was idle if it is at both. Where processors are short a boot takes long, so what counts
+        is what it has had of them. And the engine is late to say that one has ended (a second, seen with 8 processes that wanted 2
+        processors).
         """
-        container_id, pid = str(inspection["Id"]), pid_of(inspection) or 0
+        container_id, pid, now = str(inspection["Id"]), pid_of(inspection) or 0, time.monotonic()
         timeout = self._watched.get(container_id, 0.0)
         if time.time() - started_at(inspection) >= timeout or processes.processor_seconds(pid) >= timeout * _PART:
             return None
         busy = processes.at_work(pid) or (pid and processes.has_ended(pid))
-        if busy or container_id in self._busy:
-            self._at_work[container_id] = time.monotonic()
-        (self._busy.add if busy else self._busy.discard)(container_id)
-        return self._at_work.get(container_id)
+        if busy:
+            self._at_work[container_id] = now
+            self._rests.pop(container_id, None)
+        else:
+            self._idle[container_id] = self._idle.get(container_id, 0.0) + now - self._rests.get(container_id, now)
+            self._rests[container_id] = now
+        return self._idle.get(container_id, 0.0)
 
 
 def _has_own_share(inspection: Mapping[str, Any]) -> bool:
