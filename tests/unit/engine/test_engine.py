@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
+
 docker_errors = pytest.importorskip("docker.errors")
-from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share  # noqa: E402
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import (  # noqa: E402
     Engine,
     EngineFailed,
