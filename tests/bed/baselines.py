@@ -35,6 +35,7 @@ from tests.bed.meter import (
 )
 from tests.bed.processors import wait_until_quiet
 from tests.bed.shop import LABEL, ROOT, BedError, Shop, run
+from tests.bed.tasks import AS_JSON
 
 HERE = Path(__file__).resolve().parent
 COMPOSE_FILE = "docker-compose.prod.yml"
@@ -43,8 +44,6 @@ WORKER, SCHEDULER = "celery", "celery-beat"
 BEGUN = {WORKER: b" ready.", SCHEDULER: b"beat: Starting"}
 OURS = (WORKER, SCHEDULER, "api")
 NO_PROOF = {"prove_seconds": 0, "monitor": 0}
-#: Every result and when each task began and ended, from `ansible` and `ansible-playbook` alike.
-AS_JSON = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
 BIN = Path(sys.executable).parent
 
 # Manifests merged, nothing deleted: pages of either version find their files, whichever workers serve them.
@@ -232,18 +231,18 @@ class Checkout(OnThisEngine):
 
     # -- the least that any method can take -----------------------------------------------------------
 
-    def lower_bound(self, rate: float, times: int = 5) -> Bound:
-        """Create and boot, and stop, a fresh api container while v1 is under load: medians."""
+    def lower_bounds(self, rate: float, times: int = 5) -> dict[str, Bound]:
+        """Create and boot, and stop, a fresh container of each service while v1 is under load: medians."""
         self.prepare(Method("bound", "", "checkout", ("api",)))
         wait_until_serving(self.url, "v1")
         wait_until_quiet()
         with load_on(self, rate) as load:
             time.sleep(WARM_SECONDS)
-            bound = self.boots_and_stops(self.image("v2"), times)
+            bounds = {service: self.boots_and_stops(self.image("v2"), times, service) for service in OURS}
             result = load.stop()
         if result.failed_beyond_race:
             raise BedError(f"{result.failed} requests failed while nothing was updated: {result.failed_by_kind}")
-        return bound
+        return bounds
 
 
 @dataclass(frozen=True)
@@ -259,6 +258,13 @@ class Bound:
     @property
     def seconds(self) -> float:
         return self.boot + self.in_flight + self.stop
+
+    def __str__(self) -> str:
+        """For people, with its parts."""
+        parts = (
+            f"create and boot {self.boot:.1f} + longest request in flight {self.in_flight:.0f} + stop {self.stop:.1f}"
+        )
+        return f"{self.seconds:.1f}: {parts}"
 
 
 def _wait_for_health(address: str, deadline: float) -> None:

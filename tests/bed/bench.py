@@ -93,7 +93,7 @@ class Bench:
     rate: float
     measurements: list[Measurement] = field(default_factory=list)
     runs: dict[str, Run] = field(default_factory=dict)
-    bound: Bound | None = None
+    bounds: dict[str, Bound] = field(default_factory=dict)
 
     # -- measuring ------------------------------------------------------------------------------------
 
@@ -110,9 +110,9 @@ class Bench:
             self.shop.create()
             checkout.build()
             turn.take()
-            say("measuring the lower bound")
-            self.bound = checkout.lower_bound(self.rate)
-            say(f"  it is {self.bound.seconds:.2f} s")
+            say("measuring the lower bounds")
+            self.bounds = checkout.lower_bounds(self.rate)
+            say("  " + self._bounds())
             for number, method in enumerate(methods, 1):
                 turn.take()
                 say(f"{number}/{len(methods)} {method.title}")
@@ -144,11 +144,18 @@ class Bench:
 
     # -- reporting ------------------------------------------------------------------------------------
 
+    def bound(self, method: Method) -> float:
+        """The least that any method can take to replace the same services, all at the same time: the slowest one's seconds."""
+        return max(self.bounds[service].seconds for service in method.services)
+
     def ratio(self, m: Measurement) -> float | None:
         """How many times the lower bound; None for what never ended, and for what deploys nothing."""
-        if self.bound is None or m.seconds is None or m.method.version == "v1":
+        if m.seconds is None or m.method.version == "v1":
             return None
-        return m.seconds / self.bound.seconds
+        return m.seconds / self.bound(m.method)
+
+    def _bounds(self) -> str:
+        return "; ".join(f"{service} {bound}" for service, bound in self.bounds.items())
 
     def table(self) -> str:
         """One row for each method."""
@@ -175,13 +182,8 @@ class Bench:
 
     def remarks(self) -> str:
         """What stands below the table."""
-        lines = []
-        if bound := self.bound:
-            lines.append(
-                f"bound {bound.seconds:.2f} s = create and boot {bound.boot:.2f} + longest request in flight"
-                f" {bound.in_flight:.0f} + stop {bound.stop:.2f} (medians of {len(bound.boots)}, under the same load)"
-            )
-        lines += [
+        lines = [
+            f"bound: the slowest, in seconds, of what a method replaces: {self._bounds()} (medians, under the same load)",
             "seconds: from the command's start until it has ended, the new serves and nothing old runs",
             "memory: of the containers, above the seconds before; (of the tool's processes); when both together peaked",
             "gap: without an answer from the application; static files do not count",
@@ -199,13 +201,13 @@ class Bench:
 
     def playbooks(self) -> str:
         """Where the time of ours goes beyond roll and build."""
-        titles = {m.method.key: m.method.title for m in self.measurements}
+        methods = {m.method.key: m.method for m in self.measurements}
         lines = []
         for key, run in self.runs.items():
-            title = titles.get(key, "playbook update again, nothing to change")
+            title = methods[key].title if key in methods else "playbook update again, nothing to change"
             lines += ["", f"{title}: {run.overhead_text()}"]
-            if run.roll and self.bound:
-                share = run.roll / self.bound.seconds
+            if run.roll and key in methods:
+                share = run.roll / self.bound(methods[key])
                 lines.append(f"  {run.roll:6.2f} s = {share:.2f} x bound, the steps of the roll: {run.steps()}")
         return "\n".join(lines)
 
@@ -220,9 +222,9 @@ class Bench:
             values = {f.name: getattr(m, f.name) for f in dataclasses.fields(m) if f.name not in ("method", "output")}
             described = {"title": m.method.title, "note": m.method.note, "services": m.method.services}
             methods[m.method.key] = {**described, **values, "ratio": self.ratio(m)}
-        bound = dataclasses.asdict(self.bound) | {"seconds": self.bound.seconds} if self.bound else None
+        bounds = {s: dataclasses.asdict(bound) | {"seconds": bound.seconds} for s, bound in self.bounds.items()}
         runs = {key: {**dataclasses.asdict(run), "overhead": run.overhead} for key, run in self.runs.items()}
-        return {"rate": self.rate, "bound": bound, "methods": methods, "playbooks": runs}
+        return {"rate": self.rate, "bounds": bounds, "methods": methods, "playbooks": runs}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "collections"))
 
-from tests.bed import crowded, growth, rollback_speed, ssh_speed
+from tests.bed import crowded, growth, quiet_speed, rollback_speed, ssh_speed
 from tests.bed.evidence_page import sections, versions, written
 from tests.bed.evidence_rows import table, updates
 from tests.bed.fronts import FRONTS
@@ -99,6 +99,9 @@ CELLS = {
     ),
     "switch": Cell("Readers while the current release is switched", ("releases",), switch_races),
     "growth": Cell("What more of it costs", ("releases", "status", *_ROLL), growth.measured),
+    "quiet": Cell(
+        "How long each operation takes, nobody being there", ("base", "hotfix", "status", *_ROLL), quiet_speed.measured
+    ),
     "ssh": Cell("Over ssh, near and far", ("base", *_ROLL), ssh_speed.measured),
     "crowded": Cell(
         "What users notice of each operation, on a server with one processor", ("base", *_ROLL), crowded.measured

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
 import time
 
-from tests.bed.baselines import AS_JSON, NO_PROOF, OURS, SCHEDULER, WORKER, Releases
+from tests.bed.baselines import NO_PROOF, OURS, SCHEDULER, WORKER, Releases
 from tests.bed.load.process import proxy_log
 from tests.bed.meter import MIX
-from tests.bed.shop import ROOT, Shop, deployed, succeeded
+from tests.bed.shop import BedError, Shop, deployed, succeeded
 from tests.bed.shop_releases import QUICK, manifests
-from tests.bed.tasks import Run, read_run
+from tests.bed.tasks import Run, run_to_its_end
 
 #: Requests a second. At the higher one two processors have nothing left for the one who waits.
 RATES = (50, 100)
@@ -26,14 +25,11 @@ def image_of(shop: Shop, version: str) -> str:
 
 def timed(shop: Shop, to: str) -> Run:
     """Go back without time for proofs; where the time went."""
-    began = time.monotonic()
     argv = shop.playbook_argv(playbook="rollback", rollback_to=to, app_services=dict.fromkeys(OURS, NO_PROOF))
-    done = subprocess.run(
-        argv, cwd=ROOT, env={**shop.environment, **AS_JSON}, capture_output=True, text=True, timeout=600, check=False
-    )
-    if done.returncode or shop.version() != to:
-        raise RuntimeError((done.stdout + done.stderr)[-4000:])
-    return read_run(done.stdout, time.monotonic() - began)
+    done = run_to_its_end(argv, shop.environment)
+    if shop.version() != to:
+        raise BedError(f"it went back to {shop.version()}, not to {to}")
+    return done
 
 
 def compared() -> str:
@@ -53,10 +49,7 @@ def _at(shop: Shop, rate: int) -> str:
     succeeded(shop.rollback(rollback_to="v2", app_services=QUICK))
     failed = result.judged_by(proxy_log(shop.container("nginx"))).failed_beyond_race
     least = sum(b.seconds for b in bounds.values())
-    parts = "; ".join(
-        f"{s} {b.seconds:.1f}: create and boot {b.boot:.1f} + longest request in flight {b.in_flight:.0f} + stop {b.stop:.1f}"
-        for s, b in bounds.items()
-    )
+    parts = "; ".join(f"{service} {bound}" for service, bound in bounds.items())
     middle = sorted(runs, key=lambda r: r.roll)[1]
     return (
         f"- at {rate} requests/s the lower bound is {least:.1f} s, one after the other as they go back: {parts} "

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from tests.bed.baselines import AS_JSON
 from tests.bed.killed_roll import QUICK
 from tests.bed.server import Server
-from tests.bed.shop import ROOT, BedError, run, succeeded
-from tests.bed.tasks import Run, read_run
+from tests.bed.shop import Shop, run, succeeded
+from tests.bed.tasks import Run, run_to_its_end
 
 #: Seconds each way.
 DELAYS = (0.0, 0.02)
@@ -24,26 +21,23 @@ def timed(server: Server, delay: float, pipelining: bool, playbook: str, **varia
     """One playbook over ssh, by a connection of its own."""
     common = f"-F '{server.login.config}' -o 'ProxyCommand={sys.executable} {_RELAY} %h %p {delay}'"
     told = {"app_services": QUICK, "ansible_ssh_common_args": common, **variables}
-    argv = server.playbook_argv(playbook, **told)
-    environment = {**server.environment, **AS_JSON, "ANSIBLE_PIPELINING": str(pipelining)}
-    began = time.monotonic()
-    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    seconds = time.monotonic() - began
-    server.cut_connections()
-    if done.returncode:
-        raise BedError(done.stdout[-3000:] + done.stderr[-1000:])
-    return read_run(done.stdout, seconds)
+    try:
+        return run_to_its_end(
+            server.playbook_argv(playbook, **told), {**server.environment, "ANSIBLE_PIPELINING": str(pipelining)}
+        )
+    finally:
+        server.cut_connections()
 
 
-def acts(server: Server, word: str) -> list[tuple[str, str, dict[str, object]]]:
+def acts(place: Server | Shop, word: str, version: str = "v2-server") -> list[tuple[str, str, dict[str, object]]]:
     """The operations of one round, from v1 and back to it: name, playbook, variables. A word is good for one round."""
-    source = server.folder / word / _VERSION
+    source = place.folder / word / _VERSION
     source.parent.mkdir(parents=True)
     source.write_text(f'VERSION = "{word}"\n', encoding="utf-8")
     patch = {"hotfix_files": _VERSION, "hotfix_source": str(source.parents[1]), "hotfix_name": word}
-    revision = run(["git", "--git-dir", str(server.repository), "rev-parse", "v2-server"]).strip()
+    revision = run(["git", "--git-dir", str(place.repository), "rev-parse", version]).strip()
     # From the second round on it has been rolled back, which is not its fault.
-    v2: dict[str, object] = {"update_version": "v2-server", "update_allow_bad": revision}
+    v2: dict[str, object] = {"update_version": version, "update_allow_bad": revision}
     return [
         ("update", "update", v2),
         ("update, nothing to do", "update", v2),

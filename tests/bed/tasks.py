@@ -7,11 +7,17 @@ Read from what callback ``ansible.posix.json`` prints, for ``ansible`` and ``ans
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tests.bed.shop import ROOT, BedError
+
+#: Every result and when each task began and ended, from `ansible` and `ansible-playbook` alike.
+AS_JSON = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
 BUILD = "evenkeel.deploy.compose_build"
 #: What replaces containers; others have steps too, which are no part of a roll.
 ROLLS = {"evenkeel.deploy.compose_rolling", "evenkeel.deploy.compose_restart"}
@@ -80,6 +86,21 @@ def _steps(hosts: Iterable[Mapping[str, Any]], of_rolls: bool) -> tuple[tuple[st
     told = [result for result in hosts if (result.get("action") in ROLLS) is of_rolls]
     entries = [entry for result in told for entry in result.get("timeline") or []]
     return tuple((f"{e['step']} {e.get('service') or ''}".strip(), float(e["seconds"])) for e in entries)
+
+
+def run_to_its_end(argv: Sequence[str], environment: Mapping[str, str]) -> Run:
+    """Run a playbook to its end.
+
+    :raises BedError: it failed.
+    """
+    began = time.monotonic()
+    done = subprocess.run(
+        argv, cwd=ROOT, env={**environment, **AS_JSON}, capture_output=True, text=True, timeout=600, check=False
+    )
+    seconds = time.monotonic() - began
+    if done.returncode:
+        raise BedError(f"{' '.join(argv)}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
+    return read_run(done.stdout, seconds)
 
 
 def read_run(output: str, seconds: float) -> Run:
