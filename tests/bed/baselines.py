@@ -63,6 +63,10 @@ manifest.write_text(json.dumps(after))
 """
 
 
+class Overloaded(BedError):
+    """The load is more than this machine carries."""
+
+
 class OnThisEngine:
     """What both have in common: containers of this machine's engine that carry the shop's label."""
 
@@ -232,7 +236,11 @@ class Checkout(OnThisEngine):
     # -- the least that any method can take -----------------------------------------------------------
 
     def lower_bounds(self, rate: float, times: int = 5) -> dict[str, Bound]:
-        """Create and boot, and stop, a fresh container of each service while v1 is under load: medians."""
+        """Create and boot, and stop, a fresh container of each service while v1 is under load: medians.
+
+        :param rate: requests a second.
+        :raises Overloaded: this machine does not carry so many beside a boot.
+        """
         self.prepare(Method("bound", "", "checkout", ("api",)))
         wait_until_serving(self.url, "v1")
         wait_until_quiet()
@@ -241,7 +249,10 @@ class Checkout(OnThisEngine):
             bounds = {service: self.boots_and_stops(self.image("v2"), times, service) for service in OURS}
             result = load.stop()
         if result.failed_beyond_race:
-            raise BedError(f"{result.failed} requests failed while nothing was updated: {result.failed_by_kind}")
+            said = (
+                f"{result.failed} of {result.total} requests failed while nothing was updated: {result.failed_by_kind}"
+            )
+            raise Overloaded(f"{said}. A lower --rate than {rate:g} may be carried here.")
         return bounds
 
 
