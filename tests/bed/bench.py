@@ -271,8 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         failure = "interrupted"
     if bench.measurements:
-        print(bench.report(), flush=True)
         options.json.write_text(json.dumps(bench.figures(), indent=1) + "\n", encoding="utf-8")
+        print(bench.report(), flush=True)
     say(f"{time.monotonic() - began:.0f} s in all, load average {os.getloadavg()[0]:.1f}; figures: {options.json}")
     if failure:
         say(failure)
