@@ -63,6 +63,10 @@ manifest.write_text(json.dumps(after))
 """
 
 
+#: How requests fail where the load is more than a machine carries, and nothing is wrong with what answers.
+_TOO_MANY = {"overflow", "timeout"}
+
+
 class Overloaded(BedError):
     """The load is more than this machine carries."""
 
@@ -240,6 +244,7 @@ class Checkout(OnThisEngine):
 
         :param rate: requests a second.
         :raises Overloaded: this machine does not carry so many beside a boot.
+        :raises BedError: requests failed in another way.
         """
         self.prepare(Method("bound", "", "checkout", ("api",)))
         wait_until_serving(self.url, "v1")
@@ -252,7 +257,9 @@ class Checkout(OnThisEngine):
             said = (
                 f"{result.failed} of {result.total} requests failed while nothing was updated: {result.failed_by_kind}"
             )
-            raise Overloaded(f"{said}. A lower --rate than {rate:g} may be carried here.")
+            if result.failed_by_kind.keys() <= _TOO_MANY:
+                raise Overloaded(f"{said}. A lower --rate than {rate:g} may be carried here.")
+            raise BedError(said)
         return bounds
 
 
@@ -276,6 +283,11 @@ class Bound:
             f"create and boot {self.boot:.1f} + longest request in flight {self.in_flight:.0f} + stop {self.stop:.1f}"
         )
         return f"{self.seconds:.1f}: {parts}"
+
+
+def described(bounds: Mapping[str, Bound]) -> str:
+    """The bounds of services, for people."""
+    return "; ".join(f"{service} {bound}" for service, bound in bounds.items())
 
 
 def _wait_for_health(address: str, deadline: float) -> None:

@@ -32,6 +32,7 @@ from tests.bed.baselines import (
     Checkout,
     Overloaded,
     Releases,
+    described,
     script,
 )
 from tests.bed.meter import Command, Measurement, Method, Operator, World, measure
@@ -123,7 +124,7 @@ class Bench:
             turn.take()
             say("measuring the lower bounds")
             self.bounds = self._lower_bounds(checkout)
-            say("  " + self._bounds())
+            say("  " + described(self.bounds))
             for number, method in enumerate(methods, 1):
                 turn.take()
                 say(f"{number}/{len(methods)} {method.title}")
@@ -174,9 +175,6 @@ class Bench:
             return None
         return m.seconds / self.bound(m.method)
 
-    def _bounds(self) -> str:
-        return "; ".join(f"{service} {bound}" for service, bound in self.bounds.items())
-
     def table(self) -> str:
         """One row for each method."""
         head = ("", "failed/requests", "longest gap", "seconds", "x bound", "memory (tool)")
@@ -204,7 +202,7 @@ class Bench:
         """What stands below the table."""
         lines = [
             f"load: {self.rate:g} requests a second",
-            f"bound: the slowest, in seconds, of what a method replaces: {self._bounds()} (medians, under the same load)",
+            f"bound: the slowest, in seconds, of what a method replaces: {described(self.bounds)} (medians, under the same load)",
             "seconds: from the command's start until it has ended, the new serves and nothing old runs",
             "memory: of the containers, above the seconds before; (of the tool's processes); when both together peaked",
             "gap: without an answer from the application; static files do not count",

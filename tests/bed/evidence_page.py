@@ -13,28 +13,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bed.shop import ROOT, run
+from tests.bed.tasks import seconds_of
 
 
 def versions() -> str:
     """What it was run with."""
     engine = run(["docker", "version", "--format", "{{.Server.Version}}"]).strip()
     compose = run(["docker", "compose", "version", "--short"]).strip()
-    ansible = run([str(Path(sys.executable).parent / "ansible"), "--version"]).splitlines()[0]
+    ansible = str(Path(sys.executable).parent / "ansible")
     commit = run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).strip()
-    ping = sorted(_ping() for _time in range(3))[1]
+    # How fast this machine is at what any playbook needs: the next one may be twice as fast.
+    ping = sorted(seconds_of([ansible, "localhost", "-m", "ansible.builtin.ping"]) for _time in range(3))[1]
     lines = [
         f"- {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {commit}, {os.cpu_count()} cores",
-        f"- engine {engine}, Compose {compose}, Python {platform.python_version()}, {ansible}",
+        f"- engine {engine}, Compose {compose}, Python {platform.python_version()}, {run([ansible, '--version']).splitlines()[0]}",
         f"- a bare `ansible -m ping` takes {ping:.1f} s here",
     ]
     return "\n".join(lines)
-
-
-def _ping() -> float:
-    """How fast this machine is at what any playbook needs, in seconds: the next one may be twice as fast."""
-    began = time.monotonic()
-    run([str(Path(sys.executable).parent / "ansible"), "localhost", "-m", "ansible.builtin.ping"])
-    return time.monotonic() - began
 
 
 INTRODUCTION = """# What was measured

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tests.bed.baselines import OURS, Bound, Releases
+from tests.bed.baselines import OURS, Bound, Releases, described
 from tests.bed.hotfix_speed import Ways, changeable
 from tests.bed.processors import wait_until_quiet
 from tests.bed.rollback_speed import image_of
-from tests.bed.shop import ROOT, BedError, Shop, deployed, run, succeeded
+from tests.bed.shop import BedError, Shop, deployed, run, succeeded
 from tests.bed.shop_releases import QUICK
 from tests.bed.ssh_speed import acts
-from tests.bed.tasks import Run, run_to_its_end
+from tests.bed.tasks import Run, run_to_its_end, seconds_of
 
 ROUNDS = 5
 #: Seconds that a roll asks a new web container, and then watches it, unless somebody sets others.
@@ -77,20 +75,14 @@ def least(shop: Shop) -> Least:
     bounds = {s: replace(releases.boots_and_stops(image, ROUNDS, s), in_flight=0.0) for s in OURS}
     return Least(
         statistics.median(run_to_its_end(argv, shop.environment).seconds for _round in range(ROUNDS)),
-        statistics.median(_seconds(django) for _round in range(ROUNDS)),
+        statistics.median(seconds_of(django) for _round in range(ROUNDS)),
         bounds,
     )
 
 
-def _seconds(argv: list[str]) -> float:
-    began = time.monotonic()
-    subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
-    return time.monotonic() - began
-
-
-def _quietly(shop: Shop, argv: Iterable[str]) -> Run:
+def _quietly(shop: Shop, argv: Sequence[str]) -> Run:
     wait_until_quiet()
-    return run_to_its_end(list(argv), shop.environment)
+    return run_to_its_end(argv, shop.environment)
 
 
 def _large(found: dict[str, list[Run]]) -> Least:
@@ -147,10 +139,9 @@ def measured() -> str:
     found: dict[str, list[Run]] = {}
     bound = _large(found)
     _small(found)
-    services = "; ".join(f"{service} {each}" for service, each in bound.services.items())
     return "\n".join(
         [
-            _LEGEND.format(ping=bound.ping, django=bound.django, bounds=services),
+            _LEGEND.format(ping=bound.ping, django=bound.django, bounds=described(bound.services)),
             "",
             "| operation | in all, s | beside its roll, s | wanted, s | held | in all ÷ bound | each, s |",
             "|---|---|---|---|---|---|---|",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from tests.bed.baselines import NO_PROOF, OURS, SCHEDULER, WORKER, Releases
+from tests.bed.baselines import NO_PROOF, OURS, SCHEDULER, WORKER, Releases, described
 from tests.bed.load.process import proxy_log
 from tests.bed.meter import MIX
 from tests.bed.shop import BedError, Shop, deployed, succeeded
@@ -49,10 +49,9 @@ def _at(shop: Shop, rate: int) -> str:
     succeeded(shop.rollback(rollback_to="v2", app_services=QUICK))
     failed = result.judged_by(proxy_log(shop.container("nginx"))).failed_beyond_race
     least = sum(b.seconds for b in bounds.values())
-    parts = "; ".join(f"{service} {bound}" for service, bound in bounds.items())
     middle = sorted(runs, key=lambda r: r.roll)[1]
     return (
-        f"- at {rate} requests/s the lower bound is {least:.1f} s, one after the other as they go back: {parts} "
+        f"- at {rate} requests/s the lower bound is {least:.1f} s, one after the other as they go back: {described(bounds)} "
         "(medians of 5, under the same load)\n"
         f"- a rollback of these, without time for proofs: the steps of the rolls {middle.roll:.1f} s, {middle.roll / least:.2f} x "
         f"the lower bound (median of {len(runs)}: {', '.join(f'{r.roll:.1f}' for r in runs)}); the whole playbook "

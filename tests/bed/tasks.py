@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tests.bed.shop import ROOT, BedError
+from tests.bed.shop import ROOT, BedError, run
 
 #: Every result and when each task began and ended, from `ansible` and `ansible-playbook` alike.
 AS_JSON = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
@@ -101,6 +101,16 @@ def run_to_its_end(argv: Sequence[str], environment: Mapping[str, str]) -> Run:
     if done.returncode:
         raise BedError(f"{' '.join(argv)}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
     return read_run(done.stdout, seconds)
+
+
+def seconds_of(argv: Sequence[str]) -> float:
+    """How long a command takes, whatever it prints.
+
+    :raises BedError: it failed.
+    """
+    began = time.monotonic()
+    run(argv)
+    return time.monotonic() - began
 
 
 def read_run(output: str, seconds: float) -> Run:
