@@ -234,6 +234,14 @@ services:
   returned: always
   type: list
   elements: str
+service_options:
+  description:
+    - O(service_options) for module M(evenkeel.deploy.compose_rolling). With static files alone the new containers have the
+      code that serves, so C(prove_seconds) and C(monitor) of a web service are 1 second where neither O(service_options)
+      nor the Compose file has them.
+  returned: always
+  type: dict
+  sample: {"api": {"prove_seconds": 1.0, "monitor": 1.0}}
 files:
   description: All files that are changed.
   returned: always

@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..engine.programs import JOB, PROXY, SCHEDULER, WEB, WORKER
 from ..engine.services import ROLLED_KINDS
@@ -31,6 +32,8 @@ KINDS = (BACKEND, STATIC, NGINX, FRONTEND)
 IMAGE, MOUNT, LIVE, VOLUME = "image", "mount", "live", "volume"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: Seconds for which a new web container is asked, and then watched, whose code serves already.
+_SAME_CODE = {"prove_seconds": 1.0, "monitor": 1.0}
 #: What to run instead of a hotfix.
 UPDATE = "ansible-playbook evenkeel.deploy.update -e update_version={}"
 _BINARY = "binary: a hotfix is text, or a picture, font, document or sound of static files or of a front end"
@@ -204,6 +207,9 @@ def judge(
             found = [_kind_at(change.path, home, update, built.get(change.path) or ()) for home in places]
             refusals += [refusal for _kind, refusal in found if refusal]
             mine = dict.fromkeys(kind for kind, _refusal in found if kind)
+            if STATIC in mine and change.path.endswith(".py"):
+                # It may be a file to download, or of a package that is called so.
+                mine[BACKEND] = None
             if change.added < 0 and is_asset(change.path) and not set(mine) <= {STATIC, FRONTEND}:
                 refusals.append(Refusal("binary", f"{change.path} is {_BINARY}", update))
             for kind in mine:
@@ -245,6 +251,35 @@ def _spared(kinds: Mapping[str, Sequence[str]], homes: Mapping[str, Sequence[Hom
     mine = [h for p in kinds[STATIC] for h in homes[p]]
     elsewhere = {h.service for h in mine if h.where != IMAGE} | {collector}
     return tuple(sorted({h.service for h in mine if h.kind in (WORKER, SCHEDULER)} - elsewhere))
+
+
+def brings_code(kinds: Collection[str]) -> bool:
+    """Whether new containers have other code or variables than those that serve, so that Django has to look at it."""
+    return set(kinds) != {STATIC}
+
+
+def options_of_roll(
+    kinds: Collection[str],
+    web: Iterable[str],
+    definitions: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """``service_options`` for the roll of a hotfix: with the code that serves already a web service is proven for less time.
+
+    :param web: the web services that are replaced.
+    :param definitions: service → what Compose has of it.
+    :param options: ``service_options`` as they are given; what they or the definition say of the time counts.
+    """
+    if brings_code(kinds):
+        return dict(options)
+    shorter = {}
+    for service in web:
+        definition, own = definitions.get(service) or {}, options.get(service) or {}
+        update = (definition.get("deploy") or {}).get("update_config") or {}
+        said = {"monitor": update.get("monitor")}, definition.get("x-evenkeel") or {}, own
+        unsaid = {k: v for k, v in _SAME_CODE.items() if all(one.get(k) is None for one in said)}
+        shorter[service] = {**unsaid, **{k: v for k, v in own.items() if k not in unsaid}}
+    return {**options, **shorter}
 
 
 def _once(refusals: Sequence[Refusal]) -> list[Refusal]:

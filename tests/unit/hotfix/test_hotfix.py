@@ -23,9 +23,11 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.hotfix impo
     Limits,
     Refusal,
     Verdict,
+    brings_code,
     folder_of_new,
     judge,
     neighbours,
+    options_of_roll,
     places_in_image,
     problem_with_content,
     problem_with_name,
@@ -74,6 +76,37 @@ def test_static_files_alone_replace_the_web_and_with_code_everybody() -> None:
     assert "serve no static files: celery" in " ".join(verdict.notes)
     both = of(Change(CSS), Change(VIEW), collector="api")
     assert (both.services, both.spared) == (("api", "celery"), ())
+
+
+def test_python_below_a_folder_called_static_is_code_as_well() -> None:
+    verdict = of(Change("static/views.py"), collector="api")
+    assert set(verdict.kinds) == {STATIC, BACKEND} and verdict.services == ("api", "celery")
+    assert brings_code(verdict.kinds) and not brings_code([STATIC]) and brings_code([STATIC, "env"])
+
+
+SHORT = {"prove_seconds": 1.0, "monitor": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "definition", "own", "expected"),
+    [
+        ([STATIC], {}, {}, SHORT),
+        ([STATIC], {}, {"kind": "web", "monitor": None}, {**SHORT, "kind": "web"}),
+        ([STATIC], {}, {"prove_seconds": 30}, {"prove_seconds": 30, "monitor": 1.0}),
+        ([STATIC], {}, {"monitor": 0}, {"prove_seconds": 1.0, "monitor": 0}),
+        ([STATIC], {"x-evenkeel": {"prove_seconds": "20s"}}, {}, {"monitor": 1.0}),
+        ([STATIC], {"deploy": {"update_config": {"monitor": "30s", "order": "start-first"}}}, {}, {"prove_seconds": 1.0}),
+        ([STATIC], {"deploy": None, "x-evenkeel": None}, {}, SHORT),
+        ([STATIC, NGINX], {}, {"kind": "web"}, {"kind": "web"}),
+        ([BACKEND], {}, {"kind": "web"}, {"kind": "web"}),
+    ],
+)  # fmt: skip
+def test_code_that_serves_already_is_proven_shortly_where_nobody_says_how_long(
+    kinds: list[str], definition: dict[str, object], own: dict[str, object], expected: dict[str, object]
+) -> None:
+    given = {"api": own, "celery": {"drain_timeout": 5}}
+    assert options_of_roll(kinds, ["api"], {"api": definition}, given) == {**given, "api": expected}
+    assert given["api"] is own
 
 
 @pytest.mark.parametrize(

@@ -105,10 +105,11 @@ def test_static_files_leave_the_worker_and_what_comes_on_them_keeps_them(shop: S
     assert images["celery"] == f"shop-api:{shop.first[:12]}" and images["api"] == f"shop-api:{told['revision'][:12]}"
     assert shop.engine.images[shop.engine.names[images["api"]]]["files"]["/app/shop/static/site.css"][0] == b"b {}\n"
     assert f"{LOGO}: nothing -> 8 bytes (" in told["diff"]["prepared"]
+    assert told["service_options"] == {"api": {"prove_seconds": 1.0, "monitor": 1.0}}
     # Worker and web share a recipe: what has code next is put on the image that has the static files.
     code = shop.fix(files={VIEWS: "two\n"}, name="code")
     images = {n: s["image"] for n, s in shop.project(code["release"])["services"].items()}
-    assert code["services"] == ["api", "celery"] and images["celery"] == images["api"]
+    assert code["services"] == ["api", "celery"] and images["celery"] == images["api"] and not code["service_options"]
     files = shop.engine.images[shop.engine.names[images["celery"]]]["files"]
     assert files["/app/shop/static/site.css"][0] == b"b {}\n" and files["/app/shop/views.py"][0] == b"two\n"
 
@@ -235,6 +236,8 @@ def test_what_does_not_pass_its_check_leaves_nothing(shop: Shop, monkeypatch: py
     with pytest.raises(BadInput, match="would not work"):
         shop.fix(files={VIEWS: "two\n"})
     assert shop.seen() == before
+    # Static files alone are seen when they are collected.
+    assert shop.fix(files={CSS: "b {}\n"}, name="css")["services"] == ["api"]
 
 
 def test_check_mode_tells_and_writes_nothing(shop: Shop) -> None:

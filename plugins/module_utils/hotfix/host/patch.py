@@ -21,6 +21,7 @@ from ...engine.definition import GENERATED
 from ...engine.host.engine import EngineFailed
 from ...engine.host.project import connect
 from ...engine.options import ProjectOptions
+from ...engine.programs import WEB
 from ...git.changes import Change
 from ...git.host.git import Git, GitFailed
 from ...operation.host.journal import Fence, working
@@ -336,16 +337,18 @@ def _made(request: Request, found: Found, fence: Fence, steps: Steps) -> dict[st
         project = read_json(os.path.join(store.path_of(release), GENERATED))
         with steps("images"):
             made = images.make(found, project, store.path_of(release), fence)
-        with steps("check"):
-            found.notes += checked(
-                request.source,
-                request.django_service,
-                here,
-                found.homes,
-                project,
-                store.path_of(release),
-                bool(found.env.names),
-            )
+        # Static files are seen by the Django that collects them, before anything is replaced as well.
+        if hotfix.brings_code(_kinds(found)):
+            with steps("check"):
+                found.notes += checked(
+                    request.source,
+                    request.django_service,
+                    here,
+                    found.homes,
+                    project,
+                    store.path_of(release),
+                    bool(found.env.names),
+                )
         looking.result()
         with fence.act(f"remember the hotfix {found.source.name}"):
             _remember(request, found, release)
@@ -468,6 +471,8 @@ def _result(request: Request, found: Found, release: str, changed: bool, steps: 
         ahead = {"would be replaced": found.verdict.services, "would be built": found.jobs}
         msg = "\n".join([msg, *(f"{verb}: {', '.join(names)}" for verb, names in ahead.items() if names)])
     text = found.text() if changed else ""
+    web = [s for s in found.verdict.services if here.kinds[s] == WEB]
+    options = hotfix.options_of_roll(kinds, web, here.project["services"], request.service_options)
     # Who keeps copies may be told again of what is there already.
     public = found.public or ledger.read(store.state_dir(request.lock), name).get("public_paths") or []
     then = []
@@ -480,7 +485,7 @@ def _result(request: Request, found: Found, release: str, changed: bool, steps: 
         "changed": changed, "name": name, "release": release, "release_path": store.path_of(release) if release else "",
         "release_state": manifest.get("state", ""), "revision": found.commit, "exists": bool(manifest),
         "current": here.release, "current_revision": here.revision, "kinds": kinds, "services": list(found.verdict.services),
-        "jobs": found.jobs, "base": here.revision if changed else "", "files": [c.path for c in found.changes],
+        "service_options": options, "jobs": found.jobs, "base": here.revision if changed else "", "files": [c.path for c in found.changes],
         "notes": [*found.verdict.notes, *found.notes], "timeline": steps.timeline, "msg": msg, "diff": {"prepared": text},
     }  # fmt: skip
 
