@@ -278,7 +278,7 @@ def options_of_roll(
         update = (definition.get("deploy") or {}).get("update_config") or {}
         said = {"monitor": update.get("monitor")}, definition.get("x-evenkeel") or {}, own
         unsaid = {k: v for k, v in _SAME_CODE.items() if all(one.get(k) is None for one in said)}
-        shorter[service] = {**unsaid, **{k: v for k, v in own.items() if k not in unsaid}}
+        shorter[service] = {**own, **unsaid}
     return {**options, **shorter}
 
 
