@@ -56,7 +56,8 @@ def _own_seconds() -> float:
 class Others:
     """The share of the processors that is neither ours, nor our children's, nor our containers'.
 
-    Ours is the engine's work too, which cannot be told apart from what it does for others: about 0.1.
+    Ours is the engine's work too, and that of modules that stay for the next one, which cannot be told apart from what others do: about 0.1
+    for a command of Compose, up to 0.4 for an update.
     """
 
     def __init__(self) -> None:
