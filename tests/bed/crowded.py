@@ -28,6 +28,8 @@ from tests.bed.tasks import Run
 #: What part of the server's processor its users fill while nothing is done to it. Machines are not equally fast, and
 #: where users fill all of it nothing can be done for them.
 FILLED = (0.3, 0.6)
+#: Requests a second that are wanted to be carried while something is done, where the server's processor has a fifth to spare with them.
+WANTED, _SPARE = 100, 0.2
 #: Requests a second, and seconds, by which it is found how many that takes.
 _SAMPLE, _SAMPLED = 20, 20.0
 #: Seconds before the first operation, between two, and after the last.
@@ -36,10 +38,11 @@ _COLUMNS = (
     "in use without it | requests a second | operation | beside its roll | its roll | p99 before | p99 | ratio | slowest | "
     "requests | failed"
 )
-_LEGEND = """One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares
+_LEGEND = f"""One processor for load generator and `ansible-playbook`, the other for a nested server, reached by ssh, which shares
 it as systemd does: half for engine and containers (`system.slice`), half for who is logged in (`user.slice`).
 *In use without it* is the part of that processor that is in use in the ten seconds before and after
-the operation. The rates were chosen to fill 30 % and 60 % of it; machines change their speed meanwhile.
+the operation. The rates were chosen to fill 30 % and 60 % of it, with {WANTED} besides where that leaves {_SPARE:.0%}; machines
+change their speed meanwhile.
 *p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
 and are counted. *p99 before* is the median of the times in which nothing was done: before, between and after the operations.
 The images of both versions are there. *six starts* is what the engine costs with its usual share of the
@@ -63,7 +66,7 @@ def _apart(server: Server) -> Iterator[int]:
 
 
 def _rates(server: Server, processor: int) -> list[int]:
-    """How many requests a second fill those parts of the server's processor."""
+    """How many requests a second fill those parts of the server's processor, and those that are wanted where it carries them."""
     idle = busy_share(_SAMPLED, processor)
     with server.load(rate=_SAMPLE) as load:
         # New connections of each kind come first.
@@ -75,7 +78,7 @@ def _rates(server: Server, processor: int) -> list[int]:
         raise BedError(
             f"with nobody there {idle:.0%} of the server's processor is used, and {each:.1%} by each request"
         )
-    return rates
+    return [*rates, *([WANTED] if idle + each * WANTED < 1 - _SPARE else [])]
 
 
 def _operations(server: Server, word: str) -> dict[str, Callable[[], Run]]:
