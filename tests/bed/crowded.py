@@ -78,7 +78,9 @@ def _rates(server: Server, processor: int) -> list[int]:
         raise BedError(
             f"with nobody there {idle:.0%} of the server's processor is used, and {each:.1%} by each request"
         )
-    return [*rates, *([WANTED] if idle + each * WANTED < 1 - _SPARE else [])]
+    carried = [WANTED] if idle + each * WANTED < 1 - _SPARE else []
+    # The names of hotfixes are made of the rate, and none is brought twice.
+    return list(dict.fromkeys([*rates, *carried]))
 
 
 def _operations(server: Server, word: str) -> dict[str, Callable[[], Run]]:

@@ -246,16 +246,16 @@ def _spared(kinds: Mapping[str, Sequence[str]], homes: Mapping[str, Sequence[Hom
 
     One that mounts the files gets another mount with them, so its definition changes all the same.
     """
-    if set(kinds) != {STATIC} or not all(any(h.kind == WEB for h in homes[p]) for p in kinds[STATIC]):
+    if not static_alone(kinds) or not all(any(h.kind == WEB for h in homes[p]) for p in kinds[STATIC]):
         return ()
     mine = [h for p in kinds[STATIC] for h in homes[p]]
     elsewhere = {h.service for h in mine if h.where != IMAGE} | {collector}
     return tuple(sorted({h.service for h in mine if h.kind in (WORKER, SCHEDULER)} - elsewhere))
 
 
-def brings_code(kinds: Collection[str]) -> bool:
-    """Whether new containers have other code or variables than those that serve, so that Django has to look at it."""
-    return set(kinds) != {STATIC}
+def static_alone(kinds: Collection[str]) -> bool:
+    """Whether new containers have the code and the variables that serve already."""
+    return set(kinds) == {STATIC}
 
 
 def options_of_roll(
@@ -270,7 +270,7 @@ def options_of_roll(
     :param definitions: service → what Compose has of it.
     :param options: ``service_options`` as they are given; what they or the definition say of the time counts.
     """
-    if brings_code(kinds):
+    if not static_alone(kinds):
         return dict(options)
     shorter = {}
     for service in web:

@@ -23,7 +23,6 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.hotfix impo
     Limits,
     Refusal,
     Verdict,
-    brings_code,
     folder_of_new,
     judge,
     neighbours,
@@ -33,6 +32,7 @@ from ansible_collections.evenkeel.deploy.plugins.module_utils.hotfix.hotfix impo
     problem_with_name,
     problem_with_patch,
     problem_with_path,
+    static_alone,
 )
 from ansible_collections.evenkeel.deploy.plugins.module_utils.releases.choice import BACKEND
 
@@ -81,7 +81,7 @@ def test_static_files_alone_replace_the_web_and_with_code_everybody() -> None:
 def test_python_below_a_folder_called_static_is_code_as_well() -> None:
     verdict = of(Change("static/views.py"), collector="api")
     assert set(verdict.kinds) == {STATIC, BACKEND} and verdict.services == ("api", "celery")
-    assert brings_code(verdict.kinds) and not brings_code([STATIC]) and brings_code([STATIC, "env"])
+    assert not static_alone(verdict.kinds) and static_alone([STATIC]) and not static_alone([STATIC, "env"])
 
 
 SHORT = {"prove_seconds": 1.0, "monitor": 1.0}

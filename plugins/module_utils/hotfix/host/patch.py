@@ -338,7 +338,7 @@ def _made(request: Request, found: Found, fence: Fence, steps: Steps) -> dict[st
         with steps("images"):
             made = images.make(found, project, store.path_of(release), fence)
         # Static files are seen by the Django that collects them, before anything is replaced as well.
-        if hotfix.brings_code(_kinds(found)):
+        if not hotfix.static_alone(_kinds(found)):
             with steps("check"):
                 found.notes += checked(
                     request.source,
