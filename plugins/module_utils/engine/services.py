@@ -193,6 +193,19 @@ def words_in(service: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
     return words_of(whole_one["entrypoint"]) + words_of(whole_one["command"])
 
 
+def _written(service: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """What a definition says of how its service is replaced: where Compose has a key for it, and in ``x-evenkeel``."""
+    update = (service.get("deploy") or {}).get("update_config") or {}
+    keys = ("order", "parallelism", "delay", "monitor", "failure_action")
+    return {key: update.get(key) for key in keys}, service.get("x-evenkeel") or {}
+
+
+def unsaid(values: Mapping[str, Any], service: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values of which neither a service's definition nor its ``service_options`` say anything, so that they may be chosen."""
+    said = (*_written(service), options)
+    return {key: value for key, value in values.items() if all(layer.get(key) is None for layer in said)}
+
+
 def settings_of(
     name: str,
     service: Mapping[str, Any],
@@ -213,16 +226,8 @@ def settings_of(
     :raises BadService: unknown keys or values.
     """
     kind, image = chosen_kind(name, service, evidence, options, port or int(proxied)), evidence.image
-    beside = service.get("x-evenkeel") or {}
+    compose, beside = _written(service)
     deploy = service.get("deploy") or {}
-    update = deploy.get("update_config") or {}
-    compose = {
-        "order": update.get("order"),
-        "parallelism": update.get("parallelism"),
-        "delay": update.get("delay"),
-        "monitor": update.get("monitor"),
-        "failure_action": update.get("failure_action"),
-    }
     if kind == SCHEDULER:
         # Compose and the call say one order for every kind of service; a scheduler is never two at once.
         compose["order"], common = None, replace(common, order=None)

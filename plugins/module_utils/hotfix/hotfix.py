@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.programs import JOB, PROXY, SCHEDULER, WEB, WORKER
-from ..engine.services import ROLLED_KINDS
+from ..engine.services import ROLLED_KINDS, unsaid
 from ..git.changes import (
     Change,
     is_aside,
@@ -272,13 +272,8 @@ def options_of_roll(
     """
     if not static_alone(kinds):
         return dict(options)
-    shorter = {}
-    for service in web:
-        definition, own = definitions.get(service) or {}, options.get(service) or {}
-        update = (definition.get("deploy") or {}).get("update_config") or {}
-        said = {"monitor": update.get("monitor")}, definition.get("x-evenkeel") or {}, own
-        unsaid = {k: v for k, v in _SAME_CODE.items() if all(one.get(k) is None for one in said)}
-        shorter[service] = {**own, **unsaid}
+    own = {service: options.get(service) or {} for service in web}
+    shorter = {s: {**said, **unsaid(_SAME_CODE, definitions.get(s) or {}, said)} for s, said in own.items()}
     return {**options, **shorter}
 
 
