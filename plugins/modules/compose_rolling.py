@@ -195,6 +195,8 @@ options:
   prove_seconds:
     description:
       - Seconds for which O(prove) is repeated, and restarts are watched, before nginx knows a new container.
+      - In this time requests with C(GET) and C(HEAD), or those for its readiness where O(prove) has none, are also sent up to eight
+        at the same time, every two seconds, so that each process and thread has answered before users come. With V(0) they are not.
     type: float
   drain_timeout:
     description:

@@ -48,13 +48,13 @@ from ...traffic.host.proxy_routes import master_of
 from ...traffic.host.steering import Endpoint, Steering
 from ...traffic.host.user_answers import UserAnswers
 from ...traffic.host.waiting_rooms import WaitingRooms
-from ...traffic.traefik_labels import BY_FILES, BY_LABELS
 from ...traffic.unused_addresses import unused_in
 from ..stack import Container, Proxy, is_crashing
 from ..steps import Start
 from . import spares
 from .creating import create, refuse_others
 from .politeness import Politeness
+from .proof import Proof, as_users
 from .restart_policy import RestartPolicies, is_unkept
 from .roller import Seen, StepFailed
 from .spares import Spares
@@ -98,6 +98,7 @@ class ComposeMachine:
         self._nginx: Master | None = None
         self._kills: dict[str, int] = {}
         self._usual = UsualAnswers(self._ask)
+        self._proof = Proof(self._ask, self._usual)
         self._nodes = CeleryNodes(engine)
         self._policies = RestartPolicies(engine)
         self._rooms: WaitingRooms | None = None
@@ -366,40 +367,20 @@ class ComposeMachine:
         return _SILENT
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
-        result = self._ask_each(ids, self._is_proven)
+        result = self._ask_each(ids, partial(self._is_proven, 0 if proxied else len(ids)))
         if proxied:
             asked = {self.targets[label_of(self._inspections[i], SERVICE_LABEL)] for i in ids if i in self._inspections}
             for target in asked:
                 # Where the proxy leads to what was woken already, nothing joins.
                 self._let_in(target.settings.name)
-                result[f"proxy of {target.settings.name}"] = self._as_users(target)
+                result[f"proxy of {target.settings.name}"] = as_users(target, self._nginx, self._proxy_networks())
         return result
 
-    def _is_proven(self, inspection: Mapping[str, Any], target: Target) -> Answer:
+    def _is_proven(self, unmet: int, inspection: Mapping[str, Any], target: Target) -> Answer:
         if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
-        for probe in target.settings.prove if target.route else ():
-            answer = self._usual.to(probe, inspection, target, self._old(target))
-            if not answer.ok:
-                return answer
-        return Answer(True)
-
-    def _as_users(self, target: Target) -> Answer:
-        route, nginx, door = target.route, self._nginx, target.door
-        if route is None or route.proxy_protocol or not (nginx or door):
-            return Answer(True)
-        if route.how in (BY_LABELS, BY_FILES) and not route.server_name:
-            # No rule of it says by which name it would lead there.
-            return Answer(True)
-        inside = sorted(self._proxy_networks().values()) if nginx and nginx.id else ["127.0.0.1"]
-        address, port = (door.asked_at, door.port) if door else ((inside or [""])[0], route.listen)
-        headers = {"Host": route.server_name or "localhost"}
-        for probe in target.settings.prove:
-            answer = ask(address, port, probe, headers, tls_name=headers["Host"] if route.tls else "")
-            if not answer.ok:
-                way = f"at port {port}" if door else f"through {nginx.name if nginx else ''}"
-                return Answer(False, f"{target.settings.name}: {way}, {answer.text}")
-        return Answer(True)
+        led = self._is_led(str(inspection["Id"]))
+        return self._proof.of(inspection, target, self._old(target), unmet if led else 0)
 
     def answered(self, ids: Sequence[str]) -> dict[str, Answer]:
         found = {}
