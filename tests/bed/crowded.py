@@ -46,7 +46,7 @@ change their speed meanwhile.
 *p99* and *slowest* are of pages and orders while the playbook ran; requests that take seconds by themselves are in flight too,
 and are counted. *p99 before* is the median of the times in which nothing was done: before, between and after the operations.
 The images of both versions are there. *six starts* is what the engine costs with its usual share of the
-processors, of which an operation leaves it a quarter: six containers of the app's image, one every ten seconds, with a tenth
+processors, of which an operation leaves it a tenth: six containers of the app's image, one every ten seconds, with a tenth
 of the processors and a program that ends at once. An update starts five, and ends three.
 """
 

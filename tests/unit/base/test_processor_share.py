@@ -73,23 +73,23 @@ def test_one_whose_group_cannot_be_told_is_started_as_ever(
 
 
 @pytest.mark.parametrize(
-    "second, polite, path, share",
+    "second, hurried, path, share",
     [
-        (False, True, "cpu/evenkeel-polite/cpu.shares", "102"),
-        (False, False, "cpu/evenkeel/cpu.shares", "256"),
-        (True, True, "evenkeel-polite/cpu.weight", "10"),
-        (True, False, "evenkeel/cpu.weight", "25"),
+        (False, False, "cpu/evenkeel/cpu.shares", "102"),
+        (False, True, "cpu/evenkeel-hurried/cpu.shares", "256"),
+        (True, False, "evenkeel/cpu.weight", "10"),
+        (True, True, "evenkeel-hurried/cpu.weight", "25"),
     ],
 )
 def test_what_serves_nobody_has_a_group_of_its_own(
-    tmp_path: Path, second: bool, polite: bool, path: str, share: str
+    tmp_path: Path, second: bool, hurried: bool, path: str, share: str
 ) -> None:
     file = tmp_path / path
     file.parent.mkdir(parents=True)
     # The kernel makes it with the group.
     file.write_text("100\n")
     for _time in range(2):
-        processor_share.step_back(polite, str(tmp_path))
+        processor_share.step_back(hurried, str(tmp_path))
         assert file.read_text() == share and (file.parent / "cgroup.procs").read_text() == "0"
 
 
@@ -104,9 +104,9 @@ def test_another_process_is_moved_there_and_back(group: tuple[Path, str, str], t
     assert (file.parent / "cgroup.procs").read_text() == "7"
 
 
-@pytest.mark.parametrize("polite", [True, False])
-def test_where_groups_share_no_processors_none_is_left(tmp_path: Path, polite: bool) -> None:
-    processor_share.step_back(polite, str(tmp_path))
+@pytest.mark.parametrize("hurried", [True, False])
+def test_where_groups_share_no_processors_none_is_left(tmp_path: Path, hurried: bool) -> None:
+    processor_share.step_back(hurried, str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -117,40 +117,56 @@ def test_where_no_group_can_be_made_nothing_changes(tmp_path: Path) -> None:
     assert (tmp_path / "cpu/evenkeel").is_file()
 
 
-ENGINES = ((False, "cpu.shares", "1024", "257"), (True, "cpu.weight", "100", "26"))
+ENGINES = ((False, "cpu.shares", "1024", "103", "257"), (True, "cpu.weight", "100", "11", "26"))
 
 
 @pytest.fixture(params=ENGINES, ids=["first", "second"])
-def units(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[Path], str, str]:
-    """The files of both units, what the kernel gives, and a quarter."""
-    second, name, usual, low = request.param
+def units(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[Path], str, str, str]:
+    """The files of both units, what the kernel gives, a tenth and a quarter."""
+    second, name, usual, low, hurried = request.param
     slices = tmp_path / ("" if second else "cpu") / "system.slice"
     files = [slices / unit / name for unit in ("docker.service", "containerd.service")]
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_text(f"{usual}\n")
-    return files, usual, low
+    return files, usual, low, hurried
 
 
-def test_the_engine_has_a_quarter_and_as_before_again(units: tuple[list[Path], str, str], tmp_path: Path) -> None:
-    files, usual, low = units
-    for act, text in ((processor_share.lower_engine, low), (processor_share.restore_engine, usual)):
+Units = tuple[list[Path], str, str, str]
+
+
+def test_the_engine_has_a_tenth_a_quarter_where_users_wait_and_as_before_again(units: Units, tmp_path: Path) -> None:
+    files, usual, low, hurried = units
+    lower, hurry, restore = processor_share.lower_engine, processor_share.hurry, processor_share.restore_engine
+    # The next module of a hurried operation lowers nothing.
+    for act, text in (
+        (lower, low),
+        (hurry, hurried),
+        (lower, hurried),
+        (restore, usual),
+        (lower, low),
+        (restore, usual),
+    ):
         for _time in range(2):
             act(str(tmp_path))
-            assert [file.read_text() for file in files] == [text, text]
+            assert [file.read_text().strip() for file in files] == [text, text]
 
 
-def test_it_says_whether_the_engine_had_less(units: tuple[list[Path], str, str], tmp_path: Path) -> None:
+def test_who_hurries_where_the_engine_was_not_lowered_leaves_it_as_it_is(units: Units, tmp_path: Path) -> None:
+    files, usual, _low, _hurried = units
+    processor_share.hurry(str(tmp_path))
+    assert [file.read_text().strip() for file in files] == [usual, usual]
+
+
+def test_it_says_whether_the_engine_had_less(units: Units, tmp_path: Path) -> None:
     processor_share.lower_engine(str(tmp_path))
     assert processor_share.restore_engine(str(tmp_path))
     assert not processor_share.restore_engine(str(tmp_path))
 
 
 @pytest.mark.parametrize("theirs", ["25", "10", "512"])
-def test_what_an_administrator_gave_the_engine_stays(
-    units: tuple[list[Path], str, str], tmp_path: Path, theirs: str
-) -> None:
-    files, usual, low = units
+def test_what_an_administrator_gave_the_engine_stays(units: Units, tmp_path: Path, theirs: str) -> None:
+    files, usual, low, _hurried = units
     files[0].write_text(theirs)
     processor_share.lower_engine(str(tmp_path))
     assert [file.read_text() for file in files] == [theirs, low]
@@ -158,10 +174,8 @@ def test_what_an_administrator_gave_the_engine_stays(
     assert [file.read_text() for file in files] == [theirs, usual]
 
 
-def test_an_engine_with_its_containers_below_it_keeps_its_share(
-    units: tuple[list[Path], str, str], tmp_path: Path
-) -> None:
-    files, usual, low = units
+def test_an_engine_with_its_containers_below_it_keeps_its_share(units: Units, tmp_path: Path) -> None:
+    files, usual, low, _hurried = units
     (files[0].parent / "0123abcd").mkdir()
     processor_share.lower_engine(str(tmp_path))
     assert [file.read_text().strip() for file in files] == [usual, low]

@@ -114,7 +114,7 @@ def test_a_command_that_takes_much_of_a_processor_leaves_it_to_others_for_a_whil
     seconds: float, back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[tuple[str, int]] = []
-    monkeypatch.setattr(processor_share, "step_back", lambda _polite, pid: moved.append(("back", pid)) or "/its/own")
+    monkeypatch.setattr(processor_share, "step_back", lambda pid: moved.append(("back", pid)) or "/its/own")
     monkeypatch.setattr(processor_share, "step_forward", lambda group, pid: moved.append((group, pid)))
     api = Api(b"said")
     api.seconds = seconds

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..runtime import GROUP
 from .processes import control_group, text_of
@@ -27,10 +27,10 @@ _FIRST = ("cpu.shares", "1024", str(TENTH), "256")
 _ROOT = "/sys/fs/cgroup"
 # Seconds between two looks for a control group that is about to be made.
 _OFTEN = 0.01
-# What starts containers, as Docker's packages and those of distributions name it. About a quarter, in numbers that nobody else would write:
-# what is found so is ours.
+# What starts containers, as Docker's packages and those of distributions name it. About a tenth and a quarter, in numbers that nobody
+# else would write: what is found so is ours.
 _ENGINE = ("docker.service", "containerd.service")
-_QUARTERS = {"cpu.shares": "257", "cpu.weight": "26"}
+_OURS = {"cpu.shares": ("103", "257"), "cpu.weight": ("11", "26")}
 
 
 def lower(pid: int) -> None:
@@ -67,15 +67,15 @@ def lowered_at_start(container_id: str, other_id: str, other_pid: int) -> Iterat
         ended.set()
 
 
-def step_back(polite: bool, root: str = _ROOT, pid: int = 0) -> str:
-    """Let a process and what it starts have less than what serves users, together with all others for which this was called.
+def step_back(hurried: bool = False, root: str = _ROOT, pid: int = 0) -> str:
+    """Let a process and what it starts have a tenth of what serves users, together with all others for which this was called.
 
     Priority counts within a control group only: with systemd what is started by ssh is in ``user.slice``, all that serves is in
     ``system.slice``, and each of the two has half.
 
     Not for what starts a program that is to stay: that would have as little.
 
-    :param polite: have a tenth; otherwise a quarter, since users may wait for what it does: the end of a bad version.
+    :param hurried: have a quarter, since users wait for what it does: the end of a bad version, or of a gap.
     :param root: where control groups are.
     :param pid: of the process; this one where there is none.
     :returns: the control group that was left, for :func:`step_forward`; empty where nothing changed.
@@ -83,14 +83,14 @@ def step_back(polite: bool, root: str = _ROOT, pid: int = 0) -> str:
     before, _second = control_group(pid or os.getpid(), "cpu")
     first = os.path.isdir(f"{root}/cpu")
     file, _usual, tenth, quarter = _FIRST if first else _SECOND
-    group = f"{root}{'/cpu' * first}/{GROUP}{'-polite' * polite}"
+    group = f"{root}{'/cpu' * first}/{GROUP}{'-hurried' * hurried}"
     with contextlib.suppress(OSError):
         os.makedirs(group, exist_ok=True)
         if not os.path.exists(f"{group}/{file}"):
             # Processors are not shared by groups here.
             os.rmdir(group)
             return ""
-        for name, text in ((file, tenth if polite else quarter), ("cgroup.procs", str(pid))):
+        for name, text in ((file, quarter if hurried else tenth), ("cgroup.procs", str(pid))):
             with open(f"{group}/{name}", "w", encoding="ascii") as stream:
                 stream.write(text)
         return before
@@ -105,20 +105,31 @@ def step_forward(group: str, pid: int = 0) -> None:
 
 
 def lower_engine(root: str = _ROOT) -> None:
-    """Let the engine have a quarter as much as each container: those serve, and what it does for an operation can wait.
+    """Let the engine have a tenth as much as each container: those serve, and what it does for an operation can wait.
 
     Not where its unit has a share that somebody else has written, or its containers are below it. What carries users' requests below it, as
     ``docker-proxy`` does, gains by it too (measured).
     """
-    _change_engine(False, root)
+    file, usual = _of_engine(root)
+    tenth, _quarter = _OURS[file]
+    _change_engine(root, [usual], tenth)
+
+
+def hurry(root: str = _ROOT) -> None:
+    """Let this process have a quarter, and the engine too where it has a tenth: users wait for what is done."""
+    file, _usual = _of_engine(root)
+    tenth, quarter = _OURS[file]
+    step_back(True, root)
+    _change_engine(root, [tenth], quarter)
 
 
 def restore_engine(root: str = _ROOT) -> bool:
-    """Let it have as much as each container, where :func:`lower_engine` has taken it, also of a run that was killed.
+    """Let it have as much as each container, where it has less of us, also of a run that was killed.
 
     :returns: whether it had less.
     """
-    return _change_engine(True, root)
+    file, usual = _of_engine(root)
+    return _change_engine(root, _OURS[file], usual)
 
 
 def _change(pid: int, back: bool) -> None:
@@ -128,15 +139,19 @@ def _change(pid: int, back: bool) -> None:
         _write(f"{group}/{file}", *((low, usual) if back else (usual, low)))
 
 
-def _change_engine(back: bool, root: str) -> bool:
-    first = os.path.isdir(f"{root}/cpu")
-    file, usual, _tenth, _quarter = _FIRST if first else _SECOND
-    low, changed = _QUARTERS[file], False
+def _of_engine(root: str) -> tuple[str, str]:
+    """The file that has the engine's share, and what the kernel gives."""
+    return (_FIRST if os.path.isdir(f"{root}/cpu") else _SECOND)[:2]
+
+
+def _change_engine(root: str, before: Iterable[str], after: str) -> bool:
+    file, usual = _of_engine(root)
+    changed = False
     for unit in _ENGINE:
-        group = f"{root}{'/cpu' * first}/system.slice/{unit}"
+        group = f"{root}{'/cpu' * (file == _FIRST[0])}/system.slice/{unit}"
         with contextlib.suppress(OSError):
-            if back or not any(entry.is_dir() for entry in os.scandir(group)):
-                changed |= _write(f"{group}/{file}", *((low, usual) if back else (usual, low)))
+            if after == usual or not any(entry.is_dir() for entry in os.scandir(group)):
+                changed |= any(_write(f"{group}/{file}", one, after) for one in before)
     return changed
 
 

@@ -94,7 +94,7 @@ def _prepare() -> Callable[[], None]:
     if not missing:
         return lambda: None
     (share,) = load("base.host.processor_share")
-    wanted, group = threading.Event(), share.step_back(True)
+    wanted, group = threading.Event(), share.step_back()
 
     def import_all() -> None:
         for name in missing:
@@ -103,8 +103,6 @@ def _prepare() -> Callable[[], None]:
 
     def end() -> None:
         wanted.set()
-        # What it is at may be most of what the next module needs.
-        share.step_back(False)
         importing.join()
         share.step_forward(group)
 
@@ -114,11 +112,11 @@ def _prepare() -> Callable[[], None]:
 
 
 def _called(name: str) -> Any:
-    """The call of a module; what the first one imports leaves the processors to those who are served, by three quarters."""
+    """The call of a module; what the first one imports leaves the processors to those who are served."""
     if f"{_ROOT}.calls.{name}" in sys.modules:
         return load(f"calls.{name}")[0]
     (share,) = load("base.host.processor_share")
-    group = share.step_back(False)
+    group = share.step_back()
     try:
         # Most of what the first one imports.
         importlib.import_module(_BASIC)
@@ -146,7 +144,7 @@ def run(ansible_module: Callable[..., Any], name: str, detach: bool = False) -> 
         os.nice(_NICE)
     if polite or getattr(call, "STEPS_BACK", False):
         (share,) = load("base.host.processor_share")
-        share.step_back(polite)
+        share.step_back()
         if module.params.get("lock_token"):
             # Until it is given back.
             share.lower_engine()

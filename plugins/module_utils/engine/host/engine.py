@@ -265,7 +265,7 @@ class Engine:
         while not pid and not ended.done() and time.monotonic() < until:
             wait([ended], _APPEARS)
             pid = self._process(exec_id, argv)
-        group = processor_share.step_back(False, pid=pid) if pid else ""
+        group = processor_share.step_back(pid=pid) if pid else ""
         # Where all want the processors, somebody waits for this too.
         wait([ended], until - time.monotonic())
         if not ended.done():

@@ -17,9 +17,11 @@ from functools import partial
 from typing import Any, Callable
 
 from ...base.errors import BadInput
+from ...base.host import processor_share
 from ...base.host.files import FilesFailed
 from ...engine.host import configurations
 from ...engine.programs import WEB
+from ...engine.services import STOP_FIRST
 from ...operation.host.journal import Fence, working
 from ...operation.host.progress import Progress, ProgressOptions
 from ...operation.host.records import Records, first_line
@@ -123,6 +125,8 @@ def roll(
         steered = pending and any(t.steering for t in call.targets)
         try:
             with standing_by(call.name, call.state_dir) if steered else contextlib.nullcontext():
+                if users_wait(request, call):
+                    processor_share.hurry()
                 result = _roll_locked(call, roller, machine, diff, fence, progress)
         finally:
             progress.close()
@@ -160,6 +164,12 @@ def _images_of(stack: Stack) -> dict[str, list[str]]:
     return found
 
 
+def users_wait(request: Request, call: Call) -> bool:
+    """Whether users wait for the end of a roll: it takes a version back, or while it works one that they ask is away."""
+    away = any(t.settings.kind == WEB and t.settings.order == STOP_FIRST for t in call.targets)
+    return away or bool(request.backward or call.gap)
+
+
 def _roll_locked(
     call: Call, roller: Roller, machine: ComposeMachine, diff: dict[str, str], fence: Fence, progress: Progress
 ) -> dict[str, Any]:
@@ -171,6 +181,7 @@ def _roll_locked(
         timeline.add(step, stack, began, seconds, failure)
         progress.tell(*narrator.after(step, stack, seconds, failure))
         if isinstance(step, steps.Undo):
+            processor_share.hurry()
             fence.undo_begins(step.reason)
             log_tail.update(logs_of_the_new(call, stack))
 
