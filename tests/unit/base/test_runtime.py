@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from ansible.executor import module_common
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share, runtime
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import (
     ABANDONED,
     CARRIER,
@@ -345,3 +347,49 @@ def test_what_the_first_module_imports_leaves_the_processors_to_those_who_are_se
         check=False,
     )
     assert json.loads(done.stdout or "[]") == ["deploy_info", [[False, False], [True, True]]], done.stderr
+
+
+class Called:
+    """Of Ansible's module what :func:`runtime.run` uses."""
+
+    def __init__(self, check_mode: bool, token: str) -> None:
+        self.check_mode = check_mode
+        self.params = {"lock_token": token}
+        self.argument_spec: dict[str, Any] = {}
+        self.no_log_values: set[str] = set()
+
+    def exit_json(self, **_result: Any) -> None:
+        raise SystemExit(0)
+
+    fail_json = exit_json
+
+
+@pytest.mark.parametrize(
+    ("polite", "check_mode", "token", "told"),
+    [
+        (True, False, "", ["lower_engine", "call", "restore_engine"]),
+        (True, False, "of an operation", ["lower_engine", "call"]),
+        (False, True, "", ["lower_engine", "call", "restore_engine"]),
+        (False, False, "", ["call"]),
+    ],
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_engine_has_less_while_a_module_works_that_leaves_the_processors_to_users(
+    polite: bool, check_mode: bool, token: str, told: list[str], fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+
+    def work(_params: Any, _check_mode: bool) -> dict[str, Any]:
+        noted.append("call")
+        if fails:
+            raise OSError("no space left on device")
+        return {"changed": False}
+
+    monkeypatch.setattr(os, "nice", lambda _more: 0)
+    monkeypatch.setattr(processor_share, "step_back", lambda: "")
+    for name in ("lower_engine", "restore_engine"):
+        monkeypatch.setattr(processor_share, name, lambda name=name: noted.append(name) or True)
+    monkeypatch.setitem(sys.modules, f"{PREFIX}calls.tried", SimpleNamespace(SPEC={}, POLITE=polite, call=work))
+    with pytest.raises((SystemExit, OSError)):
+        runtime.run(lambda **_words: Called(check_mode, token), "tried")
+    assert noted == told

@@ -104,15 +104,17 @@ def step_forward(group: str, pid: int = 0) -> None:
             stream.write(str(pid))
 
 
-def lower_engine(root: str = _ROOT) -> None:
+def lower_engine(root: str = _ROOT) -> bool:
     """Let the engine have a tenth as much as each container: those serve, and what it does for an operation can wait.
 
     Not where its unit has a share that somebody else has written, or its containers are below it. What carries users' requests below it, as
     ``docker-proxy`` does, gains by it too (measured).
+
+    :returns: whether it had more.
     """
     file, usual = _of_engine(root)
     tenth, _quarter = _OURS[file]
-    _change_engine(root, [usual], tenth)
+    return _change_engine(root, [usual], tenth)
 
 
 def hurry(root: str = _ROOT) -> None:

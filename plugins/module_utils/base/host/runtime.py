@@ -11,6 +11,7 @@ ansible-test) they are imported as they are.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import marshal
@@ -140,18 +141,27 @@ def run(ansible_module: Callable[..., Any], name: str, detach: bool = False) -> 
         raise SystemExit(1) from None
     module = ansible_module(argument_spec=call.SPEC, supports_check_mode=True, **getattr(call, "RULES", {}))
     polite = module.check_mode or getattr(call, "POLITE", False)
+    work = functools.partial(finish, module, call.call)
     if polite:
         os.nice(_NICE)
     if polite or getattr(call, "STEPS_BACK", False):
         (share,) = load("base.host.processor_share")
         share.step_back()
-        if module.params.get("lock_token"):
-            # Until it is given back.
-            share.lower_engine()
+        # In an operation it is given back with the lock.
+        if share.lower_engine() and not module.params.get("lock_token"):
+            work = functools.partial(_restoring, share, work)
     if detach:
-        load("base.host.detached")[0].answer_and_go_on(lambda: finish(module, call.call))
+        load("base.host.detached")[0].answer_and_go_on(work)
     else:
-        finish(module, call.call)
+        work()
+
+
+def _restoring(share: Any, work: Callable[[], None]) -> None:
+    """Do it, and let the engine have its usual share again."""
+    try:
+        work()
+    finally:
+        share.restore_engine()
 
 
 def finish(module: Any, call: Callable[[Mapping[str, Any], bool], dict[str, Any]]) -> None:

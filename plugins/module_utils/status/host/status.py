@@ -48,6 +48,8 @@ from .engine import EngineView
 #: What can be left out since it takes time: seconds for migrations, use and drift.
 PARTS = ("drift", "migrations", "use")
 _PATIENCE = 120.0
+# How many of what takes seconds are under way: a single processor is not shared by two Djangos that boot.
+_AT_ONCE = 3 if (os.cpu_count() or 1) > 1 else 2
 # Seconds in which what is due is removed, with another operation in the way.
 _OVERDUE = 120.0
 
@@ -215,8 +217,8 @@ class _Look:
         return seen
 
     def _engine(self, seen: Seen, project: Mapping[str, Any], source: str) -> Seen:
-        # What is waited for longest is begun first: the engine measures for two seconds, and Django boots.
-        with self._part("services", "leftovers", "way back"), ThreadPoolExecutor(2) as beside:
+        # What is waited for longest is begun first: the engine measures for two seconds, and Django boots, of two releases.
+        with self._part("services", "leftovers", "way back"), ThreadPoolExecutor(_AT_ONCE) as beside:
             # The engine may hang rather than be away.
             engine = Engine(timeout=60)
             since = os.lstat(self.store.layout.link()).st_mtime if source else 0.0
@@ -232,6 +234,9 @@ class _Look:
                 seen = replace(seen, baked=baked_images(self.store, engine, self.app))
             with self._part("way back"):
                 seen = replace(seen, rollback_target=self._rollback_target(engine))
+            back = seen.rollback_target
+            there = back.release and not back.missing and not back.archived
+            asked_back = beside.submit(self._asked, self.store.path_of(back.release)) if asked and there else None
             if "drift" in self.parts:
                 with self._part("drift"):
                     lacking: list[str] = []
@@ -240,7 +245,7 @@ class _Look:
                     placed = [{**h, "lacking": lacking} if h.get("seal") else h for h in seen.hotfixes]
                     seen = replace(seen, edits=edits, hotfixes=placed)
             if asked:
-                seen = self._migrations(seen, asked)
+                seen = self._migrations(seen, asked, asked_back)
             if used:
                 seen = replace(seen, services=[_with_use(s, used.result()) for s in seen.services])
         if "services" in self.unseen:
@@ -323,17 +328,16 @@ class _Look:
         gone = tuple(dict.fromkeys(missing))
         return RollbackTarget(back, revision, version, gone, archived=tuple(archived), being_archived=writing)
 
-    def _migrations(self, seen: Seen, asked: Future[dict[str, Any]]) -> Seen:
-        """What Django says of the database, of the release that serves (``asked``) and of the one to go back to."""
+    def _migrations(self, seen: Seen, asked: Future[dict[str, Any]], asked_back: Future[dict[str, Any]] | None) -> Seen:
+        """What Django says of the database, of the release that serves and of the one to go back to."""
         with self._part("migrations"):
             report = asked.result()
             kept = {key: report.get(key) for key in ("applied", "pending", "open", "refused", "msg", "django", "notes")}
             seen = replace(seen, migrations=kept)
-        back = seen.rollback_target
-        if seen.migrations and back.release and not back.missing and not back.archived:
+        if seen.migrations and asked_back:
             with self._part("database of the way back"):
-                verdict = str(self._asked(self.store.path_of(back.release)).get("schema_compatibility") or "")
-                seen = replace(seen, rollback_target=replace(back, verdict=verdict))
+                verdict = str(asked_back.result().get("schema_compatibility") or "")
+                seen = replace(seen, rollback_target=replace(seen.rollback_target, verdict=verdict))
         return seen
 
     def _asked(self, source: str) -> dict[str, Any]:
