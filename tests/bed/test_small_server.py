@@ -82,6 +82,11 @@ def test_the_engine_leaves_the_processors_to_what_serves_until_all_of_an_operati
     assert again.returncode == 0 and server.version() == "v2", again.output[-4000:]
     assert engine_share(server) == usual
 
+    looks = server.begin_playbook("status")
+    assert has_share(server, low, 60.0)
+    assert looks.end().returncode == 0
+    assert engine_share(server) == usual
+
 
 def test_modules_have_less_of_the_processors_than_what_serves(server: Server) -> None:
     first = counts_as_the_first_version(server)
