@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -169,3 +170,47 @@ def test_what_nginx_answers_itself_is_not_asked_of_the_app(
         machine.look()
         answer = machine.prove(["127.0.0.3"], True)["127.0.0.3"]
     assert answer.ok is proven, answer
+
+
+class Several:
+    """An engine that runs containers, of each whose service, address and configuration hash are told."""
+
+    def __init__(self, known: list[tuple[str, str, str]]) -> None:
+        self.known = known
+
+    def containers(self, *_asked: Any) -> list[dict[str, Any]]:
+        every = []
+        for service, address, config in self.known:
+            (inspection,) = Running({address: config}).containers()
+            inspection["Config"]["Labels"]["com.docker.compose.service"] = service
+            every.append(inspection)
+        return every
+
+
+def test_only_those_that_users_are_led_to_count_where_questions_are_asked_side_by_side() -> None:
+    """A worker that is watched meanwhile is asked nothing."""
+    compose: Any = None
+    known = [("api", "127.0.0.2", "old"), ("api", "127.0.0.3", "new")]
+    known += [("celery", f"127.0.0.{number}", "new") for number in range(4, 10)]
+    asked: list[str] = []
+
+    class Counts(dict[str, int]):
+        def get(self, path: str, _otherwise: Any = None) -> int:
+            asked.append(path)
+            return 200
+
+    with answering({"127.0.0.2": Counts(), "127.0.0.3": Counts()}) as port:
+        api = settings_of("api", {"command": "gunicorn x"}, Evidence(), CommonSettings(prove=["/"]), {}, port)
+        celery = settings_of("celery", {"command": "celery worker"}, Evidence(), CommonSettings(), {})
+        to_the_old = SimpleNamespace(inside={"127.0.0.2"}, held=False, stale=False, cooling=False)
+        led: Any = {"steering": SimpleNamespace(look=lambda *_words: to_the_old), "door": object()}
+        targets = [
+            Target(api, "sha256:1", "new", (Route("api", port),), **led),
+            Target(celery, "sha256:1", "new", ()),
+        ]
+        machine = ComposeMachine(compose, cast(Any, Several(known)), "shop", targets)
+        machine.look()
+        answers = machine.prove([address for _service, address, config in known if config == "new"], False)
+    assert all(answer.ok for answer in answers.values())
+    # Once to be judged, once to see how long it takes, and eight times at once.
+    assert len(asked) == 10

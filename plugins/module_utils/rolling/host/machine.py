@@ -367,7 +367,8 @@ class ComposeMachine:
         return _SILENT
 
     def prove(self, ids: Sequence[str], proxied: bool) -> dict[str, Answer]:
-        result = self._ask_each(ids, partial(self._is_proven, 0 if proxied else len(ids)))
+        unmet = [] if proxied else [i for i in ids if i in self._inspections and self._is_led(i)]
+        result = self._ask_each(ids, partial(self._is_proven, unmet))
         if proxied:
             asked = {self.targets[label_of(self._inspections[i], SERVICE_LABEL)] for i in ids if i in self._inspections}
             for target in asked:
@@ -376,11 +377,11 @@ class ComposeMachine:
                 result[f"proxy of {target.settings.name}"] = as_users(target, self._nginx, self._proxy_networks())
         return result
 
-    def _is_proven(self, unmet: int, inspection: Mapping[str, Any], target: Target) -> Answer:
+    def _is_proven(self, unmet: Sequence[str], inspection: Mapping[str, Any], target: Target) -> Answer:
         if not self._address(inspection) or not (inspection.get("State") or {}).get("Running"):
             return Answer(False, self._ending(inspection, target))
-        led = self._is_led(str(inspection["Id"]))
-        return self._proof.of(inspection, target, self._old(target), unmet if led else 0)
+        together = len(unmet) if inspection["Id"] in unmet else 0
+        return self._proof.of(inspection, target, self._old(target), together)
 
     def answered(self, ids: Sequence[str]) -> dict[str, Answer]:
         found = {}
