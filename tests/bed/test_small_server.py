@@ -88,11 +88,16 @@ def test_the_engine_leaves_the_processors_to_what_serves_until_all_of_an_operati
     assert engine_share(server) == usual
 
 
-def test_modules_have_less_of_the_processors_than_what_serves(server: Server) -> None:
+def has_group(server: Server, group: str, of_first: str, of_second: str) -> None:
+    """There is this control group with its share, by the version of control groups, and without processes."""
     first = counts_as_the_first_version(server)
     root, file = ("/sys/fs/cgroup/cpu", "cpu.shares") if first else ("/sys/fs/cgroup", "cpu.weight")
-    assert server.engine.exec("cat", f"{root}/evenkeel/{file}").strip() == ("102" if first else "10")
-    assert server.engine.exec("cat", f"{root}/evenkeel/cgroup.procs") == "", "what a module started has stayed there"
+    assert server.engine.exec("cat", f"{root}/{group}/{file}").strip() == (of_first if first else of_second)
+    assert server.engine.exec("cat", f"{root}/{group}/cgroup.procs") == "", "what a module started has stayed there"
+
+
+def test_modules_have_less_of_the_processors_than_what_serves(server: Server) -> None:
+    has_group(server, "evenkeel", "102", "10")
 
 
 def test_a_disk_that_is_nearly_full_or_has_no_inodes_left_is_refused_before_anything_is_touched(server: Server) -> None:
@@ -158,3 +163,11 @@ def test_somebody_prunes_everything_and_what_serves_goes_on(server: Server) -> N
     back = server.update("v1")
     assert back.returncode == 0, back.output[-3000:]
     assert (server.version(), server.leftovers()) == ("v1", [])
+
+
+def test_a_roll_that_takes_a_bad_version_back_has_a_quarter_of_the_processors(server: Server) -> None:
+    usual, before = engine_share(server), server.version()
+    play = server.update("bad-500")
+    assert play.returncode != 0 and server.version() == before, play.output[-3000:]
+    has_group(server, "evenkeel-hurried", "256", "25")
+    assert engine_share(server) == usual
