@@ -301,7 +301,8 @@ class SimulatedMachine:
                 idle=0.0 if self._version(b).silent and b.state == "running" else None,
                 crashes=is_crashing(b.state, b.restarts, self.clock - b.started, self.wanted[b.service].ready_timeout),
                 in_rotation=self._let_in(b),
-                connections=len(b.inflight) if self.wanted[b.service].kind == WEB else 0,
+                # As the real one, which counts them of those alone that users have left.
+                connections=len(b.inflight) if self.wanted[b.service].kind == WEB and not self._let_in(b) else 0,
                 unkept=b.unkept,
                 spare=self._spare_of(b),
                 consumes=b.consuming if self.wanted[b.service].kind == WORKER and b.state == "running" else None,

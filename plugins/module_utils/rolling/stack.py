@@ -111,6 +111,8 @@ class Policy:
 class Container:
     """One container as seen now, with what this process has learned about it so far.
 
+    :param connections: with whom, of one that users may have left. Those of one that is led to are not counted: the kernel looks
+        through its whole table, 7 ms on a machine with 24 GiB.
     :param created: UNIX time.
     :param consumes: whether a worker fetches tasks; None for what is no worker, or cannot be told to stop.
     :param tasks: how many it had left when it was last asked, None where it was not or did not say; ``unanswered_since``:

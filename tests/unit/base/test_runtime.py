@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -347,6 +349,36 @@ def test_what_the_first_module_imports_leaves_the_processors_to_those_who_are_se
         check=False,
     )
     assert json.loads(done.stdout or "[]") == ["deploy_info", [[False, False], [True, True]]], done.stderr
+
+
+class Sent:
+    """An importer of one module, which notes when that is compiled."""
+
+    digest, modules = "d", {"one": ("one.py", b"")}
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def code(self, name: str) -> Any:
+        self.told.append("compile")
+        return compile("", name, "exec")
+
+    def head(self, *_words: Any) -> bytes:
+        return b""
+
+    @contextlib.contextmanager
+    def folder(self, place: str) -> Iterator[int]:
+        descriptor = os.open(place, os.O_RDONLY)
+        yield descriptor
+        os.close(descriptor)
+
+
+def test_what_was_sent_is_compiled_behind_those_who_are_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(processor_share, "step_back", lambda: told.append("back") or "where it was")
+    monkeypatch.setattr(processor_share, "step_forward", lambda group: told.append(f"forward to {group}"))
+    runtime.keep(Sent(told), [str(tmp_path / "evenkeel/code")], "name", call.Unusable)
+    assert told == ["back", "compile", "forward to where it was"]
 
 
 class Called:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processor_share
+from ansible_collections.evenkeel.deploy.plugins.module_utils.base.host import processes, processor_share
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.host.engine import EngineFailed
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.kinds import Evidence
 from ansible_collections.evenkeel.deploy.plugins.module_utils.engine.services import CommonSettings, settings_of
@@ -214,3 +214,31 @@ def test_only_those_that_users_are_led_to_count_where_questions_are_asked_side_b
     assert all(answer.ok for answer in answers.values())
     # Once to be judged, once to see how long it takes, and eight times at once.
     assert len(asked) == 10
+
+
+def test_connections_are_counted_of_those_alone_that_users_may_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel looks through its whole table for each of them: milliseconds, several times in each second of a roll."""
+    compose: Any = None
+    counted: list[int] = []
+    monkeypatch.setattr(processes, "connections", lambda _pid, port: counted.append(port) or 3)
+    api = settings_of("api", {"command": "gunicorn x"}, Evidence(), CommonSettings(), {}, 8000)
+    to = SimpleNamespace(inside={"127.0.0.2"}, held=False, stale=False, cooling=False)
+    led: Any = {"steering": SimpleNamespace(look=lambda *_words: to), "door": object()}
+    engine = Several([("api", "127.0.0.2", "old"), ("api", "127.0.0.3", "old")])
+    target = Target(api, "sha256:1", "new", (Route("api", 8000),), **led)
+    machine = ComposeMachine(compose, cast(Any, engine), "shop", [target])
+
+    def connections() -> dict[str, int]:
+        counted.clear()
+        seen = {c.id: c.connections for c in machine.look().containers}
+        assert len(counted) == sum(map(bool, seen.values()))
+        return seen
+
+    # Of one that was there before this run, the run before may have led users away.
+    assert connections() == {"127.0.0.2": 0, "127.0.0.3": 3}
+    engine.known.append(("api", "127.0.0.4", "new"))
+    assert connections() == {"127.0.0.2": 0, "127.0.0.3": 3, "127.0.0.4": 0}
+    to.inside = {"127.0.0.4"}
+    assert connections() == {"127.0.0.2": 3, "127.0.0.3": 3, "127.0.0.4": 0}
+    to.inside = {"127.0.0.2"}
+    assert connections() == {"127.0.0.2": 0, "127.0.0.3": 3, "127.0.0.4": 3}

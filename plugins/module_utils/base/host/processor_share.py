@@ -14,23 +14,37 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from ..runtime import GROUP
 from .processes import control_group, text_of
 
 #: A tenth of what a container has where nothing is said, as Compose's ``cpu_shares`` and version 1 of control groups count.
 TENTH = 102
-# By the version of control groups: the file, what the kernel gives to each, a tenth of that, and a quarter
-# (https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/scheduler/sched-design-CFS.html).
-_SECOND = ("cpu.weight", "100", "10", "25")
-_FIRST = ("cpu.shares", "1024", str(TENTH), "256")
+
+
+class _Shares(NamedTuple):
+    """The file of a control group that has its share, what the kernel gives to each, a tenth of that, and a quarter.
+
+    What the engine has instead of these two is ours, since nobody else would write such numbers.
+    """
+
+    file: str
+    usual: str
+    tenth: str
+    quarter: str
+    engine_tenth: str
+    engine_quarter: str
+
+
+# By the version of control groups (https://docs.kernel.org/admin-guide/cgroup-v2.html, .../scheduler/sched-design-CFS.html).
+_SECOND = _Shares("cpu.weight", "100", "10", "25", "11", "26")
+_FIRST = _Shares("cpu.shares", "1024", str(TENTH), "256", "103", "257")
 _ROOT = "/sys/fs/cgroup"
 # Seconds between two looks for a control group that is about to be made.
 _OFTEN = 0.01
-# What starts containers, as Docker's packages and those of distributions name it. About a tenth and a quarter, in numbers that nobody
-# else would write: what is found so is ours.
+# What starts containers, as Docker's packages and those of distributions name it.
 _ENGINE = ("docker.service", "containerd.service")
-_OURS = {"cpu.shares": ("103", "257"), "cpu.weight": ("11", "26")}
 
 
 def lower(pid: int) -> None:
@@ -52,11 +66,11 @@ def lowered_at_start(container_id: str, other_id: str, other_pid: int) -> Iterat
     :param other_id: of one that runs, with its main process: the control group of the other is beside its own, and named as that is.
     """
     group, second = control_group(other_pid, "cpu")
-    file, usual, low, _quarter = _SECOND if second else _FIRST
-    path, ended = f"{group.replace(other_id, container_id)}/{file}", threading.Event()
+    shares = _SECOND if second else _FIRST
+    path, ended = f"{group.replace(other_id, container_id)}/{shares.file}", threading.Event()
 
     def lower_once() -> None:
-        while not ended.is_set() and not _write(path, usual, low):
+        while not ended.is_set() and not _write(path, shares.usual, shares.tenth):
             ended.wait(_OFTEN)
 
     if other_id in group:
@@ -81,16 +95,15 @@ def step_back(hurried: bool = False, root: str = _ROOT, pid: int = 0) -> str:
     :returns: the control group that was left, for :func:`step_forward`; empty where nothing changed.
     """
     before, _second = control_group(pid or os.getpid(), "cpu")
-    first = os.path.isdir(f"{root}/cpu")
-    file, _usual, tenth, quarter = _FIRST if first else _SECOND
-    group = f"{root}{'/cpu' * first}/{GROUP}{'-hurried' * hurried}"
+    folder, shares = _at(root)
+    group = f"{folder}/{GROUP}{'-hurried' * hurried}"
     with contextlib.suppress(OSError):
         os.makedirs(group, exist_ok=True)
-        if not os.path.exists(f"{group}/{file}"):
+        if not os.path.exists(f"{group}/{shares.file}"):
             # Processors are not shared by groups here.
             os.rmdir(group)
             return ""
-        for name, text in ((file, quarter if hurried else tenth), ("cgroup.procs", str(pid))):
+        for name, text in ((shares.file, shares.quarter if hurried else shares.tenth), ("cgroup.procs", str(pid))):
             with open(f"{group}/{name}", "w", encoding="ascii") as stream:
                 stream.write(text)
         return before
@@ -112,17 +125,15 @@ def lower_engine(root: str = _ROOT) -> bool:
 
     :returns: whether it had more.
     """
-    file, usual = _of_engine(root)
-    tenth, _quarter = _OURS[file]
-    return _change_engine(root, [usual], tenth)
+    folder, shares = _at(root)
+    return _change_engine(folder, shares, [shares.usual], shares.engine_tenth)
 
 
 def hurry(root: str = _ROOT) -> None:
     """Let this process have a quarter, and the engine too where it has a tenth: users wait for what is done."""
-    file, _usual = _of_engine(root)
-    tenth, quarter = _OURS[file]
+    folder, shares = _at(root)
     step_back(True, root)
-    _change_engine(root, [tenth], quarter)
+    _change_engine(folder, shares, [shares.engine_tenth], shares.engine_quarter)
 
 
 def restore_engine(root: str = _ROOT) -> bool:
@@ -130,30 +141,31 @@ def restore_engine(root: str = _ROOT) -> bool:
 
     :returns: whether it had less.
     """
-    file, usual = _of_engine(root)
-    return _change_engine(root, _OURS[file], usual)
+    folder, shares = _at(root)
+    return _change_engine(folder, shares, [shares.engine_tenth, shares.engine_quarter], shares.usual)
 
 
 def _change(pid: int, back: bool) -> None:
     group, second = control_group(pid, "cpu") if pid else ("", False)
-    file, usual, low, _quarter = _SECOND if second else _FIRST
+    shares = _SECOND if second else _FIRST
+    before, after = (shares.tenth, shares.usual) if back else (shares.usual, shares.tenth)
     if group:
-        _write(f"{group}/{file}", *((low, usual) if back else (usual, low)))
+        _write(f"{group}/{shares.file}", before, after)
 
 
-def _of_engine(root: str) -> tuple[str, str]:
-    """The file that has the engine's share, and what the kernel gives."""
-    return (_FIRST if os.path.isdir(f"{root}/cpu") else _SECOND)[:2]
+def _at(root: str) -> tuple[str, _Shares]:
+    """Where the groups are that share the processors, and what they have."""
+    first = f"{root}/cpu"
+    return (first, _FIRST) if os.path.isdir(first) else (root, _SECOND)
 
 
-def _change_engine(root: str, before: Iterable[str], after: str) -> bool:
-    file, usual = _of_engine(root)
+def _change_engine(folder: str, shares: _Shares, before: Iterable[str], after: str) -> bool:
     changed = False
     for unit in _ENGINE:
-        group = f"{root}{'/cpu' * (file == _FIRST[0])}/system.slice/{unit}"
+        group = f"{folder}/system.slice/{unit}"
         with contextlib.suppress(OSError):
-            if after == usual or not any(entry.is_dir() for entry in os.scandir(group)):
-                changed |= any(_write(f"{group}/{file}", one, after) for one in before)
+            if after == shares.usual or not any(entry.is_dir() for entry in os.scandir(group)):
+                changed |= any(_write(f"{group}/{shares.file}", one, after) for one in before)
     return changed
 
 

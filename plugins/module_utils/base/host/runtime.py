@@ -21,7 +21,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable
 
 from ..runtime import CARRIER, DIGEST, LOADER, PART, is_followed, is_own, removable
@@ -113,15 +113,22 @@ def _prepare() -> Callable[[], None]:
 
 
 def _called(name: str) -> Any:
-    """The call of a module; what the first one imports leaves the processors to those who are served."""
+    """The call of a module."""
     if f"{_ROOT}.calls.{name}" in sys.modules:
         return load(f"calls.{name}")[0]
-    (share,) = load("base.host.processor_share")
-    group = share.step_back()
-    try:
+    with _behind():
         # Most of what the first one imports.
         importlib.import_module(_BASIC)
         return load(f"calls.{name}", "operation.host.result")[0]
+
+
+@contextlib.contextmanager
+def _behind() -> Iterator[None]:
+    """What is done meanwhile leaves the processors to those who are served."""
+    (share,) = load("base.host.processor_share")
+    group = share.step_back()
+    try:
+        yield
     finally:
         share.step_forward(group)
 
@@ -180,7 +187,8 @@ def keep(importer: Any, places: Iterable[str], name: str, unusable: type[Excepti
     whys = []
     for place in places:
         try:
-            return _write(importer, place, name)
+            with _behind():
+                return _write(importer, place, name)
         except OSError as error:
             whys.append(f"{place}: {error.strerror}")
         except unusable as error:

@@ -97,6 +97,8 @@ class ComposeMachine:
         self._inspections: dict[str, dict[str, Any]] = {}
         self._nginx: Master | None = None
         self._kills: dict[str, int] = {}
+        # Whom users may have left: those that were there before this began, and those that it has seen them led to.
+        self._met: set[str] = set()
         self._usual = UsualAnswers(self._ask)
         self._proof = Proof(self._ask, self._usual)
         self._nodes = CeleryNodes(engine)
@@ -134,6 +136,7 @@ class ComposeMachine:
             labels = {PROJECT_LABEL: self.project_name, ONE_OFF_LABEL: "False"}
             every = self.engine.containers(labels, {*self.targets, self.proxy_name})
             found = [i for i in every if i["Id"] not in self._left_alone]
+            self._met = self._met or {str(i["Id"]) for i in found}
             self._inspections = {i["Id"]: i for i in found}
             self._politeness.look(self._inspections)
             self._nginx, workers = self._find_nginx(found)
@@ -174,7 +177,11 @@ class ComposeMachine:
             container = self._container(inspection, target)
             # Whom an nginx that cannot be steered leads to is left as it is.
             inside = container.id in lead.inside if lead else target.unsteered and container.running
-            containers.append(replace(container, in_rotation=inside))
+            container = replace(container, in_rotation=inside)
+            if container.id in self._met and not (lead and inside):
+                container = replace(container, connections=self._connections(inspection, target))
+            self._met |= {container.id} if inside else set()
+            containers.append(container)
         restarts = {str(i["Id"]): self._restarts(i) for i, _target in mine}
         endings = {str(i["Id"]): self._ending(i, target) for i, target in mine}
         held, stale, cooling = (
@@ -215,12 +222,14 @@ class ComposeMachine:
             ),
             consumes=self._nodes.consumes(inspection) if pid and target.settings.kind == WORKER else None,
             address=self._address(inspection),
-            connections=self._connections(inspection, target, pid) if pid else 0,
             unkept=(bool(spare) or _is_new(inspection, target)) and is_unkept(inspection, self._definition(target)),
             spare=spare,
         )
 
-    def _connections(self, inspection: Mapping[str, Any], target: Target, pid: int) -> int:
+    def _connections(self, inspection: Mapping[str, Any], target: Target) -> int:
+        pid = pid_of(inspection)
+        if not pid:
+            return 0
         waiting = self.rooms.connections(str(inspection["Id"]), pid)
         return waiting + target.connections(self._nginx.pid if self._nginx else pid, pid)
 

@@ -49,7 +49,7 @@ from .engine import EngineView
 PARTS = ("drift", "migrations", "use")
 _PATIENCE = 120.0
 # How many of what takes seconds are under way: a single processor is not shared by two Djangos that boot.
-_AT_ONCE = 3 if (os.cpu_count() or 1) > 1 else 2
+_AT_ONCE = 3 if len(os.sched_getaffinity(0)) > 1 else 2
 # Seconds in which what is due is removed, with another operation in the way.
 _OVERDUE = 120.0
 
