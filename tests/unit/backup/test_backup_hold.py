@@ -23,7 +23,7 @@ class Machine:
         monkeypatch.setattr(subject, "running_of", lambda _source, _kind: boxes)
         monkeypatch.setattr(subject, "pid_of", lambda box: box["pid"])
         monkeypatch.setattr(subject.processes, "listening_ports", lambda pid: frozenset(more.get("ports", [8000])))
-        monkeypatch.setattr(subject.processes, "connections", lambda _pid, _port: self.open)
+        monkeypatch.setattr(subject.processes, "connections", lambda _pid, *_ports: self.open)
         monkeypatch.setattr(subject.firewall, "unavailable", lambda: more.get("why", ""))
         monkeypatch.setattr(subject.firewall, "hold", self.hold)
         monkeypatch.setattr(subject.firewall, "let_in", lambda pid: self.done.append(f"let {pid} in"))

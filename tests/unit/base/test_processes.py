@@ -50,6 +50,7 @@ HERE6, PEER6 = "0000000000000000FFFF0000020012AC:1F40", "000000FD000000000000000
 def test_connections_in_a_table(rows: list[str], count: int) -> None:
     assert processes.count_connections(HEAD + "".join(rows), 8000) == count
     assert processes.count_connections(HEAD + "".join(rows), 8001) == 0
+    assert processes.count_connections(HEAD + "".join(rows), 8001, 8000) == count
 
 
 def test_no_table_no_connections() -> None:

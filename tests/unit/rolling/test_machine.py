@@ -220,7 +220,7 @@ def test_connections_are_counted_of_those_alone_that_users_may_have_left(monkeyp
     """The kernel looks through its whole table for each of them: milliseconds, several times in each second of a roll."""
     compose: Any = None
     counted: list[int] = []
-    monkeypatch.setattr(processes, "connections", lambda _pid, port: counted.append(port) or 3)
+    monkeypatch.setattr(processes, "connections", lambda _pid, *ports: counted.extend(ports) or 3)
     api = settings_of("api", {"command": "gunicorn x"}, Evidence(), CommonSettings(), {}, 8000)
     to = SimpleNamespace(inside={"127.0.0.2"}, held=False, stale=False, cooling=False)
     led: Any = {"steering": SimpleNamespace(look=lambda *_words: to), "door": object()}

@@ -88,7 +88,7 @@ class Hold:
         """Until no request is under way: no connection is open, or those that are kept ask nothing of the database."""
         began = last = time.monotonic()
         while time.monotonic() - began < PATIENCE:
-            if not any(processes.connections(pid, port) for pid, own in self._ports.items() for port in own):
+            if not any(processes.connections(pid, *ports) for pid, ports in self._ports.items()):
                 return
             if busy():
                 last = time.monotonic()

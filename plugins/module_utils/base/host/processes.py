@@ -48,12 +48,13 @@ def lines(path: str) -> list[str]:
     return text_of(path).splitlines()
 
 
-def connections(pid: int, port: int) -> int:
-    """How many peers other than loopback have a connection to ``port`` in the network namespace of ``pid``."""
-    return sum(count_connections(text_of(f"/proc/{pid}/net/{table}"), port) for table in ("tcp", "tcp6"))
+def connections(pid: int, *ports: int) -> int:
+    """How many peers other than loopback have a connection to one of ``ports`` in the network namespace of ``pid``."""
+    tables = ("tcp", "tcp6") if ports else ()
+    return sum(count_connections(text_of(f"/proc/{pid}/net/{table}"), *ports) for table in tables)
 
 
-def count_connections(table: str, port: int) -> int:
+def count_connections(table: str, *ports: int) -> int:
     """The same in the text of one table, ``/proc/<pid>/net/tcp`` or ``tcp6``."""
     count = 0
     for line in table.splitlines()[1:]:
@@ -61,7 +62,7 @@ def count_connections(table: str, port: int) -> int:
         if len(fields) < 4 or fields[3] not in _OPEN_STATES:
             continue
         local, remote = fields[1], fields[2]
-        if int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote.rsplit(":", 1)[0]):
+        if int(local.rsplit(":", 1)[1], 16) in ports and not _is_loopback(remote.rsplit(":", 1)[0]):
             count += 1
     return count
 

@@ -199,7 +199,7 @@ class InPlace(InPlaceView):
             raise StepFailed(f"{copy.name}: {error}") from error
         # What was accepted has to be begun: a worker that is told to go would drop it. It may go on for as long as it likes.
         until = time.monotonic() + _QUIET
-        while time.monotonic() < until and any(processes.connections(main, port) for port in ports):
+        while time.monotonic() < until and processes.connections(main, *ports):
             time.sleep(0.05)
 
     def _let_in(self) -> None:

@@ -315,8 +315,7 @@ class Gap:
         )
 
     def _connected(self, inspection: Mapping[str, Any]) -> int:
-        ports = self._ports[str(inspection["Id"])]
-        return sum(processes.connections(pid_of(inspection) or 0, port) for port in ports)
+        return processes.connections(pid_of(inspection) or 0, *self._ports[str(inspection["Id"])])
 
     def _reload(self, fence: Fence) -> None:
         for inspection in self._by_kind[PROXY]:

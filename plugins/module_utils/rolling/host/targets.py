@@ -100,7 +100,7 @@ class Target:
     def connections(self, nginx: int, container: int) -> int:
         """How many peers the container with this main process has, nginx with that one among them."""
         queued = self.folder.connections(nginx, container) if self.folder else 0
-        return queued + sum(processes.connections(container, port) for port in self.ports)
+        return queued + processes.connections(container, *self.ports)
 
     def address(self, container: int, address: str) -> str:
         """Where a container is asked: its address, or the path of its socket; empty while it has none."""
