@@ -58,7 +58,8 @@ options:
     description:
       - Whether this version has served before and was found good, and is come back to. What sends tasks changes over first
         then, a scheduler while the web boots; workers do when nobody waits for an answer of the web before any more, since
-        older ones may not know what newer code sends.
+        older ones may not know what newer code sends. Users wait for it, so O(prove_seconds) and O(monitor) of the web are shorter
+        where nobody says how long they are.
     type: bool
     default: false
   schema:
@@ -124,8 +125,9 @@ options:
     type: float
   monitor:
     description:
-      - Seconds for which the new containers are watched after the switch, while going back is still instant. What cannot be asked whether
-        it is ready is watched until it has booted, which is when it is at work no more, for up to a quarter of its C(ready_timeout).
+      - Seconds for which the new containers are watched after the switch, while going back is still instant. Without it 5 for a web
+        service (2 with O(backward)), 3 for a worker, 2 for all others. What cannot be asked whether it is ready is watched until it
+        has booted, which is when it is at work no more, for up to a quarter of its C(ready_timeout).
     type: float
   failure_action:
     description:
@@ -194,7 +196,8 @@ options:
     default: 0
   prove_seconds:
     description:
-      - Seconds for which O(prove) is repeated, and restarts are watched, before nginx knows a new container.
+      - Seconds for which O(prove) is repeated, and restarts are watched, before nginx knows a new container. Without it 5 for a web
+        service, and 2 with O(backward).
       - In this time requests with C(GET) and C(HEAD), or those for its readiness where O(prove) has none, are also sent up to eight
         at the same time, every two seconds, so that each process and thread has answered before users come. With V(0) they are not.
     type: float

@@ -45,6 +45,9 @@ class EngineInMemory:
     def containers(self, labels: Any = None, **_more: Any) -> list[dict[str, Any]]:
         return self.running if labels and "com.docker.compose.project" in labels else []
 
+    def brief(self, _labels: Any) -> list[dict[str, Any]]:
+        return []
+
     def image(self, reference: str) -> dict[str, Any]:
         identity = self.names.get(reference, reference)
         known = self.images.get(identity)

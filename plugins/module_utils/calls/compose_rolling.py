@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Callable
 
 from ..base.options import read
+from ..engine.host.project import compose_of
 from ..engine.options import PROJECT_SPEC, project_options
 from ..engine.services import CommonSettings
 from ..guard.host.standby import standing_by
@@ -18,6 +18,7 @@ from ..operation.host import progress
 from ..operation.options import LOCK_SPEC, lock_options
 from ..rolling.host import roll as rolling
 from ..rolling.host.plan import Request
+from ..rolling.host.project_look import look_at
 
 _PROVE = {
     "path": {"type": "str", "required": True},
@@ -96,10 +97,12 @@ def call(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if not (check_mode and request.backward):
         return rolling.roll(request, check_mode, standing_by)
     # They need nothing of the plan, and most of their time is that of the engine, which starts a container for each.
-    asked = {"backlog": partial(rolling.backlog, request), "schema": _schema_question(params, request)}
-    with ThreadPoolExecutor(len(asked)) as beside_it:
-        told = {name: beside_it.submit(ask).result for name, ask in asked.items() if ask}
-        return rolling.roll(request, check_mode, standing_by, told)
+    with ThreadPoolExecutor(2) as beside_it:
+        schema = _schema_question(params, request)
+        told = {"schema": beside_it.submit(schema).result} if schema else {}
+        look = look_at(compose_of(request.project), request.lock)
+        told["backlog"] = beside_it.submit(rolling.backlog, request, look).result
+        return rolling.roll(request, check_mode, standing_by, told, look)
 
 
 def _schema_question(params: Mapping[str, Any], request: Request) -> Callable[[], dict[str, Any]] | None:

@@ -158,6 +158,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     SCHEDULER: {"order": STOP_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 30, "ready_timeout": 60},
     OTHER: {"order": START_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 0, "ready_timeout": 120},
 }
+#: Of a web service that goes back: its code was found good before, and users meet what is wrong until it is there.
+_BACKWARD = {"prove_seconds": 2.0, "monitor": 2.0}
 
 
 def chosen_kind(
@@ -214,6 +216,7 @@ def settings_of(
     options: Mapping[str, Any],
     port: int = 0,
     proxied: bool = False,
+    backward: bool = False,
 ) -> Settings:
     """Gather a service's settings.
 
@@ -223,6 +226,7 @@ def settings_of(
     :param options: ``service_options`` of this service.
     :param port: the port nginx connects to, 0 when no proxy leads here, or to a UNIX socket.
     :param proxied: whether nginx leads here all the same.
+    :param backward: whether an older version comes back.
     :raises BadService: unknown keys or values.
     """
     kind, image = chosen_kind(name, service, evidence, options, port or int(proxied)), evidence.image
@@ -231,7 +235,8 @@ def settings_of(
     if kind == SCHEDULER:
         # Compose and the call say one order for every kind of service; a scheduler is never two at once.
         compose["order"], common = None, replace(common, order=None)
-    layers = (_DEFAULTS.get(kind, _DEFAULTS[WEB]), compose, beside, vars(common), options)
+    usual = {**_DEFAULTS.get(kind, _DEFAULTS[WEB]), **(_BACKWARD if backward and kind == WEB else {})}
+    layers = (usual, compose, beside, vars(common), options)
 
     def pick(key: str, default: Any = None) -> Any:
         values = [layer.get(key) for layer in layers if layer.get(key) is not None]

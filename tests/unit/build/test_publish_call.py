@@ -37,6 +37,8 @@ class Host:
     def containers(self, _labels: Any) -> list[Any]:
         return []
 
+    brief = containers
+
     def run_by(self, project: dict[str, Any], *words: str, **_more: Any) -> str:
         mounts = project["services"]["evenkeel-publish"]["volumes"]
         self.ran.append(([str(m["source"]) for m in mounts], words[-1]))

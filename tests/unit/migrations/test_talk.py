@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -59,8 +60,11 @@ class Engine:
     def image(self, _name: str) -> dict[str, Any]:
         return {"Id": "sha256:1", "Config": {}}
 
-    def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        return [{"Id": name, "Created": "", "State": {}} for name in self.there if ONE_OFF in labels]
+    def containers(self, _labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        return []
+
+    def brief(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        return [{"Id": name, "Created": time.time(), "State": "running"} for name in self.there if ONE_OFF in labels]
 
     def stop(self, _container: str, _seconds: int) -> None:
         return
@@ -110,6 +114,24 @@ def test_without_an_order_it_ends_and_has_done_nothing(tmp_path: Path) -> None:
         talk.asked()
         talk.ordered({"b": 2}, fenced, nothing)
     assert not (tmp_path / "carried-out").exists()
+
+
+def test_what_a_killed_run_has_left_goes_and_what_may_still_work_stays(tmp_path: Path) -> None:
+    hour_ago, now = time.time() - 3600.0, time.time()
+    left = {("old", hour_ago, "running"), ("new", now, "running"), ("over", now, "exited"), ("dead", hour_ago, "dead")}
+
+    class Labelled(Engine):
+        def brief(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+            of = "evenkeel.plan" in labels or "evenkeel.migrate" in labels
+            return [{"Id": name, "Created": at, "State": state} for name, at, state in sorted(left) if of]
+
+    asked, told = Labelled(), Labelled()
+    with oneoff(tmp_path, engine=told).talk(TALKS) as talk:
+        talk.asked()
+    assert told.removed == ["dead", "over"], "what migrates is never ended by us"
+    with contextlib.suppress(BadInput):
+        oneoff(tmp_path, engine=asked).ask("print('hello')")
+    assert asked.removed == ["dead", "old"], "who asked has left by now"
 
 
 def test_what_does_not_answer_is_ended_and_what_works_is_not(tmp_path: Path) -> None:
@@ -164,6 +186,7 @@ def test_the_half_of_an_order_is_none(given: str, monkeypatch: pytest.MonkeyPatc
 
 MANAGE = """
 import sys
+import time
 from django.conf import settings
 settings.configure(SECRET_KEY="x", INSTALLED_APPS=["shop"], DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
                    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "rows"}})

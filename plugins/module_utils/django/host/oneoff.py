@@ -147,12 +147,11 @@ class OneOff:
 
     def _sweep(self, purpose: str, age: float) -> None:
         """Take away containers whose client must have ended long ago, and such as have ended."""
-        oldest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - age - 60))
-        for inspection in self.engine.containers({f"evenkeel.{purpose}": self.project}):
-            created = str(inspection.get("Created") or "")[:19]
-            over = (inspection.get("State") or {}).get("Status") in ("exited", "dead")
-            if (created and created < oldest and purpose == "plan") or (over and purpose == "migrate"):
-                take_away(self.engine, str(inspection["Id"]))
+        oldest = time.time() - age - 60
+        for found in self.engine.brief({f"evenkeel.{purpose}": self.project}):
+            over = found["State"] in ("exited", "dead")
+            if (purpose == "plan" and found["Created"] < oldest) or (purpose == "migrate" and over):
+                take_away(self.engine, str(found["Id"]))
 
 
 def end_those_of(images: Collection[str], engine: Engine, project: str) -> None:

@@ -198,8 +198,7 @@ def image_files(engine: Engine, image: str, project: str) -> Iterator[ContainerF
 
 def sweep(engine: Engine, project: str) -> None:
     """Take away the readers that killed calls left, but none that a living call may still use (600 s)."""
-    for inspection in engine.containers({LABEL: project}):
-        created = str(inspection.get("Created") or "")[:19]
-        if created and created < time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - 600.0)):
+    for found in engine.brief({LABEL: project}):
+        if found["Created"] < time.time() - 600.0:
             with contextlib.suppress(EngineFailed):
-                engine.remove(str(inspection["Id"]))
+                engine.remove(str(found["Id"]))

@@ -16,9 +16,9 @@ def sweep(engine: Engine, value: str, label: str = ONE_OFF, but: str = "") -> No
 
     :param but: the name of one that is left alone.
     """
-    for inspection in engine.containers({label: value}):
-        if not but or str(inspection["Name"]).lstrip("/") != but:
-            take_away(engine, str(inspection["Id"]))
+    for found in engine.brief({label: value}):
+        if not but or f"/{but}" not in found["Names"]:
+            take_away(engine, str(found["Id"]))
 
 
 def take_away(engine: Engine, container: str) -> None:

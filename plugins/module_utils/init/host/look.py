@@ -98,7 +98,7 @@ def look(sources: Sequence[str], name: str) -> Seen:
     files = Look(engine, project, SourceTree(place.folder))
     evidence = files.at_each(mine)
     try:
-        proxied = proxy_of(engine, project, evidence, {}) if mine else Proxied()
+        proxied = proxy_of(engine, project, mine, evidence, {}) if mine else Proxied()
         if not proxied.name:
             proxied = proxied_by_files(project, evidence, files, proxied)
     except BadInput as error:

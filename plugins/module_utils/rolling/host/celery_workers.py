@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,11 +21,10 @@ from ...celery.host.nodes import CeleryNodes
 from ...celery.inside import queues as celery_queues
 from ...django.host.oneoff import OneOff
 from ...engine.host import app_script
-from ...engine.host.compose import Compose, ComposeFailed
+from ...engine.host.compose import Compose
 from ...engine.host.engine import Engine
 from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
-from ...engine.host.kinds import evidence_of
-from ...engine.host.project import compose_of, connect, image_name
+from ...engine.host.project import compose_of, image_name
 from ...engine.kinds import environment_of
 from ...engine.options import ProjectOptions
 from ...engine.programs import WORKER
@@ -37,6 +35,7 @@ from ...releases.host import adopted
 from ..stack import Container, is_outdated
 from .fenced import FencedMachine
 from .machine import ComposeMachine
+from .project_look import ProjectLook, look_at
 from .rest_of_stack import removed_targets
 from .roller import StepFailed
 from .targets import Target
@@ -205,30 +204,26 @@ class Workers:
 
 
 def workers_of(
-    options: ProjectOptions, lock: LockOptions, service_options: Mapping[str, Any], removed: Sequence[str]
+    options: ProjectOptions,
+    lock: LockOptions,
+    service_options: Mapping[str, Any],
+    removed: Sequence[str],
+    look: ProjectLook | None = None,
 ) -> Workers:
     """The workers of a project.
 
     :param removed: services that the project does not have any more, whose workers are of another version.
+    :param look: what was seen of the project a moment ago.
     :raises BadInput: the project is not valid.
     """
     compose = compose_of(options)
-    engine = connect(compose.project_src, lock)
     if os.path.exists(os.path.join(compose.project_src, adopted.RETURNING)):
-        # What was taken over comes back by this, under its own images' names.
+        # What was taken over comes back by this, under its own images' names, and not by the definition that it is compared with.
+        look = None
         compose = Compose(compose.project_src, (adopted.RETURNING,), (), compose.profiles, compose.project_name)
-    try:
-        project = compose.resolved()
-        name = str(project["name"])
-        compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, name)
-        # A process of Compose's, beside all that the engine is asked.
-        with ThreadPoolExecutor(1) as beside_it:
-            hashed = beside_it.submit(compose.hashes, project)
-            found = engine.containers({PROJECT_LABEL: name, ONE_OFF_LABEL: "False"})
-            evidence = evidence_of(engine, project, compose.project_src, found)
-            hashes = hashed.result()
-    except ComposeFailed as error:
-        raise BadInput(f"the Compose project in {compose.project_src} is not valid: {error}") from error
+    look = look or look_at(compose, lock)
+    compose, engine, project, name = look.compose, look.engine, look.project, look.name
+    found, evidence, hashes = look.found, look.evidence, look.hashes()
     targets, consumers = [], []
     try:
         for service, definition in sorted((project.get("services") or {}).items()):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,12 +16,11 @@ from ...base.secret_values import MARK
 from ...celery.command_line import fetches_tasks
 from ...engine import preflight
 from ...engine.dependencies import in_order, needed_by
-from ...engine.host.compose import Compose, ComposeFailed
+from ...engine.host.compose import Compose
 from ...engine.host.configurations import keys_that_differ, makes_the_same
 from ...engine.host.engine import Engine
-from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
-from ...engine.host.kinds import evidence_of
-from ...engine.host.project import compose_of, connect, image_name, state_dir_of
+from ...engine.host.inspection import SERVICE_LABEL, label_of, pid_of
+from ...engine.host.project import compose_of, image_name, state_dir_of
 from ...engine.jobs import is_off
 from ...engine.kinds import Evidence, judge
 from ...engine.options import ProjectOptions
@@ -67,12 +65,12 @@ from .chosen_strategy import BLUE_GREEN, CANARY, ROLLING
 from .doors import main_door, obstacle, route_by, with_ports
 from .holding import unheld_of
 from .machine import ComposeMachine
+from .project_look import ProjectLook, look_at
 from .rest_of_stack import files_of, present_of, removed_targets
 from .targets import Target, main_route
 
 # Seconds.
 _PROOF_IN_A_GAP = 2.0
-_SHOWN_BY = "docker compose config shows it"
 
 
 @dataclass(frozen=True)
@@ -171,25 +169,16 @@ class Call:
         )
 
 
-def prepare(request: Request, planning: bool = False) -> Call:
+def prepare(request: Request, planning: bool = False, look: ProjectLook | None = None) -> Call:
     """Find out all that a roll needs, touching nothing.
 
     :param planning: nothing is to be done yet: nginx may still lead to what is to be removed.
+    :param look: what was seen of the project a moment ago; it is looked at where nothing is given.
     :raises BadInput: anything that would make the roll fail or lose a request.
     """
     chosen_strategy.refuse_values(request.strategy, request.canary_share, request.keep_old)
-    compose = compose_of(request.project)
-    engine = connect(compose.project_src, request.lock)
-    invalid = f"the Compose project in {compose.project_src} is not valid"
-    try:
-        project = compose.resolved()
-    except ComposeFailed as error:
-        raise BadInput(f"{invalid}: {error}", _SHOWN_BY) from error
-    compose = Compose(compose.project_src, compose.files, compose.env_files, compose.profiles, str(project["name"]))
-    # A process of Compose's, beside all that the engine and nginx are asked.
-    beside_it = ThreadPoolExecutor(1)
-    hashed = beside_it.submit(compose.hashes, project)
-    beside_it.shutdown(wait=False)
+    look = look or look_at(compose_of(request.project), request.lock)
+    engine, project, found, evidence = look.engine, look.project, look.found, look.evidence
     services = project.get("services") or {}
     images = {n: engine.image(image_name(project, n)) for n in services}
     asked, options, common = list(request.services), request.service_options, request.common
@@ -197,15 +186,13 @@ def prepare(request: Request, planning: bool = False) -> Call:
     for name in [*asked, *options, *canary]:
         if name not in services:
             raise BadInput(f"there is no service {name} in the project; it has {', '.join(sorted(services))}")
-    found = engine.containers({PROJECT_LABEL: str(project["name"]), ONE_OFF_LABEL: "False"})
-    evidence = evidence_of(engine, project, compose.project_src, found)
     present = [present_of(i) for i in found]
     try:
         proxied = Proxied()
         if request.proxy_mode != "none":
-            proxied = proxy_of(engine, project, evidence, options, request.proxy_service)
+            proxied = proxy_of(engine, project, found, evidence, options, request.proxy_service)
         every, listeners = proxied.routes, proxied.listeners
-        strategies = {n: routes_to(str(project["name"]), n, s, every, listeners) for n, s in services.items()}
+        strategies = {n: routes_to(look.name, n, s, every, listeners) for n, s in services.items()}
         looks = {n: chosen_kind(n, s, evidence[n], options.get(n) or {}) for n, s in services.items()}
         strategies.update(
             dict.fromkeys(leading_perhaps(looks, {n for n in strategies if strategies[n]}, proxied.down), ())
@@ -228,18 +215,14 @@ def prepare(request: Request, planning: bool = False) -> Call:
     runs = {n for n in names if fetches_tasks(kinds[n], words_in(services[n], evidence[n].image))}
     if request.only in ("workers", "others"):
         names = [n for n in names if (n in runs) == (request.only == "workers")]
-    try:
-        hashes = hashed.result()
-    except ComposeFailed as error:
-        raise BadInput(f"{invalid}: {error}", _SHOWN_BY) from error
     call = Call(
-        compose,
+        look.compose,
         engine,
         project,
-        hashes,
+        look.hashes(),
         [],
         proxied.name,
-        state_dir_of(request.lock, str(project["name"])),
+        state_dir_of(request.lock, look.name),
         request.allow_downtime,
         kinds=kinds,
         left=frozenset(runs if request.leave_workers else ()),
@@ -250,7 +233,7 @@ def prepare(request: Request, planning: bool = False) -> Call:
     call.gap = gap_record.read(call.state_dir)
     # The old code could not serve on what was changed in a gap, and what is gone back to was found good.
     call.strategy = ROLLING if call.gap or request.backward else request.strategy
-    call.around = proxied.around(str(project["name"]))
+    call.around = proxied.around(look.name)
     call.log_lines = request.log_lines
     call.newer_than = generations.moment_of(call.state_dir, request.generation)
     try:
@@ -283,7 +266,7 @@ def prepare(request: Request, planning: bool = False) -> Call:
             ]
     except BadService as error:
         raise BadInput(str(error)) from error
-    _refuse_what_cannot_be(call, images, request.proxy_mode)
+    _refuse_what_cannot_be(call, images, found, request.proxy_mode)
     if common.canary and not any(t.route for t in call.targets if t.settings.name in (canary or names)):
         raise BadInput(
             f"canary: nginx leads to no container of {' or '.join(canary or names)}, so nobody could be asked",
@@ -400,6 +383,7 @@ def _target(
         options,
         first.port if first else 0,
         proxied=bool(leading),
+        backward=request.backward,
     )
     if settings.kind not in ROLLED_KINDS:
         raise BadService(
@@ -475,8 +459,9 @@ def _chosen_order(service: Mapping[str, Any], options: Mapping[str, Any]) -> boo
     return any(source.get("order") for source in (update, service.get("x-evenkeel") or {}, options))
 
 
-def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], proxy_mode: str) -> None:
-    running = call.engine.containers({PROJECT_LABEL: call.name})
+def _refuse_what_cannot_be(
+    call: Call, images: Mapping[str, Mapping[str, Any]], found: Sequence[Mapping[str, Any]], proxy_mode: str
+) -> None:
     for target in (t for t in call.targets if not t.removed):
         settings, name = target.settings, target.settings.name
         if not target.image:
@@ -488,7 +473,7 @@ def _refuse_what_cannot_be(call: Call, images: Mapping[str, Mapping[str, Any]], 
         # What was taken over as it runs is only ever gone back to while it runs: nothing is started beside it.
         as_found = ADOPTED in (call.project.get(MARK) or {})
         complaints = [] if as_found else objections(name, service, settings, images[name].get("Config") or {})
-        serving = [i for i in running if label_of(i, SERVICE_LABEL) == name and pid_of(i)]
+        serving = [i for i in found if label_of(i, SERVICE_LABEL) == name and pid_of(i)]
         if serving and settings.order != STOP_FIRST:
             ports = published_ports.published(service)
             steered = target.route is not None

@@ -38,6 +38,7 @@ from .doors import is_cut_off
 from .fenced import FencedMachine
 from .machine import ComposeMachine
 from .plan import Call, Request, prepare, refuse_what_cannot_change_hands, refuse_without_room
+from .project_look import ProjectLook
 from .report import (
     Timeline,
     difference,
@@ -59,11 +60,13 @@ def roll(
     check_mode: bool,
     standing_by: StandBy,
     beside: Mapping[str, Callable[[], dict[str, Any]]] | None = None,
+    look: ProjectLook | None = None,
 ) -> dict[str, Any]:
     """Replace what is not as wanted.
 
     :param standing_by: given an app's name and its state directory, has a guard begin where this process is killed in the block.
     :param beside: waits for what a plan of the way back tells where something runs, by its name in the result: ``backlog`` and ``schema``.
+    :param look: what was seen of the project a moment ago.
     :returns: what the module returns (``failed`` included when it failed).
     :raises BadInput: before anything is touched.
     """
@@ -71,7 +74,7 @@ def roll(
         adopted.see_to_return(request.project.project_src, request.lock, request.service_options)
     if request.images and not check_mode:
         kept_images.bring_back(request.project, request.lock, request.images)
-    call = prepare(request, planning=check_mode)
+    call = prepare(request, check_mode, look)
     if not check_mode and request.only != "proxies" and is_cut_off(call.engine, call.project, call.kinds):
         # Two of a proxy are one too many to be led. What fails goes back to one as well.
         alone = replace(
@@ -108,7 +111,7 @@ def roll(
         if request.backward and any(c.running for c in stack.containers):
             told = dict(beside or {})
             if call.rest.removed:
-                told["backlog"] = partial(backlog, request, call.rest.removed)
+                told["backlog"] = partial(backlog, request, look, call.rest.removed)
             # What would not be changed has no older workers to come.
             asked = {name: tell() for name, tell in told.items() if name != "backlog" or result["changed"]}
             result.update(asked)
@@ -135,14 +138,14 @@ def roll(
     return result
 
 
-def backlog(request: Request, removed: Sequence[str] = ()) -> dict[str, Any]:
+def backlog(request: Request, look: ProjectLook | None, removed: Sequence[str] = ()) -> dict[str, Any]:
     """What older workers would discard of what waits: see ``celery_queues``, which sees to it.
 
+    :param look: what was seen of the project a moment ago.
     :param removed: services that the version to come does not have.
     :raises BadInput: it cannot be known.
     """
-    # Read anew: what was started by hand is asked for by another definition than it is compared with.
-    workers = celery_workers.workers_of(request.project, request.lock, request.service_options, removed)
+    workers = celery_workers.workers_of(request.project, request.lock, request.service_options, removed, look)
     return worker_queues.foreseen(workers)
 
 

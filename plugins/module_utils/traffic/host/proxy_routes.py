@@ -12,7 +12,7 @@ from typing import Any
 
 from ...base.errors import BadInput
 from ...engine.host.engine import Engine
-from ...engine.host.inspection import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
+from ...engine.host.inspection import PROJECT_LABEL, SERVICE_LABEL, label_of, pid_of
 from ...engine.host.project import names_of
 from ...engine.kinds import Evidence, judge
 from ...engine.programs import CADDY, NGINX, PROXY, TRAEFIK, WEB
@@ -57,12 +57,14 @@ class Proxied:
 def proxy_of(
     engine: Engine,
     project: Mapping[str, Any],
+    there: Sequence[Mapping[str, Any]],
     evidence: Mapping[str, Evidence],
     options: Mapping[str, Any],
     named: str = "",
 ) -> Proxied:
     """Find the proxy that a roll is to lead: of several the one that leads to most services.
 
+    :param there: inspections of the project's containers, without one-off ones.
     :param options: ``service_options``.
     :param named: the service that is the one to lead (``proxy_service``).
     :raises BadInput: ``proxy_service`` is no service, or what a proxy leads to cannot be told.
@@ -74,7 +76,6 @@ def proxy_of(
     fronts = {n: front_of(services[n], evidence[n]) for n in services}
     by_labels = [n for n, kind in kinds.items() if kind == PROXY and fronts[n] == TRAEFIK]
     proxies = [n for n, kind in kinds.items() if n not in by_labels and (n == named or (kind == PROXY and fronts[n]))]
-    there = engine.containers({PROJECT_LABEL: project_name, ONE_OFF_LABEL: "False"})
     found: list[tuple[str, Proxied]] = []
     down: dict[str, str] = {}
     for service in proxies:
