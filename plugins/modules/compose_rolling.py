@@ -58,8 +58,8 @@ options:
     description:
       - Whether this version has served before and was found good, and is come back to. What sends tasks changes over first
         then, a scheduler while the web boots; workers do when nobody waits for an answer of the web before any more, since
-        older ones may not know what newer code sends. Users wait for it, so O(prove_seconds) and O(monitor) of the web are shorter
-        where nobody says how long they are.
+        older ones may not know what newer code sends. Users wait for it, so O(prove_seconds) and O(monitor) are shorter where
+        nobody says how long they are.
     type: bool
     default: false
   schema:
@@ -126,8 +126,8 @@ options:
   monitor:
     description:
       - Seconds for which the new containers are watched after the switch, while going back is still instant. Without it 5 for a web
-        service (2 with O(backward)), 3 for a worker, 2 for all others. What cannot be asked whether it is ready is watched until it
-        has booted, which is when it is at work no more, for up to a quarter of its C(ready_timeout).
+        service and 3 for a worker (2 and 1 with O(backward)), 2 for all others. What cannot be asked whether it is ready is watched
+        until it has booted, which is when it is at work no more, for up to a quarter of its C(ready_timeout).
     type: float
   failure_action:
     description:

@@ -158,8 +158,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     SCHEDULER: {"order": STOP_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 30, "ready_timeout": 60},
     OTHER: {"order": START_FIRST, "prove_seconds": 0, "monitor": 2, "drain_timeout": 0, "ready_timeout": 120},
 }
-#: Of a web service that goes back: its code was found good before, and users meet what is wrong until it is there.
-_BACKWARD = {"prove_seconds": 2.0, "monitor": 2.0}
+#: Of what goes back: its code was found good before, and until it is there users meet what is wrong, and so do their tasks.
+_BACKWARD = {WEB: {"prove_seconds": 2.0, "monitor": 2.0}, WORKER: {"monitor": 1.0}}
 
 
 def chosen_kind(
@@ -235,7 +235,7 @@ def settings_of(
     if kind == SCHEDULER:
         # Compose and the call say one order for every kind of service; a scheduler is never two at once.
         compose["order"], common = None, replace(common, order=None)
-    usual = {**_DEFAULTS.get(kind, _DEFAULTS[WEB]), **(_BACKWARD if backward and kind == WEB else {})}
+    usual = {**_DEFAULTS.get(kind, _DEFAULTS[WEB]), **(_BACKWARD.get(kind, {}) if backward else {})}
     layers = (usual, compose, beside, vars(common), options)
 
     def pick(key: str, default: Any = None) -> Any:

@@ -185,5 +185,4 @@ def containers_of(engine: Engine, project: str) -> list[dict[str, Any]]:
 
     :raises EngineFailed: the engine does not answer.
     """
-    found = engine.containers({PROJECT_LABEL: project})
-    return [i for i in found if label_of(i, ONE_OFF_LABEL) != "True"]
+    return engine.containers({PROJECT_LABEL: project, ONE_OFF_LABEL: "False"})

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from typing import Any
 
 from ...engine.host.compose import Compose, ComposeFailed
@@ -43,6 +45,8 @@ from ...traffic.host.proxy_routes import front_of
 from ..findings import Container, Service
 
 _COVER = "/.evenkeel-"
+# Seconds between two looks at what a container uses.
+_APART = 1.0
 # What checks make and take away again: scratch copies, databases that are thrown away, their clients, twins of nginx.
 _OURS = (SCRATCH, THROWAWAY, CLIENT, TWIN_LABEL)
 
@@ -71,17 +75,23 @@ class EngineView:
         self.state_dir = state_dir
         self.active_since = active_since
         self._adopted = adopted.record(state_dir)
-        self.project = project
+        self.project, self._source = project, project_src
         self.inspections = engine.containers({PROJECT_LABEL: app})
         #: What could not be seen, and why.
         self.unseen: dict[str, str] = {}
-        self._hashes: dict[str, str] = {}
-        self._evidence = evidence_of(engine, project, project_src, self._of_services()) if project else {}
-        if project:
-            try:
-                self._hashes = Compose(project_src).hashes(project)
-            except ComposeFailed as error:
-                self.unseen["configuration of containers"] = str(error)
+
+    # What takes longest, and needs neither of these, can begin before them.
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        try:
+            return Compose(self._source).hashes(self.project) if self.project else {}
+        except ComposeFailed as error:
+            self.unseen["configuration of containers"] = str(error)
+            return {}
+
+    @cached_property
+    def _evidence(self) -> dict[str, Evidence]:
+        return evidence_of(self.engine, self.project, self._source, self._of_services()) if self.project else {}
 
     # -- what should run, and what does ---------------------------------------------------------------
 
@@ -162,17 +172,17 @@ class EngineView:
         return "was created from another configuration than this release has"
 
     def use(self) -> dict[str, tuple[float, int]]:
-        """Name of a container → percent of a CPU, and bytes of memory without what could be dropped; takes two seconds."""
+        """Name of a container → percent of a CPU, and bytes of memory without what could be dropped; takes a second, or two."""
         running = {str(i.get("Name") or "").lstrip("/"): str(i["Id"]) for i in self.inspections if pid_of(i)}
-        # All at once: the engine measures each for two seconds, and does nothing meanwhile.
+        # All at once: each is waited for, and nothing is done meanwhile.
         with ThreadPoolExecutor(max_workers=CONNECTIONS) as pool:
             report = list(pool.map(self._stats, running.values()))
         return {name: used for name, used in zip(running, report) if used}
 
     def _stats(self, container_id: str) -> tuple[float, int] | None:
         try:
-            report = self.engine.api.stats(container_id, stream=False)
-            cpu, before = report["cpu_stats"], report["precpu_stats"]
+            before, report = self._two_moments(container_id)
+            cpu = report["cpu_stats"]
             worked = cpu["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
             passed = cpu.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
             memory = report["memory_stats"]
@@ -183,6 +193,18 @@ class EngineView:
         except (DockerException, RequestException, KeyError, TypeError, ValueError):
             # It has just ended.
             return None
+
+    def _two_moments(self, container_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a container had used of the processors, and what it has used, and has of memory, a second later."""
+        ask = partial(self.engine.api.stats, container_id, stream=False)
+        try:
+            before = ask(one_shot=True)["cpu_stats"]
+        except TypeError:
+            # Older than 6, the SDK cannot ask so: the engine waits for two moments of its own.
+            report = ask()
+            return report["precpu_stats"], report
+        time.sleep(_APART)
+        return before, ask(one_shot=True)
 
     # -- what an operation leaves that was killed ---------------------------------------------------------
 
@@ -203,8 +225,8 @@ class EngineView:
             seen = self._evidence.get(name_of) or Evidence()
             if front_of(definition, seen) == NGINX and self._kind(name_of, definition, [inspection])[0] == PROXY:
                 found += self._of_nginx(Nginx(self.engine, inspection), pid)
-        made = [i for label in _OURS for i in self.engine.containers({label: self.app})]
-        return found + [f"container {str(i.get('Name') or '').lstrip('/')} of a check that was ended" for i in made]
+        made = [entry for label in _OURS for entry in self.engine.brief({label: self.app})]
+        return found + [f"container {entry['Names'][0].lstrip('/')} of a check that was ended" for entry in made]
 
     def _rules(self, pid: int, name: str) -> list[str]:
         try:

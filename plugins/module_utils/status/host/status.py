@@ -217,7 +217,7 @@ class _Look:
         return seen
 
     def _engine(self, seen: Seen, project: Mapping[str, Any], source: str) -> Seen:
-        # What is waited for longest is begun first: the engine measures for two seconds, and Django boots, of two releases.
+        # What is waited for longest is begun first: what containers use takes a second, and Django boots, of two releases.
         with self._part("services", "leftovers", "way back"), ThreadPoolExecutor(_AT_ONCE) as beside:
             # The engine may hang rather than be away.
             engine = Engine(timeout=60)
@@ -226,17 +226,17 @@ class _Look:
             used = beside.submit(view.use) if "use" in self.parts else None
             asks = "migrations" in self.parts and bool(project) and self.django in project.get("services", {})
             asked = beside.submit(self._asked, source) if asks else None
+            with self._part("way back"):
+                seen = replace(seen, rollback_target=self._rollback_target(engine))
+            back = seen.rollback_target
+            there = back.release and not back.missing and not back.archived
+            asked_back = beside.submit(self._asked, self.store.path_of(back.release)) if asked and there else None
             seen = self._with_spares(replace(seen, services=view.services(), others=view.others()))
             with self._part("leftovers"):
                 seen = replace(seen, leftovers=view.leftovers())
             self.unseen.update(view.unseen)
             with self._part("secrets in images"):
                 seen = replace(seen, baked=baked_images(self.store, engine, self.app))
-            with self._part("way back"):
-                seen = replace(seen, rollback_target=self._rollback_target(engine))
-            back = seen.rollback_target
-            there = back.release and not back.missing and not back.archived
-            asked_back = beside.submit(self._asked, self.store.path_of(back.release)) if asked and there else None
             if "drift" in self.parts:
                 with self._part("drift"):
                     lacking: list[str] = []
