@@ -241,9 +241,15 @@ class Shop:
         return run(["docker", "compose", *words], cwd=str(self.root / "current"))
 
     def inspections(self) -> list[dict[str, Any]]:
-        """Every container of the project, one-offs included."""
+        """Every container of the project, one-offs included, but such as go while they are asked for."""
         ids = run(["docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}"]).split()
-        found: list[dict[str, Any]] = json.loads(run(["docker", "inspect", *ids])) if ids else []
+        if not ids:
+            return []
+        done = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=False)
+        wrong = [line for line in done.stderr.splitlines() if "No such object" not in line]
+        if done.returncode and (wrong or not done.stderr):
+            raise BedError(f"docker inspect: {done.stderr.strip()[-1500:]}")
+        found: list[dict[str, Any]] = json.loads(done.stdout)
         return found
 
     def containers(self, service: str = "") -> dict[str, str]:
