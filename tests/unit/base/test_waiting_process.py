@@ -62,6 +62,16 @@ waiting_process.hand_over(importer, module)
 run_next(module)
 """
 
+# A module that is heard of a moment after what it says can be read, as the kernel has it on busy processors.
+_LATE = """
+import socket
+send_fds = socket.send_fds
+def late(line, *said):
+    send_fds(line, *said)
+    line.send(b"?")
+socket.send_fds = late
+"""
+
 
 def bound(folder: Path) -> socket.socket:
     """A socket where a process would wait."""
@@ -85,12 +95,12 @@ class Target:
 
     def __init__(self, folder: Path) -> None:
         # On a busy machine an answer may take a while.
-        self.folder, self.patience, self.answers = folder, 20.0, 60.0
+        self.folder, self.patience, self.answers, self.program = folder, 20.0, 60.0, _PROGRAM
         self.env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT / "collections"), *filter(None, sys.path)])}
 
     def begin(self, name: str, cwd: str = "/", umask: int = -1, **asked: Any) -> subprocess.Popen[str]:
         waits = (str(self.patience), str(self.answers))
-        words = [sys.executable, "-c", _PROGRAM, str(self.folder), json.dumps({"name": name, **asked}), *waits]
+        words = [sys.executable, "-c", self.program, str(self.folder), json.dumps({"name": name, **asked}), *waits]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             words, cwd=cwd, env=self.env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, umask=umask
@@ -218,6 +228,13 @@ def test_killing_the_one_that_handed_over_kills_the_one_that_works(target: Targe
     module.kill()
     module.communicate(timeout=30)
     until(lambda: not identity(worker), 5.0)
+
+
+def test_what_is_heard_of_late_is_not_taken_for_an_end(target: Target) -> None:
+    target.first()
+    target.program = _LATE + _PROGRAM
+    told = target.run("second", code=3)
+    assert told["pid"] != told["started"] and told["code"] == 3
 
 
 def test_where_the_one_that_works_is_killed_the_other_ends_as_killed(target: Target, busy: Path) -> None:

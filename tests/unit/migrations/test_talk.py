@@ -186,7 +186,6 @@ def test_the_half_of_an_order_is_none(given: str, monkeypatch: pytest.MonkeyPatc
 
 MANAGE = """
 import sys
-import time
 from django.conf import settings
 settings.configure(SECRET_KEY="x", INSTALLED_APPS=["shop"], DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
                    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "rows"}})

@@ -8,8 +8,8 @@ process before it does anything else (``fork``), which waits behind a socket tha
 to it its arguments, environment, folder and standard files, and ends as it does.  It imports what it lacks, makes a copy of
 itself, and works.
 
-Who kills the module that handed over kills the one that works for it.  Where anything is not as it should be the module does it
-itself, as the first of an operation does.
+Who kills the module that handed over kills the one that works for it: its end of a pipe is closed then.  Where anything is not as
+it should be the module does it itself, as the first of an operation does.
 """
 
 # Whoever hands over imports this and nothing else of ours: no dataclasses, which take longer than all the rest.
@@ -52,9 +52,11 @@ class Next(NamedTuple):
 
 
 class _Mine:
-    """What this process holds: the connection to the module that it works for, and a pipe to the process that waits for the next."""
+    """What this process holds: the connection to the module that it works for, a pipe of which that one has the other end, and a pipe to
+    the process that waits for the next."""
 
     line: socket.socket | None = None
+    life: int = -1
     successor: int = -1
 
 
@@ -109,10 +111,12 @@ def hand_over(importer: Any, following: Next) -> None:
         line.sendall(_SIZE.pack(len(text)) + text)
         if line.recv(1) != _READY:
             return
-        here = _here()
+        # The other end is closed with this process, and by nothing else.
+        here, (life, _held) = _here(), os.pipe()
         # Not before: whoever reads what this module prints waits for all who have these files.
-        socket.send_fds(line, [_GO], [0, 1, 2, here])
+        socket.send_fds(line, [_GO], [0, 1, 2, here, life])
         os.close(here)
+        os.close(life)
         line.settimeout(None)
         # From here on it is run there and nowhere else.
         code = b""
@@ -222,26 +226,28 @@ def _taken(line: socket.socket) -> Next | None:
     asked = json.loads(_read(line, _SIZE.unpack(_read(line, _SIZE.size))[0]))
     if asked["circumstances"] != circumstances():
         return None
+    # It goes on once it has heard this, or ends: a limit might pass while it does.
+    line.settimeout(None)
     line.sendall(_READY)
-    go, handles, _flags, _address = socket.recv_fds(line, 1, 4)
-    if go != _GO or len(handles) != 4:
+    go, handles, _flags, _address = socket.recv_fds(line, 1, 5)
+    if go != _GO or len(handles) != 5:
         return None
+    *standard, here, life = handles
     with contextlib.suppress(PermissionError):
         # The folder where an administrator became the app's user may be closed to that one.
-        os.fchdir(handles[3])
-    for standard in range(3):
-        os.dup2(handles[standard], standard)
-    for handle in handles:
+        os.fchdir(here)
+    for number, handle in enumerate(standard):
+        os.dup2(handle, number)
+    for handle in (*standard, here):
         os.close(handle)
     os.environ.clear()
     os.environ.update(asked["environment"])
     time.tzset()
     os.umask(asked["umask"])
     following = Next(asked["name"], asked["arguments"], asked["detach"])
-    line.settimeout(None)
     if not following.detach:
-        _die_with(line)
-    _Mine.line = line
+        _die_with(life)
+    _Mine.line, _Mine.life = line, life
     return following
 
 
@@ -260,15 +266,23 @@ def _read(line: socket.socket, size: int) -> bytes:
     return found
 
 
-def _die_with(line: socket.socket) -> None:
-    """Have this process killed by the kernel once the other end is closed, whatever it does then."""
-    fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(line, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(line, fcntl.F_SETFL, fcntl.fcntl(line, fcntl.F_GETFL) | os.O_ASYNC)
-    with contextlib.suppress(BlockingIOError):
+def _die_with(life: int) -> None:
+    """Have this process killed by the kernel once the other end of a pipe is closed, whatever it does then.
+
+    Not of the connection: what was sent there can be read a moment before the kernel tells of it, and that would look like its end
+    (once in some thousand modules, on processors that are all in use).
+    """
+    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
+    _heed(life, True)
+    if select.select([life], [], [], 0)[0]:
         # It was closed before.
-        line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         os._exit(_KILLED)
+
+
+def _heed(life: int, end: bool) -> None:
+    flags = fcntl.fcntl(life, fcntl.F_GETFL)
+    fcntl.fcntl(life, fcntl.F_SETFL, flags | os.O_ASYNC if end else flags & ~os.O_ASYNC)
 
 
 # -- its end -------------------------------------------------------------------------------------------------
@@ -284,7 +298,7 @@ def dismiss() -> None:
 def tell(code: int) -> None:
     """Let the module that handed over end with this exit code; nothing where there is none."""
     if _Mine.line:
-        fcntl.fcntl(_Mine.line, fcntl.F_SETFL, fcntl.fcntl(_Mine.line, fcntl.F_GETFL) & ~os.O_ASYNC)
+        _heed(_Mine.life, False)
         with contextlib.suppress(OSError):
             _Mine.line.send(bytes([code & 255]))
 
@@ -293,6 +307,7 @@ def part() -> None:
     """This process, a copy of one that works for a module, does not."""
     if _Mine.line:
         _Mine.line.close()
+        os.close(_Mine.life)
         _Mine.line = None
 
 
