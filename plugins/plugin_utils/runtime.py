@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import signal
 import tempfile
 import zlib
 from pathlib import Path
@@ -20,6 +21,11 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import CARRIER, MISSING, WANTED
 
 _CALL = f"evenkeel.deploy.{CARRIER}"
+#: What a module says that can say nothing any more.
+KILLED = (
+    "What: the module was killed on the target\nNow: what it had done stays, and nothing that served was taken away\n"
+    "Next: run the same playbook again, it takes up from what it finds"
+)
 # What of Ansible's own modules never need: 0.4 MB about the machine.
 _UNNEEDED = "facts"
 
@@ -105,6 +111,12 @@ class RuntimeAction(ActionBase):
         arguments = {**(self._task.args if module_args is None else module_args), WANTED: wanted}
         result: dict[str, Any] = self._execute_module(module_name=_CALL, module_args=arguments, **how)
         return result
+
+    def _execute_module(self, *which: Any, **how: Any) -> dict[str, Any]:
+        """As Ansible's own, which of a module that was killed says that it finds no JSON."""
+        result: dict[str, Any] = super()._execute_module(*which, **how)
+        killed = result.get("rc") == 128 + signal.SIGKILL and result.get("module_stdout") == ""
+        return {"failed": True, "msg": KILLED} if killed else result
 
     def _update_module_args(self, module_name: str, module_args: dict[str, Any], *more: Any, **also: Any) -> None:
         """As Ansible's own, but messages of the module and the target's log name what the user has called."""

@@ -199,6 +199,10 @@ def test_a_failure_and_a_kill_come_back_as_such(folder: Path, tmp_path: Path) ->
     assert result["failed"] is True
     assert "was killed on the target" in result["msg"], result
     assert "Traceback" not in str(result)
+    # One that is waited for.
+    done, result = play(folder, LOCAL, "--check", state_dir=str(tmp_path), lines=0, end="killed")
+    assert result["failed"] is True and "was killed on the target" in result["msg"], result
+    assert "JSON" not in str(result) and "json" not in done.stdout
 
 
 @pytest.mark.parametrize(
