@@ -24,12 +24,16 @@ from ansible.utils.display import Display
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import GROUP, JOB, MISSING
 from ansible_collections.evenkeel.deploy.plugins.module_utils.operation.progress import read_lines
 from ansible_collections.evenkeel.deploy.plugins.plugin_utils.calm_texts import progress_line
-from ansible_collections.evenkeel.deploy.plugins.plugin_utils.runtime import KILLED, RuntimeAction
+from ansible_collections.evenkeel.deploy.plugins.plugin_utils.runtime import RuntimeAction
 
 #: Seconds between two looks on the target, and how many of them one command makes where there is nothing new.
 INTERVAL, LOOKS = 0.2, 25
 #: Seconds for which a lost connection is tried again.
 PATIENCE = 60.0
+_KILLED = (
+    "What: the module was killed on the target\nNow: what it had done stays, and nothing that served was taken away\n"
+    "Next: run the same playbook again, it takes up from what it finds"
+)
 _LOST = (
     "What: the module has ended, but its result in {} cannot be read\nNow: what it had done stays\n"
     "Next: run the same playbook again, it takes up from what it finds"
@@ -140,7 +144,7 @@ class LiveAction(RuntimeAction):
             words = {line.strip() for line in output.splitlines()}
             if _GONE in words:
                 self._forget(str(job["results"]))
-                return {"failed": True, "msg": KILLED}
+                return {"failed": True, "msg": _KILLED}
             if _ENDED in words:
                 return self._result_of(output, str(job["results"]))
             if not texts:

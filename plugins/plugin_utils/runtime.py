@@ -21,9 +21,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.evenkeel.deploy.plugins.module_utils.base.runtime import CARRIER, MISSING, WANTED
 
 _CALL = f"evenkeel.deploy.{CARRIER}"
-#: What a module says that can say nothing any more.
-KILLED = (
-    "What: the module was killed on the target\nNow: what it had done stays, and nothing that served was taken away\n"
+_KILLED = (
+    "What: the module was killed on the target\nNow: what it had done stays; ansible-playbook evenkeel.deploy.status shows what serves\n"
     "Next: run the same playbook again, it takes up from what it finds"
 )
 # What of Ansible's own modules never need: 0.4 MB about the machine.
@@ -115,8 +114,9 @@ class RuntimeAction(ActionBase):
     def _execute_module(self, *which: Any, **how: Any) -> dict[str, Any]:
         """As Ansible's own, which of a module that was killed says that it finds no JSON."""
         result: dict[str, Any] = super()._execute_module(*which, **how)
-        killed = result.get("rc") == 128 + signal.SIGKILL and result.get("module_stdout") == ""
-        return {"failed": True, "msg": KILLED} if killed else result
+        # There is what it has printed, a shell's word on a terminal, only where that is no result.
+        killed = result.get("rc") == 128 + signal.SIGKILL and "module_stdout" in result
+        return {"failed": True, "msg": _KILLED} if killed else result
 
     def _update_module_args(self, module_name: str, module_args: dict[str, Any], *more: Any, **also: Any) -> None:
         """As Ansible's own, but messages of the module and the target's log name what the user has called."""

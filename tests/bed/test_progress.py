@@ -205,6 +205,13 @@ def test_a_failure_and_a_kill_come_back_as_such(folder: Path, tmp_path: Path) ->
     assert "JSON" not in str(result) and "json" not in done.stdout
 
 
+@pytest.mark.parametrize("tty", ("True", "False"))
+def test_one_that_is_waited_for_is_killed_over_ssh(folder: Path, server: Mapping[str, Any], tty: str) -> None:
+    own = {"ANSIBLE_PIPELINING": "False", "ANSIBLE_SSH_USETTY": tty}
+    _done, result = play(folder, server, "--check", environment=own, lines=0, end="killed")
+    assert result["failed"] is True and "was killed on the target" in result["msg"], result
+
+
 @pytest.mark.parametrize(
     ("become", "tty", "pipelining"), itertools.product((False, True), ("True", "False"), ("True", "False"))
 )
